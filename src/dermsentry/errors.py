@@ -1,0 +1,48 @@
+"""The errors a user can meet, each with the exit code that the command line ends with.
+
+Every message is one line: what came, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+
+class DermsentryError(Exception):
+    """Base of every error that is the input's or the machine's, not a bug."""
+
+    exit_code = 2
+
+
+class InputError(DermsentryError):
+    """What was given cannot be used: a missing folder, an unknown class, an unusable split."""
+
+    exit_code = 2
+
+
+class OutputError(DermsentryError):
+    """The result cannot be written: no space left, a read-only folder."""
+
+    exit_code = 4
+
+
+class TrainingError(DermsentryError):
+    """Training cannot go on: the loss is not a number, a class is missing."""
+
+    exit_code = 5
+
+
+class BundleError(DermsentryError):
+    """A model bundle is incomplete, changed since it was written, or from a later version."""
+
+    exit_code = 6
+
+
+EXIT_CODES: dict[int, str] = {
+    0: "done, and nothing to report against it",
+    1: "audit: findings that corrupt a result",
+    2: "usage error: the input or an option cannot be used",
+    3: "some photographs were unreadable; everything else was done and every one has its line",
+    4: "the output cannot be written",
+    5: "training failed",
+    6: "the model bundle was refused",
+    130: "interrupted; the same command goes on where it stopped",
+}

@@ -1,0 +1,201 @@
+"""The only place that opens a photograph: decode safely, orient, resize, describe.
+
+A file is taken to be hostile. Whatever is wrong with it ends in `Unreadable` with a reason in words.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Pixels = NDArray[np.uint8]
+Aspect = Literal["squash", "crop", "pad"]
+ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP")
+MAX_PIXELS = 100_000_000  # the largest dermatoscope cameras give about 50 million
+MAX_BYTES = 512 * 1024 * 1024
+
+# The decoder refuses by our limit, with our words, before Pillow's own warning is due.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class Unreadable(Exception):
+    """A photograph that cannot be used; `reason` says why, in words for a person."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A decoded photograph, upright, and what its file tells.
+
+    `pixels` is (height, width, 3), uint8, RGB. `width` and `height` are the upright file's, which `pixels`
+    may be smaller than where a smaller size was asked for. `quantization` is the sum of the JPEG luminance
+    table, 0 for other formats.
+    """
+
+    pixels: Pixels
+    width: int
+    height: int
+    format: str
+    quantization: int
+
+
+def read_photograph(source: Path | bytes, *, root: Path | None = None, enough_for: int | None = None) -> Photograph:
+    """Decode a photograph: EXIF orientation applied, any colour mode brought to 8-bit RGB, alpha on white.
+
+    Parameters
+    ----------
+    source
+        A file, or the bytes of one.
+    root
+        If given, a file that lies outside this folder once links are followed is refused.
+    enough_for
+        A side in pixels: a JPEG much larger than that is decoded at 1/2, 1/4 or 1/8 of its size, never
+        below this side.
+
+    Raises
+    ------
+    Unreadable
+        Missing, empty, truncated, animated, too large, not a photograph, or a link that leaves `root`.
+    """
+    data = source if isinstance(source, bytes) else _read_bytes(source, root)
+    if not data:
+        raise Unreadable("the file is empty")
+    try:
+        return _decode(data, enough_for)
+    except Unreadable:
+        raise
+    except UnidentifiedImageError:
+        raise Unreadable("not a photograph: neither JPEG, PNG, BMP, TIFF nor WebP") from None
+    except Exception as error:  # noqa: BLE001 - a decoder fed hostile bytes may raise anything
+        text = str(error).split("\n")[0] or type(error).__name__
+        if "truncated" in text or isinstance(error, EOFError):
+            raise Unreadable(f"the file is truncated ({text})") from None
+        raise Unreadable(f"the file is damaged ({text})") from None
+
+
+def _read_bytes(path: Path, root: Path | None) -> bytes:
+    try:
+        if root is not None and not path.resolve().is_relative_to(root.resolve()):
+            raise Unreadable("a link that leaves the collection's folder")
+        information = path.stat()
+        if not stat.S_ISREG(information.st_mode):
+            raise Unreadable("a folder or a device, not a file")
+        if information.st_size > MAX_BYTES:
+            raise Unreadable(f"the file is too large ({information.st_size >> 20} MiB; at most {MAX_BYTES >> 20})")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise Unreadable("the file is missing") from None
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links; ValueError: a NUL in the name
+        raise Unreadable(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _decode(data: bytes, enough_for: int | None) -> Photograph:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        kind = image.format or ""
+        if image.width * image.height > MAX_PIXELS:
+            raise Unreadable(f"the photograph is too large ({image.width}×{image.height} pixels; at most {MAX_PIXELS // 10**6} million)")
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and kind != "MPO":  # an MPO's first picture is the photograph, as phones write it
+            raise Unreadable(f"an animation or a file of several pages ({frames})")
+        tables = getattr(image, "quantization", None) or {}
+        quantization = int(sum(tables.get(0, ())))
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        if enough_for is not None and kind in ("JPEG", "MPO"):
+            image.draft("RGB", (min(enough_for, width), min(enough_for, height)))
+        image.load()
+        upright = ImageOps.exif_transpose(image) or image
+        pixels = np.asarray(_rgb(upright))
+    if turned:
+        width, height = height, width
+    return Photograph(pixels, width, height, "JPEG" if kind == "MPO" else kind, quantization)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+        if image.mode == "F" and values.size and values.max() <= 1.0:
+            values = values * 255.0
+        elif image.mode.startswith("I;16") or (values.size and values.max() > 255.0):
+            values = values / 257.0
+        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        straight = image.convert("RGBA")
+        white = Image.new("RGBA", straight.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, straight).convert("RGB")
+    return image.convert("RGB")
+
+
+def fit(pixels: Pixels, size: int, aspect: Aspect) -> Pixels:
+    """Bring a photograph to `size`×`size`, the same way in training and in screening.
+
+    `squash` changes the aspect, `crop` takes the centre square, `pad` keeps all of it between black bars.
+    Input (height, width, 3) uint8; output (size, size, 3) uint8. Bilinear, antialiased.
+    """
+    if aspect not in ASPECTS:
+        raise ValueError(f"Received aspect={aspect!r}; expected one of {', '.join(ASPECTS)}")
+    height, width = pixels.shape[:2]
+    if (height, width) == (size, size):
+        return pixels
+    image = Image.fromarray(pixels)
+    bilinear = Image.Resampling.BILINEAR
+    if aspect == "pad":
+        scale = size / max(height, width)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        canvas = Image.new("RGB", (size, size))
+        canvas.paste(image.resize(inner, bilinear), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        return np.asarray(canvas)
+    box = None
+    if aspect == "crop":
+        side = min(height, width)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), bilinear, box=box, reducing_gap=3.0))
+
+
+def read_fitted(source: Path | bytes, size: int, aspect: Aspect, *, root: Path | None = None) -> Pixels:
+    """Read a photograph and bring it to `size`×`size`×3, uint8. Raises Unreadable."""
+    return fit(read_photograph(source, root=root, enough_for=2 * size).pixels, size, aspect)
+
+
+def read_many(
+    paths: list[Path], size: int, aspect: Aspect, *, root: Path | None = None, workers: int | None = None
+) -> Iterator[Pixels | Unreadable]:
+    """Read photographs in order on several threads; an unreadable one yields its `Unreadable` instead.
+
+    Memory stays flat: at most a few photographs per thread are held.
+    """
+
+    def read(path: Path) -> Pixels | Unreadable:
+        try:
+            return read_fitted(path, size, aspect, root=root)
+        except Unreadable as unreadable:
+            return unreadable
+
+    threads = workers or os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        window = 8 * threads
+        waiting = [pool.submit(read, path) for path in paths[:window]]
+        for position in range(len(paths)):
+            result = waiting.pop(0).result()
+            if position + window < len(paths):
+                waiting.append(pool.submit(read, paths[position + window]))
+            yield result

@@ -1,0 +1,62 @@
+"""Reports as one HTML file each: styles and pictures inside, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from dermsentry import __version__
+from dermsentry.diagnoses import name_of
+from dermsentry.files import write_text
+from dermsentry.images import Pixels
+
+
+def data_uri(picture: bytes | Pixels) -> str:
+    """A picture as a `data:` URI: PNG bytes as they are, pixels (height, width, 3) uint8 as JPEG."""
+    if isinstance(picture, bytes):
+        return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _interval(figure: Any, digits: int = 1) -> Markup:
+    """A figure with `value`, `low`, `high` (attributes or keys) in per cent."""
+    if figure is None:
+        return Markup("–")
+    value, low, high = (figure[k] if isinstance(figure, dict) else getattr(figure, k) for k in ("value", "low", "high"))
+    if value is None:
+        return Markup("–")
+    text = f"{100 * value:.{digits}f} %"
+    if low is None or high is None:
+        return Markup("{}").format(text)
+    return Markup('{} <small class="interval">{}–{}</small>').format(text, f"{100 * low:.{digits}f}", f"{100 * high:.{digits}f}")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dermsentry.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": _percent, "interval": _interval, "name_of": name_of, "data_uri": data_uri}
+    environment.globals["version"] = __version__
+    return environment
+
+
+def render(template: str, **context: Any) -> str:
+    """Render a template of `report/templates`; text is escaped, a missing value raises."""
+    return _environment().get_template(template).render(**context)
+
+
+def write_report(path: Path, template: str, **context: Any) -> None:
+    """Render a template into one stand-alone HTML file, whole or not at all. Raises OutputError."""
+    write_text(path, render(template, **context))
