@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+import time
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 from dermsentry import __version__
-from dermsentry.errors import DermsentryError
+from dermsentry.errors import EXIT_CODES, DermsentryError
+
+if TYPE_CHECKING:
+    from dermsentry.collection import Collection
+
+Number = TypeVar("Number", int, float)
 
 app = typer.Typer(
     name="dermsentry",
-    help="Melanoma alerts from skin photographs: audit a collection, split it honestly, train, judge, screen.\n\n"
+    help="Melanoma alerts from skin photographs: audit a collection, split it honestly, train, judge, "
+    "screen.\n\n"
     "Research software, not a medical device.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # drawing the help with Rich would triple the time it takes to appear
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
-Data = Annotated[list[Path], typer.Argument(metavar="DATA...", help="Folders of photographs or CSV files; several are joined.")]
-Metadata = Annotated[Optional[Path], typer.Option(help="CSV by image id with lesion, patient, age, sex, site.")]  # noqa: UP045
-Labels = Annotated[Optional[Path], typer.Option(help="Reference label table, such as ISIC's ground truth.")]  # noqa: UP045
+Data = Annotated[
+    list[Path],
+    typer.Argument(metavar="DATA...", help="Folders of photographs or CSV files; several are joined."),
+]
+Metadata = Annotated[Path | None, typer.Option(help="CSV by image id with lesion, patient, age, sex, site.")]
+Labels = Annotated[Path | None, typer.Option(help="Reference label table, such as ISIC's ground truth.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
@@ -39,24 +52,252 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
 
+def _read_data(data: list[Path], metadata: Path | None) -> Collection:
+    """The collection that the folders and tables of a command line make together."""
+    from dermsentry.collection import join_collections, read_collection
+
+    collections = [read_collection(path, metadata=metadata) for path in data]
+    return collections[0] if len(collections) == 1 else join_collections(collections)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")],
+    data: Data,
+    split: Annotated[
+        Path | None, typer.Option(help="The split.csv that says which photograph is in which part.")
+    ] = None,
+    part: Annotated[
+        str, typer.Option(help="Part of the split to judge; test-as-given is Test with its leaks.")
+    ] = "test",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for evaluation.json, evaluation.html and predictions.csv.")
+    ] = None,
+    metadata: Metadata = None,
+    resamples: Annotated[int, typer.Option(min=2, help="Bootstrap resamples behind every interval.")] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Judge a model bundle on photographs of known diagnosis: every figure with its 95 % interval."""
+    from dermsentry.judge import evaluate as judge
+    from dermsentry.judge.report import summary
+    from dermsentry.learn.split import read_split
+
+    collection = _read_data(data, metadata)
+    known = None if split is None else read_split(split, collection)
+    evaluation = judge(
+        bundle, collection, known, part=part, out=out, resamples=resamples, seed=seed, quiet=False
+    )
+    typer.echo(summary(evaluation))
+    for sentence in evaluation.warnings:
+        _say(f"Note: {sentence}")
+    if out is not None:
+        _say(f"Written: {out / 'evaluation.html'}")
+    if evaluation.about["unreadable"]:
+        raise typer.Exit(3)
+
+
+@app.command()
+def split(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The split.csv to write.")] = Path("split.csv"),
+    labels: Labels = None,
+    metadata: Metadata = None,
+    fractions: Annotated[
+        str, typer.Option(help="Shares of train, validation, calibration and, where no Test is named, test.")
+    ] = "0.7,0.15,0.15,0.15",
+    seed: Seed = 0,
+) -> None:
+    """Split a collection honestly: copies, lesions and patients stay on one side, conflicts are set apart."""
+    from dermsentry.collection import read_labels
+    from dermsentry.learn.split import make_split, write_split
+
+    collection = _read_data(data, metadata)
+    known = None if labels is None else read_labels(labels)
+    shares = _numbers(fractions, float, 4, "--fractions")
+    made = make_split(
+        collection,
+        labels=known,
+        fractions=(shares[0], shares[1], shares[2], shares[3]),
+        seed=seed,
+        quiet=False,
+    )
+    write_split(made, out)
+    for part, count in made.counts().items():
+        typer.echo(f"{part:<14}{count:>7}")
+    _say(f"Written: {out}")
+
+
+@app.command()
+def train(
+    data: Data,
+    split: Annotated[Path, typer.Option(help="The split.csv that says which photograph is in which part.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; its bundle is in bundle/.")],
+    network: Annotated[
+        str,
+        typer.Option(help="linear (frozen EfficientNet-Lite0, minutes), cnn, or lite0 (all of it trained)."),
+    ] = "linear",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of cnn and lite0.")] = 20,
+    augmented: Annotated[
+        bool, typer.Option(help="Turn, mirror, zoom and light every photograph anew each epoch.")
+    ] = False,
+    balance: Annotated[str, typer.Option(help="none, augmentor or class-weights.")] = "none",
+    size: Annotated[int, typer.Option(min=32, help="The network's side in pixels.")] = 180,
+    aspect: Annotated[
+        str, typer.Option(help="How a photograph is made square: squash, crop or pad.")
+    ] = "squash",
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
+    tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
+    metadata: Metadata = None,
+    seed: Seed = 0,
+) -> None:
+    """Train one network on an honest split and write its bundle; interrupted, the same command goes on."""
+    from dermsentry.learn.split import check_split, read_split
+
+    collection = _read_data(data, metadata)
+    known = read_split(split, collection)
+    check_split(known)
+    from dermsentry.learn.training import train as fit
+
+    run = fit(
+        collection, known, out, network=network, epochs=epochs, augmented=augmented, balance=balance, size=size, aspect=aspect,  # type: ignore[arg-type]
+        learning_rate=learning_rate, seed=seed, tensorboard=tensorboard, quiet=False,
+    )  # fmt: skip
+    best = run.history.iloc[run.best_epoch - 1]
+    typer.echo(f"validation accuracy {best['val_accuracy']:.3f}, training accuracy {best['accuracy']:.3f}")
+    typer.echo(str(run.bundle))
+
+
+@app.command()
+def study(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for study.html, study.json, the runs and the bundle.")],
+    epochs: Annotated[
+        str, typer.Option(help="Of the baseline, the augmented and the balanced network.")
+    ] = "20,20,30",
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Only the frozen network with a linear head: minutes, not an hour.")
+    ] = False,
+    labels: Labels = None,
+    metadata: Metadata = None,
+    seed: Seed = 0,
+) -> None:
+    """Run the nine-class assignment whole, as assigned and honestly; interrupted, the same command goes on."""
+    from dermsentry.collection import read_labels
+
+    collection = _read_data(data, metadata)
+    known = None if labels is None else read_labels(labels)
+    lengths = _numbers(epochs, int, 3, "--epochs")
+    from dermsentry.learn.study import study as run
+
+    finished = run(collection, out, epochs=lengths, fast=fast, labels=known, seed=seed, quiet=False)
+    for sentence in finished.findings:
+        typer.echo(f"- {sentence}")
+    _say(f"Written: {out / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
+
+
+@app.command()
+def screen(
+    photographs: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Photographs, folders, patterns, or - for a list on stdin."),
+    ],
+    model: Annotated[Path, typer.Option(help="Folder of a model bundle.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for findings.jsonl, predictions.csv and, with --heat, heat/.")
+    ] = None,
+    format: Annotated[
+        Literal["table", "json", "csv"], typer.Option(help="What stdout gets; csv is the ISIC challenge's.")
+    ] = "table",
+    predictions: Annotated[
+        Path | None, typer.Option(help="File for the probabilities as the ISIC challenge's CSV.")
+    ] = None,
+    findings: Annotated[Path | None, typer.Option(help="File for the findings as JSON lines.")] = None,
+    heat: Annotated[
+        bool, typer.Option("--heat", help="Also draw where the network saw melanoma; needs --out.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Photographs at the same time; by default one per core.")
+    ] = None,
+) -> None:
+    """Screen photographs: an alert tier for each, and why. Exit code 3 if some could not be read."""
+    from dermsentry.errors import InputError
+    from dermsentry.model import open_bundle
+    from dermsentry.screen import screen as run
+    from dermsentry.screen.console import print_findings, summary
+    from dermsentry.screen.inputs import find_photographs, read_list, require_own_names
+
+    start = time.monotonic()
+    if heat and out is None:
+        raise InputError("Received --heat without --out; expected a folder for the pictures.")
+    listed = "-" in photographs
+    if listed:
+        given = read_list(os.fsdecode(sys.stdin.buffer.read()))
+        photographs = [path for path in photographs if path != "-"] + given
+    if format == "csv":
+        require_own_names(find_photographs(photographs, strict=not listed), "the challenge's CSV")
+    bundle = open_bundle(model, threads=threads)
+    if bundle.card.synthetic:
+        _say("Note: this model learned from drawn pictures; nothing that it says is about patients.")
+    found = run(
+        photographs,
+        bundle,
+        findings=findings or (out / "findings.jsonl" if out else None),
+        predictions=predictions or (out / "predictions.csv" if out else None),
+        heat=out / "heat" if heat and out else None,
+        strict=not listed,
+        quiet=sys.stdout.isatty(),
+    )
+    counts = print_findings(found, format)
+    _say(summary(counts, time.monotonic() - start))
+    if counts["unreadable"]:
+        raise typer.Exit(3)
+
+
+@app.command()
+def model(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")]) -> None:
+    """Verify a model bundle and say what it is, what it was measured at, and what it must not be used for."""
+    from dermsentry.card import describe
+    from dermsentry.model import open_bundle
+
+    typer.echo(describe(open_bundle(bundle).card))
+
+
+def _numbers(text: str, kind: type[Number], count: int, option: str) -> list[Number]:
+    """Numbers separated by commas. Raises InputError for any other text."""
+    from dermsentry.errors import InputError
+
+    try:
+        values = [kind(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        raise InputError(f"Received {option} {text}; expected {count} numbers separated by commas.")
+    return values
+
+
 def main() -> None:
     """Run the command line: an error the user can meet is one line on stderr and its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name may hold what the terminal cannot show.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app(standalone_mode=True)
+        app(prog_name="dermsentry")
     except DermsentryError as error:
         _say(f"dermsentry: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("dermsentry: interrupted. The same command goes on where it stopped.")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # such as `dermsentry … | head`
+            sys.exit(0)
+        if leaving.code == 130:
+            _say(f"dermsentry: {EXIT_CODES[130]}.")
+        raise
 
 
 if __name__ == "__main__":

@@ -29,12 +29,37 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis("AK", "actinic keratosis", "soon", ("actinic keratoses", "solar keratosis", "bowen disease")),
     Diagnosis("BCC", "basal cell carcinoma", "soon", ("basal cell", "basalioma")),
     Diagnosis("DF", "dermatofibroma", "routine", ("dermatofibromas",)),
-    Diagnosis("MEL", "melanoma", "urgent", ("malignant melanoma", "melanoma in situ", "melanoma invasive", "melanoma metastasis", "melanomas")),
-    Diagnosis("NV", "nevus", "routine", ("nevi", "naevus", "naevi", "melanocytic nevus", "melanocytic nevi", "melanocytic naevus", "mole")),
-    Diagnosis("PBK", "pigmented benign keratosis", "routine", ("benign pigmented keratosis", "pigmented benign keratoses")),
+    Diagnosis(
+        "MEL",
+        "melanoma",
+        "urgent",
+        ("malignant melanoma", "melanoma in situ", "melanoma invasive", "melanoma metastasis", "melanomas"),
+    ),
+    Diagnosis(
+        "NV",
+        "nevus",
+        "routine",
+        ("nevi", "naevus", "naevi", "melanocytic nevus", "melanocytic nevi", "melanocytic naevus", "mole"),
+    ),
+    Diagnosis(
+        "PBK",
+        "pigmented benign keratosis",
+        "routine",
+        ("benign pigmented keratosis", "pigmented benign keratoses"),
+    ),
     Diagnosis("SCC", "squamous cell carcinoma", "soon", ("squamous cell", "spinocellular carcinoma")),
-    Diagnosis("SK", "seborrheic keratosis", "routine", ("seborrhoeic keratosis", "seborrheic keratoses", "seborrhoeic keratoses")),
-    Diagnosis("VASC", "vascular lesion", "routine", ("vascular lesions", "vascular", "hemangioma", "haemangioma", "angioma")),
+    Diagnosis(
+        "SK",
+        "seborrheic keratosis",
+        "routine",
+        ("seborrhoeic keratosis", "seborrheic keratoses", "seborrhoeic keratoses"),
+    ),
+    Diagnosis(
+        "VASC",
+        "vascular lesion",
+        "routine",
+        ("vascular lesions", "vascular", "hemangioma", "haemangioma", "angioma"),
+    ),
 )
 
 CODES: tuple[str, ...] = tuple(diagnosis.code for diagnosis in DIAGNOSES)
@@ -93,7 +118,7 @@ def agree(first: str, second: str) -> bool:
 
 
 def narrow(first: str, second: str) -> str:
-    """The label that holds when both do, such as `SK` of `PBK|SK` and `SK`. Raises ValueError if they disagree."""
+    """The label that holds when both do: `SK` of `PBK|SK` and `SK`. Raises ValueError if they disagree."""
     if not first or not second:
         return first or second
     common = set(codes_of(first)) & set(codes_of(second))
@@ -116,7 +141,9 @@ def label_space(labels: Iterable[str]) -> tuple[str, ...]:
             if codes & merged:
                 merged |= codes
         classes = [*apart, merged]
-    return tuple(sorted((join_codes(codes) for codes in classes), key=lambda label: CODES.index(codes_of(label)[0])))
+    return tuple(
+        sorted((join_codes(codes) for codes in classes), key=lambda label: CODES.index(codes_of(label)[0]))
+    )
 
 
 def name_of(label: str) -> str:

@@ -44,5 +44,5 @@ EXIT_CODES: dict[int, str] = {
     4: "the output cannot be written",
     5: "training failed",
     6: "the model bundle was refused",
-    130: "interrupted; the same command goes on where it stopped",
+    130: "interrupted: nothing is half written; training goes on where it stopped when run again",
 }

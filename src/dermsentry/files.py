@@ -39,16 +39,21 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Choose another folder or free space.") from error
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}. Choose another folder or free space."
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all. Raises OutputError."""
+    """Write UTF-8 text, whole or not at all. Raises OutputError.
+
+    A file name's bytes that are no UTF-8 are written as `\\udcXX`, which JSON reads back as they were.
+    """
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -83,8 +88,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {str(error).splitlines()[0]}.") from error
 
 
 def sha256(path: Path) -> str:
@@ -105,7 +110,18 @@ def fingerprint(parts: Iterable[str]) -> str:
 def versions() -> dict[str, str]:
     """Versions of Dermsentry, Python and the libraries a result depends on, those that are installed."""
     found = {"python": platform.python_version()}
-    names = ("dermsentry", "numpy", "pandas", "pillow", "onnxruntime", "keras", "tensorflow-cpu", "tensorflow", "scikit-learn", "Augmentor")
+    names = (
+        "dermsentry",
+        "numpy",
+        "pandas",
+        "pillow",
+        "onnxruntime",
+        "keras",
+        "tensorflow-cpu",
+        "tensorflow",
+        "scikit-learn",
+        "Augmentor",
+    )
     for name in names:
         try:
             found[name] = metadata.version(name)

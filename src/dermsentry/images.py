@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,19 +17,32 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 Pixels = NDArray[np.uint8]
 Aspect = Literal["squash", "crop", "pad"]
 ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # a JPEG may turn out to be an MPO
 MAX_PIXELS = 100_000_000  # the largest dermatoscope cameras give about 50 million
 MAX_BYTES = 512 * 1024 * 1024
 
 # The decoder refuses by our limit, with our words, before Pillow's own warning is due.
 Image.MAX_IMAGE_PIXELS = None
+# What Pillow thinks of a file's tags is of no use to who reads a folder of photographs.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+# EXIF orientation to what brings the photograph upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Unreadable(Exception):
@@ -55,7 +69,9 @@ class Photograph:
     quantization: int
 
 
-def read_photograph(source: Path | bytes, *, root: Path | None = None, enough_for: int | None = None) -> Photograph:
+def read_photograph(
+    source: Path | bytes, *, root: Path | None = None, enough_for: int | None = None
+) -> Photograph:
     """Decode a photograph: EXIF orientation applied, any colour mode brought to 8-bit RGB, alpha on white.
 
     Parameters
@@ -97,11 +113,17 @@ def _read_bytes(path: Path, root: Path | None) -> bytes:
         if not stat.S_ISREG(information.st_mode):
             raise Unreadable("a folder or a device, not a file")
         if information.st_size > MAX_BYTES:
-            raise Unreadable(f"the file is too large ({information.st_size >> 20} MiB; at most {MAX_BYTES >> 20})")
+            raise Unreadable(
+                f"the file is too large ({information.st_size >> 20} MiB; at most {MAX_BYTES >> 20})"
+            )
         return path.read_bytes()
     except FileNotFoundError:
         raise Unreadable("the file is missing") from None
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links; ValueError: a NUL in the name
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # RuntimeError: a loop of links; ValueError: a NUL in the name
         raise Unreadable(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
@@ -109,22 +131,35 @@ def _decode(data: bytes, enough_for: int | None) -> Photograph:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         kind = image.format or ""
         if image.width * image.height > MAX_PIXELS:
-            raise Unreadable(f"the photograph is too large ({image.width}×{image.height} pixels; at most {MAX_PIXELS // 10**6} million)")
+            raise Unreadable(
+                f"the photograph is too large ({image.width}×{image.height} pixels; "
+                f"at most {MAX_PIXELS // 10**6} million)"
+            )
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and kind != "MPO":  # an MPO's first picture is the photograph, as phones write it
             raise Unreadable(f"an animation or a file of several pages ({frames})")
         tables = getattr(image, "quantization", None) or {}
         quantization = int(sum(tables.get(0, ())))
         width, height = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow brings a TIFF upright itself
         if enough_for is not None and kind in ("JPEG", "MPO"):
             image.draft("RGB", (min(enough_for, width), min(enough_for, height)))
         image.load()
-        upright = ImageOps.exif_transpose(image) or image
+        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
         pixels = np.asarray(_rgb(upright))
-    if turned:
+    if kind not in ("JPEG", "MPO"):
+        height, width = pixels.shape[:2]
+    elif orientation in (5, 6, 7, 8):
         width, height = height, width
     return Photograph(pixels, width, height, "JPEG" if kind == "MPO" else kind, quantization)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation; 1 where it is missing or damaged, which is no reason to lose the photograph."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # noqa: BLE001 - tags are parsed from hostile bytes
+        return 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -35,7 +35,9 @@ _STYLE: dict[str, Any] = {
 
 
 @contextmanager
-def new_figure(rows: int = 1, columns: int = 1, width: float = 7.2, height: float = 3.2) -> Iterator[tuple[Figure, Any]]:
+def new_figure(
+    rows: int = 1, columns: int = 1, width: float = 7.2, height: float = 3.2
+) -> Iterator[tuple[Figure, Any]]:
     """Yield (figure, axes) in the house style; sizes in inches. No display is needed."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -54,7 +56,9 @@ def as_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def bars(axes: Axes, values: Mapping[str, float], colour: str | Sequence[str] = BLUE, form: str = "{:,.0f}") -> None:
+def bars(
+    axes: Axes, values: Mapping[str, float], colour: str | Sequence[str] = BLUE, form: str = "{:,.0f}"
+) -> None:
     """Horizontal bars, the first on top, each with its value at its end."""
     names = list(values)
     drawn = axes.barh(range(len(names)), list(values.values()), color=colour, height=0.7)
@@ -76,7 +80,9 @@ def confusion(axes: Axes, matrix: Sequence[Sequence[int]], names: Sequence[str],
     for row, column in np.ndindex(counts.shape):
         shade = "white" if shares[row, column] > 0.55 else INK
         if counts[row, column]:
-            axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=shade, fontsize=8.5)
+            axes.text(
+                column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=shade, fontsize=8.5
+            )
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")

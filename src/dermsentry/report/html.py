@@ -34,20 +34,33 @@ def _interval(figure: Any, digits: int = 1) -> Markup:
     """A figure with `value`, `low`, `high` (attributes or keys) in per cent."""
     if figure is None:
         return Markup("–")
-    value, low, high = (figure[k] if isinstance(figure, dict) else getattr(figure, k) for k in ("value", "low", "high"))
+    value, low, high = (
+        figure[k] if isinstance(figure, dict) else getattr(figure, k) for k in ("value", "low", "high")
+    )
     if value is None:
         return Markup("–")
     text = f"{100 * value:.{digits}f} %"
     if low is None or high is None:
         return Markup("{}").format(text)
-    return Markup('{} <small class="interval">{}–{}</small>').format(text, f"{100 * low:.{digits}f}", f"{100 * high:.{digits}f}")
+    return Markup('{} <small class="interval">{}–{}</small>').format(
+        text, f"{100 * low:.{digits}f}", f"{100 * high:.{digits}f}"
+    )
 
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("dermsentry.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("dermsentry.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "interval": _interval, "name_of": name_of, "data_uri": data_uri}
+    environment.filters |= {
+        "percent": _percent,
+        "interval": _interval,
+        "name_of": name_of,
+        "data_uri": data_uri,
+    }
     environment.globals["version"] = __version__
     return environment
 

@@ -1,0 +1,1 @@
+"""What is wrong with a collection: unreadable files, copies, conflicts, leaks, balance, shortcuts."""

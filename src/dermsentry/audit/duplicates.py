@@ -1,0 +1,206 @@
+"""Photographs that are copies of one another: byte for byte, pixel for pixel, or nearly."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermsentry.audit.alignment import IDENTITY, Floats, alike, normalise, step, warp
+from dermsentry.audit.components import Joined
+from dermsentry.audit.survey import THUMB, Survey, survey_collection, thumbnails
+from dermsentry.collection import Collection
+from dermsentry.files import sha256
+
+Kind = Literal["identical", "near"]
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Photographs that are one: `kind` is `identical` (same pixels) or `near`; `photographs` are paths, sorted.
+
+    `same_bytes` tells whether the files, too, are equal byte for byte.
+    """
+
+    kind: Kind
+    photographs: tuple[str, ...]
+    same_bytes: bool = False
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """All groups of copies, the identical ones first, and the photographs that could not be read."""
+
+    groups: tuple[DuplicateGroup, ...]
+    unreadable: dict[str, str]
+
+
+def find_duplicates(collection: Collection, *, workers: int | None = None, quiet: bool = True) -> Duplicates:
+    """Find the copies in a collection, in one pass over its files and one comparison of all with all.
+
+    Identical photographs have the same size and pixels. Near-identical ones are the same photograph after
+    resizing, recompression, a change of brightness, contrast or colour, a small crop or turn, a mirroring or
+    a turn by 90°; `docs/why-audit.md` gives the rule with its precision and recall. A group of near-identical
+    ones lists the identical copies among them as well.
+    """
+    return duplicates_of(survey_collection(collection, workers=workers, quiet=quiet), collection.root, workers=workers)
+
+
+def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> Duplicates:
+    """The copies among surveyed photographs whose paths are relative to `root`."""
+    copies: dict[bytes, list[int]] = defaultdict(list)
+    for position, digest in enumerate(survey.pixels):
+        copies[digest].append(position)
+    identical = [sorted(survey.paths[i] for i in members) for members in copies.values() if len(members) > 1]
+    groups = [
+        DuplicateGroup("identical", tuple(paths), len({sha256(root / path) for path in paths}) == 1)
+        for paths in sorted(identical)
+    ]
+    firsts = np.array([members[0] for members in copies.values()], dtype=np.int64)
+    names = [survey.paths[i] for i in firsts]
+    pairs = near_pairs(survey.thumbs[firsts], names, root, workers=workers)
+    joined = Joined(sorted({place for i, j, _ in pairs for place in (i, j)}))
+    for i, j, _ in pairs:
+        joined.join(i, j)
+    near = [
+        sorted(survey.paths[copy] for i in members for copy in copies[survey.pixels[firsts[i]]])
+        for members in joined.components()
+    ]
+    groups += [DuplicateGroup("near", tuple(paths)) for paths in sorted(near)]
+    return Duplicates(tuple(groups), dict(survey.unreadable))
+
+
+# The near rule. Every number was chosen on HAM10000 and planted copies (benchmarks/audit.py measures them again).
+_COSINES = 10  # per axis, of the thumbnail's spectrum that candidates are found by
+_FLAT = 2.0  # grey levels of contrast below which a picture has nothing to be recognised by
+_UNEXPLAINED = (0.07, 0.03)  # share of variance that one step, and three more, may leave unexplained at 16 pixels
+_ALIKE_COARSE = 0.70  # correlation of the detail at 32 pixels from which the files are read again
+_FINE = 64
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class View:
+    """A way one copy may lie in the other: mirrored or turned by `turns`, then the middle `part` of it.
+
+    `candidate` is the cosine of the spectra, `alike` the correlation of detail at 64 pixels it takes.
+    """
+
+    turns: tuple[bool, int] = (False, 0)
+    part: tuple[float, float] = (1.0, 1.0)
+    candidate: float = 0.90
+    alike: float = 0.75
+
+
+VIEWS: tuple[View, ...] = (
+    View(candidate=0.85, alike=0.70),
+    View(part=(0.9, 0.9), alike=0.70),
+    View(part=(0.8, 0.8), alike=0.70),
+    *(View((mirrored, quarter)) for mirrored in (False, True) for quarter in range(4) if mirrored or quarter),
+)
+
+
+def _seen(thumbs: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
+    """Thumbnails (n, s, s) as `view` shows them."""
+    mirrored, quarters = view.turns
+    turned = np.rot90(thumbs[:, :, ::-1] if mirrored else thumbs, quarters, axes=(1, 2))
+    if view.part == (1.0, 1.0):
+        return np.ascontiguousarray(turned)
+    across, down = view.part
+    maps = np.tile(np.array([[across, 0, 0], [0, down, 0]], np.float32), (len(turned), 1, 1))
+    return np.rint(warp(turned.astype(np.float32), maps)[0]).astype(np.uint8)
+
+
+def _spectra(thumbs: NDArray[np.uint8]) -> Floats:
+    """Unit vectors (n, 100): the first 10×10 cosine coefficients of (n, 32, 32), each times its frequency.
+
+    Photographs fall off with frequency; evened out, the spectra of unlike pictures are nearly orthogonal.
+    """
+    places, order = np.arange(THUMB), np.arange(_COSINES)
+    rows = np.cos(np.pi * (2 * places + 1) * order[:, None] / (2 * THUMB)).astype(np.float32)
+    rows[0] /= np.sqrt(np.float32(2))
+    spectra = rows @ thumbs.astype(np.float32) @ rows.T
+    frequency = np.hypot(*np.meshgrid(order, order)).astype(np.float32)
+    spectra *= np.where(frequency <= _COSINES, frequency, 0)
+    flat = spectra.reshape(len(thumbs), -1)
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6), dtype=np.float32)
+
+
+def _candidates(thumbs: NDArray[np.uint8], view: View, block: int = 1024) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Blocks of indices (i, j), such that i under `view` looks like j at a glance."""
+    plain, seen = _spectra(thumbs), _spectra(_seen(thumbs, view))
+    symmetric = view.part == (1.0, 1.0)
+    for start in range(0, len(thumbs), block):
+        first = start if symmetric else 0  # if a copy of i is turned one way, i is its copy turned the other way
+        i, j = np.nonzero(seen[start : start + block] @ plain[first:].T > view.candidate)
+        i, j = i + start, j + first
+        keep = j > i if symmetric else j != i
+        i, j = i[keep], j[keep]
+        for part in range(0, len(i), _BATCH):
+            yield i[part : part + _BATCH], j[part : part + _BATCH]
+
+
+def near_pairs(
+    thumbs: NDArray[np.uint8], paths: list[str], root: Path, *, workers: int | None = None
+) -> list[tuple[int, int, float]]:
+    """Pairs (i, j, correlation), i < j, of photographs that are near-identical.
+
+    `thumbs` is (n, 32, 32), uint8, of the files `paths` below `root`; the most likely are read again.
+    """
+    usable = np.flatnonzero(thumbs.reshape(len(thumbs), -1).std(axis=1) >= _FLAT)
+    plain = thumbs[usable]
+    found: dict[tuple[int, int], float] = {}
+    for view in VIEWS:
+        likely = [_register(plain, view, i, j) for i, j in _candidates(plain, view)]
+        for i, j, maps in likely:
+            for start in range(0, len(i), _BATCH // 4):
+                part = slice(start, start + _BATCH // 4)
+                a, b = usable[i[part]], usable[j[part]]
+                scores = _compare(a, b, maps[part], view, paths, root, workers)
+                for one, other, score in zip(a.tolist(), b.tolist(), scores.tolist(), strict=True):
+                    pair = (min(one, other), max(one, other))
+                    if score >= view.alike:
+                        found[pair] = max(score, found.get(pair, 0.0))
+    return [(i, j, score) for (i, j), score in sorted(found.items())]
+
+
+def _register(
+    thumbs: NDArray[np.uint8], view: View, i: NDArray[np.int64], j: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Lay j over i as seen, at 16 and then 32 pixels; what does not fit is dropped on the way."""
+    maps = np.tile(IDENTITY, (len(i), 1, 1))
+    for side, steps, most in ((16, 1, _UNEXPLAINED[0]), (16, 3, _UNEXPLAINED[1]), (32, 3, 1.0)):
+        fixed, moved = normalise(_seen(thumbs[i], view), side), normalise(thumbs[j], side)
+        left = np.zeros(len(i), np.float32)
+        for _ in range(steps):
+            maps, left = step(fixed, moved, maps)
+        if side == 32:
+            left = np.where(alike(fixed, moved, maps) >= _ALIKE_COARSE, left, 2.0)
+        fits = left <= most
+        i, j, maps = i[fits], j[fits], maps[fits]
+        if not len(i):
+            break
+    return i, j, maps
+
+
+def _compare(
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+    maps: Floats,
+    view: View,
+    paths: list[str],
+    root: Path,
+    workers: int | None,
+) -> Floats:
+    """Correlation of the detail of registered photographs at 64 pixels, which hair and texture decide."""
+    wanted, places = np.unique(np.concatenate([i, j]), return_inverse=True)
+    fine = thumbnails(root, [paths[k] for k in wanted], _FINE, workers)
+    fixed, moved = normalise(_seen(fine[places[: len(i)]], view), _FINE), normalise(fine[places[len(i) :]], _FINE)
+    for _ in range(2):
+        maps, _left = step(fixed, moved, maps)
+    return alike(fixed, moved, maps)

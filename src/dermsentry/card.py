@@ -1,0 +1,355 @@
+"""What a model bundle says about itself: the fields of `card.json`, and reading them without trust."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermsentry.diagnoses import CODES
+from dermsentry.errors import BundleError
+from dermsentry.files import to_json
+from dermsentry.images import ASPECTS, Aspect
+
+SCHEMA = 1
+
+Floats = NDArray[np.float32]
+Cut = Literal["alert", "refer"]
+CUTS: tuple[Cut, ...] = get_args(Cut)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval, each from 0 to 1."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A melanoma probability, and the sensitivity it was chosen for.
+
+    `sensitivity` is what was reached, with its interval, None where nobody measured; `chosen_on` names the
+    photographs that chose it, such as `calibration`.
+    """
+
+    value: float
+    sensitivity_target: float
+    sensitivity: Estimate | None
+    chosen_on: str
+
+
+@dataclass(frozen=True, eq=False)
+class Familiarity:
+    """What known photographs' embeddings look like; see `screen/familiarity.py`.
+
+    `means` (k, d): the mean embedding of each class that was there; `variance` (d,): the spread within a class;
+    `limit`: the distance from the nearest mean beyond which a photograph is not judged.
+    """
+
+    means: Floats
+    variance: Floats
+    limit: float
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What the network gave for a picture drawn from `seed` when the bundle was written."""
+
+    seed: int
+    probability: tuple[float, ...]
+    heat_mean: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a bundle says about itself; `card.json` has exactly these fields.
+
+    `size` is the network's input side in pixels, `aspect` how a photograph is brought to it, `temperature`
+    the calibration already inside the network. `thresholds` has `alert` and `refer`. `evaluation` is free;
+    `training` has at least `fingerprint` (text), `licences` (list of text), `synthetic` (whether phantoms
+    trained it), `configuration` and `versions` (objects). `write_bundle` fills `created`, `self_test`,
+    `sha256` (of `model.onnx`) and `digest` (of the other fields).
+    """
+
+    name: str
+    size: int
+    aspect: Aspect
+    temperature: float
+    thresholds: Mapping[Cut, Threshold]
+    familiarity: Familiarity | None
+    evaluation: Mapping[str, Any]
+    training: Mapping[str, Any]
+    classes: tuple[str, ...] = CODES
+    schema: int = SCHEMA
+    created: str = ""
+    self_test: SelfTest | None = None
+    sha256: str = ""
+    digest: str = ""
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether phantoms, not photographs of patients, trained it."""
+        return bool(self.training["synthetic"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as they stand in `card.json`."""
+        record = asdict(replace(self, familiarity=None))
+        if self.familiarity is not None:
+            found = self.familiarity
+            record["familiarity"] = {
+                "means": _rounded(found.means),
+                "variance": _rounded(found.variance),
+                "limit": found.limit,
+            }
+        return record
+
+
+def describe(card: Card) -> str:
+    """What a card says, in words, a fact a line."""
+    training = card.training
+    lines = [
+        f"{card.name}, written {card.created}, digest {card.digest[:12]}",
+        f"Takes photographs at {card.size}×{card.size} pixels ({card.aspect}); knows {', '.join(card.classes)}.",
+    ]
+    if card.synthetic:
+        lines.append("Trained on drawn pictures: nothing that it says is about patients.")
+    lines += [_describe_threshold(name, card.thresholds[name]) for name in CUTS]
+    if card.familiarity is None:
+        lines.append("Cannot tell a picture that is no lesion: it has no statistics of what it knows.")
+    else:
+        lines.append("Refuses pictures unlike those it learned from.")
+    licences = ", ".join(training["licences"]) or "none stated"
+    lines.append(f"Trained on data {training['fingerprint'][:12]}; licences: {licences}.")
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(training["versions"].items()))
+    lines.append(f"Made with {versions or 'versions not stated'}.")
+    lines.append("Research software, not a medical device.")
+    return "\n".join(lines)
+
+
+def _describe_threshold(name: str, threshold: Threshold) -> str:
+    reached = "sensitivity not measured"
+    if threshold.sensitivity is not None:
+        found = threshold.sensitivity
+        interval = f"{100 * found.low:.0f}–{100 * found.high:.0f} %"
+        reached = f"reached {100 * found.value:.0f} % ({interval}) there"
+    aim = f"set on {threshold.chosen_on} to find {100 * threshold.sensitivity_target:.0f} % of melanomas"
+    return (
+        f"{name.capitalize()} from a melanoma probability of {100 * threshold.value:.1f} %: {aim}; {reached}."
+    )
+
+
+def card_text(card: Card, where: Path) -> str:
+    """The text of `card.json`. Raises BundleError if a field holds what JSON cannot, such as NaN."""
+    try:
+        text = to_json(card.as_dict())
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{where} cannot hold this card: {error}.") from error
+    # A row of numbers on one line: the card stays a page that a person can read.
+    return re.sub(r"\[\s+(-?\d[^\[\]{}\"]*?)\s+\]", lambda row: "[" + re.sub(r"\s+", " ", row[1]) + "]", text)
+
+
+def card_digest(text: str) -> str:
+    """SHA-256 over every field of a card's text but `digest`, however it is laid out."""
+    fields = {key: value for key, value in json.loads(text).items() if key != "digest"}
+    plain = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(plain.encode("ascii")).hexdigest()
+
+
+def parse_card(text: str, where: Path) -> Card:
+    """Read a card, field by field. Raises BundleError that names the first field that is wrong."""
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        record = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where} is not readable JSON: {error}.") from error
+    if not isinstance(record, dict):
+        raise BundleError(f"{where}: received {_kind(record)}, expected an object with a card's fields.")
+    return _card(_Reader(record, f"{where}: "))
+
+
+def _rounded(values: Floats) -> Any:
+    return np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(values).tolist()
+
+
+def _kind(value: Any) -> str:
+    """A value from the card, short enough for an error's line."""
+    if value is None:
+        return "null"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
+    if isinstance(value, str):
+        return ascii(value[:40])
+    return (
+        f"{value:.6g}"
+        if isinstance(value, float)
+        else str(value).lower()
+        if abs(value) < 10**20
+        else "a huge number"
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """One object of the card being read, and where it stands, for errors that name the field."""
+
+    record: Mapping[str, Any]
+    where: str
+
+    def wrong(self, key: str, expected: str) -> BundleError:
+        if key not in self.record:
+            return BundleError(f"{self.where}{key} is missing; expected {expected}.")
+        return BundleError(f"{self.where}{key}: received {_kind(self.record[key])}, expected {expected}.")
+
+    def only(self, kind: type[Any]) -> None:
+        extra = sorted(set(self.record) - set(kind.__dataclass_fields__))
+        if extra:
+            name = extra[0][:60]
+            raise BundleError(
+                f"{self.where}{name!a} is a field that this version does not know; "
+                "upgrade Dermsentry or get the bundle again."
+            )
+
+    def below(self, key: str) -> _Reader:
+        value = self.record.get(key)
+        if not isinstance(value, dict):
+            raise self.wrong(key, "an object")
+        return _Reader(value, f"{self.where}{key}.")
+
+    def text(self, key: str, pattern: str = r"\S.{0,199}", expected: str = "one line of text") -> str:
+        value = self.record.get(key)
+        if not isinstance(value, str) or not re.fullmatch(pattern, value) or not value.isprintable():
+            raise self.wrong(key, expected)
+        return value
+
+    def number(self, key: str, low: float, high: float) -> float:
+        value = self.record.get(key)
+        if type(value) not in (int, float) or not low <= cast(float, value) <= high:
+            raise self.wrong(key, f"a number from {low:g} to {high:g}")
+        return float(cast(float, value))
+
+    def whole(self, key: str, low: int, high: int) -> int:
+        value = self.record.get(key)
+        if type(value) is not int or not low <= value <= high:
+            raise self.wrong(key, f"a whole number from {low} to {high}")
+        return value
+
+    def numbers(self, key: str, low: float, high: float) -> Floats:
+        return self._array(key, [self.record.get(key)], low, high)[0]
+
+    def rows(self, key: str, low: float, high: float) -> Floats:
+        return self._array(key, self.record.get(key), low, high)
+
+    def _array(self, key: str, rows: Any, low: float, high: float) -> Floats:
+        sound = isinstance(rows, list) and rows and all(isinstance(row, list) and row for row in rows)
+        if not sound or len({len(row) for row in rows}) != 1:
+            raise self.wrong(key, "numbers, or rows of numbers of one length")
+        if not all(type(value) in (int, float) and low <= value <= high for row in rows for value in row):
+            raise self.wrong(key, f"numbers from {low:g} to {high:g}")
+        return np.array(rows, dtype=np.float32)
+
+
+def _card(reader: _Reader) -> Card:
+    record = reader.record
+    schema = reader.whole("schema", 1, 10**6)
+    if schema > SCHEMA:
+        raise BundleError(
+            f"{reader.where}schema {schema} was written by a later version (this one reads up to {SCHEMA}); "
+            "upgrade Dermsentry."
+        )
+    reader.only(Card)
+    if record.get("classes") != list(CODES):
+        raise reader.wrong("classes", f"the codes {', '.join(CODES)} in this order")
+    if record.get("aspect") not in ASPECTS:
+        raise reader.wrong("aspect", " or ".join(ASPECTS))
+    unfamiliar = "familiarity" in record and record["familiarity"] is None
+    hexadecimal = (r"[0-9a-f]{64}", "64 hexadecimal digits")
+    day = (r"\d{4}-\d\d-\d\d(T[0-9:.+\-Z]{5,30})?", "a date such as 2026-01-31T12:00:00+00:00")
+    return Card(
+        name=reader.text("name"),
+        size=reader.whole("size", 8, 4096),
+        aspect=cast(Aspect, record["aspect"]),
+        temperature=reader.number("temperature", 1e-3, 1e3),
+        thresholds=_thresholds(reader.below("thresholds")),
+        familiarity=None if unfamiliar else _familiarity(reader.below("familiarity")),
+        evaluation=reader.below("evaluation").record,
+        training=_training(reader.below("training")),
+        schema=schema,
+        created=reader.text("created", *day),
+        self_test=_self_test(reader.below("self_test")),
+        sha256=reader.text("sha256", *hexadecimal),
+        digest=reader.text("digest", *hexadecimal),
+    )
+
+
+def _thresholds(reader: _Reader) -> dict[Cut, Threshold]:
+    found = {name: _threshold(reader.below(name)) for name in CUTS}
+    if found["refer"].value > found["alert"].value:
+        raise BundleError(
+            f"{reader.where}refer.value: received {found['refer'].value:g}, expected at most the alert's "
+            f"{found['alert'].value:g}."
+        )
+    return found
+
+
+def _threshold(reader: _Reader) -> Threshold:
+    reader.only(Threshold)
+    sensitivity = None
+    if reader.record.get("sensitivity") is not None:
+        figure = reader.below("sensitivity")
+        figure.only(Estimate)
+        sensitivity = Estimate(*(figure.number(key, 0, 1) for key in ("value", "low", "high")))
+    return Threshold(
+        value=reader.number("value", 0, 1),
+        sensitivity_target=reader.number("sensitivity_target", 0, 1),
+        sensitivity=sensitivity,
+        chosen_on=reader.text("chosen_on"),
+    )
+
+
+def _familiarity(reader: _Reader) -> Familiarity:
+    reader.only(Familiarity)
+    means, variance = reader.rows("means", -1e12, 1e12), reader.numbers("variance", 1e-30, 1e12)
+    if means.shape[1] != variance.size:
+        raise reader.wrong("means", f"rows of {variance.size} numbers, as many as variance has")
+    return Familiarity(means, variance, reader.number("limit", 1e-6, 1e12))
+
+
+def _training(reader: _Reader) -> Mapping[str, Any]:
+    if not isinstance(reader.record.get("synthetic"), bool):
+        raise reader.wrong("synthetic", "true or false")
+    reader.text("fingerprint")
+    licences = reader.record.get("licences")
+    if not isinstance(licences, list) or not all(isinstance(t, str) and t.isprintable() for t in licences):
+        raise reader.wrong("licences", "a list of texts")
+    reader.below("configuration")
+    versions = reader.below("versions").record
+    if not all(isinstance(v, str) and (k + v).isprintable() for k, v in versions.items()):
+        raise reader.wrong("versions", "an object of texts")
+    return reader.record
+
+
+def _self_test(reader: _Reader) -> SelfTest:
+    reader.only(SelfTest)
+    probability = reader.numbers("probability", 0, 1.0001)
+    if probability.size != len(CODES):
+        raise reader.wrong("probability", f"{len(CODES)} numbers")
+    return SelfTest(
+        seed=reader.whole("seed", 0, 2**63 - 1),
+        probability=tuple(probability.tolist()),
+        heat_mean=reader.number("heat_mean", -1e9, 1e9),
+        tolerance=reader.number("tolerance", 1e-7, 0.02),  # one that lets everything pass would be no test
+    )

@@ -1,0 +1,227 @@
+"""The whole path in one call: draw or read photographs, audit, split, train, judge, screen, and one page about it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dermsentry.audit import audit_collection, write_audit
+from dermsentry.collection import Collection, read_collection
+from dermsentry.diagnoses import MELANOMA, codes_of
+from dermsentry.errors import InputError
+from dermsentry.files import read_json, write_json
+from dermsentry.images import Pixels, Unreadable, read_fitted
+from dermsentry.judge import evaluate
+from dermsentry.judge.figures import Evaluation
+from dermsentry.learn.split import Split, make_split, write_split
+from dermsentry.learn.training import train
+from dermsentry.phantoms import Phantoms, draw_phantoms, is_synthetic
+from dermsentry.report import write_report
+from dermsentry.screen import Finding, screen
+from dermsentry.screen.triage import MEANING, TIERS
+
+STATE = "demo.json"
+SHOWN = 12  # alerts on the page
+SIDE = 200  # pixels of a picture on the page
+
+# As unequal as such collections are.
+_DRAWN = {"AK": 24, "BCC": 40, "DF": 22, "MEL": 48, "NV": 48, "PBK": 44, "SCC": 28, "SK": 22, "VASC": 28}
+_DRAWN_TEST = 12
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo made: its page, the alerts first among its findings, and the seconds of each step."""
+
+    page: Path
+    findings: tuple[Finding, ...]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A photograph that raised an alert, for the page."""
+
+    finding: Finding
+    diagnosis: str
+    photograph: Pixels
+    heat: bytes
+
+
+def demo(
+    data: str | Path | None = None,
+    out: str | Path = "demo",
+    *,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda line: None,
+    quiet: bool = True,
+) -> Demo:
+    """Run every stage once and write `demo.html`, beside the files and pages of each stage.
+
+    Parameters
+    ----------
+    data
+        A labelled collection; without one, phantoms with planted defects are drawn.
+    out
+        A new folder, or that of an earlier demo, which is made anew.
+    seed
+        Of everything random.
+    say
+        Receives a line for each step.
+    quiet
+        Show no progress bars on stderr.
+
+    Raises
+    ------
+    InputError
+        `data` cannot be used, or `out` holds something else.
+    TrainingError
+        `data` has too few photographs or classes to learn from.
+    OutputError
+        `out` cannot be written.
+    """
+    folder = Path(out)
+    collection = None if data is None else read_collection(data)
+    _clear(folder)
+    seconds: dict[str, float] = {}
+
+    def step(name: str, words: str) -> None:
+        seconds[name] = time.perf_counter() - started - sum(seconds.values())
+        say(f"{words} ({seconds[name]:.0f} s)")
+
+    started = time.perf_counter()
+    planted = None
+    if collection is None:
+        planted = draw_phantoms(folder / "photographs", per_class=_DRAWN, test_per_class=_DRAWN_TEST, seed=seed)
+        collection = read_collection(planted.root)
+        step("draw", f"Drew {planted.photographs} phantoms of nine diagnoses, with planted defects")
+    audit = audit_collection(collection, seed=seed, quiet=quiet)
+    write_audit(audit, collection, folder)
+    found = audit.as_dict()
+    step("audit", f"Audited {found['images']} photographs: {_audited(found)}")
+    split = make_split(collection, seed=seed)
+    write_split(split, folder / "split.csv")
+    step("split", f"Split by groups: {_listed(split.counts())}")
+    run = train(collection, split, folder / "run", seed=seed, quiet=quiet)
+    step("train", "Trained a linear head on a frozen network")
+    evaluation = evaluate(run.bundle, collection, split, out=folder, seed=seed, quiet=quiet)
+    step("evaluate", f"Judged it on {evaluation.photographs} photographs that training knew nothing of")
+    tested = split.table[split.table["part"] == "test"]
+    findings = tuple(
+        screen(
+            [collection.root / path for path in tested["path"]],
+            run.bundle,
+            findings=folder / "findings.jsonl",
+            predictions=folder / "predictions.csv",
+            heat=folder / "heat",
+        )
+    )
+    findings = tuple(sorted(findings, key=_urgency))
+    step("screen", f"Screened them: {_listed(_tiers(findings))}")
+    page = folder / "demo.html"
+    _write_page(page, collection, planted, found, split, evaluation, findings, seconds)
+    write_json(folder / STATE, {"data": data, "seed": seed, "seconds": seconds, "finished": True})
+    return Demo(page, findings, seconds)
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, or empty an earlier demo's of what steps would otherwise go on from."""
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / STATE).is_file() or "finished" not in read_json(folder / STATE):
+            raise InputError(f"{folder} is not empty and no demo made it; choose another folder with --out.")
+        for name in ("photographs", "run", "heat"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    write_json(folder / STATE, {"finished": False})
+
+
+def _audited(found: dict[str, Any]) -> str:
+    counted = {
+        "conflicts": len(found["conflicts"]),
+        "leaks": len(found["leaks"]),
+        "groups of copies": len(found["duplicates"]),
+        "unreadable": len(found["unreadable"]),
+    }
+    return _listed(counted)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _tiers(findings: Sequence[Finding]) -> dict[str, int]:
+    counts = {tier: sum(finding.tier == tier for finding in findings) for tier in TIERS}
+    return {tier: count for tier, count in counts.items() if count}
+
+
+def _urgency(finding: Finding) -> tuple[int, float]:
+    return TIERS.index(finding.tier), -(finding.melanoma or 0.0)
+
+
+def _write_page(
+    page: Path,
+    collection: Collection,
+    planted: Phantoms | None,
+    found: dict[str, Any],
+    split: Split,
+    evaluation: Evaluation,
+    findings: Sequence[Finding],
+    seconds: dict[str, float],
+) -> None:
+    truth = {
+        str(collection.root / path): label
+        for path, label in zip(split.table["path"], split.table["diagnosis"], strict=True)
+    }
+    melanomas = {
+        tier: sum(codes_of(truth[f.path]) == (MELANOMA,) for f in findings if f.tier == tier) for tier in TIERS
+    }
+    write_report(
+        page,
+        "demo.html",
+        synthetic=is_synthetic(collection.root),
+        name=collection.root.resolve().name,
+        found=found,
+        planted=None if planted is None else _planted(planted, found),
+        parts=split.counts(),
+        evaluation=evaluation,
+        tiers=_tiers(findings),
+        meaning=MEANING,
+        melanomas=melanomas,
+        alerts=_alerts(page.parent / "heat", findings, truth),
+        alert_count=_tiers(findings).get("alert", 0),
+        seconds=seconds,
+    )
+
+
+def _planted(planted: Phantoms, found: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """What was planted, how much of it, and how much of that the audit named."""
+    together = [set(group["photographs"]) for group in found["duplicates"]]
+    in_conflict = [{p["path"] for p in group["photographs"]} for group in found["conflicts"]]
+    unreadable = {entry["path"] for entry in found["unreadable"]}
+
+    def named(pairs: Sequence[tuple[str, str]], groups: Sequence[set[str]]) -> int:
+        return sum(any({first, second} <= group for group in groups) for first, second in pairs)
+
+    copies = (*planted.identical, *planted.near)
+    return [
+        ("pairs of copies, byte for byte or re-encoded", len(copies), named(copies, together)),
+        ("of these under two diagnoses", len(planted.conflicts), named(planted.conflicts, in_conflict)),
+        ("of these in Train and in Test", len(planted.leaks), named(planted.leaks, together)),
+        ("files that cannot be read", len(planted.unreadable), len(unreadable & set(planted.unreadable))),
+    ]
+
+
+def _alerts(heat: Path, findings: Sequence[Finding], truth: dict[str, str]) -> list[Alert]:
+    alerts = []
+    for finding in [f for f in findings if f.tier == "alert"][:SHOWN]:
+        try:
+            photograph = read_fitted(Path(finding.path), SIDE, "squash")
+        except Unreadable:  # gone since it was screened
+            continue
+        alerts.append(
+            Alert(finding, truth[finding.path], photograph, (heat / f"{finding.image}.png").read_bytes())
+        )
+    return alerts

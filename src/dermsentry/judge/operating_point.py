@@ -1,0 +1,90 @@
+"""The threshold above which a photograph raises an alert, chosen for a stated sensitivity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dermsentry.errors import InputError
+from dermsentry.judge.intervals import Interval, exact_binomial
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold and what it does to the photographs it was chosen on.
+
+    Alert where score ≥ `threshold`. The intervals are exact binomial ones and take photographs as
+    independent; since the threshold was chosen on the same photographs, both figures flatter it: judge it
+    on others.
+    """
+
+    threshold: float
+    sensitivity_target: float
+    sensitivity: Interval
+    specificity: Interval | None
+    positives: int
+    negatives: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "threshold": self.threshold,
+            "sensitivity_target": self.sensitivity_target,
+            "sensitivity": self.sensitivity.as_dict(),
+            "specificity": None if self.specificity is None else self.specificity.as_dict(),
+            "positives": self.positives,
+            "negatives": self.negatives,
+        }
+
+
+def threshold_for_sensitivity(y_true: ArrayLike, y_score: ArrayLike, sensitivity: float) -> OperatingPoint:
+    """The highest threshold that finds at least `sensitivity` of the positives.
+
+    Parameters
+    ----------
+    y_true
+        True for the positives (melanomas), shape (n,).
+    y_score
+        Their scores, shape (n,), larger for the more suspicious.
+    sensitivity
+        The share to be found, above 0 and up to 1.
+
+    Returns
+    -------
+    OperatingPoint
+        Its threshold lies midway between the lowest score that is to raise an alert and the next one below,
+        so that rounding in another runtime does not move a photograph across it.
+
+    Raises
+    ------
+    InputError
+        There is no positive, a score is no number, or `sensitivity` is out of range.
+    """
+    truth, score = np.asarray(y_true).astype(bool), np.asarray(y_score, dtype=np.float64)
+    if not 0 < sensitivity <= 1:
+        raise InputError(f"Received a sensitivity of {sensitivity}; expected a share above 0 and up to 1.")
+    if not truth.any():
+        raise InputError("Received no melanoma to choose a threshold on; expected at least one.")
+    if not np.isfinite(score).all():
+        raise InputError("Received scores that are not finite numbers; expected probabilities.")
+    positives = np.sort(score[truth])[::-1]
+    wanted = max(1, int(np.ceil(sensitivity * len(positives) * (1 - 1e-12))))
+    lowest = float(positives[wanted - 1])
+    below = score[score < lowest]
+    # Nothing below: a hair under the score, wider than float32's rounding.
+    threshold = (lowest + float(below.max())) / 2 if len(below) else lowest - abs(lowest) * 1e-6
+    if len(below) and threshold <= float(below.max()):
+        threshold = lowest
+    alerts = score >= threshold
+    negatives = int((~truth).sum())
+    return OperatingPoint(
+        threshold=threshold,
+        sensitivity_target=sensitivity,
+        sensitivity=exact_binomial(int((alerts & truth).sum()), len(positives)),
+        specificity=exact_binomial(int((~alerts & ~truth).sum()), negatives) if negatives else None,
+        positives=len(positives),
+        negatives=negatives,
+    )

@@ -1,0 +1,152 @@
+"""From a trained network to a bundle: calibrated, with its thresholds, checked against Keras on real pixels."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from dermsentry.card import Card, Estimate, Threshold
+from dermsentry.diagnoses import CODES, MELANOMA, codes_of
+from dermsentry.errors import BundleError
+from dermsentry.images import Aspect
+from dermsentry.judge.calibration import apply_temperature, fit_temperature
+from dermsentry.judge.operating_point import threshold_for_sensitivity
+from dermsentry.learn.networks import describe
+from dermsentry.model import Bundle, Outputs, write_bundle
+from dermsentry.screen.familiarity import familiarity_statistics
+
+ALERT_SENSITIVITY = 0.95
+REFER_SENSITIVITY = 0.99
+PARITY = {"probability": 1e-4, "embedding": 1e-3, "heat": 1e-3}
+"""The largest difference allowed between Keras and ONNX Runtime; embedding and heat relative to their largest value."""
+
+
+def export_bundle(
+    network: keras.Model,
+    folder: Path,
+    *,
+    name: str,
+    pixels: NDArray[np.uint8],
+    labels: Sequence[str],
+    logits: NDArray[np.float32],
+    calibration: NDArray[np.bool_],
+    aspect: Aspect,
+    training: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+) -> Bundle:
+    """Write a bundle of a float32 network.
+
+    Parameters
+    ----------
+    pixels, labels, logits
+        The photographs held out of training for validation and calibration: (N, size, size, 3) uint8, N
+        labels, (N, 9). They choose the thresholds, and their embeddings say what is familiar.
+    calibration
+        Which of them fit the temperature, (N,).
+    training, evaluation
+        What the card says of them; see `Card`.
+
+    Raises
+    ------
+    BundleError
+        ONNX Runtime does not give what Keras gives.
+    OutputError
+        The folder cannot be written.
+    """
+    fitting = calibration if calibration.any() else np.ones(len(labels), dtype=bool)
+    temperature = fit_temperature(
+        logits[fitting], [label for label, used in zip(labels, fitting, strict=True) if used]
+    )
+    thresholds = choose_thresholds(apply_temperature(logits, temperature), labels)
+    onnx = to_onnx(network, temperature)
+    sample = np.asarray(pixels[:32])
+    if len(sample) < 32:
+        sample = np.resize(sample, (32, *sample.shape[1:]))
+    embeddings = _embeddings(network, pixels)
+    size = int(network.input.shape[1])
+    card = Card(
+        name=name, size=size, aspect=aspect, temperature=temperature, thresholds=thresholds,
+        familiarity=familiarity_statistics(embeddings, list(labels)) if len(labels) > 1 else None,
+        evaluation=evaluation, training=training,
+    )  # fmt: skip
+    check_parity(network, temperature, onnx, card, sample)
+    return write_bundle(folder, onnx, card)
+
+
+def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -> dict[Any, Threshold]:
+    """The melanoma probabilities to alert from (95 % sensitivity) and to refer from (99 %), from (N, 9).
+
+    Without a melanoma among the photographs both are 0.5 and 0.25, and say that nobody chose them.
+    """
+    known = [i for i, label in enumerate(labels) if label == MELANOMA or MELANOMA not in codes_of(label)]
+    truth = np.array([labels[i] == MELANOMA for i in known])
+    score = probability[known, CODES.index(MELANOMA)]
+    chosen: dict[Any, Threshold] = {}
+    for cut, target, otherwise in (("alert", ALERT_SENSITIVITY, 0.5), ("refer", REFER_SENSITIVITY, 0.25)):
+        if truth.any():
+            point = threshold_for_sensitivity(truth, score, target)
+            reached = point.sensitivity
+            value = float(np.clip(point.threshold, 0.0, 1.0))
+            chosen[cut] = Threshold(
+                value,
+                target,
+                Estimate(reached.value, reached.low, reached.high),
+                "validation and calibration",
+            )
+        else:
+            chosen[cut] = Threshold(otherwise, target, None, "nothing: no melanoma was held out")
+    return chosen
+
+
+def to_onnx(network: keras.Model, temperature: float) -> bytes:
+    """The network as ONNX with the outputs `probability`, `embedding` and `heat`; input `image`, uint8."""
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tf2onnx imports what its libraries have renamed
+        import tf2onnx
+
+        logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+        outputs = describe(network, temperature)
+        size = int(network.input.shape[1])
+
+        @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")])  # type: ignore[untyped-decorator]
+        def bundle(image: Any) -> dict[str, Any]:
+            return dict(zip(("probability", "embedding", "heat"), outputs(image), strict=True))
+
+        model, _ = tf2onnx.convert.from_function(bundle, input_signature=bundle.input_signature, opset=17)
+    return bytes(model.SerializeToString())
+
+
+def check_parity(
+    network: keras.Model, temperature: float, onnx: bytes, card: Card, pixels: NDArray[np.uint8]
+) -> None:
+    """Compare ONNX Runtime with Keras at batch 1 and at the whole batch. Raises BundleError beyond `PARITY`."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    outputs = describe(network, temperature)
+    for count in (1, len(pixels)):
+        expected = [np.asarray(value) for value in outputs(pixels[:count])]
+        got = Outputs(*session.run(list(PARITY), {"image": pixels[:count]}))
+        for (what, allowed), wanted in zip(PARITY.items(), expected, strict=True):
+            scale = 1.0 if what == "probability" else max(1.0, float(np.abs(wanted).max()))
+            difference = float(np.abs(getattr(got, what) - wanted).max()) / scale
+            if not difference <= allowed:
+                raise BundleError(
+                    f"{card.name}: {what} differs by {difference:.2g} between Keras and ONNX Runtime at batch {count}; at most {allowed:g} is allowed."
+                )
+
+
+def _embeddings(network: keras.Model, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    layer = "hidden" if any(layer.name == "hidden" for layer in network.layers) else "embedding"
+    trunk = keras.Model(network.input, network.get_layer(layer).output)
+    parts = [trunk.predict_on_batch(np.asarray(pixels[i : i + 64])) for i in range(0, len(pixels), 64)]
+    return np.concatenate(parts).astype(np.float32)

@@ -1,0 +1,129 @@
+"""The networks, and what a bundle takes from them: probability, embedding and heat in one pass.
+
+Every network takes `image`, (N, size, size, 3) uint8, and rescales it inside. Its last layers are named:
+`features` (N, h, w, c), then a linear head (`logits` on their mean) or, in the assignment's network, a dense
+layer `hidden` before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from dermsentry.diagnoses import CODES
+
+# Kernel, stride, expansion, filters and repeats of EfficientNet-B0's stages (Tan and Le, ICML 2019, table 1).
+_STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1))  # fmt: skip
+
+
+def cnn(size: int = 180) -> keras.Model:
+    """The assignment's network: three convolutions of 16, 32 and 64 filters, a dense layer of 128, nine logits."""
+    image = keras.Input((size, size, 3), dtype="uint8", name="image")
+    x = layers.Rescaling(1 / 255, name="rescaling")(image)
+    for filters in (16, 32, 64):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D(name="features" if filters == 64 else None)(x)
+    x = layers.Dense(128, activation="relu", name="hidden")(layers.Flatten()(x))
+    return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name="cnn")
+
+
+def efficientnet_lite0(size: int = 180) -> keras.Model:
+    """EfficientNet-Lite0 (no squeeze-and-excitation, ReLU6) with a new linear head; 3.4 million weights.
+
+    Pixels are scaled to (v - 127) / 128, as its ImageNet weights expect.
+    """
+    image = keras.Input((size, size, 3), dtype="uint8", name="image")
+    x = layers.Rescaling(1 / 128, offset=-127 / 128, name="rescaling")(image)
+    x = _convolution(x, 32, 3, 2, "stem")
+    for stage, (kernel, stride, expansion, filters, repeats) in enumerate(_STAGES):
+        for repeat in range(repeats):
+            x = _inverted_bottleneck(
+                x, kernel, stride if repeat == 0 else 1, expansion, filters, f"block{stage}{'abcd'[repeat]}"
+            )
+    x = _convolution(x, 1280, 1, 1, "head")
+    x = layers.Activation("linear", name="features")(x)
+    x = layers.GlobalAveragePooling2D(name="embedding")(x)
+    return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name="lite0")
+
+
+NETWORKS: dict[str, Callable[[int], keras.Model]] = {"cnn": cnn, "lite0": efficientnet_lite0}
+
+
+def _normalised(x: Any, name: str, activation: bool = True) -> Any:
+    x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
+    return layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x
+
+
+def _convolution(x: Any, filters: int, kernel: int, stride: int, name: str, activation: bool = True) -> Any:
+    x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return _normalised(x, name, activation)
+
+
+def _inverted_bottleneck(x: Any, kernel: int, stride: int, expansion: int, filters: int, name: str) -> Any:
+    entering = x
+    if expansion > 1:
+        x = _convolution(x, x.shape[-1] * expansion, 1, 1, f"{name}_expand")
+    x = layers.DepthwiseConv2D(
+        kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
+    )(x)
+    x = _normalised(x, f"{name}_depthwise")
+    x = _convolution(x, filters, 1, 1, f"{name}_project", activation=False)
+    return (
+        layers.Add(name=f"{name}_add")([entering, x]) if stride == 1 and entering.shape[-1] == filters else x
+    )
+
+
+def describe(network: keras.Model, temperature: float) -> Callable[[Any], tuple[Any, Any, Any]]:
+    """A function of pixels that gives (probability, embedding, heat) of a trained float32 network.
+
+    `heat` (N, h, w, 9) is each place's share of the logits: summed over places, plus the bias, it is the
+    logits. For a mean-pooled linear head that is the class activation map (Zhou et al., CVPR 2016); behind a
+    ReLU layer the same holds with the units that are off left out, exactly, since the network is linear there.
+    """
+    names = {layer.name for layer in network.layers}
+    features = network.get_layer("features").output
+    trunk = keras.Model(network.input, features)
+    kernel, bias = network.get_layer("logits").weights
+    _, height, width, channels = features.shape
+    places = height * width
+
+    def outputs(image: Any) -> tuple[Any, Any, Any]:
+        flat = ops.reshape(trunk(image, training=False), (-1, places, channels))
+        if "hidden" in names:
+            hidden_kernel, hidden_bias = network.get_layer("hidden").weights
+            units = hidden_kernel.shape[-1]
+            by_place = ops.matmul(
+                ops.transpose(flat, (1, 0, 2)), ops.reshape(hidden_kernel, (places, channels, units))
+            )
+            before = ops.sum(by_place, axis=0) + hidden_bias
+            embedding = ops.relu(before)
+            on = ops.cast(before > 0, "float32")
+            heat = ops.matmul(ops.transpose(by_place, (1, 0, 2)) * ops.expand_dims(on, 1), kernel)
+        else:
+            embedding = ops.mean(flat, axis=1)
+            heat = ops.matmul(flat, kernel) / places
+        logits = ops.matmul(embedding, kernel) + bias
+        shaped = ops.reshape(heat, (-1, height, width, len(CODES)))
+        return ops.softmax(logits / temperature), embedding, shaped
+
+    return outputs
+
+
+def candidate_crossentropy(y_true: Any, y_pred: Any) -> Any:
+    """-log of the probability of the candidate classes together, per photograph, from logits (N, 9).
+
+    With one candidate this is categorical cross-entropy.
+    """
+    y_pred = ops.cast(y_pred, "float32")
+    candidates = ops.where(y_true > 0, y_pred, -1e9)
+    return ops.logsumexp(y_pred, axis=-1) - ops.logsumexp(candidates, axis=-1)
+
+
+def accuracy(y_true: Any, y_pred: Any) -> Any:
+    """1 where the most probable class is a candidate, per photograph."""
+    return ops.cast(
+        ops.sum(y_true * ops.one_hot(ops.argmax(y_pred, axis=-1), len(CODES)), axis=-1) > 0, "float32"
+    )

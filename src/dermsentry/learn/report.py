@@ -1,0 +1,179 @@
+"""The study's pictures and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dermsentry.diagnoses import CODES, codes_of, name_of
+from dermsentry.files import write_bytes
+from dermsentry.images import Pixels
+from dermsentry.learn.augmentation import augment
+from dermsentry.learn.experiments import Material, Result
+from dermsentry.phantoms import is_synthetic
+from dermsentry.report import figures, write_report
+
+if TYPE_CHECKING:
+    from dermsentry.learn.study import Study
+
+
+def draw_figures(study: Study, material: Material) -> dict[str, bytes]:
+    """Draw every picture of the report, write each to `figures/NAME.png`, and give them by name."""
+    trained = [r for r in study.results if not r.experiment.linear]
+    pictures = {"classes": _classes(study), "augmentation": _augmentation(material, study)}
+    balanced = [r for r in trained if r.experiment.copies and r.protocol == "honest"]
+    if balanced:
+        pictures["balancing"] = _balancing(balanced[0])
+    for result in trained:
+        if result.protocol == "honest":
+            pair = [r for r in trained if r.experiment is result.experiment]
+            pictures[f"curves-{result.experiment.name}"] = _curves(pair)
+    for result in study.results:
+        if result.protocol == "honest" and "test" in result.evaluations:
+            pictures[f"confusion-{result.experiment.name}"] = _confusion(result)
+    for name, png in pictures.items():
+        write_bytes(study.folder / "figures" / f"{name}.png", png)
+    return pictures
+
+
+def write_study_report(study: Study, material: Material, pictures: Mapping[str, bytes]) -> None:
+    """Write study.html: it stands alone, pictures inside."""
+    write_report(
+        study.folder / "study.html",
+        "study.html",
+        study=study,
+        summary=study.audit.as_dict()["summary"],
+        pictures=pictures,
+        gallery=gallery(material, study.collection.table["diagnosis"]),
+        synthetic=is_synthetic(study.collection.root),
+        by_experiment=_by_experiment(study.results),
+        figure=_figure,
+        melanoma=_melanoma,
+    )
+
+
+def gallery(material: Material, labels: Sequence[str]) -> list[tuple[str, Pixels]]:
+    """One readable photograph of each label: (name, pixels)."""
+    labels = np.asarray(labels, dtype=object)
+    found = []
+    for label in sorted(set(labels) - {""}, key=lambda label: CODES.index(codes_of(label)[0])):
+        rows = [row for row in np.flatnonzero(labels == label) if row not in material.decoded.unreadable]
+        if rows:
+            found.append((name_of(label), np.asarray(material.decoded.pixels[rows[len(rows) // 2]])))
+    return found
+
+
+def _by_experiment(results: Sequence[Result]) -> list[tuple[Any, list[Result]]]:
+    kinds = list(dict.fromkeys(r.experiment for r in results))
+    return [(kind, [r for r in results if r.experiment is kind]) for kind in kinds]
+
+
+def _figure(result: Result, test: str, name: str) -> Any:
+    return result.evaluations[test].overall[name] if test in result.evaluations else None
+
+
+def _melanoma(result: Result, test: str) -> Any:
+    return result.evaluations[test].melanoma if test in result.evaluations else None
+
+
+def _classes(study: Study) -> bytes:
+    counts = study.collection.table["diagnosis"].value_counts()
+    with figures.new_figure(height=0.7 + 0.32 * len(counts)) as (figure, axes):
+        names = {name_of(str(label)): float(count) for label, count in counts.items()}
+        colours = [figures.RED if label == "MEL" else figures.BLUE for label in counts.index]
+        figures.bars(axes, names, colours)
+        axes.set_xlabel("photographs")
+        axes.set_title("Photographs of each class")
+        return figures.as_png(figure)
+
+
+def _balancing(result: Result) -> bytes:
+    labels = sorted(result.before, key=lambda label: -result.before[label])
+    with figures.new_figure(1, 2, height=0.9 + 0.32 * len(labels)) as (figure, (left, right)):
+        most = max(result.after.values()) * 1.18
+        for axes, counts, title in (
+            (left, result.before, "Training part before"),
+            (right, result.after, "and after Augmentor"),
+        ):
+            figures.bars(axes, {name_of(label): counts[label] for label in labels})
+            axes.set_title(title)
+            axes.set_xlim(0, most)
+            axes.set_xlabel("photographs")
+        right.set_yticklabels([])
+        return figures.as_png(figure)
+
+
+def _augmentation(material: Material, study: Study) -> bytes:
+    labels = study.collection.table["diagnosis"].to_numpy()
+    rows = [
+        row
+        for code in ("MEL", "NV", "BCC")
+        for row in np.flatnonzero(labels == code)[:1]
+        if row not in material.decoded.unreadable
+    ]
+    rows = rows or [next(r for r in range(len(labels)) if r not in material.decoded.unreadable)]
+    with figures.new_figure(len(rows), 7, height=1.2 * len(rows)) as (figure, grid):
+        for line, row in zip(np.atleast_2d(grid), rows, strict=True):
+            pixels = np.asarray(material.decoded.pixels[row])
+            rng = np.random.default_rng(study.configuration["seed"])
+            for place, axes in enumerate(line):
+                axes.imshow(pixels if place == 0 else augment(pixels, rng))
+                axes.set_axis_off()
+            line[0].set_title("original", fontsize=8)
+            line[1].set_title("augmented", fontsize=8)
+        return figures.as_png(figure)
+
+
+def _curves(pair: Sequence[Result]) -> bytes:
+    with figures.new_figure(1, 2, height=3.0) as (figure, panels):
+        for axes, measure in zip(panels, ("accuracy", "loss"), strict=True):
+            for result in pair:
+                colour = figures.BLUE if result.protocol == "honest" else figures.AMBER
+                epochs = result.history["epoch"] + 1
+                axes.plot(
+                    epochs,
+                    result.history[measure],
+                    color=colour,
+                    linestyle="--",
+                    linewidth=1.3,
+                    label=f"{result.protocol}, training",
+                )
+                axes.plot(
+                    epochs,
+                    result.history[f"val_{measure}"],
+                    color=colour,
+                    linewidth=1.9,
+                    label=f"{result.protocol}, validation",
+                )
+            axes.set_title(measure)
+            axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        panels[0].set_ylim(0, 1)
+        highest = max(
+            float(r.history[["loss", "val_loss"]].iloc[1:].max().max()) if len(r.history) > 1 else 3.0
+            for r in pair
+        )
+        panels[1].set_ylim(0, max(1.0, min(6.0, highest * 1.05)))
+        panels[0].legend(fontsize=7.5, loc="lower right")
+        return figures.as_png(figure)
+
+
+def _confusion(result: Result) -> bytes:
+    evaluation = result.evaluations["test"]
+    names = [c.label.replace("|", "/") for c in evaluation.classes]
+    with figures.new_figure(width=5.2, height=4.6) as (figure, axes):
+        figures.confusion(
+            axes,
+            evaluation.confusion_matrix,
+            names,
+            f"{result.experiment.title}, honest, on Test without leaks",
+        )
+        return figures.as_png(figure)
+
+
+def figure_path(folder: Path, name: str) -> Path:
+    """Where a picture of the report lies as a PNG of its own."""
+    return folder / "figures" / f"{name}.png"

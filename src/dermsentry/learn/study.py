@@ -1,0 +1,269 @@
+"""`study`: the assignment end to end, and the truth beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermsentry.audit import Audit, audit_collection, write_audit
+from dermsentry.collection import Collection
+from dermsentry.errors import InputError
+from dermsentry.files import versions, write_json
+from dermsentry.images import Aspect
+from dermsentry.learn.experiments import (
+    EXPERIMENTS,
+    PROTOCOLS,
+    Material,
+    Protocol,
+    Result,
+    run_experiment,
+)
+from dermsentry.learn.findings import (
+    Fit,
+    best_sentence,
+    cure_sentence,
+    fit_sentence,
+    judge_fit,
+    leakage_sentence,
+    melanoma_sentence,
+)
+from dermsentry.learn.fitting import Configuration
+from dermsentry.learn.linear import embed
+from dermsentry.learn.pixels import decode
+from dermsentry.learn.report import draw_figures, write_study_report
+from dermsentry.learn.split import Split, make_split, random_split, write_split
+from dermsentry.learn.training import bundle_of, refuse_unusable, training_record
+from dermsentry.model import Bundle
+from dermsentry.phantoms import is_synthetic
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A finished study; `as_dict` is study.json."""
+
+    folder: Path
+    collection: Collection
+    audit: Audit
+    split: Split
+    results: tuple[Result, ...]
+    findings: tuple[str, ...]
+    kept: Result
+    bundle: Bundle
+    configuration: Mapping[str, Any]
+    seconds: float
+    fits: Mapping[str, Fit] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields of study.json."""
+        return {
+            "synthetic": is_synthetic(self.collection.root),
+            "photographs": len(self.collection),
+            "fingerprint": self.collection.fingerprint(),
+            "configuration": dict(self.configuration),
+            "versions": versions(),
+            "audit": self.audit.as_dict()["summary"],
+            "split": self.split.counts(),
+            "experiments": [result.as_dict() for result in self.results],
+            "findings": list(self.findings),
+            "kept": {
+                "experiment": self.kept.experiment.name,
+                "bundle": self.bundle.folder.name,
+                "chosen_by": "validation balanced accuracy, honest",
+            },
+            "seconds": self.seconds,
+        }
+
+
+def study(
+    collection: Collection,
+    out: str | Path,
+    *,
+    epochs: Sequence[int] = (20, 20, 30),
+    fast: bool = False,
+    labels: Mapping[str, str] | None = None,
+    size: int = 180,
+    aspect: Aspect = "squash",
+    seed: int = 0,
+    quiet: bool = True,
+) -> Study:
+    """Run the assignment under both protocols; run again after an interruption, it goes on where it stopped.
+
+    Writes `study.json`, `study.html`, `split.csv`, `audit.json`, `audit.html`, `figures/`, `bundle/` and each
+    training's run into `out`.
+
+    Parameters
+    ----------
+    epochs
+        Of the baseline, the augmented and the balanced networks.
+    fast
+        Only the frozen network with a linear head: minutes instead of an hour.
+    labels
+        Reference labels by image id; they settle conflicts in the honest protocol.
+
+    Raises
+    ------
+    InputError
+        The collection cannot be used, or `epochs` are not three numbers of at least 1.
+    TrainingError
+        There is nothing to learn: one class only, an empty part, a loss that is not a number.
+    OutputError
+        `out` cannot be written.
+    """
+    if len(epochs) != 3 or min(epochs) < 1:
+        raise InputError(
+            f"Received epochs {','.join(map(str, epochs))}; expected three numbers of at least 1, such as 20,20,30."
+        )
+    started = time.perf_counter()
+    folder = Path(out)
+    decoded = decode(collection, folder / "cache", size=size, aspect=aspect, quiet=quiet)
+    audit = audit_collection(collection, labels=labels, seed=seed, quiet=quiet)
+    write_audit(audit, collection, folder)
+    split = make_split(collection, labels=labels, seed=seed)
+    write_split(split, folder / "split.csv")
+    splits: dict[Protocol, Split] = {
+        "honest": split,
+        "as-assigned": random_split(collection, split, seed=seed),
+    }
+    embeddings = embed(
+        Configuration(network="lite0", size=size, aspect=aspect, seed=seed),
+        decoded,
+        folder / "cache",
+        quiet=quiet,
+    )
+    material = Material(collection, decoded, splits, embeddings)
+    refuse_unusable(material.examples("honest", ["train"])[0], material.examples("honest", ["validation"])[0])
+
+    length = {
+        "baseline": epochs[0],
+        "augmented": epochs[1],
+        "balanced": epochs[2],
+        "weighted": epochs[2],
+        "linear": 1,
+    }
+    chosen = [e for e in EXPERIMENTS if e.linear or not fast]
+    results = tuple(
+        run_experiment(
+            e, protocol, material, length[e.name], folder / "runs" / protocol / e.name, seed=seed, quiet=quiet
+        )
+        for e in chosen
+        for protocol in PROTOCOLS
+    )
+    kept = max((r for r in results if r.protocol == "honest"), key=lambda r: r.val_balanced_accuracy)
+    parts = {part: material.examples("honest", [part])[0] for part in ("train", "validation", "calibration")}
+    configuration = {
+        "epochs": list(epochs),
+        "fast": fast,
+        "size": size,
+        "aspect": aspect,
+        "batch_size": 32,
+        "seed": seed,
+    }
+    record = training_record(collection, split, {**configuration, "experiment": kept.experiment.name})
+    name = f"{kept.experiment.name} on {collection.root.resolve().name}"
+    bundle = bundle_of(
+        kept.fitted,
+        parts,
+        folder / "bundle",
+        name,
+        aspect,
+        record,
+        embeddings if kept.experiment.linear else None,
+    )
+    fits = {
+        f"{r.experiment.name} {r.protocol}": judge_fit(r.accuracy, _curves(r.history))
+        for r in results
+        if not r.experiment.linear
+    }
+    finished = Study(
+        folder, collection, audit, split, results, tuple(write_findings(results, fits, kept)), kept, bundle, configuration,
+        time.perf_counter() - started, fits,
+    )  # fmt: skip
+    write_json(folder / "study.json", finished.as_dict())
+    figures = draw_figures(finished, material)
+    write_study_report(finished, material, figures)
+    return finished
+
+
+def write_findings(results: Sequence[Result], fits: Mapping[str, Fit], kept: Result) -> list[str]:
+    """The study's findings in reading order, each from these results' numbers."""
+    by = {(r.experiment.name, r.protocol): r for r in results}
+    sentences: list[str] = []
+    previous: Result | None = None
+    for experiment in EXPERIMENTS:
+        honest, assigned = by.get((experiment.name, "honest")), by.get((experiment.name, "as-assigned"))
+        if honest is None or assigned is None:
+            continue
+        if not experiment.linear:
+            fit = fits[f"{experiment.name} honest"]
+            sentences.append(fit_sentence(experiment.title, fit))
+            if previous is not None:
+                before = fits[f"{previous.experiment.name} honest"]
+                sentences.append(
+                    cure_sentence(
+                        previous.experiment.title,
+                        experiment.title,
+                        before,
+                        fit,
+                        figure(previous, "test", "balanced_accuracy"),
+                        figure(honest, "test", "balanced_accuracy"),
+                    )
+                )
+        sentences.append(
+            leakage_sentence(
+                experiment.title,
+                assigned.val_accuracy,
+                honest.val_accuracy,
+                figure(assigned, "test", "accuracy"),
+                assigned.relatives,
+            )
+        )
+        if "test" in honest.evaluations:
+            melanoma = honest.evaluations["test"].melanoma
+            decision = melanoma.decisions[0]
+            low = decision.sensitivity.low if decision.sensitivity else None
+            sentences.append(
+                melanoma_sentence(experiment.title, decision.detected, melanoma.photographs, low)
+            )
+        if experiment.name in (
+            "baseline",
+            "augmented",
+        ):  # the two balanced networks both follow the augmented one
+            previous = honest
+    ranked = sorted(
+        (
+            (figure(r, "test", "balanced_accuracy"), r)
+            for r in results
+            if r.protocol == "honest" and "test" in r.evaluations
+        ),
+        key=lambda pair: -(pair[0] or 0.0),
+    )
+    if len(ranked) > 1:
+        (first, best), (second, other) = ranked[:2]
+        sentences.append(
+            best_sentence(
+                best.experiment.title,
+                first or 0.0,
+                other.experiment.title,
+                second or 0.0,
+                kept.experiment.title,
+            )
+        )
+    return sentences
+
+
+def figure(result: Result, test: str, name: str) -> float | None:
+    """One overall figure of a result on `test` or `test-as-given`; None where there is nothing to measure."""
+    evaluation = result.evaluations.get(test)
+    found = evaluation.overall[name] if evaluation else None
+    return None if found is None else found.value
+
+
+def _curves(history: pd.DataFrame) -> dict[str, list[float]]:
+    return {
+        column: [float(v) for v in history[column]] for column in ("accuracy", "val_accuracy", "val_loss")
+    }

@@ -1,0 +1,305 @@
+"""The model bundle: a folder with `model.onnx` and `card.json`, written whole, verified whenever opened.
+
+The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `probability` (N, 9) calibrated,
+`embedding` (N, d) and `heat` (N, h, w, 9), each class's share of its logit per place.
+
+The hash and the digest find what changed by accident or by a careless hand. They are no signature: who can
+write the folder can also write both anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from dermsentry.card import Card as Card
+from dermsentry.card import Estimate as Estimate
+from dermsentry.card import Familiarity as Familiarity
+from dermsentry.card import Floats, card_digest, card_text, parse_card
+from dermsentry.card import SelfTest as SelfTest
+from dermsentry.card import Threshold as Threshold
+from dermsentry.errors import BundleError, OutputError
+from dermsentry.images import Pixels
+
+MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
+OUTPUTS = ("probability", "embedding", "heat")
+CHUNK = 16  # photographs a thread takes at once: activations of more no longer fit a core's cache
+MAX_CARD_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What the network gives for N photographs, float32.
+
+    `probability` (N, 9), calibrated, in the card's order of classes; `embedding` (N, d); `heat` (N, h, w, 9).
+    """
+
+    probability: Floats
+    embedding: Floats
+    heat: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A verified bundle, ready to predict; safe to use from several threads."""
+
+    folder: Path
+    card: Card
+    threads: int
+    session: Any = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name, the start of the digest (two may share a name), and whether phantoms trained it."""
+        return f"{self.card.name} {self.card.digest[:12]}" + (" (synthetic)" if self.card.synthetic else "")
+
+    def predict(self, pixels: Pixels) -> Outputs:
+        """Predict for any number of photographs, on `threads` threads.
+
+        Parameters
+        ----------
+        pixels
+            (N, size, size, 3), uint8, as `images.fit` gives with the card's size and aspect.
+
+        Raises
+        ------
+        ValueError
+            Another shape or another type of number.
+        BundleError
+            The network gave something that is no probability.
+        """
+        size = self.card.size
+        if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
+            expected = f"(N, {size}, {size}, 3) uint8"
+            raise ValueError(f"Received pixels {pixels.shape} {pixels.dtype}; expected {expected}")
+        parts = [pixels[i : i + CHUNK] for i in range(0, max(1, len(pixels)), CHUNK)]
+        if len(parts) == 1 or self.threads == 1:
+            chunks = [self.predict_chunk(part) for part in parts]
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                chunks = list(pool.map(self.predict_chunk, parts))
+        return Outputs(*(np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in OUTPUTS))
+
+    def predict_chunk(self, pixels: Pixels) -> Outputs:
+        """Predict for a few photographs on the calling thread alone; see `predict`."""
+        try:
+            outputs = Outputs(*self.session.run(list(OUTPUTS), {"image": pixels}))
+        except Exception as error:
+            problem = f"the network failed on {len(pixels)} photographs: {_first_line(error)}"
+            raise BundleError(f"{self.folder}: {problem}.") from error
+        shares = outputs.probability
+        if not (np.isfinite(shares).all() and (shares >= 0).all() and (shares <= 1.0001).all()):
+            raise BundleError(
+                f"{self.folder}: the network gave a value that is no probability; export it again."
+            )
+        return outputs
+
+
+def open_bundle(folder: str | Path, *, threads: int | None = None) -> Bundle:
+    """Open a bundle after verifying schema, fields, digest, hash, outputs and the self-test.
+
+    Parameters
+    ----------
+    folder
+        The bundle's folder.
+    threads
+        How many chunks of photographs are predicted at the same time; by default one per core.
+
+    Raises
+    ------
+    BundleError
+        Whatever does not hold, in one line.
+    """
+    path = Path(folder)
+    where = path / CARD_FILE
+    try:
+        text = _read_file(path, CARD_FILE).decode("utf-8")
+    except ValueError as error:
+        raise BundleError(f"{where} is not UTF-8 text: {error}.") from error
+    card = parse_card(text, where)
+    if card.digest != card_digest(text):
+        raise BundleError(
+            f"{where} was changed after it was written (its digest does not hold); get the bundle again."
+        )
+    onnx = _read_file(path, MODEL_FILE)
+    found = hashlib.sha256(onnx).hexdigest()
+    if found != card.sha256:
+        hashes = f"SHA-256 {found[:12]}…, expected {card.sha256[:12]}…"
+        raise BundleError(
+            f"{path / MODEL_FILE} is not the file its card names ({hashes}); get the bundle again."
+        )
+    bundle = Bundle(path, card, threads or cores(), _session(onnx, card, path / MODEL_FILE))
+    _verify_self_test(bundle)
+    return bundle
+
+
+def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
+    """Write a bundle, whole or not at all, and give it back opened and verified.
+
+    Runs the network for the self-test. An older bundle in `folder` is replaced, anything else there is not.
+
+    Raises
+    ------
+    BundleError
+        The card's fields or the network's inputs or outputs are not what a bundle has.
+    OutputError
+        The folder cannot be written, or holds something that is no bundle.
+    """
+    path = Path(folder)
+    filled = _filled(path, onnx, card)
+    with _new_folder(path) as made:
+        (made / MODEL_FILE).write_bytes(onnx)
+        (made / CARD_FILE).write_text(card_text(filled, path / CARD_FILE), encoding="utf-8")
+        opened = open_bundle(made)
+    return replace(opened, folder=path)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def self_test_picture(seed: int, size: int) -> Pixels:
+    """The picture of the self-test, (1, size, size, 3) uint8: a dark disc on skin, under noise.
+
+    Drawn from the raw bits of PCG64, whose stream NumPy keeps from version to version.
+    """
+    bits = np.random.PCG64(seed).random_raw(-(-size * size * 3 // 8))
+    noise = bits.astype("<u8").view(np.uint8)[: size * size * 3].reshape(1, size, size, 3)
+    places = np.arange(size) - (size - 1) / 2
+    inside = (places[:, None] ** 2 + places[None, :] ** 2) < (size / 4) ** 2
+    skin, lesion = np.array([170, 120, 100], np.uint8), np.array([70, 30, 20], np.uint8)
+    return np.where(inside[None, :, :, None], lesion, skin) + noise // 4
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it takes `path`'s place only if the block ends well."""
+    workplace = None
+    try:
+        older = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+        if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE}):
+            raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        made = workplace / path.name
+        made.mkdir()
+        yield made
+        if path.exists():
+            path.rename(workplace / "older")
+        made.rename(path)
+    except OSError as error:
+        problem = error.strerror or error
+        raise OutputError(f"Cannot write {path}: {problem}. Choose another folder or free space.") from error
+    finally:
+        if workplace is not None:
+            shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _filled(path: Path, onnx: bytes, card: Card) -> Card:
+    """The card with what only the network and the clock can tell."""
+    where = path / CARD_FILE
+    test = card.self_test or SelfTest(0, (0.0,) * len(card.classes), 0.0, 1e-3)
+    draft = replace(
+        card,
+        created=card.created or datetime.now(UTC).isoformat(timespec="seconds"),
+        self_test=test,
+        sha256=hashlib.sha256(onnx).hexdigest(),
+        digest="0" * 64,
+    )
+    parse_card(card_text(draft, where), where)
+    bundle = Bundle(path, draft, 1, _session(onnx, draft, path / MODEL_FILE))
+    outputs = bundle.predict(self_test_picture(test.seed, draft.size))
+    probability = tuple(float(p) for p in outputs.probability[0])
+    filled = replace(
+        draft, self_test=replace(test, probability=probability, heat_mean=float(outputs.heat.mean()))
+    )
+    return replace(filled, digest=card_digest(card_text(filled, where)))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
+
+
+def _read_file(folder: Path, name: str) -> bytes:
+    try:
+        if not folder.is_dir():
+            expected = f"expected a folder with {MODEL_FILE} and {CARD_FILE}"
+            raise BundleError(f"{folder} is no model bundle: {expected}.")
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder} is no complete model bundle: {name} is missing.")
+        if name == CARD_FILE and (folder / name).stat().st_size > MAX_CARD_BYTES:
+            raise BundleError(f"{folder / name} is larger than {MAX_CARD_BYTES >> 20} MiB; no card is.")
+        return (folder / name).read_bytes()
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise BundleError(f"Cannot read {folder / name}: {problem}.") from error
+
+
+def _session(onnx: bytes, card: Card, where: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Chunks of photographs go side by side, one thread each: no waiting for each other inside the network.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise BundleError(
+            f"{where} is no network that ONNX Runtime can open: {_first_line(error)}."
+        ) from error
+    _verify_signature(session, card.size, where)
+    return session
+
+
+def _verify_signature(session: Any, size: int, where: Path) -> None:
+    inputs = [(i.name, i.type, list(i.shape)) for i in session.get_inputs()]
+    if len(inputs) != 1 or inputs[0][:2] != ("image", "tensor(uint8)") or inputs[0][2][1:] != [size, size, 3]:
+        expected = f"one input `image`, tensor(uint8), [N, {size}, {size}, 3]"
+        raise BundleError(f"{where}: the network takes {inputs}, expected {expected}.")
+    if isinstance(inputs[0][2][0], int):
+        raise BundleError(
+            f"{where}: the network takes exactly {inputs[0][2][0]} photographs, expected any number."
+        )
+    outputs = {o.name: (o.type, len(o.shape)) for o in session.get_outputs()}
+    expected_ranks = {name: ("tensor(float)", rank) for name, rank in zip(OUTPUTS, (2, 2, 4), strict=True)}
+    if outputs != expected_ranks:
+        raise BundleError(f"{where}: the network gives (type, rank) {outputs}, expected {expected_ranks}.")
+
+
+def _verify_self_test(bundle: Bundle) -> None:
+    card, where = bundle.card, bundle.folder
+    test, width = cast(SelfTest, card.self_test), len(card.classes)
+    outputs = bundle.predict(self_test_picture(test.seed, card.size))
+    probability, embedding, heat = outputs.probability, outputs.embedding, outputs.heat
+    if probability.shape != (1, width) or (heat.shape[0], heat.shape[3]) != (1, width) or len(embedding) != 1:
+        shapes = f"{probability.shape}, {embedding.shape} and {heat.shape}"
+        expected = f"(N, {width}), (N, d) and (N, h, w, {width})"
+        raise BundleError(f"{where}: for one photograph the network gives {shapes}, expected {expected}.")
+    if card.familiarity is not None and card.familiarity.variance.shape != embedding.shape[1:]:
+        sizes = f"{embedding.shape[1]} values, the card's familiarity {card.familiarity.variance.size}"
+        raise BundleError(f"{where}: the network's embedding has {sizes}; export the model again.")
+    if not abs(float(probability.sum()) - 1) <= 1e-3:
+        raise BundleError(
+            f"{where}: one photograph's probabilities add up to {probability.sum():.3f}, expected 1."
+        )
+    change = float(np.abs(probability[0] - np.asarray(test.probability)).max())
+    heat_change = abs(float(heat.mean()) - test.heat_mean) / max(1.0, abs(test.heat_mean))
+    if not (change <= test.tolerance and heat_change <= test.tolerance):  # so that NaN fails
+        found = f"probability off by {change:.2g}, heat by {heat_change:.2g}, allowed {test.tolerance:.2g}"
+        raise BundleError(
+            f"{where}: the self-test does not give what it gave when written ({found}); get it again."
+        )

@@ -1,0 +1,99 @@
+"""Screen new photographs with a model bundle: an alert tier for each, why, and the files that say so."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dermsentry.files import write_bytes
+from dermsentry.model import Bundle, open_bundle
+from dermsentry.progress import track
+from dermsentry.screen.finding import Finding
+from dermsentry.screen.inference import screen_sources
+from dermsentry.screen.inputs import find_photographs, require_own_names
+from dermsentry.screen.writers import findings_file, predictions_file
+
+__all__ = ["Finding", "screen"]
+
+
+def screen(
+    paths: Iterable[str | Path],
+    bundle: str | Path | Bundle,
+    *,
+    findings: str | Path | None = None,
+    predictions: str | Path | None = None,
+    heat: str | Path | None = None,
+    threads: int | None = None,
+    strict: bool = True,
+    quiet: bool = True,
+) -> Iterator[Finding]:
+    """Screen photographs, yielding a `Finding` for each in order, the first while the rest is under way.
+
+    Parameters
+    ----------
+    paths
+        Files, folders and patterns.
+    bundle
+        A bundle's folder, or an opened bundle.
+    findings
+        A file for the findings, as JSON lines.
+    predictions
+        A file for the probabilities, as the ISIC challenge's CSV.
+    heat
+        A folder for heat maps, `NAME.png` for each readable photograph: where the network saw melanoma.
+    threads
+        How many photographs are worked on at the same time; by default one per core. An opened bundle has
+        its own number.
+    strict
+        Whether a path that does not exist is refused; if not, it has its finding: unreadable.
+    quiet
+        Whether to show no progress on stderr.
+
+    The two files take their place once the last finding was taken, heat maps one by one. What is wrong with
+    the paths, the names or the bundle is raised at once, before the first finding.
+
+    Raises
+    ------
+    InputError
+        A path does not exist or holds no photographs; two share a name that a file must tell apart.
+    BundleError
+        The bundle was refused.
+    OutputError
+        A file cannot be written.
+    """
+    heat_folder = Path(heat) if heat is not None else None
+    sources = find_photographs(paths, leave_out=heat_folder, strict=strict)
+    if heat_folder is not None or predictions is not None:
+        require_own_names(sources, "the challenge's CSV" if predictions is not None else "a heat map")
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, threads=threads)
+
+    def run() -> Iterator[Finding]:
+        with ExitStack() as files:
+            writers = []
+            if findings is not None:
+                writers.append(files.enter_context(findings_file(Path(findings))))
+            if predictions is not None:
+                writers.append(files.enter_context(predictions_file(Path(predictions))))
+            results = screen_sources(sources, opened, heat=heat_folder is not None)
+            for screened in results if quiet else track(results, "Screening", len(sources)):
+                for write in writers:
+                    write(screened.finding)
+                if heat_folder is not None and screened.heat is not None:
+                    write_bytes(heat_folder / f"{screened.finding.image}.png", screened.heat)
+                yield screened.finding
+
+    return run()
+
+
+class _Callable(ModuleType):
+    """`dermsentry.screen` is this package and the function of the same name, whichever was reached first."""
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Iterator[Finding]:
+        return screen(*arguments, **keywords)
+
+
+sys.modules[__name__].__class__ = _Callable

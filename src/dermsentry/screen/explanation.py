@@ -1,0 +1,54 @@
+"""Where in a photograph the network saw what it took for melanoma: a heat map over the picture, as PNG."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dermsentry.images import Pixels
+
+_GREYS, _HEATS = 32, 8
+
+
+def draw_heat(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
+    """Draw a heat map over its photograph.
+
+    The photograph becomes grey, so that colour means heat alone: none where a place speaks against the class
+    or not for it, yellow to red where it speaks for it, red where it does most in this picture.
+
+    Parameters
+    ----------
+    pixels
+        (size, size, 3) uint8: the photograph as the network saw it.
+    heat
+        (h, w): one class's share of its logit per place.
+
+    Returns
+    -------
+    PNG bytes, size×size. A palette instead of full colour takes a fifth of the time and of the bytes.
+    """
+    size = len(pixels)
+    grey = np.asarray(Image.fromarray(pixels).convert("L")) >> 3
+    hottest = float(heat.max())
+    levels = np.maximum(heat, 0) * ((_HEATS - 0.01) / hottest) if hottest > 1e-6 else np.zeros_like(heat)
+    smooth = Image.fromarray(levels.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+    level = np.clip(np.asarray(smooth), 0, _HEATS - 1).astype(np.uint8)
+    picture = Image.fromarray(grey + _GREYS * level).convert("P")
+    picture.putpalette(_palette())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+@lru_cache
+def _palette() -> bytes:
+    grey = np.linspace(0, 255, _GREYS)[None, :, None]
+    share = np.linspace(0, 1, _HEATS)[:, None, None]
+    yellow, red = np.array([255, 220, 40]), np.array([215, 25, 25])
+    colour = yellow + (red - yellow) * share
+    strength = np.where(share > 0, 0.2 + 0.4 * share, 0)
+    return bytes(np.rint(grey * (1 - strength) + colour * strength).astype(np.uint8).tobytes())

@@ -1,0 +1,81 @@
+"""Findings as people and programs want them: table, JSON lines, the ISIC challenge's CSV, heat maps.
+
+Files are written while screening goes on and take their place when it ends: whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dermsentry.diagnoses import CODES, name_of
+from dermsentry.files import whole_file
+from dermsentry.screen.finding import Finding
+
+# How a terminal shows a tier: bold white on red, yellow, as it is, cyan, magenta.
+_COLOURS = {"alert": "1;97;41", "refer": "33", "routine": "0", "cannot-say": "36", "unreadable": "35"}
+
+Write = Callable[[Finding], object]
+
+
+@contextmanager
+def findings_file(path: Path) -> Iterator[Write]:
+    """Yield what writes a finding as a line of `findings.jsonl`. Raises OutputError."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield lambda finding: file.write(finding.as_json() + "\n")
+
+
+@contextmanager
+def predictions_file(path: Path) -> Iterator[Write]:
+    """Yield what writes a photograph's row of the ISIC challenge's CSV. Raises OutputError."""
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file,
+    ):
+        file.write(predictions_header())
+        yield lambda finding: file.write(predictions_row(finding))
+
+
+def predictions_header() -> str:
+    """The first line of the challenge's CSV."""
+    return ",".join(("image", *CODES)) + "\n"
+
+
+def predictions_row(finding: Finding) -> str:
+    """A photograph's row of the challenge's CSV; nothing for one that could not be read."""
+    if finding.probabilities is None:
+        return ""
+    # Always with decimals: a column of `0` and `1` would be read as whole numbers, which the rules refuse.
+    return _csv_line([finding.image, *(f"{finding.probabilities[code]:.6f}" for code in CODES)])
+
+
+def _csv_line(fields: list[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(fields)
+    return buffer.getvalue()
+
+
+def table_header() -> str:
+    """The first line of the table."""
+    return f"{'tier':<11} {'melanoma':>8}  {'likeliest':<27} photograph"
+
+
+def table_rows(finding: Finding, *, colour: bool = False) -> str:
+    """A finding's line of the table, and a line with the reasons under it where someone must act."""
+    tier = f"{finding.tier:<11}"
+    if colour:
+        tier = f"\x1b[{_COLOURS[finding.tier]}m{tier}\x1b[0m"
+    melanoma = "" if finding.melanoma is None else f"{100 * finding.melanoma:.1f} %"
+    likeliest = "" if finding.likeliest is None else name_of(finding.likeliest)
+    line = f"{tier} {melanoma:>8}  {likeliest:<27} {printable(finding.path)}"
+    if finding.tier == "routine":
+        return line
+    return f"{line}\n{'':<11} {'':>8}  {'; '.join(printable(reason) for reason in finding.reasons)}"
+
+
+def printable(text: str) -> str:
+    """`text` without what could move a terminal's cursor or change its colours."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,92 @@
+"""A model bundle small enough for tests: the darker a photograph, the more melanoma."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from dermsentry.diagnoses import CODES
+from dermsentry.model import Bundle, Card, Estimate, Threshold, write_bundle
+
+SIZE = 32
+
+
+def tiny_onnx(
+    size: int = SIZE, *, batch: int | str = "N", classes: int = len(CODES), scale: float = 1.0
+) -> bytes:
+    """Mean colour over 4×4 places, a linear map to the classes, softmax."""
+    rng = np.random.default_rng(7)
+    weight = rng.normal(0, 0.3, (classes, 3, 1, 1)).astype(np.float32)
+    bias = np.zeros(classes, np.float32)
+    if classes == len(CODES):
+        weight[CODES.index("MEL")] = -6.0
+        weight[CODES.index("NV")] = 2.0
+        bias[CODES.index("MEL")], bias[CODES.index("NV")] = 6.0, 0.5
+    tensors = {
+        "scale": np.float32(scale / 255),
+        "weight": weight,
+        "bias": bias,
+        "axes": np.array([2, 3], np.int64),
+    }
+    step = size // 4
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["scaled"]),
+        helper.make_node("Transpose", ["scaled"], ["channels"], perm=[0, 3, 1, 2]),
+        helper.make_node(
+            "AveragePool", ["channels"], ["places"], kernel_shape=[step, step], strides=[step, step]
+        ),
+        helper.make_node("Conv", ["places", "weight", "bias"], ["shares"]),
+        helper.make_node("Transpose", ["shares"], ["heat"], perm=[0, 2, 3, 1]),
+        helper.make_node("ReduceMean", ["shares", "axes"], ["logits"], keepdims=0),
+        helper.make_node("Softmax", ["logits"], ["probability"], axis=1),
+        helper.make_node("ReduceMean", ["places", "axes"], ["embedding"], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, size, size, 3])],
+        [
+            helper.make_tensor_value_info("probability", TensorProto.FLOAT, [batch, classes]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 3]),
+            helper.make_tensor_value_info("heat", TensorProto.FLOAT, [batch, 4, 4, classes]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def tiny_card(**overrides: Any) -> Card:
+    reached = Estimate(0.94, 0.85, 0.98)
+    fields: dict[str, Any] = {
+        "name": "tiny",
+        "size": SIZE,
+        "aspect": "squash",
+        "temperature": 1.0,
+        "thresholds": {
+            "alert": Threshold(0.5, 0.8, reached, "calibration"),
+            "refer": Threshold(0.2, 0.95, None, "calibration"),
+        },
+        "familiarity": None,
+        "evaluation": {},
+        "training": {
+            "fingerprint": "0" * 64,
+            "licences": ["CC0"],
+            "synthetic": True,
+            "configuration": {"network": "tiny"},
+            "versions": {"dermsentry": "0.1.0"},
+        },
+    }
+    return Card(**(fields | overrides))
+
+
+def tiny_bundle(folder: Path, **overrides: Any) -> Bundle:
+    """Write a bundle into `folder`; keywords replace fields of its card."""
+    card = tiny_card(**overrides)
+    return write_bundle(folder, tiny_onnx(card.size), card)

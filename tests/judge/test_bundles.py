@@ -1,0 +1,223 @@
+"""A bundle judged on drawn photographs: what is chosen, what is written, what is said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import dermsentry
+from bundles import tiny_bundle
+from dermsentry.collection import Collection, read_collection
+from dermsentry.diagnoses import CODES
+from dermsentry.errors import BundleError, InputError, OutputError
+from dermsentry.judge import evaluate
+from dermsentry.judge.bundles import image_names
+from dermsentry.model import Bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Collection:
+    """Dark squares are melanomas, pale ones nevi, as the tiny bundle sees it; one of each is otherwise."""
+    shades = {"melanoma": [5, 15, 25, 240], "nevus": [250, 240, 245, 235, 10]}
+    for split in ("Train", "Test"):
+        for name, greys in shades.items():
+            folder = tmp_path / "set" / split / name
+            folder.mkdir(parents=True)
+            for i, grey in enumerate(greys):
+                noise = np.random.default_rng(i).integers(0, 6, (40, 50, 3), dtype=np.uint8)
+                picture = Image.fromarray(np.full((40, 50, 3), grey, np.uint8) + noise)
+                picture.save(folder / f"{split}_{name}_{i}.png")
+    return read_collection(tmp_path / "set")
+
+
+def split_of(collection: Collection, **parts: str) -> pd.DataFrame:
+    """Every photograph its own group; Test is the test, with other parts for the stems given."""
+    table = collection.table[["path", "image_id", "diagnosis"]].assign(group=collection.table["image_id"])
+    table["part"] = ["test" if split == "test" else "train" for split in collection.table["split"]]
+    for stem, part in parts.items():
+        table.loc[table["image_id"] == stem, "part"] = part
+    return table.assign(reason="")
+
+
+def test_judges_the_part_that_was_asked_for(bundle, photographs):
+    evaluation = evaluate(bundle, photographs, split_of(photographs), resamples=50)
+    assert evaluation.photographs == 9
+    decision = evaluation.melanoma.decisions[-1]
+    assert decision.threshold == bundle.card.thresholds["alert"].value
+    assert (decision.detected, decision.alerts) == (3, 4)
+    assert evaluation.about["model"]["digest"] == bundle.card.digest
+    assert not any("flatter" in line for line in evaluation.warnings)
+
+
+def test_opens_a_folder_and_takes_anything_with_a_table(bundle, photographs):
+    class Split:
+        table = split_of(photographs)
+
+    one = evaluate(bundle.folder, photographs, Split(), resamples=20)
+    assert one.overall == evaluate(bundle, photographs, Split.table, resamples=20).overall
+    assert dermsentry.evaluate is evaluate
+
+
+def test_test_as_given_is_everything_in_test_under_its_own_label(bundle, photographs):
+    split = split_of(photographs, Test_nevus_0="test-leaking", Test_nevus_4="quarantined")
+    split.loc[split["image_id"] == "Test_nevus_0", "group"] = "Train_nevus_0"
+    split.loc[split["image_id"] == "Test_nevus_1", "diagnosis"] = "MEL"  # settled by a label table
+    honest = evaluate(bundle, photographs, split, resamples=20)
+    given = evaluate(bundle, photographs, split, part="test-as-given", resamples=20)
+    assert (honest.photographs, given.photographs) == (7, 9)
+    assert (honest.melanoma.photographs, given.melanoma.photographs) == (5, 4)
+    assert not any("flatter" in line for line in honest.warnings)
+    assert any(line.startswith("1 of the 9 photographs") and "flatter" in line for line in given.warnings)
+    assert any("under two diagnoses" in line for line in given.warnings)
+
+
+def test_judging_on_the_training_part_says_so(bundle, photographs):
+    evaluation = evaluate(bundle, photographs, split_of(photographs), part="train", resamples=20)
+    assert any("made with the part train" in line for line in evaluation.warnings)
+
+
+def test_without_a_split_the_given_test_is_judged(bundle, photographs):
+    evaluation = evaluate(bundle, photographs, resamples=20)
+    assert evaluation.photographs == 9
+    assert any("No split was given" in line for line in evaluation.warnings)
+    seen = replace(
+        bundle,
+        card=replace(
+            bundle.card, training={**bundle.card.training, "fingerprint": photographs.fingerprint()}
+        ),
+    )
+    assert any("this very collection" in line for line in evaluate(seen, photographs, resamples=20).warnings)
+
+
+def test_writes_every_file_whole(bundle, photographs, tmp_path):
+    out = tmp_path / "out"
+    split = split_of(photographs)
+    evaluation = evaluate(bundle, photographs, split, out=out, resamples=50)
+    names = ["evaluation.html", "evaluation.json", "predictions.csv", "truth.csv"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert json.loads((out / "evaluation.json").read_text())["photographs"] == 9
+    with (out / "predictions.csv").open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    assert rows[0] == ["image", *CODES]
+    assert len(rows) == 10
+    values = np.array([row[1:] for row in rows[1:]], dtype=float)
+    np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(values, evaluation.probability, atol=1e-7)
+    truth = pd.read_csv(out / "truth.csv")
+    assert list(truth["image"]) == [row[0] for row in rows[1:]]
+    assert list(truth["diagnosis"]) == list(evaluation.truth)
+
+
+def test_page_stands_alone_and_shows_what_was_missed(bundle, photographs, tmp_path):
+    evaluate(bundle, photographs, split_of(photographs), out=tmp_path, resamples=50)
+    page = (tmp_path / "evaluation.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert "<script" not in page
+    assert "3 of 4 with an alert, 1 missed" in page
+    assert "Test_melanoma_3" in page  # the pale one
+    assert "Test_nevus_4" in page  # the dark one
+    assert "Only 4 melanomas" in page
+    assert "Synthetic photographs" in page  # the tiny bundle's card says so
+
+
+def test_names_from_outside_are_escaped(bundle, photographs, tmp_path):
+    here = photographs.root / "Test" / "melanoma" / "Test_melanoma_3.png"
+    here.rename(here.with_name("<b>&x.png"))
+    broken = here.with_name("<i>broken.png")
+    broken.write_bytes(b"no picture")
+    collection = read_collection(photographs.root)
+    evaluate(bundle, collection, split_of(collection), out=tmp_path / "out", resamples=20)
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "&lt;b&gt;&amp;x" in page
+    assert "&lt;i&gt;broken" in page
+    assert "<b>&x" not in page
+
+
+def test_unreadable_photographs_are_listed_not_judged(bundle, photographs):
+    (photographs.root / "Test" / "nevus" / "Test_nevus_0.png").write_bytes(b"")
+    evaluation = evaluate(bundle, photographs, split_of(photographs), resamples=20)
+    assert evaluation.photographs == 8
+    expected = [{"path": "Test/nevus/Test_nevus_0.png", "reason": "the file is empty"}]
+    assert evaluation.about["unreadable"] == expected
+    assert any("1 photograph was unreadable" in line for line in evaluation.warnings)
+
+
+def test_nothing_readable_is_an_error(bundle, photographs):
+    for path in photographs.paths:
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="None of the 9 photographs could be read: the file is empty"):
+        evaluate(bundle, photographs, split_of(photographs))
+
+
+def test_unknown_or_empty_parts_list_what_there_is(bundle, photographs):
+    with pytest.raises(
+        InputError, match=r"'calibration'; it has .*train \(9\).*test \(9\)|test \(9\).*train \(9\)"
+    ):
+        evaluate(bundle, photographs, split_of(photographs), part="calibration")
+    with pytest.raises(InputError, match="without a split"):
+        evaluate(bundle, photographs, part="validation")
+
+
+def test_a_split_of_another_collection_is_refused(bundle, photographs):
+    split = split_of(photographs)
+    split.loc[0, "path"] = "elsewhere.png"
+    with pytest.raises(InputError, match=r"1 of the split's 18 photographs .* elsewhere\.png"):
+        evaluate(bundle, photographs, split)
+
+
+def test_unknown_diagnoses_are_predicted_but_not_judged(bundle, photographs, tmp_path):
+    split = split_of(photographs)
+    split.loc[split["image_id"] == "Test_nevus_2", "diagnosis"] = ""
+    evaluation = evaluate(bundle, photographs, split, out=tmp_path, resamples=20)
+    assert (evaluation.photographs, evaluation.unknown) == (8, 1)
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) == 9
+
+
+def test_a_damaged_bundle_is_refused(bundle, photographs, tmp_path):
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle.folder, copy)
+    with (copy / "model.onnx").open("ab") as handle:
+        handle.write(b"x")
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        evaluate(copy, photographs, split_of(photographs))
+
+
+def test_an_output_that_cannot_be_written_leaves_nothing(bundle, photographs, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="Cannot write"):
+        evaluate(bundle, photographs, split_of(photographs), out=tmp_path / "file" / "out", resamples=20)
+
+
+def test_the_same_stem_twice_is_named_by_its_path():
+    paths = ["a/x.jpg", "b/x.jpg", "b/y.z.png"]
+    assert image_names(paths) == ["a/x", "b/x", "y.z"]
+
+
+def test_phantoms_are_judged_and_marked(bundle, phantom_collection, tmp_path):
+    evaluation = evaluate(bundle, phantom_collection, out=tmp_path, resamples=50)
+    assert evaluation.about["data"]["synthetic"] is True
+    assert "Synthetic photographs" in (tmp_path / "evaluation.html").read_text()
+
+
+@pytest.mark.real
+def test_real_test_folder(bundle, real_data, tmp_path):
+    collection = read_collection(real_data / "isic9")
+    evaluation = evaluate(bundle, collection, split_of(collection), out=tmp_path, resamples=100)
+    assert evaluation.photographs == 118
+    assert evaluation.melanoma.photographs == 16
+    assert any("79 %" in line for line in evaluation.warnings)
+    assert evaluation.about["data"]["synthetic"] is False

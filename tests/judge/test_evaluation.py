@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as theirs
+
+from dermsentry.diagnoses import CODES
+from dermsentry.errors import InputError
+from dermsentry.files import to_json
+from dermsentry.judge import Evaluation, Interval, evaluate_predictions
+
+MEL = CODES.index("MEL")
+
+
+def predictions(labels, seed=0, skill=1.5):
+    """Probabilities that know the truth with some skill; for `PBK|SK` of its first code."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(len(labels), len(CODES)))
+    for row, label in zip(logits, labels, strict=True):
+        if label:
+            row[CODES.index(label.split("|")[0])] += skill
+    raised = np.exp(logits)
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def drawn(n=200, seed=0, labels=CODES):
+    rng = np.random.default_rng(seed)
+    return [labels[i] for i in rng.integers(0, len(labels), n)]
+
+
+def alone(n):
+    return [f"lesion {i}" for i in range(n)]
+
+
+def figures_of(evaluation: Evaluation):
+    """Every interval of an evaluation."""
+
+    def walk(value):
+        if isinstance(value, dict):
+            if set(value) == {"value", "low", "high"}:
+                yield Interval(**value)
+            else:
+                for inner in value.values():
+                    yield from walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from walk(inner)
+
+    return list(walk(evaluation.as_dict()))
+
+
+def label_of(evaluation, label):
+    return next(figures for figures in evaluation.classes if figures.label == label)
+
+
+def test_every_figure_agrees_with_scikit_learn():
+    labels = drawn()
+    probability = predictions(labels)
+    evaluation = evaluate_predictions(labels, probability, alone(200), threshold=0.2, resamples=20)
+    true = np.array([CODES.index(label) for label in labels])
+    called = probability.argmax(axis=1)
+    hot = np.eye(9)[true]
+    expected = {
+        "accuracy": theirs.accuracy_score(true, called),
+        "balanced_accuracy": theirs.balanced_accuracy_score(true, called),
+        "roc_auc": theirs.roc_auc_score(hot, probability, average="macro"),
+        "average_precision": theirs.average_precision_score(hot, probability, average="macro"),
+        "log_loss": theirs.log_loss(true, probability, labels=range(9)),
+        "brier_score": theirs.brier_score_loss(true, probability, labels=range(9)),
+    }
+    for name, value in expected.items():
+        figure = evaluation.overall[name]
+        assert figure is not None
+        assert figure.value == pytest.approx(value, abs=1e-9)
+    np.testing.assert_array_equal(evaluation.confusion_matrix, theirs.confusion_matrix(true, called))
+    recalls = theirs.recall_score(true, called, average=None)
+    precisions = theirs.precision_score(true, called, average=None)
+    for i, figures in enumerate(evaluation.classes):
+        assert figures.recall.value == pytest.approx(recalls[i], abs=1e-9)
+        assert figures.precision.value == pytest.approx(precisions[i], abs=1e-9)
+        assert figures.roc_auc.value == pytest.approx(
+            theirs.roc_auc_score(true == i, probability[:, i]), abs=1e-9
+        )
+        area = theirs.average_precision_score(true == i, probability[:, i])
+        assert figures.average_precision.value == pytest.approx(area, abs=1e-9)
+    alert = probability[:, MEL] >= 0.2
+    decision = evaluation.melanoma.decisions[1]
+    assert decision.sensitivity.value == pytest.approx(theirs.recall_score(true == MEL, alert), abs=1e-9)
+    assert decision.specificity.value == pytest.approx(theirs.recall_score(true != MEL, ~alert), abs=1e-9)
+    assert decision.positive_predictive_value.value == pytest.approx(
+        theirs.precision_score(true == MEL, alert), abs=1e-9
+    )
+    assert decision.detected == int((alert & (true == MEL)).sum())
+    assert evaluation.sensitivity == decision.sensitivity
+    assert evaluation.specificity == decision.specificity
+
+
+def test_the_threshold_at_a_sensitivity_gives_that_specificity():
+    labels = drawn(300, seed=3)
+    probability = predictions(labels, seed=3)
+    melanoma = evaluate_predictions(labels, probability, alone(300), resamples=20).melanoma
+    truth = np.array(labels) == "MEL"
+    assert [point.sensitivity for point in melanoma.at_sensitivity] == [0.80, 0.90, 0.95]
+    for point in melanoma.at_sensitivity:
+        alert = probability[:, MEL] >= point.threshold
+        assert alert[truth].mean() >= point.sensitivity
+        assert (~alert[~truth]).mean() == pytest.approx(point.specificity.value, abs=1e-9)
+
+
+def test_the_same_seed_gives_the_same_json():
+    labels = drawn(60)
+    one, same, other = (
+        to_json(evaluate_predictions(labels, predictions(labels), alone(60), seed=s, resamples=50).as_dict())
+        for s in (1, 1, 2)
+    )
+    assert one == same
+    assert one != other
+
+
+@given(
+    st.lists(st.sampled_from([*CODES, "PBK|SK", "AK|SCC", "MEL|NV", ""]), min_size=1, max_size=12),
+    st.integers(0, 1000),
+    st.integers(1, 4),
+)
+@settings(max_examples=60)
+def test_any_few_photographs_are_judged_without_a_crash(labels, seed, per_group):
+    groups = [str(i // per_group) for i in range(len(labels))]
+    if not any(labels):
+        with pytest.raises(InputError, match="known diagnosis"):
+            evaluate_predictions(labels, predictions(labels, seed), groups, resamples=20)
+        return
+    evaluation = evaluate_predictions(
+        labels, predictions(labels, seed), groups, threshold=0.2, resamples=20, seed=seed
+    )
+    text = to_json(evaluation.as_dict())
+    assert "NaN" not in text
+    for figure in figures_of(evaluation):
+        assert figure.low <= figure.value <= figure.high
+    assert evaluation.photographs + evaluation.unknown == len(labels)
+    assert sum(figures.photographs for figures in evaluation.classes) == evaluation.photographs
+    assert sum(map(sum, evaluation.confusion_matrix)) == evaluation.photographs
+
+
+@given(st.integers(0, 50))
+@settings(max_examples=10)
+def test_the_order_of_photographs_changes_no_value(seed):
+    labels = drawn(40, seed)
+    probability = predictions(labels, seed)
+    order = np.random.default_rng(seed).permutation(40)
+    one = evaluate_predictions(labels, probability, alone(40), threshold=0.2, resamples=5)
+    other = evaluate_predictions(
+        [labels[i] for i in order], probability[order], alone(40), threshold=0.2, resamples=5
+    )
+    values = [[figure.value for figure in figures_of(evaluation)] for evaluation in (one, other)]
+    np.testing.assert_allclose(*values, atol=1e-12)
+
+
+def test_labels_that_cannot_be_told_apart_are_one_class():
+    labels = ["PBK|SK", "SK", "MEL", "MEL"]
+    probability = np.full((4, 9), 0.02)
+    probability[:, CODES.index("NV")] = 0.34
+    probability[:2, [CODES.index("PBK"), CODES.index("SK")]] = [[0.3, 0.22], [0.22, 0.3]]
+    probability[2:, MEL] = 0.52
+    probability /= probability.sum(axis=1, keepdims=True)
+    evaluation = evaluate_predictions(labels, probability, alone(4), resamples=20)
+    assert [figures.label for figures in evaluation.classes].count("PBK|SK") == 1
+    joined = label_of(evaluation, "PBK|SK")
+    assert joined.photographs == 2
+    assert joined.recall.value == 1.0  # together the two are more probable than the nevus
+    assert any("pigmented benign keratosis or seborrheic keratosis" in line for line in evaluation.warnings)
+
+
+def test_what_may_be_a_melanoma_is_not_in_its_figures():
+    labels = ["MEL", "MEL", "NV", "NV", "MEL|NV"]
+    evaluation = evaluate_predictions(labels, predictions(labels), alone(5), resamples=20)
+    assert evaluation.melanoma.photographs == 2
+    assert evaluation.melanoma.others == 2
+    assert evaluation.photographs == 5
+
+
+def test_being_called_something_that_is_not_there_is_wrong():
+    labels = ["MEL", "NV"]
+    probability = np.full((2, 9), 0.01)
+    probability[:, CODES.index("BCC")] = 0.92
+    evaluation = evaluate_predictions(labels, probability, alone(2), resamples=20)
+    assert evaluation.accuracy is not None
+    assert evaluation.accuracy.value == 0.0
+    absent = label_of(evaluation, "BCC")
+    assert (absent.photographs, absent.predicted, absent.recall, absent.roc_auc) == (0, 2, None, None)
+    assert absent.precision is not None
+    assert any("No photograph of" in line and "basal cell carcinoma" in line for line in evaluation.warnings)
+
+
+def test_a_class_of_one_photograph_is_known_to_be_unknown():
+    labels = ["MEL", *["NV"] * 30]
+    evaluation = evaluate_predictions(labels, predictions(labels, skill=9), alone(31), resamples=50)
+    one = label_of(evaluation, "MEL")
+    assert one.recall.low == pytest.approx(0.025, abs=1e-6)
+    assert (one.roc_auc.low, one.roc_auc.high) == (0.0, 1.0)
+    assert any("melanoma (1)" in line for line in evaluation.warnings)
+    assert any(line.startswith("Only 1 melanoma:") for line in evaluation.warnings)
+
+
+def test_sixteen_of_sixteen_proves_79_percent():
+    labels = ["MEL"] * 16 + ["NV"] * 84
+    probability = np.zeros((100, 9))
+    probability[:16, MEL], probability[16:, CODES.index("NV")] = 1, 1
+    evaluation = evaluate_predictions(labels, probability, alone(100), threshold=0.5, resamples=50)
+    assert evaluation.sensitivity is not None
+    assert evaluation.sensitivity.value == 1.0
+    assert evaluation.sensitivity.low == pytest.approx(0.794, abs=5e-4)
+    assert any(
+        "Only 16 melanomas" in line and "79 %" in line and "72" in line for line in evaluation.warnings
+    )
+
+
+def test_enough_melanomas_are_not_warned_of():
+    labels = ["MEL"] * 72 + ["NV"] * 72
+    evaluation = evaluate_predictions(labels, predictions(labels), alone(144), resamples=20)
+    assert not any("melanomas:" in line for line in evaluation.warnings)
+    few = evaluate_predictions(labels, predictions(labels), ["same"] * 71 + alone(73), resamples=20)
+    assert any("Only 2 melanomas" in line for line in few.warnings)  # 72 photographs, two lesions
+
+
+def test_copies_of_a_lesion_do_not_narrow_an_interval():
+    labels = drawn(60, seed=4)
+    probability = predictions(labels, seed=4)
+    one = evaluate_predictions(labels, probability, alone(60), resamples=400)
+    many = evaluate_predictions(labels * 5, np.tile(probability, (5, 1)), alone(60) * 5, resamples=400)
+    assert one.accuracy is not None
+    assert many.accuracy is not None
+    assert many.accuracy.value == pytest.approx(one.accuracy.value)
+    assert many.accuracy.high - many.accuracy.low == pytest.approx(
+        one.accuracy.high - one.accuracy.low, rel=0.15
+    )
+
+
+def test_no_melanoma_and_nothing_else():
+    without = evaluate_predictions(
+        drawn(30, labels=["NV", "BCC"]), predictions([""] * 30), alone(30), resamples=20
+    )
+    assert without.sensitivity is None
+    assert without.specificity is not None
+    assert without.melanoma.roc_auc is None
+    assert without.melanoma.at_sensitivity == ()
+    assert any("no melanoma" in line for line in without.warnings)
+    only = evaluate_predictions(["MEL"] * 30, predictions(["MEL"] * 30), alone(30), resamples=20)
+    assert only.specificity is None
+    assert any("Every photograph is melanoma" in line for line in only.warnings)
+    assert any("Every photograph is a melanoma" in line for line in only.warnings)
+
+
+def test_unknown_diagnoses_are_counted_and_left_out():
+    labels = ["MEL", "", "NV", "NV", ""]
+    probability = predictions(labels)
+    evaluation = evaluate_predictions(labels, probability, alone(5), resamples=20)
+    known = evaluate_predictions(
+        ["MEL", "NV", "NV"], probability[[0, 2, 3]], ["lesion 0", "lesion 2", "lesion 3"], resamples=20
+    )
+    assert (evaluation.photographs, evaluation.unknown) == (3, 2)
+    assert evaluation.overall == known.overall
+    assert any(line.startswith("2 photographs have no known diagnosis") for line in evaluation.warnings)
+
+
+def test_evaluation_json_has_what_its_readers_expect():
+    labels = drawn(50)
+    evaluation = evaluate_predictions(labels, predictions(labels), alone(50), threshold=0.3, resamples=20)
+    found = json.loads(to_json(evaluation.as_dict()))
+    assert found["photographs"] == found["groups"] == 50
+    assert set(found["accuracy"]) == {"value", "low", "high"}
+    assert [entry["label"] for entry in found["classes"]] == list(CODES)
+    assert len(found["confusion_matrix"]["counts"]) == 9
+    assert [rule["threshold"] for rule in found["melanoma"]["decisions"]] == [None, 0.3]
+    assert 0 < found["melanoma"]["provable_sensitivity"] < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"probability": np.zeros((2, 8))}, "shape"),
+        ({"probability": np.full((2, 9), np.nan)}, "no probabilities"),
+        ({"probability": np.full((2, 9), -0.1)}, "no probabilities"),
+        ({"probability": np.full((2, 9), 0.5)}, "add up to 1"),
+        ({"groups": ["a"]}, "1 groups for 2 photographs"),
+        ({"truth": ["MEL", "mole"]}, "labels mole"),
+        ({"truth": ["", ""]}, "nothing to judge"),
+        ({"threshold": math.nan}, "threshold nan"),
+        ({"resamples": 1}, "at least 2"),
+    ],
+)
+def test_what_cannot_be_judged_is_said(change, message):
+    good = {"truth": ["MEL", "NV"], "probability": np.full((2, 9), 1 / 9), "groups": ["a", "b"]}
+    arguments = good | change
+    with pytest.raises(InputError, match=message):
+        evaluate_predictions(**arguments)

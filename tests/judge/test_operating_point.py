@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dermsentry.errors import InputError
+from dermsentry.judge.operating_point import threshold_for_sensitivity
+
+SCORES = st.integers(0, 10).map(lambda i: i / 10) | st.floats(0, 1, width=32)
+
+
+@given(
+    st.lists(SCORES, min_size=1, max_size=30),
+    st.lists(SCORES, max_size=30),
+    st.sampled_from([0.5, 0.8, 0.95, 1.0]),
+)
+def test_reaches_the_sensitivity_and_no_higher_threshold_does(positives, negatives, sensitivity):
+    score = np.array(positives + negatives)
+    truth = np.arange(len(score)) < len(positives)
+    point = threshold_for_sensitivity(truth, score, sensitivity)
+    assert (score[truth] >= point.threshold).mean() >= sensitivity - 1e-12
+    assert point.sensitivity.value >= sensitivity - 1e-12
+    higher = np.unique(score[score >= point.threshold])
+    stricter = [s for s in higher if (score >= s).sum() < (score >= point.threshold).sum()]
+    assert all((score[truth] >= s).mean() < sensitivity for s in stricter)
+
+
+def test_lies_between_two_scores_so_that_rounding_moves_nothing():
+    point = threshold_for_sensitivity([True, True, False], [0.9, 0.6, 0.4], 1.0)
+    assert point.threshold == pytest.approx(0.5)
+    assert point.specificity is not None
+    assert point.specificity.value == 1.0
+    assert point.as_dict()["positives"] == 2
+
+
+def test_lowest_score_of_all_is_found_in_single_precision():
+    score = np.array([0.3, 0.7])
+    point = threshold_for_sensitivity([True, False], score, 1.0)
+    assert np.float32(0.3) >= point.threshold
+    assert point.specificity is not None
+    assert point.specificity.value == 0.0
+
+
+def test_without_others_there_is_no_specificity():
+    assert threshold_for_sensitivity([True], [0.5], 0.9).as_dict()["specificity"] is None
+
+
+@pytest.mark.parametrize(
+    ("truth", "score", "sensitivity", "message"),
+    [
+        ([False], [0.1], 0.9, "no melanoma"),
+        ([True], [0.1], 0.0, "sensitivity of 0.0"),
+        ([True], [float("nan")], 0.9, "not finite"),
+    ],
+)
+def test_what_cannot_be_chosen_is_said(truth, score, sensitivity, message):
+    with pytest.raises(InputError, match=message):
+        threshold_for_sensitivity(truth, score, sensitivity)

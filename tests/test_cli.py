@@ -1,0 +1,134 @@
+"""What goes wrong is one clear line on stderr and a documented exit code; stdout stays clean."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dermsentry
+from dermsentry import cli, errors
+from dermsentry.errors import EXIT_CODES, BundleError, DermsentryError, InputError, OutputError, TrainingError
+from dermsentry.phantoms import Phantoms
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["dermsentry", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+def test_the_version_is_on_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"dermsentry {dermsentry.__version__}\n"
+
+
+def test_without_a_command_the_help_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch) == 2
+    shown = "".join(capsys.readouterr())
+    for command in ("audit", "split", "train", "study", "evaluate", "screen", "model", "demo"):
+        assert f"  {command} " in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("audit", "none"),
+        ("split", "none", "--out", "split.csv"),
+        ("study", "none", "--out", "runs"),
+        ("screen", "none.jpg", "--model", "none"),
+        ("evaluate", "none", "none"),
+        ("demo", "--data", "none"),
+    ],
+)
+def test_a_missing_input_is_one_line_and_exit_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = call(monkeypatch, *arguments)
+    shown = capsys.readouterr()
+    assert code in (2, 6)
+    assert shown.out == ""
+    assert shown.err.startswith("dermsentry: ")
+    assert shown.err.count("\n") == 1
+    assert "Traceback" not in shown.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("--nope",), ("nope",), ("audit",), ("audit", "x", "--seed", "many")])
+def test_a_usage_error_is_exit_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert call(monkeypatch, *arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Usage: " in shown.err
+
+
+def test_a_file_in_the_way_of_the_output_is_exit_4(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: Phantoms
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    assert call(monkeypatch, "split", phantoms.root, "--out", tmp_path / "taken" / "split.csv") == 4
+    assert "Cannot write" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_bundle_is_exit_6(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: Phantoms
+) -> None:
+    assert call(monkeypatch, "screen", phantoms.root / "Test", "--model", tmp_path) == 6
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (InputError("a"), 2),
+        (OutputError("a"), 4),
+        (TrainingError("a"), 5),
+        (BundleError("a"), 6),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_error_has_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: BaseException, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("dermsentry.collection.read_collection", fail)
+    assert call(monkeypatch, "audit", "x") == code
+    assert code in EXIT_CODES
+    assert capsys.readouterr().err.startswith("dermsentry: ")
+
+
+def test_every_error_class_is_documented() -> None:
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, DermsentryError)]
+    assert {c.exit_code for c in classes} <= set(EXIT_CODES)
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    program = (
+        "from dermsentry import cli\n"
+        "@cli.app.command('flood')\n"
+        "def flood():\n"
+        "    for _ in range(200_000): print('x' * 40)\n"
+        "import sys; sys.argv = ['dermsentry', 'flood']\n"
+        "cli.main()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        noise = running.stderr.read()
+    assert (running.returncode, noise) == (0, b"")
