@@ -1,4 +1,4 @@
-"""How long `import dermsentry` and `dermsentry --help` take, against an empty Python and against importing Keras.
+"""How long `import dermsentry` and `dermsentry --help` take, beside an empty Python and importing Keras.
 
     python benchmarks/startup.py
 
@@ -21,7 +21,9 @@ def seconds(code: str, runs: int = RUNS) -> float:
     taken = []
     for _ in range(runs + 1):
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         taken.append(time.perf_counter() - started)
     return statistics.median(taken[1:])
 
@@ -29,7 +31,11 @@ def seconds(code: str, runs: int = RUNS) -> float:
 def main() -> None:
     bare = seconds("pass")
     show_help = "import sys; sys.argv = ['dermsentry', '--help']; from dermsentry.cli import main; main()"
-    rows = {"an empty Python": bare, "import dermsentry": seconds("import dermsentry"), "dermsentry --help": seconds(show_help)}
+    rows = {
+        "an empty Python": bare,
+        "import dermsentry": seconds("import dermsentry"),
+        "dermsentry --help": seconds(show_help),
+    }
     if importlib.util.find_spec("keras"):
         rows["import keras, for comparison"] = seconds("import keras", runs=2)
     for name, taken in rows.items():

@@ -43,7 +43,12 @@ def test_a_table_has_the_columns_in_their_order(phantom_collection: Collection) 
 
 
 def test_class_folders_with_train_and_test_anywhere(tmp_path: Path) -> None:
-    put(tmp_path, "ISIC set/Train/melanoma/a.jpg", "ISIC set/Test/Basal_Cell-Carcinoma/b.JPG", "x/validation/NEVI/c.png")
+    put(
+        tmp_path,
+        "ISIC set/Train/melanoma/a.jpg",
+        "ISIC set/Test/Basal_Cell-Carcinoma/b.JPG",
+        "x/validation/NEVI/c.png",
+    )
     put(tmp_path, "nevus/2019/camera/d.tif", "bkl/e.webp", "Train/bkl/seborrheic keratosis/f.bmp")
     assert rows(read_collection(tmp_path), "path", "image_id", "diagnosis", "split") == [
         ("ISIC set/Test/Basal_Cell-Carcinoma/b.JPG", "b", "BCC", "test"),
@@ -79,7 +84,9 @@ def test_what_is_left_alone_is_said(tmp_path: Path) -> None:
     (tmp_path / "Train" / "melanoma" / "a.xcf").write_text("x")
     (tmp_path / "Train" / "melanoma" / ".hidden.jpg").write_text("x")
     (tmp_path / "Train" / "Thumbs.db").write_text("x")
-    (tmp_path / "Train" / "dermatofibroma").symlink_to(tmp_path / "elsewhere" / "nevus", target_is_directory=True)
+    (tmp_path / "Train" / "dermatofibroma").symlink_to(
+        tmp_path / "elsewhere" / "nevus", target_is_directory=True
+    )
     collection = read_collection(tmp_path / "Train")
     assert rows(collection, "path") == [("melanoma/a.jpg",)]
     assert collection.left_alone == (
@@ -118,7 +125,14 @@ def test_metadata_beside_class_folders_or_given(tmp_path: Path) -> None:
 
 
 def test_ham10000(tmp_path: Path) -> None:
-    put(tmp_path, "images/H_1.jpg", "images/H_2.jpg", "images/H_9.jpg", "images/copy/H_1.jpg", "masks/H_1_segmentation.png")
+    put(
+        tmp_path,
+        "images/H_1.jpg",
+        "images/H_2.jpg",
+        "images/H_9.jpg",
+        "images/copy/H_1.jpg",
+        "masks/H_1_segmentation.png",
+    )
     table = "lesion_id,image_id,dx,dx_type,age,sex,localization\n"
     table += "L1,H_1,bkl,histo,60.0,male,face\nL2,H_2,akiec,histo,,unknown,back\nL3,H_3,mel,histo,,,\n"
     (tmp_path / "metadata.csv").write_text(table)
@@ -155,7 +169,9 @@ def test_isic_archive(tmp_path: Path) -> None:
 def test_isic_2017(tmp_path: Path) -> None:
     put(tmp_path, "train/I_1.jpg", "train/I_2.jpg", "val/I_3.jpg", "test/I_4.jpg")
     table = "image_id,split,melanoma,seborrheic_keratosis\n"
-    (tmp_path / "labels.csv").write_text(table + "I_1,train,1.0,0.0\nI_2,train,0,1\nI_3,val,0,0\nI_4,test,,\n")
+    (tmp_path / "labels.csv").write_text(
+        table + "I_1,train,1.0,0.0\nI_2,train,0,1\nI_3,val,0,0\nI_4,test,,\n"
+    )
     assert rows(read_collection(tmp_path), "path", "diagnosis", "split") == [
         ("test/I_4.jpg", "", "test"),
         ("train/I_1.jpg", "MEL", "train"),
@@ -175,7 +191,11 @@ def test_isic_2019(tmp_path: Path) -> None:
     truth = ONE_HOT + "I_1,1.0,0,0,0,0,0,0,0,0\nI_2,0,0,0,0,1.0,0,0,0,0\nI_3,0,0,0,0,0,0,0,0,1.0\n"
     (tmp_path / "truth.csv").write_text(truth)
     for data in (tmp_path, tmp_path / "truth.csv"):
-        assert rows(read_collection(data), "image_id", "diagnosis") == [("I_1", "MEL"), ("I_2", "PBK|SK"), ("I_3", "")]
+        assert rows(read_collection(data), "image_id", "diagnosis") == [
+            ("I_1", "MEL"),
+            ("I_2", "PBK|SK"),
+            ("I_3", ""),
+        ]
     assert read_labels(tmp_path / "truth.csv") == {"I_1": "MEL", "I_2": "PBK|SK"}
 
 
@@ -195,7 +215,9 @@ def test_a_plain_table(tmp_path: Path) -> None:
         "path,diagnosis,split,lesion_id,age,skin_type,extra\n"
         "sub/../a.jpg,Melanoma,Training,L1,50,2,x\nsub/b.png, nevus ,val\nsub/c.png,,,,,,\n"
     )
-    assert rows(read_collection(path), "path", "image_id", "diagnosis", "split", "lesion_id", "skin_type") == [
+    assert rows(
+        read_collection(path), "path", "image_id", "diagnosis", "split", "lesion_id", "skin_type"
+    ) == [
         ("a.jpg", "a", "MEL", "train", "L1", "2"),
         ("sub/b.png", "b", "NV", "validation", "", ""),
         ("sub/c.png", "c", "", "", "", ""),
@@ -226,21 +248,14 @@ def test_a_table_of_photographs_elsewhere(tmp_path: Path, monkeypatch: pytest.Mo
         ("path,diagnosis\na.jpg,MEL,x,y\n", "is not a CSV table"),
         ("path,diagnosis\n", "holds no photographs"),
         ('path,diagnosis\n"a.jpg,MEL\n', "is not a CSV table"),
-        ("path,diagnosis\na\0b.jpg,MEL\n", ""),
     ],
 )
 def test_an_unusable_table_is_one_clear_line(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "table.csv"
     path.write_text(text)
-    try:
+    with pytest.raises(InputError, match=expected) as caught:
         read_collection(path)
-    except InputError as error:
-        assert "\n" not in str(error)
-        if expected:
-            with pytest.raises(InputError, match=expected):
-                raise
-    else:
-        assert not expected
+    assert "\n" not in str(caught.value)
 
 
 @given(st.binary(max_size=200))
@@ -248,10 +263,12 @@ def test_hostile_tables_never_give_a_traceback(tmp_path_factory: pytest.TempPath
     path = tmp_path_factory.getbasetemp() / "hostile.csv"
     for head in (b"", b"path,diagnosis\n", ONE_HOT.encode()):
         path.write_bytes(head + data)
+        message = ""
         try:
             read_collection(path)
         except InputError as error:
-            assert "\n" not in str(error)
+            message = str(error)
+        assert "\n" not in message
 
 
 def test_collections_are_joined(tmp_path: Path) -> None:

@@ -34,7 +34,13 @@ def test_nine_diagnoses_in_the_order_of_the_challenge_file() -> None:
 @pytest.mark.parametrize("entry", DIAGNOSES, ids=lambda d: d.code)
 def test_every_name_finds_its_code(entry) -> None:  # type: ignore[no-untyped-def]
     for word in (entry.code, entry.name, *entry.aliases):
-        for spelling in (word, word.upper(), word.title(), word.replace(" ", "_"), f"  {word.replace(' ', '-')} "):
+        for spelling in (
+            word,
+            word.upper(),
+            word.title(),
+            word.replace(" ", "_"),
+            f"  {word.replace(' ', '-')} ",
+        ):
             assert find_label(spelling) == entry.code
 
 

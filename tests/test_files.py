@@ -28,7 +28,9 @@ from dermsentry.files import (
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "a.json"
-    write_json(path, {"share": np.float32(0.5), "counts": np.arange(3), "where": Path("a/b"), "yes": np.bool_(True)})
+    write_json(
+        path, {"share": np.float32(0.5), "counts": np.arange(3), "where": Path("a/b"), "yes": np.bool_(True)}
+    )
     assert read_json(path) == {"share": 0.5, "counts": [0, 1, 2], "where": "a/b", "yes": True}
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
     assert path.stat().st_mode & 0o444 == 0o444 & ~current_umask()
@@ -44,9 +46,14 @@ def current_umask() -> int:
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(type(error)), whole_file(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write_half() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
@@ -56,7 +63,9 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", no_space)
-    with pytest.raises(OutputError, match=r"Cannot write .*a\.bin: No space left on device\. Choose") as caught:
+    with pytest.raises(
+        OutputError, match=r"Cannot write .*a\.bin: No space left on device\. Choose"
+    ) as caught:
         write_bytes(tmp_path / "a.bin", b"1234")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -52,7 +52,9 @@ def test_the_same_arguments_give_the_same_files(tmp_path: Path) -> None:
     assert all(digest(first.root / f) == digest(second.root / f) for f in files)
 
 
-def test_the_collection_has_the_assignments_layout(phantoms: Phantoms, phantom_collection: Collection) -> None:
+def test_the_collection_has_the_assignments_layout(
+    phantoms: Phantoms, phantom_collection: Collection
+) -> None:
     names = {name_of(code) for code in CODES}
     for split in ("Train", "Test"):
         assert {p.name for p in (phantoms.root / split).iterdir()} == names

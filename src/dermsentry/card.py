@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.diagnoses import CODES
+from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import BundleError
 from dermsentry.files import to_json
 from dermsentry.images import ASPECTS, Aspect
@@ -52,13 +52,14 @@ class Threshold:
 class Familiarity:
     """What known photographs' embeddings look like; see `screen/familiarity.py`.
 
-    `means` (k, d): the mean embedding of each class that was there; `variance` (d,): the spread within a class;
-    `limit`: the distance from the nearest mean beyond which a photograph is not judged.
+    `means` (k, d): the mean embedding of each class that was there; `variance` (d,): the spread within one;
+    `distance_limit`, `angle_limit`: how far from the nearest mean a photograph may be to be judged.
     """
 
     means: Floats
     variance: Floats
-    limit: float
+    distance_limit: float
+    angle_limit: float
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ class Card:
             record["familiarity"] = {
                 "means": _rounded(found.means),
                 "variance": _rounded(found.variance),
-                "limit": found.limit,
+                "distance_limit": found.distance_limit,
+                "angle_limit": found.angle_limit,
             }
         return record
 
@@ -120,7 +122,8 @@ def describe(card: Card) -> str:
     training = card.training
     lines = [
         f"{card.name}, written {card.created}, digest {card.digest[:12]}",
-        f"Takes photographs at {card.size}×{card.size} pixels ({card.aspect}); knows {', '.join(card.classes)}.",
+        f"Takes photographs at {card.size}×{card.size} pixels ({card.aspect}).",
+        f"Knows {', '.join(name_of(code) for code in card.classes)}.",
     ]
     if card.synthetic:
         lines.append("Trained on drawn pictures: nothing that it says is about patients.")
@@ -325,7 +328,8 @@ def _familiarity(reader: _Reader) -> Familiarity:
     means, variance = reader.rows("means", -1e12, 1e12), reader.numbers("variance", 1e-30, 1e12)
     if means.shape[1] != variance.size:
         raise reader.wrong("means", f"rows of {variance.size} numbers, as many as variance has")
-    return Familiarity(means, variance, reader.number("limit", 1e-6, 1e12))
+    limits = (reader.number("distance_limit", 1e-6, 1e12), reader.number("angle_limit", 1e-6, 2))
+    return Familiarity(means, variance, *limits)
 
 
 def _training(reader: _Reader) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dermsentry.collection import Collection
 
 Number = TypeVar("Number", int, float)
+Choice = TypeVar("Choice", bound=str)
 
 app = typer.Typer(
     name="dermsentry",
@@ -163,10 +164,14 @@ def train(
     collection = _read_data(data, metadata)
     known = read_split(split, collection)
     check_split(known)
+    from dermsentry.images import ASPECTS
+    from dermsentry.learn.training import BALANCES, RECIPES
     from dermsentry.learn.training import train as fit
 
     run = fit(
-        collection, known, out, network=network, epochs=epochs, augmented=augmented, balance=balance, size=size, aspect=aspect,  # type: ignore[arg-type]
+        collection, known, out, network=_one_of(network, RECIPES, "--network"), epochs=epochs,
+        augmented=augmented, balance=_one_of(balance, BALANCES, "--balance"),
+        size=size, aspect=_one_of(aspect, ASPECTS, "--aspect"),
         learning_rate=learning_rate, seed=seed, tensorboard=tensorboard, quiet=False,
     )  # fmt: skip
     best = run.history.iloc[run.best_epoch - 1]
@@ -188,7 +193,7 @@ def study(
     metadata: Metadata = None,
     seed: Seed = 0,
 ) -> None:
-    """Run the nine-class assignment whole, as assigned and honestly; interrupted, the same command goes on."""
+    """Run the assignment whole, as assigned and honestly; interrupted, the same command goes on."""
     from dermsentry.collection import read_labels
 
     collection = _read_data(data, metadata)
@@ -261,12 +266,24 @@ def screen(
 
 
 @app.command()
-def model(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")]) -> None:
+def model(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")],
+) -> None:
     """Verify a model bundle and say what it is, what it was measured at, and what it must not be used for."""
     from dermsentry.card import describe
     from dermsentry.model import open_bundle
 
     typer.echo(describe(open_bundle(bundle).card))
+
+
+def _one_of(text: str, choices: tuple[Choice, ...], option: str) -> Choice:
+    """The choice that `text` names. Raises InputError for any other text."""
+    from dermsentry.errors import InputError
+
+    found = next((choice for choice in choices if choice == text), None)
+    if found is None:
+        raise InputError(f"Received {option} {text}; expected one of {', '.join(choices)}.")
+    return found
 
 
 def _numbers(text: str, kind: type[Number], count: int, option: str) -> list[Number]:
@@ -280,6 +297,27 @@ def _numbers(text: str, kind: type[Number], count: int, option: str) -> list[Num
     if len(values) != count:
         raise InputError(f"Received {option} {text}; expected {count} numbers separated by commas.")
     return values
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="A labelled collection; without one, phantoms are drawn.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier demo.")] = Path("demo"),
+    seed: Seed = 0,
+) -> None:
+    """Take photographs, drawn ones if none are given, through every stage to a page and its alerts."""
+    from dermsentry.demo import demo as run
+    from dermsentry.screen.writers import table_header, table_rows
+
+    made = run(data, out, seed=seed, say=_say, quiet=False)
+    alerts = [finding for finding in made.findings if finding.tier == "alert"]
+    typer.echo(table_header())
+    for finding in alerts:
+        typer.echo(table_rows(finding))
+    _say(f"{len(alerts)} alerts among {len(made.findings)} photographs of Test.")
+    _say(f"All of it on one page: {made.page}")
 
 
 def main() -> None:

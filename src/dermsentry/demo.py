@@ -1,4 +1,4 @@
-"""The whole path in one call: draw or read photographs, audit, split, train, judge, screen, and one page about it."""
+"""The whole path in one call: draw or read, audit, split, train, judge, screen, and a page about it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ def demo(
     started = time.perf_counter()
     planted = None
     if collection is None:
-        planted = draw_phantoms(folder / "photographs", per_class=_DRAWN, test_per_class=_DRAWN_TEST, seed=seed)
+        planted = draw_phantoms(
+            folder / "photographs", per_class=_DRAWN, test_per_class=_DRAWN_TEST, seed=seed
+        )
         collection = read_collection(planted.root)
         step("draw", f"Drew {planted.photographs} phantoms of nine diagnoses, with planted defects")
     audit = audit_collection(collection, seed=seed, quiet=quiet)
@@ -176,7 +178,8 @@ def _write_page(
         for path, label in zip(split.table["path"], split.table["diagnosis"], strict=True)
     }
     melanomas = {
-        tier: sum(codes_of(truth[f.path]) == (MELANOMA,) for f in findings if f.tier == tier) for tier in TIERS
+        tier: sum(codes_of(truth[f.path]) == (MELANOMA,) for f in findings if f.tier == tier)
+        for tier in TIERS
     }
     write_report(
         page,

@@ -221,6 +221,7 @@ def _filled(path: Path, onnx: bytes, card: Card) -> Card:
     parse_card(card_text(draft, where), where)
     bundle = Bundle(path, draft, 1, _session(onnx, draft, path / MODEL_FILE))
     outputs = bundle.predict(self_test_picture(test.seed, draft.size))
+    _verify_outputs(outputs, draft, path)
     probability = tuple(float(p) for p in outputs.probability[0])
     filled = replace(
         draft, self_test=replace(test, probability=probability, heat_mean=float(outputs.heat.mean()))
@@ -280,11 +281,10 @@ def _verify_signature(session: Any, size: int, where: Path) -> None:
         raise BundleError(f"{where}: the network gives (type, rank) {outputs}, expected {expected_ranks}.")
 
 
-def _verify_self_test(bundle: Bundle) -> None:
-    card, where = bundle.card, bundle.folder
-    test, width = cast(SelfTest, card.self_test), len(card.classes)
-    outputs = bundle.predict(self_test_picture(test.seed, card.size))
+def _verify_outputs(outputs: Outputs, card: Card, where: Path) -> None:
+    """Raise BundleError unless these are what a bundle gives for one photograph."""
     probability, embedding, heat = outputs.probability, outputs.embedding, outputs.heat
+    width = len(card.classes)
     if probability.shape != (1, width) or (heat.shape[0], heat.shape[3]) != (1, width) or len(embedding) != 1:
         shapes = f"{probability.shape}, {embedding.shape} and {heat.shape}"
         expected = f"(N, {width}), (N, d) and (N, h, w, {width})"
@@ -292,12 +292,18 @@ def _verify_self_test(bundle: Bundle) -> None:
     if card.familiarity is not None and card.familiarity.variance.shape != embedding.shape[1:]:
         sizes = f"{embedding.shape[1]} values, the card's familiarity {card.familiarity.variance.size}"
         raise BundleError(f"{where}: the network's embedding has {sizes}; export the model again.")
-    if not abs(float(probability.sum()) - 1) <= 1e-3:
-        raise BundleError(
-            f"{where}: one photograph's probabilities add up to {probability.sum():.3f}, expected 1."
-        )
-    change = float(np.abs(probability[0] - np.asarray(test.probability)).max())
-    heat_change = abs(float(heat.mean()) - test.heat_mean) / max(1.0, abs(test.heat_mean))
+    total = float(probability.sum())
+    if not abs(total - 1) <= 1e-3:
+        raise BundleError(f"{where}: one photograph's probabilities add up to {total:.3f}, expected 1.")
+
+
+def _verify_self_test(bundle: Bundle) -> None:
+    card, where = bundle.card, bundle.folder
+    test = cast(SelfTest, card.self_test)
+    outputs = bundle.predict(self_test_picture(test.seed, card.size))
+    _verify_outputs(outputs, card, where)
+    change = float(np.abs(outputs.probability[0] - np.asarray(test.probability)).max())
+    heat_change = abs(float(outputs.heat.mean()) - test.heat_mean) / max(1.0, abs(test.heat_mean))
     if not (change <= test.tolerance and heat_change <= test.tolerance):  # so that NaN fails
         found = f"probability off by {change:.2g}, heat by {heat_change:.2g}, allowed {test.tolerance:.2g}"
         raise BundleError(

@@ -37,8 +37,9 @@ def photographs(tmp_path: Path) -> Collection:
             folder = tmp_path / "set" / split / name
             folder.mkdir(parents=True)
             for i, grey in enumerate(greys):
-                noise = np.random.default_rng(i).integers(0, 6, (40, 50, 3), dtype=np.uint8)
-                picture = Image.fromarray(np.full((40, 50, 3), grey, np.uint8) + noise)
+                rng = np.random.default_rng([len(split), grey, i])
+                blotches = rng.integers(max(0, grey - 5), min(255, grey + 10), (5, 6, 3), dtype=np.uint8)
+                picture = Image.fromarray(blotches).resize((60, 50))
                 picture.save(folder / f"{split}_{name}_{i}.png")
     return read_collection(tmp_path / "set")
 
@@ -82,6 +83,16 @@ def test_test_as_given_is_everything_in_test_under_its_own_label(bundle, photogr
     assert not any("flatter" in line for line in honest.warnings)
     assert any(line.startswith("1 of the 9 photographs") and "flatter" in line for line in given.warnings)
     assert any("under two diagnoses" in line for line in given.warnings)
+
+
+def test_a_threshold_that_breaks_its_promise_is_named(bundle, photographs):
+    for path in photographs.paths:
+        if "Test_melanoma" in path.name:
+            Image.new("RGB", (40, 40), (250, 250, 250)).save(path)
+    evaluation = evaluate(bundle, photographs, split_of(photographs), resamples=20)
+    assert any("chosen to find 80 %" in line and "found 0 %" in line for line in evaluation.warnings)
+    kept = evaluate(bundle, photographs, split_of(photographs), part="train", resamples=20)
+    assert not any("chosen to find" in line for line in kept.warnings)
 
 
 def test_judging_on_the_training_part_says_so(bundle, photographs):

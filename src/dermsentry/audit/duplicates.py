@@ -81,6 +81,9 @@ _FLAT = 2.0  # grey levels of contrast below which a picture has nothing to be r
 _UNEXPLAINED = (0.07, 0.03)  # share of variance that one step, and three more, may leave unexplained at 16 pixels
 _ALIKE_COARSE = 0.70  # correlation of the detail at 32 pixels from which the files are read again
 _FINE = 64
+_ALIKE = 0.75  # correlation of the detail at 64 pixels that makes two photographs one
+_ALIKE_IN_PLACE = 0.45  # where they lie exactly over each other, as no two photographs do by chance
+_IN_PLACE = 0.04  # of half a side, the farthest that a corner then moves
 _BATCH = 4096
 
 
@@ -88,19 +91,18 @@ _BATCH = 4096
 class View:
     """A way one copy may lie in the other: mirrored or turned by `turns`, then the middle `part` of it.
 
-    `candidate` is the cosine of the spectra, `alike` the correlation of detail at 64 pixels it takes.
+    `candidate` is the cosine of the spectra from which a pair is looked at.
     """
 
     turns: tuple[bool, int] = (False, 0)
     part: tuple[float, float] = (1.0, 1.0)
     candidate: float = 0.90
-    alike: float = 0.75
 
 
 VIEWS: tuple[View, ...] = (
-    View(candidate=0.85, alike=0.70),
-    View(part=(0.9, 0.9), alike=0.70),
-    View(part=(0.8, 0.8), alike=0.70),
+    View(candidate=0.85),
+    View(part=(0.9, 0.9)),
+    View(part=(0.8, 0.8)),
     *(View((mirrored, quarter)) for mirrored in (False, True) for quarter in range(4) if mirrored or quarter),
 )
 
@@ -161,11 +163,11 @@ def near_pairs(
             for start in range(0, len(i), _BATCH // 4):
                 part = slice(start, start + _BATCH // 4)
                 a, b = usable[i[part]], usable[j[part]]
-                scores = _compare(a, b, maps[part], view, paths, root, workers)
-                for one, other, score in zip(a.tolist(), b.tolist(), scores.tolist(), strict=True):
+                scores, needed = _compare(a, b, maps[part], view, paths, root, workers)
+                same = scores >= needed
+                for one, other, score in zip(a[same].tolist(), b[same].tolist(), scores[same].tolist(), strict=True):
                     pair = (min(one, other), max(one, other))
-                    if score >= view.alike:
-                        found[pair] = max(score, found.get(pair, 0.0))
+                    found[pair] = max(score, found.get(pair, 0.0))
     return [(i, j, score) for (i, j), score in sorted(found.items())]
 
 
@@ -196,11 +198,16 @@ def _compare(
     paths: list[str],
     root: Path,
     workers: int | None,
-) -> Floats:
-    """Correlation of the detail of registered photographs at 64 pixels, which hair and texture decide."""
+) -> tuple[Floats, Floats]:
+    """Correlation of the detail of registered photographs at 64 pixels, which hair and texture decide; and
+    how much of it makes them one.
+    """
     wanted, places = np.unique(np.concatenate([i, j]), return_inverse=True)
     fine = thumbnails(root, [paths[k] for k in wanted], _FINE, workers)
     fixed, moved = normalise(_seen(fine[places[: len(i)]], view), _FINE), normalise(fine[places[len(i) :]], _FINE)
     for _ in range(2):
         maps, _left = step(fixed, moved, maps)
-    return alike(fixed, moved, maps)
+    corners = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], np.float32)
+    moves = np.abs(maps @ corners - corners[:2]).max(axis=(1, 2))
+    needed = np.where(moves <= _IN_PLACE, _ALIKE_IN_PLACE, _ALIKE).astype(np.float32)
+    return alike(fixed, moved, maps), needed

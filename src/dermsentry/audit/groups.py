@@ -56,6 +56,16 @@ def _per_source(table: pd.DataFrame, column: str) -> list[str]:
     return [f"{source}\0{value}" if value else "" for source, value in zip(table["source"], table[column], strict=True)]
 
 
+def lesion_keys(table: pd.DataFrame) -> list[str]:
+    """What tells each row's lesion from every other, `""` where it is unknown; it ends in the lesion's id."""
+    return _per_source(table, "lesion_id")
+
+
+def patient_keys(table: pd.DataFrame) -> list[str]:
+    """What tells each row's patient from every other, `""` where unknown; it ends in the patient's id."""
+    return _per_source(table, "patient_id")
+
+
 def connected_groups(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[str]:
     """The group of each row of a collection's table; what shares a group must stay on one side of a split.
 
@@ -65,8 +75,8 @@ def connected_groups(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) 
     would share a name (counters again), after its smallest path.
     """
     joined = join_photographs(table, duplicates)
-    _join_equal(joined, table["path"], _per_source(table, "lesion_id"))
-    _join_equal(joined, table["path"], _per_source(table, "patient_id"))
+    _join_equal(joined, table["path"], lesion_keys(table))
+    _join_equal(joined, table["path"], patient_keys(table))
     ids = dict(zip(table["path"], table["image_id"], strict=True))
     members = joined.components()
     smallest = [min(original_id(ids[path]) for path in paths) for paths in members]

@@ -110,7 +110,11 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
-    remarks = [*chosen.remarks, *_remarks_on_training(opened, collection, split is None)]
+    remarks = [
+        *chosen.remarks,
+        *_remarks_on_training(opened, collection, split is None),
+        *_remarks_on_threshold(evaluation, alert.sensitivity_target),
+    ]
     if unreadable:
         photographs = "photograph was" if len(unreadable) == 1 else "photographs were"
         remarks.append(f"{len(unreadable)} {photographs} unreadable and count for nothing here.")
@@ -202,6 +206,15 @@ def _remarks_on_training(bundle: Bundle, collection: Collection, unsplit: bool) 
         )
     else:
         yield "No split was given: it is not known whether the model has seen these photographs or lesions."
+
+
+def _remarks_on_threshold(evaluation: Evaluation, target: float) -> Iterator[str]:
+    found = evaluation.sensitivity
+    if found is not None and found.high < target:
+        yield (
+            f"The alert threshold was chosen to find {100 * target:.0f} % of the melanomas. Here it found "
+            f"{100 * found.value:.0f} %, and not even the upper end of the interval reaches that."
+        )
 
 
 def _predict(

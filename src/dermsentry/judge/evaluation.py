@@ -301,16 +301,21 @@ def _melanoma_figures(
     judged: _Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
 ) -> MelanomaFigures:
     truth = judged.melanoma
-    groups = judged.told_groups(truth)
-    enough = groups >= 2 and judged.told_groups(~truth) >= 2
+    groups, others = judged.told_groups(truth), judged.told_groups(~truth)
+    enough = groups >= 2 and others >= 2
 
     def ranked(name: str) -> Interval | None:
         return _share(found[name], drawn[name], enough) if name in found else None
 
     at_sensitivity = []
     for sensitivity in SENSITIVITIES:
-        specificity = ranked(f"melanoma at {sensitivity}")
+        name = f"melanoma at {sensitivity}"
+        if name not in found:
+            continue
+        specificity = proportion_interval(found[name], drawn[name], others)
         if specificity is not None:
+            if not enough:
+                specificity = Interval(specificity.value, 0.0, 1.0)
             threshold = threshold_for_sensitivity(truth, judged.score, sensitivity).threshold
             at_sensitivity.append(AtSensitivity(sensitivity, threshold, specificity))
     return MelanomaFigures(

@@ -42,27 +42,35 @@ class Experiment:
 
 
 EXPERIMENTS: tuple[Experiment, ...] = (
-    Experiment("baseline", "Baseline", "Three convolutions of 16, 32 and 64 filters, a dense layer of 128; nothing against overfitting."),
+    Experiment(
+        "baseline", "Baseline",
+        "Three convolutions of 16, 32 and 64 filters, a dense layer of 128; nothing against overfitting.",
+    ),
     Experiment(
         "augmented", "Augmented",
-        "The same network. Every epoch sees each photograph turned by any angle, mirrored, zoomed by up to 15 %, shifted by up to 5 % "
-        "and with 15 % more or less brightness and contrast, borders reflected: a lesion has no up or down and cameras differ in "
+        "The same network. Every epoch sees each photograph turned by any angle, mirrored, zoomed by up to "
+        "15 %, shifted by up to 5 % "
+        "and with 15 % more or less brightness and contrast, borders reflected: a lesion has no up or down "
+        "and cameras differ in "
         "light, but hue is a dermoscopic criterion and stays.",
         augmented=True,
     ),
     Experiment(
         "balanced", "Balanced by copies",
-        f"The same network. Augmentor's copies (rotation up to 25°, mirroring, zoom, brightness) fill every class up to {PER_CLASS} photographs.",
+        "The same network. Augmentor's copies (rotation up to 25°, mirroring, zoom, brightness) fill "
+        f"every class up to {PER_CLASS} photographs.",
         copies=True,
     ),
     Experiment(
         "weighted", "Balanced by class weights",
-        "The same network and photographs as the baseline; each class's loss is weighted so that all count the same. Beside the copies, for comparison.",
+        "The same network and photographs as the baseline; each class's loss is weighted so that all count "
+        "the same. Beside the copies, for comparison.",
         class_weights=True,
     ),
     Experiment(
         "linear", "Frozen EfficientNet-Lite0",
-        "No network is trained: ImageNet's EfficientNet-Lite0 describes each photograph by 1,280 numbers, and a logistic regression with "
+        "No network is trained: ImageNet's EfficientNet-Lite0 describes each photograph by 1,280 numbers, "
+        "and a logistic regression with "
         "balanced classes tells them apart.",
         linear=True,
     ),
@@ -122,7 +130,7 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What every experiment works on: decoded photographs, both splits, and embeddings where they are needed."""
+    """What every experiment works on: decoded photographs, both splits, and their embeddings."""
 
     collection: Collection
     decoded: DecodedPhotographs
@@ -135,7 +143,7 @@ class Material:
         return self._of(table[table["part"].isin(parts)])
 
     def test(self, as_given: bool) -> tuple[Examples, tuple[str, ...]]:
-        """Test as given, with the labels of its folders; or without what leaks, with the honest split's labels."""
+        """Test as given, by its folders' labels; or without what leaks, by the honest split's labels."""
         table = self.splits["honest"].table
         if not as_given:
             return self._of(table[table["part"] == "test"])
@@ -179,7 +187,8 @@ def run_experiment(
             protocol, (train, groups), (validation, held_groups), seed
         )
     configuration = Configuration(
-        network="lite0" if experiment.linear else "cnn", epochs=epochs, size=material.decoded.size, aspect=material.decoded.aspect,
+        network="lite0" if experiment.linear else "cnn", epochs=epochs,
+        size=material.decoded.size, aspect=material.decoded.aspect,
         augmented=experiment.augmented, class_weights=experiment.class_weights,
         precision="float32" if experiment.linear else best_precision(), seed=seed,
     )  # fmt: skip
@@ -208,8 +217,7 @@ def run_experiment(
     return Result(
         experiment=experiment,
         protocol=protocol,
-        configuration={**asdict(configuration), "optimizer": "adam", "loss": "categorical cross-entropy"} if not experiment.linear
-        else {"network": "lite0", "frozen": True, "head": "logistic regression", "size": configuration.size, "aspect": configuration.aspect, "seed": seed},
+        configuration=_recorded(experiment, configuration),
         before=before,
         after=dict(Counter(train.labels)),
         validation_photographs=len(validation),
@@ -231,13 +239,20 @@ def run_experiment(
     )  # fmt: skip
 
 
+def _recorded(experiment: Experiment, configuration: Configuration) -> dict[str, Any]:
+    if experiment.linear:
+        shared = {"size": configuration.size, "aspect": configuration.aspect, "seed": configuration.seed}
+        return {"network": "lite0", "frozen": True, "head": "logistic regression", **shared}
+    return {**asdict(configuration), "optimizer": "adam", "loss": "categorical cross-entropy"}
+
+
 def _with_copies(
     protocol: Protocol,
     train: tuple[Examples, tuple[str, ...]],
     validation: tuple[Examples, tuple[str, ...]],
     seed: int,
 ) -> tuple[Examples, tuple[str, ...], Examples, tuple[str, ...]]:
-    """Honest: copies of training photographs only. As assigned: copies of all, and the random split after them."""
+    """Honest: copies of training photographs only. As assigned: copies of all, split at random after."""
     own, own_groups = train
     held, held_groups = validation
     if protocol == "as-assigned":

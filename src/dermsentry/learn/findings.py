@@ -1,7 +1,7 @@
 """Findings in plain sentences, each from numbers and able to come out the other way.
 
-A network overfits where it is right on its training photographs far more often than on held-out ones, or where
-the held-out loss has turned and risen; it underfits where it is not even right on its training photographs.
+A network overfits where it is right on its training photographs far more often than on held-out ones, or
+where the held-out loss has turned and risen; it underfits where it is not even right on those it trained on.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def judge_fit(accuracy: float, history: Mapping[str, Sequence[float]]) -> Fit:
     Parameters
     ----------
     accuracy
-        On the training photographs as they are. The history's own is taken while the network still changes and,
-        with augmentation, on harder pictures; the higher of the two counts.
+        On the training photographs as they are. The history's own is taken while the network still changes
+        and, with augmentation, on harder pictures; the higher of the two counts.
     history
         `accuracy`, `val_accuracy`, `val_loss` per epoch; the last three epochs are averaged.
     """
@@ -65,11 +65,15 @@ def judge_fit(accuracy: float, history: Mapping[str, Sequence[float]]) -> Fit:
 def fit_sentence(title: str, fit: Fit) -> str:
     """What the curves say of one network."""
     numbers = (
-        f"at the end it is right on {_percent(fit.accuracy)} of its training photographs and on {_percent(fit.val_accuracy)} of the "
+        f"at the end it is right on {_percent(fit.accuracy)} of its training photographs and on "
+        f"{_percent(fit.val_accuracy)} of the "
         f"validation photographs ({_points(fit.gap)} apart)"
     )
     if fit.rise > RISE:
-        loss = f"validation loss was lowest in epoch {fit.lowest_val_loss_epoch} of {fit.epochs} and has risen by {_percent(fit.rise - 1)} since"
+        loss = (
+            f"validation loss was lowest in epoch {fit.lowest_val_loss_epoch} of {fit.epochs} and has "
+            f"risen by {_percent(fit.rise - 1)} since"
+        )
     elif fit.lowest_val_loss_epoch >= fit.epochs - 1:
         loss = f"validation loss was still falling at epoch {fit.epochs}"
     else:
@@ -77,7 +81,9 @@ def fit_sentence(title: str, fit: Fit) -> str:
     verdict = {
         "overfit": "overfits",
         "underfit": "underfits",
-        "both": "underfits and overfits at once: it has not learned its own photographs, and does worse on others",
+        "both": (
+            "underfits and overfits at once: it has not learned its own photographs, and does worse on others"
+        ),
         "neither": "neither overfits nor underfits",
     }[fit.state]
     return f"{title} {verdict}: {numbers}; {loss}."
@@ -107,7 +113,10 @@ def cure_sentence(
         verdict = f"{after} did not cure it:"
     sentence = f"{verdict} {change}, and {moved}"
     if first_test is not None and second_test is not None:
-        sentence += f"; on the Test photographs without leaks, balanced accuracy went from {_percent(first_test)} to {_percent(second_test)}"
+        sentence += (
+            f"; on the Test photographs without leaks, balanced accuracy went from {_percent(first_test)} "
+            f"to {_percent(second_test)}"
+        )
     return _capital(sentence) + "."
 
 
@@ -122,7 +131,10 @@ def leakage_sentence(
     if not related:
         middle = "None of its validation photographs has a relative in training, so copies explain none of it"
     else:
-        middle = f"{related:,} of its {total:,} validation photographs ({_percent(share)}) have a copy or a connected photograph in training"
+        middle = (
+            f"{related:,} of its {total:,} validation photographs ({_percent(share)}) have a copy or a "
+            "connected photograph in training"
+        )
         if relatives["accuracy_unrelated"] is not None:
             middle += (
                 f"; it is right on {_percent(relatives['accuracy_related'])} of those and on "
@@ -130,11 +142,20 @@ def leakage_sentence(
             )
     excess = quoted - honest
     if excess > PROTOCOL_DIFFERENCE:
-        end = f"The same recipe split honestly reaches {_percent(honest)}: {_points(excess)} of the quoted figure are leakage and the luck of the split"
+        end = (
+            f"The same recipe split honestly reaches {_percent(honest)}: {_points(excess)} of the quoted "
+            "figure are leakage and the luck of the split"
+        )
     elif excess < -PROTOCOL_DIFFERENCE:
-        end = f"Split honestly the same recipe reaches {_percent(honest)}, more than quoted: leakage did not raise it"
+        end = (
+            f"Split honestly the same recipe reaches {_percent(honest)}, more than quoted: leakage did not "
+            "raise it"
+        )
     else:
-        end = f"Split honestly the same recipe reaches {_percent(honest)}: the quoted figure is not visibly raised by leakage"
+        end = (
+            f"Split honestly the same recipe reaches {_percent(honest)}: the quoted figure is not visibly "
+            "raised by leakage"
+        )
     if test is not None:
         end += f", and Test without leaks, {_percent(test)}"
     return f"{start}{middle}. {end}."
@@ -160,7 +181,10 @@ def best_sentence(title: str, figure: float, second: str, second_figure: float, 
         chosen = "Validation, which alone may choose, chose the same one"
     else:
         chosen = f"Validation, which alone may choose, chose {by_validation}"
-    return f"On Test without leaks, {title} has the highest balanced accuracy, {_percent(figure)}, before {second}, {_percent(second_figure)}. {chosen}."
+    return (
+        f"On Test without leaks, {title} has the highest balanced accuracy, {_percent(figure)}, before "
+        f"{second}, {_percent(second_figure)}. {chosen}."
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

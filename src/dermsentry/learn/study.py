@@ -116,7 +116,8 @@ def study(
     """
     if len(epochs) != 3 or min(epochs) < 1:
         raise InputError(
-            f"Received epochs {','.join(map(str, epochs))}; expected three numbers of at least 1, such as 20,20,30."
+            f"Received epochs {','.join(map(str, epochs))}; expected three numbers of at least 1, such as "
+            "20,20,30."
         )
     started = time.perf_counter()
     folder = Path(out)
@@ -180,8 +181,8 @@ def study(
         if not r.experiment.linear
     }
     finished = Study(
-        folder, collection, audit, split, results, tuple(write_findings(results, fits, kept)), kept, bundle, configuration,
-        time.perf_counter() - started, fits,
+        folder, collection, audit, split, results, tuple(write_findings(results, fits, kept)), kept, bundle,
+        configuration,        time.perf_counter() - started, fits,
     )  # fmt: skip
     write_json(folder / "study.json", finished.as_dict())
     figures = draw_figures(finished, material)

@@ -1,0 +1,47 @@
+"""Labels against a reference table, matched by image id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dermsentry.audit.groups import original_id
+from dermsentry.diagnoses import agree
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A photograph whose label and reference label cannot both be true."""
+
+    path: str
+    diagnosis: str
+    split: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many photographs the reference table knows, and those that it contradicts."""
+
+    compared: int
+    disagreements: tuple[Disagreement, ...]
+
+
+def compare_labels(table: pd.DataFrame, labels: Mapping[str, str]) -> Comparison:
+    """Compare a collection's labels with reference labels by image id.
+
+    A reference that does not tell two diagnoses apart (`PBK|SK`) agrees with both. A renamed copy is looked
+    up by the ISIC id in its name. Photographs without a label are not compared.
+    """
+    found, compared = [], 0
+    rows = zip(table["path"], table["image_id"], table["diagnosis"], table["split"], strict=True)
+    for path, image_id, diagnosis, split in rows:
+        reference = labels.get(image_id) or labels.get(original_id(image_id))
+        if not reference or not diagnosis:
+            continue
+        compared += 1
+        if not agree(diagnosis, reference):
+            found.append(Disagreement(path, diagnosis, split, reference))
+    return Comparison(compared, tuple(found))

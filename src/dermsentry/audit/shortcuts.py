@@ -1,0 +1,224 @@
+"""How well the diagnosis can be told from what is not the lesion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dermsentry.audit.groups import original_id
+from dermsentry.audit.survey import SURROUND, Survey
+from dermsentry.diagnoses import MELANOMA, codes_of, label_space
+
+Matrix = NDArray[np.float64]
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "picture size": ("width", "height"),
+    "border and vignette": ("corner darkness", "edge darkness", "rim contrast"),
+    "colour of the rim": ("rim red", "rim green", "rim blue"),
+    "JPEG compression": ("quantisation",),
+    "range of image ids": ("id number",),
+}
+EVERYTHING = "all of these together"
+
+_FOLDS, _BINS, _ID_BINS = 5, 12, 40
+_SHUFFLES = 100
+_MOST = 20_000  # photographs; more would change no digit that is shown
+_FEWEST = _FOLDS  # photographs that a class needs to be in every fold
+_RIDGE = 0.02
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """What a classifier that sees no lesion reaches, by cross-validation.
+
+    Attributes
+    ----------
+    family
+        What it saw, such as `picture size`; `columns` are the figures in that.
+    balanced_accuracy
+        Mean recall over the classes; `by_class` has each one's.
+    chance, chance_high
+        Mean and 95th percentile of the same with shuffled labels, `shuffles` times.
+    p_value
+        Share of shuffles, and of the measurement itself, that reach `balanced_accuracy`.
+    melanoma_auroc
+        Melanoma against the rest, None where either is missing.
+    tells
+        Whether that is more than chance: above every shuffle.
+    """
+
+    family: str
+    columns: tuple[str, ...]
+    photographs: int
+    balanced_accuracy: float
+    chance: float
+    chance_high: float
+    p_value: float
+    melanoma_auroc: float | None
+    by_class: dict[str, float]
+    tells: bool
+    shuffles: int = _SHUFFLES
+
+
+def find_shortcuts(
+    table: pd.DataFrame, survey: Survey, groups: Sequence[str], *, seed: int = 0
+) -> tuple[Shortcut, ...]:
+    """Try to tell the diagnosis from each family of surroundings, and from all of them.
+
+    One photograph stands for each group, so that no copy of a test photograph is learnt from. Columns are cut
+    into quantile bins; the classifier is regularised linear discriminant analysis with equal priors (Hastie,
+    Tibshirani and Friedman, *The Elements of Statistical Learning*, 4.3). Five folds, stratified. Chance is
+    what the same gives on shuffled labels.
+
+    Returns the families in the order of `FAMILIES`, those left out of which the collection has only one
+    value, and all together last; nothing where fewer than two classes have five photographs.
+    """
+    chosen = _one_of_each(table, survey, groups, seed)
+    space = label_space(table["diagnosis"].iloc[chosen])
+    truth = np.array([_class_of(label, space) for label in table["diagnosis"].iloc[chosen]], dtype=np.int64)
+    counts = np.bincount(truth, minlength=len(space)) if len(truth) else np.zeros(len(space), np.int64)
+    kept = counts[truth] >= _FEWEST if len(truth) else np.zeros(0, bool)
+    chosen, truth = chosen[kept], truth[kept]
+    classes = [space[k] for k in np.unique(truth)]
+    if len(classes) < 2:
+        return ()
+    truth = np.unique(truth, return_inverse=True)[1]
+    columns = _columns(table.iloc[chosen], survey, list(table["path"].iloc[chosen]))
+    rng = np.random.default_rng(seed)
+    folds = _folds(truth, rng)
+    shuffled = np.stack([truth, *(rng.permutation(truth) for _ in range(_SHUFFLES))])
+    families = {
+        family: used
+        for family, names in FAMILIES.items()
+        if (used := tuple(name for name in names if name in columns and np.ptp(columns[name]) > 0))
+    }
+    if len(families) > 1:
+        families[EVERYTHING] = tuple(name for names in families.values() for name in names)
+    found = []
+    for family, names in families.items():
+        design = np.hstack([_binned(columns[name], _ID_BINS if name == "id number" else _BINS) for name in names])
+        found.append(_measure(family, names, design, shuffled, folds, classes))
+    return tuple(found)
+
+
+def _one_of_each(table: pd.DataFrame, survey: Survey, groups: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """Rows of `table`: a readable, labelled photograph for each group, at most `_MOST`, in order."""
+    readable = set(survey.paths)
+    first: dict[str, int] = {}
+    rows = zip(table["path"], table["diagnosis"], groups, strict=True)
+    for row, (path, diagnosis, group) in enumerate(rows):
+        if diagnosis and path in readable:
+            first.setdefault(group, row)
+    chosen = np.array(sorted(first.values()), dtype=np.int64)
+    if len(chosen) > _MOST:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, _MOST, replace=False))
+    return chosen
+
+
+def _class_of(label: str, space: Sequence[str]) -> int:
+    code = codes_of(label)[0]
+    return next(k for k, name in enumerate(space) if code in codes_of(name))
+
+
+def _columns(table: pd.DataFrame, survey: Survey, paths: list[str]) -> dict[str, Matrix]:
+    """Column name to its values (n,) for `paths`."""
+    row = {path: i for i, path in enumerate(survey.paths)}
+    surround = survey.surround[[row[path] for path in paths]].astype(np.float64)
+    columns = {name: surround[:, k] for k, name in enumerate(SURROUND)}
+    numbers = [re.search(r"(\d{4,})\D*$", original_id(image_id)) for image_id in table["image_id"]]
+    if all(numbers):
+        columns["id number"] = np.array([float(found[1][:15]) for found in numbers if found])
+    return columns
+
+
+def _binned(values: Matrix, bins: int) -> Matrix:
+    """One-hot columns (n, ≤ bins) of the quantile each value lies in; few distinct values get one each."""
+    distinct = np.unique(values)
+    if len(distinct) <= bins:
+        which = np.searchsorted(distinct, values)
+    else:
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
+        which = np.searchsorted(edges, values, side="right")
+    return np.eye(int(which.max()) + 1)[which]
+
+
+def _folds(truth: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A fold (n,) for each row, every class dealt out evenly."""
+    folds = np.empty(len(truth), np.int64)
+    for label in np.unique(truth):
+        rows = np.flatnonzero(truth == label)
+        folds[rng.permutation(rows)] = np.arange(len(rows)) % _FOLDS
+    return folds
+
+
+def _measure(
+    family: str,
+    names: tuple[str, ...],
+    design: Matrix,
+    labels: NDArray[np.int64],
+    folds: NDArray[np.int64],
+    classes: Sequence[str],
+) -> Shortcut:
+    """Cross-validate on `labels` (1 + shuffles, n), the true ones first."""
+    count = len(classes)
+    scores = np.empty((len(labels), labels.shape[1], count))
+    for fold in range(_FOLDS):
+        train, held = folds != fold, folds == fold
+        x = design[train] - design[train].mean(axis=0)
+        seen = design[held] - design[train].mean(axis=0)
+        total = x.T @ x
+        for shuffle, truth in enumerate(labels[:, train]):
+            scores[shuffle, held] = _discriminate(x, total, truth, seen, count)
+    guesses = scores.argmax(axis=2)
+    recalls = np.stack([
+        ((guesses == k) & (labels == k)).sum(axis=1) / (labels == k).sum(axis=1) for k in range(count)
+    ])
+    melanoma = None
+    if MELANOMA in classes:
+        place = classes.index(MELANOMA)
+        likely = np.exp(scores[0] - scores[0].max(axis=1, keepdims=True))
+        melanoma = _auroc(likely[:, place] / likely.sum(axis=1), labels[0] == place)
+    reached = recalls.mean(axis=0)
+    measured, chance = float(reached[0]), reached[1:]
+    return Shortcut(
+        family=family,
+        columns=names,
+        photographs=labels.shape[1],
+        balanced_accuracy=measured,
+        chance=float(chance.mean()),
+        chance_high=float(np.quantile(chance, 0.95)),
+        p_value=float((1 + (chance >= measured).sum()) / (1 + len(chance))),
+        melanoma_auroc=melanoma,
+        by_class=dict(zip(classes, recalls[:, 0].tolist(), strict=True)),
+        tells=bool(measured > chance.max()),
+    )
+
+
+def _discriminate(
+    x: Matrix, total: Matrix, truth: NDArray[np.int64], seen: Matrix, count: int
+) -> Matrix:
+    """Log-likelihood (m, count), up to a constant, of `seen` (m, p) under each class learnt from `x` (n, p).
+
+    `total` is x'x. Every class counts alike, however rare.
+    """
+    members = np.eye(count)[truth]
+    sizes = members.sum(axis=0)
+    means = (members.T @ x) / np.maximum(sizes, 1)[:, None]
+    within = (total - (means.T * sizes) @ means) / len(x)
+    directions = np.linalg.solve(within + _RIDGE * np.eye(len(within)), means.T)
+    return np.asarray(seen @ directions - 0.5 * (means.T * directions).sum(axis=0))
+
+
+def _auroc(scores: Matrix, positive: NDArray[np.bool_]) -> float | None:
+    """Area under the ROC curve by the rank sum, ties counted half."""
+    ordered, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    hits = int(positive.sum())
+    if hits in (0, len(ordered[inverse])):
+        return None
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(positive) - hits)))

@@ -1,0 +1,58 @@
+"""The demo goes the whole path, and leaves alone what is not its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from dermsentry.demo import demo
+from dermsentry.errors import InputError
+from dermsentry.phantoms import Phantoms
+
+
+def test_it_leaves_other_folders_alone(tmp_path: Path, phantoms: Phantoms) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="no demo made it; choose another folder with --out"):
+        demo(phantoms.root, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_its_input_is_checked_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        demo(tmp_path / "none", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_it_goes_the_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dermsentry.demo._DRAWN", {"MEL": 12, "NV": 12, "BCC": 10})
+    monkeypatch.setattr("dermsentry.demo._DRAWN_TEST", 4)
+    said: list[str] = []
+    out = tmp_path / "demo"
+    made = demo(out=out, say=said.append)
+    assert [line.split()[0] for line in said] == ["Drew", "Audited", "Split", "Trained", "Judged", "Screened"]
+    for name in (
+        "audit.json",
+        "audit.html",
+        "split.csv",
+        "evaluation.json",
+        "evaluation.html",
+        "predictions.csv",
+    ):
+        assert (out / name).is_file(), name
+    assert (out / "run" / "bundle" / "model.onnx").is_file()
+    findings = [json.loads(line) for line in (out / "findings.jsonl").read_text().splitlines()]
+    with (out / "split.csv").open() as handle:
+        tested = {row["image_id"] for row in csv.DictReader(handle) if row["part"] == "test"}
+    assert {finding["image"] for finding in findings} == tested
+    page = made.page.read_text(encoding="utf-8")
+    assert "Synthetic photographs." in page
+    assert 'src="http' not in page
+    assert sum(finding.tier == "alert" for finding in made.findings) == sum(
+        f["tier"] == "alert" for f in findings
+    )
+    again = demo(out=out)
+    assert [f.image for f in again.findings] == [f.image for f in made.findings]

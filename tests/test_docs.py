@@ -1,0 +1,136 @@
+"""A command, option, exit code, field or link without documentation fails here."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from dermsentry.card import Card
+from dermsentry.cli import app
+from dermsentry.collection import COLUMNS, Collection
+from dermsentry.diagnoses import DIAGNOSES
+from dermsentry.errors import EXIT_CODES
+from dermsentry.learn.split import COLUMNS as SPLIT_COLUMNS
+from dermsentry.learn.split import PARTS
+from dermsentry.screen.triage import TIERS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(name: str, heading: str) -> str:
+    found = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", text_of(name), re.MULTILINE | re.DOTALL)
+    assert found, f"{name} has no section {heading!r}"
+    return found[1]
+
+
+def options_of(command: str) -> set[str]:
+    given = [o for p in COMMANDS[command].params for o in (*p.opts, *p.secondary_opts) if o.startswith("--")]
+    return set(given) - {"--help"}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_option_is_documented_and_no_other(command: str) -> None:
+    described = re.sub(r"```.*?```", "", section("docs/commands.md", command), flags=re.DOTALL)
+    rows = [line.split("|")[1] for line in described.splitlines() if line.startswith("| `--")]
+    assert {option for row in rows for option in re.findall(r"--[a-z-]+", row)} == options_of(command)
+    assert f"| `{command}` |" in text_of("docs/commands.md")
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_and_option_has_help(command: str) -> None:
+    assert COMMANDS[command].help
+    assert all(getattr(p, "help", None) for p in COMMANDS[command].params if p.name != "help")
+
+
+def test_every_exit_code_is_documented_and_no_other() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", section("docs/commands.md", "Exit codes"), re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == EXIT_CODES
+
+
+def test_the_fields_of_every_file_are_documented() -> None:
+    assert all(f"`{column}`" in section("docs/files.md", "A collection") for column in COLUMNS)
+    assert all(
+        f"`{d.code}` {d.name}" in " ".join(section("docs/files.md", "A collection").split())
+        for d in DIAGNOSES
+    )
+    assert ",".join(SPLIT_COLUMNS) in section("docs/files.md", "split.csv")
+    assert all(f"`{part}`" in section("docs/files.md", "split.csv") for part in PARTS)
+    assert all(f"`{field.name}`" in section("docs/files.md", "A bundle") for field in fields(Card))
+    for page in ("docs/files.md", "docs/how-to-screen.md"):
+        assert all(f"`{tier}`" in text_of(page) for tier in TIERS)
+
+
+def test_the_fields_of_the_audit_are_documented(phantom_collection: Collection) -> None:
+    from dermsentry.audit import audit_collection
+
+    described = section("docs/files.md", "audit.json")
+    assert [
+        key for key in audit_collection(phantom_collection).as_dict() if f"`{key}`" not in described
+    ] == []
+
+
+def test_the_fields_of_an_evaluation_are_documented() -> None:
+    import numpy as np
+
+    from dermsentry.judge import evaluate_predictions
+
+    probability = np.full((18, 9), 1 / 9)
+    truth = [d.code for d in DIAGNOSES] * 2
+    judged = evaluate_predictions(truth, probability, [str(i) for i in range(18)], resamples=2)
+    described = section("docs/files.md", "evaluation.json")
+    assert [key for key in judged.as_dict() if f"`{key}`" not in described] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        found = (page.parent / file).resolve() if file else page
+        assert found.is_file(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_in_the_documentation_exist(page: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for line in (line for block in blocks for line in block.splitlines()):
+        found = re.search(r"(?:^|/|\| )dermsentry (.*?)(?:\s+[|>#].*)?$", line)
+        if not found or found[1].startswith("--"):
+            continue
+        words = shlex.split(re.sub(r"[\[\]]", " ", found[1]), comments=True)
+        assert words[0] in COMMANDS, line
+        assert {w for w in words if w.startswith("--")} <= options_of(words[0]), line
+
+
+def test_targets_of_make_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
+    named = {
+        t
+        for page in PAGES
+        for t in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text("utf-8"), re.MULTILINE)
+    }
+    assert named <= targets
+    assert "make test" in text_of(".ci/run")
+    assert "make test" in text_of("README.md")
+
+
+def test_no_page_names_a_machine_or_an_index() -> None:
+    for path in (*PAGES, *sorted((ROOT / "requirements").glob("*.txt"))):
+        assert not re.search(
+            r"--(?:extra-)?index-url|file://|/home/|/root/|/work/", path.read_text("utf-8")
+        ), path.name

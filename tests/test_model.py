@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundles import SIZE, tiny_bundle, tiny_card, tiny_onnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dermsentry.card import card_digest, card_text, describe, parse_card
+from dermsentry.diagnoses import CODES
+from dermsentry.errors import BundleError, OutputError
+from dermsentry.model import (
+    CARD_FILE,
+    CHUNK,
+    MODEL_FILE,
+    Bundle,
+    Estimate,
+    Familiarity,
+    Threshold,
+    open_bundle,
+    self_test_picture,
+    write_bundle,
+)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    familiarity = Familiarity(np.full((2, 3), 0.5, np.float32), np.ones(3, np.float32), 2.0, 0.5)
+    return tiny_bundle(tmp_path_factory.mktemp("model") / "tiny", familiarity=familiarity).folder
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "copy"))
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the card as a forger would: with a digest that holds."""
+    record = json.loads((folder / CARD_FILE).read_text())
+    change(record)
+    text = json.dumps(record)
+    record["digest"] = card_digest(text)
+    (folder / CARD_FILE).write_text(json.dumps(record))
+
+
+def pictures(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def test_a_written_bundle_opens_with_everything_its_card_said(original: Path) -> None:
+    bundle = open_bundle(original)
+    card = bundle.card
+    assert card.classes == CODES
+    assert card.thresholds["alert"] == Threshold(0.5, 0.8, Estimate(0.94, 0.85, 0.98), "calibration")
+    assert card.thresholds["refer"].sensitivity is None
+    assert card.familiarity is not None
+    assert card.familiarity.means.shape == (2, 3)
+    assert card.self_test is not None
+    assert sum(card.self_test.probability) == pytest.approx(1, abs=1e-5)
+    assert bundle.name == f"tiny {card.digest[:12]} (synthetic)"
+    assert json.loads((original / CARD_FILE).read_text()) == json.loads(card_text(card, original))
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK, 2 * CHUNK + 5])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_predict_gives_the_same_for_any_batch_and_any_threads(
+    original: Path, count: int, threads: int
+) -> None:
+    bundle = open_bundle(original, threads=threads)
+    pixels = pictures(count)
+    together = bundle.predict(pixels)
+    assert together.probability.shape == (count, 9)
+    assert together.embedding.shape == (count, 3)
+    assert together.heat.shape == (count, 4, 4, 9)
+    for position in range(count):
+        alone = bundle.predict(pixels[position : position + 1])
+        np.testing.assert_allclose(alone.probability[0], together.probability[position], atol=1e-6)
+
+
+def test_heat_is_the_logits_share_of_each_place(original: Path) -> None:
+    outputs = open_bundle(original).predict(pictures(2))
+    logits = outputs.heat.mean(axis=(1, 2))
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    np.testing.assert_allclose(outputs.probability, shares / shares.sum(1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(SIZE, SIZE, 3), (1, SIZE, SIZE + 1, 3), (1, 3, SIZE, SIZE)])
+def test_predict_says_which_pixels_it_expects(original: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(N, 32, 32, 3\) uint8"):
+        open_bundle(original).predict(np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match="float32"):
+        open_bundle(original).predict(np.zeros((1, SIZE, SIZE, 3), np.float32))  # type: ignore[arg-type]
+
+
+def test_the_self_test_picture_never_changes() -> None:
+    picture = self_test_picture(7, 33)
+    assert picture.shape == (1, 33, 33, 3)
+    assert picture.dtype == np.uint8
+    assert int(picture.astype(np.int64).sum()) == 468569
+
+
+# --- refusals: each one clear line --------------------------------------------------------------------------------
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        open_bundle(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_missing_folder_or_file_is_named(folder: Path, tmp_path: Path) -> None:
+    assert "is no model bundle" in refused(tmp_path / "nowhere")
+    assert "is no model bundle" in refused(folder / CARD_FILE)
+    assert "is no model bundle" in refused(Path("a\0b"))
+    (folder / MODEL_FILE).unlink()
+    assert "model.onnx is missing" in refused(folder)
+    (folder / CARD_FILE).unlink()
+    assert "card.json is missing" in refused(folder)
+
+
+def test_a_bundle_from_the_future_says_to_upgrade(folder: Path) -> None:
+    rewrite(folder, lambda record: record.update(schema=2, brand_new={"of": "later"}))
+    assert "written by a later version" in refused(folder)
+
+
+def test_a_changed_network_is_refused(folder: Path) -> None:
+    data = bytearray((folder / MODEL_FILE).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / MODEL_FILE).write_bytes(data)
+    assert "is not the file its card names" in refused(folder)
+
+
+def test_a_changed_card_is_refused(folder: Path) -> None:
+    text = (folder / CARD_FILE).read_text().replace('"value": 0.5', '"value": 0.6', 1)
+    (folder / CARD_FILE).write_text(text)
+    assert "changed after it was written" in refused(folder)
+
+
+def test_a_card_laid_out_anew_is_the_same_card(folder: Path) -> None:
+    record = json.loads((folder / CARD_FILE).read_text())
+    (folder / CARD_FILE).write_text(json.dumps(dict(reversed(record.items()))))
+    assert open_bundle(folder).card.name == "tiny"
+
+
+def test_other_weights_fail_the_self_test_even_with_their_own_hash(folder: Path) -> None:
+    import hashlib
+
+    other = tiny_onnx(scale=0.9)
+    (folder / MODEL_FILE).write_bytes(other)
+    rewrite(folder, lambda record: record.update(sha256=hashlib.sha256(other).hexdigest()))
+    assert "self-test does not give" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "null", "NaN", '{"schema": NaN}', "[" * 100_000, '"\ud800"', "1" * 5000]
+)
+def test_a_card_that_is_no_card_is_refused(folder: Path, text: str) -> None:
+    (folder / CARD_FILE).write_text(text, errors="surrogatepass")
+    assert str(folder / CARD_FILE) in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("onnx", "expected"),
+    [
+        (b"not a network", "ONNX Runtime can open"),
+        (b"", "ONNX Runtime can open"),
+        (tiny_onnx(size=2 * SIZE), "the network takes"),
+        (tiny_onnx(batch=1), "exactly 1 photographs"),
+        (tiny_onnx(classes=7), r"expected \(N, 9\)"),
+    ],
+)
+def test_a_network_that_is_no_bundles_is_refused_before_anything_is_written(
+    tmp_path: Path, onnx: bytes, expected: str
+) -> None:
+    with pytest.raises(BundleError, match=expected):
+        write_bundle(tmp_path / "new", onnx, tiny_card())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"name": "two\nlines"}, "name: received"),
+        ({"size": 0}, "size: received 0, expected a whole number"),
+        ({"aspect": "stretch"}, "aspect: received 'stretch', expected squash or crop or pad"),
+        ({"temperature": float("nan")}, "cannot hold this card"),
+        ({"classes": ("MEL", "NV")}, "classes: received a list of 2"),
+        ({"training": {"synthetic": "no"}}, "synthetic: received 'no', expected true or false"),
+        ({"thresholds": {"alert": Threshold(0.5, 0.9, None, "x")}}, "refer is missing"),
+        (
+            {
+                "thresholds": {
+                    "alert": Threshold(0.2, 0.8, None, "x"),
+                    "refer": Threshold(0.5, 0.9, None, "x"),
+                }
+            },
+            "refer.value: received 0.5, expected at most the alert's 0.2",
+        ),
+        (
+            {"familiarity": Familiarity(np.ones((1, 5), np.float32), np.ones(5, np.float32), 1, 1)},
+            "embedding has 3",
+        ),
+    ],
+)
+def test_write_bundle_refuses_a_wrong_card(tmp_path: Path, overrides: dict[str, Any], expected: str) -> None:
+    with pytest.raises(BundleError, match=expected):
+        tiny_bundle(tmp_path / "new", **overrides)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tolerance_that_lets_all_pass_is_refused(folder: Path) -> None:
+    rewrite(folder, lambda record: record["self_test"].update(tolerance=1.0))
+    assert "self_test.tolerance: received 1, expected a number from 1e-07 to 0.02" in refused(folder)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_hostile_card_is_read_or_refused_in_one_line(original: Path, data: st.DataObject) -> None:
+    record = json.loads((original / CARD_FILE).read_text())
+    place = record
+    while True:
+        key = data.draw(st.sampled_from(sorted(place)))
+        if isinstance(place[key], dict) and place[key] and data.draw(st.booleans()):
+            place = place[key]
+            continue
+        if data.draw(st.booleans()):
+            place[key] = data.draw(anything)
+        else:
+            del place[key]
+        break
+    try:
+        card = parse_card(json.dumps(record), Path("card.json"))
+    except BundleError as error:
+        assert "\n" not in str(error)
+        str(error).encode("utf-8")
+    else:
+        assert describe(card)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text())
+def test_any_text_in_place_of_a_card_is_refused(text: str) -> None:
+    with pytest.raises(BundleError):
+        parse_card(text, Path("card.json"))
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_replaces_an_older_one_and_nothing_else(tmp_path: Path) -> None:
+    first = tiny_bundle(tmp_path / "b")
+    second = tiny_bundle(tmp_path / "b", name="second")
+    assert open_bundle(tmp_path / "b").card.digest == second.card.digest != first.card.digest
+    assert sorted(p.name for p in (tmp_path / "b").iterdir()) == [CARD_FILE, MODEL_FILE]
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter1.txt").write_text("irreplaceable")
+    for taken in (other, other / "chapter1.txt"):
+        with pytest.raises(OutputError, match="is no model bundle; choose another folder"):
+            tiny_bundle(taken)
+    assert (other / "chapter1.txt").read_text() == "irreplaceable"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "thesis"]
+
+
+def test_a_failed_write_leaves_the_older_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tiny_bundle(tmp_path / "b")
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match=r"No space left on device\. Choose another folder or free space"):
+        tiny_bundle(tmp_path / "b", name="second")
+    monkeypatch.undo()
+    assert open_bundle(tmp_path / "b").card.digest == first.card.digest
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_place_is_an_output_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="Permission denied"):
+        tiny_bundle(tmp_path / "b")
+
+
+def test_a_network_that_gives_no_probability_is_refused(original: Path) -> None:
+    opened = open_bundle(original)
+
+    class Broken:
+        def run(self, names: list[str], feeds: dict[str, Any]) -> list[Any]:
+            found = [np.array(a) for a in opened.session.run(names, feeds)]
+            found[0][0, 0] = np.nan
+            return found
+
+    with pytest.raises(BundleError, match="no probability"):
+        Bundle(opened.folder, opened.card, 1, Broken()).predict(pictures(1))
+
+
+def test_the_description_is_in_words(original: Path) -> None:
+    text = describe(open_bundle(original).card)
+    assert "Trained on drawn pictures" in text
+    assert "find 80 % of melanomas; reached 94 % (85–98 %) there" in text
+    assert "not a medical device" in text
