@@ -1,6 +1,6 @@
 """A network of EfficientNet-Lite0's size and shape as ONNX, for benchmarks when no trained bundle is at hand.
 
-Every photograph costs what it costs a trained Lite0; its weights are drawn at random, its answers mean nothing.
+A photograph costs what it costs a trained Lite0; the weights are drawn at random, the answers mean nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dermsentry.diagnoses import CODES
 
-# repeats, kernel, stride, expansion, output channels: Tan & Le's EfficientNet-B0 without squeeze-and-excitation
+# repeats, kernel, stride, expansion, output channels: EfficientNet-B0 (Tan & Le, 2019) without its excitation
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -26,16 +26,18 @@ STAGES = (
 )
 FEATURES = 1280
 
-Weights = Callable[[str, tuple[int, ...]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
+Weights = Callable[[str, tuple[int, ...]], Layer]
 
 
 def random_weights(seed: int = 0) -> Weights:
     """Kernel and bias for a layer, scaled so that activations neither die nor explode."""
     rng = np.random.default_rng(seed)
 
-    def draw(_: str, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def draw(_: str, shape: tuple[int, ...]) -> Layer:
         spread = np.sqrt(2 / np.prod(shape[1:]))
-        return rng.normal(0, spread, shape).astype(np.float32), rng.normal(0, 0.1, shape[0]).astype(np.float32)
+        kernel, bias = rng.normal(0, spread, shape), rng.normal(0, 0.1, shape[0])
+        return kernel.astype(np.float32), bias.astype(np.float32)
 
     return draw
 
@@ -44,9 +46,11 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
     """The network with the inputs and outputs of a bundle, batch normalisation already folded in."""
     draw = weights or random_weights()
     nodes: list[Any] = []
-    tensors: dict[str, Any] = {"low": np.float32(0), "high": np.float32(6), "axes": np.array([2, 3], np.int64)}
+    tensors: dict[str, Any] = {"low": np.float32(0), "high": np.float32(6), "axes": np.array([2, 3])}
 
-    def conv(name: str, source: str, shape: tuple[int, ...], stride: int, side: int, group: int = 1) -> tuple[str, int]:
+    def conv(
+        name: str, source: str, shape: tuple[int, ...], stride: int, side: int, group: int = 1
+    ) -> tuple[str, int]:
         tensors[f"{name}.w"], tensors[f"{name}.b"] = draw(name, shape)
         kernel, after = shape[2], -(-side // stride)
         padding = max((after - 1) * stride + kernel - side, 0)
@@ -97,7 +101,7 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
         nodes,
         "lite0",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size, 3])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in outputs.items()],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", *shape]) for n, shape in outputs.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

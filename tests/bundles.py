@@ -10,9 +10,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dermsentry.diagnoses import CODES
+from dermsentry.images import Pixels
 from dermsentry.model import Bundle, Card, Estimate, Threshold, write_bundle
 
-SIZE = 32
+SIZE = 64
 
 
 def tiny_onnx(
@@ -23,9 +24,9 @@ def tiny_onnx(
     weight = rng.normal(0, 0.3, (classes, 3, 1, 1)).astype(np.float32)
     bias = np.zeros(classes, np.float32)
     if classes == len(CODES):
-        weight[CODES.index("MEL")] = -6.0
-        weight[CODES.index("NV")] = 2.0
-        bias[CODES.index("MEL")], bias[CODES.index("NV")] = 6.0, 0.5
+        weight[CODES.index("MEL")] = -10.0
+        weight[CODES.index("NV")] = 0.5
+        bias[CODES.index("MEL")], bias[CODES.index("NV")] = 18.0, 2.0
     tensors = {
         "scale": np.float32(scale / 255),
         "weight": weight,
@@ -90,3 +91,14 @@ def tiny_bundle(folder: Path, **overrides: Any) -> Bundle:
     """Write a bundle into `folder`; keywords replace fields of its card."""
     card = tiny_card(**overrides)
     return write_bundle(folder, tiny_onnx(card.size), card)
+
+
+def lesion(darkness: int = 100, seed: int = 0, side: int = 160) -> Pixels:
+    """A dark disc with fine grain on skin: passes the quality gate."""
+    rng = np.random.default_rng(seed)
+    places = np.arange(side) - side / 2
+    inside = (places[:, None] ** 2 + places[None, :] ** 2) < (side / 3) ** 2
+    skin = np.array([210, 160, 140])
+    picture = np.where(inside[:, :, None], skin - darkness, skin)
+    grain = rng.normal(0, 14, (side // 4, side // 4, 1)).repeat(4, 0).repeat(4, 1)
+    return np.clip(picture + grain, 0, 255).astype(np.uint8)

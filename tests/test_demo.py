@@ -34,17 +34,15 @@ def test_it_goes_the_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     out = tmp_path / "demo"
     made = demo(out=out, say=said.append)
     assert [line.split()[0] for line in said] == ["Drew", "Audited", "Split", "Trained", "Judged", "Screened"]
-    for name in (
-        "audit.json",
-        "audit.html",
-        "split.csv",
-        "evaluation.json",
-        "evaluation.html",
-        "predictions.csv",
-    ):
+    pages = (
+        "audit/audit.html",
+        "evaluation/evaluation.html",
+        "screen/predictions.csv",
+        "run/bundle/model.onnx",
+    )
+    for name in pages:
         assert (out / name).is_file(), name
-    assert (out / "run" / "bundle" / "model.onnx").is_file()
-    findings = [json.loads(line) for line in (out / "findings.jsonl").read_text().splitlines()]
+    findings = [json.loads(line) for line in (out / "screen" / "findings.jsonl").read_text().splitlines()]
     with (out / "split.csv").open() as handle:
         tested = {row["image_id"] for row in csv.DictReader(handle) if row["part"] == "test"}
     assert {finding["image"] for finding in findings} == tested

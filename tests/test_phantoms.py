@@ -123,6 +123,14 @@ def test_a_small_collection_has_the_defects_that_it_can_hold(tmp_path: Path) -> 
         draw_phantoms(tmp_path / "unknown", per_class={"XX": 1})
 
 
+def test_the_number_of_an_image_does_not_give_the_class_away(phantom_collection: Collection) -> None:
+    numbers = phantom_collection.table.assign(
+        number=phantom_collection.table["image_id"].str[-7:].astype(int)
+    )
+    ranks = numbers.groupby("diagnosis")["number"].mean().rank()
+    assert ranks.tolist() != sorted(ranks)
+
+
 def test_the_rim_does_not_give_the_class_away() -> None:
     """Class means of what is not the lesion differ no more than chance lets them."""
     per_class = 24

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -132,6 +132,7 @@ def describe(card: Card) -> str:
         lines.append("Cannot tell a picture that is no lesion: it has no statistics of what it knows.")
     else:
         lines.append("Refuses pictures unlike those it learned from.")
+    lines += [f"On {part}: {listed}." for part, listed in _describe_figures(card.evaluation)]
     licences = ", ".join(training["licences"]) or "none stated"
     lines.append(f"Trained on data {training['fingerprint'][:12]}; licences: {licences}.")
     versions = ", ".join(f"{name} {version}" for name, version in sorted(training["versions"].items()))
@@ -150,6 +151,22 @@ def _describe_threshold(name: str, threshold: Threshold) -> str:
     return (
         f"{name.capitalize()} from a melanoma probability of {100 * threshold.value:.1f} %: {aim}; {reached}."
     )
+
+
+def _describe_figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each part's figures that have an interval, in words; what else `evaluation` holds is passed over."""
+    for part, figures in evaluation.items():
+        found = []
+        for name, figure in figures.items() if isinstance(figures, dict) else ():
+            ends: list[Any] = (
+                [figure.get(k) for k in ("value", "low", "high")] if isinstance(figure, dict) else []
+            )
+            if ends and all(type(end) in (int, float) and 0 <= end <= 1 for end in ends):
+                value, low, high = (100 * end for end in ends)
+                found.append(f"{name.replace('_', ' ')} {value:.1f} % ({low:.1f}–{high:.1f})")
+        listed = ", ".join(found)
+        if found and (part + listed).isprintable():
+            yield part, listed
 
 
 def card_text(card: Card, where: Path) -> str:
@@ -251,7 +268,8 @@ class _Reader:
         return value
 
     def numbers(self, key: str, low: float, high: float) -> Floats:
-        return self._array(key, [self.record.get(key)], low, high)[0]
+        row: Floats = self._array(key, [self.record.get(key)], low, high)[0]
+        return row
 
     def rows(self, key: str, low: float, high: float) -> Floats:
         return self._array(key, self.record.get(key), low, high)
@@ -262,7 +280,8 @@ class _Reader:
             raise self.wrong(key, "numbers, or rows of numbers of one length")
         if not all(type(value) in (int, float) and low <= value <= high for row in rows for value in row):
             raise self.wrong(key, f"numbers from {low:g} to {high:g}")
-        return np.array(rows, dtype=np.float32)
+        found: Floats = np.array(rows, dtype=np.float32)
+        return found
 
 
 def _card(reader: _Reader) -> Card:

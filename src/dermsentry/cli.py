@@ -69,6 +69,35 @@ def _read_data(data: list[Path], metadata: Path | None) -> Collection:
 
 
 @app.command()
+def audit(
+    data: Data,
+    labels: Labels = None,
+    metadata: Metadata = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for audit.json and audit.html.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Say what is wrong with a collection: conflicts, leaks, copies, wrong labels, balance, shortcuts.
+
+    Exit code 1 when something was found that corrupts a result.
+    """
+    from dermsentry.audit import audit_collection, write_audit
+    from dermsentry.audit.words import as_text
+    from dermsentry.collection import read_labels
+    from dermsentry.files import to_json
+
+    reference = read_labels(labels) if labels else None
+    collection = _read_data(data, metadata)
+    found = audit_collection(collection, labels=reference, seed=seed, quiet=False)
+    if out is not None:
+        write_audit(found, collection, out)
+    typer.echo(to_json(found.as_dict()) if json else as_text(found), nl=False)
+    if out is not None:
+        _say(f"Side by side, and what it means: {out / 'audit.html'}")
+    raise typer.Exit(1 if found.corrupting else 0)
+
+
+@app.command()
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")],
     data: Data,
@@ -189,6 +218,9 @@ def study(
     fast: Annotated[
         bool, typer.Option("--fast", help="Only the frozen network with a linear head: minutes, not an hour.")
     ] = False,
+    per_class: Annotated[
+        int, typer.Option(min=1, help="Photographs that Augmentor's copies fill each class up to.")
+    ] = 500,
     labels: Labels = None,
     metadata: Metadata = None,
     seed: Seed = 0,
@@ -201,9 +233,11 @@ def study(
     lengths = _numbers(epochs, int, 3, "--epochs")
     from dermsentry.learn.study import study as run
 
-    finished = run(collection, out, epochs=lengths, fast=fast, labels=known, seed=seed, quiet=False)
-    for sentence in finished.findings:
-        typer.echo(f"- {sentence}")
+    finished = run(
+        collection, out, epochs=lengths, fast=fast, labels=known, per_class=per_class, seed=seed, quiet=False
+    )
+    for finding in finished.findings:
+        typer.echo(f"- {finding.sentence}")
     _say(f"Written: {out / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
 
 
@@ -257,7 +291,7 @@ def screen(
         predictions=predictions or (out / "predictions.csv" if out else None),
         heat=out / "heat" if heat and out else None,
         strict=not listed,
-        quiet=sys.stdout.isatty(),
+        quiet=sys.stdout.isatty() or not sys.stderr.isatty(),
     )
     counts = print_findings(found, format)
     _say(summary(counts, time.monotonic() - start))
@@ -314,9 +348,10 @@ def demo(
     made = run(data, out, seed=seed, say=_say, quiet=False)
     alerts = [finding for finding in made.findings if finding.tier == "alert"]
     typer.echo(table_header())
-    for finding in alerts:
-        typer.echo(table_rows(finding))
-    _say(f"{len(alerts)} alerts among {len(made.findings)} photographs of Test.")
+    for finding in alerts[:10]:
+        typer.echo(table_rows(finding).splitlines()[0])
+    if len(alerts) > 10:
+        _say(f"and {len(alerts) - 10} more alerts")
     _say(f"All of it on one page: {made.page}")
 
 

@@ -102,7 +102,7 @@ def demo(
         collection = read_collection(planted.root)
         step("draw", f"Drew {planted.photographs} phantoms of nine diagnoses, with planted defects")
     audit = audit_collection(collection, seed=seed, quiet=quiet)
-    write_audit(audit, collection, folder)
+    write_audit(audit, collection, folder / "audit")
     found = audit.as_dict()
     step("audit", f"Audited {found['images']} photographs: {_audited(found)}")
     split = make_split(collection, seed=seed)
@@ -110,16 +110,16 @@ def demo(
     step("split", f"Split by groups: {_listed(split.counts())}")
     run = train(collection, split, folder / "run", seed=seed, quiet=quiet)
     step("train", "Trained a linear head on a frozen network")
-    evaluation = evaluate(run.bundle, collection, split, out=folder, seed=seed, quiet=quiet)
+    evaluation = evaluate(run.bundle, collection, split, out=folder / "evaluation", seed=seed, quiet=quiet)
     step("evaluate", f"Judged it on {evaluation.photographs} photographs that training knew nothing of")
     tested = split.table[split.table["part"] == "test"]
     findings = tuple(
         screen(
             [collection.root / path for path in tested["path"]],
             run.bundle,
-            findings=folder / "findings.jsonl",
-            predictions=folder / "predictions.csv",
-            heat=folder / "heat",
+            findings=folder / "screen" / "findings.jsonl",
+            predictions=folder / "screen" / "predictions.csv",
+            heat=folder / "screen" / "heat",
         )
     )
     findings = tuple(sorted(findings, key=_urgency))
@@ -135,7 +135,7 @@ def _clear(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / STATE).is_file() or "finished" not in read_json(folder / STATE):
             raise InputError(f"{folder} is not empty and no demo made it; choose another folder with --out.")
-        for name in ("photographs", "run", "heat"):
+        for name in ("photographs", "audit", "run", "evaluation", "screen"):
             shutil.rmtree(folder / name, ignore_errors=True)
     write_json(folder / STATE, {"finished": False})
 
@@ -193,7 +193,7 @@ def _write_page(
         tiers=_tiers(findings),
         meaning=MEANING,
         melanomas=melanomas,
-        alerts=_alerts(page.parent / "heat", findings, truth),
+        alerts=_alerts(page.parent / "screen" / "heat", findings, truth),
         alert_count=_tiers(findings).get("alert", 0),
         seconds=seconds,
     )

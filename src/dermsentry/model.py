@@ -34,7 +34,6 @@ from dermsentry.images import Pixels
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 OUTPUTS = ("probability", "embedding", "heat")
-CHUNK = 16  # photographs a thread takes at once: activations of more no longer fit a core's cache
 MAX_CARD_BYTES = 32 * 1024 * 1024
 
 
@@ -83,16 +82,14 @@ class Bundle:
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
             expected = f"(N, {size}, {size}, 3) uint8"
             raise ValueError(f"Received pixels {pixels.shape} {pixels.dtype}; expected {expected}")
-        parts = [pixels[i : i + CHUNK] for i in range(0, max(1, len(pixels)), CHUNK)]
-        if len(parts) == 1 or self.threads == 1:
-            chunks = [self.predict_chunk(part) for part in parts]
-        else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                chunks = list(pool.map(self.predict_chunk, parts))
-        return Outputs(*(np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in OUTPUTS))
+        if len(pixels) <= 1 or self.threads == 1:
+            return self.predict_here(pixels)
+        with ThreadPoolExecutor(self.threads) as pool:
+            each = list(pool.map(self.predict_here, (pixels[i : i + 1] for i in range(len(pixels)))))
+        return Outputs(*(np.concatenate([getattr(one, name) for one in each]) for name in OUTPUTS))
 
-    def predict_chunk(self, pixels: Pixels) -> Outputs:
-        """Predict for a few photographs on the calling thread alone; see `predict`."""
+    def predict_here(self, pixels: Pixels) -> Outputs:
+        """Predict on the calling thread alone; see `predict`. One photograph at a time is fastest."""
         try:
             outputs = Outputs(*self.session.run(list(OUTPUTS), {"image": pixels}))
         except Exception as error:
@@ -114,7 +111,7 @@ def open_bundle(folder: str | Path, *, threads: int | None = None) -> Bundle:
     folder
         The bundle's folder.
     threads
-        How many chunks of photographs are predicted at the same time; by default one per core.
+        How many photographs are predicted at the same time; by default one per core.
 
     Raises
     ------
@@ -252,7 +249,8 @@ def _session(onnx: bytes, card: Card, where: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # Chunks of photographs go side by side, one thread each: no waiting for each other inside the network.
+    # Photographs go side by side, one on each thread: threads inside the network would wait for each other,
+    # and the activations of several photographs at once do not fit a core's cache.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4

@@ -2,29 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from bundles import tiny_bundle
 from PIL import Image
 
-from dermsentry.images import Pixels
+from bundles import lesion, tiny_bundle
 from dermsentry.model import Bundle
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-def lesion(darkness: int = 100, seed: int = 0, side: int = 160) -> Pixels:
-    """A dark disc with fine grain on skin: passes the quality gate."""
-    rng = np.random.default_rng(seed)
-    places = np.arange(side) - side / 2
-    inside = (places[:, None] ** 2 + places[None, :] ** 2) < (side / 3) ** 2
-    skin = np.array([210, 160, 140])
-    picture = np.where(inside[:, :, None], skin - darkness, skin)
-    grain = rng.normal(0, 14, (side // 4, side // 4, 1)).repeat(4, 0).repeat(4, 1)
-    return np.clip(picture + grain, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture

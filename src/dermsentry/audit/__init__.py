@@ -1,1 +1,10 @@
-"""What is wrong with a collection: unreadable files, copies, conflicts, leaks, balance, shortcuts."""
+"""What is wrong with a collection: unreadable files, copies, conflicts, leaks, balance, shortcuts.
+
+audit = audit_collection(collection, labels=read_labels("ground-truth.csv"))
+write_audit(audit, collection, Path("audit"))        # audit.json and audit.html
+"""
+
+from dermsentry.audit.report import write_audit
+from dermsentry.audit.whole import Audit, audit_collection
+
+__all__ = ["Audit", "audit_collection", "write_audit"]

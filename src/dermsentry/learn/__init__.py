@@ -1,1 +1,9 @@
-"""From a collection to a model bundle: split, pixels, networks, training, the study and its findings."""
+"""From a collection to a model bundle: split, train, judge under both protocols, export."""
+
+from __future__ import annotations
+
+import os
+
+# Both are read when Keras and TensorFlow are first imported, which the modules below do.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

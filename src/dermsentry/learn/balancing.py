@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,22 +43,23 @@ def balanced_copies(
     -------
     The copies, (M, size, size, 3) uint8, and which of the N photographs each was drawn from, (M,).
     """
-    pipeline = _pipeline()
+    change = _pipeline()
+    names = np.asarray(labels)
     rng = np.random.default_rng(seed)
-    own = random.getstate()
-    random.seed(seed)  # Augmentor draws from Python's global generator
-    try:
-        origins: list[int] = []
-        copies: list[Pixels] = []
-        names = np.asarray(labels)
-        for label, needed in copies_needed(labels, per_class).items():
-            for origin in rng.choice(np.flatnonzero(names == label), needed):
-                origins.append(int(origin))
-                copies.append(_changed(pipeline, pixels[origin]))
-    finally:
-        random.setstate(own)
-    shape = (len(copies), *pixels.shape[1:])
-    return np.asarray(copies, dtype=np.uint8).reshape(shape), np.asarray(origins, dtype=np.int64)
+    origins = [
+        int(origin)
+        for label, needed in copies_needed(labels, per_class).items()
+        for origin in rng.choice(np.flatnonzero(names == label), needed)
+    ]
+    copies = np.empty((len(origins), *pixels.shape[1:]), dtype=np.uint8)
+    size = (pixels.shape[2], pixels.shape[1])
+    with _global_seed(seed):
+        for i, origin in enumerate(origins):
+            changed = change(Image.fromarray(pixels[origin]))
+            if changed.size != size:
+                changed = changed.resize(size, Image.Resampling.BILINEAR)
+            copies[i] = np.asarray(changed)
+    return copies, np.array(origins, dtype=np.int64)
 
 
 def class_weights(labels: Sequence[str]) -> dict[str, float]:
@@ -73,7 +75,20 @@ def sample_weights(labels: Sequence[str], weights: Mapping[str, float]) -> NDArr
     return np.array([weights[label] for label in labels], dtype=np.float32)
 
 
-def _pipeline():  # type: ignore[no-untyped-def]
+@contextmanager
+def _global_seed(seed: int) -> Iterator[None]:
+    """Seed Python's and NumPy's global generators, which Augmentor draws from, and put them back after."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+
+
+def _pipeline() -> Callable[[Image.Image], Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # old escapes in Augmentor's docstrings
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -84,14 +99,5 @@ def _pipeline():  # type: ignore[no-untyped-def]
     pipeline.flip_top_bottom(probability=0.5)
     pipeline.zoom_random(probability=0.3, percentage_area=0.85)
     pipeline.random_brightness(probability=0.3, min_factor=0.85, max_factor=1.15)
-    return pipeline
-
-
-def _changed(pipeline, pixels: Pixels) -> Pixels:  # type: ignore[no-untyped-def]
-    images = [Image.fromarray(pixels)]
-    for operation in pipeline.operations:
-        if random.random() <= operation.probability:
-            images = operation.perform_operation(images)
-    changed = images[0]
-    size = (pixels.shape[1], pixels.shape[0])
-    return np.asarray(changed if changed.size == size else changed.resize(size, Image.Resampling.BILINEAR))
+    change: Callable[[Image.Image], Image.Image] = pipeline.torch_transform()  # needs no torch
+    return change

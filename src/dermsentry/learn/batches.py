@@ -1,4 +1,4 @@
-"""Batches for Keras: shuffled and augmented by seed and epoch, so that an interrupted run goes on the same."""
+"""Batches for Keras, shuffled and augmented by seed and epoch: an interrupted run goes on the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dermsentry.learn.augmentation import augment
 
 
 def targets(labels: Sequence[str]) -> NDArray[np.float32]:
-    """Multi-hot candidates, (N, 9): one 1 where the diagnosis is known, several where it is one of several."""
+    """Multi-hot candidates, (N, 9): one 1 where the diagnosis is known, several where it may be several."""
     hot = np.zeros((len(labels), len(CODES)), dtype=np.float32)
     for row, label in zip(hot, labels, strict=True):
         row[[CODES.index(code) for code in codes_of(label)]] = 1.0

@@ -30,7 +30,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("as-assigned", "honest")
 
 @dataclass(frozen=True)
 class Experiment:
-    """One of the study's networks: what it changes against the baseline, and why."""
+    """One of the study's networks: what it changes against the one it follows, and why."""
 
     name: str
     title: str
@@ -39,6 +39,7 @@ class Experiment:
     copies: bool = False
     class_weights: bool = False
     linear: bool = False
+    follows: str = ""
 
 
 EXPERIMENTS: tuple[Experiment, ...] = (
@@ -53,19 +54,19 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "and with 15 % more or less brightness and contrast, borders reflected: a lesion has no up or down "
         "and cameras differ in "
         "light, but hue is a dermoscopic criterion and stays.",
-        augmented=True,
+        augmented=True, follows="baseline",
     ),
     Experiment(
         "balanced", "Balanced by copies",
         "The same network. Augmentor's copies (rotation up to 25°, mirroring, zoom, brightness) fill "
-        f"every class up to {PER_CLASS} photographs.",
-        copies=True,
+        "every class up to one number of photographs.",
+        copies=True, follows="augmented",
     ),
     Experiment(
         "weighted", "Balanced by class weights",
         "The same network and photographs as the baseline; each class's loss is weighted so that all count "
         "the same. Beside the copies, for comparison.",
-        class_weights=True,
+        class_weights=True, follows="baseline",
     ),
     Experiment(
         "linear", "Frozen EfficientNet-Lite0",
@@ -174,6 +175,7 @@ def run_experiment(
     epochs: int,
     folder: Path,
     *,
+    per_class: int = PER_CLASS,
     seed: int = 0,
     quiet: bool = True,
 ) -> Result:
@@ -184,7 +186,7 @@ def run_experiment(
     before = dict(Counter(train.labels))
     if experiment.copies:
         train, groups, validation, held_groups = _with_copies(
-            protocol, (train, groups), (validation, held_groups), seed
+            protocol, (train, groups), (validation, held_groups), per_class, seed
         )
     configuration = Configuration(
         network="lite0" if experiment.linear else "cnn", epochs=epochs,
@@ -250,6 +252,7 @@ def _with_copies(
     protocol: Protocol,
     train: tuple[Examples, tuple[str, ...]],
     validation: tuple[Examples, tuple[str, ...]],
+    per_class: int,
     seed: int,
 ) -> tuple[Examples, tuple[str, ...], Examples, tuple[str, ...]]:
     """Honest: copies of training photographs only. As assigned: copies of all, split at random after."""
@@ -258,7 +261,9 @@ def _with_copies(
     if protocol == "as-assigned":
         own = Examples(own.pixels, np.concatenate([own.rows, held.rows]), (*own.labels, *held.labels))
         own_groups = (*own_groups, *held_groups)
-    copies, origins = balanced_copies(own.gather(np.arange(len(own))), own.labels, seed=seed)
+    copies, origins = balanced_copies(
+        own.gather(np.arange(len(own))), own.labels, per_class=per_class, seed=seed
+    )
     rows = np.concatenate([own.rows, len(own.pixels) + np.arange(len(copies))])
     labels = np.array([*own.labels, *(own.labels[i] for i in origins)], dtype=object)
     groups = np.array([*own_groups, *(own_groups[i] for i in origins)], dtype=object)

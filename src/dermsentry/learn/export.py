@@ -1,4 +1,4 @@
-"""From a trained network to a bundle: calibrated, with its thresholds, checked against Keras on real pixels."""
+"""From a trained network to a bundle: calibrated, with thresholds, checked against Keras on real pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.card import Card, Estimate, Threshold
+from dermsentry.card import Card, Cut, Estimate, Threshold
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 from dermsentry.errors import BundleError
 from dermsentry.images import Aspect
@@ -25,7 +25,8 @@ from dermsentry.screen.familiarity import familiarity_statistics
 ALERT_SENSITIVITY = 0.95
 REFER_SENSITIVITY = 0.99
 PARITY = {"probability": 1e-4, "embedding": 1e-3, "heat": 1e-3}
-"""The largest difference allowed between Keras and ONNX Runtime; embedding and heat relative to their largest value."""
+"""The largest difference allowed between Keras and ONNX Runtime, embedding's and heat's as a share of their
+largest value."""
 
 
 def export_bundle(
@@ -35,8 +36,8 @@ def export_bundle(
     name: str,
     pixels: NDArray[np.uint8],
     labels: Sequence[str],
-    logits: NDArray[np.float32],
-    calibration: NDArray[np.bool_],
+    probability: NDArray[np.float64],
+    temperature: float,
     aspect: Aspect,
     training: Mapping[str, Any],
     evaluation: Mapping[str, Any],
@@ -45,11 +46,11 @@ def export_bundle(
 
     Parameters
     ----------
-    pixels, labels, logits
+    pixels, labels, probability
         The photographs held out of training for validation and calibration: (N, size, size, 3) uint8, N
-        labels, (N, 9). They choose the thresholds, and their embeddings say what is familiar.
-    calibration
-        Which of them fit the temperature, (N,).
+        labels, (N, 9) calibrated. They choose the thresholds, and their embeddings say what is familiar.
+    temperature
+        What calibrated the probabilities.
     training, evaluation
         What the card says of them; see `Card`.
 
@@ -60,48 +61,56 @@ def export_bundle(
     OutputError
         The folder cannot be written.
     """
-    fitting = calibration if calibration.any() else np.ones(len(labels), dtype=bool)
-    temperature = fit_temperature(
-        logits[fitting], [label for label, used in zip(labels, fitting, strict=True) if used]
-    )
-    thresholds = choose_thresholds(apply_temperature(logits, temperature), labels)
     onnx = to_onnx(network, temperature)
-    sample = np.asarray(pixels[:32])
-    if len(sample) < 32:
-        sample = np.resize(sample, (32, *sample.shape[1:]))
-    embeddings = _embeddings(network, pixels)
-    size = int(network.input.shape[1])
     card = Card(
-        name=name, size=size, aspect=aspect, temperature=temperature, thresholds=thresholds,
-        familiarity=familiarity_statistics(embeddings, list(labels)) if len(labels) > 1 else None,
-        evaluation=evaluation, training=training,
-    )  # fmt: skip
+        name=name,
+        size=int(network.input.shape[1]),
+        aspect=aspect,
+        temperature=temperature,
+        thresholds=choose_thresholds(probability, labels),
+        familiarity=familiarity_statistics(_embeddings(network, pixels), labels) if len(labels) > 1 else None,
+        evaluation=evaluation,
+        training=training,
+    )
+    sample = np.resize(pixels[:32], (32, *pixels.shape[1:]))  # fewer are repeated
     check_parity(network, temperature, onnx, card, sample)
     return write_bundle(folder, onnx, card)
 
 
-def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -> dict[Any, Threshold]:
+def calibrate(
+    logits: NDArray[np.float32], labels: Sequence[str], calibration: NDArray[np.bool_]
+) -> tuple[float, NDArray[np.float64]]:
+    """The temperature, and the probabilities (N, 9) at it, of logits (N, 9).
+
+    `calibration` (N,) says which photographs fit the temperature; where it is none, all do.
+    """
+    fitting = calibration if calibration.any() else np.ones(len(labels), dtype=bool)
+    known = [label for label, used in zip(labels, fitting, strict=True) if used]
+    temperature = fit_temperature(logits[fitting], known)
+    return temperature, apply_temperature(logits, temperature)
+
+
+def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -> dict[Cut, Threshold]:
     """The melanoma probabilities to alert from (95 % sensitivity) and to refer from (99 %), from (N, 9).
 
-    Without a melanoma among the photographs both are 0.5 and 0.25, and say that nobody chose them.
+    Without a melanoma among the photographs they are 0.5 and 0.25, and say that nobody chose them.
     """
     known = [i for i, label in enumerate(labels) if label == MELANOMA or MELANOMA not in codes_of(label)]
     truth = np.array([labels[i] == MELANOMA for i in known])
     score = probability[known, CODES.index(MELANOMA)]
-    chosen: dict[Any, Threshold] = {}
-    for cut, target, otherwise in (("alert", ALERT_SENSITIVITY, 0.5), ("refer", REFER_SENSITIVITY, 0.25)):
-        if truth.any():
-            point = threshold_for_sensitivity(truth, score, target)
-            reached = point.sensitivity
-            value = float(np.clip(point.threshold, 0.0, 1.0))
-            chosen[cut] = Threshold(
-                value,
-                target,
-                Estimate(reached.value, reached.low, reached.high),
-                "validation and calibration",
-            )
-        else:
+    chosen: dict[Cut, Threshold] = {}
+    cuts: tuple[tuple[Cut, float, float], ...] = (
+        ("alert", ALERT_SENSITIVITY, 0.5),
+        ("refer", REFER_SENSITIVITY, 0.25),
+    )
+    for cut, target, otherwise in cuts:
+        if not truth.any():
             chosen[cut] = Threshold(otherwise, target, None, "nothing: no melanoma was held out")
+            continue
+        point = threshold_for_sensitivity(truth, score, target)
+        reached = Estimate(point.sensitivity.value, point.sensitivity.low, point.sensitivity.high)
+        value = float(np.clip(point.threshold, 0.0, 1.0))
+        chosen[cut] = Threshold(value, target, reached, "validation and calibration")
     return chosen
 
 
@@ -117,18 +126,20 @@ def to_onnx(network: keras.Model, temperature: float) -> bytes:
         outputs = describe(network, temperature)
         size = int(network.input.shape[1])
 
-        @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")])  # type: ignore[untyped-decorator]
+        given = [tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")]
+
+        @tf.function(input_signature=given)  # type: ignore[untyped-decorator]
         def bundle(image: Any) -> dict[str, Any]:
             return dict(zip(("probability", "embedding", "heat"), outputs(image), strict=True))
 
-        model, _ = tf2onnx.convert.from_function(bundle, input_signature=bundle.input_signature, opset=17)
+        model, _ = tf2onnx.convert.from_function(bundle, input_signature=given, opset=17)
     return bytes(model.SerializeToString())
 
 
 def check_parity(
     network: keras.Model, temperature: float, onnx: bytes, card: Card, pixels: NDArray[np.uint8]
 ) -> None:
-    """Compare ONNX Runtime with Keras at batch 1 and at the whole batch. Raises BundleError beyond `PARITY`."""
+    """Compare ONNX Runtime with Keras at batch 1 and the whole batch. Raises BundleError beyond `PARITY`."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
@@ -141,7 +152,8 @@ def check_parity(
             difference = float(np.abs(getattr(got, what) - wanted).max()) / scale
             if not difference <= allowed:
                 raise BundleError(
-                    f"{card.name}: {what} differs by {difference:.2g} between Keras and ONNX Runtime at batch {count}; at most {allowed:g} is allowed."
+                    f"{card.name}: {what} differs by {difference:.2g} between Keras and ONNX Runtime at "
+                    f"batch {count}; at most {allowed:g} is allowed."
                 )
 
 

@@ -12,6 +12,15 @@ from typing import Any, Literal
 
 State = Literal["overfit", "underfit", "both", "neither"]
 
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and the experiment it is about; `collection` where it is about the photographs."""
+
+    about: str
+    sentence: str
+
+
 GAP = 0.10
 """Training accuracy this far above validation accuracy is overfitting."""
 RISE = 1.15
@@ -81,9 +90,7 @@ def fit_sentence(title: str, fit: Fit) -> str:
     verdict = {
         "overfit": "overfits",
         "underfit": "underfits",
-        "both": (
-            "underfits and overfits at once: it has not learned its own photographs, and does worse on others"
-        ),
+        "both": "underfits and overfits at once (its own photographs are not learned, others even less)",
         "neither": "neither overfits nor underfits",
     }[fit.state]
     return f"{title} {verdict}: {numbers}; {loss}."
@@ -96,6 +103,9 @@ def cure_sentence(
     narrowed = second.gap < first.gap - 0.02
     cured = first.state != "neither" and second.state == "neither"
     change = f"the gap went from {_points(first.gap)} to {_points(second.gap)}"
+    if first.state in ("underfit", "both"):
+        learned = f"training accuracy went from {_percent(first.accuracy)} to {_percent(second.accuracy)}"
+        change = f"{learned}, {change}"
     gained = second.val_accuracy - first.val_accuracy
     moved = f"validation accuracy {'rose' if gained > 0.005 else 'fell' if gained < -0.005 else 'stayed'}"
     moved += f" ({_percent(first.val_accuracy)} to {_percent(second.val_accuracy)})"
@@ -185,6 +195,30 @@ def best_sentence(title: str, figure: float, second: str, second_figure: float, 
         f"On Test without leaks, {title} has the highest balanced accuracy, {_percent(figure)}, before "
         f"{second}, {_percent(second_figure)}. {chosen}."
     )
+
+
+def conflict_sentences(
+    conflicting: Mapping[str, int], counts: Mapping[str, int], others: Mapping[str, str]
+) -> list[str]:
+    """What photographs under two diagnoses do to each class they are in.
+
+    Parameters
+    ----------
+    conflicting, counts
+        By class name: photographs that also stand under another diagnosis, and photographs in all.
+    others
+        By class name: the other diagnoses, in words.
+    """
+    sentences = []
+    for name in sorted(conflicting, key=lambda name: -conflicting[name] / counts[name]):
+        share = conflicting[name] / counts[name]
+        start = f"{conflicting[name]} of {counts[name]} photographs of {name} ({_percent(share)})"
+        if share > 0.5:
+            end = "most of this class is another class's photographs, and a recall on it means nothing"
+        else:
+            end = "a network that learns them learns a contradiction, and no answer on them is right"
+        sentences.append(f"{start} also stand under {others[name]}: {end}.")
+    return sentences
 
 
 def _mean(values: Sequence[float]) -> float:

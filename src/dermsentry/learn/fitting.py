@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import os
+import re
 import shutil
-import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +18,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dermsentry.errors import OutputError, TrainingError
-from dermsentry.files import fingerprint, read_json, to_json, write_json
+from dermsentry.errors import InputError, OutputError, TrainingError
+from dermsentry.files import fingerprint, read_json, to_json, write_json, write_text
 from dermsentry.images import Aspect
 from dermsentry.learn.balancing import class_weights, sample_weights
 from dermsentry.learn.batches import Batches, Examples
-from dermsentry.learn.callbacks import RichProgress, StopOnNaN
+from dermsentry.learn.callbacks import KeepState, RichProgress, StopOnNaN
 from dermsentry.learn.networks import NETWORKS, accuracy, candidate_crossentropy
+from dermsentry.learn.pixels import digest
 from dermsentry.learn.pretrained import load_imagenet
+
+# It wonders at every new network that one process trains.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 NetworkName = Literal["cnn", "lite0"]
 Precision = Literal["float32", "mixed_bfloat16"]
@@ -65,11 +73,10 @@ def best_precision() -> Precision:
     if tf.config.list_physical_devices("GPU"):
         return "mixed_bfloat16"
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as handle:  # noqa: PTH123
-            flags = next((line for line in handle if line.startswith("flags")), "")
+        told = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
         return "float32"
-    return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags.split()) else "float32"
+    return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & set(told.split()) else "float32"
 
 
 def fit(
@@ -85,7 +92,7 @@ def fit(
     """Train a network, or go on where the last call with the same configuration and data stopped.
 
     The folder gets `configuration.json`, `history.csv`, `best.weights.h5` and, while training goes on,
-    `backup/`. The weights kept are those of the epoch with the highest validation accuracy.
+    `backups/`. The weights kept are those of the epoch with the highest validation accuracy.
 
     Raises
     ------
@@ -93,25 +100,48 @@ def fit(
         The loss is not a number, or there is nothing to train or validate on.
     OutputError
         The folder cannot be written.
+    InputError
+        `tensorboard` is asked for and not installed.
     """
+    if tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise InputError("TensorBoard is not installed; run `pip install tensorboard`, or train without it.")
     if not len(train) or not len(validation):
         raise TrainingError(
-            f"{name}: {len(train)} photographs to train and {len(validation)} to validate on; expected some of both."
+            f"{name}: {len(train)} photographs to train and {len(validation)} to validate on; "
+            "expected some of both."
         )
-    record = {"configuration": asdict(configuration), "data": _fingerprint(train, validation)}
-    _prepare(folder, record)
-    done = folder / "done.json"
-    if not done.is_file():
-        seconds = _run(configuration, train, validation, folder, name, tensorboard, quiet)
-        write_json(done, {"seconds": seconds})
-        shutil.rmtree(folder / "backup", ignore_errors=True)
-    history = _read_history(folder / "history.csv")
-    network = build(configuration)
-    network.load_weights(folder / "best.weights.h5")
-    best = int(history.loc[history["val_accuracy"].idxmax(), "epoch"]) + 1
+    with _writing(folder):
+        prepare(folder, {"configuration": asdict(configuration), "data": _fingerprint(train, validation)})
+        done, best = folder / "done.json", folder / "best.weights.h5"
+        if not (done.is_file() and best.is_file() and (folder / "history.csv").is_file()):
+            seconds = _run(configuration, train, validation, folder, name, tensorboard, quiet)
+            write_json(done, {"seconds": seconds})
+            shutil.rmtree(folder / "backups", ignore_errors=True)
+        history = _read_history(folder / "history.csv")
+        network = build(configuration)
+        network.load_weights(best)
     seconds = float(read_json(done)["seconds"])
     images = len(train) * len(history)
-    return Fitted(network, history, best, seconds, images / seconds if seconds else 0.0)
+    best_epoch = int(history["val_accuracy"].to_numpy().argmax()) + 1
+    return Fitted(network, history, best_epoch, seconds, images / seconds if seconds else 0.0)
+
+
+def prepare(folder: Path, record: Mapping[str, Any]) -> None:
+    """Make a run's folder; what another configuration or other data left there is cleared, never mixed in.
+
+    Raises OutputError.
+    """
+    kept, wanted = folder / "configuration.json", to_json(record)
+    try:
+        same = kept.read_text(encoding="utf-8") == wanted
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        with _writing(folder):
+            for stale in ("done.json", "history.csv", "best.weights.h5"):
+                (folder / stale).unlink(missing_ok=True)
+            shutil.rmtree(folder / "backups", ignore_errors=True)
+        write_text(kept, wanted)
 
 
 def build(configuration: Configuration, precision: Precision = "float32") -> keras.Model:
@@ -133,29 +163,27 @@ def predict_logits(network: keras.Model, examples: Examples, batch_size: int = 6
     return np.asarray(network.predict(Batches(examples, batch_size=batch_size), verbose=0), dtype=np.float32)
 
 
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the machine refuses becomes OutputError."""
+    try:
+        yield
+    except OSError as error:
+        told = re.search(r"errno = (\d+)", str(error))  # HDF5 puts its reason into words of many lines
+        problem = os.strerror(int(told[1])) if told else error.strerror or str(error).splitlines()[0]
+        raise OutputError(
+            f"Cannot write {folder}: {problem}. Free space or choose another folder, then run the same "
+            "command to go on."
+        ) from error
+
+
 def _fingerprint(train: Examples, validation: Examples) -> str:
     parts = []
     for examples in (train, validation):
-        some = examples.gather(np.arange(0, len(examples), max(1, len(examples) // 16)))
         parts += [f"{row}:{label}" for row, label in zip(examples.rows, examples.labels, strict=True)]
-        parts.append(str(int(some.astype(np.int64).sum())))
+        parts.append("" if examples.copies is None else digest(examples.copies))
+    parts.append(digest(train.pixels))
     return fingerprint(parts)
-
-
-def _prepare(folder: Path, record: dict[str, Any]) -> None:
-    """Make the folder; one of another configuration or other data is cleared, never mixed in."""
-    kept = folder / "configuration.json"
-    if kept.is_file() and read_json(kept) != _as_read(record):
-        for stale in ("done.json", "history.csv", "best.weights.h5"):
-            (folder / stale).unlink(missing_ok=True)
-        shutil.rmtree(folder / "backup", ignore_errors=True)
-    write_json(kept, record)
-
-
-def _as_read(record: dict[str, Any]) -> Any:
-    import json
-
-    return json.loads(to_json(record))
 
 
 def _run(
@@ -167,90 +195,75 @@ def _run(
     tensorboard: bool,
     quiet: bool,
 ) -> float:
-    started_at = _epochs_done(folder / "backup")
+    """Train to the last epoch, from the last whole backup on; the seconds of all sittings."""
+    state, history = KeepState(folder), folder / "history.csv"
+    if not (history.is_file() and state.best.is_file()):
+        shutil.rmtree(state.backups, ignore_errors=True)
+    started_at = state.restore()
+    so_far = _trim_history(history, started_at)
     weights = (
         sample_weights(train.labels, class_weights(train.labels)) if configuration.class_weights else None
     )
-    size, seed = configuration.batch_size, configuration.seed
     batches = Batches(
-        train, batch_size=size, shuffle=True, augmented=configuration.augmented,
-        weights=weights, seed=seed, epoch=started_at,
-    )  # fmt: skip
-    held_out = Batches(validation, batch_size=2 * size)
+        train,
+        batch_size=configuration.batch_size,
+        shuffle=True,
+        augmented=configuration.augmented,
+        weights=weights,
+        seed=configuration.seed,
+        epoch=started_at,
+    )
     network = build(configuration, configuration.precision)
     network.compile(
         keras.optimizers.Adam(configuration.learning_rate), candidate_crossentropy, metrics=[accuracy]
     )
-    history = folder / "history.csv"
-    so_far = _trim_history(history, started_at)
     progress = RichProgress(name, configuration.epochs, len(batches), quiet)
-    stop = StopOnNaN()
-    clock = _Clock(folder / "seconds.json", started_at)
+    log = keras.callbacks.CSVLogger(str(history), append=started_at > 0)
     callbacks: list[keras.callbacks.Callback] = [
-        stop,
+        StopOnNaN(name, configuration.learning_rate),
         progress,
-        keras.callbacks.CSVLogger(str(history), append=started_at > 0),
+        log,
         keras.callbacks.ModelCheckpoint(
-            str(folder / "best.weights.h5"), monitor="val_accuracy", mode="max", save_best_only=True,
-            save_weights_only=True, initial_value_threshold=so_far,
+            str(state.candidate),
+            monitor="val_accuracy",
+            mode="max",
+            save_best_only=True,
+            save_weights_only=True,
+            initial_value_threshold=so_far,
         ),
-        clock,
-        keras.callbacks.BackupAndRestore(str(folder / "backup"), delete_checkpoint=False),
-    ]  # fmt: skip
+        keras.callbacks.BackupAndRestore(str(state.writing), delete_checkpoint=False),
+        state,
+    ]
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(str(folder / "tensorboard")))
     try:
         network.fit(
-            batches, validation_data=held_out, epochs=configuration.epochs, callbacks=callbacks, verbose=0
+            batches,
+            validation_data=Batches(validation, batch_size=2 * configuration.batch_size),
+            epochs=configuration.epochs,
+            callbacks=callbacks,
+            shuffle=False,  # Keras would shuffle the batches by Python's global generator as well
+            verbose=0,
         )
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {folder}: {error.strerror or error}. Free space, then run the same command to go on."
-        ) from error
     finally:
         progress.close()
-    if stop.at is not None:
-        shutil.rmtree(folder / "backup", ignore_errors=True)
-        raise TrainingError(
-            f"{name}: the loss is not a number in epoch {stop.at + 1}; lower the learning rate (it was {configuration.learning_rate:g})."
-        )
-    return clock.seconds
-
-
-class _Clock(keras.callbacks.Callback):  # type: ignore[misc]
-    """Training time without validation, kept beside the backup so that it adds up over interruptions."""
-
-    def __init__(self, path: Path, started_at: int) -> None:
-        super().__init__()
-        self.path = path
-        self.seconds = float(read_json(path)["seconds"]) if started_at and path.is_file() else 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._start = time.perf_counter()
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        self.seconds += time.perf_counter() - self._start
-        write_json(self.path, {"seconds": self.seconds})
-
-
-def _epochs_done(backup: Path) -> int:
-    notes = backup / "training_metadata.json"
-    return int(read_json(notes)["epoch"]) if notes.is_file() else 0
+        log.on_train_end()
+        state.discard()
+    return state.seconds
 
 
 def _read_history(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path).drop_duplicates("epoch", keep="last").sort_values("epoch", ignore_index=True)
+    # A killed run may leave half a row.
+    history = pd.read_csv(path, float_precision="round_trip").dropna()
+    return history.drop_duplicates("epoch", keep="last").sort_values("epoch", ignore_index=True)
 
 
 def _trim_history(path: Path, epochs: int) -> float | None:
     """Drop what an interruption left beyond the backup; give the best validation accuracy before it."""
-    if not epochs or not path.is_file():
+    if not epochs:
         path.unlink(missing_ok=True)
         return None
     history = _read_history(path)
     history = history[history["epoch"] < epochs]
-    history.to_csv(path, index=False)
-    return float(history["val_accuracy"].max()) if len(history) else None
-
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    write_text(path, history.to_csv(index=False, lineterminator="\n"))
+    return float(history["val_accuracy"].max())

@@ -16,11 +16,19 @@ from keras import layers, ops
 from dermsentry.diagnoses import CODES
 
 # Kernel, stride, expansion, filters and repeats of EfficientNet-B0's stages (Tan and Le, ICML 2019, table 1).
-_STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1))  # fmt: skip
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
 
 
 def cnn(size: int = 180) -> keras.Model:
-    """The assignment's network: three convolutions of 16, 32 and 64 filters, a dense layer of 128, nine logits."""
+    """The assignment's network: convolutions of 16, 32 and 64 filters, a dense layer of 128, nine logits."""
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 255, name="rescaling")(image)
     for filters in (16, 32, 64):
@@ -81,7 +89,8 @@ def describe(network: keras.Model, temperature: float) -> Callable[[Any], tuple[
 
     `heat` (N, h, w, 9) is each place's share of the logits: summed over places, plus the bias, it is the
     logits. For a mean-pooled linear head that is the class activation map (Zhou et al., CVPR 2016); behind a
-    ReLU layer the same holds with the units that are off left out, exactly, since the network is linear there.
+    ReLU layer the same holds with the units that are off left out, exactly, since the network is linear
+    there; the bias of those that are on is shared evenly among the places.
     """
     names = {layer.name for layer in network.layers}
     features = network.get_layer("features").output
@@ -98,7 +107,8 @@ def describe(network: keras.Model, temperature: float) -> Callable[[Any], tuple[
             by_place = ops.matmul(
                 ops.transpose(flat, (1, 0, 2)), ops.reshape(hidden_kernel, (places, channels, units))
             )
-            before = ops.sum(by_place, axis=0) + hidden_bias
+            by_place = by_place + hidden_bias / places
+            before = ops.sum(by_place, axis=0)
             embedding = ops.relu(before)
             on = ops.cast(before > 0, "float32")
             heat = ops.matmul(ops.transpose(by_place, (1, 0, 2)) * ops.expand_dims(on, 1), kernel)

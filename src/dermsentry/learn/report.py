@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dermsentry.learn.study import Study
 
 
+_TITLES = {"collection": "The photographs", "best": "In the end"}
+
+
 def draw_figures(study: Study, material: Material) -> dict[str, bytes]:
     """Draw every picture of the report, write each to `figures/NAME.png`, and give them by name."""
     trained = [r for r in study.results if not r.experiment.linear]
@@ -45,25 +48,33 @@ def write_study_report(study: Study, material: Material, pictures: Mapping[str, 
         study.folder / "study.html",
         "study.html",
         study=study,
-        summary=study.audit.as_dict()["summary"],
+        summary=study.audit.summary(),
         pictures=pictures,
-        gallery=gallery(material, study.collection.table["diagnosis"]),
+        gallery=gallery(material),
         synthetic=is_synthetic(study.collection.root),
         by_experiment=_by_experiment(study.results),
         figure=_figure,
         melanoma=_melanoma,
+        titles=_TITLES | {r.experiment.name: r.experiment.title for r in study.results},
+        caveats=_caveats(study.results),
     )
 
 
-def gallery(material: Material, labels: Sequence[str]) -> list[tuple[str, Pixels]]:
+def gallery(material: Material) -> list[tuple[str, Pixels]]:
     """One readable photograph of each label: (name, pixels)."""
-    labels = np.asarray(labels, dtype=object)
+    labels = material.collection.table["diagnosis"].to_numpy(dtype=object)
     found = []
     for label in sorted(set(labels) - {""}, key=lambda label: CODES.index(codes_of(label)[0])):
         rows = [row for row in np.flatnonzero(labels == label) if row not in material.decoded.unreadable]
         if rows:
             found.append((name_of(label), np.asarray(material.decoded.pixels[rows[len(rows) // 2]])))
     return found
+
+
+def _caveats(results: Sequence[Result]) -> list[tuple[str, Sequence[str]]]:
+    """What the judge says of Test itself: the same for every network."""
+    words = {"test-as-given": "As given", "test": "Without leaks"}
+    return [(words[name], evaluation.warnings) for name, evaluation in results[0].evaluations.items()]
 
 
 def _by_experiment(results: Sequence[Result]) -> list[tuple[Any, list[Result]]]:
@@ -122,13 +133,13 @@ def _augmentation(material: Material, study: Study) -> bytes:
             for place, axes in enumerate(line):
                 axes.imshow(pixels if place == 0 else augment(pixels, rng))
                 axes.set_axis_off()
-            line[0].set_title("original", fontsize=8)
-            line[1].set_title("augmented", fontsize=8)
+        np.atleast_2d(grid)[0][0].set_title("original")
+        np.atleast_2d(grid)[0][1].set_title("augmented")
         return figures.as_png(figure)
 
 
 def _curves(pair: Sequence[Result]) -> bytes:
-    with figures.new_figure(1, 2, height=3.0) as (figure, panels):
+    with figures.new_figure(1, 2, height=3.2) as (figure, panels):
         for axes, measure in zip(panels, ("accuracy", "loss"), strict=True):
             for result in pair:
                 colour = figures.BLUE if result.protocol == "honest" else figures.AMBER
@@ -157,7 +168,8 @@ def _curves(pair: Sequence[Result]) -> bytes:
             for r in pair
         )
         panels[1].set_ylim(0, max(1.0, min(6.0, highest * 1.05)))
-        panels[0].legend(fontsize=7.5, loc="lower right")
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8)
         return figures.as_png(figure)
 
 

@@ -1,23 +1,26 @@
-"""An honest split: what belongs together stays on one side, and every photograph's part has its reason."""
+"""An honest split: what belongs together stays on one side, and every photograph set apart has its reason."""
 
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dermsentry.audit.conflicts import find_conflicts
-from dermsentry.audit.duplicates import Duplicates, find_duplicates
-from dermsentry.audit.groups import connected_groups
+from dermsentry.audit.duplicates import DuplicateGroup, Duplicates, find_duplicates
+from dermsentry.audit.groups import connected_groups, join_photographs, original_id
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import find_label, narrow
 from dermsentry.errors import InputError
-from dermsentry.files import fingerprint, write_text
+from dermsentry.files import fingerprint, write_bytes
 
 COLUMNS = ("path", "image_id", "diagnosis", "group", "part", "reason")
 PARTS = ("train", "validation", "calibration", "test", "test-leaking", "quarantined")
@@ -55,12 +58,13 @@ def make_split(
 
     A group is everything that is identical, near-identical, or of one lesion or patient. A Test that the
     collection names stays the test, told apart by whether training sees a connected photograph; where it
-    names none, a test is taken by groups.
+    names none, a test is taken by groups. A validation part that it names stays, and takes what is connected.
 
     Parameters
     ----------
     labels
-        Reference labels by image id. They settle conflicts and correct labels; `reason` says so.
+        Reference labels by image id. They settle conflicts and correct labels, also those of a copy under
+        another id; `reason` says so.
     fractions
         Shares of train, validation, calibration and, only where no Test is named, test; scaled to sum to 1.
     seed
@@ -71,89 +75,120 @@ def make_split(
     Raises
     ------
     InputError
-        No readable photograph of a known diagnosis is left, or `fractions` are not shares.
+        No readable photograph of a known diagnosis is left, or `fractions`, `seed` or `labels` are unusable.
     """
-    if len(fractions) != 4 or min(fractions) < 0 or fractions[0] <= 0:
+    if len(fractions) != 4 or not all(0 <= share < math.inf for share in fractions) or not fractions[0]:
         raise InputError(f"Received fractions {fractions}; expected four shares, train's above 0.")
+    if seed < 0:
+        raise InputError(f"Received seed {seed}; expected a whole number of at least 0.")
     found = duplicates or find_duplicates(collection, quiet=quiet)
     table = collection.table
-    diagnosis, reason = _settled(table, labels or {})
-    settled = table.assign(diagnosis=diagnosis)
-    group = np.array(connected_groups(table, found.groups), dtype=object)
-    part = np.full(len(table), "", dtype=object)
+    paths: list[str] = list(table["path"])
+    group = connected_groups(table, found.groups)
+    diagnosis, reasons = _settled(table, labels or {}, found.groups)
+    part = [""] * len(paths)
 
-    position = {path: i for i, path in enumerate(table["path"])}
-    for i, path in enumerate(table["path"]):
+    def quarantine(i: int, reason: str) -> None:
+        part[i], reasons[i] = "quarantined", [reason]
+
+    position = {path: i for i, path in enumerate(paths)}
+    for conflict in find_conflicts(table.assign(diagnosis=diagnosis), found.groups):
+        rows = [position[path] for path in conflict]
+        names = ", ".join(sorted({diagnosis[i] for i in rows if diagnosis[i]}))
+        for i in rows:
+            quarantine(i, f"conflict: the same photograph as {names}")
+    for i, path in enumerate(paths):
         if path in found.unreadable:
-            part[i], reason[i] = "quarantined", f"unreadable: {found.unreadable[path]}"
-        elif not diagnosis[i]:
-            part[i], reason[i] = "quarantined", "no diagnosis"
-    for conflict in find_conflicts(settled, found.groups):
-        names = ", ".join(sorted({diagnosis[position[path]] for path in conflict}))
-        for path in conflict:
-            part[position[path]] = "quarantined"
-            reason[position[path]] = f"conflict: the same photograph as {names}"
+            quarantine(i, f"unreadable: {found.unreadable[path]}")
+        elif not diagnosis[i] and not part[i]:
+            quarantine(i, "no diagnosis")
 
-    given_test = (table["split"] == "test").to_numpy()
-    readable = np.array([path not in found.unreadable for path in table["path"]])
+    given = list(table["split"])
     # A quarantined photograph counts as seen too: a training that ignores the quarantine has seen it.
-    seen = {group[i]: i for i in np.flatnonzero(readable & ~given_test)[::-1]}
-    for i in np.flatnonzero((part == "") & given_test):
-        other = seen.get(group[i])
-        part[i] = "test" if other is None else "test-leaking"
-        if other is not None:
-            reason[i] = f"connected with {table['path'].iloc[other]}, which is not in Test"
+    seen: dict[str, str] = {}
+    for i, path in enumerate(paths):
+        if given[i] != "test" and path not in found.unreadable:
+            seen.setdefault(group[i], path)
+    for i in range(len(paths)):
+        if not part[i] and given[i] == "test":
+            part[i] = "test-leaking" if group[i] in seen else "test"
+            if group[i] in seen:
+                reasons[i].append(f"connected with {seen[group[i]]}, which is not in Test")
 
-    given_validation = set(group[(table["split"] == "validation").to_numpy() & (part == "")])
-    for i in np.flatnonzero(part == ""):
-        if group[i] in given_validation:
+    validated: dict[str, str] = {}
+    for i, path in enumerate(paths):
+        if not part[i] and given[i] == "validation":
+            validated.setdefault(group[i], path)
+    for i in range(len(paths)):
+        if not part[i] and group[i] in validated:
             part[i] = "validation"
-    names = APART[:3] if given_test.any() else APART
-    shares = np.array(fractions[: len(names)], dtype=float)
-    if given_validation:
-        shares[1] = 0.0
-    _assign(part, group, diagnosis, dict(zip(names, shares / shares.sum(), strict=True)), seed)
-    if not (part == "train").any():
+            if given[i] != "validation":
+                reasons[i].append(f"connected with {validated[group[i]]}, which is in the given validation")
+
+    wanted = APART[:3] if "test" in given else APART
+    shares = dict(zip(wanted, fractions, strict=False))
+    if validated:
+        shares["validation"] = 0.0
+    members: dict[str, list[str]] = defaultdict(list)
+    for i in range(len(paths)):
+        if not part[i]:
+            members[group[i]].append(diagnosis[i])
+    assigned = _assign(members, shares, seed)
+    part = [part[i] or assigned[group[i]] for i in range(len(paths))]
+    if "train" not in part:
         raise InputError(
-            f"{collection.root} leaves nothing to train on: {len(table)} photographs, none readable with a diagnosis."
+            f"{collection.root} leaves nothing to train on: of {len(paths)} photographs none is readable, "
+            "of a known diagnosis and outside Test and validation."
         )
-    return Split(_table(table, diagnosis, group, part, reason))
+    columns = {
+        "path": paths,
+        "image_id": list(table["image_id"]),
+        "diagnosis": diagnosis,
+        "group": group,
+        "part": part,
+        "reason": ["; ".join(reason) for reason in reasons],
+    }
+    return Split(pd.DataFrame(columns).sort_values("path", kind="stable", ignore_index=True))
 
 
 def random_split(collection: Collection, groups: Split, *, validation: float = 0.2, seed: int = 0) -> Split:
-    """The usual random split of everything outside Test, as the assignment makes it: copies land on both sides.
+    """The usual random split of everything outside Test, as the assignment makes it: copies on both sides.
 
     `groups` is the honest split of the same collection; its groups and its verdict on Test are kept, so that
-    both protocols are judged on the same photographs.
+    both protocols are judged on the same photographs. Labels are the collection's own.
     """
-    table = groups.table.copy()
-    by_path = dict(zip(collection.table["path"], collection.table["diagnosis"], strict=True))
-    table["diagnosis"] = [by_path[path] for path in table["path"]]
-    is_test = dict(zip(collection.table["path"], collection.table["split"] == "test", strict=True))
-    readable = ~table["reason"].str.startswith("unreadable") & (table["diagnosis"] != "")
-    if (collection.table["split"] == "test").any():
-        pool = np.flatnonzero(readable & ~table["path"].map(is_test))
-    else:
-        pool = np.flatnonzero(readable & (table["part"] != "test"))
-    order = np.random.default_rng(seed).permutation(pool)
-    held = round(validation * len(order))
-    part = table["part"].to_numpy(dtype=object).copy()
-    part[order[held:]] = "train"
-    part[order[:held]] = "validation"
-    return Split(table.assign(part=part, reason="random"))
+    own = dict(zip(collection.table["path"], collection.table["diagnosis"], strict=True))
+    given = dict(zip(collection.table["path"], collection.table["split"], strict=True))
+    names_test = "test" in given.values()
+    table = groups.table
+    diagnosis = [own[path] for path in table["path"]]
+    part, reason = list(table["part"]), list(table["reason"])
+    pool = [
+        i
+        for i, path in enumerate(table["path"])
+        if diagnosis[i]
+        and not reason[i].startswith("unreadable")
+        and (given[path] != "test" if names_test else part[i] != "test")
+    ]
+    order = np.random.default_rng(seed).permutation(np.array(pool, dtype=np.int64)).tolist()
+    held_out = set(order[: round(validation * len(order))])
+    for i in pool:
+        part[i], reason[i] = "validation" if i in held_out else "train", "random"
+    return Split(table.assign(diagnosis=diagnosis, part=part, reason=reason))
 
 
 def check_split(split: Split) -> None:
-    """Raise InputError, naming every group, if train, validation, calibration or test share one."""
-    apart = split.table[split.table["part"].isin(APART)]
-    parts = apart.groupby("group")["part"].agg(lambda values: sorted(set(values)))
-    shared = parts[parts.map(len) > 1]
-    if len(shared):
-        listed = "; ".join(f"{name} in {' and '.join(where)}" for name, where in list(shared.items())[:5])
+    """Raise InputError, naming the groups, if train, validation, calibration or test share one."""
+    parts: dict[str, set[str]] = defaultdict(set)
+    for name, part in zip(split.table["group"], split.table["part"], strict=True):
+        if part in APART:
+            parts[name].add(part)
+    shared = [f"{name} in {' and '.join(sorted(where))}" for name, where in parts.items() if len(where) > 1]
+    if shared:
         more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
         raise InputError(
-            f"The split's parts share {len(shared)} groups: {listed}{more}. Photographs of one group belong in one part; "
-            "set their part to the same, or to quarantined."
+            f"The split's parts share {len(shared)} groups: {'; '.join(shared[:5])}{more}. "
+            "Photographs of one group belong in one part; set their part to the same, or to quarantined."
         )
 
 
@@ -161,100 +196,131 @@ def write_split(split: Split, path: str | Path) -> None:
     """Write split.csv, whole or not at all. Raises OutputError."""
     buffer = io.StringIO()
     split.table.to_csv(buffer, index=False, lineterminator="\n")
-    write_text(Path(path), buffer.getvalue())
+    # A file name's bytes that are no UTF-8 go in and come out as they are.
+    write_bytes(Path(path), buffer.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def read_split(path: str | Path, collection: Collection | None = None) -> Split:
     """Read a split.csv, which a person may have edited.
 
-    Raises InputError where a column is missing, a part or a diagnosis is unknown, a photograph is listed
-    twice, or one is not in `collection`.
+    Raises InputError where a column or a field is missing, a part or a diagnosis is unknown, a photograph is
+    listed twice, or one is not in `collection`.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"Cannot read the split {path}: {str(error).splitlines()[0]}.") from error
-    missing = [column for column in COLUMNS if column not in table.columns and column != "reason"]
-    if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
-    if "reason" not in table.columns:
-        table["reason"] = ""
+    table = _read_table(Path(path))
+    for column in ("path", "group"):
+        empty = int((table[column] == "").sum())
+        if empty:
+            raise InputError(
+                f"{path} has {empty} rows without a {column}; give each photograph its {column}."
+            )
     unknown = sorted(set(table["part"]) - set(PARTS))
     if unknown:
         raise InputError(
             f"{path} has the parts {', '.join(map(repr, unknown))}; expected {', '.join(PARTS)}."
         )
     labels = {text: find_label(text) if text else "" for text in set(table["diagnosis"])}
-    if None in labels.values():
-        wrong = sorted(text for text, label in labels.items() if label is None)
+    wrong = sorted(text for text, label in labels.items() if label is None)
+    if wrong:
         raise InputError(f"{path} has the diagnoses {', '.join(map(repr, wrong))}, none of the nine.")
-    table["diagnosis"] = table["diagnosis"].map(labels)
-    nameless = (table["diagnosis"] == "") & (table["part"] != "quarantined")
-    if nameless.any():
+    table["diagnosis"] = [labels[text] for text in table["diagnosis"]]
+    nameless = [
+        file
+        for file, label, part in zip(table["path"], table["diagnosis"], table["part"], strict=True)
+        if not label and part != "quarantined"
+    ]
+    if nameless:
         raise InputError(
-            f"{path} has {int(nameless.sum())} photographs without a diagnosis, such as {table.loc[nameless, 'path'].iloc[0]}; quarantine them."
+            f"{path} has {len(nameless)} photographs without a diagnosis, such as {nameless[0]}; "
+            "quarantine them."
         )
-    twice = table.loc[table["path"].duplicated(), "path"]
-    if len(twice):
-        raise InputError(
-            f"{path} lists {len(twice)} photographs twice, such as {twice.iloc[0]}; list each once."
-        )
+    twice = [file for file, count in Counter(table["path"]).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} lists {len(twice)} photographs twice, such as {twice[0]}; list each once.")
     if collection is not None:
         outside = sorted(set(table["path"]) - set(collection.table["path"]))
         if outside:
             raise InputError(
-                f"{path} lists {len(outside)} photographs that are not in {collection.root}, such as {outside[0]}."
+                f"{path} lists {len(outside)} photographs that are not in {collection.root}, "
+                f"such as {outside[0]}."
             )
     return Split(table[list(COLUMNS)].sort_values("path", kind="stable", ignore_index=True))
 
 
-def _settled(table: pd.DataFrame, labels: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _read_table(path: Path) -> pd.DataFrame:
+    """The file's columns as text, `reason` added where it is missing. Raises InputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than columns
+            table = pd.read_csv(
+                path,
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                encoding="utf-8-sig",  # a spreadsheet puts a mark before the first column
+                encoding_errors="surrogateescape",
+            ).fillna("")
+    except OSError as error:
+        raise InputError(f"Cannot read the split {path}: {error.strerror or error}.") from error
+    except (ValueError, pd.errors.ParserWarning) as error:
+        raise InputError(f"{path} is not a CSV table: {str(error).splitlines()[0]}.") from error
+    if "reason" not in table.columns:
+        table["reason"] = ""
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
+    return table
+
+
+def _settled(
+    table: pd.DataFrame, labels: Mapping[str, str], duplicates: Sequence[DuplicateGroup]
+) -> tuple[list[str], list[list[str]]]:
     """Each row's diagnosis once the reference table has spoken, and what it changed in words."""
-    diagnosis, reason = [], []
-    for image_id, own in zip(table["image_id"], table["diagnosis"], strict=True):
-        reference = labels.get(image_id, "")
-        try:
-            result = narrow(own, reference)
-            changed = f"label table: {result}" if result != own else ""
-        except ValueError:
-            result, changed = reference, f"label table: {reference}, not {own}"
-        diagnosis.append(result)
-        reason.append(changed)
-    return diagnosis, reason
-
-
-def _assign(
-    part: np.ndarray, group: np.ndarray, diagnosis: Sequence[str], shares: Mapping[str, float], seed: int
-) -> None:
-    """Give every open row's group to the part that lacks most of its diagnosis, larger groups first."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for i in np.flatnonzero(part == ""):
-        members[group[i]].append(int(i))
-    by_label: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(members):
-        counts = Counter(diagnosis[i] for i in members[name])
-        by_label[max(sorted(counts), key=lambda label: counts[label])].append(name)
-    rng = np.random.default_rng(seed)
-    for label in sorted(by_label):
-        names = [by_label[label][i] for i in rng.permutation(len(by_label[label]))]
-        names.sort(key=lambda name: -len(members[name]))
-        total = sum(len(members[name]) for name in names)
-        lacking = {where: share * total for where, share in shares.items()}
-        for name in names:
-            where = max(lacking, key=lambda candidate: lacking[candidate])
-            lacking[where] -= len(members[name])
-            part[members[name]] = where
-
-
-def _table(
-    table: pd.DataFrame, diagnosis: list[str], group: np.ndarray, part: np.ndarray, reason: list[str]
-) -> pd.DataFrame:
-    columns = {
-        "path": table["path"],
-        "image_id": table["image_id"],
-        "diagnosis": diagnosis,
-        "group": group,
-        "part": part,
-        "reason": reason,
+    known = {image_id: find_label(text) for image_id, text in labels.items()}
+    wrong = sorted({labels[image_id] for image_id, label in known.items() if label is None})
+    if wrong:
+        raise InputError(f"The label table has the diagnoses {', '.join(wrong)}, none of the nine.")
+    reference = {
+        path: known.get(image_id) or known.get(original_id(image_id)) or ""
+        for path, image_id in zip(table["path"], table["image_id"], strict=True)
     }
-    return pd.DataFrame(columns).sort_values("path", kind="stable", ignore_index=True)
+    for copies in join_photographs(table, duplicates).components():
+        try:
+            said = reduce(narrow, (reference[path] for path in copies))
+        except ValueError:  # the table contradicts itself: each keeps its own, which makes a conflict
+            continue
+        reference.update(dict.fromkeys(copies, said))
+    diagnosis, reasons = [], []
+    for path, own in zip(table["path"], table["diagnosis"], strict=True):
+        try:
+            result, instead = narrow(own, reference[path]), ""
+        except ValueError:
+            result, instead = reference[path], f", not {own}"
+        diagnosis.append(result)
+        reasons.append([f"label table: {result}{instead}"] if result != own else [])
+    return diagnosis, reasons
+
+
+def _assign(members: Mapping[str, Sequence[str]], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """A part for each group, given its photographs' labels: stratified though a group may hold several.
+
+    Each group goes to the part that lacks most of its rarest label, the rarest label's groups first and the
+    largest of them first (after Sechidis et al., ECML PKDD 2011).
+    """
+    total = Counter(label for labels in members.values() for label in labels)
+    rarest = sorted(total, key=lambda label: (total[label], label))
+    whole = sum(shares.values())
+    lacking = {
+        label: {part: total[label] * share / whole for part, share in shares.items()} for label in rarest
+    }
+    led: dict[str, list[str]] = {label: [] for label in rarest}
+    for name in sorted(members):
+        led[min(members[name], key=rarest.index)].append(name)
+    rng = np.random.default_rng(seed)
+    chosen: dict[str, str] = {}
+    for label in rarest:
+        shuffled = [led[label][i] for i in rng.permutation(len(led[label]))]
+        for name in sorted(shuffled, key=lambda name: -members[name].count(label)):
+            chosen[name] = max(shares, key=lambda part: lacking[label][part])
+            for other in members[name]:
+                lacking[other][chosen[name]] -= 1
+    return chosen

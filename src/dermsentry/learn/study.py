@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import pandas as pd
 
 from dermsentry.audit import Audit, audit_collection, write_audit
 from dermsentry.collection import Collection
+from dermsentry.diagnoses import name_of
 from dermsentry.errors import InputError
 from dermsentry.files import versions, write_json
 from dermsentry.images import Aspect
+from dermsentry.learn.balancing import PER_CLASS
 from dermsentry.learn.experiments import (
     EXPERIMENTS,
     PROTOCOLS,
@@ -24,8 +26,10 @@ from dermsentry.learn.experiments import (
     run_experiment,
 )
 from dermsentry.learn.findings import (
+    Finding,
     Fit,
     best_sentence,
+    conflict_sentences,
     cure_sentence,
     fit_sentence,
     judge_fit,
@@ -51,12 +55,11 @@ class Study:
     audit: Audit
     split: Split
     results: tuple[Result, ...]
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     kept: Result
     bundle: Bundle
     configuration: Mapping[str, Any]
     seconds: float
-    fits: Mapping[str, Fit] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields of study.json."""
@@ -66,10 +69,10 @@ class Study:
             "fingerprint": self.collection.fingerprint(),
             "configuration": dict(self.configuration),
             "versions": versions(),
-            "audit": self.audit.as_dict()["summary"],
+            "audit": self.audit.summary(),
             "split": self.split.counts(),
             "experiments": [result.as_dict() for result in self.results],
-            "findings": list(self.findings),
+            "findings": [asdict(finding) for finding in self.findings],
             "kept": {
                 "experiment": self.kept.experiment.name,
                 "bundle": self.bundle.folder.name,
@@ -86,6 +89,7 @@ def study(
     epochs: Sequence[int] = (20, 20, 30),
     fast: bool = False,
     labels: Mapping[str, str] | None = None,
+    per_class: int = PER_CLASS,
     size: int = 180,
     aspect: Aspect = "squash",
     seed: int = 0,
@@ -102,6 +106,8 @@ def study(
         Of the baseline, the augmented and the balanced networks.
     fast
         Only the frozen network with a linear head: minutes instead of an hour.
+    per_class
+        How many photographs Augmentor's copies fill each class up to in the balanced experiment.
     labels
         Reference labels by image id; they settle conflicts in the honest protocol.
 
@@ -124,7 +130,7 @@ def study(
     decoded = decode(collection, folder / "cache", size=size, aspect=aspect, quiet=quiet)
     audit = audit_collection(collection, labels=labels, seed=seed, quiet=quiet)
     write_audit(audit, collection, folder)
-    split = make_split(collection, labels=labels, seed=seed)
+    split = make_split(collection, labels=labels, seed=seed, duplicates=audit.found)
     write_split(split, folder / "split.csv")
     splits: dict[Protocol, Split] = {
         "honest": split,
@@ -149,7 +155,14 @@ def study(
     chosen = [e for e in EXPERIMENTS if e.linear or not fast]
     results = tuple(
         run_experiment(
-            e, protocol, material, length[e.name], folder / "runs" / protocol / e.name, seed=seed, quiet=quiet
+            e,
+            protocol,
+            material,
+            length[e.name],
+            folder / "runs" / protocol / e.name,
+            per_class=per_class,
+            seed=seed,
+            quiet=quiet,
         )
         for e in chosen
         for protocol in PROTOCOLS
@@ -162,6 +175,7 @@ def study(
         "size": size,
         "aspect": aspect,
         "batch_size": 32,
+        "per_class": per_class,
         "seed": seed,
     }
     record = training_record(collection, split, {**configuration, "experiment": kept.experiment.name})
@@ -180,81 +194,79 @@ def study(
         for r in results
         if not r.experiment.linear
     }
+    findings = tuple(write_findings(collection, split, results, fits, kept))
+    seconds = time.perf_counter() - started
     finished = Study(
-        folder, collection, audit, split, results, tuple(write_findings(results, fits, kept)), kept, bundle,
-        configuration,        time.perf_counter() - started, fits,
-    )  # fmt: skip
+        folder, collection, audit, split, results, findings, kept, bundle, configuration, seconds
+    )
     write_json(folder / "study.json", finished.as_dict())
     figures = draw_figures(finished, material)
     write_study_report(finished, material, figures)
     return finished
 
 
-def write_findings(results: Sequence[Result], fits: Mapping[str, Fit], kept: Result) -> list[str]:
+def write_findings(
+    collection: Collection, split: Split, results: Sequence[Result], fits: Mapping[str, Fit], kept: Result
+) -> list[Finding]:
     """The study's findings in reading order, each from these results' numbers."""
     by = {(r.experiment.name, r.protocol): r for r in results}
-    sentences: list[str] = []
-    previous: Result | None = None
+    findings = [Finding("collection", sentence) for sentence in _about_conflicts(collection, split)]
     for experiment in EXPERIMENTS:
         honest, assigned = by.get((experiment.name, "honest")), by.get((experiment.name, "as-assigned"))
         if honest is None or assigned is None:
             continue
-        if not experiment.linear:
-            fit = fits[f"{experiment.name} honest"]
-            sentences.append(fit_sentence(experiment.title, fit))
-            if previous is not None:
-                before = fits[f"{previous.experiment.name} honest"]
-                sentences.append(
-                    cure_sentence(
-                        previous.experiment.title,
-                        experiment.title,
-                        before,
-                        fit,
-                        figure(previous, "test", "balanced_accuracy"),
-                        figure(honest, "test", "balanced_accuracy"),
-                    )
-                )
-        sentences.append(
-            leakage_sentence(
-                experiment.title,
-                assigned.val_accuracy,
-                honest.val_accuracy,
-                figure(assigned, "test", "accuracy"),
-                assigned.relatives,
-            )
-        )
-        if "test" in honest.evaluations:
-            melanoma = honest.evaluations["test"].melanoma
-            decision = melanoma.decisions[0]
-            low = decision.sensitivity.low if decision.sensitivity else None
-            sentences.append(
-                melanoma_sentence(experiment.title, decision.detected, melanoma.photographs, low)
-            )
-        if experiment.name in (
-            "baseline",
-            "augmented",
-        ):  # the two balanced networks both follow the augmented one
-            previous = honest
-    ranked = sorted(
-        (
-            (figure(r, "test", "balanced_accuracy"), r)
-            for r in results
-            if r.protocol == "honest" and "test" in r.evaluations
-        ),
-        key=lambda pair: -(pair[0] or 0.0),
-    )
+        before = by.get((experiment.follows, "honest"))
+        sentences = _about_experiment(honest, assigned, before, fits)
+        findings += [Finding(experiment.name, sentence) for sentence in sentences]
+    judged = [r for r in results if r.protocol == "honest" and "test" in r.evaluations]
+    ranked = sorted(judged, key=lambda r: -(figure(r, "test", "balanced_accuracy") or 0.0))
     if len(ranked) > 1:
-        (first, best), (second, other) = ranked[:2]
-        sentences.append(
-            best_sentence(
-                best.experiment.title,
-                first or 0.0,
-                other.experiment.title,
-                second or 0.0,
-                kept.experiment.title,
-            )
-        )
-    return sentences
+        best, other = ranked[:2]
+        sentence = best_sentence(
+            best.experiment.title, figure(best, "test", "balanced_accuracy") or 0.0,
+            other.experiment.title, figure(other, "test", "balanced_accuracy") or 0.0, kept.experiment.title,
+        )  # fmt: skip
+        findings.append(Finding("best", sentence))
+    return findings
+
+
+def _about_experiment(
+    honest: Result, assigned: Result, before: Result | None, fits: Mapping[str, Fit]
+) -> Iterator[str]:
+    title = honest.experiment.title
+    if not honest.experiment.linear:
+        fit = fits[f"{honest.experiment.name} honest"]
+        yield fit_sentence(title, fit)
+        if before is not None:
+            yield cure_sentence(
+                before.experiment.title, title, fits[f"{before.experiment.name} honest"], fit,
+                figure(before, "test", "balanced_accuracy"), figure(honest, "test", "balanced_accuracy"),
+            )  # fmt: skip
+    test = figure(assigned, "test", "accuracy")
+    yield leakage_sentence(title, assigned.val_accuracy, honest.val_accuracy, test, assigned.relatives)
+    if "test" in honest.evaluations:
+        melanoma = honest.evaluations["test"].melanoma
+        decision = melanoma.decisions[0]
+        low = decision.sensitivity.low if decision.sensitivity else None
+        yield melanoma_sentence(title, decision.detected, melanoma.photographs, low)
+
+
+def _about_conflicts(collection: Collection, split: Split) -> list[str]:
+    own = dict(zip(collection.table["path"], collection.table["diagnosis"], strict=True))
+    quarantined = split.table[split.table["reason"].str.startswith("conflict")]
+    groups: dict[str, set[str]] = {}
+    for path, group in zip(quarantined["path"], quarantined["group"], strict=True):
+        groups.setdefault(group, set()).add(own[path])
+    conflicting: dict[str, int] = {}
+    others: dict[str, set[str]] = {}
+    for path, group in zip(quarantined["path"], quarantined["group"], strict=True):
+        name = name_of(own[path])
+        conflicting[name] = conflicting.get(name, 0) + 1
+        others.setdefault(name, set()).update(groups[group] - {own[path]})
+    totals = collection.table["diagnosis"].value_counts()
+    counts = {name_of(str(label)): int(count) for label, count in totals.items()}
+    words = {name: " and ".join(sorted(name_of(label) for label in found)) for name, found in others.items()}
+    return conflict_sentences(conflicting, counts, words)
 
 
 def figure(result: Result, test: str, name: str) -> float | None:

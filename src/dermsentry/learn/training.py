@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,13 +15,13 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, TrainingError
-from dermsentry.files import versions, write_json
-from dermsentry.images import Aspect
+from dermsentry.files import versions, write_json, write_text
+from dermsentry.images import ASPECTS, Aspect
 from dermsentry.judge.evaluation import evaluate_predictions
 from dermsentry.learn.balancing import PER_CLASS, balanced_copies
 from dermsentry.learn.batches import Examples
-from dermsentry.learn.export import export_bundle
-from dermsentry.learn.fitting import Configuration, Fitted, best_precision, fit, predict_logits
+from dermsentry.learn.export import calibrate, export_bundle
+from dermsentry.learn.fitting import Configuration, Fitted, best_precision, fit, predict_logits, prepare
 from dermsentry.learn.linear import embed, fit_head, head_logits
 from dermsentry.learn.pixels import DecodedPhotographs, decode
 from dermsentry.learn.split import Split, check_split
@@ -75,34 +76,47 @@ def train(
     Raises
     ------
     InputError
-        The split's parts share a group, or an option is none of the above.
+        The split's parts share a group or have photographs that the collection has not, or an option is none
+        of the above.
     TrainingError
         A part is empty, one class only, or the loss is not a number.
     OutputError
         `out` cannot be written.
     """
-    if network not in RECIPES or balance not in BALANCES:
+    given = (("network", network, RECIPES), ("balance", balance, BALANCES), ("aspect", aspect, ASPECTS))
+    for option, value, allowed in given:
+        if value not in allowed:
+            raise InputError(f"Received {option} {value!r}; expected one of {', '.join(allowed)}.")
+    if epochs < 1 or size < 32 or seed < 0 or not 0 < learning_rate < math.inf:
         raise InputError(
-            f"Received network {network!r} and balance {balance!r}; expected one of {', '.join(RECIPES)} and of {', '.join(BALANCES)}."
+            f"Received epochs={epochs}, size={size}, seed={seed}, learning_rate={learning_rate:g}; expected "
+            "at least 1 epoch, 32 pixels, a seed of at least 0 and a rate above 0."
         )
-    if epochs < 1 or size < 32:
-        raise InputError(f"Received epochs={epochs}, size={size}; expected at least 1 epoch and 32 pixels.")
     check_split(split)
     folder = Path(out)
     decoded = decode(collection, folder / "cache", size=size, aspect=aspect, quiet=quiet)
     parts = parts_of(split, collection, decoded)
     refuse_unusable(parts["train"], parts["validation"])
     configuration = Configuration(
-        network="lite0" if network == "linear" else network, epochs=epochs, learning_rate=learning_rate, size=size, aspect=aspect,
-        augmented=augmented, class_weights=balance == "class-weights", precision=best_precision(), seed=seed,
-    )  # fmt: skip
+        network="lite0" if network == "linear" else network,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        size=size,
+        aspect=aspect,
+        augmented=augmented,
+        class_weights=balance == "class-weights",
+        precision="float32" if network == "linear" else best_precision(),
+        seed=seed,
+    )
     recorded = {**asdict(configuration), "recipe": network, "balance": balance}
-    training = training_record(collection, split, recorded)
+    training = training_record(collection, split, recorded, pretrained=network != "cnn")
     write_json(folder / "run.json", training)
+    embeddings = None
     if network == "linear":
-        configuration = replace(configuration, precision="float32")
+        prepare(folder, {"configuration": recorded})
         embeddings = embed(configuration, decoded, folder / "cache", quiet=quiet)
         fitted = fit_head(configuration, embeddings, parts["train"], parts["validation"])
+        write_text(folder / "history.csv", fitted.history.to_csv(index=False, lineterminator="\n"))
     else:
         examples = with_copies(parts["train"], seed=seed) if balance == "augmentor" else parts["train"]
         fitted = fit(
@@ -114,30 +128,44 @@ def train(
             tensorboard=tensorboard,
             quiet=quiet,
         )
-        embeddings = None
+    name = f"{network} on {collection.root.resolve().name}"
+    groups = dict(zip(split.table["path"], split.table["group"], strict=True))
+    paths = list(collection.table["path"])
     bundle = bundle_of(
-        fitted, parts, folder / "bundle", f"{network} on {collection.root.name}", aspect, training, embeddings
+        fitted,
+        parts,
+        folder / "bundle",
+        name,
+        aspect,
+        training,
+        embeddings,
+        groups=[groups[paths[row]] for row in parts["validation"].rows],
     )
-    fitted.history.to_csv(folder / "history.csv", index=False)
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
 def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) -> dict[str, Examples]:
-    """Each part's readable photographs of a known diagnosis, by the split's own labels."""
+    """Each part's readable photographs of a known diagnosis, by the split's own labels.
+
+    Raises InputError if the split has photographs that the collection has not.
+    """
     row_of = {path: row for row, path in enumerate(collection.table["path"])}
+    outside = [path for path in split.table["path"] if path not in row_of]
+    if outside:
+        raise InputError(
+            f"The split has {len(outside)} photographs that are not in {collection.root}, "
+            f"such as {outside[0]}; make it anew."
+        )
     parts = {}
     for part in ("train", "validation", "calibration", "test"):
         table = split.table[split.table["part"] == part]
         kept = [
-            (row_of[p], label)
-            for p, label in zip(table["path"], table["diagnosis"], strict=True)
-            if label and row_of[p] not in decoded.unreadable
+            (row_of[path], label)
+            for path, label in zip(table["path"], table["diagnosis"], strict=True)
+            if label and row_of[path] not in decoded.unreadable
         ]
-        parts[part] = Examples(
-            decoded.pixels,
-            np.array([row for row, _ in kept], dtype=np.int64),
-            tuple(label for _, label in kept),
-        )
+        rows = np.array([row for row, _ in kept], dtype=np.int64)
+        parts[part] = Examples(decoded.pixels, rows, tuple(label for _, label in kept))
     return parts
 
 
@@ -145,11 +173,13 @@ def refuse_unusable(train: Examples, validation: Examples) -> None:
     """Raise TrainingError, saying what is missing, where there is nothing to learn or to choose by."""
     if len(set(train.labels)) < 2:
         raise TrainingError(
-            f"The training part holds {len(train)} photographs of {len(set(train.labels))} class; expected at least two classes."
+            f"The training part holds {len(train)} photographs of {len(set(train.labels))} class; "
+            "expected at least two classes."
         )
     if not len(validation):
         raise TrainingError(
-            f"The validation part is empty beside {len(train)} training photographs; expected some groups to choose by. Add photographs, or edit the split."
+            f"The validation part is empty beside {len(train)} training photographs; expected some groups to "
+            "choose by. Add photographs, or edit the split."
         )
 
 
@@ -161,13 +191,19 @@ def with_copies(train: Examples, *, per_class: int = PER_CLASS, seed: int = 0) -
     return Examples(train.pixels, rows, (*train.labels, *(train.labels[i] for i in origins)), copies)
 
 
-def training_record(collection: Collection, split: Split, configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """What made a result: data fingerprint, counts, configuration, versions, licences as far as they are known."""
+def training_record(
+    collection: Collection, split: Split, configuration: Mapping[str, Any], *, pretrained: bool = True
+) -> dict[str, Any]:
+    """What made a result: fingerprints, counts, configuration, versions, licences as far as they are known.
+
+    `pretrained` says whether the network began with ImageNet's weights.
+    """
+    licences = ["the licences of the photographs in the collection"]
     return {
         "fingerprint": collection.fingerprint(),
         "split_fingerprint": split.fingerprint(),
         "photographs": split.counts(),
-        "licences": ["the licences of the photographs in the collection", "ImageNet weights: Apache-2.0"],
+        "licences": [*licences, "ImageNet weights: Apache-2.0"] if pretrained else licences,
         "synthetic": is_synthetic(collection.root),
         "configuration": dict(configuration),
         "versions": versions(),
@@ -182,8 +218,13 @@ def bundle_of(
     aspect: Aspect,
     training: Mapping[str, Any],
     embeddings: NDArray[np.float32] | None,
+    *,
+    groups: Sequence[str] | None = None,
 ) -> Bundle:
-    """Export a fitted network; its card holds the figures on the validation and calibration photographs."""
+    """Export a fitted network; its card holds the figures on the validation photographs.
+
+    `groups` are those of the validation photographs, for the intervals; without them each stands alone.
+    """
     validation, calibration = parts["validation"], parts["calibration"]
     held_out = Examples(
         validation.pixels,
@@ -194,16 +235,24 @@ def bundle_of(
         logits = predict_logits(fitted.network, held_out)
     else:
         logits = head_logits(fitted.network, embeddings[held_out.rows])
-    own = logits[: len(validation)].astype(np.float64)
-    shares = np.exp(own - own.max(axis=1, keepdims=True))
+    of_calibration = np.arange(len(held_out)) >= len(validation)
+    temperature, probability = calibrate(logits, held_out.labels, of_calibration)
     judged = evaluate_predictions(
         validation.labels,
-        shares / shares.sum(axis=1, keepdims=True),
-        [str(row) for row in validation.rows],
+        probability[: len(validation)],
+        [str(row) for row in validation.rows] if groups is None else groups,
         resamples=200,
     )
+    figures = {what: None if figure is None else figure.as_dict() for what, figure in judged.overall.items()}
     return export_bundle(
-        fitted.network, folder, name=name, pixels=held_out.gather(np.arange(len(held_out))), labels=held_out.labels, logits=logits,
-        calibration=np.arange(len(held_out)) >= len(validation), aspect=aspect, training=training,
-        evaluation={"validation": {name: None if figure is None else asdict(figure) for name, figure in judged.overall.items()}, "classes": list(CODES)},
-    )  # fmt: skip
+        fitted.network,
+        folder,
+        name=name,
+        pixels=held_out.gather(np.arange(len(held_out))),
+        labels=held_out.labels,
+        probability=probability,
+        temperature=temperature,
+        aspect=aspect,
+        training=training,
+        evaluation={"validation": figures, "classes": list(CODES)},
+    )

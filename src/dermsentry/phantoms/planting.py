@@ -167,10 +167,12 @@ def draw_phantoms(
     train: list[_Drawn] = []
     test: list[_Drawn] = []
     for split, kept in (("Train", train), ("Test", test)):
-        for code in CODES:
-            count = counts.get(code, 0)
-            for _ in range(count if split == "Train" or not count else test_per_class):
-                kept.append(_draw_new(drawing, split, code, kept[-1] if kept else None))
+        wanted = {code: counts.get(code, 0) for code in CODES}
+        if split == "Test":
+            wanted = {code: test_per_class for code, count in wanted.items() if count}
+        # In no order, so that an image's number says nothing of its class.
+        for code in drawing.rng.permutation([code for code, count in wanted.items() for _ in range(count)]):
+            kept.append(_draw_new(drawing, split, str(code), kept[-1] if kept else None))
     planted = _plant(drawing, train, bool(test)) if defects else {}
     broken = _plant_broken(drawing, train) if defects else ()
     _write_metadata(drawing)

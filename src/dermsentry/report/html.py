@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,23 @@ def _interval(figure: Any, digits: int = 1) -> Markup:
     )
 
 
+def _decimals(figure: Any) -> Markup:
+    """A figure with `value`, `low`, `high` as decimals, such as an AUROC."""
+    if figure is None:
+        return Markup("–")
+    return Markup('{} <small class="interval">{}–{}</small>').format(
+        *(f"{value:.3f}" for value in (figure.value, figure.low, figure.high))
+    )
+
+
+def _groupby_kept(items: Iterable[Any], attribute: str) -> list[tuple[Any, list[Any]]]:
+    """Items by an attribute, in the order in which its values first come."""
+    groups: dict[Any, list[Any]] = {}
+    for item in items:
+        groups.setdefault(getattr(item, attribute), []).append(item)
+    return list(groups.items())
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("dermsentry.report"),
@@ -58,6 +76,8 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": _percent,
         "interval": _interval,
+        "decimals": _decimals,
+        "groupby_kept": _groupby_kept,
         "name_of": name_of,
         "data_uri": data_uri,
     }

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from dermsentry.card import Familiarity, Floats
 
+Numbers = Floats | NDArray[np.float64]
+
 FAMILIAR = 0.5  # below this a photograph is not judged
 FOLDS = 5
 DISTANCE_MARGIN = 3.0  # in units of the step from the median to the 99 % quantile
@@ -72,10 +74,8 @@ def familiarity(embedding: Floats, statistics: Familiarity) -> Floats:
 
     Input (N, d); output (N,) float32.
     """
-    values = embedding.astype(np.float64)
-    means, variance = statistics.means.astype(np.float64), statistics.variance.astype(np.float64)
-    distance = _distance(values, means, variance) / statistics.distance_limit
-    angle = _angle(values, means) / statistics.angle_limit
+    distance = _distance(embedding, statistics.means, statistics.variance) / statistics.distance_limit
+    angle = _angle(embedding, statistics.means) / statistics.angle_limit
     return np.maximum(1 - np.maximum(distance, angle) / 2, 0).astype(np.float32)
 
 
@@ -95,19 +95,17 @@ def _fit(
     return means, np.maximum(variance, floor)
 
 
-def _distance(
-    values: NDArray[np.float64], means: NDArray[np.float64], variance: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _distance(values: Numbers, means: Numbers, variance: Numbers) -> NDArray[np.float64]:
     """Distance (N,) to the nearest mean, as a root mean square over the d directions."""
-    scale = 1 / np.sqrt(variance)
-    here, there = values * scale, means * scale
-    squares = np.square(here).sum(1)[:, None] - 2 * here @ there.T + np.square(there).sum(1)[None, :]
-    distance: NDArray[np.float64] = np.sqrt(np.maximum(squares.min(axis=1), 0) / values.shape[1])
+    weight = 1 / (variance * values.shape[1])
+    squares = np.stack([np.square(values - mean) @ weight for mean in means])
+    distance: NDArray[np.float64] = np.sqrt(squares.min(axis=0), dtype=np.float64)
     return distance
 
 
-def _angle(values: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
+def _angle(values: Numbers, means: Numbers) -> NDArray[np.float64]:
     """One minus the cosine (N,) to the direction of the nearest mean; 1 for an embedding of zeros."""
     lengths = np.linalg.norm(values, axis=1)[:, None] * np.linalg.norm(means, axis=1)[None, :]
-    angle: NDArray[np.float64] = 1 - (values @ means.T / np.maximum(lengths, 1e-12)).max(axis=1)
-    return np.maximum(angle, 0)
+    cosine = values @ means.T / np.maximum(lengths, 1e-12)
+    angle: NDArray[np.float64] = np.maximum(1 - cosine.max(axis=1).astype(np.float64), 0)
+    return angle

@@ -48,12 +48,7 @@ def find_photographs(
     """
     found: dict[str, Source] = {}
     for given in paths:
-        text = os.fspath(given)
-        try:
-            sources = list(_sources(text, leave_out, strict))
-        except ValueError as error:  # a NUL in the name
-            raise InputError(f"Received {text!r}: {error}.") from None
-        for source in sources:
+        for source in _sources(os.fspath(given), leave_out, strict):
             found.setdefault(str(Path(source.path).absolute()), source)
     if not found:
         raise InputError("Received no photographs; expected files, folders or patterns.")

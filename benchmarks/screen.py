@@ -1,0 +1,177 @@
+"""How much of bare ONNX Runtime's speed is left once a photograph is read, judged and written?
+
+    python benchmarks/screen.py [--model BUNDLE] [--photographs FOLDER] [--count 600] [--memory]
+
+Prints images/s end to end (read, decode, resize, quality, network, familiarity, triage, findings.jsonl and
+predictions.csv; then with heat maps too) and of ONNX Runtime alone on tensors that are ready, in turns in one
+run, with the same network on the same cores. Bare ONNX Runtime twice: as it comes (batches of 32, its threads
+inside the network), which the target's ratio is against, and as Dermsentry uses it (one photograph on each
+core), which shows what reading and judging cost. Then the seconds from the command to its first finding, and
+with --memory the peak memory of screening 2,000 and 20,000 photographs.
+
+Without --model a network of EfficientNet-Lite0's size with random weights; without --photographs phantoms.
+Wants a machine that does nothing else. Expected on 2 cores: ratio at least 0.85, first finding under 1 s, the
+two memories within 30 MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from lite0 import FEATURES, lite0_onnx
+
+from dermsentry.card import Card, Familiarity, Threshold
+from dermsentry.images import Pixels, read_many
+from dermsentry.model import MODEL_FILE, OUTPUTS, Bundle, open_bundle, write_bundle
+from dermsentry.screen import screen
+from dermsentry.screen.inputs import find_photographs
+
+ROUNDS = 5
+AS_IT_COMES, SIDE_BY_SIDE = "bare, as it comes", "bare, side by side"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Screening against bare ONNX Runtime.")
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--memory", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        bundle = open_bundle(options.model or stand_in(work / "bundle"))
+        folder = options.photographs or phantoms(work / "phantoms", options.count)
+        paths = [Path(source.path) for source in find_photographs([folder])][: options.count]
+        size, threads = bundle.card.size, bundle.threads
+        print(f"{len(paths)} photographs, {bundle.card.name} at {size} px, {threads} threads")
+        compare(bundle, paths, work)
+        first_finding(bundle, folder)
+        if options.memory:
+            memory(bundle, paths, work)
+
+
+def compare(bundle: Bundle, paths: list[Path], work: Path) -> None:
+    size = bundle.card.size
+    ready = [p for p in read_many(paths, size, bundle.card.aspect) if isinstance(p, np.ndarray)]
+    pixels = np.stack(ready)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = bundle.threads
+    onnx = (bundle.folder / MODEL_FILE).read_bytes()
+    inside = onnxruntime.InferenceSession(onnx, options, ["CPUExecutionProvider"])
+
+    def end_to_end(heat: bool) -> None:
+        out = work / "out"
+        kept = out / "heat" if heat else None
+        for _ in screen(paths, bundle, findings=out / "f.jsonl", predictions=out / "p.csv", heat=kept):
+            pass
+
+    ways = {
+        AS_IT_COMES: lambda: batches(inside, pixels, 32, 1),
+        SIDE_BY_SIDE: lambda: batches(bundle.session, pixels, 1, bundle.threads),
+        "end to end": lambda: end_to_end(False),
+        "end to end, heat maps": lambda: end_to_end(True),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            speeds[name].append(len(paths) / (time.perf_counter() - start))
+    for name, found in speeds.items():
+        print(f"{name:<28} {statistics.median(found):7.1f} images/s  ({min(found):.1f} to {max(found):.1f})")
+    for name in list(ways)[2:]:
+        for bare in (AS_IT_COMES, SIDE_BY_SIDE):
+            # Turn by turn, so that what slows the machine for a while slows both.
+            ratios = [mine / other for mine, other in zip(speeds[name], speeds[bare], strict=True)]
+            print(f"ratio, {name} / {bare}: {statistics.median(ratios):.2f}")
+
+
+def batches(session: onnxruntime.InferenceSession, pixels: Pixels, size: int, threads: int) -> None:
+    parts = [pixels[i : i + size] for i in range(0, len(pixels), size)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda part: session.run(list(OUTPUTS), {"image": part}), parts))
+
+
+def first_finding(bundle: Bundle, folder: Path) -> None:
+    command = [sys.executable, "-m", "dermsentry.cli", "screen", str(folder), "--model", str(bundle.folder)]
+    seconds = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        with subprocess.Popen(
+            [*command, "--format", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as run:
+            assert run.stdout is not None
+            run.stdout.readline()
+            seconds.append(time.perf_counter() - start)
+            run.terminate()
+    print(f"first finding after {statistics.median(seconds):.2f} s (target 1 s)")
+
+
+def memory(bundle: Bundle, paths: list[Path], work: Path) -> None:
+    peaks = {}
+    for count in (2_000, 20_000):
+        folder = work / f"many{count}"
+        folder.mkdir()
+        for number in range(count):
+            path = paths[number % len(paths)]
+            copy = folder / f"{number:05}{path.suffix}"
+            if number < len(paths):
+                copy.write_bytes(path.read_bytes())
+            else:
+                os.link(folder / f"{number % len(paths):05}{path.suffix}", copy)
+        results = {"findings": str(work / "f.jsonl"), "predictions": str(work / "p.csv")}
+        code = (
+            "import resource; from dermsentry.screen import screen; "
+            f"n = sum(1 for _ in screen([{str(folder)!r}], {str(bundle.folder)!r}, **{results!r})); "
+            "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+        screened, peak = done.stdout.split()
+        peaks[count] = float(peak)
+        print(f"{int(screened):,} photographs: peak memory {float(peak):.0f} MiB")
+    print(f"memory grows by {peaks[20_000] - peaks[2_000]:.0f} MiB from 2,000 to 20,000 photographs")
+
+
+def stand_in(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    cut = Threshold(0.5, 0.9, None, "nothing")
+    card = Card(
+        name="random weights of Lite0's size",
+        size=192,
+        aspect="squash",
+        temperature=1.0,
+        thresholds={"alert": cut, "refer": cut},
+        familiarity=Familiarity(
+            rng.random((9, FEATURES), np.float32), np.ones(FEATURES, np.float32), 1e6, 2.0
+        ),
+        evaluation={},
+        training={
+            "fingerprint": "none",
+            "licences": [],
+            "synthetic": True,
+            "configuration": {},
+            "versions": {},
+        },
+    )
+    return write_bundle(folder, lite0_onnx(192), card).folder
+
+
+def phantoms(folder: Path, count: int) -> Path:
+    from dermsentry.phantoms import draw_phantoms
+
+    draw_phantoms(folder, per_class=-(-count // 9), test_per_class=1, defects=False, size=(400, 300))
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""`audit.json`, and the page that shows each finding."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dermsentry.audit.balance import UNSPLIT
+from dermsentry.audit.leaks import Placed, on_both_sides, place
+from dermsentry.audit.shortcuts import EVERYTHING
+from dermsentry.audit.whole import Audit
+from dermsentry.audit.words import explain
+from dermsentry.collection import Collection
+from dermsentry.diagnoses import codes_of, name_of
+from dermsentry.files import write_json
+from dermsentry.images import Pixels, Unreadable, read_photograph
+from dermsentry.report.figures import AMBER, BLUE, GREY, RED, as_png, bars, new_figure
+from dermsentry.report.html import write_report
+
+_SIDE = 170  # pixels; as wide as the page draws a picture of a pair
+_SHOWN = 40  # groups of a kind that are drawn; all are listed, and in audit.json
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A photograph on the page: a small picture, None where it cannot be read, its path and a line about it."""
+
+    picture: Pixels | None
+    path: str
+    note: str
+
+
+def write_audit(audit: Audit, collection: Collection, out: Path) -> None:
+    """Write `audit.json` and `audit.html` into the folder `out`, each whole or not at all.
+
+    `collection` is the one that was audited; its photographs are drawn on the page. Raises OutputError.
+    """
+    out = Path(out)
+    write_json(out / "audit.json", audit.as_dict())
+    words = {word.topic: word for word in explain(audit)}
+    conflicts = sorted(audit.conflicts, key=lambda group: not on_both_sides(group))
+    root = collection.root
+    write_report(
+        out / "audit.html",
+        "audit.html",
+        synthetic=audit.synthetic,
+        name=root.resolve().name,
+        audit=audit,
+        summary=audit.summary(),
+        words=words,
+        shown_at_most=_SHOWN,
+        gallery=_gallery(audit, collection),
+        distribution=_distribution(audit),
+        surroundings=_surroundings(audit),
+        conflicts=_drawn(root, conflicts),
+        leaks=_drawn(root, audit.leaks),
+        shared=_drawn(root, [shared.photographs for shared in audit.shared_lesions]),
+        disagreements=_disagreements(audit, root),
+        near=_drawn(root, _near(audit, collection)),
+        listed={
+            "conflicts": [_lines(group) for group in conflicts],
+            "leaks": [_lines(group) for group in audit.leaks],
+            "shared": [_lines(shared.photographs) for shared in audit.shared_lesions],
+        },
+    )
+
+
+def _small(root: Path, path: str) -> Pixels | None:
+    try:
+        pixels = read_photograph(root / path, root=root, enough_for=2 * _SIDE).pixels
+    except Unreadable:
+        return None
+    height, width = pixels.shape[:2]
+    size = (_SIDE, max(1, min(2 * _SIDE, round(_SIDE * height / width))))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def _note(photograph: Placed) -> str:
+    return f"{name_of(photograph.diagnosis)}, {photograph.split.capitalize()}" if photograph.split else name_of(
+        photograph.diagnosis
+    )
+
+
+def _lines(group: Sequence[Placed]) -> list[str]:
+    return [f"{photograph.path} ({_note(photograph)})" for photograph in group]
+
+
+def _drawn(root: Path, groups: Iterable[Sequence[Placed]]) -> list[list[Shown]]:
+    """The first groups, at most six photographs of each."""
+    chosen = [group for _, group in zip(range(_SHOWN), groups, strict=False)]
+    return [[Shown(_small(root, p.path), p.path, _note(p)) for p in group[:6]] for group in chosen]
+
+
+def _near(audit: Audit, collection: Collection) -> list[list[Placed]]:
+    placed = place(collection.table)
+    return [[placed[path] for path in group.photographs] for group in audit.found.groups if group.kind == "near"]
+
+
+def _gallery(audit: Audit, collection: Collection) -> list[Shown]:
+    """A photograph of each label that nothing is known against, from train where there is one."""
+    doubtful = {p.path for group in audit.conflicts for p in group}
+    if audit.comparison:
+        doubtful |= {d.path for d in audit.comparison.disagreements}
+    candidates: dict[str, list[str]] = defaultdict(list)
+    table = collection.table
+    first = table["split"].replace("", UNSPLIT) != audit.balance.counted_in
+    order = first.astype(int) + 2 * table["path"].isin(doubtful)
+    for path, label in table.loc[order.sort_values(kind="stable").index, ["path", "diagnosis"]].itertuples(index=False):
+        if path not in audit.found.unreadable:
+            candidates[label].append(path)
+    shown = []
+    for label, counts in audit.balance.classes.items():
+        if candidates[label]:
+            path = candidates[label][0]
+            note = f"{sum(counts.values()):,} photographs"
+            shown.append(Shown(_small(collection.root, path), name_of(label).capitalize(), note))
+    return shown
+
+
+def _short(label: str) -> str:
+    return name_of(label) if len(codes_of(label)) < 2 else " / ".join(codes_of(label))
+
+
+def _distribution(audit: Audit) -> bytes:
+    """Bars of the photographs of each class, a panel per split; the dominating ones and the rarest stand out."""
+    balance = audit.balance
+    labels = sorted(balance.classes, key=lambda k: -balance.count(k))
+    height = 0.8 + 0.3 * len(labels)
+    with new_figure(1, len(balance.splits), width=8.6, height=height) as (figure, axes):
+        for axis, (split, total) in zip(np.atleast_1d(axes), balance.splits.items(), strict=True):
+            colours = [BLUE] * len(labels)
+            if split == balance.counted_in:
+                colours = [
+                    AMBER if label in balance.dominant else RED if label == balance.least else BLUE for label in labels
+                ]
+            bars(axis, {_short(label): balance.classes[label].get(split, 0) for label in labels}, colours)
+            axis.set_title(f"{'Photographs' if split == UNSPLIT else split.capitalize()}: {total:,}")
+        for axis in np.atleast_1d(axes)[1:]:
+            axis.set_yticklabels([])
+        return as_png(figure)
+
+
+def _surroundings(audit: Audit) -> bytes | None:
+    if not audit.shortcuts:
+        return None
+    values = {s.family[0].upper() + s.family[1:]: 100 * s.balanced_accuracy for s in audit.shortcuts}
+    colours = [GREY if not s.tells else RED if s.family == EVERYTHING else BLUE for s in audit.shortcuts]
+    chance = 100 * audit.shortcuts[-1].chance
+    with new_figure(width=8.6, height=1.0 + 0.32 * len(values)) as (figure, axes):
+        bars(axes, values, colours, "{:.0f} %")
+        axes.axvline(chance, color=GREY, linestyle="--", linewidth=1)
+        axes.annotate(
+            f"chance {chance:.0f} %", (chance, 1), xycoords=("data", "axes fraction"), xytext=(3, 3),
+            textcoords="offset points", fontsize=8.5, color=GREY,
+        )  # fmt: skip
+        axes.set_xlim(0, max(2.2 * chance, 1.15 * max(values.values())))
+        axes.set_xlabel("balanced accuracy in %, from what is not the lesion")
+        return as_png(figure)
+
+
+def _disagreements(audit: Audit, root: Path) -> list[Shown]:
+    wrong = audit.comparison.disagreements if audit.comparison else ()
+    first = sorted(wrong, key=lambda d: (d.split != "test", d.path))[:_SHOWN]
+    return [
+        Shown(_small(root, d.path), d.path, f"filed as {name_of(d.diagnosis)}; reference: {name_of(d.reference)}")
+        for d in first
+    ]

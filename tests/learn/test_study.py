@@ -1,0 +1,142 @@
+"""The study end to end on phantoms: both protocols, its files, its sentences, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dermsentry.collection import Collection, read_collection
+from dermsentry.errors import DermsentryError, InputError, TrainingError
+from dermsentry.learn import experiments, fitting
+from dermsentry.learn.experiments import EXPERIMENTS, Material, run_experiment
+from dermsentry.learn.pixels import decode
+from dermsentry.learn.split import make_split, random_split
+from dermsentry.learn.study import Study, study
+from dermsentry.phantoms import draw_phantoms
+
+OPTIONS = {"epochs": (2, 1, 1), "per_class": 20, "size": 48}
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    drawn = draw_phantoms(tmp_path_factory.mktemp("drawn"), per_class=9, test_per_class=3, size=(120, 90))
+    return read_collection(drawn.root)
+
+
+@pytest.fixture(scope="module")
+def finished(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return study(collection, tmp_path_factory.mktemp("study"), **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def material(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Material:
+    decoded = decode(collection, tmp_path_factory.mktemp("cache"), size=48)
+    split = make_split(collection)
+    splits = {"honest": split, "as-assigned": random_split(collection, split)}
+    return Material(collection, decoded, splits, np.zeros((len(collection), 4), np.float32))
+
+
+def test_every_experiment_ran_under_both_protocols(finished: Study) -> None:
+    ran = {(r.experiment.name, r.protocol) for r in finished.results}
+    assert ran == {(e.name, protocol) for e in EXPERIMENTS for protocol in ("as-assigned", "honest")}
+    for result in finished.results:
+        assert set(result.evaluations) == {"test-as-given", "test"}
+        assert 0 <= result.val_accuracy <= 1
+
+
+def test_files_say_what_the_call_returned(finished: Study) -> None:
+    written = json.loads((finished.folder / "study.json").read_text())
+    assert written["synthetic"] is True
+    assert [f["sentence"] for f in written["findings"]] == [f.sentence for f in finished.findings]
+    assert len(written["experiments"]) == len(finished.results)
+    first = written["experiments"][0]
+    assert first["configuration"]["batch_size"] == 32
+    assert first["history"]["val_accuracy"] == pytest.approx(
+        list(finished.results[0].history["val_accuracy"])
+    )
+    assert written["versions"]["keras"]
+    for name in ("audit.json", "audit.html", "split.csv", "study.html", "bundle/card.json"):
+        assert (finished.folder / name).is_file(), name
+    assert sorted(p.stem for p in (finished.folder / "figures").glob("*.png")) >= [
+        "augmentation",
+        "balancing",
+    ]
+
+
+def test_the_page_stands_alone_and_says_it_is_synthetic(finished: Study) -> None:
+    page = (finished.folder / "study.html").read_text()
+    assert "Synthetic photographs" in page
+    assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")
+    for finding in finished.findings:
+        assert finding.sentence[:40] in page
+
+
+def test_the_kept_network_is_the_best_by_validation(finished: Study) -> None:
+    honest = [r for r in finished.results if r.protocol == "honest"]
+    assert finished.kept.val_balanced_accuracy == max(r.val_balanced_accuracy for r in honest)
+
+
+def test_a_second_run_trains_nothing_again(
+    finished: Study, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> float:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(fitting, "_run", refuse)
+    again = study(collection, finished.folder, **OPTIONS)
+    assert [r.val_accuracy for r in again.results] == [r.val_accuracy for r in finished.results]
+
+
+def test_honest_copies_stay_in_training_and_assigned_ones_do_not(material: Material, tmp_path: Path) -> None:
+    balanced = next(e for e in EXPERIMENTS if e.copies)
+    honest = run_experiment(balanced, "honest", material, 1, tmp_path / "honest", per_class=20)
+    assigned = run_experiment(balanced, "as-assigned", material, 1, tmp_path / "assigned", per_class=20)
+    own = material.splits["honest"].table
+    assert honest.validation_photographs == int((own["part"] == "validation").sum())
+    assert honest.relatives["related"] == 0
+    assert assigned.relatives["related"] > assigned.validation_photographs / 2
+    assert max(honest.after.values()) == min(honest.after.values()) == 20
+
+
+def test_test_as_given_keeps_the_folders_labels_and_test_drops_what_leaks(material: Material) -> None:
+    table = material.collection.table
+    given, _ = material.test(as_given=True)
+    clean, _ = material.test(as_given=False)
+    readable = [i for i in np.flatnonzero(table["split"] == "test") if i not in material.decoded.unreadable]
+    assert sorted(given.rows) == readable
+    assert list(given.labels) == [table["diagnosis"].iloc[i] for i in given.rows]
+    assert set(clean.rows) < set(given.rows)
+    parts = material.splits["honest"].table.set_index("path")["part"]
+    assert all(parts[table["path"].iloc[row]] == "test" for row in clean.rows)
+
+
+def test_both_protocols_are_judged_on_the_same_photographs(material: Material) -> None:
+    honest, assigned = (material.splits[p].table for p in ("honest", "as-assigned"))
+    assert list(honest["group"]) == list(assigned["group"])
+    trained = set(assigned.loc[assigned["part"].isin(["train", "validation"]), "path"])
+    tested = set(material.collection.table.loc[material.collection.table["split"] == "test", "path"])
+    assert not trained & tested
+
+
+def test_right_counts_any_candidate() -> None:
+    probability = np.eye(9)[[5, 7, 0]]
+    assert list(experiments.right(probability, ["PBK|SK", "PBK|SK", "PBK|SK"])) == [True, True, False]
+
+
+@pytest.mark.parametrize("epochs", [(1, 1), (0, 1, 1), ()])
+def test_epochs_must_be_three(collection: Collection, tmp_path: Path, epochs: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="three numbers"):
+        study(collection, tmp_path, epochs=epochs)
+
+
+def test_one_class_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    drawn = draw_phantoms(
+        tmp_path / "data", per_class={"MEL": 8}, test_per_class=0, defects=False, size=(60, 45)
+    )
+    with pytest.raises(DermsentryError) as caught:
+        study(read_collection(drawn.root), tmp_path / "out", fast=True, size=48)
+    assert isinstance(caught.value, TrainingError)
+    assert "two classes" in str(caught.value)

@@ -1,0 +1,109 @@
+"""The commands `screen` and `model`, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bundles import lesion
+from dermsentry.model import Bundle
+
+
+def dermsentry(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-W", "error", "-m", "dermsentry.cli", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=False)
+
+
+def test_table(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = dermsentry("screen", photographs, "--model", bundle.folder, "--out", out, "--heat")
+    assert done.returncode == 3
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].split() == ["tier", "melanoma", "likeliest", "photograph"]
+    assert sum(line.startswith("unreadable") for line in lines) == 3
+    assert any(line.startswith("alert") and "melanoma" in line for line in lines)
+    said = done.stderr.decode()
+    assert "learned from drawn pictures" in said
+    assert "9 photographs in" in said
+    assert sorted(p.name for p in out.iterdir()) == ["findings.jsonl", "heat", "predictions.csv"]
+
+
+def test_json_and_a_list_on_stdin(photographs: Path, bundle: Bundle) -> None:
+    listed = f"{photographs}/first/lesion2.jpg\n{photographs}/lost.jpg\n".encode()
+    done = dermsentry("screen", "-", "--model", bundle.folder, "--format", "json", stdin=listed)
+    assert done.returncode == 3
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["tier"] for line in lines] == ["routine", "unreadable"]
+    assert lines[1]["reasons"] == ["the file is missing"]
+
+
+def test_csv(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
+    done = dermsentry(
+        *("screen", photographs / "first" / "lesion0.jpg", "--model", bundle.folder, "--format", "csv"),
+        *("--predictions", tmp_path / "p.csv", "--findings", tmp_path / "f.jsonl"),
+    )
+    assert done.returncode == 0
+    assert done.stdout.decode() == (tmp_path / "p.csv").read_text()
+    assert done.stdout.startswith(b"image,AK,BCC,DF,MEL,NV,PBK,SCC,SK,VASC\nlesion0,0.")
+    assert (tmp_path / "f.jsonl").read_text().count("\n") == 1
+
+
+def test_a_name_cannot_move_the_cursor(tmp_path: Path, bundle: Bundle) -> None:
+    Image.fromarray(lesion()).save(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").rename(tmp_path / "\x1b[2Jalert\r.jpg")
+    done = dermsentry("screen", tmp_path, "--model", bundle.folder)
+    assert b"\x1b" not in done.stdout
+    assert b"\r" not in done.stdout
+    assert rb"\x1b[2Jalert\r.jpg" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (
+            ("nowhere", "--model", "BUNDLE"),
+            2,
+            "nowhere does not exist; expected a photograph, a folder or a pattern.",
+        ),
+        (("PHOTOGRAPHS", "--model", "nowhere"), 6, "nowhere is no model bundle"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--heat"), 2, "--heat without --out"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--format", "xml"), 2, "Invalid value"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--threads", "0"), 2, "Invalid value"),
+        (("PHOTOGRAPHS",), 2, "Missing option"),
+        (("-", "--model", "BUNDLE"), 2, "Received no photographs"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--out", "/dev/null/x"), 4, "Cannot write"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_its_exit_code(
+    arguments: tuple[str, ...], code: int, said: str, photographs: Path, bundle: Bundle
+) -> None:
+    places = {"PHOTOGRAPHS": photographs, "BUNDLE": bundle.folder}
+    done = dermsentry("screen", *(places.get(a, a) for a in arguments))
+    assert done.returncode == code
+    assert said in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_model_describes_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    done = dermsentry("model", bundle.folder)
+    assert done.returncode == 0
+    assert done.stdout.decode().startswith("tiny, written ")
+    refused = dermsentry("model", tmp_path)
+    assert refused.returncode == 6
+    assert refused.stderr.decode().count("\n") == 1
+
+
+def test_screening_imports_nothing_heavy(photographs: Path, bundle: Bundle) -> None:
+    code = (
+        "import sys; from dermsentry.screen import screen; "
+        f"list(screen([{str(photographs)!r}], {str(bundle.folder)!r})); "
+        "heavy = {'keras', 'tensorflow', 'sklearn', 'matplotlib', 'pandas', 'jinja2'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bundles import lesion, tiny_bundle
+from dermsentry.diagnoses import CODES
+from dermsentry.errors import BundleError, InputError, OutputError
+from dermsentry.images import read_fitted
+from dermsentry.model import Bundle, Familiarity, open_bundle
+from dermsentry.screen import Finding, screen
+from dermsentry.screen.triage import UNFAMILIAR
+
+FIELDS = ["image", "path", "tier", "melanoma", "probabilities", "familiarity", "quality", "reasons", "model"]
+
+
+def test_every_photograph_has_its_finding_in_order(photographs: Path, bundle: Bundle) -> None:
+    found = list(screen([photographs], bundle))
+    assert [f.image for f in found] == [
+        *("broken", "lesion0", "lesion1", "lesion2"),
+        *("empty", "lesion3", "lesion4", "lesion5", "words"),
+    ]
+    unreadable = {f.image: f for f in found if f.tier == "unreadable"}
+    assert set(unreadable) == {"broken", "empty", "words"}
+    assert unreadable["empty"].reasons == ("the file is empty",)
+    assert unreadable["broken"].melanoma is None
+    darkest, lightest = found[7], found[1]
+    assert darkest.melanoma is not None
+    assert lightest.melanoma is not None
+    assert darkest.melanoma > lightest.melanoma
+    assert darkest.tier == "alert"
+
+
+def test_findings_say_what_the_network_says(photographs: Path, bundle: Bundle) -> None:
+    for finding in screen(
+        [photographs / "first" / "lesion1.jpg", photographs / "second" / "lesion4.jpg"], bundle
+    ):
+        pixels = read_fitted(Path(finding.path), bundle.card.size, bundle.card.aspect)
+        expected = bundle.predict(pixels[None]).probability[0]
+        assert finding.probabilities is not None
+        np.testing.assert_allclose(list(finding.probabilities.values()), expected, atol=1e-6)
+
+
+def test_threads_and_numbers_change_nothing(photographs: Path, bundle: Bundle) -> None:
+    paths = sorted(photographs.rglob("lesion*.jpg"))
+    one = list(screen(paths, bundle.folder, threads=1))
+    assert list(screen(paths, bundle.folder, threads=4)) == one
+    assert [next(iter(screen([path], bundle))) for path in paths] == one
+
+
+def test_files_of_a_run(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = list(
+        screen([photographs], bundle, findings=out / "f.jsonl", predictions=out / "p.csv", heat=out / "heat")
+    )
+    lines = [json.loads(line) for line in (out / "f.jsonl").read_text().splitlines()]
+    assert lines == [json.loads(json.dumps(f.as_dict())) for f in found]
+    assert all(list(line) == FIELDS for line in lines)
+    assert sorted(p.name for p in (out / "heat").iterdir()) == [f"lesion{i}.png" for i in range(6)]
+    assert_the_challenge_accepts(out / "p.csv", [f"lesion{i}" for i in range(6)])
+    assert sorted(p.name for p in out.iterdir()) == ["f.jsonl", "heat", "p.csv"]
+
+
+def assert_the_challenge_accepts(path: Path, images: list[str]) -> None:
+    """The rules of `isic-challenge-scoring`'s `load_csv.py`, one by one."""
+    assert path.read_text()[:2000].count("\n") >= 2
+    table = pd.read_csv(path, header=0, index_col=False)
+    assert list(table.columns) == ["image", *CODES]
+    assert table["image"].is_unique
+    assert list(table["image"].astype(str)) == images
+    values = table[list(CODES)]
+    assert not values.isnull().any(axis=None)
+    assert (values.dtypes == np.float64).all()
+    assert ((values >= 0) & (values <= 1)).all(axis=None)
+
+
+def test_a_certain_network_still_writes_floats(photographs: Path, tmp_path: Path, bundle: Bundle) -> None:
+    certain = Finding("a", "a.jpg", "alert", {c: float(c == "MEL") for c in CODES}, None, None, ("x",), "m")
+    from dermsentry.screen.writers import predictions_file
+
+    with predictions_file(tmp_path / "p.csv") as write:
+        write(certain)
+    assert_the_challenge_accepts(tmp_path / "p.csv", ["a"])
+
+
+def test_odd_names_survive_the_files(tmp_path: Path, bundle: Bundle) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    names = ['quo"te, and comma', "new\nline", "naïve – 皮膚", os.fsdecode(b"caf\xe9")]
+    for name in names:
+        Image.fromarray(lesion()).save(folder / "x.jpg")
+        (folder / "x.jpg").rename(folder / f"{name}.jpg")
+    out = tmp_path / "out"
+    list(screen([folder], bundle, findings=out / "f.jsonl", predictions=out / "p.csv", heat=out / "heat"))
+    lines = [json.loads(line) for line in (out / "f.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {line["image"] for line in lines} == set(names)
+    with (out / "p.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["image"] for row in csv.DictReader(file)} == {*names[:3], "caf\\udce9"}
+
+
+def test_nothing_half_written_when_a_run_ends_early(
+    photographs: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    run = screen([photographs], bundle, findings=tmp_path / "out" / "f.jsonl")
+    next(run)
+    run.close()  # type: ignore[attr-defined]
+    assert list((tmp_path / "out").iterdir()) == []
+    assert threading.active_count() == 1
+
+
+def test_nothing_is_read_before_the_first_finding_is_asked_for(photographs: Path, bundle: Bundle) -> None:
+    screen([photographs], bundle)
+    assert threading.active_count() == 1
+
+
+def test_what_is_wrong_is_said_at_once(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        screen([photographs / "nowhere"], bundle)
+    with pytest.raises(BundleError, match="is no model bundle"):
+        screen([photographs], tmp_path / "nowhere")
+    Image.fromarray(lesion()).save(photographs / "second" / "lesion0.png")
+    with pytest.raises(InputError, match="both named lesion0"):
+        screen([photographs], bundle, predictions=tmp_path / "p.csv")
+    assert len(list(screen([photographs], bundle))) == 10
+
+
+def test_an_output_that_cannot_be_written_is_one_clear_error(
+    photographs: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for keyword in ("findings", "predictions", "heat"):
+        with pytest.raises(OutputError, match="Cannot write"):
+            list(screen([photographs], bundle, **{keyword: tmp_path / "file" / "below"}))  # type: ignore[arg-type]
+
+
+def test_a_link_out_of_the_folder_is_unreadable(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
+    Image.fromarray(lesion()).save(tmp_path / "secret.jpg")
+    (photographs / "first" / "alink.jpg").symlink_to(tmp_path / "secret.jpg")
+    finding = next(iter(screen([photographs], bundle)))
+    assert (finding.tier, finding.reasons) == ("unreadable", ("a link that leaves the collection's folder",))
+
+
+def test_only_unreadable_files(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
+    paths = [photographs / "second" / "empty.png", photographs / "second" / "words.jpg"]
+    found = list(screen(paths, bundle, predictions=tmp_path / "p.csv"))
+    assert [f.tier for f in found] == ["unreadable"] * 2
+    assert (tmp_path / "p.csv").read_text() == "image,AK,BCC,DF,MEL,NV,PBK,SCC,SK,VASC\n"
+
+
+def test_a_failing_network_ends_the_run_with_its_error(
+    photographs: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    class Failing:
+        def run(self, names: object, feeds: object) -> object:
+            raise RuntimeError("out of memory\nand more")
+
+    broken = Bundle(bundle.folder, bundle.card, 2, Failing())
+    with pytest.raises(BundleError, match="the network failed on 1 photographs: out of memory"):
+        list(screen([photographs], broken, findings=tmp_path / "f.jsonl"))
+    assert not (tmp_path / "f.jsonl").exists()
+
+
+def test_what_the_model_does_not_know_is_refused(photographs: Path, tmp_path: Path) -> None:
+    white = Familiarity(np.full((1, 3), 1.0, np.float32), np.full(3, 1e-4, np.float32), 1.0, 0.01)
+    opened = tiny_bundle(tmp_path / "strict", familiarity=white)
+    finding = next(iter(screen([photographs / "second" / "lesion5.jpg"], opened)))
+    assert finding.tier == "cannot-say"
+    assert finding.reasons[0] == UNFAMILIAR
+    assert finding.familiarity == 0
+
+
+def test_the_package_is_the_function_too(photographs: Path, bundle: Bundle) -> None:
+    import dermsentry.screen.inputs
+
+    assert len(list(dermsentry.screen([photographs / "first"], bundle))) == 4  # type: ignore[operator]
+
+
+@pytest.mark.real
+def test_real_photographs_pass_through(real_data: Path, bundle: Bundle, tmp_path: Path) -> None:
+    found = list(screen([real_data / "isic9" / "Test"], bundle, predictions=tmp_path / "p.csv"))
+    assert len(found) == 118
+    assert_the_challenge_accepts(tmp_path / "p.csv", [f.image for f in found])
+    assert sum(f.tier == "unreadable" for f in found) == 0
+    assert open_bundle(bundle.folder).name in {f.model for f in found}

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundles import tiny_card
+from dermsentry.diagnoses import CODES
+from dermsentry.screen.quality import BLURRED, Quality
+from dermsentry.screen.triage import MEANING, TIERS, UNFAMILIAR, triage
+
+GOOD = Quality(450, 0.5, 150.0, 40.0, ())
+BAD = Quality(450, 0.2, 150.0, 40.0, (BLURRED,))
+CARD = tiny_card()  # alert from 0.5, refer from 0.2
+
+
+def shares(**given: float) -> dict[str, float]:
+    rest = (1 - sum(given.values())) / (len(CODES) - len(given))
+    return {code: given.get(code, rest) for code in CODES}
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "tier", "reason"),
+    [
+        (
+            shares(MEL=0.62),
+            "alert",
+            "melanoma 62 %, at or above the alert threshold of 50 % (set to find 80 % of",
+        ),
+        (shares(MEL=0.5), "alert", "melanoma 50 %"),
+        (shares(MEL=0.31, NV=0.6), "refer", "melanoma 31 %, at or above the referral threshold of 20 %"),
+        (shares(BCC=0.7, MEL=0.02), "refer", "basal cell carcinoma 70 %"),
+        (shares(AK=0.2, BCC=0.2, SCC=0.2, NV=0.35, MEL=0.01), "refer", "to be seen soon"),
+        (shares(MEL=0.19, NV=0.11), "refer", "melanoma is the likeliest diagnosis (19 %)"),
+        (shares(NV=0.9, MEL=0.004), "routine", "melanoma 0.4 %, below the referral threshold of 20 %"),
+        (shares(NV=0.9, MEL=0.0001), "routine", "melanoma below 0.1 %"),
+    ],
+)
+def test_tiers_and_their_reasons(probabilities: dict[str, float], tier: str, reason: str) -> None:
+    found, reasons = triage(probabilities, 0.9, GOOD, CARD)
+    assert found == tier
+    assert any(reason in text for text in reasons), reasons
+
+
+def test_an_unfamiliar_picture_is_never_judged() -> None:
+    assert triage(shares(MEL=0.99), 0.49, GOOD, CARD) == ("cannot-say", (UNFAMILIAR,))
+    assert triage(shares(MEL=0.99), 0.49, BAD, CARD) == ("cannot-say", (UNFAMILIAR, BLURRED))
+
+
+def test_poor_quality_alerts_but_never_reassures() -> None:
+    tier, reasons = triage(shares(MEL=0.7), 0.9, BAD, CARD)
+    assert (tier, reasons[-1]) == ("alert", BLURRED)
+    assert triage(shares(MEL=0.3), 0.9, BAD, CARD) == ("cannot-say", (BLURRED,))
+    assert triage(shares(NV=0.99), None, BAD, CARD) == ("cannot-say", (BLURRED,))
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=9, max_size=9), st.none() | st.floats(0, 1), st.booleans())
+def test_every_photograph_gets_a_tier_with_reasons_and_more_melanoma_never_calms(
+    weights: list[float], familiarity: float | None, good: bool
+) -> None:
+    total = sum(weights)
+    probabilities = {code: weight / total for code, weight in zip(CODES, weights, strict=True)}
+    quality = GOOD if good else BAD
+    tier, reasons = triage(probabilities, familiarity, quality, CARD)
+    assert tier in MEANING
+    assert tier != "unreadable"
+    assert reasons
+    assert all(reasons)
+    rest = 1 - probabilities["MEL"]
+    worse = {c: p * 0.4 / rest if c != "MEL" else 0.6 for c, p in probabilities.items()}
+    order = ["routine", "cannot-say", "refer", "alert"]
+    if probabilities["MEL"] < 0.6:
+        assert order.index(triage(worse, familiarity, quality, CARD)[0]) >= order.index(tier)
+
+
+def test_every_tier_has_its_meaning() -> None:
+    assert set(MEANING) == set(TIERS)
