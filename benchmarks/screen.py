@@ -82,13 +82,18 @@ def compare(bundle: Bundle, paths: list[Path], work: Path) -> None:
         "end to end, heat maps": lambda: end_to_end(True),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
+    work_each: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             way()
+            work_each[name].append(1000 * (time.process_time() - busy) / len(paths))
             speeds[name].append(len(paths) / (time.perf_counter() - start))
     for name, found in speeds.items():
-        print(f"{name:<28} {statistics.median(found):7.1f} images/s  ({min(found):.1f} to {max(found):.1f})")
+        cpu = f"{statistics.median(work_each[name]):5.2f} ms of a core each"
+        print(
+            f"{name:<23} {statistics.median(found):6.1f} images/s ({min(found):.1f}–{max(found):.1f}), {cpu}"
+        )
     for name in list(ways)[2:]:
         for bare in (AS_IT_COMES, SIDE_BY_SIDE):
             # Turn by turn, so that what slows the machine for a while slows both.

@@ -40,7 +40,7 @@ _HOME = {
     "DermsentryError": "dermsentry.errors",
 }
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names resolved below on first use
+__all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection as Collection

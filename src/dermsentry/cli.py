@@ -279,8 +279,16 @@ def screen(
     if listed:
         given = read_list(os.fsdecode(sys.stdin.buffer.read()))
         photographs = [path for path in photographs if path != "-"] + given
-    if format == "csv":
-        require_own_names(find_photographs(photographs, strict=not listed), "the challenge's CSV")
+    if format == "csv" or out:
+        try:
+            require_own_names(find_photographs(photographs, strict=not listed), "the challenge's CSV")
+        except InputError as twice:
+            # Nobody asked for the CSV by name: better without it than not at all, but never beside an older one.
+            if format == "csv" or predictions or not out or (out / "predictions.csv").exists():
+                raise
+            _say(f"Note: no predictions.csv. {twice}")
+        else:
+            predictions = predictions or (out / "predictions.csv" if out else None)
     bundle = open_bundle(model, threads=threads)
     if bundle.card.synthetic:
         _say("Note: this model learned from drawn pictures; nothing that it says is about patients.")
@@ -288,7 +296,7 @@ def screen(
         photographs,
         bundle,
         findings=findings or (out / "findings.jsonl" if out else None),
-        predictions=predictions or (out / "predictions.csv" if out else None),
+        predictions=predictions,
         heat=out / "heat" if heat and out else None,
         strict=not listed,
         quiet=sys.stdout.isatty() or not sys.stderr.isatty(),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +53,57 @@ def test_csv(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     assert done.stdout.decode() == (tmp_path / "p.csv").read_text()
     assert done.stdout.startswith(b"image,AK,BCC,DF,MEL,NV,PBK,SCC,SK,VASC\nlesion0,0.")
     assert (tmp_path / "f.jsonl").read_text().count("\n") == 1
+
+
+def test_two_of_one_name_cost_the_csv_alone_and_never_leave_an_older_one(
+    photographs: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    Image.fromarray(lesion()).save(photographs / "second" / "lesion0.png")
+    asked = ("screen", photographs, "--model", bundle.folder)
+    done = dermsentry(*asked, "--out", tmp_path / "out")
+    assert done.returncode == 3
+    assert "no predictions.csv" in done.stderr.decode()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["findings.jsonl"]
+    (tmp_path / "out" / "predictions.csv").write_text("of an older run")
+    for more in (("--out", tmp_path / "out"), ("--format", "csv"), ("--predictions", tmp_path / "p.csv")):
+        refused = dermsentry(*asked, *more)
+        assert refused.returncode == 2
+        assert "are both named lesion0" in refused.stderr.decode()
+        assert refused.stdout == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
+def test_a_full_disk_behind_stdout_is_one_line(photographs: Path, bundle: Bundle) -> None:
+    command = [sys.executable, "-m", "dermsentry.cli", "screen", photographs, "--model", bundle.folder]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 4
+    assert b"Cannot write to stdout: No space left on device." in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_interrupted_nothing_is_half_written(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dermsentry.cli", "screen", "-", "--model", bundle.folder]
+    command += ["--format", "json", "--out", tmp_path / "out"]
+    lesions = sorted(photographs.rglob("lesion*.jpg"))
+    for number in range(3000):
+        os.link(lesions[number % 6], photographs / f"{number}.jpg")
+    listed = "\n".join(str(photographs / f"{number}.jpg") for number in range(3000)).encode()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdin
+        assert run.stdout
+        assert run.stderr
+        run.stdin.write(listed)
+        run.stdin.close()
+        run.stdout.readline()
+        run.send_signal(signal.SIGINT)
+        run.stdout.read()
+        said = run.stderr.read()
+        assert run.wait(timeout=60) == 130
+    assert b"Traceback" not in said
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_name_cannot_move_the_cursor(tmp_path: Path, bundle: Bundle) -> None:

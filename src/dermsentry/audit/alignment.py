@@ -1,7 +1,7 @@
-"""Laying one thumbnail over another: a batch of small affine registrations, and how alike the two are then.
+"""Laying one thumbnail over another: small affine registrations in batches, and how alike the two are then.
 
-Lucas–Kanade registration (Baker and Matthews, 2004) with a gain and an offset, so that brightness and contrast
-do not matter. Thumbnails are square; coordinates run from -1 to 1 across them, whatever their side.
+Lucas–Kanade registration (Baker and Matthews, 2004) with a gain and an offset, so that brightness and
+contrast do not matter. Thumbnails are square; coordinates run from -1 to 1 across them, whatever their side.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _axes(side: int) -> tuple[Floats, Floats]:
 
 
 def warp(pictures: Floats, maps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Sample pictures (n, s, s) at affine `maps` (n, 2, 3) of the grid, bilinear; and where that lies inside."""
+    """Pictures (n, s, s) sampled at affine `maps` (n, 2, 3) of the grid; and where that is inside."""
     count, side, _ = pictures.shape
     x, y = (axis.ravel() for axis in _axes(side))
     where = maps[:, :, 0, None] * x + maps[:, :, 1, None] * y + maps[:, :, 2, None]
@@ -91,7 +91,13 @@ def _box(pictures: Floats, axis: int, radius: int) -> Floats:
     pad = [(0, 0)] * 3
     pad[axis] = (radius + 1, radius)
     total = np.pad(pictures, pad, mode="edge").cumsum(axis=axis, dtype=np.float32)
-    return np.asarray((np.take(total, range(width, total.shape[axis]), axis) - np.take(total, range(total.shape[axis] - width), axis)) / width)
+    return np.asarray(
+        (
+            np.take(total, range(width, total.shape[axis]), axis)
+            - np.take(total, range(total.shape[axis] - width), axis)
+        )
+        / width
+    )
 
 
 def detail(pictures: Floats, radius: int = 2) -> Floats:
@@ -100,7 +106,7 @@ def detail(pictures: Floats, radius: int = 2) -> Floats:
 
 
 def alike(fixed: Floats, moved: Floats, maps: Floats) -> Floats:
-    """Correlation (n,) of the two pictures' detail where they overlap under `maps`; 0 below half an overlap."""
+    """Correlation (n,) of the pictures' detail where they overlap under `maps`; 0 if that is below half."""
     seen, inside = warp(detail(moved), maps)
     weight = _inner(inside).astype(np.float32)
     total = np.maximum(weight.sum(axis=(1, 2)), 1)
@@ -109,4 +115,6 @@ def alike(fixed: Floats, moved: Floats, maps: Floats) -> Floats:
     other -= weight * (other.sum(axis=(1, 2)) / total)[:, None, None]
     norm = np.sqrt((one**2).sum(axis=(1, 2)) * (other**2).sum(axis=(1, 2)))
     enough = total >= 0.5 * (fixed.shape[1] - 2) ** 2
-    return np.asarray(np.where(enough, (one * other).sum(axis=(1, 2)) / np.maximum(norm, 1e-6), 0.0), dtype=np.float32)
+    return np.asarray(
+        np.where(enough, (one * other).sum(axis=(1, 2)) / np.maximum(norm, 1e-6), 0.0), dtype=np.float32
+    )

@@ -22,7 +22,7 @@ Kind = Literal["identical", "near"]
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Photographs that are one: `kind` is `identical` (same pixels) or `near`; `photographs` are paths, sorted.
+    """Photographs that are one: `kind` is `identical` (same pixels) or `near`; `photographs` sorted paths.
 
     `same_bytes` tells whether the files, too, are equal byte for byte.
     """
@@ -48,7 +48,9 @@ def find_duplicates(collection: Collection, *, workers: int | None = None, quiet
     a turn by 90°; `docs/why-audit.md` gives the rule with its precision and recall. A group of near-identical
     ones lists the identical copies among them as well.
     """
-    return duplicates_of(survey_collection(collection, workers=workers, quiet=quiet), collection.root, workers=workers)
+    return duplicates_of(
+        survey_collection(collection, workers=workers, quiet=quiet), collection.root, workers=workers
+    )
 
 
 def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> Duplicates:
@@ -75,10 +77,13 @@ def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> 
     return Duplicates(tuple(groups), dict(survey.unreadable))
 
 
-# The near rule. Every number was chosen on HAM10000 and planted copies (benchmarks/audit.py measures them again).
+# The near rule. Every number was chosen on HAM10000 and planted copies; benchmarks/audit.py measures again.
 _COSINES = 10  # per axis, of the thumbnail's spectrum that candidates are found by
 _FLAT = 2.0  # grey levels of contrast below which a picture has nothing to be recognised by
-_UNEXPLAINED = (0.07, 0.03)  # share of variance that one step, and three more, may leave unexplained at 16 pixels
+_UNEXPLAINED = (
+    0.07,
+    0.03,
+)  # share of variance that one step, and three more, may leave unexplained at 16 pixels
 _ALIKE_COARSE = 0.70  # correlation of the detail at 32 pixels from which the files are read again
 _FINE = 64
 _ALIKE = 0.75  # correlation of the detail at 64 pixels that makes two photographs one
@@ -133,12 +138,16 @@ def _spectra(thumbs: NDArray[np.uint8]) -> Floats:
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6), dtype=np.float32)
 
 
-def _candidates(thumbs: NDArray[np.uint8], view: View, block: int = 1024) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _candidates(
+    thumbs: NDArray[np.uint8], view: View, block: int = 1024
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Blocks of indices (i, j), such that i under `view` looks like j at a glance."""
     plain, seen = _spectra(thumbs), _spectra(_seen(thumbs, view))
     symmetric = view.part == (1.0, 1.0)
     for start in range(0, len(thumbs), block):
-        first = start if symmetric else 0  # if a copy of i is turned one way, i is its copy turned the other way
+        first = (
+            start if symmetric else 0
+        )  # if a copy of i is turned one way, i is its copy turned the other way
         i, j = np.nonzero(seen[start : start + block] @ plain[first:].T > view.candidate)
         i, j = i + start, j + first
         keep = j > i if symmetric else j != i
@@ -165,7 +174,9 @@ def near_pairs(
                 a, b = usable[i[part]], usable[j[part]]
                 scores, needed = _compare(a, b, maps[part], view, paths, root, workers)
                 same = scores >= needed
-                for one, other, score in zip(a[same].tolist(), b[same].tolist(), scores[same].tolist(), strict=True):
+                for one, other, score in zip(
+                    a[same].tolist(), b[same].tolist(), scores[same].tolist(), strict=True
+                ):
                     pair = (min(one, other), max(one, other))
                     found[pair] = max(score, found.get(pair, 0.0))
     return [(i, j, score) for (i, j), score in sorted(found.items())]
@@ -204,7 +215,10 @@ def _compare(
     """
     wanted, places = np.unique(np.concatenate([i, j]), return_inverse=True)
     fine = thumbnails(root, [paths[k] for k in wanted], _FINE, workers)
-    fixed, moved = normalise(_seen(fine[places[: len(i)]], view), _FINE), normalise(fine[places[len(i) :]], _FINE)
+    fixed, moved = (
+        normalise(_seen(fine[places[: len(i)]], view), _FINE),
+        normalise(fine[places[len(i) :]], _FINE),
+    )
     for _ in range(2):
         maps, _left = step(fixed, moved, maps)
     corners = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], np.float32)

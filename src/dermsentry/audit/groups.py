@@ -12,18 +12,21 @@ from dermsentry.audit.duplicates import DuplicateGroup
 
 _ISIC = re.compile(r"ISIC_\d{7,}")
 # Augmentor names its copies `<class>_original_<file name>_<uuid>`.
-_AUGMENTOR = re.compile(r"^.*_original_(?P<id>.+)\.(?:jpe?g|png|bmp|tiff?|webp)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.I)
+_AUGMENTOR = re.compile(
+    r"^.*_original_(?P<id>.+)\.(?:jpe?g|png|bmp|tiff?|webp)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+    re.I,
+)
 # What a camera or a person counts with: two folders may both have their `IMG_0001`.
 _COUNTER = re.compile(r"^(?:im|img|image|dsc[nf]?|p|pic|picture|photo|scan|file)?[ _-]?\(?\d{1,6}\)?$", re.I)
 
 
 def original_id(image_id: str) -> str:
-    """The photograph that a file name speaks of: the ISIC id in it, or the original in the name of an Augmentor copy."""
-    isic = set(_ISIC.findall(image_id))
+    """The photograph a file name speaks of: the ISIC id in it, or the original that Augmentor copied."""
+    isic: set[str] = set(_ISIC.findall(image_id))
     if len(isic) == 1:
         return isic.pop()
     copy = _AUGMENTOR.match(image_id)
-    return copy["id"] if copy else image_id
+    return str(copy["id"]) if copy else image_id
 
 
 def is_counter(image_id: str) -> bool:
@@ -53,7 +56,10 @@ def _join_equal(joined: Joined[str], paths: Iterable[str], keys: Iterable[str]) 
 
 def _per_source(table: pd.DataFrame, column: str) -> list[str]:
     """Lesion and patient ids are only unique within their source."""
-    return [f"{source}\0{value}" if value else "" for source, value in zip(table["source"], table[column], strict=True)]
+    return [
+        f"{source}\0{value}" if value else ""
+        for source, value in zip(table["source"], table[column], strict=True)
+    ]
 
 
 def lesion_keys(table: pd.DataFrame) -> list[str]:

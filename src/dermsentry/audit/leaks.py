@@ -14,7 +14,7 @@ from dermsentry.audit.groups import join_photographs, lesion_keys, patient_keys
 
 @dataclass(frozen=True)
 class Placed:
-    """A photograph and where it stands: its path, the label of its folder or table, its split (`""`: none)."""
+    """A photograph and where it stands: path, label of its folder or table, split (`""`: none)."""
 
     path: str
     diagnosis: str
@@ -51,9 +51,7 @@ def find_leaks(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> lis
     return sorted((group for group in groups if on_both_sides(group)), key=lambda group: group[0].path)
 
 
-def find_shared_lesions(
-    table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]
-) -> list[SharedLesion]:
+def find_shared_lesions(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[SharedLesion]:
     """Lesions, then patients, on more than one side by different photographs; leaks are not told again.
 
     A patient is left out where each of their lesions on both sides has been named already.

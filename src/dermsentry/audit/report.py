@@ -12,7 +12,7 @@ from PIL import Image
 
 from dermsentry.audit.balance import UNSPLIT
 from dermsentry.audit.leaks import Placed, on_both_sides, place
-from dermsentry.audit.shortcuts import EVERYTHING
+from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE
 from dermsentry.audit.whole import Audit
 from dermsentry.audit.words import explain
 from dermsentry.collection import Collection
@@ -28,7 +28,7 @@ _SHOWN = 40  # groups of a kind that are drawn; all are listed, and in audit.jso
 
 @dataclass(frozen=True)
 class Shown:
-    """A photograph on the page: a small picture, None where it cannot be read, its path and a line about it."""
+    """A photograph on the page: a small picture (None: unreadable), its path and a line about it."""
 
     picture: Pixels | None
     path: str
@@ -81,8 +81,10 @@ def _small(root: Path, path: str) -> Pixels | None:
 
 
 def _note(photograph: Placed) -> str:
-    return f"{name_of(photograph.diagnosis)}, {photograph.split.capitalize()}" if photograph.split else name_of(
-        photograph.diagnosis
+    return (
+        f"{name_of(photograph.diagnosis)}, {photograph.split.capitalize()}"
+        if photograph.split
+        else name_of(photograph.diagnosis)
     )
 
 
@@ -98,7 +100,9 @@ def _drawn(root: Path, groups: Iterable[Sequence[Placed]]) -> list[list[Shown]]:
 
 def _near(audit: Audit, collection: Collection) -> list[list[Placed]]:
     placed = place(collection.table)
-    return [[placed[path] for path in group.photographs] for group in audit.found.groups if group.kind == "near"]
+    return [
+        [placed[path] for path in group.photographs] for group in audit.found.groups if group.kind == "near"
+    ]
 
 
 def _gallery(audit: Audit, collection: Collection) -> list[Shown]:
@@ -110,7 +114,9 @@ def _gallery(audit: Audit, collection: Collection) -> list[Shown]:
     table = collection.table
     first = table["split"].replace("", UNSPLIT) != audit.balance.counted_in
     order = first.astype(int) + 2 * table["path"].isin(doubtful)
-    for path, label in table.loc[order.sort_values(kind="stable").index, ["path", "diagnosis"]].itertuples(index=False):
+    for path, label in table.loc[order.sort_values(kind="stable").index, ["path", "diagnosis"]].itertuples(
+        index=False
+    ):
         if path not in audit.found.unreadable:
             candidates[label].append(path)
     shown = []
@@ -127,7 +133,7 @@ def _short(label: str) -> str:
 
 
 def _distribution(audit: Audit) -> bytes:
-    """Bars of the photographs of each class, a panel per split; the dominating ones and the rarest stand out."""
+    """Photographs of each class, a panel per split; the dominating ones and the rarest stand out."""
     balance = audit.balance
     labels = sorted(balance.classes, key=lambda k: -balance.count(k))
     height = 0.8 + 0.3 * len(labels)
@@ -136,7 +142,8 @@ def _distribution(audit: Audit) -> bytes:
             colours = [BLUE] * len(labels)
             if split == balance.counted_in:
                 colours = [
-                    AMBER if label in balance.dominant else RED if label == balance.least else BLUE for label in labels
+                    AMBER if label in balance.dominant else RED if label == balance.least else BLUE
+                    for label in labels
                 ]
             bars(axis, {_short(label): balance.classes[label].get(split, 0) for label in labels}, colours)
             axis.set_title(f"{'Photographs' if split == UNSPLIT else split.capitalize()}: {total:,}")
@@ -149,7 +156,9 @@ def _surroundings(audit: Audit) -> bytes | None:
     if not audit.shortcuts:
         return None
     values = {s.family[0].upper() + s.family[1:]: 100 * s.balanced_accuracy for s in audit.shortcuts}
-    colours = [GREY if not s.tells else RED if s.family == EVERYTHING else BLUE for s in audit.shortcuts]
+    colours = [
+        GREY if not s.tells else RED if s.family in (VISIBLE, EVERYTHING) else BLUE for s in audit.shortcuts
+    ]
     chance = 100 * audit.shortcuts[-1].chance
     with new_figure(width=8.6, height=1.0 + 0.32 * len(values)) as (figure, axes):
         bars(axes, values, colours, "{:.0f} %")
@@ -167,6 +176,10 @@ def _disagreements(audit: Audit, root: Path) -> list[Shown]:
     wrong = audit.comparison.disagreements if audit.comparison else ()
     first = sorted(wrong, key=lambda d: (d.split != "test", d.path))[:_SHOWN]
     return [
-        Shown(_small(root, d.path), d.path, f"filed as {name_of(d.diagnosis)}; reference: {name_of(d.reference)}")
+        Shown(
+            _small(root, d.path),
+            d.path,
+            f"filed as {name_of(d.diagnosis)}; reference: {name_of(d.reference)}",
+        )
         for d in first
     ]

@@ -16,13 +16,15 @@ from dermsentry.diagnoses import MELANOMA, codes_of, label_space
 
 Matrix = NDArray[np.float64]
 
+_ID = "id number"
 FAMILIES: dict[str, tuple[str, ...]] = {
     "picture size": ("width", "height"),
     "border and vignette": ("corner darkness", "edge darkness", "rim contrast"),
     "colour of the rim": ("rim red", "rim green", "rim blue"),
     "JPEG compression": ("quantisation",),
-    "range of image ids": ("id number",),
+    "range of image ids": (_ID,),
 }
+VISIBLE = "all that a picture shows"
 EVERYTHING = "all of these together"
 
 _FOLDS, _BINS, _ID_BINS = 5, 12, 40
@@ -68,15 +70,17 @@ class Shortcut:
 def find_shortcuts(
     table: pd.DataFrame, survey: Survey, groups: Sequence[str], *, seed: int = 0
 ) -> tuple[Shortcut, ...]:
-    """Try to tell the diagnosis from each family of surroundings, and from all of them.
+    """Try to tell the diagnosis from each family of surroundings, and from several together.
 
-    One photograph stands for each group, so that no copy of a test photograph is learnt from. Columns are cut
+    One photograph stands for each group, so that no copy of a test photograph is learnt from; leave out of
+    `table` and `groups` what has no sure label. Columns are cut
     into quantile bins; the classifier is regularised linear discriminant analysis with equal priors (Hastie,
     Tibshirani and Friedman, *The Elements of Statistical Learning*, 4.3). Five folds, stratified. Chance is
     what the same gives on shuffled labels.
 
-    Returns the families in the order of `FAMILIES`, those left out of which the collection has only one
-    value, and all together last; nothing where fewer than two classes have five photographs.
+    Returns the families in the order of `FAMILIES`, without those of which the collection has only one value,
+    then `VISIBLE` and `EVERYTHING` where they are more than one family; nothing where fewer than two classes
+    have five photographs.
     """
     chosen = _one_of_each(table, survey, groups, seed)
     space = label_space(table["diagnosis"].iloc[chosen])
@@ -97,17 +101,20 @@ def find_shortcuts(
         for family, names in FAMILIES.items()
         if (used := tuple(name for name in names if name in columns and np.ptp(columns[name]) > 0))
     }
-    if len(families) > 1:
-        families[EVERYTHING] = tuple(name for names in families.values() for name in names)
+    seen = tuple(name for names in families.values() for name in names if name != _ID)
+    if sum(_ID not in names for names in families.values()) > 1:
+        families[VISIBLE] = seen
+    if _ID in columns and seen:
+        families[EVERYTHING] = (*seen, _ID)
     found = []
     for family, names in families.items():
-        design = np.hstack([_binned(columns[name], _ID_BINS if name == "id number" else _BINS) for name in names])
+        design = np.hstack([_binned(columns[name], _ID_BINS if name == _ID else _BINS) for name in names])
         found.append(_measure(family, names, design, shuffled, folds, classes))
     return tuple(found)
 
 
 def _one_of_each(table: pd.DataFrame, survey: Survey, groups: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """Rows of `table`: a readable, labelled photograph for each group, at most `_MOST` of a label, in order."""
+    """Rows of `table`: a readable, labelled photograph of each group, at most `_MOST` of a label."""
     readable = set(survey.paths)
     first: dict[str, int] = {}
     rows = zip(table["path"], table["diagnosis"], groups, strict=True)
@@ -132,7 +139,7 @@ def _columns(table: pd.DataFrame, survey: Survey, paths: list[str]) -> dict[str,
     columns = {name: surround[:, k] for k, name in enumerate(SURROUND)}
     numbers = [re.search(r"(\d{4,})\D*$", original_id(image_id)) for image_id in table["image_id"]]
     if all(numbers):
-        columns["id number"] = np.array([float(found[1][:15]) for found in numbers if found])
+        columns[_ID] = np.array([float(found[1][:15]) for found in numbers if found])
     return columns
 
 
@@ -175,9 +182,9 @@ def _measure(
         for shuffle, truth in enumerate(labels[:, train]):
             scores[shuffle, held] = _discriminate(x, total, truth, seen, count)
     guesses = scores.argmax(axis=2)
-    recalls = np.stack([
-        ((guesses == k) & (labels == k)).sum(axis=1) / (labels == k).sum(axis=1) for k in range(count)
-    ])
+    recalls = np.stack(
+        [((guesses == k) & (labels == k)).sum(axis=1) / (labels == k).sum(axis=1) for k in range(count)]
+    )
     melanoma = None
     if MELANOMA in classes:
         place = classes.index(MELANOMA)
@@ -199,9 +206,7 @@ def _measure(
     )
 
 
-def _discriminate(
-    x: Matrix, total: Matrix, truth: NDArray[np.int64], seen: Matrix, count: int
-) -> Matrix:
+def _discriminate(x: Matrix, total: Matrix, truth: NDArray[np.int64], seen: Matrix, count: int) -> Matrix:
     """Log-likelihood (m, count), up to a constant, of `seen` (m, p) under each class learnt from `x` (n, p).
 
     `total` is x'x. Every class counts alike, however rare.
@@ -216,9 +221,9 @@ def _discriminate(
 
 def _auroc(scores: Matrix, positive: NDArray[np.bool_]) -> float | None:
     """Area under the ROC curve by the rank sum, ties counted half."""
-    ordered, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     hits = int(positive.sum())
-    if hits in (0, len(ordered[inverse])):
+    if hits in (0, len(positive)):
         return None
     return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(positive) - hits)))

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -102,7 +102,7 @@ def _ends(length: int) -> tuple[slice, slice]:
 
 
 def thumbnail(photograph: Photograph, side: int = THUMB) -> NDArray[np.uint8]:
-    """The luminance of a photograph squashed to (side, side), uint8: any size and aspect gives nearly the same."""
+    """The luminance of a photograph squashed to (side, side), uint8; size and aspect hardly matter."""
     image = Image.fromarray(photograph.pixels).convert("L")
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
 
@@ -139,7 +139,9 @@ def survey_collection(collection: Collection, *, workers: int | None = None, qui
     names = list(collection.table["path"])
     thumbs = np.empty((len(names), THUMB, THUMB), np.uint8)
     around = np.empty((len(names), len(SURROUND)), np.float32)
-    paths, pixels, unreadable = [], [], {}
+    paths: list[str] = []
+    pixels: list[bytes] = []
+    unreadable: dict[str, str] = {}
     found = track(_in_order(look, collection.paths, workers), "Reading", total=len(names), quiet=quiet)
     for name, result in zip(names, found, strict=True):
         if isinstance(result, Unreadable):
@@ -154,7 +156,7 @@ def survey_collection(collection: Collection, *, workers: int | None = None, qui
 def _in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int | None) -> Iterator[Result]:
     """`work` on each item, several threads, results in order, at most a few items per thread waiting."""
     threads = workers or os.cpu_count() or 1
-    waiting = deque()  # type: ignore[var-annotated]
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for item in items:
             waiting.append(pool.submit(work, item))

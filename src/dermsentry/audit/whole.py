@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import Any
 
 import pandas as pd
@@ -71,8 +72,8 @@ class Audit:
     def corrupting(self) -> bool:
         """Whether a result on this collection as it stands would be wrong.
 
-        Conflicts, leaks, lesions on both sides and contradicted labels corrupt; unreadable files, copies on one
-        side, few photographs of a class and shortcuts are told but do not.
+        Conflicts, leaks, lesions on both sides and contradicted labels corrupt; unreadable files, copies on
+        one side, few photographs of a class and shortcuts are told but do not.
         """
         disagreements = self.comparison.disagreements if self.comparison else ()
         return bool(self.conflicts or self.leaks or self.shared_lesions or disagreements)
@@ -165,16 +166,18 @@ def audit_collection(
     found = duplicates_of(survey, collection.root, workers=workers)
     groups = connected_groups(table, found.groups)
     placed = place(table)
+    conflicts = find_conflicts(table, found.groups)
+    sure = ~table["path"].isin({path for paths in conflicts for path in paths}).to_numpy()
     twins, held_out = _twins(table, groups, found.unreadable)
     return Audit(
         images=len(table),
         balance=count_classes(table),
         found=found,
-        conflicts=tuple(tuple(placed[path] for path in paths) for paths in find_conflicts(table, found.groups)),
+        conflicts=tuple(tuple(placed[path] for path in paths) for paths in conflicts),
         leaks=tuple(find_leaks(table, found.groups)),
         shared_lesions=tuple(find_shared_lesions(table, found.groups)),
         comparison=compare_labels(table, labels) if labels is not None else None,
-        shortcuts=find_shortcuts(table, survey, groups, seed=seed),
+        shortcuts=find_shortcuts(table[sure], survey, list(compress(groups, sure)), seed=seed),
         twins=twins,
         twins_held_out=held_out,
         synthetic=is_synthetic(collection.root),
@@ -185,7 +188,7 @@ def audit_collection(
 
 
 def _twins(table: pd.DataFrame, groups: list[str], unreadable: Mapping[str, str]) -> tuple[int, float]:
-    """Photographs outside Test with company in their group, and the share of a random fifth that has it in the rest.
+    """Photographs outside Test with company in their group; the share of a random fifth with it in the rest.
 
     A photograph that is held out has a twin left in training unless the whole of its group is held out too.
     """

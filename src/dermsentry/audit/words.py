@@ -10,7 +10,7 @@ from typing import Literal
 
 from dermsentry.audit.balance import UNSPLIT
 from dermsentry.audit.leaks import Placed
-from dermsentry.audit.shortcuts import EVERYTHING, Shortcut
+from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE, Shortcut
 from dermsentry.audit.whole import Audit
 from dermsentry.diagnoses import MELANOMA, agree, codes_of, name_of
 
@@ -20,7 +20,7 @@ _GUESS = 0.5  # what a model is taken to get right honestly, to show what leaks 
 
 @dataclass(frozen=True)
 class Words:
-    """A finding in words: `what` was found, what it means for `training` and for the `number` one would quote."""
+    """A finding: `what` was found, what that means for `training` and for the `number` one would quote."""
 
     topic: str
     weight: Weight
@@ -50,7 +50,11 @@ def as_text(audit: Audit, width: int = 96) -> str:
     """The summary for a terminal: a paragraph per finding, `!!` before what corrupts a result."""
     lines = [
         f"{count(audit.images, 'photograph')}: "
-        + ("as it stands, a result on this collection would be wrong." if audit.corrupting else "nothing corrupts a result."),
+        + (
+            "as it stands, a result on this collection would be wrong."
+            if audit.corrupting
+            else "nothing corrupts a result."
+        ),
         "",
     ]
     for words in explain(audit):
@@ -91,10 +95,13 @@ def _conflicts(audit: Audit) -> Words:
     return Words(
         "Conflicts",
         "corrupts",
-        f"{count(len(audit.conflicts), 'photograph stands', 'photographs stand')} under two diagnoses or more, "
+        f"{count(len(audit.conflicts), 'photograph stands', 'photographs stand')} under two diagnoses or "
+        "more, "
         f"{images:,} files in all; most often {pair} ({often:,}).",
-        "At least one label of each is wrong, and nobody can see which. A network is punished for either answer "
-        "and learns that the two diagnoses look the same. `dermsentry split` sets them aside unless a reference "
+        "At least one label of each is wrong, and nobody can see which. A network is punished for either "
+        "answer "
+        "and learns that the two diagnoses look the same. `dermsentry split` sets them aside unless a "
+        "reference "
         "table (`--labels`) settles them.",
         number,
     )
@@ -117,20 +124,21 @@ def _leaks(audit: Audit) -> Words:
     number = "What is seen in training is no test: leave these out of any figure."
     if leaking:
         number = (
-            f"{leaking:,} of {count(tests, 'Test photograph')} ({percent(leaking / tests)}) have been seen in training. "
-            + _remembered(audit.leaks, leaking, tests)
+            f"{leaking:,} of {count(tests, 'Test photograph')} ({percent(leaking / tests)}) have been seen "
+            "in training. " + _remembered(audit.leaks, leaking, tests)
         )
     return Words(
         "Leaks",
         "corrupts",
         f"{count(len(audit.leaks), 'photograph is', 'photographs are')} on both sides of the split.",
-        "Training runs as usual, and no curve shows it. `dermsentry split` keeps these apart as `test-leaking`.",
+        "Training runs as usual, and no curve shows it. `dermsentry split` keeps these apart as "
+        "`test-leaking`.",
         number,
     )
 
 
 def _remembered(leaks: Iterable[Iterable[Placed]], leaking: int, tests: int) -> str:
-    """What knowing the leaks by heart does to accuracy: under the same label it flatters, under another it spoils."""
+    """What knowing the leaks by heart does to accuracy: it flatters, or spoils under another label."""
     same = 0
     for group in leaks:
         photographs = list(group)
@@ -144,12 +152,14 @@ def _remembered(leaks: Iterable[Iterable[Placed]], leaking: int, tests: int) -> 
         how = "a model that knows these by heart"
     elif not same:
         how = (
-            "All of them stand under another diagnosis in training: a model that knows them by heart is counted wrong "
+            "All of them stand under another diagnosis in training: a model that knows them by heart is "
+            "counted wrong "
             "on every one, and"
         )
     else:
         how = (
-            f"{same:,} under the same diagnosis, {other:,} under another: a model that knows all by heart is counted "
+            f"{same:,} under the same diagnosis, {other:,} under another: a model that knows all by heart "
+            "is counted "
             "right on the former, wrong on the latter, and"
         )
     return f"{how[0].upper()}{how[1:]}, if right on half of the others, would be quoted at {quoted}."
@@ -158,7 +168,11 @@ def _remembered(leaks: Iterable[Iterable[Placed]], leaking: int, tests: int) -> 
 def _shared(audit: Audit) -> Words:
     if not audit.shared_lesions:
         return Words(
-            "Lesions on both sides", "fine", "No known lesion or patient is on two sides by different photographs.", "", ""
+            "Lesions on both sides",
+            "fine",
+            "No known lesion or patient is on two sides by different photographs.",
+            "",
+            "",
         )
     kinds = Counter(shared.of for shared in audit.shared_lesions)
     listed = " and ".join(count(kinds[of], of) for of in ("lesion", "patient") if kinds[of])
@@ -166,8 +180,10 @@ def _shared(audit: Audit) -> Words:
     number = "Leave these out of any figure."
     if affected and tests:
         number = (
-            f"{affected:,} of {count(tests, 'Test photograph')} ({percent(affected / tests)}), besides those that leak as "
-            "copies, ask about a lesion or a person whose answer was given in training. No copy check finds them; "
+            f"{affected:,} of {count(tests, 'Test photograph')} ({percent(affected / tests)}), besides "
+            "those that leak as "
+            "copies, ask about a lesion or a person whose answer was given in training. No copy check "
+            "finds them; "
             "only metadata does."
         )
     return Words(
@@ -190,7 +206,10 @@ def _reference(audit: Audit) -> Words:
         )
     compared, wrong = audit.comparison.compared, audit.comparison.disagreements
     if not wrong:
-        what = f"The reference table knows {compared:,} of {count(audit.images, 'photograph')} and contradicts none."
+        what = (
+            f"The reference table knows {compared:,} of {count(audit.images, 'photograph')} and "
+            "contradicts none."
+        )
         return Words("Reference labels", "fine", what, "", "")
     lost = sum(MELANOMA in codes_of(d.reference) for d in wrong)
     false = sum(MELANOMA in codes_of(d.diagnosis) for d in wrong)
@@ -200,17 +219,25 @@ def _reference(audit: Audit) -> Words:
         f"{f'{tests:,}' if tests else 'none'} of them in Test."
     )
     if lost:
-        number += f" {count(lost, 'melanoma is', 'melanomas are')} filed as something else: found, it counts as a false alarm."
+        number += (
+            f" {count(lost, 'melanoma is', 'melanomas are')} filed as something else: found, it counts as "
+            "a false alarm."
+        )
     if false:
-        number += f" {count(false, 'photograph', 'photographs')} filed as melanoma should not be: missed, it costs sensitivity."
+        number += (
+            f" {count(false, 'photograph', 'photographs')} filed as melanoma should not be: missed, it "
+            "costs sensitivity."
+        )
     pairs = Counter(f"{name_of(d.diagnosis)} is {name_of(d.reference)}" for d in wrong)
     listed = "; ".join(f"{pair} by the reference ({often:,})" for pair, often in pairs.most_common(3))
     return Words(
         "Reference labels",
         "corrupts",
-        f"The reference table knows {compared:,} of {count(audit.images, 'photograph')} and contradicts {len(wrong):,}: "
+        f"The reference table knows {compared:,} of {count(audit.images, 'photograph')} and contradicts "
+        f"{len(wrong):,}: "
         f"{listed}.",
-        "Contradicted labels teach the wrong answer. `dermsentry split --labels` corrects what the reference settles "
+        "Contradicted labels teach the wrong answer. `dermsentry split --labels` corrects what the "
+        "reference settles "
         "and says so in `reason`.",
         number,
     )
@@ -225,11 +252,15 @@ def _copies(audit: Audit) -> Words:
         "Copies and company",
         "matters",
         f"{count(summary['identical_groups'], 'group')} of identical and "
-        f"{count(summary['near_groups'], 'group')} of near-identical photographs. Outside Test, {audit.twins:,} of "
-        f"{count(outside, 'photograph')} have a copy or another photograph of their lesion or patient beside them.",
+        f"{count(summary['near_groups'], 'group')} of near-identical photographs. Outside Test, "
+        f"{audit.twins:,} of "
+        f"{count(outside, 'photograph')} have a copy or another photograph of their lesion or patient "
+        "beside them.",
         "Copies weigh their lesion double. Augmented copies made before a split multiply this.",
-        f"Of a random fifth held out for validation, {percent(audit.twins_held_out)} would have such a twin in training: "
-        "validation accuracy, early stopping and the choice of a model would rest on memory. A split by groups "
+        f"Of a random fifth held out for validation, {percent(audit.twins_held_out)} would have such a "
+        "twin in training: "
+        "validation accuracy, early stopping and the choice of a model would rest on memory. A split by "
+        "groups "
         "holds out none.",
     )
 
@@ -245,17 +276,24 @@ def _balance(audit: Audit) -> Words:
     top = max(known, key=lambda k: known[k])
     ruling = _list(f"{name_of(k)} ({percent(known[k] / total)})" for k in balance.dominant)
     fewest = known[balance.least]
-    what = f"Rarest{where}: {name_of(balance.least)}, {count(fewest, 'photograph')} ({percent(fewest / total)}). "
+    what = (
+        f"Rarest{where}: {name_of(balance.least)}, {count(fewest, 'photograph')} "
+        f"({percent(fewest / total)}). "
+    )
     what += f"Dominating: {ruling}." if ruling else "No class dominates."
     tests = {k: v["test"] for k, v in balance.classes.items() if k and v.get("test")}
     number = (
-        f"Answering {name_of(top)} to everything would already be right on {percent(known[top] / total)}{where}: quote "
+        f"Answering {name_of(top)} to everything would already be right on "
+        f"{percent(known[top] / total)}{where}: quote "
         "balanced accuracy beside accuracy."
     )
     if tests and balance.counted_in != "test":
         small = min(tests, key=lambda k: tests[k])
         step = f"{100 / tests[small]:.0f} percentage points"
-        number += f" Test has {count(tests[small], 'photograph')} of {name_of(small)}: each moves that recall by {step}."
+        number += (
+            f" Test has {count(tests[small], 'photograph')} of {name_of(small)}: each moves that recall by "
+            f"{step}."
+        )
         missing = [name_of(k) for k in known if k not in tests]
         if missing:
             number += f" Test has none of {_list(missing)}."
@@ -264,7 +302,8 @@ def _balance(audit: Audit) -> Words:
         "Class balance",
         "matters" if uneven else "fine",
         what,
-        f"The largest class has {known[top] / max(fewest, 1):.1f} times the photographs of the smallest; without weights "
+        f"The largest class has {known[top] / max(fewest, 1):.1f} times the photographs of the smallest; "
+        "without weights "
         "or balanced sampling the rare ones hardly count."
         if uneven
         else "",
@@ -282,36 +321,52 @@ def _shortcuts(audit: Audit) -> Words:
         return Words(
             "Shortcuts",
             "fine",
-            "Not measured: at least two diagnoses with five photographs each, and something that differs around "
+            "Not measured: at least two diagnoses with five photographs each, and something that differs "
+            "around "
             "the lesions, are needed.",
             "",
             "",
         )
     telling = [s for s in audit.shortcuts if s.tells]
+    single = [s for s in telling if s.family not in (VISIBLE, EVERYTHING)]
     whole = audit.shortcuts[-1]
     if not telling:
         what = (
-            f"What is not the lesion tells no more than chance ({percent(whole.chance)} balanced accuracy): picture size, "
-            "rim, compression and id were tried."
+            f"What is not the lesion tells no more than chance ({percent(whole.chance)} balanced accuracy): "
+            f"{_list(s.family for s in audit.shortcuts if s.family not in (VISIBLE, EVERYTHING))} were tried."
         )
         return Words("Shortcuts", "fine", what, "", "")
-    families = _list(_measured(s) for s in telling if s.family != EVERYTHING) or _measured(whole)
+    best = max(telling, key=lambda s: s.balanced_accuracy)
     what = (
-        f"Without seeing a lesion, a small classifier reaches {percent(whole.balanced_accuracy)} balanced accuracy, where "
-        f"chance is {percent(whole.chance)}. Above chance: {families}."
+        f"Without seeing a lesion, a small classifier reaches {percent(best.balanced_accuracy)} balanced "
+        "accuracy, where "
+        f"chance is {percent(best.chance)}"
+    )
+    if best.melanoma_auroc is not None:
+        what += f", and an AUROC of {best.melanoma_auroc:.2f} for melanoma against the rest"
+    what += f". Above chance: {_list(_measured(s) for s in single)}." if single else "."
+    shown = max(
+        (s for s in telling if "id number" not in s.columns), key=lambda s: s.balanced_accuracy, default=None
     )
     number = (
-        f"A random part of the same collection shares its archives and cameras, so up to {percent(whole.balanced_accuracy)} "
-        "balanced accuracy may be owed to them; expect less on another clinic's photographs, and measure it."
+        f"A network cannot see an id, but {percent(shown.balanced_accuracy)} can be had from what "
+        "surrounds the lesion. A "
+        "random part of the same collection rewards that as if it were diagnosis; expect less elsewhere, "
+        "and test on "
+        "another source."
+        if shown
+        else "A network cannot see an id, but it sees what sets one archive apart from another. A random "
+        "part of the same "
+        "collection rewards that as if it were diagnosis; expect less elsewhere, and test on another source."
     )
-    if whole.melanoma_auroc is not None:
-        number += f" Melanoma against the rest has an AUROC of {whole.melanoma_auroc:.2f} by this alone."
+    families = _list(s.family for s in single) or best.family
     return Words(
         "Shortcuts",
         "matters",
         what,
-        "A network finds what is easiest. The border, the light, the compression and the archive go with the class "
-        "here, so it may learn those. Crop, colour augmentation and a test from another source help to see it.",
+        f"A network finds what is easiest. Here {families} {'goes' if len(single) < 2 else 'go'} with the "
+        "diagnosis, so "
+        "it may learn the source instead. Cropping and colour augmentation make that harder.",
         number,
     )
 
@@ -329,5 +384,6 @@ def _unreadable(audit: Audit) -> Words:
         "matters",
         f"{count(number, 'file')} of {audit.images:,} cannot be read.",
         "Dermsentry leaves them out and says so; other tools stop in the middle of an epoch.",
-        "Figures are over the readable ones. If files of one class fail more often, that class looks rarer than it is.",
+        "Figures are over the readable ones. If files of one class fail more often, that class looks rarer "
+        "than it is.",
     )

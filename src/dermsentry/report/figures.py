@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 BLUE, RED, GREEN, AMBER, GREY, INK = "#2f6f9f", "#b3261e", "#2e7d4f", "#b7791f", "#8a93a0", "#1d2733"
 
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.edgecolor": "#c4cad2",
     "axes.labelcolor": INK,

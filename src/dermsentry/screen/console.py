@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
+from dermsentry.errors import OutputError
 from dermsentry.screen.finding import Finding
 from dermsentry.screen.triage import TIERS, Tier
 from dermsentry.screen.writers import predictions_header, predictions_row, table_header, table_rows
@@ -15,20 +16,29 @@ Form = Literal["table", "json", "csv"]
 
 
 def print_findings(findings: Iterable[Finding], form: Form) -> Counter[Tier]:
-    """Print each finding to stdout at once, and return how many there are of each tier."""
+    """Print each finding to stdout at once, and return how many there are of each tier. Raises OutputError."""
     counts: Counter[Tier] = Counter()
+
+    def put(text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"Cannot write to stdout: {error.strerror or error}.") from error
+
     header = {"table": table_header() + "\n", "json": "", "csv": predictions_header()}
-    sys.stdout.write(header[form])
+    put(header[form])
     colour = sys.stdout.isatty()
     for finding in findings:
         counts[finding.tier] += 1
         if form == "json":
-            sys.stdout.write(finding.as_json() + "\n")
+            put(finding.as_json() + "\n")
         elif form == "csv":
-            sys.stdout.write(predictions_row(finding))
+            put(predictions_row(finding))
         else:
-            sys.stdout.write(table_rows(finding, colour=colour) + "\n")
-        sys.stdout.flush()
+            put(table_rows(finding, colour=colour) + "\n")
     return counts
 
 

@@ -1,0 +1,104 @@
+"""Augmentation changes what may change and nothing else, and brings in no border."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dermsentry.images import Pixels
+from dermsentry.learn.augmentation import LIGHT, SHIFT, ZOOM, augment, move, relight
+
+STILL = {"angle": 0.0, "zoom": 1.0, "mirrored": False, "shift": (0.0, 0.0)}
+
+
+@pytest.fixture(scope="module")
+def picture() -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (36, 36, 3), dtype=np.uint8)
+
+
+def test_no_change_is_the_same_picture(picture: Pixels) -> None:
+    np.testing.assert_array_equal(move(picture, **STILL), picture)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(relight(picture, brightness=1.0, contrast=1.0), picture)
+
+
+def test_turns_and_mirrors_move_every_pixel_to_its_place(picture: Pixels) -> None:
+    turned = move(picture, **{**STILL, "angle": math.pi / 2})  # type: ignore[arg-type]
+    assert min(np.abs(turned.astype(int) - np.rot90(picture, k)).max() for k in (1, 3)) <= 1
+    half = move(picture, **{**STILL, "angle": math.pi})  # type: ignore[arg-type]
+    assert np.abs(half.astype(int) - np.rot90(picture, 2)).max() <= 1
+    mirrored = move(picture, **{**STILL, "mirrored": True})  # type: ignore[arg-type]
+    np.testing.assert_array_equal(mirrored, picture[:, ::-1])
+
+
+def test_a_shift_brings_in_the_reflection(picture: Pixels) -> None:
+    shifted = move(picture, **{**STILL, "shift": (2 / 36, 0.0)})  # type: ignore[arg-type]
+    np.testing.assert_array_equal(shifted[:, :-2], picture[:, 2:])
+    np.testing.assert_array_equal(shifted[:, -2:], picture[:, [-2, -3]])
+
+
+def test_zoom_enlarges_about_the_centre() -> None:
+    disc = np.zeros((61, 61, 3), np.uint8)
+    places = np.arange(61) - 30
+    disc[places[:, None] ** 2 + places[None, :] ** 2 <= 15**2] = 255
+    larger, smaller = (move(disc, **{**STILL, "zoom": z})[:, :, 0] > 127 for z in (1 + ZOOM, 1 / (1 + ZOOM)))  # type: ignore[arg-type]
+    before = (disc[:, :, 0] > 127).sum()
+    assert larger.sum() / before == pytest.approx((1 + ZOOM) ** 2, rel=0.05)
+    assert smaller.sum() / before == pytest.approx((1 + ZOOM) ** -2, rel=0.05)
+    assert np.argwhere(larger).mean(axis=0) == pytest.approx([30, 30], abs=0.2)
+
+
+@given(
+    st.integers(8, 70),
+    st.floats(0, 2 * math.pi),
+    st.floats(1 / (1 + ZOOM), 1 + ZOOM),
+    st.booleans(),
+    st.tuples(st.floats(-SHIFT, SHIFT), st.floats(-SHIFT, SHIFT)),
+)
+def test_no_border_ever_comes_in(
+    size: int, angle: float, zoom: float, mirrored: bool, shift: tuple[float, float]
+) -> None:
+    plain = np.full((size, size, 3), 200, np.uint8)
+    moved = move(plain, angle=angle, zoom=zoom, mirrored=mirrored, shift=shift)
+    assert moved.shape == plain.shape
+    assert (moved == 200).all()
+
+
+@pytest.mark.parametrize("angle", np.radians([45, 135, 225, 315]))
+@pytest.mark.parametrize("shift", [(SHIFT, SHIFT), (-SHIFT, -SHIFT), (SHIFT, -SHIFT)])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_not_even_at_the_corners_of_the_range(
+    angle: float, shift: tuple[float, float], mirrored: bool
+) -> None:
+    plain = np.full((180, 180, 3), 200, np.uint8)
+    assert (move(plain, angle=angle, zoom=1 / (1 + ZOOM), mirrored=mirrored, shift=shift) == 200).all()
+
+
+def test_light_changes_the_mean_and_the_spread_and_cuts_off() -> None:
+    ramp = np.repeat(np.arange(60, 160, dtype=np.uint8)[:, None], 100, axis=1)[:, :, None].repeat(3, axis=2)
+    lit = relight(ramp, brightness=1 + LIGHT, contrast=1 - LIGHT).astype(float)
+    assert lit.mean() == pytest.approx(ramp.mean() * (1 + LIGHT), abs=0.6)
+    assert lit.std() == pytest.approx(ramp.std() * (1 - LIGHT), rel=0.02)
+    ends = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
+    assert relight(ends, brightness=1.0, contrast=1 + LIGHT).tolist() == ends.tolist()
+
+
+def test_the_seed_decides(picture: Pixels) -> None:
+    first, again, other = (augment(picture, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert first.shape == picture.shape
+    assert first.dtype == np.uint8
+
+
+def test_colour_balance_stays() -> None:
+    """A plain reddish skin stays as reddish: every channel changes by the same."""
+    skin = np.full((32, 32, 3), (180, 120, 100), np.uint8)
+    for seed in range(20):
+        changed = augment(skin, np.random.default_rng(seed)).astype(int)
+        assert np.ptp((changed - skin).reshape(-1, 3), axis=1).max() <= 2 * LIGHT * 80
+        assert (changed[..., 0] > changed[..., 1]).all()
+        assert (changed[..., 1] > changed[..., 2]).all()

@@ -1,0 +1,112 @@
+"""The networks are the assignment's and the published one, and their heat adds up to what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dermsentry.diagnoses import CODES
+from dermsentry.learn.networks import (
+    accuracy,
+    candidate_crossentropy,
+    cnn,
+    describe,
+    efficientnet_lite0,
+)
+from examples import pictures
+
+PIXELS = pictures(("MEL", "NV", "SK"), size=40)
+
+
+@pytest.fixture(scope="module", params=[cnn, efficientnet_lite0], ids=["cnn", "lite0"])
+def network(request: pytest.FixtureRequest) -> keras.Model:
+    """With random weights everywhere, biases and batch normalisation too."""
+    build: Callable[[int], keras.Model] = request.param
+    keras.utils.set_random_seed(0)
+    made = build(40)
+    rng = np.random.default_rng(0)
+    made.set_weights([w + rng.normal(0, 0.05, w.shape) ** 2 for w in made.get_weights()])
+    return made
+
+
+def test_heat_over_all_places_and_the_bias_is_the_logits(network: keras.Model) -> None:
+    _, embedding, heat = (np.asarray(value) for value in describe(network, 1.7)(PIXELS))
+    logits = np.asarray(network(PIXELS, training=False))
+    bias = np.asarray(network.get_layer("logits").weights[1])
+    scale = np.abs(logits).max()
+    assert np.abs(bias).max() > 0
+    if network.name == "cnn":
+        assert np.abs(network.get_layer("hidden").get_weights()[1]).max() > 0
+        assert (embedding == 0).any() or (embedding > 0).all()
+    np.testing.assert_allclose(heat.sum(axis=(1, 2)) + bias, logits, rtol=1e-4, atol=1e-5 * scale)
+    assert heat.shape[0] == 3
+    assert heat.shape[3] == len(CODES)
+    assert heat.std(axis=(1, 2)).max() > 0
+
+
+def test_probability_is_of_the_logits_at_the_temperature(network: keras.Model) -> None:
+    probability, embedding, _ = (np.asarray(value) for value in describe(network, 2.5)(PIXELS))
+    logits = np.asarray(network(PIXELS, training=False)).astype(float) / 2.5
+    expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(probability, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+    kernel, bias = network.get_layer("logits").get_weights()
+    np.testing.assert_allclose((embedding @ kernel + bias) / 2.5, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_the_assignments_network_is_the_assignments() -> None:
+    network = cnn(180)
+    convolutions = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.filters for layer in convolutions] == [16, 32, 64]
+    assert network.get_layer("hidden").units == 128
+    assert network.count_params() == 23_584 + 22 * 22 * 64 * 128 + 128 + 129 * 9
+    assert network.input.dtype == "uint8"
+
+
+def test_lite0_has_the_published_number_of_weights() -> None:
+    """4.65 million with ImageNet's 1,000 classes (the model's README): less its head, and ours."""
+    network = efficientnet_lite0(64)
+    trained = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
+    assert trained - 1281 * 9 + 1281 * 1000 == 4_652_008
+    assert not [layer for layer in network.layers if "se" in layer.name.split("_")]
+
+
+def test_scaling_is_inside() -> None:
+    for network, low, high in ((cnn(32), 0.0, 1.0), (efficientnet_lite0(32), -127 / 128, 1.0)):
+        ends = np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])
+        scaled = np.asarray(network.get_layer("rescaling")(ends))
+        assert scaled[0].max() == pytest.approx(low)
+        assert scaled[1].min() == pytest.approx(high)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.lists(st.floats(-40, 40), min_size=9, max_size=9), min_size=1, max_size=4), st.data())
+def test_with_one_candidate_the_loss_is_categorical_crossentropy(
+    logits: list[list[float]], data: st.DataObject
+) -> None:
+    values = np.array(logits, np.float32)
+    hot = np.eye(9, dtype=np.float32)[[data.draw(st.integers(0, 8)) for _ in logits]]
+    expected = keras.losses.categorical_crossentropy(hot, values, from_logits=True)
+    np.testing.assert_allclose(candidate_crossentropy(hot, values), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_with_several_candidates_their_probabilities_are_added() -> None:
+    logits = np.random.default_rng(0).normal(0, 2, (5, 9)).astype(np.float32)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    hot = np.zeros((5, 9), np.float32)
+    hot[:, [2, 6]] = 1
+    expected = -np.log(shares[:, [2, 6]].sum(axis=1))
+    np.testing.assert_allclose(candidate_crossentropy(hot, logits), expected, rtol=1e-5)
+    everything = candidate_crossentropy(np.ones((5, 9), np.float32), logits)
+    np.testing.assert_allclose(everything, np.zeros(5), atol=1e-5)
+
+
+def test_accuracy_counts_any_candidate() -> None:
+    logits = np.eye(9, dtype=np.float32)[[3, 5, 7]]
+    hot = np.zeros((3, 9), np.float32)
+    hot[0, 3] = hot[1, [5, 7]] = hot[2, 6] = 1
+    assert np.asarray(accuracy(hot, logits)).tolist() == [1, 1, 0]
