@@ -283,7 +283,7 @@ def screen(
         try:
             require_own_names(find_photographs(photographs, strict=not listed), "the challenge's CSV")
         except InputError as twice:
-            # Nobody asked for the CSV by name: better without it than not at all, but never beside an older one.
+            # Nobody asked for the CSV by name: better without it than not at all, never beside an older one.
             if format == "csv" or predictions or not out or (out / "predictions.csv").exists():
                 raise
             _say(f"Note: no predictions.csv. {twice}")

@@ -163,7 +163,9 @@ def near_pairs(
 
     `thumbs` is (n, 32, 32), uint8, of the files `paths` below `root`; the most likely are read again.
     """
-    usable = np.flatnonzero(thumbs.reshape(len(thumbs), -1).std(axis=1) >= _FLAT)
+    usable = np.flatnonzero(thumbs.reshape(-1, THUMB * THUMB).std(axis=1) >= _FLAT)
+    if len(usable) < 2:
+        return []
     plain = thumbs[usable]
     found: dict[tuple[int, int], float] = {}
     for view in VIEWS:

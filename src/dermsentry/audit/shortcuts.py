@@ -29,6 +29,7 @@ EVERYTHING = "all of these together"
 
 _FOLDS, _BINS, _ID_BINS = 5, 12, 40
 _SHUFFLES = 60
+_CLEAR = 3.0  # standard deviations
 _MOST = 800  # photographs of a class; all classes count alike, so more of one tells little
 _FEWEST = _FOLDS  # photographs that a class needs to be in every fold
 _RIDGE = 0.02
@@ -51,7 +52,7 @@ class Shortcut:
     melanoma_auroc
         Melanoma against the rest, None where either is missing.
     tells
-        Whether that is more than chance: above every shuffle.
+        Whether that is more than chance: above every shuffle, and three standard deviations above their mean.
     """
 
     family: str
@@ -178,9 +179,7 @@ def _measure(
         train, held = folds != fold, folds == fold
         x = design[train] - design[train].mean(axis=0)
         seen = design[held] - design[train].mean(axis=0)
-        total = x.T @ x
-        for shuffle, truth in enumerate(labels[:, train]):
-            scores[shuffle, held] = _discriminate(x, total, truth, seen, count)
+        scores[:, held] = _discriminate(x, labels[:, train], seen, count)
     guesses = scores.argmax(axis=2)
     recalls = np.stack(
         [((guesses == k) & (labels == k)).sum(axis=1) / (labels == k).sum(axis=1) for k in range(count)]
@@ -202,21 +201,23 @@ def _measure(
         p_value=float((1 + (chance >= measured).sum()) / (1 + len(chance))),
         melanoma_auroc=melanoma,
         by_class=dict(zip(classes, recalls[:, 0].tolist(), strict=True)),
-        tells=bool(measured > chance.max()),
+        tells=bool(measured > chance.max() and measured > chance.mean() + _CLEAR * chance.std()),
     )
 
 
-def _discriminate(x: Matrix, total: Matrix, truth: NDArray[np.int64], seen: Matrix, count: int) -> Matrix:
-    """Log-likelihood (m, count), up to a constant, of `seen` (m, p) under each class learnt from `x` (n, p).
+def _discriminate(x: Matrix, truths: NDArray[np.int64], seen: Matrix, count: int) -> Matrix:
+    """Log-likelihoods (r, m, count), up to a constant, of `seen` (m, p), learnt from `x` (n, p) r times.
 
-    `total` is x'x. Every class counts alike, however rare.
+    `truths` (r, n) are the classes each time. Every class counts alike, however rare.
     """
-    members = np.eye(count)[truth]
-    sizes = members.sum(axis=0)
-    means = (members.T @ x) / np.maximum(sizes, 1)[:, None]
-    within = (total - (means.T * sizes) @ means) / len(x)
-    directions = np.linalg.solve(within + _RIDGE * np.eye(len(within)), means.T)
-    return np.asarray(seen @ directions - 0.5 * (means.T * directions).sum(axis=0))
+    members = np.eye(count)[truths].transpose(0, 2, 1)
+    sizes = np.maximum(members.sum(axis=2), 1)
+    means = (members.reshape(-1, len(x)) @ x).reshape(len(truths), count, -1) / sizes[:, :, None]
+    within = (x.T @ x - (means * sizes[:, :, None]).transpose(0, 2, 1) @ means) / len(x)
+    ridge = _RIDGE * np.eye(x.shape[1])
+    directions = np.linalg.solve(within + ridge, means.transpose(0, 2, 1))
+    halves = 0.5 * np.einsum("rcp,rpc->rc", means, directions)
+    return np.asarray(seen @ directions - halves[:, None, :])
 
 
 def _auroc(scores: Matrix, positive: NDArray[np.bool_]) -> float | None:

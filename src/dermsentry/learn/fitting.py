@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import logging
 import os
@@ -183,6 +184,7 @@ def _fingerprint(train: Examples, validation: Examples) -> str:
         parts += [f"{row}:{label}" for row, label in zip(examples.rows, examples.labels, strict=True)]
         parts.append("" if examples.copies is None else digest(examples.copies))
     parts.append(digest(train.pixels))
+    parts.append("" if validation.pixels is train.pixels else digest(validation.pixels))
     return fingerprint(parts)
 
 
@@ -253,8 +255,10 @@ def _run(
 
 
 def _read_history(path: Path) -> pd.DataFrame:
-    # A killed run may leave half a row.
-    history = pd.read_csv(path, float_precision="round_trip").dropna()
+    # A killed run may leave half a row; read by `float`, every figure is exactly what it was.
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    figures = [{key: float(value) for key, value in row.items()} for row in rows if all(row.values())]
+    history = pd.DataFrame(figures).astype({"epoch": int})
     return history.drop_duplicates("epoch", keep="last").sort_values("epoch", ignore_index=True)
 
 

@@ -16,7 +16,7 @@ Form = Literal["table", "json", "csv"]
 
 
 def print_findings(findings: Iterable[Finding], form: Form) -> Counter[Tier]:
-    """Print each finding to stdout at once, and return how many there are of each tier. Raises OutputError."""
+    """Print each finding to stdout at once; return how many there are of each tier. Raises OutputError."""
     counts: Counter[Tier] = Counter()
 
     def put(text: str) -> None:

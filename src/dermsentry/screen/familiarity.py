@@ -17,6 +17,7 @@ that their size in the card would pay for).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,8 @@ def familiarity_statistics(embeddings: Floats, classes: Sequence[str], *, seed: 
     for fold in np.unique(folds):
         away = folds == fold
         means, variance = _fit(values[~away], labels[~away])
-        distances[away], angles[away] = _distance(values[away], means, variance), _angle(values[away], means)
+        distances[away] = _distance(values[away], means, _weight(variance))
+        angles[away] = _angle(values[away], _directions(means))
     means, variance = _fit(values, labels)
     # The least limits keep a few photographs that are all alike from refusing everything else.
     distance_limit = max(_limit(distances, DISTANCE_MARGIN), 1.0)
@@ -74,9 +76,25 @@ def familiarity(embedding: Floats, statistics: Familiarity) -> Floats:
 
     Input (N, d); output (N,) float32.
     """
-    distance = _distance(embedding, statistics.means, statistics.variance) / statistics.distance_limit
-    angle = _angle(embedding, statistics.means) / statistics.angle_limit
+    weight, directions = _prepared(statistics)
+    distance = _distance(embedding, statistics.means, weight) / statistics.distance_limit
+    angle = _angle(embedding, directions) / statistics.angle_limit
     return np.maximum(1 - np.maximum(distance, angle) / 2, 0).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _prepared(statistics: Familiarity) -> tuple[Numbers, Numbers]:
+    return _weight(statistics.variance), _directions(statistics.means)
+
+
+def _weight(variance: Numbers) -> Numbers:
+    """What a squared difference counts in each direction (d,)."""
+    return 1 / (variance * len(variance))
+
+
+def _directions(means: Numbers) -> Numbers:
+    """The means' directions (d, k), each of length one."""
+    return np.ascontiguousarray((means / np.maximum(np.linalg.norm(means, axis=1), 1e-12)[:, None]).T)
 
 
 def _limit(held_out: NDArray[np.float64], margin: float) -> float:
@@ -95,17 +113,16 @@ def _fit(
     return means, np.maximum(variance, floor)
 
 
-def _distance(values: Numbers, means: Numbers, variance: Numbers) -> NDArray[np.float64]:
+def _distance(values: Numbers, means: Numbers, weight: Numbers) -> NDArray[np.float64]:
     """Distance (N,) to the nearest mean, as a root mean square over the d directions."""
-    weight = 1 / (variance * values.shape[1])
     squares = np.stack([np.square(values - mean) @ weight for mean in means])
     distance: NDArray[np.float64] = np.sqrt(squares.min(axis=0), dtype=np.float64)
     return distance
 
 
-def _angle(values: Numbers, means: Numbers) -> NDArray[np.float64]:
-    """One minus the cosine (N,) to the direction of the nearest mean; 1 for an embedding of zeros."""
-    lengths = np.linalg.norm(values, axis=1)[:, None] * np.linalg.norm(means, axis=1)[None, :]
-    cosine = values @ means.T / np.maximum(lengths, 1e-12)
-    angle: NDArray[np.float64] = np.maximum(1 - cosine.max(axis=1).astype(np.float64), 0)
+def _angle(values: Numbers, directions: Numbers) -> NDArray[np.float64]:
+    """One minus the cosine (N,) to the nearest direction; 1 for an embedding of zeros."""
+    nearest = (values @ directions).max(axis=1).astype(np.float64)
+    lengths = np.linalg.norm(values, axis=1)
+    angle: NDArray[np.float64] = np.maximum(1 - nearest / np.maximum(lengths, 1e-12), 0)
     return angle

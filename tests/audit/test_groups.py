@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from columns import table
+from dermsentry.audit.components import Joined
+from dermsentry.audit.duplicates import DuplicateGroup
+from dermsentry.audit.groups import connected_groups, is_counter, original_id
+
+
+def test_joined_components() -> None:
+    joined = Joined("abcdef")
+    joined.join("a", "c")
+    joined.join("d", "e")
+    joined.join("c", "e")
+    assert joined.components() == [["a", "c", "d", "e"], ["b"], ["f"]]
+    assert joined.find("e") == joined.find("a")
+
+
+@pytest.mark.parametrize(
+    ("name", "original"),
+    [
+        ("ISIC_0024306", "ISIC_0024306"),
+        ("ISIC_0024306_downsampled", "ISIC_0024306"),
+        ("copy of ISIC_0024306", "ISIC_0024306"),
+        ("nevus_original_ISIC_0024306.jpg_0a1b2c3d-1234-4abc-8def-0123456789ab", "ISIC_0024306"),
+        ("nevus_original_IMD 7.jpg_0a1b2c3d-1234-4abc-8def-0123456789ab", "IMD 7"),
+        ("ISIC_0000001_ISIC_0000002", "ISIC_0000001_ISIC_0000002"),
+        ("IMD002", "IMD002"),
+    ],
+)
+def test_the_photograph_a_name_speaks_of(name: str, original: str) -> None:
+    assert original_id(name) == original
+
+
+def test_counters_are_no_identity() -> None:
+    assert all(
+        is_counter(name) for name in ("1", "0012", "IMG_0012", "image 7", "DSC00012", "img (3)", "photo-9")
+    )
+    assert not any(is_counter(name) for name in ("ISIC_0024306", "IMD002", "PHANTOM_0000001", "PAT_8_15_820"))
+    rows = table(path=["mel/1.jpg", "nv/1.jpg"], image_id=["1", "1"])
+    assert connected_groups(rows, ()) == ["mel/1.jpg", "nv/1.jpg"]
+
+
+def test_each_connection_joins_and_chains() -> None:
+    rows = table(
+        path=["a", "b", "c", "d", "e", "f"],
+        image_id=[
+            "ISIC_0000009",
+            "ISIC_0000009",
+            "ISIC_0000003",
+            "ISIC_0000004",
+            "ISIC_0000005",
+            "ISIC_0000006",
+        ],
+        lesion_id=["", "L1", "L1", "", "", "L2"],
+        patient_id=["", "", "P1", "P1", "", ""],
+    )
+    near = DuplicateGroup("near", ("d", "e"))
+    assert connected_groups(rows, [near]) == ["ISIC_0000003"] * 5 + ["ISIC_0000006"]
+
+
+def test_lesions_and_patients_are_only_known_within_a_source() -> None:
+    rows = table(
+        path=["a", "b", "c"],
+        image_id=["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"],
+        lesion_id=["1", "1", "1"],
+        source=["one", "two", "two"],
+    )
+    assert connected_groups(rows, ()) == ["ISIC_0000001", "ISIC_0000002", "ISIC_0000002"]
+
+
+def test_copies_of_another_collection_are_ignored() -> None:
+    rows = table(path=["a", "b"], image_id=["ISIC_0000001", "ISIC_0000002"])
+    assert len(set(connected_groups(rows, [DuplicateGroup("near", ("a", "elsewhere"))]))) == 2
+
+
+IDS = st.integers(0, 6).map(lambda n: f"ISIC_{n:07d}")
+ROWS = st.lists(
+    st.tuples(
+        IDS, st.sampled_from(["", "L1", "L2", "L3"]), st.sampled_from(["", "P1", "P2"]), st.sampled_from("ab")
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def _table(rows: list[tuple[str, str, str, str]]) -> pd.DataFrame:
+    ids, lesions, patients, sources = zip(*rows, strict=True)
+    paths = [f"p{i:02d}" for i in range(len(rows))]
+    return table(path=paths, image_id=ids, lesion_id=lesions, patient_id=patients, source=sources)
+
+
+@given(ROWS, st.data())
+def test_groups_respect_every_connection_and_no_order(
+    rows: list[tuple[str, str, str, str]], data: st.DataObject
+) -> None:
+    one = _table(rows)
+    pairs = data.draw(
+        st.lists(st.tuples(st.sampled_from(list(one["path"])), st.sampled_from(list(one["path"]))))
+    )
+    copies = [DuplicateGroup("near", pair) for pair in pairs]
+    groups = connected_groups(one, copies)
+    of = dict(zip(one["path"], groups, strict=True))
+    assert all(of[a] == of[b] for a, b in pairs)
+    for i, first in enumerate(rows):
+        for j, second in enumerate(rows):
+            same_place = first[3] == second[3]
+            linked = first[0] == second[0] or (
+                same_place and ((first[1] and first[1] == second[1]) or (first[2] and first[2] == second[2]))
+            )
+            assert not linked or groups[i] == groups[j]
+    # What is not linked, even by a chain, is apart: each group is connected.
+    for name in set(groups):
+        members = [i for i, g in enumerate(groups) if g == name]
+        assert min(rows[i][0] for i in members) == name
+    order = data.draw(st.permutations(range(len(rows))))
+    shuffled = connected_groups(one.iloc[list(order)].reset_index(drop=True), copies[::-1])
+    assert [groups[i] for i in order] == shuffled

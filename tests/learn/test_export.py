@@ -1,0 +1,160 @@
+"""A bundle says what Keras says, alerts from where it was chosen to, and is refused where it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from dermsentry.card import Card
+from dermsentry.diagnoses import CODES
+from dermsentry.errors import BundleError, InputError, OutputError
+from dermsentry.files import read_json
+from dermsentry.judge.calibration import apply_temperature, fit_temperature
+from dermsentry.learn.export import calibrate, check_parity, choose_thresholds, export_bundle, to_onnx
+from dermsentry.learn.networks import cnn, describe, efficientnet_lite0
+from dermsentry.model import Bundle, open_bundle
+from examples import pictures
+
+LABELS = tuple(("MEL", "NV", "NV", "PBK|SK")[i % 4] for i in range(12))
+PIXELS = pictures(LABELS)
+MEL = CODES.index("MEL")
+TRAINING = {
+    "fingerprint": "0" * 64, "licences": ["none"], "synthetic": True, "configuration": {}, "versions": {},
+}  # fmt: skip
+
+
+def shares(*melanoma: float) -> np.ndarray:
+    """Probabilities (N, 9) with these of melanoma, the rest nevus."""
+    probability = np.zeros((len(melanoma), 9))
+    probability[:, MEL] = melanoma
+    probability[:, CODES.index("NV")] = 1 - probability[:, MEL]
+    return probability
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return cnn(32)
+
+
+def exported(network: keras.Model, folder: Path, **given: Any) -> Bundle:
+    count = len(given.get("labels", LABELS))
+    fields: dict[str, Any] = {
+        "name": "made", "pixels": PIXELS[:count], "labels": LABELS[:count], "temperature": 1.7,
+        "probability": shares(*np.linspace(0.05, 0.95, count)), "aspect": "crop", "training": TRAINING,
+        "evaluation": {}, **given,
+    }  # fmt: skip
+    return export_bundle(network, folder, **fields)
+
+
+@pytest.fixture(scope="module")
+def bundle(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return exported(network, tmp_path_factory.mktemp("export") / "bundle")
+
+
+def test_the_bundle_says_what_keras_says(network: keras.Model, bundle: Bundle) -> None:
+    opened = open_bundle(bundle.folder)
+    expected = [np.asarray(value) for value in describe(network, 1.7)(PIXELS)]
+    for count in (1, 12):
+        got = opened.predict(PIXELS[:count])
+        np.testing.assert_allclose(got.probability, expected[0][:count], atol=1e-4)
+        np.testing.assert_allclose(got.embedding, expected[1][:count], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(got.heat, expected[2][:count], rtol=1e-3, atol=1e-3)
+
+
+def test_the_card_says_how_it_was_made(bundle: Bundle) -> None:
+    card = bundle.card
+    assert (card.name, card.size, card.aspect, card.temperature) == ("made", 32, "crop", 1.7)
+    assert card.thresholds["alert"].chosen_on == "validation and calibration"
+    assert card.familiarity is not None
+    assert card.familiarity.means.shape == (3, 128)
+    assert card.synthetic
+
+
+def test_lite0_is_exported_too(tmp_path: Path) -> None:
+    made = exported(efficientnet_lite0(32), tmp_path / "bundle")
+    assert made.predict(PIXELS[:3]).heat.shape == (3, 1, 1, 9)
+    assert made.predict(PIXELS[:3]).embedding.shape == (3, 1280)
+
+
+def test_a_single_photograph_says_nothing_of_what_is_familiar(network: keras.Model, tmp_path: Path) -> None:
+    made = exported(network, tmp_path / "bundle", labels=LABELS[:1])
+    assert made.card.familiarity is None
+    assert read_json(tmp_path / "bundle" / "card.json")["familiarity"] is None
+
+
+def test_a_difference_to_keras_is_refused(network: keras.Model, bundle: Bundle) -> None:
+    onnx = (bundle.folder / "model.onnx").read_bytes()
+    card: Card = bundle.card
+    check_parity(network, 1.7, onnx, card, PIXELS)
+    with pytest.raises(BundleError, match=r"^made: probability differs by .* at batch 1; at most 0\.0001"):
+        check_parity(network, 1.9, onnx, card, PIXELS)
+    kernel, bias = network.get_layer("logits").get_weights()
+    try:
+        network.get_layer("logits").set_weights([kernel * np.nan, bias])
+        with pytest.raises(BundleError, match="differs by nan"):
+            check_parity(network, 1.7, to_onnx(network, 1.7), card, PIXELS[:2])
+    finally:
+        network.get_layer("logits").set_weights([kernel, bias])
+
+
+def test_a_folder_that_cannot_be_written_is_an_output_error(network: keras.Model, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="no model bundle"):
+        exported(network, tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "thesis.txt").read_text() == "years of work"
+
+
+def test_thresholds_find_the_share_they_are_for() -> None:
+    rng = np.random.default_rng(0)
+    labels = ["MEL"] * 100 + ["NV"] * 300
+    score = np.concatenate([rng.beta(4, 2, 100), rng.beta(2, 4, 300)])
+    chosen = choose_thresholds(shares(*score), labels)
+    for cut, target in (("alert", 0.95), ("refer", 0.99)):
+        threshold = chosen[cut]  # type: ignore[index]
+        found = (score[:100] >= threshold.value).mean()
+        assert found >= target
+        assert (score[:100] > threshold.value + 0.02).mean() < target + 0.01
+        assert threshold.sensitivity is not None
+        assert threshold.sensitivity.value == pytest.approx(found)
+        assert threshold.sensitivity.low < found < threshold.sensitivity.high
+    assert chosen["refer"].value < chosen["alert"].value
+
+
+def test_thresholds_without_a_melanoma_say_that_nobody_chose_them(
+    network: keras.Model, tmp_path: Path
+) -> None:
+    chosen = choose_thresholds(shares(0.2, 0.9), ("NV", "SK"))
+    assert {cut: (t.value, t.sensitivity) for cut, t in chosen.items()} == {
+        "alert": (0.5, None), "refer": (0.25, None),
+    }  # fmt: skip
+    made = exported(network, tmp_path / "bundle", labels=("NV", "SK", "NV"))
+    assert open_bundle(made.folder).card.thresholds["alert"].chosen_on == "nothing: no melanoma was held out"
+
+
+def test_thresholds_of_melanomas_alone() -> None:
+    chosen = choose_thresholds(shares(0.2, 0.9), ("MEL", "MEL"))
+    assert 0 <= chosen["refer"].value <= chosen["alert"].value <= 0.2
+
+
+def test_what_may_or_may_not_be_melanoma_chooses_nothing() -> None:
+    with_it = choose_thresholds(shares(0.8, 0.3, 0.79), ("MEL", "NV", "MEL|NV"))
+    assert with_it == choose_thresholds(shares(0.8, 0.3), ("MEL", "NV"))
+
+
+def test_calibration_photographs_fit_the_temperature_and_no_others() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (30, 9)).astype(np.float32)
+    labels = [CODES[i % 9] for i in range(30)]
+    some = np.arange(30) >= 20
+    temperature, probability = calibrate(logits, labels, some)
+    assert temperature == fit_temperature(logits[20:], labels[20:]) != fit_temperature(logits, labels)
+    np.testing.assert_allclose(probability, apply_temperature(logits, temperature))
+    assert calibrate(logits, labels, np.zeros(30, dtype=bool))[0] == fit_temperature(logits, labels)
+    with pytest.raises(InputError, match="diverged"):
+        calibrate(logits * np.nan, labels, some)

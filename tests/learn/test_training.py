@@ -1,0 +1,200 @@
+"""`train`, from photographs and a split to a bundle that screens; what it cannot use it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermsentry.collection import Collection
+from dermsentry.diagnoses import CODES
+from dermsentry.errors import InputError, TrainingError
+from dermsentry.files import read_json
+from dermsentry.images import read_fitted
+from dermsentry.learn import training
+from dermsentry.learn.batches import Examples
+from dermsentry.learn.pixels import DecodedPhotographs
+from dermsentry.learn.split import Split, make_split
+from dermsentry.learn.training import Run, parts_of, train, with_copies
+from dermsentry.model import open_bundle
+from dermsentry.phantoms import Phantoms
+from examples import examples
+from tables import table_collection
+
+
+@pytest.fixture(scope="module")
+def split(phantom_collection: Collection) -> Split:
+    """The honest one, with a single dermatofibroma in train."""
+    table = make_split(phantom_collection).table
+    rare = table.index[(table["part"] == "train") & (table["diagnosis"] == "DF")]
+    assert len(rare) > 1
+    table.loc[rare[1:], "part"] = "quarantined"
+    return Split(table)
+
+
+class Ran:
+    """A run, and what its validation was judged with."""
+
+    def __init__(self, run: Run, groups: list[str]) -> None:
+        self.run, self.groups = run, groups
+
+
+@pytest.fixture(scope="module")
+def ran(phantom_collection: Collection, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    groups: list[str] = []
+    judge = training.evaluate_predictions
+
+    def listen(truth: Any, probability: Any, given: Any, **options: Any) -> Any:
+        groups.extend(given)
+        return judge(truth, probability, given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "evaluate_predictions", listen)
+        folder = tmp_path_factory.mktemp("train") / "run"
+        run = train(phantom_collection, split, folder, network="cnn", size=48, epochs=2, aspect="pad", seed=1)
+    return Ran(run, groups)
+
+
+def test_a_run_ends_in_a_bundle_that_predicts(ran: Ran, phantoms: Phantoms, split: Split) -> None:
+    bundle = open_bundle(ran.run.bundle)
+    assert bundle.card.size == 48
+    assert bundle.card.aspect == "pad"
+    assert bundle.card.synthetic
+    assert bundle.card.training["split_fingerprint"] == split.fingerprint()
+    assert bundle.card.training["photographs"] == split.counts()
+    assert not any("ImageNet" in licence for licence in bundle.card.training["licences"])
+    assert 0 <= bundle.card.evaluation["validation"]["accuracy"]["value"] <= 1
+    test = split.table[split.table["part"] == "test"]["path"]
+    pixels = np.stack([read_fitted(phantoms.root / path, 48, "pad") for path in test])
+    outputs = bundle.predict(pixels)
+    np.testing.assert_allclose(outputs.probability.sum(axis=1), 1, atol=1e-5)
+    assert outputs.heat.shape == (len(test), 6, 6, 9)
+
+
+def test_a_run_keeps_its_record(ran: Ran) -> None:
+    assert {path.name for path in ran.run.folder.iterdir()} == {
+        "best.weights.h5", "bundle", "cache", "configuration.json", "done.json", "history.csv", "run.json",
+    }  # fmt: skip
+    record = read_json(ran.run.folder / "run.json")
+    assert record["configuration"]["recipe"] == "cnn"
+    assert record["configuration"]["seed"] == 1
+    history = pd.read_csv(ran.run.folder / "history.csv")
+    assert list(history["epoch"]) == [0, 1]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history.columns)
+    assert 1 <= ran.run.best_epoch <= 2
+
+
+def test_intervals_are_over_groups(ran: Ran, split: Split) -> None:
+    validation = split.table[split.table["part"] == "validation"]
+    assert ran.groups == list(validation["group"])
+
+
+def test_other_recipes_in_the_same_folder_do_not_mix(
+    ran: Ran, phantom_collection: Collection, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A linear head where a network was, and the network again, which must not find the head's history."""
+    import shutil
+
+    folder = shutil.copytree(ran.run.folder, tmp_path / "run")
+    linear = train(phantom_collection, split, folder, network="linear", size=48, aspect="pad", seed=1)
+    card = open_bundle(linear.bundle).card
+    assert card.training["configuration"]["recipe"] == "linear"
+    assert card.training["configuration"]["precision"] == "float32"
+    assert any("ImageNet" in licence for licence in card.training["licences"])
+    assert "penalty" in pd.read_csv(folder / "history.csv").columns
+    assert not (folder / "done.json").exists()
+    assert not (folder / "best.weights.h5").exists()
+    again = train(phantom_collection, split, folder, network="cnn", size=48, epochs=1, aspect="pad", seed=1)
+    assert list(again.history["epoch"]) == [0]
+    assert open_bundle(again.bundle).card.training["configuration"]["recipe"] == "cnn"
+
+
+def changed(split: Split, **parts: Any) -> Split:
+    return Split(split.table.assign(**parts))
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (
+            lambda t: t["part"].where(t["diagnosis"] == "NV", "quarantined"),
+            r"holds \d photographs of 1 class;",
+        ),
+        (lambda t: t["part"].replace({"train": "quarantined"}), "holds 0 photographs of 0 class;"),
+        (lambda t: t["part"].replace({"validation": "train"}), "validation part is empty beside"),
+    ],
+    ids=["one class", "no training", "no validation"],
+)
+def test_a_split_with_too_little_is_a_training_error(
+    phantom_collection: Collection, split: Split, tmp_path: Path, edit: Any, complaint: str
+) -> None:
+    with pytest.raises(TrainingError, match=complaint) as refused:
+        train(phantom_collection, changed(split, part=edit(split.table)), tmp_path, network="cnn", size=48)
+    assert refused.value.exit_code == 5
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_split_that_shares_a_group_is_refused(
+    phantom_collection: Collection, split: Split, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="parts share 1 groups: all in"):
+        train(phantom_collection, changed(split, group="all"), tmp_path, network="cnn", size=48)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_split_of_another_collection_is_refused(
+    phantom_collection: Collection, split: Split, tmp_path: Path
+) -> None:
+    paths = split.table["path"].str.replace("Train", "Before")
+    with pytest.raises(InputError, match=r"\d+ photographs that are not in .*, such as Before/"):
+        train(phantom_collection, changed(split, path=paths), tmp_path, network="cnn", size=48)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"network": "resnet"}, {"balance": "smote"}, {"aspect": "stretch"}, {"epochs": 0}, {"size": 16},
+        {"seed": -1}, {"learning_rate": 0.0}, {"learning_rate": float("nan")},
+    ],
+)  # fmt: skip
+def test_an_option_that_is_none_is_refused(
+    phantom_collection: Collection, split: Split, tmp_path: Path, option: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=f"Received .*{next(iter(option))}.*expected"):
+        train(phantom_collection, split, tmp_path, **option)
+
+
+def test_parts_hold_the_splits_labels_and_only_readable_photographs() -> None:
+    collection = table_collection([{"diagnosis": "NV"}] * 4)
+    table = pd.DataFrame(
+        {
+            "path": collection.table["path"],
+            "diagnosis": ["MEL", "NV", "", "SK"],
+            "part": ["train", "train", "train", "validation"],
+        }
+    )
+    decoded = DecodedPhotographs(np.zeros((4, 32, 32, 3), np.uint8), {1: "empty"}, 32, "squash")
+    parts = parts_of(Split(table), collection, decoded)
+    assert parts["train"].labels == ("MEL",)
+    assert parts["train"].rows.tolist() == [0]
+    assert (parts["validation"].rows.tolist(), parts["validation"].labels) == ([3], ("SK",))
+    assert len(parts["test"]) == 0
+
+
+def test_copies_come_after_their_photographs_with_their_label() -> None:
+    own = examples(("MEL", "NV", "NV", "SK"))
+    some = Examples(own.pixels, np.array([0, 1, 3]), ("MEL", "NV", "SK"))
+    filled = with_copies(some, per_class=4)
+    assert filled.labels[:3] == some.labels
+    assert {label: filled.labels.count(label) for label in filled.labels} == {"MEL": 4, "NV": 4, "SK": 4}
+    assert filled.rows[:3].tolist() == [0, 1, 3]
+    assert filled.rows[3:].tolist() == list(range(4, 13))
+    pixels = filled.gather(np.arange(len(filled)))
+    centre = pixels[:, 12:20, 12:20].astype(float).mean(axis=(1, 2))
+    for i, label in enumerate(filled.labels):
+        nearest = np.linalg.norm(centre[:3] - centre[i], axis=1).argmin()
+        assert some.labels[nearest] == label
+    assert set(filled.labels) <= set(CODES)
