@@ -193,6 +193,7 @@ def train(
     collection = _read_data(data, metadata)
     known = read_split(split, collection)
     check_split(known)
+    _load_keras()
     from dermsentry.images import ASPECTS
     from dermsentry.learn.training import BALANCES, RECIPES
     from dermsentry.learn.training import train as fit
@@ -231,6 +232,7 @@ def study(
     collection = _read_data(data, metadata)
     known = None if labels is None else read_labels(labels)
     lengths = _numbers(epochs, int, 3, "--epochs")
+    _load_keras()
     from dermsentry.learn.study import study as run
 
     finished = run(
@@ -318,6 +320,26 @@ def model(
     typer.echo(describe(open_bundle(bundle).card))
 
 
+def _load_keras() -> None:
+    """Import Keras and TensorFlow without what TensorFlow says on stderr, whatever its log level."""
+    import os
+    import tempfile
+
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as told:
+        try:
+            os.dup2(told.fileno(), 2)
+            import dermsentry.learn.networks  # noqa: F401
+        except BaseException:
+            told.seek(0)
+            os.write(kept, told.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def _one_of(text: str, choices: tuple[Choice, ...], option: str) -> Choice:
     """The choice that `text` names. Raises InputError for any other text."""
     from dermsentry.errors import InputError
@@ -350,6 +372,7 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Take photographs, drawn ones if none are given, through every stage to a page and its alerts."""
+    _load_keras()
     from dermsentry.demo import demo as run
     from dermsentry.screen.writers import table_header, table_rows
 

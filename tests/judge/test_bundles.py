@@ -141,7 +141,7 @@ def test_page_stands_alone_and_shows_what_was_missed(bundle, photographs, tmp_pa
     assert "3 of 4 with an alert, 1 missed" in page
     assert "Test_melanoma_3" in page  # the pale one
     assert "Test_nevus_4" in page  # the dark one
-    assert "Only 4 melanomas" in page
+    assert "Only 4 lesions of melanoma" in page
     assert "Synthetic photographs" in page  # the tiny bundle's card says so
 
 

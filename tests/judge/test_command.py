@@ -50,7 +50,7 @@ def test_figures_on_stdout_notes_on_stderr(folder):
     assert len(lines) == 5
     assert lines[0].startswith("melanoma sensitivity")
     assert "3 of 3 found" in lines[0]
-    assert "Note: Only 3 melanomas" in result.stderr
+    assert "Note: Only 3 lesions of melanoma" in result.stderr
     assert (out / "evaluation.html").is_file()
 
 

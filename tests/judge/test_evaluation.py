@@ -203,7 +203,7 @@ def test_a_class_of_one_photograph_is_known_to_be_unknown():
     assert one.recall.low == pytest.approx(0.025, abs=1e-6)
     assert (one.roc_auc.low, one.roc_auc.high) == (0.0, 1.0)
     assert any("melanoma (1)" in line for line in evaluation.warnings)
-    assert any(line.startswith("Only 1 melanoma:") for line in evaluation.warnings)
+    assert any(line.startswith("Only 1 lesion of melanoma:") for line in evaluation.warnings)
 
 
 def test_sixteen_of_sixteen_proves_79_percent():
@@ -215,7 +215,8 @@ def test_sixteen_of_sixteen_proves_79_percent():
     assert evaluation.sensitivity.value == 1.0
     assert evaluation.sensitivity.low == pytest.approx(0.794, abs=5e-4)
     assert any(
-        "Only 16 melanomas" in line and "79 %" in line and "72" in line for line in evaluation.warnings
+        "Only 16 lesions of melanoma" in line and "79 %" in line and "72" in line
+        for line in evaluation.warnings
     )
 
 
@@ -224,7 +225,7 @@ def test_enough_melanomas_are_not_warned_of():
     evaluation = evaluate_predictions(labels, predictions(labels), alone(144), resamples=20)
     assert not any("melanomas:" in line for line in evaluation.warnings)
     few = evaluate_predictions(labels, predictions(labels), ["same"] * 71 + alone(73), resamples=20)
-    assert any("Only 2 melanomas" in line for line in few.warnings)  # 72 photographs, two lesions
+    assert any("Only 2 lesions of melanoma" in line for line in few.warnings)  # 72 photographs, two lesions
 
 
 def test_copies_of_a_lesion_do_not_narrow_an_interval():

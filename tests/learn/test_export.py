@@ -15,7 +15,7 @@ from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.files import read_json
 from dermsentry.judge.calibration import apply_temperature, fit_temperature
 from dermsentry.learn.export import calibrate, check_parity, choose_thresholds, export_bundle, to_onnx
-from dermsentry.learn.networks import cnn, describe, efficientnet_lite0
+from dermsentry.learn.networks import cnn, describe
 from dermsentry.model import Bundle, open_bundle
 from examples import pictures
 
@@ -73,12 +73,6 @@ def test_the_card_says_how_it_was_made(bundle: Bundle) -> None:
     assert card.familiarity is not None
     assert card.familiarity.means.shape == (3, 128)
     assert card.synthetic
-
-
-def test_lite0_is_exported_too(tmp_path: Path) -> None:
-    made = exported(efficientnet_lite0(32), tmp_path / "bundle")
-    assert made.predict(PIXELS[:3]).heat.shape == (3, 1, 1, 9)
-    assert made.predict(PIXELS[:3]).embedding.shape == (3, 1280)
 
 
 def test_a_single_photograph_says_nothing_of_what_is_familiar(network: keras.Model, tmp_path: Path) -> None:

@@ -213,9 +213,12 @@ def _discriminate(x: Matrix, truths: NDArray[np.int64], seen: Matrix, count: int
     members = np.eye(count)[truths].transpose(0, 2, 1)
     sizes = np.maximum(members.sum(axis=2), 1)
     means = (members.reshape(-1, len(x)) @ x).reshape(len(truths), count, -1) / sizes[:, :, None]
-    within = (x.T @ x - (means * sizes[:, :, None]).transpose(0, 2, 1) @ means) / len(x)
-    ridge = _RIDGE * np.eye(x.shape[1])
-    directions = np.linalg.solve(within + ridge, means.transpose(0, 2, 1))
+    # The scatter within the classes is the total less that between them, which has rank `count`: one large
+    # inverse serves every shuffle (Woodbury's identity).
+    inverse = np.linalg.inv(x.T @ x / len(x) + _RIDGE * np.eye(x.shape[1]))
+    lifted = (means.reshape(-1, x.shape[1]) @ inverse).reshape(means.shape).transpose(0, 2, 1)
+    between = (sizes / len(x))[:, :, None] * (means @ lifted)
+    directions = lifted @ np.linalg.inv(np.eye(count) - between)
     halves = 0.5 * np.einsum("rcp,rpc->rc", means, directions)
     return np.asarray(seen @ directions - halves[:, None, :])
 

@@ -33,11 +33,11 @@ def _about_melanoma(melanoma: MelanomaFigures) -> Iterator[str]:
     if not melanoma.photographs:
         yield "There is no melanoma among these photographs: nothing here tells whether one would be found."
     elif shown < CLAIM:
-        lesions = "melanoma" if melanoma.groups == 1 else "melanomas"
+        lesions = "lesion" if melanoma.groups == 1 else "lesions"
         yield (
-            f"Only {melanoma.groups} {lesions}: finding every one of them would show a sensitivity of at "
-            f"least {_percent(shown)} and no more. To show {_percent(CLAIM)} takes {lesions_needed(CLAIM)}, "
-            "all found."
+            f"Only {melanoma.groups} {lesions} of melanoma: finding every one of them would show a "
+            f"sensitivity of at least {_percent(shown)} and no more. To show {_percent(CLAIM)} takes "
+            f"{lesions_needed(CLAIM)}, all found."
         )
     if not melanoma.others:
         yield "Every photograph is a melanoma: specificity and AUROC cannot be stated."
