@@ -5,7 +5,7 @@ python benchmarks/audit.py DATA [--photographs 10015] [--planted 300]
 DATA is a collection; where it has lesion ids (HAM10000), pairs that are called near are checked by them.
 Prints seconds and memory of the whole audit; on the same photographs, seconds of the near rule against what a
 user would write instead (a perceptual hash of each photograph by Pillow, and a loop over all pairs); and, of both,
-the share of planted copies that are found and of found pairs that are right. 10,000 photographs: about two minutes.
+the share of planted copies that are found and of found pairs that are right. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -139,7 +139,8 @@ def main() -> None:
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     summary = audit.summary()
     print(
-        f"Audit of {len(whole):,} photographs: {seconds:.1f} s ({cpu:.1f} s of computing), peak memory +{grown:.0f} MiB"
+        f"Audit of {len(whole):,} photographs: {seconds:.1f} s ({cpu:.1f} s of computing), "
+        f"peak memory +{grown:.0f} MiB"
     )
     print(f"  {summary['identical_groups']} identical and {summary['near_groups']} near groups")
 
@@ -153,7 +154,8 @@ def main() -> None:
         every = by_dermsentry(whole)
         same = sum(lesions[i] == lesions[j] for i, j in every)
         print(
-            f"Near pairs among {len(whole):,}: {len(every)}, of which of one lesion {same} ({same / len(every):.1%})"
+            f"Near pairs among {len(whole):,}: {len(every)}, "
+            f"of which of one lesion {same} ({same / len(every):.1%})"
         )
         of_part = part.table["lesion_id"].to_numpy()
         for name, pairs in (("near rule", ours), ("hashing", theirs)):

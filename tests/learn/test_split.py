@@ -129,6 +129,13 @@ def test_each_diagnosis_comes_within_one_group_of_its_share(
             assert share or not found[code, part]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_large_groups_come_first_so_that_small_ones_fill_up(seed: int) -> None:
+    rows = [{"diagnosis": "NV", "lesion_id": name} for name in ["large"] * 6 + list("abcdef")]
+    split = make_split(table_collection(rows), duplicates=NO_COPIES, fractions=(1, 1, 0, 0), seed=seed)
+    assert split.counts() == {"train": 6, "validation": 6}
+
+
 def test_patients_with_several_diagnoses_do_not_spoil_the_rare_one() -> None:
     """Every melanoma's patient also has five nevi: whole patients move, and melanomas still spread."""
     rows = [

@@ -89,7 +89,8 @@ _FINE = 64
 _ALIKE = 0.75  # correlation of the detail at 64 pixels that makes two photographs one
 _ALIKE_IN_PLACE = 0.45  # where they lie exactly over each other, as no two photographs do by chance
 _IN_PLACE = 0.04  # of half a side, the farthest that a corner then moves
-_BATCH = 4096
+_BATCH = 2048
+_COSINES_AT_ONCE = 2**23
 
 
 @dataclass(frozen=True)
@@ -139,18 +140,21 @@ def _spectra(thumbs: NDArray[np.uint8]) -> Floats:
 
 
 def _candidates(
-    thumbs: NDArray[np.uint8], view: View, block: int = 1024
+    thumbs: NDArray[np.uint8], plain: Floats, view: View
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Blocks of indices (i, j), such that i under `view` looks like j at a glance."""
-    plain, seen = _spectra(thumbs), _spectra(_seen(thumbs, view))
-    symmetric = view.part == (1.0, 1.0)
+    """Blocks of indices (i, j), such that i under `view` looks like j at a glance; `plain` are the spectra.
+
+    Memory is that of about 8 million cosines, however many photographs there are.
+    """
+    block = int(np.clip(_COSINES_AT_ONCE // len(thumbs), 16, 1024))
+    # A copy that is turned one way is the original of one that is turned the other way: half the pairs do.
+    whole = view.part == (1.0, 1.0)
     for start in range(0, len(thumbs), block):
-        first = (
-            start if symmetric else 0
-        )  # if a copy of i is turned one way, i is its copy turned the other way
-        i, j = np.nonzero(seen[start : start + block] @ plain[first:].T > view.candidate)
+        first = start if whole else 0
+        seen = _spectra(_seen(thumbs[start : start + block], view))
+        i, j = np.nonzero(seen @ plain[first:].T > view.candidate)
         i, j = i + start, j + first
-        keep = j > i if symmetric else j != i
+        keep = j > i if whole else j != i
         i, j = i[keep], j[keep]
         for part in range(0, len(i), _BATCH):
             yield i[part : part + _BATCH], j[part : part + _BATCH]
@@ -163,13 +167,16 @@ def near_pairs(
 
     `thumbs` is (n, 32, 32), uint8, of the files `paths` below `root`; the most likely are read again.
     """
-    usable = np.flatnonzero(thumbs.reshape(-1, THUMB * THUMB).std(axis=1) >= _FLAT)
+    blocks = [thumbs[k : k + _BATCH].reshape(-1, THUMB * THUMB) for k in range(0, len(thumbs), _BATCH)]
+    contrast = [block.std(axis=1, dtype=np.float32) for block in blocks]
+    usable = np.flatnonzero(np.concatenate([np.zeros(0, np.float32), *contrast]) >= _FLAT)
     if len(usable) < 2:
         return []
     plain = thumbs[usable]
+    spectra = np.concatenate([_spectra(plain[k : k + _BATCH]) for k in range(0, len(plain), _BATCH)])
     found: dict[tuple[int, int], float] = {}
     for view in VIEWS:
-        likely = [_register(plain, view, i, j) for i, j in _candidates(plain, view)]
+        likely = [_register(plain, view, i, j) for i, j in _candidates(plain, spectra, view)]
         for i, j, maps in likely:
             for start in range(0, len(i), _BATCH // 4):
                 part = slice(start, start + _BATCH // 4)

@@ -58,4 +58,4 @@ def relight(pixels: Pixels, *, brightness: float, contrast: float) -> Pixels:
     mean = float(pixels.mean())
     levels = (np.arange(256) - mean) * contrast + mean * brightness
     table: Pixels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-    return table[pixels]
+    return table.take(pixels)

@@ -184,7 +184,8 @@ def _fingerprint(train: Examples, validation: Examples) -> str:
         parts += [f"{row}:{label}" for row, label in zip(examples.rows, examples.labels, strict=True)]
         parts.append("" if examples.copies is None else digest(examples.copies))
     parts.append(digest(train.pixels))
-    parts.append("" if validation.pixels is train.pixels else digest(validation.pixels))
+    if validation.pixels is not train.pixels:
+        parts.append(digest(validation.pixels))
     return fingerprint(parts)
 
 

@@ -178,7 +178,12 @@ def study(
         "per_class": per_class,
         "seed": seed,
     }
-    record = training_record(collection, split, {**configuration, "experiment": kept.experiment.name})
+    record = training_record(
+        collection,
+        split,
+        {**configuration, "experiment": kept.experiment.name},
+        pretrained=kept.experiment.linear,
+    )
     name = f"{kept.experiment.name} on {collection.root.resolve().name}"
     bundle = bundle_of(
         kept.fitted,
@@ -188,6 +193,7 @@ def study(
         aspect,
         record,
         embeddings if kept.experiment.linear else None,
+        groups=material.examples("honest", ["validation"])[1],
     )
     fits = {
         f"{r.experiment.name} {r.protocol}": judge_fit(r.accuracy, _curves(r.history))
