@@ -3,9 +3,9 @@
 python benchmarks/audit.py DATA [--photographs 10015] [--planted 300]
 
 DATA is a collection; where it has lesion ids (HAM10000), pairs that are called near are checked by them.
-Prints seconds and memory of the whole audit; on the same photographs, seconds of the near rule against what a
-user would write instead (a perceptual hash of each photograph by Pillow, and a loop over all pairs); and, of both,
-the share of planted copies that are found and of found pairs that are right. Takes some minutes.
+Prints seconds and memory of the whole audit; on the same photographs, seconds of the near rule against what
+a user would write instead (a perceptual hash of each photograph by Pillow, and a loop over all pairs); and,
+of both, the share of planted copies that are found and of found pairs that are right. Takes some minutes.
 """
 
 from __future__ import annotations

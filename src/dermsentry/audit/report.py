@@ -23,7 +23,7 @@ from dermsentry.report.figures import AMBER, BLUE, GREY, RED, as_png, bars, new_
 from dermsentry.report.html import write_report
 
 _SIDE = 170  # pixels; as wide as the page draws a picture of a pair
-_SHOWN = 40  # groups of a kind that are drawn; all are listed, and in audit.json
+_SHOWN = 500  # groups of a kind that are drawn; all are listed, and in audit.json
 
 
 @dataclass(frozen=True)
