@@ -89,9 +89,12 @@ def test_interrupted_nothing_is_half_written(photographs: Path, bundle: Bundle, 
     for number in range(3000):
         os.link(lesions[number % 6], photographs / f"{number}.jpg")
     listed = "\n".join(str(photographs / f"{number}.jpg") for number in range(3000)).encode()
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as run:
+
+    def listen() -> None:  # where the tests run in the background, an interrupt is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=listen) as run:
         assert run.stdin
         assert run.stdout
         assert run.stderr
