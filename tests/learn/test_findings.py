@@ -93,17 +93,37 @@ def test_a_cure_says_which_way_accuracy_went() -> None:
     assert "from 30.0 % to 40.0 %" in cure_sentence("A", "B", low, high, 0.3, 0.4)
 
 
+def relatives(
+    related: float | None, contradicted: float | None, unrelated: float | None
+) -> dict[str, object]:
+    """Ten validation photographs of each kind that has an accuracy."""
+    kinds = {"related": related, "contradicted": contradicted, "unrelated": unrelated}
+    counts = {kind: 0 if accuracy is None else 10 for kind, accuracy in kinds.items()}
+    return {**counts, **{f"accuracy_{kind}": accuracy for kind, accuracy in kinds.items()}}
+
+
 def test_leakage_is_reported_where_it_is_and_denied_where_it_is_not() -> None:
-    related = {"related": 90, "unrelated": 10, "accuracy_related": 0.9, "accuracy_unrelated": 0.5}
-    none = {"related": 0, "unrelated": 100, "accuracy_related": None, "accuracy_unrelated": 0.6}
-    inflated = leakage_sentence("It", 0.85, 0.60, 0.45, related)
-    assert "90 of its 100 validation photographs (90.0 %)" in inflated
+    inflated = leakage_sentence("It", 0.85, 0.60, 0.45, relatives(0.9, None, 0.5))
+    assert "Of its 20 validation photographs 10 have a copy" in inflated
+    assert "(right on 90.0 %) and 10 have none (right on 50.0 %)" in inflated
     assert "25.0 percentage points of the quoted figure are leakage" in inflated
-    assert "Test without leaks, 45.0 %" in inflated
-    fair = leakage_sentence("It", 0.61, 0.60, None, none)
+    assert "right on 45.0 % of Test without leaks" in inflated
+    fair = leakage_sentence("It", 0.61, 0.60, None, relatives(None, None, 0.6))
     assert "None of its validation photographs" in fair
     assert "not visibly raised" in fair
-    assert "more than quoted" in leakage_sentence("It", 0.55, 0.60, None, none)
+    assert "Test" not in fair
+    lower = leakage_sentence("It", 0.55, 0.60, None, relatives(0.6, None, 0.5))
+    assert "more than quoted: leakage did not raise it" in lower
+
+
+def test_contradictions_are_blamed_only_where_there_are_some() -> None:
+    blamed = leakage_sentence("It", 0.50, 0.60, None, relatives(0.9, 0.1, 0.5))
+    assert "10 have one there under another diagnosis (right on 10.0 %)" in blamed
+    assert "contradictions took more" in blamed
+    assert "contradictions" not in leakage_sentence("It", 0.50, 0.60, None, relatives(0.9, None, 0.5))
+    assert "contradictions took more" not in leakage_sentence(
+        "It", 0.70, 0.60, None, relatives(0.9, 0.1, 0.5)
+    )
 
 
 def test_melanomas_are_counted_not_rounded() -> None:

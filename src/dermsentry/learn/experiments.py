@@ -83,9 +83,9 @@ class Result:
     """What one experiment gave under one protocol.
 
     `accuracy` and `val_accuracy` are of the kept epoch, on the photographs as they are, without augmentation.
-    `evaluations` holds Test as given and Test without what leaks. `relatives` says of the validation
-    photographs how many have a copy or a connected photograph in training, and the accuracy on those and on
-    the others.
+    `evaluations` holds Test as given and Test without what leaks. `relatives` counts the
+    validation photographs that have a copy or a connected photograph in training, one under another
+    diagnosis, or none, and the accuracy on each kind.
     """
 
     experiment: Experiment
@@ -137,6 +137,12 @@ class Material:
     decoded: DecodedPhotographs
     splits: Mapping[Protocol, Split]
     embeddings: NDArray[np.float32]
+
+    @property
+    def contradicted(self) -> frozenset[str]:
+        """The groups whose photograph stands under two diagnoses."""
+        table = self.splits["honest"].table
+        return frozenset(table.loc[table["reason"].str.startswith("conflict"), "group"])
 
     def examples(self, protocol: Protocol, parts: Sequence[str]) -> tuple[Examples, tuple[str, ...]]:
         """The photographs of these parts by that protocol's labels, and their groups."""
@@ -208,7 +214,6 @@ def run_experiment(
 
     held = right(probabilities(validation), validation.labels)
     labels = np.asarray(validation.labels)
-    known = np.isin(np.asarray(held_groups, dtype=object), np.asarray(sorted(set(groups)), dtype=object))
     evaluations = {}
     for name, as_given in (("test-as-given", True), ("test", False)):
         examples, test_groups = material.test(as_given)
@@ -228,17 +233,30 @@ def run_experiment(
         accuracy=float(right(probabilities(train), train.labels).mean()),
         val_accuracy=float(held.mean()),
         val_balanced_accuracy=float(np.mean([held[labels == label].mean() for label in np.unique(labels)])),
-        relatives={
-            "related": int(known.sum()),
-            "unrelated": int((~known).sum()),
-            "accuracy_related": float(held[known].mean()) if known.any() else None,
-            "accuracy_unrelated": float(held[~known].mean()) if (~known).any() else None,
-        },
+        relatives=_relatives(held, held_groups, groups, material.contradicted),
         evaluations=evaluations,
         seconds=fitted.seconds if not experiment.linear else time.perf_counter() - started,
         images_per_second=fitted.images_per_second,
         fitted=fitted,
     )  # fmt: skip
+
+
+def _relatives(
+    held: NDArray[np.bool_], held_groups: Sequence[str], groups: Sequence[str], contradicted: frozenset[str]
+) -> dict[str, Any]:
+    """What validation shares with training, and the accuracy on each kind of photograph."""
+    known = set(groups)
+    kinds = np.array(
+        [
+            "unrelated" if group not in known else "contradicted" if group in contradicted else "related"
+            for group in held_groups
+        ]
+    )
+    found: dict[str, Any] = {}
+    for kind in ("related", "contradicted", "unrelated"):
+        here = held[kinds == kind]
+        found |= {kind: len(here), f"accuracy_{kind}": float(here.mean()) if len(here) else None}
+    return found
 
 
 def _recorded(experiment: Experiment, configuration: Configuration) -> dict[str, Any]:

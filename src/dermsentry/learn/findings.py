@@ -133,41 +133,51 @@ def cure_sentence(
 def leakage_sentence(
     title: str, quoted: float, honest: float, test: float | None, relatives: Mapping[str, Any]
 ) -> str:
-    """How much of the validation accuracy one would quote is leakage."""
-    related, unrelated = relatives["related"], relatives["unrelated"]
-    total = related + unrelated
-    share = related / total if total else 0.0
+    """How much of the validation accuracy one would quote is leakage.
+
+    `relatives` counts the validation photographs that have a copy or a connected photograph in training
+    (`related`), one under another diagnosis (`contradicted`), or none (`unrelated`), each with
+    `accuracy_…` on them.
+    """
+    total = relatives["related"] + relatives["contradicted"] + relatives["unrelated"]
+    kinds = {
+        "related": "have a copy or a connected photograph in training",
+        "contradicted": "have one there under another diagnosis",
+        "unrelated": "have none",
+    }
+    counted = [
+        f"{relatives[kind]:,} {words} (right on {_percent(relatives[f'accuracy_{kind}'])})"
+        for kind, words in kinds.items()
+        if relatives[kind]
+    ]
     start = f"{title}, as assigned, would be quoted at {_percent(quoted)} validation accuracy. "
-    if not related:
+    if relatives["unrelated"] == total:
         middle = "None of its validation photographs has a relative in training, so copies explain none of it"
     else:
-        middle = (
-            f"{related:,} of its {total:,} validation photographs ({_percent(share)}) have a copy or a "
-            "connected photograph in training"
-        )
-        if relatives["accuracy_unrelated"] is not None:
-            middle += (
-                f"; it is right on {_percent(relatives['accuracy_related'])} of those and on "
-                f"{_percent(relatives['accuracy_unrelated'])} of the {unrelated:,} others"
-            )
+        middle = f"Of its {total:,} validation photographs {_listed(counted)}"
     excess = quoted - honest
     if excess > PROTOCOL_DIFFERENCE:
         end = (
             f"The same recipe split honestly reaches {_percent(honest)}: {_points(excess)} of the quoted "
             "figure are leakage and the luck of the split"
         )
-    elif excess < -PROTOCOL_DIFFERENCE:
-        end = (
-            f"Split honestly the same recipe reaches {_percent(honest)}, more than quoted: leakage did not "
-            "raise it"
-        )
-    else:
+    elif excess >= -PROTOCOL_DIFFERENCE:
         end = (
             f"Split honestly the same recipe reaches {_percent(honest)}: the quoted figure is not visibly "
             "raised by leakage"
         )
+    elif relatives["contradicted"]:
+        end = (
+            f"Split honestly, with what stands under two diagnoses set apart, the same recipe reaches "
+            f"{_percent(honest)}: the contradictions took more from the quoted figure than copies gave it"
+        )
+    else:
+        end = (
+            f"Split honestly the same recipe reaches {_percent(honest)}, more than quoted: leakage did not "
+            "raise it"
+        )
     if test is not None:
-        end += f", and Test without leaks, {_percent(test)}"
+        end += f". As assigned it is right on {_percent(test)} of Test without leaks"
     return f"{start}{middle}. {end}."
 
 
@@ -219,6 +229,10 @@ def conflict_sentences(
             end = "a network that learns them learns a contradiction, and no answer on them is right"
         sentences.append(f"{start} also stand under {others[name]}: {end}.")
     return sentences
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _mean(values: Sequence[float]) -> float:
