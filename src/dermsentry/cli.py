@@ -16,6 +16,7 @@ from dermsentry.errors import EXIT_CODES, DermsentryError
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
+    from dermsentry.learn.fitting import Precision
 
 Number = TypeVar("Number", int, float)
 Choice = TypeVar("Choice", bound=str)
@@ -37,6 +38,9 @@ Data = Annotated[
 ]
 Metadata = Annotated[Path | None, typer.Option(help="CSV by image id with lesion, patient, age, sex, site.")]
 Labels = Annotated[Path | None, typer.Option(help="Reference label table, such as ISIC's ground truth.")]
+PrecisionName = Annotated[
+    str, typer.Option(help="auto (what this machine is faster in), float32 or mixed_bfloat16.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
@@ -184,6 +188,7 @@ def train(
     ] = "squash",
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
     tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
+    precision: PrecisionName = "auto",
     metadata: Metadata = None,
     seed: Seed = 0,
 ) -> None:
@@ -202,7 +207,8 @@ def train(
         collection, known, out, network=_one_of(network, RECIPES, "--network"), epochs=epochs,
         augmented=augmented, balance=_one_of(balance, BALANCES, "--balance"),
         size=size, aspect=_one_of(aspect, ASPECTS, "--aspect"),
-        learning_rate=learning_rate, seed=seed, tensorboard=tensorboard, quiet=False,
+        learning_rate=learning_rate, precision=_precision(precision), seed=seed,
+        tensorboard=tensorboard, quiet=False,
     )  # fmt: skip
     best = run.history.iloc[run.best_epoch - 1]
     typer.echo(f"validation accuracy {best['val_accuracy']:.3f}, training accuracy {best['accuracy']:.3f}")
@@ -222,6 +228,7 @@ def study(
     per_class: Annotated[
         int, typer.Option(min=1, help="Photographs that Augmentor's copies fill each class up to.")
     ] = 500,
+    precision: PrecisionName = "auto",
     labels: Labels = None,
     metadata: Metadata = None,
     seed: Seed = 0,
@@ -236,8 +243,9 @@ def study(
     from dermsentry.learn.study import study as run
 
     finished = run(
-        collection, out, epochs=lengths, fast=fast, labels=known, per_class=per_class, seed=seed, quiet=False
-    )
+        collection, out, epochs=lengths, fast=fast, labels=known, per_class=per_class,
+        precision=_precision(precision), seed=seed, quiet=False,
+    )  # fmt: skip
     for finding in finished.findings:
         typer.echo(f"- {finding.sentence}")
     _say(f"Written: {out / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
@@ -338,6 +346,12 @@ def _load_keras() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def _precision(text: str) -> Precision | None:
+    from dermsentry.learn.fitting import PRECISIONS
+
+    return None if text == "auto" else _one_of(text, PRECISIONS, "--precision")
 
 
 def _one_of(text: str, choices: tuple[Choice, ...], option: str) -> Choice:

@@ -19,7 +19,14 @@ from dermsentry.judge.evaluation import evaluate_predictions
 from dermsentry.judge.figures import Evaluation
 from dermsentry.learn.balancing import PER_CLASS, balanced_copies
 from dermsentry.learn.batches import Examples
-from dermsentry.learn.fitting import Configuration, Fitted, best_precision, fit, predict_logits
+from dermsentry.learn.fitting import (
+    Configuration,
+    Fitted,
+    Precision,
+    best_precision,
+    fit,
+    predict_logits,
+)
 from dermsentry.learn.linear import fit_head, head_logits
 from dermsentry.learn.pixels import DecodedPhotographs
 from dermsentry.learn.split import Split
@@ -182,6 +189,7 @@ def run_experiment(
     folder: Path,
     *,
     per_class: int = PER_CLASS,
+    precision: Precision | None = None,
     seed: int = 0,
     quiet: bool = True,
 ) -> Result:
@@ -198,7 +206,7 @@ def run_experiment(
         network="lite0" if experiment.linear else "cnn", epochs=epochs,
         size=material.decoded.size, aspect=material.decoded.aspect,
         augmented=experiment.augmented, class_weights=experiment.class_weights,
-        precision="float32" if experiment.linear else best_precision(), seed=seed,
+        precision="float32" if experiment.linear else precision or best_precision(), seed=seed,
     )  # fmt: skip
     if experiment.linear:
         fitted = fit_head(configuration, material.embeddings, train, validation)

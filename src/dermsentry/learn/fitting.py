@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -34,6 +34,7 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 NetworkName = Literal["cnn", "lite0"]
 Precision = Literal["float32", "mixed_bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ class Fitted:
 
 
 def best_precision() -> Precision:
-    """bfloat16 where this machine computes in it, or has a GPU; float32 elsewhere."""
+    """bfloat16 where this machine multiplies matrices in it (AMX, or a GPU); float32 elsewhere.
+
+    AVX-512's bfloat16 alone is no gain: `cnn` trained 20 to 30 % more slowly with it (`benchmarks/train.py`).
+    """
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):
@@ -77,7 +81,7 @@ def best_precision() -> Precision:
         told = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
         return "float32"
-    return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & set(told.split()) else "float32"
+    return "mixed_bfloat16" if "amx_bf16" in told.split() else "float32"
 
 
 def fit(

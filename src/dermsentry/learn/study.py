@@ -36,7 +36,7 @@ from dermsentry.learn.findings import (
     leakage_sentence,
     melanoma_sentence,
 )
-from dermsentry.learn.fitting import Configuration
+from dermsentry.learn.fitting import Configuration, Precision
 from dermsentry.learn.linear import embed
 from dermsentry.learn.pixels import decode
 from dermsentry.learn.report import draw_figures, write_study_report
@@ -90,6 +90,7 @@ def study(
     fast: bool = False,
     labels: Mapping[str, str] | None = None,
     per_class: int = PER_CLASS,
+    precision: Precision | None = None,
     size: int = 180,
     aspect: Aspect = "squash",
     seed: int = 0,
@@ -108,6 +109,8 @@ def study(
         Only the frozen network with a linear head: minutes instead of an hour.
     per_class
         How many photographs Augmentor's copies fill each class up to in the balanced experiment.
+    precision
+        In which networks compute while training; by default what this machine is faster in.
     labels
         Reference labels by image id; they settle conflicts in the honest protocol.
 
@@ -161,6 +164,7 @@ def study(
             length[e.name],
             folder / "runs" / protocol / e.name,
             per_class=per_class,
+            precision=precision,
             seed=seed,
             quiet=quiet,
         )

@@ -21,7 +21,15 @@ from dermsentry.judge.evaluation import evaluate_predictions
 from dermsentry.learn.balancing import PER_CLASS, balanced_copies
 from dermsentry.learn.batches import Examples
 from dermsentry.learn.export import calibrate, export_bundle
-from dermsentry.learn.fitting import Configuration, Fitted, best_precision, fit, predict_logits, prepare
+from dermsentry.learn.fitting import (
+    Configuration,
+    Fitted,
+    Precision,
+    best_precision,
+    fit,
+    predict_logits,
+    prepare,
+)
 from dermsentry.learn.linear import embed, fit_head, head_logits
 from dermsentry.learn.pixels import DecodedPhotographs, decode
 from dermsentry.learn.split import Split, check_split
@@ -57,6 +65,7 @@ def train(
     size: int = 180,
     aspect: Aspect = "squash",
     learning_rate: float = 1e-3,
+    precision: Precision | None = None,
     seed: int = 0,
     tensorboard: bool = False,
     quiet: bool = True,
@@ -70,6 +79,8 @@ def train(
         convolutions; `lite0`: EfficientNet-Lite0 from ImageNet weights, all of it trained.
     epochs, augmented, balance, learning_rate
         Of `cnn` and `lite0`; `linear` weighs classes to count the same and has no epochs.
+    precision
+        In which `cnn` and `lite0` compute while training; by default what this machine is faster in.
     size, aspect
         The network's side in pixels and how a photograph is brought to it; the bundle keeps both.
 
@@ -105,7 +116,7 @@ def train(
         aspect=aspect,
         augmented=augmented,
         class_weights=balance == "class-weights",
-        precision="float32" if network == "linear" else best_precision(),
+        precision="float32" if network == "linear" else precision or best_precision(),
         seed=seed,
     )
     recorded = {**asdict(configuration), "recipe": network, "balance": balance}
