@@ -71,7 +71,7 @@ class Fitted:
 def best_precision() -> Precision:
     """bfloat16 where this machine multiplies matrices in it (AMX, or a GPU); float32 elsewhere.
 
-    AVX-512's bfloat16 alone is no gain: `cnn` trained 20 to 30 % more slowly with it (`benchmarks/train.py`).
+    AVX-512's bfloat16 alone is no gain: a step of `cnn` was a fifth slower with it (docs/why.md).
     """
     import tensorflow as tf
 
