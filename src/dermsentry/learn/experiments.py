@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, codes_of
+from dermsentry.judge.calibration import apply_temperature
 from dermsentry.judge.evaluation import evaluate_predictions
 from dermsentry.judge.figures import Evaluation
-from dermsentry.learn.balancing import PER_CLASS, balanced_copies
+from dermsentry.learn.balancing import PER_CLASS
 from dermsentry.learn.batches import Examples
 from dermsentry.learn.fitting import (
     Configuration,
@@ -30,6 +31,7 @@ from dermsentry.learn.fitting import (
 from dermsentry.learn.linear import fit_head, head_logits
 from dermsentry.learn.pixels import DecodedPhotographs
 from dermsentry.learn.split import Split
+from dermsentry.learn.training import examples_of, followed_by_copies
 
 Protocol = Literal["as-assigned", "honest"]
 PROTOCOLS: tuple[Protocol, ...] = ("as-assigned", "honest")
@@ -167,18 +169,10 @@ class Material:
         return self._of(table[chosen].assign(diagnosis=table.loc[chosen, "path"].map(own)))
 
     def _of(self, table: pd.DataFrame) -> tuple[Examples, tuple[str, ...]]:
-        row_of = {path: row for row, path in enumerate(self.collection.table["path"])}
-        rows = [
-            (row_of[p], d, g)
-            for p, d, g in zip(table["path"], table["diagnosis"], table["group"], strict=True)
-        ]
-        kept = [(row, d, g) for row, d, g in rows if d and row not in self.decoded.unreadable]
-        examples = Examples(
-            self.decoded.pixels,
-            np.array([r for r, _, _ in kept], dtype=np.int64),
-            tuple(d for _, d, _ in kept),
-        )
-        return examples, tuple(g for _, _, g in kept)
+        examples = examples_of(table, self.collection, self.decoded)
+        group_of = dict(zip(table["path"], table["group"], strict=True))
+        paths = list(self.collection.table["path"])
+        return examples, tuple(group_of[paths[row]] for row in examples.rows)
 
 
 def run_experiment(
@@ -217,8 +211,8 @@ def run_experiment(
 
     def probabilities(examples: Examples) -> NDArray[np.float64]:
         if experiment.linear:
-            return softmax(head_logits(fitted.network, material.embeddings[examples.rows]))
-        return softmax(predict_logits(fitted.network, examples))
+            return apply_temperature(head_logits(fitted.network, material.embeddings[examples.rows]), 1.0)
+        return apply_temperature(predict_logits(fitted.network, examples), 1.0)
 
     held = right(probabilities(validation), validation.labels)
     labels = np.asarray(validation.labels)
@@ -287,27 +281,19 @@ def _with_copies(
     if protocol == "as-assigned":
         own = Examples(own.pixels, np.concatenate([own.rows, held.rows]), (*own.labels, *held.labels))
         own_groups = (*own_groups, *held_groups)
-    copies, origins = balanced_copies(
-        own.gather(np.arange(len(own))), own.labels, per_class=per_class, seed=seed
-    )
-    rows = np.concatenate([own.rows, len(own.pixels) + np.arange(len(copies))])
-    labels = np.array([*own.labels, *(own.labels[i] for i in origins)], dtype=object)
-    groups = np.array([*own_groups, *(own_groups[i] for i in origins)], dtype=object)
+    filled, origins = followed_by_copies(own, per_class=per_class, seed=seed)
+    groups = (*own_groups, *(own_groups[i] for i in origins))
     if protocol == "honest":
-        return Examples(own.pixels, rows, tuple(labels), copies), tuple(groups), held, held_groups
-    order = np.random.default_rng(seed).permutation(len(rows))
+        return filled, groups, held, held_groups
+    order = np.random.default_rng(seed).permutation(len(filled))
     at = round(0.2 * len(order))
 
-    def chosen(which: NDArray[np.int64]) -> Examples:
-        return Examples(own.pixels, rows[which], tuple(labels[which]), copies)
+    def chosen(which: NDArray[np.int64]) -> tuple[Examples, tuple[str, ...]]:
+        labels = tuple(filled.labels[i] for i in which)
+        examples = Examples(filled.pixels, filled.rows[which], labels, filled.copies)
+        return examples, tuple(groups[i] for i in which)
 
-    return chosen(order[at:]), tuple(groups[order[at:]]), chosen(order[:at]), tuple(groups[order[:at]])
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probabilities (N, 9) from logits."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+    return *chosen(order[at:]), *chosen(order[:at])
 
 
 def right(probability: NDArray[np.float64], labels: Sequence[str]) -> NDArray[np.bool_]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,8 +183,3 @@ def _confusion(result: Result) -> bytes:
             f"{result.experiment.title}, honest, on Test without leaks",
         )
         return figures.as_png(figure)
-
-
-def figure_path(folder: Path, name: str) -> Path:
-    """Where a picture of the report lies as a PNG of its own."""
-    return folder / "figures" / f"{name}.png"

@@ -32,7 +32,7 @@ from dermsentry.learn.fitting import (
 )
 from dermsentry.learn.linear import embed, fit_head, head_logits
 from dermsentry.learn.pixels import DecodedPhotographs, decode
-from dermsentry.learn.split import Split, check_split
+from dermsentry.learn.split import APART, Split, check_split
 from dermsentry.model import Bundle
 from dermsentry.phantoms import is_synthetic
 
@@ -160,24 +160,27 @@ def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) 
 
     Raises InputError if the split has photographs that the collection has not.
     """
-    row_of = {path: row for row, path in enumerate(collection.table["path"])}
-    outside = [path for path in split.table["path"] if path not in row_of]
+    known = set(collection.table["path"])
+    outside = [path for path in split.table["path"] if path not in known]
     if outside:
         raise InputError(
             f"The split has {len(outside)} photographs that are not in {collection.root}, "
             f"such as {outside[0]}; make it anew."
         )
-    parts = {}
-    for part in ("train", "validation", "calibration", "test"):
-        table = split.table[split.table["part"] == part]
-        kept = [
-            (row_of[path], label)
-            for path, label in zip(table["path"], table["diagnosis"], strict=True)
-            if label and row_of[path] not in decoded.unreadable
-        ]
-        rows = np.array([row for row, _ in kept], dtype=np.int64)
-        parts[part] = Examples(decoded.pixels, rows, tuple(label for _, label in kept))
-    return parts
+    table = split.table
+    return {part: examples_of(table[table["part"] == part], collection, decoded) for part in APART}
+
+
+def examples_of(table: pd.DataFrame, collection: Collection, decoded: DecodedPhotographs) -> Examples:
+    """The readable photographs of a known diagnosis in these rows of a split."""
+    row_of = {path: row for row, path in enumerate(collection.table["path"])}
+    kept = [
+        (row_of[path], label)
+        for path, label in zip(table["path"], table["diagnosis"], strict=True)
+        if label and row_of[path] not in decoded.unreadable
+    ]
+    rows = np.array([row for row, _ in kept], dtype=np.int64)
+    return Examples(decoded.pixels, rows, tuple(label for _, label in kept))
 
 
 def refuse_unusable(train: Examples, validation: Examples) -> None:
@@ -196,10 +199,16 @@ def refuse_unusable(train: Examples, validation: Examples) -> None:
 
 def with_copies(train: Examples, *, per_class: int = PER_CLASS, seed: int = 0) -> Examples:
     """The training photographs and, after them, Augmentor's copies up to `per_class` of each label."""
+    return followed_by_copies(train, per_class=per_class, seed=seed)[0]
+
+
+def followed_by_copies(train: Examples, *, per_class: int, seed: int) -> tuple[Examples, NDArray[np.int64]]:
+    """`with_copies`, and which of the N photographs each copy was drawn from, (M,)."""
     own = train.gather(np.arange(len(train)))
     copies, origins = balanced_copies(own, train.labels, per_class=per_class, seed=seed)
     rows = np.concatenate([train.rows, len(train.pixels) + np.arange(len(copies))])
-    return Examples(train.pixels, rows, (*train.labels, *(train.labels[i] for i in origins)), copies)
+    labels = (*train.labels, *(train.labels[i] for i in origins))
+    return Examples(train.pixels, rows, labels, copies), origins
 
 
 def training_record(
