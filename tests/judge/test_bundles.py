@@ -20,6 +20,7 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.judge import evaluate
 from dermsentry.judge.bundles import image_names
+from dermsentry.judge.calibration import compare_calibrations
 from dermsentry.model import Bundle
 
 
@@ -138,7 +139,9 @@ def test_page_stands_alone_and_shows_what_was_missed(bundle, photographs, tmp_pa
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert "<script" not in page
-    assert "3 of 4 with an alert, 1 missed" in page
+    assert "3 of 4 photographs of melanoma" in page
+    assert "finding all 4 would prove 40\u00a0%" in page
+    assert "the same threshold, here" in page
     assert "Test_melanoma_3" in page  # the pale one
     assert "Test_nevus_4" in page  # the dark one
     assert "Only 4 lesions of melanoma" in page
@@ -156,6 +159,114 @@ def test_names_from_outside_are_escaped(bundle, photographs, tmp_path):
     assert "&lt;b&gt;&amp;x" in page
     assert "&lt;i&gt;broken" in page
     assert "<b>&x" not in page
+
+
+def test_the_threshold_is_judged_beside_what_its_card_promises(bundle, photographs, tmp_path):
+    evaluation = evaluate(bundle, photographs, split_of(photographs), out=tmp_path, resamples=50)
+    point, alert = evaluation.operating_point, bundle.card.thresholds["alert"]
+    assert (point.threshold, point.sensitivity_target, point.chosen_on) == (0.5, 0.8, "calibration")
+    assert point.sensitivity_there.value == alert.sensitivity.value
+    assert (point.detected, point.melanomas, point.false_alarms, point.others) == (3, 4, 1, 5)
+    found = json.loads((tmp_path / "evaluation.json").read_text())["operating_point"]
+    assert found["sensitivity_there"] == {"value": 0.94, "low": 0.85, "high": 0.98}
+
+
+def test_a_prevalence_adds_its_row_and_restates(bundle, photographs, tmp_path):
+    evaluation = evaluate(
+        bundle, photographs, split_of(photographs), out=tmp_path, prevalence=0.03, resamples=50
+    )
+    assert evaluation.restated.prevalence == 0.03
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert [row["prevalence"] for row in found["clinical_value"]] == [0.01, 0.02, 0.03, 0.05]
+    assert found["at_prevalence"]["decision_curve"]["prevalence"] == 0.03
+    assert "Where 3 in 100 are melanomas" in (tmp_path / "evaluation.html").read_text()
+    with pytest.raises(InputError, match="prevalence of 5"):
+        evaluate(bundle, photographs, split_of(photographs), prevalence=5)
+
+
+def test_patients_are_told_apart_where_they_are_known(bundle, photographs, tmp_path):
+    evaluation = evaluate(bundle, photographs, split_of(photographs), out=tmp_path, resamples=50)
+    assert evaluation.subgroups == ()
+    page = (tmp_path / "evaluation.html").read_text()
+    for option in ("--metadata TABLE", "--robustness", "--masks FOLDER", "--not-lesions FOLDER"):
+        assert option in page
+    sexes = ["female" if i % 2 else "male" for i in range(len(photographs))]
+    known = replace(photographs, table=photographs.table.assign(sex=sexes))
+    told = evaluate(bundle, known, split_of(known), out=tmp_path, resamples=50)
+    assert [attribute.name for attribute in told.subgroups] == ["sex"]
+    counts = [group.photographs for group in told.subgroups[0].groups]
+    assert sum(counts) == 9
+    page = (tmp_path / "evaluation.html").read_text()
+    assert "By sex" in page
+    assert "--metadata" not in page
+
+
+def test_alerts_are_tried_on_worse_photographs(bundle, photographs, tmp_path):
+    evaluation = evaluate(
+        bundle, photographs, split_of(photographs), out=tmp_path, robustness=True, resamples=20
+    )
+    assert evaluation.robustness.photographs == 9
+    assert evaluation.robustness.melanomas == 4
+    assert json.loads((tmp_path / "evaluation.json").read_text())["robustness"]["photographs"] == 9
+    page = (tmp_path / "evaluation.html").read_text()
+    assert "Do alerts hold" in page
+    assert "--robustness" not in page
+
+
+def test_heat_is_compared_with_masks(bundle, photographs, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for i, name in enumerate(["Test_melanoma_0", "Test_melanoma_1", "Test_nevus_2", "Test_nevus_4"]):
+        mask = np.zeros((50, 60), np.uint8)
+        mask[10 : 30 + i, 15:40] = 255
+        Image.fromarray(mask).save(masks / f"{name}_segmentation.png")
+    (photographs.root / "Test" / "nevus" / "Test_nevus_2.png").write_bytes(b"broken")
+    evaluation = evaluate(
+        bundle, photographs, split_of(photographs), out=tmp_path / "out", masks=masks, resamples=20
+    )
+    assert evaluation.explanation.all.photographs == 3  # the fourth is unreadable
+    assert evaluation.explanation.melanomas.photographs == 2
+    assert evaluation.explanation.all.randomised is not None
+    covered = np.mean([20 * 25 / 3000, 21 * 25 / 3000, 23 * 25 / 3000])
+    assert evaluation.explanation.all.area.value == pytest.approx(covered, abs=0.01)
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["explanation"]["all"]
+    assert "Does it look at the lesion?" in (tmp_path / "out" / "evaluation.html").read_text()
+    (masks / "Test_melanoma_0_segmentation.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"Test_melanoma_0_segmentation\.png cannot be read"):
+        evaluate(bundle, photographs, split_of(photographs), masks=masks, resamples=20)
+    with pytest.raises(InputError, match="no folder"):
+        evaluate(bundle, photographs, split_of(photographs), masks=tmp_path / "nowhere")
+
+
+def test_what_is_no_lesion_is_screened_beside_what_is(bundle, photographs, tmp_path):
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    for i in range(3):
+        Image.new("RGB", (80, 80), (60 * i, 250, 60)).save(strange / f"{i}.png")
+    evaluation = evaluate(
+        bundle, photographs, split_of(photographs), out=tmp_path / "out", not_lesions=strange, resamples=20
+    )
+    assert (evaluation.refusal.known, evaluation.refusal.strange) == (9, 3)
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["refusal"]["strange"] == 3
+    assert "Does it refuse what is no lesion?" in (tmp_path / "out" / "evaluation.html").read_text()
+    with pytest.raises(InputError, match="does not exist"):
+        evaluate(bundle, photographs, split_of(photographs), not_lesions=tmp_path / "nowhere")
+
+
+def test_the_cards_comparison_of_calibrations_is_shown(photographs, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = [CODES[i] for i in rng.integers(0, 9, 60)]
+    compared = compare_calibrations(rng.normal(size=(60, 9)), labels, list(map(str, range(60))), resamples=20)
+    told = {"calibration": [method.as_dict() for method in compared]}
+    one = tiny_bundle(tmp_path / "told", evaluation=told)
+    evaluate(one, photographs, split_of(photographs), out=tmp_path / "out", resamples=20)
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "bias-corrected temperature" in page
+    assert "(chosen)" in page
+    assert len(json.loads((tmp_path / "out" / "evaluation.json").read_text())["model"]["calibration"]) == 5
+    two = tiny_bundle(tmp_path / "odd", evaluation={"calibration": [{"method": "<script>"}]})
+    evaluate(two, photographs, split_of(photographs), out=tmp_path / "out", resamples=20)
+    assert "How the model was calibrated" not in (tmp_path / "out" / "evaluation.html").read_text()
 
 
 def test_unreadable_photographs_are_listed_not_judged(bundle, photographs):

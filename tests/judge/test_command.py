@@ -47,9 +47,12 @@ def test_figures_on_stdout_notes_on_stderr(folder):
     result = run(folder / "bundle", folder / "set", "--split", split, "--out", out, "--resamples", 50)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 10
     assert lines[0].startswith("melanoma sensitivity")
-    assert "3 of 3 found" in lines[0]
+    assert "3 of 3 found; finding all 3 would prove 29 %" in lines[0]
+    assert "chosen on calibration for 80 %, reached 94 % (85 to 98) there" in lines[2]
+    assert lines[3].startswith("for 80 % here it takes")
+    assert lines[8].startswith("right alerts at 2 %")
     assert "Note: Only 3 lesions of melanoma" in result.stderr
     assert (out / "evaluation.html").is_file()
 
@@ -61,7 +64,16 @@ def test_an_unreadable_photograph_ends_with_3(folder):
     result = run(folder / "bundle", folder / "set", "--split", split, "--resamples", 50)
     assert result.exit_code == 3
     assert "1 photograph was unreadable" in result.stderr
-    assert len(result.stdout.splitlines()) == 5
+    assert len(result.stdout.splitlines()) == 10
+
+
+def test_a_prevalence_has_its_line(folder):
+    tiny_bundle(folder / "bundle")
+    split = split_csv(folder)
+    result = run(
+        folder / "bundle", folder / "set", "--split", split, "--resamples", 50, "--prevalence", 0.005
+    )
+    assert "right alerts at 0.5 %" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -71,6 +83,7 @@ def test_an_unreadable_photograph_ends_with_3(folder):
         (["nowhere", "set"], 6),
         (["bundle", "set", "--split", "missing.csv"], 2),
         (["bundle", "set", "--part", "validation"], 2),
+        (["bundle", "set", "--prevalence", "2"], 2),
         (["bundle", "set", "--out", "bundle/card.json/inside"], 4),
     ],
 )

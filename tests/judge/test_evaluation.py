@@ -43,7 +43,8 @@ def figures_of(evaluation: Evaluation):
     def walk(value):
         if isinstance(value, dict):
             if set(value) == {"value", "low", "high"}:
-                yield Interval(**value)
+                if not isinstance(value["value"], list):  # a curve
+                    yield Interval(**(value | {"high": math.inf if value["high"] is None else value["high"]}))
             else:
                 for inner in value.values():
                     yield from walk(inner)
@@ -135,7 +136,7 @@ def test_any_few_photographs_are_judged_without_a_crash(labels, seed, per_group)
             evaluate_predictions(labels, predictions(labels, seed), groups, resamples=20)
         return
     evaluation = evaluate_predictions(
-        labels, predictions(labels, seed), groups, threshold=0.2, resamples=20, seed=seed
+        labels, predictions(labels, seed), groups, threshold=0.2, prevalence=0.1, resamples=20, seed=seed
     )
     text = to_json(evaluation.as_dict())
     assert "NaN" not in text
@@ -280,6 +281,69 @@ def test_evaluation_json_has_what_its_readers_expect():
     assert 0 < found["melanoma"]["provable_sensitivity"] < 1
 
 
+def test_the_operating_point_is_the_decision_beside_what_was_needed():
+    labels = drawn(300, seed=5)
+    probability = predictions(labels, seed=5)
+    evaluation = evaluate_predictions(labels, probability, alone(300), threshold=0.3, resamples=200)
+    point, decision = evaluation.operating_point, evaluation.melanoma.decisions[-1]
+    assert (point.threshold, point.sensitivity_target) == (0.3, 0.95)
+    assert (point.sensitivity, point.specificity) == (decision.sensitivity, decision.specificity)
+    assert (point.detected, point.false_alarms) == (decision.detected, decision.alerts - decision.detected)
+    truth = np.array(labels) == "MEL"
+    alert = probability[:, MEL] >= point.needed.value
+    assert alert[truth].mean() >= 0.95
+    assert (~alert[~truth]).mean() == pytest.approx(point.needed_specificity.value)
+    assert point.needed.low < point.needed.value < point.needed.high
+    assert point.needed_specificity == evaluation.melanoma.at_sensitivity[-1].specificity
+    found = evaluation.as_dict()["operating_point"]
+    assert found["provable_sensitivity"] == evaluation.as_dict()["melanoma"]["provable_sensitivity"]
+    assert found["needed"]["threshold"]["value"] == point.needed.value
+
+
+def test_another_target_asks_for_another_threshold():
+    labels = drawn(300, seed=5)
+    probability = predictions(labels, seed=5)
+    points = [
+        evaluate_predictions(
+            labels, probability, alone(300), threshold=0.3, sensitivity_target=target, resamples=20
+        ).operating_point
+        for target in (0.5, 0.99)
+    ]
+    assert points[0].needed.value > points[1].needed.value
+    assert points[0].needed_specificity.value > points[1].needed_specificity.value
+    assert points[0].sensitivity == points[1].sensitivity
+
+
+def test_without_a_threshold_there_is_no_operating_point():
+    labels = drawn(60)
+    evaluation = evaluate_predictions(labels, predictions(labels), alone(60), resamples=20)
+    assert evaluation.operating_point is None
+    assert len(evaluation.clinical_value) == 3  # of the rule of the largest probability
+
+
+def test_clinical_value_follows_from_the_decision():
+    labels = drawn(300, seed=6)
+    evaluation = evaluate_predictions(
+        labels, predictions(labels, seed=6), alone(300), threshold=0.3, prevalence=0.03, resamples=100
+    )
+    assert [value.prevalence for value in evaluation.clinical_value] == [0.01, 0.02, 0.03, 0.05]
+    found, quiet = evaluation.sensitivity.value, evaluation.specificity.value
+    right = 0.03 * found / (0.03 * found + 0.97 * (1 - quiet))
+    assert evaluation.clinical_value[2].positive_predictive_value.value == pytest.approx(right)
+    assert evaluation.restated.prevalence == 0.03
+    assert evaluation.decision_curve.melanomas == labels.count("MEL")
+
+
+def test_melanomas_own_calibration_is_scikit_learns():
+    labels = drawn(200)
+    probability = predictions(labels)
+    melanoma = evaluate_predictions(labels, probability, alone(200), resamples=50).melanoma
+    truth = np.array(labels) == "MEL"
+    assert melanoma.log_loss.value == pytest.approx(theirs.log_loss(truth, probability[:, MEL]))
+    assert melanoma.brier_score.value == pytest.approx(theirs.brier_score_loss(truth, probability[:, MEL]))
+    assert melanoma.calibration_error_equal_mass.value > 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -292,6 +356,8 @@ def test_evaluation_json_has_what_its_readers_expect():
         ({"truth": ["", ""]}, "nothing to judge"),
         ({"threshold": math.nan}, "threshold nan"),
         ({"resamples": 1}, "at least 2"),
+        ({"sensitivity_target": 0.0}, "sensitivity 0 to aim at"),
+        ({"prevalence": 2.0}, "prevalence of 2"),
     ],
 )
 def test_what_cannot_be_judged_is_said(change, message):

@@ -71,6 +71,15 @@ def test_specificity_at_sensitivity_is_the_best_point_of_the_curve(case, sensiti
     np.testing.assert_allclose(found, expected, **CLOSE)
 
 
+@given(ranked(), st.sampled_from([0.5, 0.8, 0.95, 1.0]))
+def test_score_at_sensitivity_is_the_highest_that_reaches_it(case, sensitivity):
+    truth, scores, weights = case
+    found = ours.rank(truth, scores, sample_weight=weights).score_at(sensitivity)
+    positives = weights[truth].sum()
+    reached = {score: weights[truth & (scores >= score)].sum() / positives for score in scores}
+    assert found == max(score for score, share in reached.items() if share >= sensitivity - 1e-12)
+
+
 @given(classified())
 def test_classification_figures(case):
     truth, predicted, weights = case

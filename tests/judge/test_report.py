@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dermsentry.diagnoses import CODES
 from dermsentry.judge import evaluate_predictions
-from dermsentry.judge.report import summary, write_page
+from dermsentry.judge.report import Hundred, hundred, write_page
 
 
-def judged(labels, threshold=0.5, seed=0):
+def judged(labels, threshold=0.5, seed=0, prevalence=None):
     rng = np.random.default_rng(seed)
     probability = rng.dirichlet(np.full(len(CODES), 0.5), len(labels))
     groups = [str(i) for i in range(len(labels))]
-    return evaluate_predictions(labels, probability, groups, threshold=threshold, resamples=30)
+    return evaluate_predictions(
+        labels, probability, groups, threshold=threshold, prevalence=prevalence, resamples=30
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,15 +46,47 @@ def test_a_missing_photograph_does_not_lose_the_page(tmp_path):
     assert (tmp_path / "page.html").is_file()
 
 
-def test_summary_names_figures_with_their_interval():
-    lines = summary(judged(["MEL"] * 5 + ["NV"] * 20)).splitlines()
-    assert [line[:22].strip() for line in lines] == [
-        "melanoma sensitivity",
-        "melanoma specificity",
-        "melanoma AUROC",
-        "balanced accuracy",
-        "accuracy",
+def test_a_hundred_are_a_hundred():
+    assert hundred(0.16, 14 / 16, 55 / 84) == Hundred(0.16, 14, 2, 29, 55)
+    assert hundred(0.02, 0.875, 0.65) == Hundred(0.02, 2, 0, 34, 64)
+    assert len(hundred(0.02, 0.875, 0.65).each) == 100
+
+
+@given(st.floats(0.001, 0.999), st.floats(0, 1), st.floats(0, 1))
+def test_any_hundred_is_a_hundred(prevalence, sensitivity, specificity):
+    found = hundred(prevalence, sensitivity, specificity)
+    counts = [found.found, found.missed, found.alarms, found.quiet]
+    assert sum(counts) == 100
+    assert min(counts) >= 0
+    assert abs(found.found + found.missed - 100 * prevalence) < 2
+
+
+def test_the_page_shows_what_was_measured(tmp_path):
+    labels = ["MEL"] * 10 + ["NV"] * 40
+    write_page(tmp_path / "page.html", judged(labels, prevalence=0.04))
+    page = (tmp_path / "page.html").read_text()
+    for heading in (
+        "Melanoma at the alert threshold",
+        "What an alert is worth in a clinic",
+        "Does acting on it do more good than harm?",
+        "How well it tells melanoma from the rest",
+        "Do the probabilities mean what they say?",
+        "Where 4 in 100 are melanomas",
+        "The classes",
+        "How it was measured",
+    ):
+        assert heading in page
+    order = [
+        page.index(word) for word in ("Before you quote", "at the alert threshold", "How it was measured")
     ]
-    assert "of 5 found" in lines[0]
-    assert " to " in lines[0]
-    assert summary(judged(["NV"] * 5)).splitlines()[0].endswith("–")
+    assert order == sorted(order)
+    assert "What was not looked at" not in page  # of predictions from anywhere
+    assert page.count('class="person ') == 204  # two hundreds and the key
+
+
+def test_the_page_of_nevi_alone_says_what_it_cannot(tmp_path):
+    write_page(tmp_path / "page.html", judged(["NV"] * 30, prevalence=0.04))
+    page = (tmp_path / "page.html").read_text()
+    assert "None of these photographs is a melanoma" in page
+    assert "here one of the two is missing" in page
+    assert "more good than harm" not in page

@@ -6,50 +6,37 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from dermsentry.card import Threshold
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
-from dermsentry.errors import InputError
 from dermsentry.files import versions, write_json, write_text
-from dermsentry.images import Pixels, Unreadable, read_many
-from dermsentry.judge.evaluation import evaluate_predictions
+from dermsentry.judge.calibration import read_comparison
+from dermsentry.judge.choosing import Split, choose
+from dermsentry.judge.evaluation import SENSITIVITY_TARGET, evaluate_predictions
+from dermsentry.judge.explanation import control_of
 from dermsentry.judge.figures import Evaluation
+from dermsentry.judge.further import (
+    CORRUPTED,
+    by_subgroup,
+    compare_heat,
+    sample_masks,
+    try_strange,
+    try_worse,
+)
+from dermsentry.judge.intervals import Interval
+from dermsentry.judge.operating_point import FrozenThreshold
+from dermsentry.judge.prevalence import check_prevalence
+from dermsentry.judge.reading import Seen, choose_sample, read_and_predict
+from dermsentry.judge.refusal import refusals
 from dermsentry.judge.report import write_page
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import is_synthetic
-from dermsentry.progress import track
-
-Floats = NDArray[np.float64]
-
-BATCH = 64
-AS_GIVEN = "test-as-given"
-"""The Test folder as its publisher gives it: what is honest, what leaks, and what is in conflict."""
-
-_LEARNED_FROM = ("train", "validation", "calibration")
-
-
-class Split(Protocol):
-    """Anything with the table of `split.csv`: `path, image_id, diagnosis, group, part, reason`."""
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row per photograph."""
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """The photographs to judge: columns `path`, `diagnosis`, `group`; and what must be said of the choice."""
-
-    table: pd.DataFrame
-    part: str
-    remarks: tuple[str, ...]
 
 
 def evaluate(
@@ -59,6 +46,10 @@ def evaluate(
     *,
     part: str = "test",
     out: str | Path | None = None,
+    prevalence: float | None = None,
+    robustness: bool = False,
+    masks: str | Path | None = None,
+    not_lesions: str | Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
     quiet: bool = True,
@@ -79,8 +70,18 @@ def evaluate(
         and under the labels it came with.
     out
         A folder for `evaluation.json`, `evaluation.html`, `predictions.csv` (ISIC challenge) and `truth.csv`.
+    prevalence
+        The share of melanomas where the model is to be used; see `evaluate_predictions`.
+    robustness
+        Also corrupt at most 400 photographs and take them again; see `measure_robustness`.
+    masks
+        A folder of lesion masks, `<image id>_segmentation.png`: also ask whether the heat lies on the lesion,
+        for at most 1,000 photographs; see `check_explanations`.
+    not_lesions
+        A folder of pictures that show no lesion: also ask which of them screening refuses, against at most
+        2,000 of the photographs; see `measure_refusal`.
     resamples, seed
-        Of the bootstrap over groups.
+        Of the bootstrap over groups; the seed also of the samples.
     quiet
         Show no progress on stderr.
 
@@ -92,21 +93,38 @@ def evaluate(
     Raises
     ------
     InputError
-        The part is empty or unknown, the split is of another collection, nothing is readable or labelled.
+        The part is empty or unknown, the split is of another collection, nothing is readable or labelled,
+        a mask cannot be read, or `not_lesions` holds no picture.
     BundleError
         The bundle was refused.
     OutputError
         `out` cannot be written.
     """
+    if prevalence is not None:
+        check_prevalence(prevalence)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    chosen = _choose(collection, split, part)
-    read, probability, unreadable = _predict(opened, collection, chosen.table, quiet)
+    chosen = choose(collection, split, part)
+    labels = list(chosen.table["diagnosis"])
+    sample = choose_sample(labels, CORRUPTED, seed) if robustness else set()
+    strange = None if not_lesions is None else refusals([not_lesions], opened, quiet=quiet)
+    marked = {} if masks is None else sample_masks(Path(masks), opened, collection, chosen.table, seed)
+    seen = read_and_predict(
+        opened,
+        collection,
+        chosen.table,
+        sample=sample,
+        explained=marked,
+        control=control_of(opened, seed) if marked else None,
+        quiet=quiet,
+    )
     alert = opened.card.thresholds["alert"]
     evaluation = evaluate_predictions(
-        list(read["diagnosis"]),
-        probability,
-        list(read["group"]),
+        list(seen.table["diagnosis"]),
+        seen.probability,
+        list(seen.table["group"]),
         threshold=alert.value,
+        sensitivity_target=alert.sensitivity_target or SENSITIVITY_TARGET,
+        prevalence=prevalence,
         resamples=resamples,
         seed=seed,
     )
@@ -115,85 +133,46 @@ def evaluate(
         *_remarks_on_training(opened, collection, split is None),
         *_remarks_on_threshold(evaluation, alert.sensitivity_target),
     ]
-    if unreadable:
-        photographs = "photograph was" if len(unreadable) == 1 else "photographs were"
-        remarks.append(f"{len(unreadable)} {photographs} unreadable and count for nothing here.")
+    if seen.unreadable:
+        photographs = "photograph was" if len(seen.unreadable) == 1 else "photographs were"
+        remarks.append(f"{len(seen.unreadable)} {photographs} unreadable and count for nothing here.")
     about = {
-        "model": {"name": opened.card.name, "digest": opened.card.digest, "synthetic": opened.card.synthetic},
+        "model": {
+            "name": opened.card.name,
+            "digest": opened.card.digest,
+            "synthetic": opened.card.synthetic,
+            "calibration": [
+                method.as_dict() for method in read_comparison(opened.card.evaluation.get("calibration"))
+            ],
+        },
         "data": {
             "fingerprint": collection.fingerprint(),
             "part": chosen.part,
             "synthetic": _drawn(collection),
         },
         "threshold": asdict(alert),
-        "unreadable": unreadable,
+        "unreadable": seen.unreadable,
         "versions": versions(),
     }
-    evaluation = replace(evaluation, about=about, warnings=(*remarks, *evaluation.warnings))
+    evaluation = replace(
+        evaluation,
+        about=about,
+        operating_point=_with_origin(evaluation.operating_point, alert),
+        subgroups=by_subgroup(seen, collection, alert.value, resamples, seed),
+        robustness=try_worse(opened, seen, alert.value, seed, quiet) if robustness else None,
+        explanation=compare_heat(seen, marked, resamples, seed),
+        refusal=None if strange is None else try_strange(opened, collection, seen, strange, resamples, seed),
+        warnings=(*remarks, *evaluation.warnings),
+    )
     if out is not None:
-        _write(evaluation, Path(out), collection, read, probability)
+        _write(evaluation, Path(out), collection, seen)
     return evaluation
 
 
-def _choose(collection: Collection, split: Split | pd.DataFrame | None, part: str) -> _Chosen:
-    if split is None:
-        return _choose_unsplit(collection, part)
-    table = split if isinstance(split, pd.DataFrame) else split.table
-    return _choose_part(collection, table, part)
-
-
-def _choose_part(collection: Collection, split: pd.DataFrame, part: str) -> _Chosen:
-    known = collection.table.set_index("path")
-    missing = [path for path in split["path"] if path not in known.index]
-    if missing:
-        others = f"{len(missing)} of the split's {len(split)} photographs are not in the collection"
-        raise InputError(f"{others}, such as {missing[0]}; give the collection that the split was made of.")
-    split = split.assign(given=split["path"].map(known["split"]))
-    if part == AS_GIVEN:
-        quarantined = (split["part"] == "quarantined") & (split["given"] == "test")
-        table = split[split["part"].isin(["test", "test-leaking"]) | quarantined]
-        table = table.assign(diagnosis=table["path"].map(known["diagnosis"]))
-    else:
-        table = split[split["part"] == part]
-    if not len(table):
-        parts = ", ".join(f"{name} ({count})" for name, count in split["part"].value_counts().items())
-        raise InputError(f"The split has no photograph in the part {part!r}; it has {parts}, and {AS_GIVEN}.")
-    learned = set(split.loc[split["part"].isin(_LEARNED_FROM), "group"])
-    return _Chosen(table[["path", "diagnosis", "group"]], part, _remarks_on_part(table, part, learned))
-
-
-def _remarks_on_part(table: pd.DataFrame, part: str, learned: set[str]) -> tuple[str, ...]:
-    if part in _LEARNED_FROM:
-        return (f"The model was made with the part {part}: these figures say nothing about new photographs.",)
-    remarks = []
-    leaking = int(table["group"].isin(learned).sum())
-    if leaking:
-        remarks.append(
-            f"{leaking} of the {len(table)} photographs, or others of the same lesion, are among those the "
-            "model was made with: these figures flatter it."
-        )
-    quarantined = int((table["part"] == "quarantined").sum())
-    if quarantined:
-        remarks.append(
-            f"{quarantined} of the {len(table)} photographs are in the collection under two diagnoses: the "
-            "one counted as true here may be wrong."
-        )
-    return tuple(remarks)
-
-
-def _choose_unsplit(collection: Collection, part: str) -> _Chosen:
-    from dermsentry.audit.duplicates import find_duplicates
-    from dermsentry.audit.groups import connected_groups
-
-    if part != "test":
-        raise InputError(f"Received the part {part!r} without a split; give the split.csv that names it.")
-    table = collection.table
-    given = bool((table["split"] == "test").any())
-    groups = connected_groups(table, find_duplicates(collection).groups)
-    table = table.assign(group=groups)
-    if given:
-        table = table[table["split"] == "test"]
-    return _Chosen(table[["path", "diagnosis", "group"]], AS_GIVEN if given else "all", ())
+def _with_origin(point: FrozenThreshold | None, alert: Threshold) -> FrozenThreshold | None:
+    """The operating point with what the card says of where its threshold was chosen."""
+    there = None if alert.sensitivity is None else Interval(**asdict(alert.sensitivity))
+    return point and replace(point, chosen_on=alert.chosen_on, sensitivity_there=there)
 
 
 def _remarks_on_training(bundle: Bundle, collection: Collection, unsplit: bool) -> Iterator[str]:
@@ -217,38 +196,6 @@ def _remarks_on_threshold(evaluation: Evaluation, target: float) -> Iterator[str
         )
 
 
-def _predict(
-    bundle: Bundle, collection: Collection, table: pd.DataFrame, quiet: bool
-) -> tuple[pd.DataFrame, Floats, list[dict[str, str]]]:
-    """The rows that were readable, their probabilities (n, 9) by `CODES`, and the others with a reason."""
-    card = bundle.card
-    files = [collection.root / path for path in table["path"]]
-    pictures = read_many(files, card.size, card.aspect, root=collection.root)
-    unreadable: list[dict[str, str]] = []
-    kept: list[int] = []
-    waiting: list[Pixels] = []
-    found: list[Floats] = []
-
-    def run() -> None:
-        if waiting:
-            found.append(bundle.predict(np.stack(waiting)).probability.astype(np.float64))
-            waiting.clear()
-
-    for position, picture in enumerate(track(pictures, "Judging", total=len(files), quiet=quiet)):
-        if isinstance(picture, Unreadable):
-            unreadable.append({"path": str(table["path"].iloc[position]), "reason": picture.reason})
-            continue
-        kept.append(position)
-        waiting.append(picture)
-        if len(waiting) == BATCH:
-            run()
-    run()
-    if not kept:
-        raise InputError(f"None of the {len(files)} photographs could be read: {unreadable[0]['reason']}.")
-    order = [card.classes.index(code) for code in CODES]
-    return table.iloc[kept].reset_index(drop=True), np.concatenate(found)[:, order], unreadable
-
-
 def _drawn(collection: Collection) -> bool:
     """Whether any photograph lies below a folder that is marked as drawn by a program."""
     below = {PurePosixPath(path).parent for path in collection.table["path"]}
@@ -264,16 +211,15 @@ def image_names(paths: Sequence[str]) -> list[str]:
     return [stem if counts[stem] == 1 else str(PurePosixPath(path).with_suffix("")) for path, stem in pairs]
 
 
-def _write(
-    evaluation: Evaluation, out: Path, collection: Collection, read: pd.DataFrame, probability: Floats
-) -> None:
-    images = image_names(list(read["path"]))
-    shares = probability.clip(0, 1)
+def _write(evaluation: Evaluation, out: Path, collection: Collection, seen: Seen) -> None:
+    images = image_names(list(seen.table["path"]))
+    shares = seen.probability.clip(0, 1)
     rows = [[image, *(f"{p:.9g}" for p in row)] for image, row in zip(images, shares, strict=True)]
     write_text(out / "predictions.csv", _csv(["image", *CODES], rows))
-    truth = zip(images, read["path"], read["diagnosis"], read["group"], strict=True)
+    columns = (seen.table[name] for name in ("path", "diagnosis", "group"))
+    truth = zip(images, *columns, strict=True)
     write_text(out / "truth.csv", _csv(["image", "path", "diagnosis", "group"], truth))
-    write_page(out / "evaluation.html", evaluation, _files_judged(collection, read))
+    write_page(out / "evaluation.html", evaluation, _files_judged(collection, seen.table))
     write_json(out / "evaluation.json", evaluation.as_dict())
 
 

@@ -1,30 +1,51 @@
-"""Whether a stated probability means what it says, and the one number that makes it so."""
+"""Whether a stated probability means what it says, and what makes it so.
+
+Two methods keep nine probabilities: one temperature, or one temperature and a bias for each class. Two more
+restate melanoma's probability alone: Platt's sigmoid and isotonic regression. `compare_calibrations` tells
+which of them help on photographs that they were not fitted to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dermsentry.diagnoses import CODES, codes_of
+from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 from dermsentry.errors import InputError
-from dermsentry.judge.intervals import Interval, exact_binomial
-from dermsentry.judge.metrics import bin_of
+from dermsentry.judge.intervals import (
+    Interval,
+    bootstrap,
+    exact_binomial,
+    group_index,
+    percentile_interval,
+)
+from dermsentry.judge.metrics import bin_of, brier_score_loss, expected_calibration_error, log_loss
+
+Floats = NDArray[np.float64]
 
 TEMPERATURES = (0.05, 20.0)
 """The range a fitted temperature is kept in: beyond it the photographs say nothing more about it."""
 
+BIAS_PENALTY = 0.1
+"""What a squared bias costs, against the log loss summed over photographs: a normal prior, variance 10."""
 
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+
+def _log_softmax(logits: Floats) -> Floats:
     shifted = logits - logits.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
-def apply_temperature(logits: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """softmax(logits / temperature): input and output (n, k). Log-probabilities serve as logits."""
-    return np.exp(_log_softmax(np.asarray(logits, dtype=np.float64) / temperature))
+def apply_temperature(logits: ArrayLike, temperature: float, biases: ArrayLike = 0.0) -> Floats:
+    """softmax(logits / temperature + biases): input and output (n, k), biases (k,) or none.
+
+    Log-probabilities serve as logits.
+    """
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    return np.exp(_log_softmax(scaled + np.asarray(biases, dtype=np.float64)))
 
 
 def fit_temperature(logits: ArrayLike, truth: Sequence[str], classes: Sequence[str] = CODES) -> float:
@@ -49,24 +70,10 @@ def fit_temperature(logits: ArrayLike, truth: Sequence[str], classes: Sequence[s
     InputError
         Shapes do not fit, a logit is not finite, or no label is known.
     """
-    values = np.asarray(logits, dtype=np.float64)
-    if values.ndim != 2 or values.shape != (len(truth), len(classes)):
-        expected = f"{len(truth)} photographs by {len(classes)} classes"
-        raise InputError(f"Received logits of shape {values.shape}; expected {expected}.")
-    if not np.isfinite(values).all():
-        raise InputError("Received logits that are not finite numbers; the network has diverged.")
-    allowed = np.array([[code in codes_of(label) for code in classes] for label in truth], dtype=bool)
-    known = allowed.reshape(len(truth), len(classes)).any(axis=1)
-    if not known.any():
-        raise InputError(
-            "Received no photograph of a known diagnosis to calibrate on; expected at least one."
-        )
-    values, allowed = values[known], allowed[known]
+    values, allowed = _fitted_to(logits, truth, classes)
 
     def loss(log_temperature: float) -> float:
-        probability = apply_temperature(values, float(np.exp(log_temperature)))
-        own = np.where(allowed, probability, 0.0).sum(axis=1)
-        return float(-np.log(np.maximum(own, 1e-300)).mean())
+        return float(_losses(apply_temperature(values, float(np.exp(log_temperature))), allowed).mean())
 
     # A grid first: labels of several codes may give more than one valley.
     grid = np.linspace(np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1]), 61)
@@ -80,6 +87,386 @@ def fit_temperature(logits: ArrayLike, truth: Sequence[str], classes: Sequence[s
         else:
             low = left
     return float(np.clip(np.exp((low + high) / 2), *TEMPERATURES))
+
+
+def fit_bias_corrected_temperature(
+    logits: ArrayLike, truth: Sequence[str], classes: Sequence[str] = CODES
+) -> tuple[float, Floats]:
+    """The temperature and the biases (k,) that make the true labels most probable; see `apply_temperature`.
+
+    Alexandari, Kundaje & Shrikumar, ICML 2020 ("bias-corrected temperature scaling"), fitted by L-BFGS with
+    `BIAS_PENALTY` on the biases. A class that no label names keeps the bias 0.
+
+    Parameters, errors and the handling of candidates such as `PBK|SK` are those of `fit_temperature`.
+    """
+    from scipy.optimize import minimize
+
+    values, allowed = _fitted_to(logits, truth, classes)
+    free = allowed.any(axis=0)
+    number = len(values)
+
+    def loss(point: Floats) -> tuple[float, Floats]:
+        """Mean log loss and its gradient by the inverse temperature and the free biases."""
+        biases = np.zeros(values.shape[1])
+        biases[free] = point[1:]
+        log_probability = _log_softmax(point[0] * values + biases)
+        probability = np.exp(log_probability)
+        among = np.where(allowed, log_probability, -np.inf)
+        own = np.logaddexp.reduce(among, axis=1)
+        slope = (probability - np.exp(among - own[:, None])) / number  # by each scaled logit
+        penalty = 0.5 * BIAS_PENALTY * float(point[1:] @ point[1:]) / number
+        by_bias = slope.sum(axis=0)[free] + BIAS_PENALTY * point[1:] / number
+        return float(-own.mean()) + penalty, np.r_[(slope * values).sum(), by_bias]
+
+    # In the inverse temperature the loss is convex where every label is one code.
+    start = np.r_[1 / fit_temperature(logits, truth, classes), np.zeros(int(free.sum()))]
+    bounds = [(1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), *[(None, None)] * int(free.sum())]
+    options = {"maxiter": 1000, "ftol": 1e-13, "gtol": 1e-9}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    biases = np.zeros(values.shape[1])
+    biases[free] = found.x[1:]
+    return float(1 / found.x[0]), biases
+
+
+def melanoma_log_odds(logits: ArrayLike) -> Floats:
+    """ln(p / (1 - p)) of melanoma's probability p, (n,), from logits (n, 9) by `CODES`."""
+    values = np.asarray(logits, dtype=np.float64)
+    here = np.array([code == MELANOMA for code in CODES])
+    return np.asarray(values[:, here][:, 0] - np.logaddexp.reduce(values[:, ~here], axis=1))
+
+
+def fit_platt(score: ArrayLike, y_true: ArrayLike) -> tuple[float, float]:
+    """The slope and the intercept of a sigmoid that turns scores into probabilities; see `apply_platt`.
+
+    Platt, "Probabilistic outputs for support vector machines", Advances in Large Margin Classifiers (1999),
+    with his targets (N₊ + 1) / (N₊ + 2) and 1 / (N₋ + 2) in place of 1 and 0, so that scores which part the
+    two without error do not call for an infinite slope. His A and B are -slope and -intercept.
+
+    Parameters
+    ----------
+    score
+        Such as `melanoma_log_odds`, shape (n,).
+    y_true
+        True for the positives, shape (n,).
+
+    Raises
+    ------
+    InputError
+        No score, scores that are not finite, or as many truths as there are not scores.
+    """
+    from scipy.optimize import minimize
+
+    values, positive = _scored(score, y_true)
+    count = int(positive.sum())
+    target = np.where(positive, (count + 1) / (count + 2), 1 / (len(values) - count + 2))
+    centre, spread = float(values.mean()), float(values.std()) or 1.0
+    scaled = (values - centre) / spread
+
+    def loss(point: Floats) -> tuple[float, Floats]:
+        odds = point[0] * scaled + point[1]
+        error = apply_platt(odds, 1.0, 0.0) - target
+        mean = float((np.logaddexp(0.0, odds) - target * odds).mean())
+        return mean, np.array([(error * scaled).mean(), error.mean()])
+
+    options = {"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-10}
+    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", options=options)
+    slope = float(found.x[0]) / spread
+    return slope, float(found.x[1]) - slope * centre
+
+
+def apply_platt(score: ArrayLike, slope: float, intercept: float) -> Floats:
+    """1 / (1 + exp(-(slope · score + intercept))): scores and probabilities of any shape."""
+    odds = slope * np.asarray(score, dtype=np.float64) + intercept
+    return np.asarray(np.exp(-np.logaddexp(0.0, -odds)))
+
+
+def fit_isotonic(score: ArrayLike, y_true: ArrayLike) -> tuple[Floats, Floats]:
+    """The rising curve through the observed shares that fits them best: scores (k,) and probabilities (k,).
+
+    Zadrozny & Elkan, KDD 2002; pool adjacent violators. Equal scores count together. It may state 0 or 1,
+    which a single exception then contradicts without measure: the log loss shows it.
+
+    Parameters and errors are those of `fit_platt`.
+    """
+    from scipy.optimize import isotonic_regression
+
+    values, positive = _scored(score, y_true)
+    places, where, count = np.unique(values, return_inverse=True, return_counts=True)
+    share = np.bincount(where, weights=positive.astype(np.float64)) / count
+    return places, np.asarray(isotonic_regression(share, weights=count).x, dtype=np.float64)
+
+
+def apply_isotonic(score: ArrayLike, places: ArrayLike, probability: ArrayLike) -> Floats:
+    """The curve of `fit_isotonic` at each score: straight between its places, level beyond its ends."""
+    at, rising = np.asarray(places, dtype=np.float64), np.asarray(probability, dtype=np.float64)
+    return np.asarray(np.interp(np.asarray(score, dtype=np.float64), at, rising))
+
+
+def candidate_log_losses(probability: ArrayLike, truth: Sequence[str]) -> Floats:
+    """-ln(probability of the label) of each photograph, (n,), from (n, 9) by `CODES`.
+
+    A label such as `PBK|SK` has the probability of both codes, an unknown one (`""`) that of all nine.
+    """
+    allowed = np.array([[code in codes_of(label) or not label for code in CODES] for label in truth])
+    return _losses(np.asarray(probability, dtype=np.float64), allowed)
+
+
+def _losses(probability: Floats, allowed: NDArray[np.bool_]) -> Floats:
+    own = np.where(allowed, probability, 0.0).sum(axis=1)
+    return np.asarray(-np.log(np.maximum(own, 1e-300)))
+
+
+def _fitted_to(
+    logits: ArrayLike, truth: Sequence[str], classes: Sequence[str]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """The logits of the photographs with a known label, and which classes each label allows, both (m, k)."""
+    values = np.asarray(logits, dtype=np.float64)
+    if values.ndim != 2 or values.shape != (len(truth), len(classes)):
+        expected = f"{len(truth)} photographs by {len(classes)} classes"
+        raise InputError(f"Received logits of shape {values.shape}; expected {expected}.")
+    if not np.isfinite(values).all():
+        raise InputError("Received logits that are not finite numbers; the network has diverged.")
+    allowed = np.array([[code in codes_of(label) for code in classes] for label in truth], dtype=bool)
+    known = allowed.reshape(len(truth), len(classes)).any(axis=1)
+    if not known.any():
+        raise InputError(
+            "Received no photograph of a known diagnosis to calibrate on; expected at least one."
+        )
+    return values[known], allowed[known]
+
+
+def _scored(score: ArrayLike, y_true: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    values, positive = np.asarray(score, dtype=np.float64), np.asarray(y_true).astype(bool)
+    if values.ndim != 1 or values.shape != positive.shape or not len(values):
+        raise InputError(
+            f"Received scores of shape {values.shape} and truths of shape {positive.shape}; expected one "
+            "score and one truth of each photograph, and at least one photograph."
+        )
+    if not np.isfinite(values).all():
+        raise InputError("Received scores that are not finite numbers; the network has diverged.")
+    return values, positive
+
+
+NINE = ("none", "temperature", "bias-corrected temperature")
+"""The methods that give nine probabilities, the simplest first."""
+
+MELANOMA_ALONE = ("Platt", "isotonic")
+"""Those that restate melanoma's alone."""
+
+
+@dataclass(frozen=True)
+class CalibrationMethod:
+    """What one method does to photographs it was not fitted to.
+
+    `log_loss` is over the nine classes, None for a method of melanoma alone; the others are melanoma's
+    against the rest, None where no photograph is known to be one or the other. `chosen`: the lowest
+    `log_loss` of those that have one. `chosen_for_melanoma`: the lowest `melanoma_log_loss` of all.
+    """
+
+    method: str
+    folds: int
+    photographs: int
+    melanomas: int
+    log_loss: Interval | None
+    melanoma_log_loss: Interval | None
+    melanoma_brier_score: Interval | None
+    melanoma_calibration_error: Interval | None
+    melanoma_calibration_error_equal_mass: Interval | None
+    chosen: bool
+    chosen_for_melanoma: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            name: value.as_dict() if isinstance(value, Interval) else value
+            for name, value in vars(self).items()
+        }
+
+
+def read_comparison(record: Any) -> tuple[CalibrationMethod, ...]:
+    """What `compare_calibrations` gave, from its dicts as a bundle's card holds them.
+
+    A card comes from outside: anything else than such dicts gives nothing.
+    """
+    try:
+        return tuple(_read_method(entry) for entry in record)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def _read_method(entry: Any) -> CalibrationMethod:
+    def interval(name: str) -> Interval | None:
+        figure = entry[name]
+        if figure is None:
+            return None
+        ends = [figure[end] for end in ("value", "low", "high")]
+        if not all(type(end) in (int, float) and np.isfinite(end) for end in ends):
+            raise ValueError(name)
+        return Interval(*map(float, ends))
+
+    method, counts = entry["method"], [entry[name] for name in ("folds", "photographs", "melanomas")]
+    if method not in (*NINE, *MELANOMA_ALONE) or not all(type(count) is int for count in counts):
+        raise ValueError(method)
+    return CalibrationMethod(
+        method=method,
+        folds=counts[0],
+        photographs=counts[1],
+        melanomas=counts[2],
+        log_loss=interval("log_loss"),
+        melanoma_log_loss=interval("melanoma_log_loss"),
+        melanoma_brier_score=interval("melanoma_brier_score"),
+        melanoma_calibration_error=interval("melanoma_calibration_error"),
+        melanoma_calibration_error_equal_mass=interval("melanoma_calibration_error_equal_mass"),
+        chosen=entry["chosen"] is True,
+        chosen_for_melanoma=entry["chosen_for_melanoma"] is True,
+    )
+
+
+def compare_calibrations(
+    logits: ArrayLike,
+    truth: Sequence[str],
+    groups: Sequence[str],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> tuple[CalibrationMethod, ...]:
+    """Judge every way of calibrating on photographs that it was not fitted to.
+
+    Each method is fitted to all folds but one and judged on that one, in turn: isotonic regression, which
+    can follow every photograph it is fitted to, gains nothing by that.
+
+    Parameters
+    ----------
+    logits
+        Logits (n, 9) by `CODES`, of photographs that did not train the network.
+    truth
+        The label of each, as in `fit_temperature`; unknown ones are left out.
+    groups
+        The group of each photograph: a fold has all of a group or nothing, and the bootstrap draws groups.
+    folds
+        How many, at most as many as there are groups. Groups with a melanoma are dealt evenly.
+    seed, resamples
+        Of the folds and of the bootstrap.
+
+    Returns
+    -------
+    tuple
+        One of each method, in the order of `NINE` and `MELANOMA_ALONE`.
+
+    Raises
+    ------
+    InputError
+        What `fit_temperature` raises; groups that do not fit, fewer than two of them, or fewer folds.
+    """
+    values, _ = _fitted_to(logits, truth, CODES)
+    if len(groups) != len(truth):
+        raise InputError(f"Received {len(groups)} groups for {len(truth)} photographs; expected one each.")
+    labels = [label for label in truth if label]
+    lesions = [group for group, label in zip(groups, truth, strict=True) if label]
+    if folds < 2 or len(set(lesions)) < 2:
+        raise InputError(
+            f"Received {len(set(lesions))} groups and {folds} folds; expected at least two of each, to fit "
+            "on some and judge on others."
+        )
+    melanoma = np.array([label == MELANOMA for label in labels])
+    told = melanoma | np.array([MELANOMA not in codes_of(label) for label in labels])
+    fold = _group_folds(lesions, melanoma, folds, seed)
+    nine, score = _cross_fitted(values, labels, melanoma, told, fold)
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        total = weights.sum(axis=1)
+        out = {
+            f"{method} log_loss": weights @ candidate_log_losses(probability, labels) / total
+            for method, probability in nine.items()
+        }
+        for method, probability in score.items() if told.any() else ():
+            own, outcome, weight = probability[told], melanoma[told], weights[:, told]
+            pair = np.stack([1 - own, own], axis=1)
+            errors = [
+                expected_calibration_error(outcome, own, equal_mass=equal_mass, sample_weight=weight)
+                for equal_mass in (False, True)
+            ]
+            out |= {
+                f"{method} melanoma_log_loss": log_loss(outcome, pair, sample_weight=weight),
+                f"{method} melanoma_brier_score": brier_score_loss(outcome, own, sample_weight=weight),
+                f"{method} melanoma_calibration_error": errors[0],
+                f"{method} melanoma_calibration_error_equal_mass": errors[1],
+            }
+        return out
+
+    found = {name: float(value[0]) for name, value in measure(np.ones((1, len(labels)))).items()}
+    drawn = bootstrap(lesions, measure, resamples=resamples, seed=seed)
+
+    def lowest(methods: Sequence[str], figure: str) -> str | None:
+        known = [method for method in methods if found.get(f"{method} {figure}", np.nan) >= 0]
+        return min(known, key=lambda method: found[f"{method} {figure}"], default=None)
+
+    def interval(name: str) -> Interval | None:
+        if name not in found:
+            return None
+        return percentile_interval(found[name], drawn[name], unbiased="calibration" in name)
+
+    best, best_for_melanoma = lowest(NINE, "log_loss"), lowest([*NINE, *MELANOMA_ALONE], "melanoma_log_loss")
+    return tuple(
+        CalibrationMethod(
+            method=method,
+            folds=int(fold.max()) + 1,
+            photographs=len(labels),
+            melanomas=int(melanoma.sum()),
+            log_loss=interval(f"{method} log_loss"),
+            melanoma_log_loss=interval(f"{method} melanoma_log_loss"),
+            melanoma_brier_score=interval(f"{method} melanoma_brier_score"),
+            melanoma_calibration_error=interval(f"{method} melanoma_calibration_error"),
+            melanoma_calibration_error_equal_mass=interval(f"{method} melanoma_calibration_error_equal_mass"),
+            chosen=method == best,
+            chosen_for_melanoma=method == best_for_melanoma,
+        )
+        for method in (*NINE, *MELANOMA_ALONE)
+    )
+
+
+def _group_folds(
+    groups: Sequence[str], melanoma: NDArray[np.bool_], folds: int, seed: int
+) -> NDArray[np.int64]:
+    """The fold of each photograph, (n,): groups at random, those with a melanoma dealt out first."""
+    index = group_index(groups)
+    number = int(index.max()) + 1
+    order = np.random.default_rng(seed).permutation(number)
+    suspected = np.bincount(index, weights=melanoma, minlength=number) > 0
+    order = order[np.argsort(~suspected[order], kind="stable")]
+    fold = np.empty(number, dtype=np.int64)
+    fold[order] = np.arange(number) % min(folds, number)
+    return fold[index]
+
+
+def _cross_fitted(
+    logits: Floats,
+    labels: Sequence[str],
+    melanoma: NDArray[np.bool_],
+    told: NDArray[np.bool_],
+    fold: NDArray[np.int64],
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """By method: nine probabilities (n, 9), and melanoma's (n,), from fits without the photograph's fold.
+
+    NaN where nothing outside the fold is known to be a melanoma or not.
+    """
+    nine = {method: np.empty_like(logits) for method in NINE}
+    alone = {method: np.full(len(labels), np.nan) for method in MELANOMA_ALONE}
+    odds = melanoma_log_odds(logits)
+    for number in range(int(fold.max()) + 1):
+        rest, here = fold != number, fold == number
+        known = [label for label, used in zip(labels, rest, strict=True) if used]
+        nine["none"][here] = apply_temperature(logits[here], 1.0)
+        nine["temperature"][here] = apply_temperature(logits[here], fit_temperature(logits[rest], known))
+        fitted = fit_bias_corrected_temperature(logits[rest], known)
+        nine["bias-corrected temperature"][here] = apply_temperature(logits[here], *fitted)
+        known_odds, outcome = odds[rest & told], melanoma[rest & told]
+        if len(outcome):
+            alone["Platt"][here] = apply_platt(odds[here], *fit_platt(known_odds, outcome))
+            alone["isotonic"][here] = apply_isotonic(odds[here], *fit_isotonic(known_odds, outcome))
+    column = CODES.index(MELANOMA)
+    return nine, {method: probability[:, column] for method, probability in nine.items()} | alone
 
 
 @dataclass(frozen=True)

@@ -7,41 +7,29 @@ to be `PBK|SK`, the two count as one class and their probabilities are added.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from dermsentry.diagnoses import CODES, MELANOMA, codes_of, label_space
+from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import InputError
 from dermsentry.judge.caveats import caveats
+from dermsentry.judge.decision_curve import DecisionCurve, decision_curve
 from dermsentry.judge.figures import AtSensitivity, ClassFigures, Decision, Evaluation, MelanomaFigures
-from dermsentry.judge.intervals import (
-    Interval,
-    bootstrap,
-    group_index,
-    percentile_interval,
-    proportion_interval,
+from dermsentry.judge.intervals import Interval, bootstrap, percentile_interval, proportion_interval
+from dermsentry.judge.measuring import SENSITIVITIES, Floats, Judged, Truths, measure, prepare
+from dermsentry.judge.metrics import confusion_matrix
+from dermsentry.judge.operating_point import FrozenThreshold, threshold_for_sensitivity
+from dermsentry.judge.prevalence import (
+    PREVALENCES,
+    ClinicalValue,
+    Restated,
+    check_prevalence,
+    clinical_value,
+    restate,
 )
-from dermsentry.judge.metrics import (
-    accuracy_score,
-    balanced_accuracy_score,
-    brier_score_loss,
-    confusion_matrix,
-    expected_calibration_error,
-    log_loss,
-    precision_score,
-    rank,
-    recall_score,
-)
-from dermsentry.judge.operating_point import threshold_for_sensitivity
 
-Floats = NDArray[np.float64]
-Truths = NDArray[np.bool_]
-
-SENSITIVITIES = (0.80, 0.90, 0.95)
-BINS = 10  # of the calibration errors
-_MEL = CODES.index(MELANOMA)
+SENSITIVITY_TARGET = 0.95
 
 
 def evaluate_predictions(
@@ -50,6 +38,8 @@ def evaluate_predictions(
     groups: Sequence[str],
     *,
     threshold: float | None = None,
+    sensitivity_target: float = SENSITIVITY_TARGET,
+    prevalence: float | None = None,
     seed: int = 0,
     resamples: int = 1000,
 ) -> Evaluation:
@@ -67,6 +57,11 @@ def evaluate_predictions(
     threshold
         The melanoma probability from which a photograph raises an alert; without it only the rule of the
         largest probability is judged.
+    sensitivity_target
+        The share of melanomas that the threshold was to find.
+    prevalence
+        The share of melanomas where the model is to be used, such as 0.02: what alerts are worth there, and
+        whether the probabilities hold there. What they are worth at `PREVALENCES` is always told.
     seed, resamples
         Of the bootstrap.
 
@@ -76,6 +71,12 @@ def evaluate_predictions(
         Lengths do not fit, a probability is none, or no photograph has a known diagnosis.
     """
     values = _checked(truth, probability, groups, threshold)
+    if not 0 < sensitivity_target <= 1:
+        raise InputError(
+            f"Received the sensitivity {sensitivity_target:g} to aim at; expected a share above 0, up to 1."
+        )
+    if prevalence is not None:
+        check_prevalence(prevalence)
     known = np.array([bool(label) for label in truth], dtype=np.bool_)
     if not known.any():
         raise InputError(f"None of the {len(truth)} photographs has a known diagnosis: nothing to judge.")
@@ -83,13 +84,13 @@ def evaluate_predictions(
     lesions = tuple(group for group, here in zip(groups, known, strict=True) if here)
     unknown = len(truth) - len(labels)
 
-    judged = _prepare(labels, values[known], lesions, threshold)
+    judged = prepare(labels, values[known], lesions, threshold, sensitivity_target)
 
-    def measure(weights: Floats) -> dict[str, Floats]:
-        return _measure(judged, weights)
+    def figures(weights: Floats) -> dict[str, Floats]:
+        return measure(judged, weights)
 
-    found = {name: float(value[0]) for name, value in measure(np.ones((1, len(labels)))).items()}
-    drawn = bootstrap(lesions, measure, resamples=resamples, seed=seed)
+    found = {name: float(value[0]) for name, value in figures(np.ones((1, len(labels)))).items()}
+    drawn = bootstrap(lesions, figures, resamples=resamples, seed=seed)
     classes = _class_figures(judged, found, drawn)
     melanoma = _melanoma_figures(judged, found, drawn)
     matrix = confusion_matrix(judged.true, judged.predicted, labels=np.arange(len(judged.classes)))
@@ -107,13 +108,11 @@ def evaluate_predictions(
         truth=labels,
         probability=values[known],
         groups=lesions,
+        operating_point=_operating_point(judged, melanoma, found, drawn, sensitivity_target),
+        clinical_value=_clinical_value(judged, melanoma, drawn, prevalence),
+        decision_curve=_decision_curve(judged, lesions, resamples, seed),
+        restated=_restated(judged, lesions, prevalence, resamples, seed),
     )
-
-
-def merged(probability: Floats, classes: Sequence[str]) -> Floats:
-    """The probability of each label in `classes`, its codes' added: (n, 9) by `CODES` to (n, k)."""
-    columns = [[CODES.index(code) for code in codes_of(label)] for label in classes]
-    return np.stack([probability[:, column].sum(axis=1) for column in columns], axis=1)
 
 
 def _checked(
@@ -139,124 +138,8 @@ def _checked(
     return np.minimum(values, 1.0)
 
 
-@dataclass(frozen=True, eq=False)
-class _Judged:
-    """n photographs of known diagnosis, prepared once for any number of resamples.
-
-    `true` and `predicted` (n,) index `classes`, `probability` (n, k) is over them. `told` (m,) are the
-    photographs known to be a melanoma or not: `MEL|NV` is neither. `melanoma`, `score` and each rule's alerts
-    are over those.
-    """
-
-    classes: tuple[str, ...]
-    true: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    probability: Floats
-    group: NDArray[np.int64]
-    told: NDArray[np.int64]
-    melanoma: Truths
-    score: Floats
-    rules: tuple[tuple[float | None, Truths], ...]
-
-    def groups(self, here: Truths) -> int:
-        """How many groups have a photograph in `here`, (n,)."""
-        return len(np.unique(self.group[here]))
-
-    def told_groups(self, here: Truths) -> int:
-        """How many groups have a photograph in `here`, (m,)."""
-        return len(np.unique(self.group[self.told][here]))
-
-
-def _prepare(
-    labels: Sequence[str], probability: Floats, groups: Sequence[str], threshold: float | None
-) -> _Judged:
-    classes = label_space([*labels, *CODES])
-    where = {code: i for i, label in enumerate(classes) for code in codes_of(label)}
-    told = [i for i, label in enumerate(labels) if label == MELANOMA or MELANOMA not in codes_of(label)]
-    score = probability[told, _MEL]
-    rules: list[tuple[float | None, Truths]] = [(None, probability[told].argmax(axis=1) == _MEL)]
-    if threshold is not None:
-        rules.append((threshold, score >= threshold))
-    joined = merged(probability, classes)
-    return _Judged(
-        classes=classes,
-        true=np.array([where[codes_of(label)[0]] for label in labels], dtype=np.int64),
-        predicted=joined.argmax(axis=1).astype(np.int64),
-        probability=joined,
-        group=group_index(groups),
-        told=np.array(told, dtype=np.int64),
-        melanoma=np.array([labels[i] == MELANOMA for i in told], dtype=np.bool_),
-        score=score,
-        rules=tuple(rules),
-    )
-
-
-def _measure(judged: _Judged, weights: Floats) -> dict[str, Floats]:
-    """Every figure for weights (r, n), each of shape (r,)."""
-    true, predicted, probability = judged.true, judged.predicted, judged.probability
-    right, confidence = predicted == true, probability.max(axis=1)
-    error = expected_calibration_error
-    out: dict[str, Floats] = {
-        "accuracy": accuracy_score(true, predicted, sample_weight=weights),
-        "balanced_accuracy": balanced_accuracy_score(true, predicted, sample_weight=weights),
-        "log_loss": log_loss(true, probability, sample_weight=weights),
-        "brier_score": brier_score_loss(true, probability, sample_weight=weights),
-        "calibration_error": error(right, confidence, bins=BINS, sample_weight=weights),
-        "calibration_error_equal_mass": error(
-            right, confidence, bins=BINS, equal_mass=True, sample_weight=weights
-        ),
-    }
-    columns = np.arange(len(judged.classes))
-    recall = recall_score(true, predicted, labels=columns, sample_weight=weights)
-    precision = precision_score(true, predicted, labels=columns, sample_weight=weights)
-    areas, averages = [], []
-    for i, label in enumerate(judged.classes):
-        out[f"recall {label}"], out[f"precision {label}"] = recall[:, i], precision[:, i]
-        if (true == i).any():
-            ranking = rank(true == i, probability[:, i], sample_weight=weights)
-            areas.append(ranking.roc_auc())
-            averages.append(ranking.average_precision())
-            out[f"roc_auc {label}"], out[f"average_precision {label}"] = areas[-1], averages[-1]
-    out["roc_auc"], out["average_precision"] = _mean_of_known(areas), _mean_of_known(averages)
-    if len(judged.told):
-        out |= _measure_melanoma(judged, weights[:, judged.told])
-    return out
-
-
-def _measure_melanoma(judged: _Judged, weights: Floats) -> dict[str, Floats]:
-    """Melanoma's figures for weights (r, m), each of shape (r,)."""
-    truth, score = judged.melanoma, judged.score
-    ranking = rank(truth, score, sample_weight=weights)
-    out = {
-        "melanoma roc_auc": ranking.roc_auc(),
-        "melanoma average_precision": ranking.average_precision(),
-        "melanoma brier_score": brier_score_loss(truth, score, sample_weight=weights),
-        "melanoma calibration_error": expected_calibration_error(
-            truth, score, bins=BINS, sample_weight=weights
-        ),
-    }
-    for sensitivity in SENSITIVITIES:
-        out[f"melanoma at {sensitivity}"] = ranking.specificity_at(sensitivity)
-    for rule, (_, alert) in enumerate(judged.rules):
-        recall = recall_score(truth, alert, labels=[False, True], sample_weight=weights)
-        precision = precision_score(truth, alert, labels=[False, True], sample_weight=weights)
-        out[f"sensitivity {rule}"], out[f"specificity {rule}"] = recall[:, 1], recall[:, 0]
-        out[f"positive {rule}"], out[f"negative {rule}"] = precision[:, 1], precision[:, 0]
-    return out
-
-
-def _mean_of_known(values: Sequence[Floats]) -> Floats:
-    """Mean of equally long rows without their NaN; NaN where all are."""
-    table = np.stack(values)
-    known = ~np.isnan(table)
-    count = known.sum(axis=0)
-    total = np.where(known, table, 0.0).sum(axis=0)
-    mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean
-
-
 def _overall_figures(
-    judged: _Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
+    judged: Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
 ) -> dict[str, Interval | None]:
     groups = judged.groups(np.ones(len(judged.true), dtype=np.bool_))
     figures = {"accuracy": proportion_interval(found["accuracy"], drawn["accuracy"], groups)}
@@ -268,7 +151,7 @@ def _overall_figures(
 
 
 def _class_figures(
-    judged: _Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
+    judged: Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
 ) -> tuple[ClassFigures, ...]:
     figures = []
     for i, label in enumerate(judged.classes):
@@ -298,7 +181,7 @@ def _class_figures(
 
 
 def _melanoma_figures(
-    judged: _Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
+    judged: Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
 ) -> MelanomaFigures:
     truth = judged.melanoma
     groups, others = judged.told_groups(truth), judged.told_groups(~truth)
@@ -309,13 +192,8 @@ def _melanoma_figures(
 
     at_sensitivity = []
     for sensitivity in SENSITIVITIES:
-        name = f"melanoma at {sensitivity}"
-        if name not in found:
-            continue
-        specificity = proportion_interval(found[name], drawn[name], others)
+        specificity = _specificity_at(judged, sensitivity, found, drawn)
         if specificity is not None:
-            if not enough:
-                specificity = Interval(specificity.value, 0.0, 1.0)
             threshold = threshold_for_sensitivity(truth, judged.score, sensitivity).threshold
             at_sensitivity.append(AtSensitivity(sensitivity, threshold, specificity))
     return MelanomaFigures(
@@ -324,16 +202,96 @@ def _melanoma_figures(
         others=int((~truth).sum()),
         roc_auc=ranked("melanoma roc_auc"),
         average_precision=ranked("melanoma average_precision"),
+        log_loss=_loss("melanoma log_loss", found, drawn, enough),
         brier_score=_loss("melanoma brier_score", found, drawn, enough),
         calibration_error=_loss("melanoma calibration_error", found, drawn, enough),
+        calibration_error_equal_mass=_loss("melanoma calibration_error_equal_mass", found, drawn, enough),
         decisions=tuple(_decision(judged, rule, found, drawn) for rule in range(len(judged.rules))),
         at_sensitivity=tuple(at_sensitivity),
     )
 
 
-def _decision(
-    judged: _Judged, rule: int, found: Mapping[str, float], drawn: Mapping[str, Floats]
-) -> Decision:
+def _specificity_at(
+    judged: Judged, sensitivity: float, found: Mapping[str, float], drawn: Mapping[str, Floats]
+) -> Interval | None:
+    name = f"melanoma at {sensitivity}"
+    if name not in found:
+        return None
+    others = judged.told_groups(~judged.melanoma)
+    specificity = proportion_interval(found[name], drawn[name], others)
+    enough = judged.told_groups(judged.melanoma) >= 2 and others >= 2
+    return specificity if specificity is None or enough else Interval(specificity.value, 0.0, 1.0)
+
+
+def _operating_point(
+    judged: Judged,
+    melanoma: MelanomaFigures,
+    found: Mapping[str, float],
+    drawn: Mapping[str, Floats],
+    target: float,
+) -> FrozenThreshold | None:
+    """The threshold that was given against the one these photographs call for; None without one."""
+    decision = melanoma.decisions[-1]
+    if decision.threshold is None:
+        return None
+    needed = None
+    if melanoma.photographs:
+        value = threshold_for_sensitivity(judged.melanoma, judged.score, target).threshold
+        needed = percentile_interval(value, drawn[f"melanoma from {target}"])
+        if needed is not None and melanoma.groups < 2:
+            needed = Interval(value, 0.0, 1.0)
+    return FrozenThreshold(
+        threshold=decision.threshold,
+        sensitivity_target=target,
+        melanomas=melanoma.photographs,
+        melanoma_groups=melanoma.groups,
+        others=melanoma.others,
+        detected=decision.detected,
+        false_alarms=decision.alerts - decision.detected,
+        sensitivity=decision.sensitivity,
+        specificity=decision.specificity,
+        needed=needed,
+        needed_specificity=_specificity_at(judged, target, found, drawn),
+    )
+
+
+def _clinical_value(
+    judged: Judged, melanoma: MelanomaFigures, drawn: Mapping[str, Floats], prevalence: float | None
+) -> tuple[ClinicalValue, ...]:
+    decision, rule = melanoma.decisions[-1], len(judged.rules) - 1
+    shares = sorted({*PREVALENCES, *([] if prevalence is None else [prevalence])})
+    if decision.sensitivity is None or decision.specificity is None:
+        return ()
+    both = (drawn[f"sensitivity {rule}"], drawn[f"specificity {rule}"])
+    return clinical_value(decision.sensitivity, decision.specificity, both, shares)
+
+
+def _told_groups(judged: Judged, lesions: Sequence[str]) -> list[str]:
+    """The group of each photograph known to be a melanoma or not; none where only one of the two is there."""
+    if judged.melanoma.all() or not judged.melanoma.any():
+        return []
+    return [lesions[i] for i in judged.told]
+
+
+def _decision_curve(
+    judged: Judged, lesions: Sequence[str], resamples: int, seed: int
+) -> DecisionCurve | None:
+    told = _told_groups(judged, lesions)
+    if not told:
+        return None
+    return decision_curve(judged.melanoma, judged.score, told, resamples=resamples, seed=seed)
+
+
+def _restated(
+    judged: Judged, lesions: Sequence[str], prevalence: float | None, resamples: int, seed: int
+) -> Restated | None:
+    told = _told_groups(judged, lesions)
+    if not told or prevalence is None:
+        return None
+    return restate(judged.melanoma, judged.score, told, prevalence, resamples=resamples, seed=seed)
+
+
+def _decision(judged: Judged, rule: int, found: Mapping[str, float], drawn: Mapping[str, Floats]) -> Decision:
     threshold, alert = judged.rules[rule]
 
     def proportion(name: str, here: Truths) -> Interval | None:

@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.diagnoses import name_of
+from dermsentry.diagnoses import CODES, MELANOMA, codes_of, name_of
+from dermsentry.judge.decision_curve import DecisionCurve
+from dermsentry.judge.explanation import ExplanationCheck
 from dermsentry.judge.intervals import LEVEL, Interval, provable
+from dermsentry.judge.operating_point import FrozenThreshold
+from dermsentry.judge.prevalence import ClinicalValue, Restated
+from dermsentry.judge.refusal import Refusal
+from dermsentry.judge.robustness import Robustness
+from dermsentry.judge.subgroups import Attribute
 
 
 @dataclass(frozen=True)
@@ -109,8 +116,10 @@ class MelanomaFigures:
     others: int
     roc_auc: Interval | None
     average_precision: Interval | None
+    log_loss: Interval | None
     brier_score: Interval | None
     calibration_error: Interval | None
+    calibration_error_equal_mass: Interval | None
     decisions: tuple[Decision, ...]
     at_sensitivity: tuple[AtSensitivity, ...]
 
@@ -123,8 +132,10 @@ class MelanomaFigures:
             "provable_sensitivity": provable(self.groups),
             "roc_auc": _plain(self.roc_auc),
             "average_precision": _plain(self.average_precision),
+            "log_loss": _plain(self.log_loss),
             "brier_score": _plain(self.brier_score),
             "calibration_error": _plain(self.calibration_error),
+            "calibration_error_equal_mass": _plain(self.calibration_error_equal_mass),
             "decisions": [decision.as_dict() for decision in self.decisions],
             "specificity_at_sensitivity": [point.as_dict() for point in self.at_sensitivity],
         }
@@ -137,7 +148,8 @@ class Evaluation:
     `classes` are all that the truth can tell apart, those without photographs too. `balanced_accuracy`,
     `roc_auc` and `average_precision` are means over the classes that have photographs. `truth`,
     `probability` (n, 9) and `groups` are the photographs of known diagnosis that were judged, for plots; they
-    stay out of the JSON. `about` says what was judged: it comes first in the JSON.
+    stay out of the JSON. `restated` is at the prevalence that was asked for; `subgroups` and what follows are
+    there where they were measured. `about` says what was judged: it comes first in the JSON.
     """
 
     photographs: int
@@ -153,7 +165,31 @@ class Evaluation:
     truth: tuple[str, ...] = field(repr=False)
     probability: NDArray[np.float64] = field(repr=False, compare=False)
     groups: tuple[str, ...] = field(repr=False)
+    operating_point: FrozenThreshold | None = None
+    clinical_value: tuple[ClinicalValue, ...] = ()
+    decision_curve: DecisionCurve | None = field(default=None, compare=False)
+    restated: Restated | None = field(default=None, compare=False)
+    subgroups: tuple[Attribute, ...] = ()
+    robustness: Robustness | None = None
+    explanation: ExplanationCheck | None = None
+    refusal: Refusal | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_melanoma(self) -> NDArray[np.bool_]:
+        """Whether each photograph is a melanoma, (n,)."""
+        return np.array([label == MELANOMA for label in self.truth], dtype=np.bool_)
+
+    @property
+    def may_be_melanoma(self) -> NDArray[np.bool_]:
+        """Of which photographs it is not known whether they are melanomas, such as `MEL|NV`, (n,)."""
+        candidates = [label != MELANOMA and MELANOMA in codes_of(label) for label in self.truth]
+        return np.array(candidates, dtype=np.bool_)
+
+    @property
+    def melanoma_probability(self) -> NDArray[np.float64]:
+        """What the model gives for melanoma, (n,)."""
+        return np.asarray(self.probability[:, CODES.index(MELANOMA)])
 
     @property
     def accuracy(self) -> Interval | None:
@@ -196,6 +232,14 @@ class Evaluation:
                 "counts": [list(row) for row in self.confusion_matrix],
             },
             "melanoma": self.melanoma.as_dict(),
+            "operating_point": self.operating_point and self.operating_point.as_dict(),
+            "clinical_value": [value.as_dict() for value in self.clinical_value],
+            "decision_curve": self.decision_curve and self.decision_curve.as_dict(),
+            "at_prevalence": self.restated and self.restated.as_dict(),
+            "subgroups": [attribute.as_dict() for attribute in self.subgroups],
+            "robustness": self.robustness and self.robustness.as_dict(),
+            "explanation": self.explanation and self.explanation.as_dict(),
+            "refusal": self.refusal and self.refusal.as_dict(),
             "warnings": list(self.warnings),
             "interval": {"level": LEVEL, "over": "groups", "resamples": self.resamples, "seed": self.seed},
         }

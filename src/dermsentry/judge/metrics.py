@@ -44,6 +44,18 @@ def _same_length(first: NDArray[Any], second: NDArray[Any]) -> None:
         )
 
 
+def weights_at_prevalence(y_true: ArrayLike, prevalence: float, sample_weight: ArrayLike) -> Floats:
+    """`sample_weight` (..., n) changed so that the positives (`y_true`, (n,)) are this share of a sum of 1.
+
+    NaN in a row without positives or without negatives.
+    """
+    truth, weights = np.asarray(y_true).astype(bool), np.asarray(sample_weight, dtype=np.float64)
+    positive, negative = ((weights * here).sum(axis=-1, keepdims=True) for here in (truth, ~truth))
+    share = np.where(truth, prevalence, 1 - prevalence)
+    moved = _ratio(weights * share, np.where(truth, positive, negative))
+    return np.where((positive > 0) & (negative > 0), moved, np.nan)
+
+
 def accuracy_score(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Any:
     """Share of photographs whose predicted class is the true one. Inputs (n,); output (...)."""
     truth, predicted = np.asarray(y_true), np.asarray(y_pred)
@@ -125,15 +137,24 @@ class Ranking:
 
     def specificity_at(self, sensitivity: float) -> Any:
         """See `specificity_at_sensitivity`."""
+        first, known = self._first(sensitivity)
+        false = np.cumsum(self.negative, axis=-1)
+        alarms = np.take_along_axis(false, first[..., None], axis=-1)[..., 0]
+        return np.where(known, 1 - _ratio(alarms, false[..., -1]), np.nan)[()]
+
+    def score_at(self, sensitivity: float) -> Any:
+        """The highest score from which at least `sensitivity` of the positives are found, (...)."""
+        first, known = self._first(sensitivity)
+        return np.where(known, self.scores[first], np.nan)[()]
+
+    def _first(self, sensitivity: float) -> tuple[Integers, NDArray[np.bool_]]:
+        """The index of that score, (...), and whether there are any positives."""
         if not 0 < sensitivity <= 1:
             raise ValueError(f"Received sensitivity={sensitivity}; expected a share above 0 and up to 1")
-        true, false = np.cumsum(self.positive, axis=-1), np.cumsum(self.negative, axis=-1)
+        true = np.cumsum(self.positive, axis=-1)
         # The slack keeps 19 of 20 at "95 %" from failing by a rounding error.
         enough = true >= (sensitivity * true[..., -1:]) * (1 - 1e-12)
-        first = np.argmax(enough, axis=-1)[..., None]
-        alarms = np.take_along_axis(false, first, axis=-1)[..., 0]
-        specificity = 1 - _ratio(alarms, false[..., -1])
-        return np.where(true[..., -1] > 0, specificity, np.nan)[()]
+        return np.argmax(enough, axis=-1), true[..., -1] > 0
 
 
 def rank(y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Ranking:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dermsentry.errors import InputError
-from dermsentry.judge.intervals import Interval, exact_binomial
+from dermsentry.judge.intervals import Interval, exact_binomial, provable
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,64 @@ class OperatingPoint:
             "positives": self.positives,
             "negatives": self.negatives,
         }
+
+
+@dataclass(frozen=True)
+class FrozenThreshold:
+    """A threshold that was chosen on other photographs, beside the one that these would have called for.
+
+    `sensitivity` and `specificity` are at `threshold`. `needed` is the highest threshold that finds at least
+    `sensitivity_target` of these melanomas, `needed_specificity` what that costs; both are found again in
+    each resample, and both flatter, since they are chosen on what they are judged on. `chosen_on` and
+    `sensitivity_there` say where the threshold comes from and what it reached there. Figures are None where
+    there is nothing to measure.
+    """
+
+    threshold: float
+    sensitivity_target: float
+    melanomas: int
+    melanoma_groups: int
+    others: int
+    detected: int
+    false_alarms: int
+    sensitivity: Interval | None
+    specificity: Interval | None
+    needed: Interval | None
+    needed_specificity: Interval | None
+    chosen_on: str = ""
+    sensitivity_there: Interval | None = None
+
+    @property
+    def provable_sensitivity(self) -> float:
+        """What finding every one of these melanomas would show, and no more: 79 % of 16."""
+        return provable(self.melanoma_groups)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "threshold": self.threshold,
+            "sensitivity_target": self.sensitivity_target,
+            "chosen_on": self.chosen_on,
+            "sensitivity_there": self.sensitivity_there and self.sensitivity_there.as_dict(),
+            "melanomas": self.melanomas,
+            "melanoma_groups": self.melanoma_groups,
+            "others": self.others,
+            "detected": self.detected,
+            "false_alarms": self.false_alarms,
+            "sensitivity": self.sensitivity and self.sensitivity.as_dict(),
+            "provable_sensitivity": self.provable_sensitivity,
+            "note": proof(self.melanoma_groups),
+            "specificity": self.specificity and self.specificity.as_dict(),
+            "needed": {
+                "threshold": self.needed and self.needed.as_dict(),
+                "specificity": self.needed_specificity and self.needed_specificity.as_dict(),
+            },
+        }
+
+
+def proof(groups: int) -> str:
+    """What finding every one of so many melanoma lesions would prove, to stand beside a sensitivity."""
+    return f"finding all {groups} would prove {100 * provable(groups):.0f} %" if groups else ""
 
 
 def threshold_for_sensitivity(y_true: ArrayLike, y_score: ArrayLike, sensitivity: float) -> OperatingPoint:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +32,45 @@ def _percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f} %"
 
 
+def _ends(figure: Any) -> tuple[Any, Any, Any]:
+    """`value`, `low` and `high` of a figure, its attributes or its keys."""
+    value, low, high = (
+        figure[k] if isinstance(figure, dict) else getattr(figure, k) for k in ("value", "low", "high")
+    )
+    return value, low, high
+
+
 def _interval(figure: Any, digits: int = 1) -> Markup:
     """A figure with `value`, `low`, `high` (attributes or keys) in per cent."""
     if figure is None:
         return Markup("–")
-    value, low, high = (
-        figure[k] if isinstance(figure, dict) else getattr(figure, k) for k in ("value", "low", "high")
-    )
+    value, low, high = _ends(figure)
     if value is None:
         return Markup("–")
-    text = f"{100 * value:.{digits}f} %"
     if low is None or high is None:
-        return Markup("{}").format(text)
-    return Markup('{} <small class="interval">{}–{}</small>').format(
-        text, f"{100 * low:.{digits}f}", f"{100 * high:.{digits}f}"
-    )
+        return Markup("{} %").format(_number(100 * value, digits))
+    return _with_range([_number(100 * end, digits) for end in (value, low, high)], " %")
 
 
-def _decimals(figure: Any) -> Markup:
-    """A figure with `value`, `low`, `high` as decimals, such as an AUROC."""
+def _decimals(figure: Any, digits: int = 3) -> Markup:
+    """A figure with `value`, `low`, `high` (attributes or keys) as decimals, such as an AUROC."""
     if figure is None:
         return Markup("–")
-    return Markup('{} <small class="interval">{}–{}</small>').format(
-        *(f"{value:.3f}" for value in (figure.value, figure.low, figure.high))
-    )
+    return _with_range([_number(end, digits) for end in _ends(figure)])
+
+
+def _number(value: float | None, digits: int) -> str:
+    """With a true minus sign, none before a zero; no end at all, or an infinite one, is ∞."""
+    if value is None or math.isinf(value):
+        return "∞"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def _with_range(ends: Sequence[str], unit: str = "") -> Markup:
+    value, low, high = ends
+    between = " to " if "−" in low + high else "–"
+    text = Markup('{}{} <small class="interval">{}{}{}</small>')
+    return text.format(value, unit, low, between, high)
 
 
 def _groupby_kept(items: Iterable[Any], attribute: str) -> list[tuple[Any, list[Any]]]:

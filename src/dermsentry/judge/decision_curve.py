@@ -1,0 +1,175 @@
+"""Whether alerts do more good than harm: the net benefit at every price of a missed melanoma.
+
+Who would rather refer ten patients for nothing than miss one melanoma acts from a probability of one in
+eleven, 9 %: the threshold probability says how a missed melanoma weighs against a needless referral.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dermsentry.errors import InputError
+from dermsentry.judge.intervals import LEVEL, bootstrap
+from dermsentry.judge.metrics import rank, weights_at_prevalence
+
+Floats = NDArray[np.float64]
+
+THRESHOLD_PROBABILITIES = tuple(percent / 100 for percent in range(1, 51))
+
+
+def net_benefit(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    threshold_probability: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> Floats:
+    """Melanomas found less needless alerts, these weighted by p/(1-p), per photograph: (..., t).
+
+    `y_true` (n,) is true for melanomas, `y_prob` (n,) their probability; an alert is where it reaches the
+    threshold probability p, (t,) between 0 and 1. Weights (..., n). Vickers & Elkin, Medical Decision Making
+    26 (2006). NaN without weight.
+    """
+    threshold = np.asarray(threshold_probability, dtype=np.float64)
+    ranked = rank(y_true, y_prob, sample_weight=sample_weight)
+    nothing = np.zeros((*ranked.positive.shape[:-1], 1))
+    true, false = (
+        np.concatenate([nothing, np.cumsum(side, axis=-1)], axis=-1)
+        for side in (ranked.positive, ranked.negative)
+    )
+    total = true[..., -1:] + false[..., -1:]
+    # How many of the distinct scores, which fall, reach each threshold.
+    reached = np.searchsorted(-ranked.scores, -threshold, side="right")
+    gain = true[..., reached] - false[..., reached] * threshold / (1 - threshold)
+    share: Floats = np.divide(gain, total, out=np.full(gain.shape, np.nan), where=total > 0)
+    return share
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A net benefit at each threshold probability with its 95 % band, three rows of (t,)."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+    def as_dict(self) -> dict[str, list[float]]:
+        """Three lists."""
+        return {"value": self.value.tolist(), "low": self.low.tolist(), "high": self.high.tolist()}
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionCurve:
+    """The model's net benefit against referring everyone; referring nobody is 0 everywhere.
+
+    `prevalence` is the share of melanomas it is stated for. `gain` is the model's less the better of
+    referring everyone and nobody, drawn in pairs: above 0, the alerts are worth having.
+    """
+
+    threshold_probability: Floats
+    prevalence: float
+    photographs: int
+    melanomas: int
+    model: Curve
+    refer_all: Curve
+    gain: Curve
+
+    @property
+    def useful(self) -> tuple[tuple[float, float], ...]:
+        """The ranges of threshold probabilities, ends included, where all of `gain`'s band is above 0."""
+        return _runs(self.gain.low > 0, self.threshold_probability)
+
+    @property
+    def harmful(self) -> tuple[tuple[float, float], ...]:
+        """Those where all of it is below 0: without the model one would do better."""
+        return _runs(self.gain.high < 0, self.threshold_probability)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "prevalence": self.prevalence,
+            "photographs": self.photographs,
+            "melanomas": self.melanomas,
+            "useful": [list(run) for run in self.useful],
+            "harmful": [list(run) for run in self.harmful],
+            "threshold_probability": self.threshold_probability.tolist(),
+            "model": self.model.as_dict(),
+            "refer_all": self.refer_all.as_dict(),
+            "gain": self.gain.as_dict(),
+        }
+
+
+def decision_curve(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    groups: Sequence[str],
+    *,
+    threshold_probability: Sequence[float] = THRESHOLD_PROBABILITIES,
+    prevalence: float | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> DecisionCurve:
+    """The net benefit of a model's melanoma probabilities, with a band by the bootstrap over groups.
+
+    Parameters
+    ----------
+    y_true, y_prob
+        Whether each photograph is a melanoma and the probability stated for it, (n,).
+    groups
+        The group of each: those of one lesion share one.
+    threshold_probability
+        Between 0 and 1, rising.
+    prevalence
+        The share of melanomas that photographs are weighted to have, in every resample; by default their
+        own. The probabilities should hold there: see `prevalence.at_prevalence`.
+    resamples, seed
+        Of the bootstrap.
+
+    Raises
+    ------
+    InputError
+        Without melanomas or without others: there is nothing to weigh.
+    """
+    truth, stated = np.asarray(y_true).astype(bool), np.asarray(y_prob, dtype=np.float64)
+    if truth.all() or not truth.any():
+        raise InputError("Received only melanomas or none; expected both, to weigh one against the other.")
+    threshold = np.asarray(threshold_probability, dtype=np.float64)
+    everyone = np.ones(len(truth))
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        moved = weights if prevalence is None else weights_at_prevalence(truth, prevalence, weights)
+        model = net_benefit(truth, stated, threshold, sample_weight=moved)
+        refer_all = net_benefit(truth, everyone, threshold, sample_weight=moved)
+        return {"model": model, "refer_all": refer_all, "gain": model - np.maximum(refer_all, 0)}
+
+    found = {name: values[0] for name, values in measure(np.ones((1, len(truth)))).items()}
+    drawn = bootstrap(groups, measure, resamples=resamples, seed=seed)
+
+    def curve(name: str) -> Curve:
+        known = drawn[name][~np.isnan(drawn[name]).any(axis=1)]
+        if not len(known):
+            return Curve(found[name], found[name], found[name])
+        tail = 100 * (1 - LEVEL) / 2
+        low, high = np.percentile(known, [tail, 100 - tail], axis=0)
+        return Curve(found[name], np.minimum(low, found[name]), np.maximum(high, found[name]))
+
+    return DecisionCurve(
+        threshold_probability=threshold,
+        prevalence=float(truth.mean()) if prevalence is None else prevalence,
+        photographs=len(truth),
+        melanomas=int(truth.sum()),
+        model=curve("model"),
+        refer_all=curve("refer_all"),
+        gain=curve("gain"),
+    )
+
+
+def _runs(here: NDArray[np.bool_], places: Floats) -> tuple[tuple[float, float], ...]:
+    """The first and the last place of each unbroken run of true values."""
+    edges = np.flatnonzero(np.diff(np.r_[False, here, False].astype(np.int8)))
+    return tuple((float(places[a]), float(places[b - 1])) for a, b in edges.reshape(-1, 2))

@@ -1,0 +1,265 @@
+"""What an alert is worth where melanoma is rarer than among the photographs that were judged.
+
+A collection made for learning has one melanoma in seven photographs, a clinic one in fifty or in hundreds.
+Sensitivity and specificity carry over, as far as the photographs are alike; the share of alerts that are
+right does not, and neither do probabilities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dermsentry.errors import InputError
+from dermsentry.judge.decision_curve import DecisionCurve, decision_curve
+from dermsentry.judge.intervals import Interval, bootstrap, percentile_interval
+from dermsentry.judge.metrics import (
+    brier_score_loss,
+    expected_calibration_error,
+    log_loss,
+    weights_at_prevalence,
+)
+
+Floats = NDArray[np.float64]
+
+PREVALENCES = (0.01, 0.02, 0.05)
+"""Melanomas among the lesions that are looked at: from general practice to a clinic for pigmented lesions."""
+
+
+def shift_prior(probability: ArrayLike, prior: ArrayLike, new_prior: ArrayLike) -> Floats:
+    """Probabilities (..., k) as they are where the classes have other shares: p · new / old, summing to 1.
+
+    Holds where the pictures of each class stay as they are and only the shares (k,) change. Saerens, Latinne
+    & Decaestecker, Neural Computation 14 (2002), equation 2.4; of two classes Elkan, IJCAI 2001, theorem 2.
+    Raises ValueError for an old share of zero.
+    """
+    old, new = np.asarray(prior, dtype=np.float64), np.asarray(new_prior, dtype=np.float64)
+    if (old <= 0).any():
+        raise ValueError(f"Received the prior {old.tolist()}; expected every class above 0")
+    moved = np.asarray(probability, dtype=np.float64) * (new / old)
+    return np.asarray(moved / moved.sum(axis=-1, keepdims=True))
+
+
+def at_prevalence(probability: ArrayLike, prior: float, prevalence: float) -> Floats:
+    """Melanoma probabilities (n,) that hold where `prior` of photographs are melanomas, for `prevalence`."""
+    own = np.asarray(probability, dtype=np.float64)
+    pair = np.stack([own, 1 - own], axis=-1)
+    return shift_prior(pair, [prior, 1 - prior], [prevalence, 1 - prevalence])[..., 0]
+
+
+def predictive_values(
+    sensitivity: ArrayLike, specificity: ArrayLike, prevalence: float
+) -> tuple[Floats, Floats]:
+    """The shares of alerts and of silences that are right, PPV and NPV; NaN where there are none."""
+    found, quiet = np.asarray(sensitivity, dtype=np.float64), np.asarray(specificity, dtype=np.float64)
+    right, wrong = prevalence * found, (1 - prevalence) * (1 - quiet)
+    spared, missed = (1 - prevalence) * quiet, prevalence * (1 - found)
+    return _share(right, right + wrong), _share(spared, spared + missed)
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    share: Floats = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    return share
+
+
+@dataclass(frozen=True)
+class ClinicalValue:
+    """What one rule of alerting gives where `prevalence` of the photographs are melanomas.
+
+    `number_needed_to_biopsy` is 1 / PPV: the alerts for each melanoma found, and the biopsies for each if
+    every alert leads to one; its upper end is infinite where perhaps no alert is ever right. `alerts`,
+    `found` and `missed` are of 1,000 photographs. None where nothing raises an alert, or all does.
+    """
+
+    prevalence: float
+    positive_predictive_value: Interval | None
+    negative_predictive_value: Interval | None
+    number_needed_to_biopsy: Interval | None
+    alerts: Interval
+    found: Interval
+    missed: Interval
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; counts `per_thousand`, no upper end as null."""
+        needed: dict[str, float | None] | None = None
+        if self.number_needed_to_biopsy is not None:
+            needed = dict(self.number_needed_to_biopsy.as_dict())
+            needed["high"] = None if math.isinf(self.number_needed_to_biopsy.high) else needed["high"]
+        right, silent = self.positive_predictive_value, self.negative_predictive_value
+        return {
+            "prevalence": self.prevalence,
+            "positive_predictive_value": right and right.as_dict(),
+            "negative_predictive_value": silent and silent.as_dict(),
+            "number_needed_to_biopsy": needed,
+            "per_thousand": {
+                "alerts": self.alerts.as_dict(),
+                "found": self.found.as_dict(),
+                "missed": self.missed.as_dict(),
+            },
+        }
+
+
+def clinical_value(
+    sensitivity: Interval,
+    specificity: Interval,
+    drawn: tuple[Floats, Floats],
+    prevalences: Sequence[float] = PREVALENCES,
+) -> tuple[ClinicalValue, ...]:
+    """What the alerts are worth at each prevalence.
+
+    Parameters
+    ----------
+    sensitivity, specificity
+        Of the rule of alerting, each with its interval.
+    drawn
+        Both in each bootstrap resample, (r,): every figure is computed anew in each. No interval is narrower
+        than that of the sensitivity or that of the specificity alone would make it, since of 16 melanomas
+        found out of 16 every resample finds all.
+    prevalences
+        Shares of melanomas, between 0 and 1.
+
+    Raises
+    ------
+    InputError
+        A prevalence is no share between 0 and 1.
+    """
+    return tuple(_value_at(check_prevalence(share), sensitivity, specificity, drawn) for share in prevalences)
+
+
+def check_prevalence(prevalence: float) -> float:
+    """The prevalence itself. Raises InputError if it is no share between 0 and 1."""
+    if not 0 < prevalence < 1:
+        raise InputError(
+            f"Received a prevalence of {prevalence:g}; expected the share of photographs that are melanomas, "
+            "above 0 and below 1, such as 0.02."
+        )
+    return prevalence
+
+
+def _value_at(
+    prevalence: float, sensitivity: Interval, specificity: Interval, drawn: tuple[Floats, Floats]
+) -> ClinicalValue:
+    def figures(found: Floats, quiet: Floats) -> dict[str, Floats]:
+        right, wrong = predictive_values(found, quiet, prevalence)
+        alerts = prevalence * found + (1 - prevalence) * (1 - quiet)
+        own = {"found": prevalence * found, "missed": prevalence * (1 - found)}
+        thousand = {name: 1000 * share for name, share in ({"alerts": alerts} | own).items()}
+        return {"right": right, "silent": wrong, **thousand}
+
+    # The figure itself, then one of the two at each end of its interval while the other stays.
+    found = [sensitivity.value, sensitivity.low, sensitivity.high, *[sensitivity.value] * 2]
+    quiet = [*[specificity.value] * 3, specificity.low, specificity.high]
+    ends = figures(np.array(found), np.array(quiet))
+    resampled = figures(*drawn)
+
+    def interval(name: str) -> Interval | None:
+        first = percentile_interval(float(ends[name][0]), resampled[name])
+        if first is None:
+            return None
+        known = ends[name][~np.isnan(ends[name])]
+        return Interval(first.value, min(first.low, float(known.min())), max(first.high, float(known.max())))
+
+    def count(name: str) -> Interval:
+        number = interval(name)
+        if number is None:
+            raise ValueError("Received a sensitivity or a specificity that is no number")
+        return number
+
+    right = interval("right")
+    needed = None
+    if right is not None and right.value > 0:
+        needed = Interval(1 / right.value, 1 / right.high, 1 / right.low if right.low > 0 else np.inf)
+    return ClinicalValue(
+        prevalence=prevalence,
+        positive_predictive_value=right,
+        negative_predictive_value=interval("silent"),
+        number_needed_to_biopsy=needed,
+        alerts=count("alerts"),
+        found=count("found"),
+        missed=count("missed"),
+    )
+
+
+@dataclass(frozen=True)
+class Restated:
+    """Melanoma's calibration as it would be at another prevalence.
+
+    The photographs judged are weighted so that melanomas have that share. `as_stated` are the probabilities
+    as the model gives them, `corrected` those of `at_prevalence`, which takes them to hold at `prior`, the
+    share of melanomas among the photographs judged. Each holds `brier_score`, `log_loss`,
+    `calibration_error` and `calibration_error_equal_mass`. `decision_curve` is of the corrected ones.
+    """
+
+    prevalence: float
+    prior: float
+    as_stated: dict[str, Interval | None]
+    corrected: dict[str, Interval | None]
+    decision_curve: DecisionCurve
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "prevalence": self.prevalence,
+            "prior": self.prior,
+            "as_stated": {name: figure and figure.as_dict() for name, figure in self.as_stated.items()},
+            "corrected": {name: figure and figure.as_dict() for name, figure in self.corrected.items()},
+            "decision_curve": self.decision_curve.as_dict(),
+        }
+
+
+def restate(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    groups: Sequence[str],
+    prevalence: float,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Restated:
+    """Melanoma's calibration and decision curve at another prevalence; see `Restated`.
+
+    `y_true` (n,) is true for melanomas, `y_prob` (n,) their probability, `groups` those of the bootstrap.
+    Raises InputError if the prevalence is none, or without melanomas or without others.
+    """
+    truth, stated = np.asarray(y_true).astype(bool), np.asarray(y_prob, dtype=np.float64)
+    check_prevalence(prevalence)
+    if truth.all() or not truth.any():
+        raise InputError("Received only melanomas or none; expected both, to restate the calibration.")
+    prior = float(truth.mean())
+    each = {"as_stated": stated, "corrected": at_prevalence(stated, prior, prevalence)}
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        moved = weights_at_prevalence(truth, prevalence, weights)
+        out: dict[str, Floats] = {}
+        for name, own in each.items():
+            pair = np.stack([1 - own, own], axis=1)
+            out |= {
+                f"{name} brier_score": brier_score_loss(truth, own, sample_weight=moved),
+                f"{name} log_loss": log_loss(truth, pair, sample_weight=moved),
+            }
+            for kind, equal_mass in (("", False), ("_equal_mass", True)):
+                error = expected_calibration_error(truth, own, equal_mass=equal_mass, sample_weight=moved)
+                out[f"{name} calibration_error{kind}"] = error
+        return out
+
+    found = {name: float(value[0]) for name, value in measure(np.ones((1, len(truth)))).items()}
+    drawn = bootstrap(groups, measure, resamples=resamples, seed=seed)
+
+    def figures(name: str) -> dict[str, Interval | None]:
+        return {
+            key.removeprefix(f"{name} "): percentile_interval(
+                value, drawn[key], unbiased="calibration" in key
+            )
+            for key, value in found.items()
+            if key.startswith(name)
+        }
+
+    curve = decision_curve(
+        truth, each["corrected"], groups, prevalence=prevalence, resamples=resamples, seed=seed
+    )
+    return Restated(prevalence, prior, figures("as_stated"), figures("corrected"), curve)

@@ -1,0 +1,131 @@
+"""The photographs read once: predicted, and what later checks need of them kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Positions
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dermsentry.collection import Collection
+from dermsentry.diagnoses import CODES, MELANOMA
+from dermsentry.errors import BundleError, InputError
+from dermsentry.images import Pixels, Unreadable, read_many
+from dermsentry.judge.skin_tone import skin_tone
+from dermsentry.model import Bundle
+from dermsentry.progress import track
+
+Floats = NDArray[np.float64]
+
+BATCH = 64
+_MEL = CODES.index(MELANOMA)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The n photographs that could be read, in their order, and those that could not.
+
+    `table` has their rows, `positions` (n,) where these were, `probability` (n, 9) is by `CODES`, `skin_tone`
+    in degrees. `sample` are the rows whose `pixels` (k, size, size, 3) were kept; `explained` those whose
+    melanoma `heat` (m, h, w) was, and `control` the same from another network, None without one.
+    """
+
+    table: pd.DataFrame
+    positions: NDArray[np.int64]
+    probability: Floats
+    skin_tone: tuple[float | None, ...]
+    sample: NDArray[np.int64]
+    pixels: Pixels
+    explained: NDArray[np.int64]
+    heat: Floats
+    control: Floats | None
+    unreadable: list[dict[str, str]]
+
+
+def read_and_predict(
+    bundle: Bundle,
+    collection: Collection,
+    table: pd.DataFrame,
+    *,
+    sample: Positions[int] = (),
+    explained: Positions[int] = (),
+    control: Bundle | None = None,
+    quiet: bool = True,
+) -> Seen:
+    """Read and predict every photograph of `table`, whose rows `sample` and `explained` name by position.
+
+    Memory stays flat but for what is kept of these. A control that gives no numbers is left out. Raises
+    InputError if none can be read.
+    """
+    card = bundle.card
+    files = [collection.root / path for path in table["path"]]
+    pictures = read_many(files, card.size, card.aspect, root=collection.root)
+    unreadable: list[dict[str, str]] = []
+    kept: list[int] = []
+    tones: list[float | None] = []
+    pixels: list[Pixels] = []
+    waiting: list[Pixels] = []
+    found: list[Floats] = []
+    heat: list[Floats] = []
+    other: list[Floats] = []
+
+    def run() -> None:
+        nonlocal control
+        if not waiting:
+            return
+        batch = np.stack(waiting)
+        outputs = bundle.predict(batch)
+        found.append(outputs.probability.astype(np.float64))
+        here = [i for i, position in enumerate(kept[-len(waiting) :]) if position in explained]
+        if here:
+            heat.append(outputs.heat[here, :, :, _MEL].astype(np.float64))
+            try:
+                if control is not None:
+                    other.append(control.predict(batch[here]).heat[..., _MEL].astype(np.float64))
+            except BundleError:
+                control = None
+        waiting.clear()
+
+    for position, picture in enumerate(track(pictures, "Judging", total=len(files), quiet=quiet)):
+        if isinstance(picture, Unreadable):
+            unreadable.append({"path": str(table["path"].iloc[position]), "reason": picture.reason})
+            continue
+        kept.append(position)
+        tones.append(skin_tone(picture))
+        waiting.append(picture)
+        if position in sample:
+            pixels.append(picture)
+        if len(waiting) == BATCH:
+            run()
+    run()
+    if not kept:
+        raise InputError(f"None of the {len(files)} photographs could be read: {unreadable[0]['reason']}.")
+    order = [card.classes.index(code) for code in CODES]
+    return Seen(
+        table=table.iloc[kept].reset_index(drop=True),
+        positions=np.array(kept, dtype=np.int64),
+        probability=np.concatenate(found)[:, order],
+        skin_tone=tuple(tones),
+        sample=_rows(kept, sample),
+        pixels=np.stack(pixels) if pixels else np.zeros((0, card.size, card.size, 3), np.uint8),
+        explained=_rows(kept, explained),
+        heat=np.concatenate(heat) if heat else np.zeros((0, 1, 1)),
+        control=np.concatenate(other) if control is not None and other else None,
+        unreadable=unreadable,
+    )
+
+
+def choose_sample(labels: Sequence[str], most: int, seed: int) -> set[int]:
+    """At most so many positions of known diagnosis, at random: melanomas first, up to half, then others."""
+    draw = np.random.default_rng(seed)
+    known = [i for i in draw.permutation(len(labels)).tolist() if labels[i]]
+    melanomas = [i for i in known if labels[i] == MELANOMA][: most // 2]
+    others = [i for i in known if labels[i] != MELANOMA][: most - len(melanomas)]
+    return {*melanomas, *others}
+
+
+def _rows(kept: Sequence[int], wanted: Positions[int]) -> NDArray[np.int64]:
+    return np.array([row for row, position in enumerate(kept) if position in wanted], dtype=np.int64)

@@ -1,0 +1,403 @@
+"""Whether a model's alerts hold when a photograph is a little worse, or is taken again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermsentry.diagnoses import CODES, MELANOMA, codes_of
+from dermsentry.errors import InputError
+from dermsentry.images import Pixels
+from dermsentry.judge.corruptions import (
+    CORRUPTIONS,
+    SEVERITIES,
+    noise_of_equal_energy,
+    rms_difference,
+    shifted,
+    turned,
+)
+from dermsentry.judge.intervals import (
+    Interval,
+    bootstrap,
+    group_index,
+    percentile_interval,
+    proportion_interval,
+)
+from dermsentry.judge.metrics import rank
+
+Floats = NDArray[np.float64]
+Truths = NDArray[np.bool_]
+Predict = Callable[[Pixels], NDArray[Any]]
+Step = tuple[str, int]
+
+BATCH = 64
+_MEL = CODES.index(MELANOMA)
+_LEAST = 1e-6  # probability; keeps log-odds finite
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one corruption at one severity does, over all photographs.
+
+    `roc_auc`: of melanoma on the corrupted photographs, `drop`: by how much that is less than on the clean
+    ones (None without melanomas or others). `flips`: share of photographs that raise an alert in one and none
+    in the other. `change`: mean absolute change of the melanoma probability. `noise_flips`: the flips under
+    Gaussian noise of the same root-mean-square difference. `rms`: that difference in grey levels, the mean
+    over photographs.
+    """
+
+    corruption: str
+    severity: int
+    roc_auc: Interval | None
+    drop: Interval | None
+    flips: Interval
+    change: Interval
+    noise_flips: Interval
+    rms: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "corruption": self.corruption,
+            "severity": self.severity,
+            "rms_difference": self.rms,
+            "roc_auc": None if self.roc_auc is None else self.roc_auc.as_dict(),
+            "drop": None if self.drop is None else self.drop.as_dict(),
+            "flips": self.flips.as_dict(),
+            "change": self.change.as_dict(),
+            "noise_flips": self.noise_flips.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class RepeatCapture:
+    """What happens when the same lesion is photographed again, turned, mirrored or a little aside.
+
+    `flips` is the share of photographs whose decision is another one in any of the `captures`, `flipped`
+    their number, `melanomas_flipped` that of the melanomas among them. `flip_rate` is the mean share per
+    capture, `by_capture` each one's. `spread`: the median over photographs of the standard deviation of the
+    melanoma log-odds over the photograph and its captures.
+    """
+
+    captures: tuple[str, ...]
+    flipped: int
+    melanomas_flipped: int
+    flips: Interval
+    flip_rate: Interval
+    by_capture: Mapping[str, Interval]
+    spread: Interval
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "flipped": self.flipped,
+            "melanomas_flipped": self.melanomas_flipped,
+            "flips": self.flips.as_dict(),
+            "flip_rate": self.flip_rate.as_dict(),
+            "spread": self.spread.as_dict(),
+            "by_capture": {name: flips.as_dict() for name, flips in self.by_capture.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Every corruption at every severity, in the order of `CORRUPTIONS`, and the repeat capture.
+
+    `photographs`, `groups` and `melanomas` (photographs) are those measured on, `roc_auc` is the clean one.
+    """
+
+    photographs: int
+    groups: int
+    melanomas: int
+    threshold: float | None
+    roc_auc: Interval | None
+    cells: tuple[Cell, ...]
+    repeat: RepeatCapture
+    resamples: int
+    seed: int
+
+    @property
+    def by_corruption(self) -> dict[str, tuple[Cell, ...]]:
+        """The cells of each corruption, by severity."""
+        return {name: tuple(cell for cell in self.cells if cell.corruption == name) for name in CORRUPTIONS}
+
+    @property
+    def worst(self) -> Cell:
+        """The cell in which most decisions flip."""
+        return max(self.cells, key=lambda cell: cell.flips.value)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `evaluation.json` holds under `robustness`."""
+        return {
+            "photographs": self.photographs,
+            "groups": self.groups,
+            "melanomas": self.melanomas,
+            "threshold": self.threshold,
+            "roc_auc": None if self.roc_auc is None else self.roc_auc.as_dict(),
+            "corruptions": [cell.as_dict() for cell in self.cells],
+            "repeat_capture": self.repeat.as_dict(),
+            "resamples": self.resamples,
+            "seed": self.seed,
+        }
+
+
+# What a second photograph of the same lesion may look like.
+_CAPTURES: dict[str, Callable[[Pixels], Pixels]] = {
+    **{f"turned by {degrees:+d}°": partial(turned, degrees=degrees) for degrees in (-15, -10, -5, 5, 10, 15)},
+    **{f"turned by {90 * quarters}°": partial(np.rot90, k=quarters) for quarters in (1, 2, 3)},
+    "mirrored": np.fliplr,
+    "2 % to the right": partial(shifted, right=0.02, down=0.0),
+    "3 % down": partial(shifted, right=0.0, down=0.03),
+    "3 % up": partial(shifted, right=0.0, down=-0.03),
+    "4 % to the left": partial(shifted, right=-0.04, down=0.0),
+}
+
+
+def measure_robustness(
+    predict: Predict,
+    pixels: Pixels,
+    truth: Sequence[str],
+    groups: Sequence[str],
+    *,
+    threshold: float | None,
+    seed: int = 0,
+    resamples: int = 200,
+    progress: Callable[[Sequence[Step]], Iterable[Step]] = iter,
+) -> Robustness:
+    """Corrupt photographs, take them again, and see which decisions hold.
+
+    Parameters
+    ----------
+    predict
+        Takes up to 64 photographs (k, size, size, 3) uint8, gives probabilities (k, 9) by `diagnoses.CODES`.
+    pixels
+        The photographs as the network sees them, (n, size, size, 3) uint8.
+    truth
+        Their labels. Flips and changes are of all; AUROC of those known to be a melanoma or not.
+    groups
+        The lesion of each, which the bootstrap draws.
+    threshold
+        The melanoma probability from which an alert is raised; None alerts where melanoma is the most
+        probable class.
+    seed
+        Of corruptions and bootstrap. A photograph gets the same hairs at every severity, more of them.
+    resamples
+        Of the bootstrap; the clean and the corrupted are measured on the same draws.
+    progress
+        Goes through the corruptions, such as `lambda steps: track(steps, "Corrupting")`.
+
+    Raises
+    ------
+    InputError
+        The lengths do not fit, or there is no photograph.
+    """
+    _check(pixels, truth, groups)
+    judge = _Judge(predict, pixels, threshold)
+    clean = judge.score(lambda picture: picture)
+    again = {name: judge.score(capture) for name, capture in _CAPTURES.items()}
+    steps = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
+    corrupted = [judge.corrupted(name, severity, seed) for name, severity in progress(steps)]
+    told = np.array(
+        [bool(label) and (label == MELANOMA or MELANOMA not in codes_of(label)) for label in truth], np.bool_
+    )
+    melanoma = np.array([label == MELANOMA for label in truth], np.bool_)
+    figures = _Figures(groups, told, melanoma, clean, resamples, seed)
+    return Robustness(
+        photographs=len(pixels),
+        groups=len(set(groups)),
+        melanomas=int(melanoma.sum()),
+        threshold=threshold,
+        roc_auc=figures.roc_auc,
+        cells=tuple(_cell(found, figures) for found in corrupted),
+        repeat=_repeat(again, figures),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _check(pixels: Pixels, truth: Sequence[str], groups: Sequence[str]) -> None:
+    if not len(pixels):
+        raise InputError("Received no photograph to measure robustness on; expected at least one.")
+    if not len(pixels) == len(truth) == len(groups):
+        raise InputError(
+            f"Received {len(pixels)} photographs, {len(truth)} labels and {len(groups)} groups; "
+            "expected as many of each."
+        )
+    if pixels.ndim != 4 or pixels.shape[1] != pixels.shape[2] or pixels.shape[3] != 3:
+        raise InputError(f"Received photographs of shape {pixels.shape}; expected (n, size, size, 3).")
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """The melanoma probability of each photograph, (n,), and whether it raises an alert."""
+
+    melanoma: Floats
+    alert: Truths
+
+
+@dataclass(frozen=True, eq=False)
+class _Corrupted:
+    """The scores under a corruption, those under noise of equal energy, and its mean difference."""
+
+    corruption: str
+    severity: int
+    scores: _Scores
+    noise: _Scores
+    rms: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Judge:
+    """Predicts pictures that exist only while they are predicted: one batch at a time."""
+
+    predict: Predict
+    pixels: Pixels
+    threshold: float | None
+
+    def score(self, change: Callable[[Pixels], Pixels]) -> _Scores:
+        """The scores of every photograph after `change`."""
+        return self._joined([self._batch([change(self.pixels[i]) for i in rows]) for rows in self._rows()])
+
+    def corrupted(self, name: str, severity: int, seed: int) -> _Corrupted:
+        """What one corruption at one severity leads to; random numbers depend on the photograph's number."""
+        kind, corrupt = list(CORRUPTIONS).index(name), CORRUPTIONS[name]
+        scores, noise, differences = [], [], []
+        for rows in self._rows():
+            worse, noisy = [], []
+            for i in rows:
+                clean = self.pixels[i]
+                worse.append(corrupt(clean, severity, np.random.default_rng((seed, kind, i))))
+                draw = np.random.default_rng((seed, kind, i, severity))
+                noisy.append(noise_of_equal_energy(clean, worse[-1], draw))
+                differences.append(rms_difference(clean, worse[-1]))
+            scores.append(self._batch(worse))
+            noise.append(self._batch(noisy))
+        return _Corrupted(
+            name, severity, self._joined(scores), self._joined(noise), float(np.mean(differences))
+        )
+
+    def _rows(self) -> Iterator[range]:
+        for start in range(0, len(self.pixels), BATCH):
+            yield range(start, min(start + BATCH, len(self.pixels)))
+
+    def _batch(self, pictures: Sequence[Pixels]) -> Floats:
+        probability = np.asarray(self.predict(np.stack(pictures)), dtype=np.float64)
+        if probability.shape != (len(pictures), len(CODES)):
+            expected = f"{len(pictures)} photographs by {len(CODES)} classes"
+            raise InputError(f"Received probabilities of shape {probability.shape}; expected {expected}.")
+        return probability
+
+    def _joined(self, parts: Sequence[Floats]) -> _Scores:
+        probability = np.concatenate(parts)
+        melanoma = probability[:, _MEL]
+        if self.threshold is None:
+            return _Scores(melanoma, probability.argmax(axis=1) == _MEL)
+        return _Scores(melanoma, melanoma >= self.threshold)
+
+
+class _Figures:
+    """Means and AUROCs with intervals, all from the same draws of groups."""
+
+    def __init__(
+        self,
+        groups: Sequence[str],
+        told: Truths,
+        melanoma: Truths,
+        clean: _Scores,
+        resamples: int,
+        seed: int,
+    ) -> None:
+        self.melanoma, self.clean = melanoma, clean
+        self._told = np.flatnonzero(told)
+        self._independent = len(set(groups))
+        drawn = bootstrap(groups, lambda w: {"weights": w}, resamples=resamples, seed=seed)["weights"]
+        self._weights = np.concatenate([np.ones((1, len(groups))), drawn])
+        lesion = group_index(groups)
+        sides = (told & melanoma, told & ~melanoma)
+        self._rankable = all(len(np.unique(lesion[side])) >= 2 for side in sides)
+        self._areas = self._ranked(clean)
+        self.roc_auc = self.area(clean)
+
+    def mean(self, values: NDArray[Any]) -> Interval:
+        """Of a value per photograph, (n,)."""
+        found = self._weights @ values / self._weights.sum(axis=1)
+        return _known(percentile_interval(float(found[0]), found[1:]))
+
+    def share(self, happened: NDArray[Any]) -> Interval:
+        """Of photographs: true or false for each, or a share of its own, (n,)."""
+        found = self._weights @ happened / self._weights.sum(axis=1)
+        return _known(proportion_interval(float(found[0]), found[1:], self._independent))
+
+    def flips(self, scores: _Scores) -> Interval:
+        """The share of photographs whose decision is another one than the clean photograph's."""
+        return self.share(scores.alert != self.clean.alert)
+
+    def area(self, scores: _Scores) -> Interval | None:
+        """The AUROC of melanoma."""
+        found = self._ranked(scores)
+        return None if found is None else percentile_interval(float(found[0]), found[1:])
+
+    def drop(self, scores: _Scores) -> Interval | None:
+        """By how much the AUROC is less than the clean one, on the same draws."""
+        found = self._ranked(scores)
+        if found is None or self._areas is None:
+            return None
+        lost = self._areas - found
+        return percentile_interval(float(lost[0]), lost[1:])
+
+    def median(self, values: Floats) -> Interval:
+        """The lower weighted median of a value per photograph, (n,)."""
+        order = np.argsort(values)
+        total = np.cumsum(self._weights[:, order], axis=1)
+        middle = values[order][(total >= total[:, -1:] / 2).argmax(axis=1)]
+        return _known(percentile_interval(float(middle[0]), middle[1:]))
+
+    def _ranked(self, scores: _Scores) -> Floats | None:
+        if not self._rankable:
+            return None
+        here = self._told
+        areas = rank(
+            self.melanoma[here], scores.melanoma[here], sample_weight=self._weights[:, here]
+        ).roc_auc()
+        return np.asarray(areas)
+
+
+def _known(interval: Interval | None) -> Interval:
+    if interval is None:
+        raise InputError("The network gave no number for a photograph; it has diverged.")
+    return interval
+
+
+def _cell(found: _Corrupted, figures: _Figures) -> Cell:
+    return Cell(
+        corruption=found.corruption,
+        severity=found.severity,
+        roc_auc=figures.area(found.scores),
+        drop=figures.drop(found.scores),
+        flips=figures.flips(found.scores),
+        change=figures.mean(np.abs(found.scores.melanoma - figures.clean.melanoma)),
+        noise_flips=figures.flips(found.noise),
+        rms=found.rms,
+    )
+
+
+def _repeat(again: Mapping[str, _Scores], figures: _Figures) -> RepeatCapture:
+    flips = np.stack([scores.alert != figures.clean.alert for scores in again.values()])
+    flipped = np.asarray(flips.any(axis=0))
+    stated = np.stack([scores.melanoma for scores in (figures.clean, *again.values())])
+    stated = stated.clip(_LEAST, 1 - _LEAST)
+    odds = np.log(stated / (1 - stated))
+    return RepeatCapture(
+        captures=tuple(again),
+        flipped=int(flipped.sum()),
+        melanomas_flipped=int((flipped & figures.melanoma).sum()),
+        flips=figures.share(flipped),
+        flip_rate=figures.share(flips.mean(axis=0)),
+        by_capture={name: figures.share(own) for name, own in zip(again, flips, strict=True)},
+        spread=figures.median(odds.std(axis=0)),
+    )
