@@ -20,7 +20,7 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.judge import evaluate
 from dermsentry.judge.bundles import image_names
-from dermsentry.judge.calibration import compare_calibrations
+from dermsentry.judge.calibration_methods import compare_calibrations
 from dermsentry.model import Bundle
 
 

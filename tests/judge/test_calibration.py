@@ -22,14 +22,16 @@ from dermsentry.judge.calibration import (
     apply_platt,
     apply_temperature,
     candidate_log_losses,
-    compare_calibrations,
     fit_bias_corrected_temperature,
     fit_isotonic,
     fit_platt,
     fit_temperature,
     melanoma_log_odds,
-    read_comparison,
     reliability,
+)
+from dermsentry.judge.calibration_methods import (
+    compare_calibrations,
+    read_comparison,
 )
 
 

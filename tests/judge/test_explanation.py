@@ -15,15 +15,9 @@ from bundles import lesion, tiny_bundle, tiny_onnx
 from dermsentry.errors import InputError
 from dermsentry.files import to_json
 from dermsentry.images import ASPECTS, Aspect, Unreadable, fit
-from dermsentry.judge.explanation import (
-    TOLERANCE,
-    check_explanations,
-    control_of,
-    find_masks,
-    fit_mask,
-    randomised,
-    read_mask,
-)
+from dermsentry.judge.explanation import TOLERANCE, check_explanations
+from dermsentry.judge.masks import find_masks, fit_mask, read_mask
+from dermsentry.judge.shuffled_weights import control_of, randomised
 from dermsentry.report import render
 
 SIZE = 64

@@ -16,10 +16,9 @@ from dermsentry.card import Threshold
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
 from dermsentry.files import versions, write_json, write_text
-from dermsentry.judge.calibration import read_comparison
+from dermsentry.judge.calibration_methods import read_comparison
 from dermsentry.judge.choosing import Split, choose
 from dermsentry.judge.evaluation import SENSITIVITY_TARGET, evaluate_predictions
-from dermsentry.judge.explanation import control_of
 from dermsentry.judge.figures import Evaluation
 from dermsentry.judge.further import (
     CORRUPTED,
@@ -35,6 +34,7 @@ from dermsentry.judge.prevalence import check_prevalence
 from dermsentry.judge.reading import Seen, choose_sample, read_and_predict
 from dermsentry.judge.refusal import refusals
 from dermsentry.judge.report import write_page
+from dermsentry.judge.shuffled_weights import control_of
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import is_synthetic
 

@@ -7,9 +7,8 @@ another photograph, and with that of a network whose weights were shuffled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,10 @@ from PIL import Image
 
 from dermsentry.diagnoses import MELANOMA
 from dermsentry.errors import InputError
-from dermsentry.images import ASPECTS, Aspect, read_photograph
 from dermsentry.judge.intervals import Interval, bootstrap, percentile_interval, proportion_interval
-from dermsentry.model import Bundle, read_network
+from dermsentry.judge.masks import Masks
 
 Floats = NDArray[np.float64]
-Masks = NDArray[np.bool_]
 
 TOLERANCE = 15 / 224
 """How far from the lesion the hottest place may be, as a share of the shorter side: 15 pixels of 224."""
@@ -202,114 +199,6 @@ def check_explanations(
         resamples=resamples,
         seed=seed,
     )
-
-
-def find_masks(folder: str | Path, image_ids: Iterable[str]) -> dict[str, Path]:
-    """The mask of each photograph that has one in `folder`: `<id>.png` or `<id>_segmentation.png`.
-
-    Raises InputError if the folder is none, or holds no mask of any.
-    """
-    root, wanted = Path(folder), list(dict.fromkeys(image_ids))
-    if not root.is_dir():
-        raise InputError(f"{root} is no folder; expected one with masks, `<image id>_segmentation.png`.")
-    found = {}
-    for image_id in wanted:
-        for name in (f"{image_id}_segmentation.png", f"{image_id}.png"):
-            if (root / name).is_file():
-                found[image_id] = root / name
-                break
-    if not found:
-        such = f", such as {wanted[0]}_segmentation.png" if wanted else ""
-        raise InputError(f"{root} holds no mask of these {len(wanted)} photographs; expected files{such}.")
-    return found
-
-
-def read_mask(path: Path, size: int, aspect: Aspect) -> Masks:
-    """Read a mask, (size, size), as `fit_mask` brings it there: true above half of its largest value.
-
-    Raises Unreadable.
-    """
-    values = read_photograph(path).pixels[:, :, 0]
-    return fit_mask(values > values.max() / 2, size, aspect)
-
-
-def fit_mask(mask: Masks, size: int, aspect: Aspect) -> Masks:
-    """Bring a mask (H, W) to (size, size) as `images.fit` brings its photograph, by nearest neighbours.
-
-    The mask must have its photograph's proportions, or `aspect` be `squash`.
-    """
-    if aspect not in ASPECTS:
-        raise ValueError(f"Received aspect={aspect!r}; expected one of {', '.join(ASPECTS)}")
-    height, width = mask.shape
-    image = Image.fromarray(mask.astype(np.uint8))
-    if aspect == "pad":
-        scale = size / max(height, width)
-        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-        canvas = Image.new("L", (size, size))
-        corner = ((size - inner[0]) // 2, (size - inner[1]) // 2)
-        canvas.paste(image.resize(inner, Image.Resampling.NEAREST), corner)
-        return np.asarray(canvas) > 0
-    box = None
-    if aspect == "crop":
-        side = min(height, width)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.NEAREST, box=box)) > 0
-
-
-def randomised(network: str | Path | bytes, seed: int = 0) -> bytes:
-    """A network, as ONNX bytes, with the values of each of its weight tensors shuffled.
-
-    All layers at once, the last step of the cascade of Adebayo et al. (NeurIPS 2018, section 3.1); shuffled
-    rather than drawn anew, so that every layer keeps the size of its weights.
-
-    Parameters
-    ----------
-    network
-        A bundle's folder, or ONNX bytes.
-    seed
-        Of the shuffling.
-
-    Raises
-    ------
-    ImportError
-        The package `onnx` is missing, which `dermsentry[train]` brings.
-    BundleError
-        The bundle was refused.
-    """
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load_from_string(network if isinstance(network, bytes) else read_network(network)[1])
-    draw = np.random.default_rng(seed)
-    tensors = list(model.graph.initializer)
-    for node in model.graph.node:
-        tensors += [attribute.t for attribute in node.attribute if node.op_type == "Constant"]
-    for tensor in tensors:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype.kind == "f" and values.size > 1:
-            shuffled = draw.permutation(values.ravel()).reshape(values.shape)
-            tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
-    return bytes(model.SerializeToString())
-
-
-def control_of(bundle: Bundle, seed: int = 0) -> Bundle | None:
-    """A bundle with its weights shuffled, to predict the control's heat; None where `onnx` is missing.
-
-    Its probabilities mean nothing, and it is never written. Raises BundleError if the bundle's files have
-    changed.
-    """
-    import onnxruntime
-
-    try:
-        network = randomised(bundle.folder, seed)
-    except ImportError:
-        return None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    return replace(bundle, session=session)
 
 
 def _checked(

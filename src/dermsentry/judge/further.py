@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.errors import InputError
 from dermsentry.images import Pixels, Unreadable
-from dermsentry.judge.explanation import ExplanationCheck, check_explanations, find_masks, read_mask
+from dermsentry.judge.explanation import ExplanationCheck, check_explanations
+from dermsentry.judge.masks import find_masks, read_mask
 from dermsentry.judge.reading import Seen, choose_sample
 from dermsentry.judge.refusal import Refusal, Refusals, measure_refusal, refusals
 from dermsentry.judge.robustness import Robustness, Step, measure_robustness
