@@ -7,7 +7,7 @@ DATA ?=
 OUT ?= demo
 SET_UP = $(VENV)/.installed
 
-.PHONY: help test lint types format demo notebook benchmarks requirements clean
+.PHONY: help test lint types format demo model notebook benchmarks requirements clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,14 @@ format: $(SET_UP)  ## Bring the code into style
 
 demo: $(SET_UP)  ## The whole path on phantoms, or on DATA=FOLDER; under 4 minutes without data
 	$(RUN)/dermsentry demo --out $(OUT) $(if $(DATA),--data "$(DATA)")
+
+model: $(SET_UP)  ## Make the bundled model anew from DATA=FOLDER of its sets; hours, goes on where it stopped
+	test -n "$(DATA)" || { echo "make model: set DATA to the folder of the sets (docs/how-to-train.md)"; exit 2; }
+	$(RUN)/dermsentry train "$(DATA)" --recipe dermoscopy --out runs/dermoscopy
+	$(RUN)/python -m dermsentry.learn.claims runs/dermoscopy "$(DATA)" runs/dermoscopy/claims
+	mkdir -p src/dermsentry/bundled && rm -rf src/dermsentry/bundled/dermoscopy
+	cp -r runs/dermoscopy/bundle src/dermsentry/bundled/dermoscopy
+	cp runs/dermoscopy/claims/MODEL_CARD.md MODEL_CARD.md
 
 notebook: $(SET_UP)  ## The assignment as a notebook, in JupyterLab
 	$(RUN)/python -m pip install --quiet jupyterlab

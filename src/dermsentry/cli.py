@@ -115,19 +115,34 @@ def evaluate(
         Path | None, typer.Option(help="Folder for evaluation.json, evaluation.html and predictions.csv.")
     ] = None,
     metadata: Metadata = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(help="Share of melanomas where the model is to be used, such as 0.02."),
+    ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Also judge worse photographs and second ones: minutes more."),
+    ] = False,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of lesion masks: also judge whether the heat lies on them.")
+    ] = None,
+    not_lesions: Annotated[
+        Path | None, typer.Option(help="Folder of pictures without a lesion: also judge which are refused.")
+    ] = None,
     resamples: Annotated[int, typer.Option(min=2, help="Bootstrap resamples behind every interval.")] = 1000,
     seed: Seed = 0,
 ) -> None:
     """Judge a model bundle on photographs of known diagnosis: every figure with its 95 % interval."""
     from dermsentry.judge import evaluate as judge
-    from dermsentry.judge.report import summary
+    from dermsentry.judge.words import summary
     from dermsentry.learn.split import read_split
 
     collection = _read_data(data, metadata)
     known = None if split is None else read_split(split, collection)
     evaluation = judge(
-        bundle, collection, known, part=part, out=out, resamples=resamples, seed=seed, quiet=False
-    )
+        bundle, collection, known, part=part, out=out, prevalence=prevalence, robustness=robustness,
+        masks=masks, not_lesions=not_lesions, resamples=resamples, seed=seed, quiet=False,
+    )  # fmt: skip
     typer.echo(summary(evaluation))
     for sentence in evaluation.warnings:
         _say(f"Note: {sentence}")
@@ -171,8 +186,14 @@ def split(
 @app.command()
 def train(
     data: Data,
-    split: Annotated[Path, typer.Option(help="The split.csv that says which photograph is in which part.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; its bundle is in bundle/.")],
+    split: Annotated[
+        Path | None, typer.Option(help="The split.csv that says which photograph is in which part.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="dermoscopy: make the bundled model anew from the folder of its sets; no --split."),
+    ] = None,
     network: Annotated[
         str,
         typer.Option(help="linear (frozen EfficientNet-Lite0, minutes), cnn, or lite0 (all of it trained)."),
@@ -187,19 +208,38 @@ def train(
         str, typer.Option(help="How a photograph is made square: squash, crop or pad.")
     ] = "squash",
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
+    weights: Annotated[
+        str,
+        typer.Option(help="What linear and lite0 begin with: imagenet, or dermoscopy (the bundled model)."),
+    ] = "imagenet",
     tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
     precision: PrecisionName = "auto",
     metadata: Metadata = None,
     seed: Seed = 0,
 ) -> None:
     """Train one network on an honest split and write its bundle; interrupted, the same command goes on."""
+    from dermsentry.errors import InputError
     from dermsentry.learn.split import check_split, read_split
 
+    if recipe is not None:
+        _one_of(recipe, ("dermoscopy",), "--recipe")
+        if len(data) != 1 or split is not None:
+            raise InputError(
+                "A recipe splits by itself; expected one DATA, the sets' folder, and no --split."
+            )
+        _load_keras()
+        from dermsentry.learn.recipe import train_dermoscopy
+
+        typer.echo(str(train_dermoscopy(data[0], out, quiet=False).bundle))
+        return
+    if split is None:
+        raise InputError("Received no --split; expected a split.csv, as `dermsentry split` makes it.")
     collection = _read_data(data, metadata)
     known = read_split(split, collection)
     check_split(known)
     _load_keras()
     from dermsentry.images import ASPECTS
+    from dermsentry.learn.fitting import WEIGHTS
     from dermsentry.learn.training import BALANCES, RECIPES
     from dermsentry.learn.training import train as fit
 
@@ -207,8 +247,8 @@ def train(
         collection, known, out, network=_one_of(network, RECIPES, "--network"), epochs=epochs,
         augmented=augmented, balance=_one_of(balance, BALANCES, "--balance"),
         size=size, aspect=_one_of(aspect, ASPECTS, "--aspect"),
-        learning_rate=learning_rate, precision=_precision(precision), seed=seed,
-        tensorboard=tensorboard, quiet=False,
+        learning_rate=learning_rate, weights=_one_of(weights, WEIGHTS, "--weights"),
+        precision=_precision(precision), seed=seed, tensorboard=tensorboard, quiet=False,
     )  # fmt: skip
     best = run.history.iloc[run.best_epoch - 1]
     typer.echo(f"validation accuracy {best['val_accuracy']:.3f}, training accuracy {best['accuracy']:.3f}")
@@ -257,7 +297,9 @@ def screen(
         list[str],
         typer.Argument(metavar="PATH...", help="Photographs, folders, patterns, or - for a list on stdin."),
     ],
-    model: Annotated[Path, typer.Option(help="Folder of a model bundle.")],
+    model: Annotated[
+        Path, typer.Option(help="Folder of a model bundle; by default the one that Dermsentry brings.")
+    ] = Path("dermoscopy"),
     out: Annotated[
         Path | None, typer.Option(help="Folder for findings.jsonl, predictions.csv and, with --heat, heat/.")
     ] = None,
@@ -319,13 +361,18 @@ def screen(
 
 @app.command()
 def model(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle; by default the bundled one.")
+    ] = Path("dermoscopy"),
+    markdown: Annotated[bool, typer.Option("--markdown", help="The whole model card, as Markdown.")] = False,
 ) -> None:
     """Verify a model bundle and say what it is, what it was measured at, and what it must not be used for."""
     from dermsentry.card import describe
     from dermsentry.model import open_bundle
+    from dermsentry.model_card import model_card
 
-    typer.echo(describe(open_bundle(bundle).card))
+    opened = open_bundle(bundle)
+    typer.echo(model_card(opened) if markdown else describe(opened.card))
 
 
 def _load_keras() -> None:

@@ -35,6 +35,8 @@ from dermsentry.images import Pixels
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 OUTPUTS = ("probability", "embedding", "heat")
 MAX_CARD_BYTES = 32 * 1024 * 1024
+BUNDLED = "dermoscopy"
+"""The name of the bundle that the package brings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +105,18 @@ class Bundle:
         return outputs
 
 
-def open_bundle(folder: str | Path, *, threads: int | None = None) -> Bundle:
+def bundled() -> Path:
+    """The folder of the bundle that the package brings."""
+    return Path(__file__).parent / "bundled" / BUNDLED
+
+
+def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> Bundle:
     """Open a bundle after verifying schema, fields, digest, hash, outputs and the self-test.
 
     Parameters
     ----------
     folder
-        The bundle's folder.
+        The bundle's folder; `dermoscopy`, where no folder is called so, is the one that the package brings.
     threads
         How many photographs are predicted at the same time; by default one per core.
 
@@ -118,27 +125,15 @@ def open_bundle(folder: str | Path, *, threads: int | None = None) -> Bundle:
     BundleError
         Whatever does not hold, in one line.
     """
-    path = Path(folder)
-    where = path / CARD_FILE
-    try:
-        text = _read_file(path, CARD_FILE).decode("utf-8")
-    except ValueError as error:
-        raise BundleError(f"{where} is not UTF-8 text: {error}.") from error
-    card = parse_card(text, where)
-    if card.digest != card_digest(text):
-        raise BundleError(
-            f"{where} was changed after it was written (its digest does not hold); get the bundle again."
-        )
-    onnx = _read_file(path, MODEL_FILE)
-    found = hashlib.sha256(onnx).hexdigest()
-    if found != card.sha256:
-        hashes = f"SHA-256 {found[:12]}…, expected {card.sha256[:12]}…"
-        raise BundleError(
-            f"{path / MODEL_FILE} is not the file its card names ({hashes}); get the bundle again."
-        )
+    path, card, onnx = _verified(folder)
     bundle = Bundle(path, card, threads or cores(), _session(onnx, card, path / MODEL_FILE))
     _verify_self_test(bundle)
     return bundle
+
+
+def read_network(folder: str | Path = BUNDLED) -> tuple[Card, bytes]:
+    """The card and the ONNX bytes of a bundle, verified by digest and hash, not run. Raises BundleError."""
+    return _verified(folder)[1:]
 
 
 def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
@@ -228,6 +223,30 @@ def _filled(path: Path, onnx: bytes, card: Card) -> Card:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
+
+
+def _verified(folder: str | Path) -> tuple[Path, Card, bytes]:
+    path = Path(folder)
+    if str(folder) == BUNDLED and not path.exists():
+        path = bundled()
+    where = path / CARD_FILE
+    try:
+        text = _read_file(path, CARD_FILE).decode("utf-8")
+    except ValueError as error:
+        raise BundleError(f"{where} is not UTF-8 text: {error}.") from error
+    card = parse_card(text, where)
+    if card.digest != card_digest(text):
+        raise BundleError(
+            f"{where} was changed after it was written (its digest does not hold); get the bundle again."
+        )
+    onnx = _read_file(path, MODEL_FILE)
+    found = hashlib.sha256(onnx).hexdigest()
+    if found != card.sha256:
+        hashes = f"SHA-256 {found[:12]}…, expected {card.sha256[:12]}…"
+        raise BundleError(
+            f"{path / MODEL_FILE} is not the file its card names ({hashes}); get the bundle again."
+        )
+    return path, card, onnx
 
 
 def _read_file(folder: Path, name: str) -> bytes:

@@ -7,7 +7,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from columns import table
-from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE, _auroc, _discriminate, find_shortcuts
+from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE, _auroc, _discriminate, find_shortcuts, probe
 from dermsentry.audit.survey import SURROUND, Survey, surround
 from dermsentry.images import Photograph
 
@@ -105,6 +105,27 @@ def test_discriminant_analysis_agrees_with_scikit_learn() -> None:
     scores = _discriminate(x, truth[None], x, 3)[0]
     shrunk = LinearDiscriminantAnalysis(solver="lsqr", priors=[1 / 3] * 3).fit(x, truth)
     assert (scores.argmax(axis=1) == shrunk.predict(x)).mean() > 0.98
+
+
+def test_a_probe_tells_what_features_hold_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    archive = np.array(["a", "b", "c"] * 40)
+    features = rng.normal(0, 1, (120, 200))
+    blind = probe(features, list(archive), family="embedding")
+    assert not blind.tells
+    assert blind.balanced_accuracy == pytest.approx(1 / 3, abs=0.15)
+    features[:, 0] += 30 * (archive == "b")
+    seeing = probe(features, list(archive), family="embedding")
+    assert seeing.tells
+    assert seeing.by_class["b"] > 0.95
+
+
+def test_a_probe_leaves_out_labels_of_few_photographs() -> None:
+    features = np.random.default_rng(0).normal(0, 1, (44, 3))
+    found = probe(features, ["a"] * 20 + ["b"] * 20 + ["rare"] * 4, family="embedding")
+    assert (found.photographs, set(found.by_class)) == (40, {"a", "b"})
+    with pytest.raises(ValueError, match="expected at least two"):
+        probe(features, ["a"] * 44, family="embedding")
 
 
 def test_auroc_agrees_with_scikit_learn() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 
 from dermsentry.card import Card
@@ -14,8 +15,15 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.files import read_json
 from dermsentry.judge.calibration import apply_temperature, fit_temperature
-from dermsentry.learn.export import calibrate, check_parity, choose_thresholds, export_bundle, to_onnx
-from dermsentry.learn.networks import cnn, describe
+from dermsentry.learn.export import (
+    calibrate,
+    check_parity,
+    choose_thresholds,
+    export_bundle,
+    rounded,
+    to_onnx,
+)
+from dermsentry.learn.networks import cnn, describe, efficientnet_lite0
 from dermsentry.model import Bundle, open_bundle
 from examples import pictures
 
@@ -79,6 +87,18 @@ def test_a_single_photograph_says_nothing_of_what_is_familiar(network: keras.Mod
     made = exported(network, tmp_path / "bundle", labels=LABELS[:1])
     assert made.card.familiarity is None
     assert read_json(tmp_path / "bundle" / "card.json")["familiarity"] is None
+
+
+def test_a_rounded_network_takes_half_the_bytes_and_says_the_same() -> None:
+    keras.utils.set_random_seed(0)
+    whole = efficientnet_lite0(32)
+    half = rounded(whole)
+    onnx = to_onnx(half, 1.7)
+    assert len(onnx) < 0.55 * len(to_onnx(whole, 1.7))
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    (probability,) = session.run(["probability"], {"image": PIXELS})
+    np.testing.assert_allclose(probability, np.asarray(describe(half, 1.7)(PIXELS)[0]), atol=1e-5)
+    np.testing.assert_allclose(probability, np.asarray(describe(whole, 1.7)(PIXELS)[0]), atol=0.01)
 
 
 def test_a_difference_to_keras_is_refused(network: keras.Model, bundle: Bundle) -> None:

@@ -17,6 +17,7 @@ from dermsentry.learn.networks import (
     cnn,
     describe,
     efficientnet_lite0,
+    folded,
 )
 from examples import pictures
 
@@ -73,6 +74,15 @@ def test_lite0_has_the_published_number_of_weights() -> None:
     trained = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
     assert trained - 1281 * 9 + 1281 * 1000 == 4_652_008
     assert not [layer for layer in network.layers if "se" in layer.name.split("_")]
+
+
+def test_folded_it_computes_the_same_without_batch_normalisation(network: keras.Model) -> None:
+    if network.name == "cnn":
+        pytest.skip("it has no batch normalisation")
+    plain = folded(network)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in plain.layers)
+    expected = np.asarray(network(PIXELS, training=False))
+    np.testing.assert_allclose(np.asarray(plain(PIXELS, training=False)), expected, rtol=1e-3)
 
 
 def test_scaling_is_inside() -> None:

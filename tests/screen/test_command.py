@@ -130,7 +130,6 @@ def test_a_name_cannot_move_the_cursor(tmp_path: Path, bundle: Bundle) -> None:
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--heat"), 2, "--heat without --out"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--format", "xml"), 2, "Invalid value"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--threads", "0"), 2, "Invalid value"),
-        (("PHOTOGRAPHS",), 2, "Missing option"),
         (("-", "--model", "BUNDLE"), 2, "Received no photographs"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--out", "/dev/null/x"), 4, "Cannot write"),
     ],

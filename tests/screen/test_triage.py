@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 
 from bundles import tiny_card
 from dermsentry.diagnoses import CODES
-from dermsentry.screen.quality import BLURRED, Quality
+from dermsentry.screen.quality import BLURRED, DRAWN, Quality
 from dermsentry.screen.triage import MEANING, TIERS, UNFAMILIAR, triage
 
 GOOD = Quality(450, 0.5, 150.0, 40.0, ())
 BAD = Quality(450, 0.2, 150.0, 40.0, (BLURRED,))
+CHART = Quality(450, 0.6, 250.0, 60.0, (DRAWN,))
 CARD = tiny_card()  # alert from 0.5, refer from 0.2
 
 
@@ -44,7 +45,13 @@ def test_tiers_and_their_reasons(probabilities: dict[str, float], tier: str, rea
 
 def test_an_unfamiliar_picture_is_never_judged() -> None:
     assert triage(shares(MEL=0.99), 0.49, GOOD, CARD) == ("cannot-say", (UNFAMILIAR,))
-    assert triage(shares(MEL=0.99), 0.49, BAD, CARD) == ("cannot-say", (UNFAMILIAR, BLURRED))
+    assert triage(shares(MEL=0.99), 0.49, BAD, CARD) == ("cannot-say", (BLURRED, UNFAMILIAR))
+
+
+def test_a_chart_is_never_judged() -> None:
+    for melanoma in (0.01, 0.99):
+        assert triage(shares(MEL=melanoma), 0.9, CHART, CARD) == ("cannot-say", (DRAWN,))
+        assert triage(shares(MEL=melanoma), None, CHART, CARD) == ("cannot-say", (DRAWN,))
 
 
 def test_poor_quality_alerts_but_never_reassures() -> None:

@@ -33,6 +33,7 @@ _CLEAR = 3.0  # standard deviations
 _MOST = 800  # photographs of a class; all classes count alike, so more of one tells little
 _FEWEST = _FOLDS  # photographs that a class needs to be in every fold
 _RIDGE = 0.02
+_DIRECTIONS = 64  # principal components of features that a probe looks at
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,43 @@ def find_shortcuts(
         design = np.hstack([_binned(columns[name], _ID_BINS if name == _ID else _BINS) for name in names])
         found.append(_measure(family, names, design, shuffled, folds, classes))
     return tuple(found)
+
+
+def probe(features: Matrix, labels: Sequence[str], *, family: str, seed: int = 0) -> Shortcut:
+    """How well labels can be told from features, such as the archive from a network's embedding.
+
+    The same classifier as in `find_shortcuts`, on the `_DIRECTIONS` leading principal components, each of
+    variance one.
+
+    Parameters
+    ----------
+    features
+        (n, p), a row per photograph, one photograph per group.
+    labels
+        What is to be told, n of them; those of fewer than five photographs are left out.
+    family
+        What the features are, in words.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two labels are left.
+    """
+    names, which, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    kept = counts[which] >= _FEWEST
+    classes = [str(name) for name, count in zip(names, counts, strict=True) if count >= _FEWEST]
+    if len(classes) < 2:
+        raise ValueError(f"Received {len(classes)} labels with {_FEWEST} photographs; expected at least two")
+    truth = np.unique(which[kept], return_inverse=True)[1]
+    centred = np.asarray(features, dtype=np.float64)[kept]
+    centred = centred - centred.mean(axis=0)
+    left, size, _ = np.linalg.svd(centred, full_matrices=False)
+    used = min(_DIRECTIONS, int((size > 1e-9 * size[0]).sum()) if size[0] > 0 else 1)
+    design = left[:, :used] * np.sqrt(len(centred))
+    rng = np.random.default_rng(seed)
+    folds = _folds(truth, rng)
+    shuffled = np.stack([truth, *(rng.permutation(truth) for _ in range(_SHUFFLES))])
+    return _measure(family, (f"{used} directions",), design, shuffled, folds, classes)
 
 
 def _one_of_each(table: pd.DataFrame, survey: Survey, groups: Sequence[str], seed: int) -> NDArray[np.int64]:

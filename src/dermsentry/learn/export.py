@@ -18,7 +18,7 @@ from dermsentry.errors import BundleError
 from dermsentry.images import Aspect
 from dermsentry.judge.calibration import apply_temperature, fit_temperature
 from dermsentry.judge.operating_point import threshold_for_sensitivity
-from dermsentry.learn.networks import describe
+from dermsentry.learn.networks import describe, folded
 from dermsentry.model import Bundle, Outputs, write_bundle
 from dermsentry.screen.familiarity import familiarity_statistics
 
@@ -114,8 +114,20 @@ def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -
     return chosen
 
 
+def rounded(network: keras.Model) -> keras.Model:
+    """An `efficientnet_lite0`, folded, its kernels rounded to half precision: half the bytes in ONNX."""
+    plain = folded(network)
+    plain.set_weights(
+        [w if w.ndim < 2 else w.astype(np.float16).astype(np.float32) for w in plain.get_weights()]
+    )
+    return plain
+
+
 def to_onnx(network: keras.Model, temperature: float) -> bytes:
-    """The network as ONNX with the outputs `probability`, `embedding` and `heat`; input `image`, uint8."""
+    """The network as ONNX with the outputs `probability`, `embedding` and `heat`; input `image`, uint8.
+
+    Large tensors whose values half precision holds exactly are stored so: half the bytes, the same network.
+    """
     import tensorflow as tf
 
     with warnings.catch_warnings():
@@ -133,7 +145,26 @@ def to_onnx(network: keras.Model, temperature: float) -> bytes:
             return dict(zip(("probability", "embedding", "heat"), outputs(image), strict=True))
 
         model, _ = tf2onnx.convert.from_function(bundle, input_signature=given, opset=17)
+    _store_halves(model.graph)
     return bytes(model.SerializeToString())
+
+
+def _store_halves(graph: Any) -> None:
+    """Store tensors as half precision, followed by a cast that ONNX Runtime does once, where none changes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    for tensor in list(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < 256:
+            continue
+        halves = values.astype(np.float16)
+        if not np.array_equal(halves.astype(np.float32), values):
+            continue
+        name = tensor.name
+        graph.initializer.remove(tensor)
+        graph.initializer.append(numpy_helper.from_array(halves, f"{name}/half"))
+        cast = helper.make_node("Cast", [f"{name}/half"], [name], f"{name}/cast", to=TensorProto.FLOAT)
+        graph.node.insert(0, cast)
 
 
 def check_parity(

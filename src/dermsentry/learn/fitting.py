@@ -25,21 +25,27 @@ from dermsentry.images import Aspect
 from dermsentry.learn.balancing import class_weights, sample_weights
 from dermsentry.learn.batches import Batches, Examples
 from dermsentry.learn.callbacks import KeepState, RichProgress, StopOnNaN
-from dermsentry.learn.networks import NETWORKS, accuracy, candidate_crossentropy
+from dermsentry.learn.networks import NETWORKS, accuracy, candidate_crossentropy, efficientnet_lite0
 from dermsentry.learn.pixels import digest
-from dermsentry.learn.pretrained import load_imagenet
+from dermsentry.learn.pretrained import load_imagenet, load_onnx
+from dermsentry.model import read_network
 
 # It wonders at every new network that one process trains.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 NetworkName = Literal["cnn", "lite0"]
+Weights = Literal["imagenet", "dermoscopy"]
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 Precision = Literal["float32", "mixed_bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """How a network is trained. Adam; loss: cross-entropy over the candidate classes."""
+    """How a network is trained. Adam; loss: cross-entropy over the candidate classes.
+
+    `weights`: what `lite0` begins with, ImageNet's or those of the bundled dermoscopy model.
+    """
 
     network: NetworkName = "cnn"
     epochs: int = 20
@@ -49,6 +55,7 @@ class Configuration:
     aspect: Aspect = "squash"
     augmented: bool = False
     class_weights: bool = False
+    weights: Weights = "imagenet"
     precision: Precision = "float32"
     seed: int = 0
 
@@ -150,15 +157,21 @@ def prepare(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def build(configuration: Configuration, precision: Precision = "float32") -> keras.Model:
-    """The network of a configuration with its first weights: ImageNet's, or random ones by its seed."""
+    """The network of a configuration with its first weights: learned before, or random ones by its seed."""
     keras.utils.set_random_seed(configuration.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
+    from_bundle = configuration.network == "lite0" and configuration.weights == "dermoscopy"
     try:
-        network = NETWORKS[configuration.network](configuration.size)
+        if from_bundle:
+            network = efficientnet_lite0(configuration.size, normalised=False)
+        else:
+            network = NETWORKS[configuration.network](configuration.size)
     finally:
         keras.config.set_dtype_policy(before)
-    if configuration.network == "lite0":
+    if from_bundle:
+        load_onnx(network, read_network()[1])
+    elif configuration.network == "lite0":
         load_imagenet(network)
     return network
 

@@ -35,7 +35,7 @@ def embed(
 
     Raises OutputError if `cache` cannot be written.
     """
-    key = fingerprint([configuration.network, digest(decoded.pixels)])
+    key = fingerprint([configuration.network, configuration.weights, digest(decoded.pixels)])
     kept = cache / f"embedding-{key[:16]}.npy"
     if not kept.is_file():
         network = build(configuration)

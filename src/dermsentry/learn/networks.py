@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from dermsentry.diagnoses import CODES
@@ -38,20 +39,20 @@ def cnn(size: int = 180) -> keras.Model:
     return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name="cnn")
 
 
-def efficientnet_lite0(size: int = 180) -> keras.Model:
+def efficientnet_lite0(size: int = 180, *, normalised: bool = True) -> keras.Model:
     """EfficientNet-Lite0 (no squeeze-and-excitation, ReLU6) with a new linear head; 3.4 million weights.
 
-    Pixels are scaled to (v - 127) / 128, as its ImageNet weights expect.
+    Pixels are scaled to (v - 127) / 128, as its ImageNet weights expect. Without batch normalisation
+    (`normalised=False`) its convolutions have a bias instead, as `folded` gives them.
     """
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="rescaling")(image)
-    x = _convolution(x, 32, 3, 2, "stem")
+    x = _convolution(x, 32, 3, 2, "stem", normalised)
     for stage, (kernel, stride, expansion, filters, repeats) in enumerate(_STAGES):
         for repeat in range(repeats):
-            x = _inverted_bottleneck(
-                x, kernel, stride if repeat == 0 else 1, expansion, filters, f"block{stage}{'abcd'[repeat]}"
-            )
-    x = _convolution(x, 1280, 1, 1, "head")
+            name, stride = f"block{stage}{'abcd'[repeat]}", stride if repeat == 0 else 1
+            x = _inverted_bottleneck(x, kernel, stride, expansion, filters, name, normalised)
+    x = _convolution(x, 1280, 1, 1, "head", normalised)
     x = layers.Activation("linear", name="features")(x)
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
     return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name="lite0")
@@ -60,28 +61,51 @@ def efficientnet_lite0(size: int = 180) -> keras.Model:
 NETWORKS: dict[str, Callable[[int], keras.Model]] = {"cnn": cnn, "lite0": efficientnet_lite0}
 
 
-def _normalised(x: Any, name: str, activation: bool = True) -> Any:
-    x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
+def _convolution(
+    x: Any, filters: int, kernel: int, stride: int, name: str, normalised: bool, activation: bool = True
+) -> Any:
+    """A convolution over all channels, or over each alone where `filters` is 0."""
+    settings = {"strides": stride, "padding": "same", "use_bias": not normalised, "name": f"{name}_conv"}
+    if filters:
+        x = layers.Conv2D(filters, kernel, **settings)(x)
+    else:
+        x = layers.DepthwiseConv2D(kernel, **settings)(x)
+    if normalised:
+        x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x
 
 
-def _convolution(x: Any, filters: int, kernel: int, stride: int, name: str, activation: bool = True) -> Any:
-    x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    return _normalised(x, name, activation)
-
-
-def _inverted_bottleneck(x: Any, kernel: int, stride: int, expansion: int, filters: int, name: str) -> Any:
+def _inverted_bottleneck(
+    x: Any, kernel: int, stride: int, expansion: int, filters: int, name: str, normalised: bool
+) -> Any:
     entering = x
     if expansion > 1:
-        x = _convolution(x, x.shape[-1] * expansion, 1, 1, f"{name}_expand")
-    x = layers.DepthwiseConv2D(
-        kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
-    )(x)
-    x = _normalised(x, f"{name}_depthwise")
-    x = _convolution(x, filters, 1, 1, f"{name}_project", activation=False)
-    return (
-        layers.Add(name=f"{name}_add")([entering, x]) if stride == 1 and entering.shape[-1] == filters else x
-    )
+        x = _convolution(x, x.shape[-1] * expansion, 1, 1, f"{name}_expand", normalised)
+    x = _convolution(x, 0, kernel, stride, f"{name}_depthwise", normalised)
+    x = _convolution(x, filters, 1, 1, f"{name}_project", normalised, activation=False)
+    same = stride == 1 and entering.shape[-1] == filters
+    return layers.Add(name=f"{name}_add")([entering, x]) if same else x
+
+
+def folded(network: keras.Model) -> keras.Model:
+    """An `efficientnet_lite0` that computes the same without batch normalisation: it is in the convolutions.
+
+    With mean m, variance v, scale g and offset b, each kernel is multiplied by g / sqrt(v + epsilon), and the
+    bias is b - m·g / sqrt(v + epsilon).
+    """
+    plain = efficientnet_lite0(int(network.input.shape[1]), normalised=False)
+    for layer in plain.layers:
+        if not layer.weights:
+            continue
+        own = network.get_layer(layer.name).get_weights()
+        if layer.name.endswith("_conv"):
+            normalisation = network.get_layer(layer.name.removesuffix("_conv") + "_bn")
+            gamma, beta, mean, variance = normalisation.get_weights()
+            scale = gamma / np.sqrt(variance + normalisation.epsilon)
+            depthwise = isinstance(layer, layers.DepthwiseConv2D)
+            own = [own[0] * (scale[:, None] if depthwise else scale), beta - mean * scale]
+        layer.set_weights(own)
+    return plain
 
 
 def describe(network: keras.Model, temperature: float) -> Callable[[Any], tuple[Any, Any, Any]]:

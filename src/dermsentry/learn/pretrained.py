@@ -51,6 +51,54 @@ def load_imagenet(network: keras.Model) -> None:
             layer.set_weights([next(taken) for _ in range(4)])
 
 
+def load_onnx(network: keras.Model, onnx: bytes) -> None:
+    """Set the weights of an `efficientnet_lite0` without batch normalisation, its head too, from a bundle's.
+
+    Raises InputError if the bundle holds another network.
+    """
+    import onnx as onnx_format
+    from onnx import numpy_helper
+
+    graph = onnx_format.load_from_string(onnx).graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    cast = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+
+    def values(name: str) -> NDArray[np.float32]:
+        tensor = stored.get(cast.get(name, name))
+        if tensor is None:
+            raise InputError(
+                f"The bundle's network computes {name}; expected an EfficientNet-Lite0's weights."
+            )
+        return np.asarray(numpy_helper.to_array(tensor), dtype=np.float32)
+
+    convolutions = iter([node for node in graph.node if node.op_type == "Conv"])
+    for layer in network.layers:
+        if not isinstance(layer, (keras.layers.DepthwiseConv2D, keras.layers.Conv2D)):
+            continue
+        node = next(convolutions, None)
+        own = [] if node is None else [values(name) for name in node.input[1:]]
+        order = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
+        wanted = [tuple(weight.shape) for weight in layer.weights]
+        if len(own) != 2 or [own[0].transpose(order).shape, own[1].shape] != wanted:
+            raise InputError("The bundle holds another network; expected an EfficientNet-Lite0, folded.")
+        layer.set_weights([own[0].transpose(order), own[1]])
+    # The head: the matrix that the embedding is multiplied by, and what is added to their product.
+    heads = [node for node in graph.node if node.op_type == "MatMul" and node.input[0] == "embedding"]
+    products = {node.output[0] for node in heads}
+    sums = [node for node in graph.node if node.op_type == "Add" and products & set(node.input)]
+    kernels = [values(node.input[1]) for node in heads]
+    biases = [values(name) for node in sums for name in node.input if name not in products]
+    logits = network.get_layer("logits")
+    wanted = [tuple(weight.shape) for weight in logits.weights]
+    if [kernel.shape for kernel in kernels] != wanted[:1] or [b.shape for b in biases] not in (
+        [],
+        wanted[1:],
+    ):
+        raise InputError("The bundle holds another network; expected a linear head on its embedding.")
+    # A bias of zeros alone is left out where the network is stored.
+    logits.set_weights([*kernels, *(biases or [np.zeros(wanted[1], np.float32)])])
+
+
 def _weights_file() -> Path:
     try:
         path = Path(str(metadata.distribution(PACKAGE).locate_file(WEIGHTS)))

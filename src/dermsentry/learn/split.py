@@ -52,6 +52,7 @@ def make_split(
     fractions: tuple[float, float, float, float] = (0.7, 0.15, 0.15, 0.15),
     seed: int = 0,
     duplicates: Duplicates | None = None,
+    strata: Sequence[str] | None = None,
     quiet: bool = True,
 ) -> Split:
     """Split a collection by groups of connected photographs, stratified by diagnosis.
@@ -71,6 +72,8 @@ def make_split(
         The same seed and the same collection give the same file, byte for byte.
     duplicates
         From `find_duplicates`, where it has been run already.
+    strata
+        What else each row is to be stratified by, such as the set it comes from.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def make_split(
     members: dict[str, list[str]] = defaultdict(list)
     for i in range(len(paths)):
         if not part[i]:
-            members[group[i]].append(diagnosis[i])
+            members[group[i]].append(diagnosis[i] if strata is None else f"{diagnosis[i]}\t{strata[i]}")
     assigned = _assign(members, shares, seed)
     part = [part[i] or assigned[group[i]] for i in range(len(paths))]
     if "train" not in part:

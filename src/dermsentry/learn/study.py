@@ -186,7 +186,7 @@ def study(
         collection,
         split,
         {**configuration, "experiment": kept.experiment.name},
-        pretrained=kept.experiment.linear,
+        "imagenet" if kept.experiment.linear else None,
     )
     name = f"{kept.experiment.name} on {collection.root.resolve().name}"
     bundle = bundle_of(

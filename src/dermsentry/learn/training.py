@@ -22,9 +22,11 @@ from dermsentry.learn.balancing import PER_CLASS, balanced_copies
 from dermsentry.learn.batches import Examples
 from dermsentry.learn.export import calibrate, export_bundle
 from dermsentry.learn.fitting import (
+    WEIGHTS,
     Configuration,
     Fitted,
     Precision,
+    Weights,
     best_precision,
     fit,
     predict_logits,
@@ -33,7 +35,7 @@ from dermsentry.learn.fitting import (
 from dermsentry.learn.linear import embed, fit_head, head_logits
 from dermsentry.learn.pixels import DecodedPhotographs, decode
 from dermsentry.learn.split import APART, Split, check_split
-from dermsentry.model import Bundle
+from dermsentry.model import Bundle, read_network
 from dermsentry.phantoms import is_synthetic
 
 Recipe = Literal["linear", "cnn", "lite0"]
@@ -65,6 +67,7 @@ def train(
     size: int = 180,
     aspect: Aspect = "squash",
     learning_rate: float = 1e-3,
+    weights: Weights = "imagenet",
     precision: Precision | None = None,
     seed: int = 0,
     tensorboard: bool = False,
@@ -79,6 +82,9 @@ def train(
         convolutions; `lite0`: EfficientNet-Lite0 from ImageNet weights, all of it trained.
     epochs, augmented, balance, learning_rate
         Of `cnn` and `lite0`; `linear` weighs classes to count the same and has no epochs.
+    weights
+        What `linear` and `lite0` begin with: `imagenet`, or `dermoscopy`, the bundled model's. The latter has
+        learned from the photographs that its card names: leave those out when judging.
     precision
         In which `cnn` and `lite0` compute while training; by default what this machine is faster in.
     size, aspect
@@ -94,7 +100,12 @@ def train(
     OutputError
         `out` cannot be written.
     """
-    given = (("network", network, RECIPES), ("balance", balance, BALANCES), ("aspect", aspect, ASPECTS))
+    given = (
+        ("network", network, RECIPES),
+        ("balance", balance, BALANCES),
+        ("aspect", aspect, ASPECTS),
+        ("weights", weights, WEIGHTS),
+    )
     for option, value, allowed in given:
         if value not in allowed:
             raise InputError(f"Received {option} {value!r}; expected one of {', '.join(allowed)}.")
@@ -116,11 +127,12 @@ def train(
         aspect=aspect,
         augmented=augmented,
         class_weights=balance == "class-weights",
+        weights=weights,
         precision="float32" if network == "linear" else precision or best_precision(),
         seed=seed,
     )
     recorded = {**asdict(configuration), "recipe": network, "balance": balance}
-    training = training_record(collection, split, recorded, pretrained=network != "cnn")
+    training = training_record(collection, split, recorded, None if network == "cnn" else weights)
     write_json(folder / "run.json", training)
     embeddings = None
     if network == "linear":
@@ -212,18 +224,22 @@ def followed_by_copies(train: Examples, *, per_class: int, seed: int) -> tuple[E
 
 
 def training_record(
-    collection: Collection, split: Split, configuration: Mapping[str, Any], *, pretrained: bool = True
+    collection: Collection, split: Split, configuration: Mapping[str, Any], weights: Weights | None
 ) -> dict[str, Any]:
     """What made a result: fingerprints, counts, configuration, versions, licences as far as they are known.
 
-    `pretrained` says whether the network began with ImageNet's weights.
+    `weights` is what the network began with, None for random numbers.
     """
     licences = ["the licences of the photographs in the collection"]
+    if weights == "imagenet":
+        licences.append("ImageNet weights: Apache-2.0")
+    elif weights == "dermoscopy":
+        licences += read_network()[0].training["licences"]
     return {
         "fingerprint": collection.fingerprint(),
         "split_fingerprint": split.fingerprint(),
         "photographs": split.counts(),
-        "licences": [*licences, "ImageNet weights: Apache-2.0"] if pretrained else licences,
+        "licences": licences,
         "synthetic": is_synthetic(collection.root),
         "configuration": dict(configuration),
         "versions": versions(),

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from dermsentry.files import write_bytes
-from dermsentry.model import Bundle, open_bundle
+from dermsentry.model import BUNDLED, Bundle, open_bundle
 from dermsentry.progress import track
 from dermsentry.screen.finding import Finding
 from dermsentry.screen.inference import screen_sources
@@ -22,7 +22,7 @@ __all__ = ["Finding", "screen"]
 
 def screen(
     paths: Iterable[str | Path],
-    bundle: str | Path | Bundle,
+    bundle: str | Path | Bundle = BUNDLED,
     *,
     findings: str | Path | None = None,
     predictions: str | Path | None = None,
@@ -38,7 +38,7 @@ def screen(
     paths
         Files, folders and patterns.
     bundle
-        A bundle's folder, or an opened bundle.
+        A bundle's folder, or an opened bundle; by default the one that the package brings.
     findings
         A file for the findings, as JSON lines.
     predictions

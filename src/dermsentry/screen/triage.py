@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from dermsentry.card import Card, Threshold
 from dermsentry.diagnoses import DIAGNOSES, MELANOMA, name_of
 from dermsentry.screen.familiarity import FAMILIAR
-from dermsentry.screen.quality import Quality
+from dermsentry.screen.quality import DRAWN, Quality
 
 Tier = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -24,7 +24,7 @@ MEANING: dict[Tier, str] = {
 LIKELY = 0.5  # that it is another diagnosis which should be seen soon
 _SEEN_SOON = tuple(d.code for d in DIAGNOSES if d.urgency != "routine" and d.code != MELANOMA)
 
-UNFAMILIAR = "unlike every photograph the model learned from: is it a close-up of one lesion?"
+UNFAMILIAR = "unlike anything the model learned from: retake as a close-up of one lesion"
 
 
 def triage(
@@ -32,8 +32,9 @@ def triage(
 ) -> tuple[Tier, tuple[str, ...]]:
     """The tier of a readable photograph, and the reasons for it.
 
-    A photograph unlike what the model knows is never judged. One of poor quality can still alert, since
-    missing a melanoma is worse than looking once more; it is never called routine, nor just referred.
+    A photograph unlike what the model knows is never judged, nor is a chart or a screenshot. One of poor
+    quality can still alert, since missing a melanoma is worse than looking once more; it is never called
+    routine, nor just referred.
 
     Parameters
     ----------
@@ -47,7 +48,9 @@ def triage(
     melanoma, likeliest = probabilities[MELANOMA], max(probabilities, key=probabilities.__getitem__)
     alert, refer = card.thresholds["alert"], card.thresholds["refer"]
     if familiarity is not None and familiarity < FAMILIAR:
-        return "cannot-say", (UNFAMILIAR, *quality.problems)
+        return "cannot-say", (*quality.problems, UNFAMILIAR)
+    if DRAWN in quality.problems:
+        return "cannot-say", quality.problems
     if melanoma >= alert.value:
         return "alert", (
             f"melanoma {_percent(melanoma)}, at or above {_threshold('alert', alert)}",

@@ -1,0 +1,232 @@
+"""`train --recipe dermoscopy`: the bundled model, from the folders of photographs to its bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dermsentry.collection import Collection
+from dermsentry.diagnoses import CODES, MELANOMA, codes_of
+from dermsentry.files import versions
+from dermsentry.judge.calibration import (
+    apply_temperature,
+    fit_bias_corrected_temperature,
+    fit_temperature,
+)
+from dermsentry.judge.calibration_methods import NINE, compare_calibrations
+from dermsentry.judge.evaluation import evaluate_predictions
+from dermsentry.judge.metrics import rank
+from dermsentry.learn.batches import Examples
+from dermsentry.learn.dermoscopy import (
+    LICENCES,
+    WEIGHTS_LICENCE,
+    read_dermoscopy,
+    split_dermoscopy,
+    views,
+)
+from dermsentry.learn.export import export_bundle, rounded
+from dermsentry.learn.finetuning import Phase, Plan, Validate, finetune
+from dermsentry.learn.fitting import Configuration, best_precision, build, predict_logits
+from dermsentry.learn.pixels import decode
+from dermsentry.learn.split import Split, check_split, read_split, write_split
+from dermsentry.learn.training import Run, examples_of
+from dermsentry.model import Bundle
+
+RECIPES = ("dermoscopy",)
+STORED = 224
+"""The side in pixels that training photographs are kept at; they go into the network at a phase's size."""
+PLAN = Plan(phases=(Phase(2, 128, adapting=True), Phase(10, 128), Phase(10, 192), Phase(4, 224)))
+
+
+def train_dermoscopy(data: str | Path, out: str | Path, *, plan: Plan = PLAN, quiet: bool = True) -> Run:
+    """Make the bundled model anew; run again after an interruption, it goes on where it stopped.
+
+    Parameters
+    ----------
+    data
+        The folder with the sets that `dermoscopy.SETS` names, and `labels/`.
+    out
+        The run's folder: `split.csv`, `history.csv`, the state to go on from, and `bundle/`.
+
+    Raises
+    ------
+    InputError
+        A set is missing.
+    TrainingError
+        The loss is not a number.
+    OutputError
+        `out` cannot be written.
+    """
+    folder = Path(out)
+    whole = read_dermoscopy(data)
+    learned = replace(whole, table=whole.table[whole.table["split"] != "test"].reset_index(drop=True))
+    split = _kept_split(folder / "split.csv", whole, learned, data, plan.seed, quiet)
+    stored = decode(learned, folder / "cache", size=STORED, quiet=quiet)
+    network, history = finetune(
+        lambda size: _build(size, plan.seed),
+        plan,
+        views(split, "train", learned, stored),
+        _validation(split, learned, folder / "cache"),
+        folder,
+        name="dermoscopy",
+        quiet=quiet,
+    )
+    bundle = make_bundle(network, split, learned, folder, plan, quiet=quiet)
+    return Run(folder, bundle.folder, history, len(history), float(history["seconds"].sum()))
+
+
+def make_bundle(
+    network: keras.Model,
+    split: Split,
+    collection: Collection,
+    folder: Path,
+    plan: Plan,
+    *,
+    quiet: bool = True,
+) -> Bundle:
+    """Calibrate a trained network, choose its thresholds and write its bundle.
+
+    Its card has the figures of the validation part, and how each way of calibrating does on the calibration
+    part.
+    """
+    plain = rounded(network)
+    size = int(network.input.shape[1])
+    held = {part: _held_out(split, part, collection) for part in ("validation", "calibration")}
+    examples, groups = {}, {}
+    for part, own in held.items():
+        decoded = decode(own, folder / "cache", size=size, quiet=quiet)
+        table = split.table[split.table["part"] == part]
+        examples[part] = examples_of(table, own, decoded)
+        group = dict(zip(table["path"], table["group"], strict=True))
+        groups[part] = [group[own.table["path"].iloc[row]] for row in examples[part].rows]
+    calibration = examples["calibration"]
+    logits = predict_logits(plain, calibration)
+    compared = compare_calibrations(logits, calibration.labels, groups["calibration"], seed=plan.seed)
+    chosen = next(method.method for method in compared if method.chosen)
+    temperature = calibrate_head(plain, logits, calibration.labels, chosen)
+    joined = _joined(examples["validation"], calibration)
+    probability = apply_temperature(predict_logits(plain, joined), temperature)
+    validation = len(examples["validation"])
+    judged = evaluate_predictions(
+        examples["validation"].labels, probability[:validation], groups["validation"], seed=plan.seed
+    )
+    return export_bundle(
+        plain,
+        folder / "bundle",
+        name="dermoscopy",
+        pixels=joined.gather(np.arange(len(joined))),
+        labels=joined.labels,
+        probability=probability,
+        temperature=temperature,
+        aspect="squash",
+        training=_record(collection, split, plan),
+        evaluation={
+            "validation": {
+                **{what: figure and figure.as_dict() for what, figure in judged.overall.items()},
+                "melanoma_roc_auc": judged.melanoma.roc_auc and judged.melanoma.roc_auc.as_dict(),
+            },
+            "calibration": [method.as_dict() for method in compared],
+        },
+    )
+
+
+def calibrate_head(
+    network: keras.Model, logits: NDArray[np.float32], labels: tuple[str, ...], method: str
+) -> float:
+    """Fit a method of `NINE`; its biases go into the network's last layer, its temperature is given back."""
+    if method == NINE[0]:
+        return 1.0
+    if method == NINE[1]:
+        return fit_temperature(logits, labels)
+    temperature, biases = fit_bias_corrected_temperature(logits, labels)
+    head = network.get_layer("logits")
+    kernel, bias = head.get_weights()
+    head.set_weights([kernel, bias + (biases * temperature).astype(np.float32)])
+    return temperature
+
+
+def _build(size: int, seed: int) -> keras.Model:
+    return build(Configuration(network="lite0", size=size, seed=seed), best_precision())
+
+
+def _kept_split(
+    path: Path, whole: Collection, learned: Collection, data: str | Path, seed: int, quiet: bool
+) -> Split:
+    """The split of an interrupted run, or a new one."""
+    if path.is_file():
+        split = read_split(path, learned)
+    else:
+        split = split_dermoscopy(whole, data, seed=seed, quiet=quiet)
+        write_split(split, path)
+    check_split(split)
+    return split
+
+
+def _held_out(split: Split, part: str, collection: Collection) -> Collection:
+    wanted = set(split.table.loc[split.table["part"] == part, "path"])
+    table = collection.table[collection.table["path"].isin(wanted)].reset_index(drop=True)
+    return replace(collection, table=table)
+
+
+def _validation(split: Split, collection: Collection, cache: Path) -> Validate:
+    """Melanoma's AUROC, over all and within a set, and the mean recall, on every validation file."""
+    held = _held_out(split, "validation", collection)
+    table = split.table[split.table["part"] == "validation"]
+
+    def validate(network: keras.Model, size: int) -> Mapping[str, float]:
+        examples = examples_of(table, held, decode(held, cache, size=size))
+        logits = predict_logits(network, examples)
+        probability = apply_temperature(logits, 1.0)
+        score = probability[:, CODES.index(MELANOMA)]
+        melanoma = np.array([label == MELANOMA for label in examples.labels])
+        source = np.array([held.table["path"].iloc[row].split("/")[0] for row in examples.rows])
+        figures = {"melanoma_roc_auc": _area(melanoma, score)}
+        for name in np.unique(source):
+            here = source == name
+            figures[f"melanoma_roc_auc_{name}"] = _area(melanoma[here], score[here])
+        names = np.asarray(examples.labels)
+        called = probability.argmax(axis=1)
+        right = np.array(
+            [CODES[code] in codes_of(label) for code, label in zip(called, examples.labels, strict=True)]
+        )
+        figures["balanced_accuracy"] = float(
+            np.mean([right[names == name].mean() for name in np.unique(names)])
+        )
+        return figures
+
+    return validate
+
+
+def _area(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
+    return float(rank(truth, score).roc_auc()) if truth.any() and not truth.all() else float("nan")
+
+
+def _joined(first: Examples, second: Examples) -> Examples:
+    """Both as one, their pixels in one array."""
+    pixels = [part.gather(np.arange(len(part))) for part in (first, second)]
+    count = len(first) + len(second)
+    return Examples(np.concatenate(pixels), np.arange(count), (*first.labels, *second.labels))
+
+
+def _record(collection: Collection, split: Split, plan: Plan) -> dict[str, Any]:
+    counts = pd.crosstab(split.table["diagnosis"], split.table["part"])
+    return {
+        "fingerprint": collection.fingerprint(),
+        "split_fingerprint": split.fingerprint(),
+        "photographs": split.counts(),
+        "photographs_by_diagnosis": {
+            part: {label: int(n) for label, n in counts[part].items() if label and n} for part in counts
+        },
+        "licences": list(LICENCES),
+        "weights_licence": WEIGHTS_LICENCE,
+        "synthetic": False,
+        "configuration": {"recipe": "dermoscopy", "network": "lite0", "stored": STORED, **asdict(plan)},
+        "versions": versions(),
+    }

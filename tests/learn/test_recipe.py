@@ -1,0 +1,86 @@
+"""The bundled model's recipe on drawn sets: a bundle that screens, the same network as was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dermoscopic import draw_sets
+from dermsentry.diagnoses import CODES
+from dermsentry.files import read_json
+from dermsentry.learn.claims import HAM10000, ISIC2017, NINE, measure_claims
+from dermsentry.learn.dermoscopy import WEIGHTS_LICENCE
+from dermsentry.learn.finetuning import Phase, Plan
+from dermsentry.learn.networks import efficientnet_lite0
+from dermsentry.learn.pretrained import load_onnx
+from dermsentry.learn.recipe import train_dermoscopy
+from dermsentry.learn.training import Run
+from dermsentry.model import open_bundle, read_network
+from dermsentry.screen import screen
+
+pytestmark = pytest.mark.slow
+
+PLAN = Plan((Phase(1, 32, adapting=True), Phase(1, 64)), warm_up=4, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_sets(tmp_path_factory.mktemp("sets"))
+
+
+@pytest.fixture(scope="module")
+def run(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train_dermoscopy(sets, tmp_path_factory.mktemp("runs") / "dermoscopy", plan=PLAN)
+
+
+def test_the_run_has_its_history_and_its_split(run: Run) -> None:
+    assert {"loss", "melanoma_roc_auc", "balanced_accuracy"} <= set(run.history.columns)
+    assert len(run.history) == 2
+    assert (run.folder / "split.csv").is_file()
+
+
+def test_the_bundle_is_small_and_says_what_made_it(run: Run) -> None:
+    card = open_bundle(run.bundle).card
+    assert (run.bundle / "model.onnx").stat().st_size < 8e6
+    assert card.size == 64
+    assert card.training["weights_licence"] == WEIGHTS_LICENCE
+    assert card.training["configuration"]["phases"][0]["adapting"] is True
+    assert set(card.evaluation["validation"]) >= {"accuracy", "balanced_accuracy", "melanoma_roc_auc"}
+    assert {method["method"] for method in card.evaluation["calibration"]} >= {"none", "temperature", "Platt"}
+
+
+def test_it_screens(run: Run, sets: Path) -> None:
+    findings = list(screen([sets / "isic9" / "Train"], run.bundle))
+    assert len(findings) == 6
+    for finding in findings:
+        assert finding.probabilities is not None
+        assert sum(finding.probabilities.values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_network_can_begin_with_the_bundles_weights(run: Run) -> None:
+    card, onnx = read_network(run.bundle)
+    network = efficientnet_lite0(card.size, normalised=False)
+    load_onnx(network, onnx)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, card.size, card.size, 3), dtype=np.uint8)
+    logits = network.predict(pixels, verbose=0) / card.temperature
+    expected = open_bundle(run.bundle).predict(pixels).probability
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(shares / shares.sum(axis=1, keepdims=True), expected, atol=2e-3)
+    assert expected.shape == (3, len(CODES))
+
+
+def test_the_claims_are_measured_and_kept_in_the_card(run: Run, sets: Path, tmp_path: Path) -> None:
+    bundle = measure_claims(run.folder, sets, tmp_path)
+    measured = bundle.card.evaluation
+    assert {HAM10000, NINE} <= set(measured)
+    assert ISIC2017 not in measured
+    assert measured[HAM10000]["photographs"] > 10
+    assert measured[HAM10000]["melanomas"] > 0
+    page = tmp_path / HAM10000.replace(",", "").replace(" ", "-")
+    assert read_json(page / "evaluation.json")["photographs"] == measured[HAM10000]["photographs"]
+
+
+def test_the_locked_test_is_measured_only_when_asked(run: Run, sets: Path, tmp_path: Path) -> None:
+    assert ISIC2017 in measure_claims(run.folder, sets, tmp_path, locked=True).card.evaluation
