@@ -10,12 +10,13 @@ import pytest
 from dermoscopic import draw_sets
 from dermsentry.diagnoses import CODES
 from dermsentry.files import read_json
+from dermsentry.judge.calibration import apply_temperature
 from dermsentry.learn.claims import HAM10000, ISIC2017, NINE, measure_claims
 from dermsentry.learn.dermoscopy import WEIGHTS_LICENCE
 from dermsentry.learn.finetuning import Phase, Plan
 from dermsentry.learn.networks import efficientnet_lite0
 from dermsentry.learn.pretrained import load_onnx
-from dermsentry.learn.recipe import train_dermoscopy
+from dermsentry.learn.recipe import even_out, train_dermoscopy
 from dermsentry.learn.training import Run
 from dermsentry.model import open_bundle, read_network
 from dermsentry.screen import screen
@@ -49,6 +50,24 @@ def test_the_bundle_is_small_and_says_what_made_it(run: Run) -> None:
     assert card.training["configuration"]["phases"][0]["adapting"] is True
     assert set(card.evaluation["validation"]) >= {"accuracy", "balanced_accuracy", "melanoma_roc_auc"}
     assert {method["method"] for method in card.evaluation["calibration"]} >= {"none", "temperature", "Platt"}
+
+
+def test_probabilities_are_stated_for_a_more_even_case_mix(run: Run) -> None:
+    network = efficientnet_lite0(32)
+    logits = np.random.default_rng(0).normal(0, 1, (500, len(CODES))).astype(np.float32)
+    logits[:, CODES.index("NV")] += 3
+    before = network.get_layer("logits").get_weights()[1]
+    mix = even_out(network, logits, 2.0)
+    moved = network.get_layer("logits").get_weights()[1] - before
+    own = apply_temperature(logits, 2.0)
+    stated = apply_temperature(logits + moved, 2.0)
+    assert sum(mix.values()) == pytest.approx(1, abs=1e-3)
+    assert 1 / len(CODES) < mix["NV"] < own.mean(axis=0)[CODES.index("NV")]
+    # Odds between two classes change by the same factor in every photograph.
+    odds = stated[:, 0] / stated[:, 4] / (own[:, 0] / own[:, 4])
+    assert np.ptp(odds) < 1e-4 * odds.mean()
+    case_mix = open_bundle(run.bundle).card.training["configuration"]["case_mix"]
+    assert sum(case_mix.values()) == pytest.approx(1, abs=1e-3)
 
 
 def test_it_screens(run: Run, sets: Path) -> None:
