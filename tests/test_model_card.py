@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bundles import tiny_bundle
-from dermsentry.card import Familiarity
+from bundles import REFUSING, tiny_bundle
 from dermsentry.model import Bundle
 from dermsentry.model_card import WIDTH, model_card
 
@@ -56,9 +55,8 @@ TRAINING: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    statistics = Familiarity(np.ones((4, 3), np.float32), np.ones(3, np.float32), 6.4, 0.5)
     folder = tmp_path_factory.mktemp("card") / "bundle"
-    return tiny_bundle(folder, evaluation=EVALUATION, training=TRAINING, familiarity=statistics)
+    return tiny_bundle(folder, evaluation=EVALUATION, training=TRAINING, familiarity=REFUSING)
 
 
 def with_card(bundle: Bundle, **fields: Any) -> Bundle:
@@ -174,7 +172,7 @@ def test_what_is_missing_is_said(bundle: Bundle) -> None:
         "How many photographs there were is not stated.",
         "No licence of the data is stated.",
         "no licence is stated",
-        "no statistics of what it knows",
+        "too few photographs made it",
         "| seed | not stated |",
         "versions that are not stated",
     ):
