@@ -120,7 +120,7 @@ def test_without_statistics_only_quality_refuses() -> None:
     found = measured(screened(nothing), screened(nothing, np.arange(10) < 4))
     assert (found.roc_auc, found.at_share) == (None, ())
     assert [gate.strange_refused for gate in found.gates] == [4, 4, 0]
-    assert "no statistics" in render("evaluation_refusal.html", refusal=found)
+    assert "too few photographs" in render("evaluation_refusal.html", refusal=found)
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

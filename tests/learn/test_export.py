@@ -58,9 +58,9 @@ def network() -> keras.Model:
 def exported(network: keras.Model, folder: Path, **given: Any) -> Bundle:
     count = len(given.get("labels", LABELS))
     fields: dict[str, Any] = {
-        "name": "made", "known": PIXELS, "pixels": PIXELS[:count], "labels": LABELS[:count], "temperature": 1.7,
-        "probability": shares(*np.linspace(0.05, 0.95, count)), "aspect": "crop", "training": TRAINING,
-        "evaluation": {}, **given,
+        "name": "made", "known": PIXELS, "pixels": PIXELS[:count], "labels": LABELS[:count],
+        "temperature": 1.7, "probability": shares(*np.linspace(0.05, 0.95, count)), "aspect": "crop",
+        "training": TRAINING, "evaluation": {}, **given,
     }  # fmt: skip
     return export_bundle(network, folder, **fields)
 
@@ -137,8 +137,8 @@ def test_a_difference_to_keras_is_refused(network: keras.Model, bundle: Bundle) 
     kernel, bias = network.get_layer("logits").get_weights()
     try:
         network.get_layer("logits").set_weights([kernel * np.nan, bias])
+        broken = to_onnx(network, 1.7, ALWAYS_FAMILIAR)
         with pytest.raises(BundleError, match="differs by nan"):
-            broken = to_onnx(network, 1.7, ALWAYS_FAMILIAR)
             check_parity(network, 1.7, ALWAYS_FAMILIAR, broken, card, PIXELS[:2])
     finally:
         network.get_layer("logits").set_weights([kernel, bias])
