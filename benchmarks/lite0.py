@@ -24,7 +24,7 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-FEATURES = 1280
+FEATURES, MIDDLE = 1280, 112
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
 Weights = Callable[[str, tuple[int, ...]], Layer]
@@ -73,6 +73,7 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
     ]
     here, side = conv("stem", "scaled", (32, 3, 3, 3), 2, size)
     here, channels, block = relu6(here), 32, 0
+    middle = ""
     for repeats, kernel, first_stride, expansion, wide in STAGES:
         for repeat in range(repeats):
             before, name = here, f"block{block}"
@@ -87,6 +88,7 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
                 nodes.append(helper.make_node("Add", [here, before], [f"{name}.sum"]))
                 here = f"{name}.sum"
             channels, block = wide, block + 1
+        middle = here if wide == MIDDLE else middle
     here, side = conv("head", here, (FEATURES, channels, 1, 1), 1, side)
     features = relu6(here)
     shares, side = conv("shares", features, (len(CODES), FEATURES, 1, 1), 1, side)
@@ -95,8 +97,28 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
         helper.make_node("ReduceMean", [shares, "axes"], ["logits"], keepdims=0),
         helper.make_node("Softmax", ["logits"], ["probability"], axis=1),
         helper.make_node("ReduceMean", [features, "axes"], ["embedding"], keepdims=0),
+        helper.make_node("ReduceMean", [middle, "axes"], ["middle.mean"], keepdims=1),
+        helper.make_node("Sub", [middle, "middle.mean"], ["middle.off"]),
+        helper.make_node("Mul", ["middle.off", "middle.off"], ["middle.square"]),
+        helper.make_node("ReduceMean", ["middle.square", "axes"], ["middle.variance"], keepdims=1),
+        helper.make_node("Sqrt", ["middle.variance"], ["middle.spread"]),
+        helper.make_node("Concat", ["middle.mean", "middle.spread"], ["middle.features"], axis=1),
+        helper.make_node("Mul", ["middle.features", "known.w"], ["known.each"]),
+        helper.make_node("ReduceSum", ["known.each", "all"], ["known"], keepdims=0),
+        helper.make_node("Add", ["known", "known.b"], ["margin"]),
+        helper.make_node("Sigmoid", ["margin"], ["familiarity"]),
     ]
-    outputs = {"probability": [len(CODES)], "embedding": [FEATURES], "heat": [side, side, len(CODES)]}
+    tensors |= {
+        "known.w": np.zeros((1, 2 * MIDDLE, 1, 1), np.float32),
+        "known.b": np.float32(30),
+        "all": np.array([1, 2, 3]),
+    }
+    outputs = {
+        "probability": [len(CODES)],
+        "embedding": [FEATURES],
+        "heat": [side, side, len(CODES)],
+        "familiarity": [],
+    }
     graph = helper.make_graph(
         nodes,
         "lite0",

@@ -11,15 +11,26 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
-from dermsentry.model import Bundle, Card, Estimate, Threshold, write_bundle
+from dermsentry.model import Bundle, Card, Estimate, Familiarity, Threshold, write_bundle
 
 SIZE = 64
+REFUSING = Familiarity(known=300, known_refused=0.005, strange=750, strange_refused=0.98)
+"""What the card of a network says that refuses what it does not know."""
 
 
 def tiny_onnx(
-    size: int = SIZE, *, batch: int | str = "N", classes: int = len(CODES), scale: float = 1.0
+    size: int = SIZE,
+    *,
+    batch: int | str = "N",
+    classes: int = len(CODES),
+    scale: float = 1.0,
+    colour: float = 0.0,
 ) -> bytes:
-    """Mean colour over 4×4 places, a linear map to the classes, softmax."""
+    """Mean colour over 4×4 places, a linear map to the classes, softmax.
+
+    Its familiarity is 1 where `colour` is 0; otherwise it falls from 1 to 0 with blue, as fast as `colour` is
+    high, through 0.5 where the mean of blue is half its range.
+    """
     rng = np.random.default_rng(7)
     weight = rng.normal(0, 0.3, (classes, 3, 1, 1)).astype(np.float32)
     bias = np.zeros(classes, np.float32)
@@ -32,6 +43,9 @@ def tiny_onnx(
         "weight": weight,
         "bias": bias,
         "axes": np.array([2, 3], np.int64),
+        "towards": np.array([0, 0, -colour], np.float32),
+        "limit": np.float32(colour / 2 if colour else 30),
+        "last": np.array([1], np.int64),
     }
     step = size // 4
     nodes = [
@@ -46,6 +60,10 @@ def tiny_onnx(
         helper.make_node("ReduceMean", ["shares", "axes"], ["logits"], keepdims=0),
         helper.make_node("Softmax", ["logits"], ["probability"], axis=1),
         helper.make_node("ReduceMean", ["places", "axes"], ["embedding"], keepdims=0),
+        helper.make_node("Mul", ["embedding", "towards"], ["each"]),
+        helper.make_node("ReduceSum", ["each", "last"], ["together"], keepdims=0),
+        helper.make_node("Add", ["together", "limit"], ["margin"]),
+        helper.make_node("Sigmoid", ["margin"], ["familiarity"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -55,6 +73,7 @@ def tiny_onnx(
             helper.make_tensor_value_info("probability", TensorProto.FLOAT, [batch, classes]),
             helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 3]),
             helper.make_tensor_value_info("heat", TensorProto.FLOAT, [batch, 4, 4, classes]),
+            helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, [batch]),
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
     )
@@ -88,9 +107,12 @@ def tiny_card(**overrides: Any) -> Card:
 
 
 def tiny_bundle(folder: Path, **overrides: Any) -> Bundle:
-    """Write a bundle into `folder`; keywords replace fields of its card."""
+    """Write a bundle into `folder`; keywords replace fields of its card.
+
+    With `familiarity` in the card, the network refuses what is blue.
+    """
     card = tiny_card(**overrides)
-    return write_bundle(folder, tiny_onnx(card.size), card)
+    return write_bundle(folder, tiny_onnx(card.size, colour=0.0 if card.familiarity is None else 40.0), card)
 
 
 def lesion(darkness: int = 100, seed: int = 0, side: int = 160) -> Pixels:

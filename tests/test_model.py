@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundles import SIZE, tiny_bundle, tiny_card, tiny_onnx
+from bundles import REFUSING, SIZE, tiny_bundle, tiny_card, tiny_onnx
 from dermsentry.card import card_digest, card_text, describe, parse_card
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, OutputError
@@ -21,7 +23,6 @@ from dermsentry.model import (
     MODEL_FILE,
     Bundle,
     Estimate,
-    Familiarity,
     Threshold,
     open_bundle,
     self_test_picture,
@@ -31,8 +32,7 @@ from dermsentry.model import (
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    familiarity = Familiarity(np.full((2, 3), 0.5, np.float32), np.ones(3, np.float32), 2.0, 0.5)
-    return tiny_bundle(tmp_path_factory.mktemp("model") / "tiny", familiarity=familiarity).folder
+    return tiny_bundle(tmp_path_factory.mktemp("model") / "tiny", familiarity=REFUSING).folder
 
 
 @pytest.fixture
@@ -59,8 +59,7 @@ def test_a_written_bundle_opens_with_everything_its_card_said(original: Path) ->
     assert card.classes == CODES
     assert card.thresholds["alert"] == Threshold(0.5, 0.8, Estimate(0.94, 0.85, 0.98), "calibration")
     assert card.thresholds["refer"].sensitivity is None
-    assert card.familiarity is not None
-    assert card.familiarity.means.shape == (2, 3)
+    assert card.familiarity == REFUSING
     assert card.self_test is not None
     assert sum(card.self_test.probability) == pytest.approx(1, abs=1e-5)
     assert bundle.name == f"tiny {card.digest[:12]} (synthetic)"
@@ -78,6 +77,7 @@ def test_predict_gives_the_same_for_any_batch_and_any_threads(
     assert together.probability.shape == (count, 9)
     assert together.embedding.shape == (count, 3)
     assert together.heat.shape == (count, 4, 4, 9)
+    assert together.familiarity.shape == (count,)
     for position in range(count):
         alone = bundle.predict(pixels[position : position + 1])
         np.testing.assert_allclose(alone.probability[0], together.probability[position], atol=1e-6)
@@ -159,6 +159,32 @@ def test_other_weights_fail_the_self_test_even_with_their_own_hash(folder: Path)
     assert "self-test does not give" in refused(folder)
 
 
+def test_other_limits_of_what_is_familiar_fail_the_self_test(folder: Path) -> None:
+    rewrite(folder, lambda record: record["self_test"].update(familiarity=0.4))
+    assert re.search(
+        r"probability off by 0, heat by 0, familiarity by 0\.\d+, allowed 0\.001", refused(folder)
+    )
+
+
+def test_a_familiarity_that_is_no_probability_is_refused(folder: Path) -> None:
+    class Wrong:
+        def run(self, names: object, feeds: object) -> list[object]:
+            return [np.full((1, 9), 1 / 9), np.zeros((1, 3)), np.zeros((1, 4, 4, 9)), np.array([np.nan])]
+
+    bundle = open_bundle(folder)
+    with pytest.raises(BundleError, match="no probability"):
+        Bundle(folder, bundle.card, 1, Wrong()).predict(pictures(1))
+
+
+def test_what_is_unlike_the_known_is_less_familiar(folder: Path) -> None:
+    colours = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+    colours[..., 2] = np.array([100, 128, 160])[:, None, None]
+    outputs = open_bundle(folder).predict(colours)
+    assert outputs.familiarity[0] > 0.9
+    assert outputs.familiarity[1] == pytest.approx(0.5, abs=0.05)
+    assert outputs.familiarity[2] < 0.1
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[1]", "null", "NaN", '{"schema": NaN}', "[" * 100_000, '"\ud800"', "1" * 5000]
 )
@@ -205,8 +231,12 @@ def test_a_network_that_is_no_bundles_is_refused_before_anything_is_written(
             "refer.value: received 0.5, expected at most the alert's 0.2",
         ),
         (
-            {"familiarity": Familiarity(np.ones((1, 5), np.float32), np.ones(5, np.float32), 1, 1)},
-            "embedding has 3",
+            {"familiarity": replace(REFUSING, known=0)},
+            "familiarity.known: received 0, expected a whole number",
+        ),
+        (
+            {"familiarity": replace(REFUSING, strange_refused=2.0)},
+            "strange_refused: received 2, expected a num",
         ),
     ],
 )

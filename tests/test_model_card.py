@@ -5,14 +5,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bundles import tiny_bundle
-from dermsentry.card import Familiarity
+from bundles import REFUSING, tiny_bundle
 from dermsentry.model import Bundle
 from dermsentry.model_card import WIDTH, model_card
 
@@ -56,9 +54,8 @@ TRAINING: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    statistics = Familiarity(np.ones((4, 3), np.float32), np.ones(3, np.float32), 6.4, 0.5)
     folder = tmp_path_factory.mktemp("card") / "bundle"
-    return tiny_bundle(folder, evaluation=EVALUATION, training=TRAINING, familiarity=statistics)
+    return tiny_bundle(folder, evaluation=EVALUATION, training=TRAINING, familiarity=REFUSING)
 
 
 def with_card(bundle: Bundle, **fields: Any) -> Bundle:
@@ -127,7 +124,7 @@ def test_everything_that_the_card_says_is_there(bundle: Bundle) -> None:
         "Weights: **Non-commercial.** CC BY-NC 4.0.",
         "| alert | 50.0 % | 80 % | 94.0 % (85.0–98.0) | calibration |",
         "| refer | 20.0 % | 95 % | not measured | calibration |",
-        "farther than 6.40",
+        "0.5 % of 300",
         "not a medical device",
     ):
         assert words in text
@@ -174,7 +171,7 @@ def test_what_is_missing_is_said(bundle: Bundle) -> None:
         "How many photographs there were is not stated.",
         "No licence of the data is stated.",
         "no licence is stated",
-        "no statistics of what it knows",
+        "too few photographs made it",
         "| seed | not stated |",
         "versions that are not stated",
     ):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -48,18 +48,19 @@ class Threshold:
     chosen_on: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Familiarity:
-    """What known photographs' embeddings look like; see `screen/familiarity.py`.
+    """What the network refuses as unlike what it learned from; see `learn/familiarity.py`.
 
-    `means` (k, d): the mean embedding of each class that was there; `variance` (d,): the spread within one;
-    `distance_limit`, `angle_limit`: how far from the nearest mean a photograph may be to be judged.
+    `known`: how many photographs held out of training set the limit; `known_refused`: the share of them it
+    refuses. `strange`: how many views of pictures that show no lesion it was fitted against;
+    `strange_refused`: the share of them that a fit refuses which had not seen their picture.
     """
 
-    means: Floats
-    variance: Floats
-    distance_limit: float
-    angle_limit: float
+    known: int
+    known_refused: float
+    strange: int
+    strange_refused: float
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class SelfTest:
     seed: int
     probability: tuple[float, ...]
     heat_mean: float
+    familiarity: float
     tolerance: float
 
 
@@ -105,16 +107,7 @@ class Card:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as they stand in `card.json`."""
-        record = asdict(replace(self, familiarity=None))
-        if self.familiarity is not None:
-            found = self.familiarity
-            record["familiarity"] = {
-                "means": _rounded(found.means),
-                "variance": _rounded(found.variance),
-                "distance_limit": found.distance_limit,
-                "angle_limit": found.angle_limit,
-            }
-        return record
+        return asdict(self)
 
 
 def describe(card: Card) -> str:
@@ -129,9 +122,9 @@ def describe(card: Card) -> str:
         lines.append("Trained on drawn pictures: nothing that it says is about patients.")
     lines += [_describe_threshold(name, card.thresholds[name]) for name in CUTS]
     if card.familiarity is None:
-        lines.append("Cannot tell a picture that is no lesion: it has no statistics of what it knows.")
+        lines.append("Cannot tell a picture that is no lesion: too few photographs made it.")
     else:
-        lines.append("Refuses pictures unlike those it learned from.")
+        lines.append(describe_familiarity(card.familiarity))
     lines += [f"On {part}: {listed}." for part, listed in _describe_figures(card.evaluation)]
     licences = ", ".join(training["licences"]) or "none stated"
     lines.append(f"Trained on data {training['fingerprint'][:12]}; licences: {licences}.")
@@ -139,6 +132,16 @@ def describe(card: Card) -> str:
     lines.append(f"Made with {versions or 'versions not stated'}.")
     lines.append("Research software, not a medical device.")
     return "\n".join(lines)
+
+
+def describe_familiarity(found: Familiarity) -> str:
+    """What a network refuses, in a sentence."""
+    known, strange = f"{100 * found.known_refused:.1f} %", f"{100 * found.strange_refused:.1f} %"
+    return (
+        f"Refuses pictures unlike those it learned from: {known} of {found.known} photographs that were held "
+        f"out of training to set this limit, and {strange} of {found.strange} views of pictures without a "
+        "lesion, each judged by a fit that had not seen its picture."
+    )
 
 
 def _describe_threshold(name: str, threshold: Threshold) -> str:
@@ -199,10 +202,6 @@ def parse_card(text: str, where: Path) -> Card:
     if not isinstance(record, dict):
         raise BundleError(f"{where}: received {_kind(record)}, expected an object with a card's fields.")
     return _card(_Reader(record, f"{where}: "))
-
-
-def _rounded(values: Floats) -> Any:
-    return np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(values).tolist()
 
 
 def _kind(value: Any) -> str:
@@ -268,19 +267,12 @@ class _Reader:
         return value
 
     def numbers(self, key: str, low: float, high: float) -> Floats:
-        row: Floats = self._array(key, [self.record.get(key)], low, high)[0]
-        return row
-
-    def rows(self, key: str, low: float, high: float) -> Floats:
-        return self._array(key, self.record.get(key), low, high)
-
-    def _array(self, key: str, rows: Any, low: float, high: float) -> Floats:
-        sound = isinstance(rows, list) and rows and all(isinstance(row, list) and row for row in rows)
-        if not sound or len({len(row) for row in rows}) != 1:
-            raise self.wrong(key, "numbers, or rows of numbers of one length")
-        if not all(type(value) in (int, float) and low <= value <= high for row in rows for value in row):
+        values = self.record.get(key)
+        if not isinstance(values, list) or not values:
+            raise self.wrong(key, "numbers")
+        if not all(type(value) in (int, float) and low <= value <= high for value in values):
             raise self.wrong(key, f"numbers from {low:g} to {high:g}")
-        found: Floats = np.array(rows, dtype=np.float32)
+        found: Floats = np.array(values, dtype=np.float32)
         return found
 
 
@@ -344,11 +336,12 @@ def _threshold(reader: _Reader) -> Threshold:
 
 def _familiarity(reader: _Reader) -> Familiarity:
     reader.only(Familiarity)
-    means, variance = reader.rows("means", -1e12, 1e12), reader.numbers("variance", 1e-30, 1e12)
-    if means.shape[1] != variance.size:
-        raise reader.wrong("means", f"rows of {variance.size} numbers, as many as variance has")
-    limits = (reader.number("distance_limit", 1e-6, 1e12), reader.number("angle_limit", 1e-6, 2))
-    return Familiarity(means, variance, *limits)
+    return Familiarity(
+        known=reader.whole("known", 1, 10**9),
+        known_refused=reader.number("known_refused", 0, 1),
+        strange=reader.whole("strange", 1, 10**9),
+        strange_refused=reader.number("strange_refused", 0, 1),
+    )
 
 
 def _training(reader: _Reader) -> Mapping[str, Any]:
@@ -374,5 +367,6 @@ def _self_test(reader: _Reader) -> SelfTest:
         seed=reader.whole("seed", 0, 2**63 - 1),
         probability=tuple(probability.tolist()),
         heat_mean=reader.number("heat_mean", -1e9, 1e9),
+        familiarity=reader.number("familiarity", 0, 1),
         tolerance=reader.number("tolerance", 1e-7, 0.02),  # one that lets everything pass would be no test
     )

@@ -1,7 +1,7 @@
 """The model bundle: a folder with `model.onnx` and `card.json`, written whole, verified whenever opened.
 
 The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `probability` (N, 9) calibrated,
-`embedding` (N, d) and `heat` (N, h, w, 9), each class's share of its logit per place.
+`embedding` (N, d), `heat` (N, h, w, 9), each class's share of its logit per place, and `familiarity` (N,).
 
 The hash and the digest find what changed by accident or by a careless hand. They are no signature: who can
 write the folder can also write both anew.
@@ -33,7 +33,7 @@ from dermsentry.errors import BundleError, OutputError
 from dermsentry.images import Pixels
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
-OUTPUTS = ("probability", "embedding", "heat")
+OUTPUTS = ("probability", "embedding", "heat", "familiarity")
 MAX_CARD_BYTES = 32 * 1024 * 1024
 BUNDLED = "dermoscopy"
 """The name of the bundle that the package brings."""
@@ -43,12 +43,15 @@ BUNDLED = "dermoscopy"
 class Outputs:
     """What the network gives for N photographs, float32.
 
-    `probability` (N, 9), calibrated, in the card's order of classes; `embedding` (N, d); `heat` (N, h, w, 9).
+    `probability` (N, 9), calibrated, in the card's order of classes; `embedding` (N, d); `heat` (N, h, w, 9);
+    `familiarity` (N,), from 0 to 1: below 0.5 a photograph is unlike what the network learned from. It is 1
+    throughout where the card's `familiarity` is None.
     """
 
     probability: Floats
     embedding: Floats
     heat: Floats
+    familiarity: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +100,11 @@ class Bundle:
         except Exception as error:
             problem = f"the network failed on {len(pixels)} photographs: {_first_line(error)}"
             raise BundleError(f"{self.folder}: {problem}.") from error
-        shares = outputs.probability
-        if not (np.isfinite(shares).all() and (shares >= 0).all() and (shares <= 1.0001).all()):
-            raise BundleError(
-                f"{self.folder}: the network gave a value that is no probability; export it again."
-            )
+        for values in (outputs.probability, outputs.familiarity):
+            if not ((values >= 0).all() and (values <= 1.0001).all()):  # so that NaN fails
+                raise BundleError(
+                    f"{self.folder}: the network gave a value that is no probability; export it again."
+                )
         return outputs
 
 
@@ -202,7 +205,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
 def _filled(path: Path, onnx: bytes, card: Card) -> Card:
     """The card with what only the network and the clock can tell."""
     where = path / CARD_FILE
-    test = card.self_test or SelfTest(0, (0.0,) * len(card.classes), 0.0, 1e-3)
+    test = card.self_test or SelfTest(0, (0.0,) * len(card.classes), 0.0, 0.0, 1e-3)
     draft = replace(
         card,
         created=card.created or datetime.now(UTC).isoformat(timespec="seconds"),
@@ -215,9 +218,13 @@ def _filled(path: Path, onnx: bytes, card: Card) -> Card:
     outputs = bundle.predict(self_test_picture(test.seed, draft.size))
     _verify_outputs(outputs, draft, path)
     probability = tuple(float(p) for p in outputs.probability[0])
-    filled = replace(
-        draft, self_test=replace(test, probability=probability, heat_mean=float(outputs.heat.mean()))
+    test = replace(
+        test,
+        probability=probability,
+        heat_mean=float(outputs.heat.mean()),
+        familiarity=min(float(outputs.familiarity[0]), 1.0),
     )
+    filled = replace(draft, self_test=test)
     return replace(filled, digest=card_digest(card_text(filled, where)))
 
 
@@ -293,7 +300,7 @@ def _verify_signature(session: Any, size: int, where: Path) -> None:
             f"{where}: the network takes exactly {inputs[0][2][0]} photographs, expected any number."
         )
     outputs = {o.name: (o.type, len(o.shape)) for o in session.get_outputs()}
-    expected_ranks = {name: ("tensor(float)", rank) for name, rank in zip(OUTPUTS, (2, 2, 4), strict=True)}
+    expected_ranks = {name: ("tensor(float)", rank) for name, rank in zip(OUTPUTS, (2, 2, 4, 1), strict=True)}
     if outputs != expected_ranks:
         raise BundleError(f"{where}: the network gives (type, rank) {outputs}, expected {expected_ranks}.")
 
@@ -301,14 +308,12 @@ def _verify_signature(session: Any, size: int, where: Path) -> None:
 def _verify_outputs(outputs: Outputs, card: Card, where: Path) -> None:
     """Raise BundleError unless these are what a bundle gives for one photograph."""
     probability, embedding, heat = outputs.probability, outputs.embedding, outputs.heat
-    width = len(card.classes)
-    if probability.shape != (1, width) or (heat.shape[0], heat.shape[3]) != (1, width) or len(embedding) != 1:
-        shapes = f"{probability.shape}, {embedding.shape} and {heat.shape}"
-        expected = f"(N, {width}), (N, d) and (N, h, w, {width})"
+    width, known = len(card.classes), outputs.familiarity
+    one_each = (len(embedding), heat.shape[0], heat.shape[3], *known.shape) == (1, 1, width, 1)
+    if probability.shape != (1, width) or not one_each:
+        shapes = f"{probability.shape}, {embedding.shape}, {heat.shape} and {known.shape}"
+        expected = f"(N, {width}), (N, d), (N, h, w, {width}) and (N,)"
         raise BundleError(f"{where}: for one photograph the network gives {shapes}, expected {expected}.")
-    if card.familiarity is not None and card.familiarity.variance.shape != embedding.shape[1:]:
-        sizes = f"{embedding.shape[1]} values, the card's familiarity {card.familiarity.variance.size}"
-        raise BundleError(f"{where}: the network's embedding has {sizes}; export the model again.")
     total = float(probability.sum())
     if not abs(total - 1) <= 1e-3:
         raise BundleError(f"{where}: one photograph's probabilities add up to {total:.3f}, expected 1.")
@@ -321,8 +326,13 @@ def _verify_self_test(bundle: Bundle) -> None:
     _verify_outputs(outputs, card, where)
     change = float(np.abs(outputs.probability[0] - np.asarray(test.probability)).max())
     heat_change = abs(float(outputs.heat.mean()) - test.heat_mean) / max(1.0, abs(test.heat_mean))
-    if not (change <= test.tolerance and heat_change <= test.tolerance):  # so that NaN fails
-        found = f"probability off by {change:.2g}, heat by {heat_change:.2g}, allowed {test.tolerance:.2g}"
+    known_change = abs(float(outputs.familiarity[0]) - test.familiarity)
+    changes = (change, heat_change, known_change)
+    if not all(one <= test.tolerance for one in changes):  # so that NaN fails
+        found = (
+            f"probability off by {change:.2g}, heat by {heat_change:.2g}, familiarity by {known_change:.2g}, "
+            f"allowed {test.tolerance:.2g}"
+        )
         raise BundleError(
             f"{where}: the self-test does not give what it gave when written ({found}); get it again."
         )

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dermsentry.card import CUTS, Card, Threshold
+from dermsentry.card import CUTS, Card, Threshold, describe_familiarity
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.model import Bundle
 
@@ -230,16 +230,13 @@ def _familiarity(card: Card) -> Iterator[str]:
     known = card.familiarity
     if known is None:
         yield _paragraph(
-            "None: it has no statistics of what it knows, and will give a diagnosis to a picture of anything."
+            "None: too few photographs made it, and it will give a diagnosis to a picture of anything."
         )
         return
-    classes, width = known.means.shape
     yield _paragraph(
-        f"It knows what its own photographs look like by the mean embeddings of {classes} classes ({width} "
-        f"numbers each). A picture farther than {known.distance_limit:.2f} from every mean (in units of the "
-        f"spread within a class), or off in direction by more than {known.angle_limit:.2f} (one minus the "
-        "cosine), gets `cannot-say` instead of a diagnosis. So do photographs that are out of focus, too "
-        "dark or too bright, or without a lesion in view, unless they raise an alert, and charts always."
+        f"{describe_familiarity(known)} They get `cannot-say` instead of a diagnosis. So do photographs that "
+        "are out of focus, too dark or too bright, or without a lesion in view, unless they raise an alert, "
+        "and charts always."
     )
 
 

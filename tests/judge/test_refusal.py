@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from bundles import lesion, tiny_bundle
+from bundles import REFUSING, lesion, tiny_bundle
 from dermsentry.errors import InputError
 from dermsentry.files import to_json
 from dermsentry.judge.intervals import exact_binomial
 from dermsentry.judge.refusal import SHARES, Refusals, measure_refusal, refusals
-from dermsentry.model import Familiarity
 from dermsentry.report import render
-from dermsentry.screen.familiarity import FAMILIAR
 from dermsentry.screen.quality import BLURRED
-from dermsentry.screen.triage import UNFAMILIAR
+from dermsentry.screen.triage import FAMILIAR, UNFAMILIAR
 
 
 def screened(familiarity: np.ndarray, poor: np.ndarray | None = None, name: str = "file") -> Refusals:
@@ -122,7 +120,7 @@ def test_without_statistics_only_quality_refuses() -> None:
     found = measured(screened(nothing), screened(nothing, np.arange(10) < 4))
     assert (found.roc_auc, found.at_share) == (None, ())
     assert [gate.strange_refused for gate in found.gates] == [4, 4, 0]
-    assert "no statistics" in render("evaluation_refusal.html", refusal=found)
+    assert "too few photographs" in render("evaluation_refusal.html", refusal=found)
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
@@ -143,8 +141,7 @@ def test_files_are_screened_and_unreadable_ones_counted(tmp_path: Path) -> None:
             pixels = lesion(60 + 10 * i, i) if name == "lesions" else np.full((160, 160, 3), 30 * i, np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f"{name}{i}.png")
     (tmp_path / "others" / "broken.jpg").write_bytes(b"nothing")
-    statistics = Familiarity(np.array([[0.6, 0.4, 0.3]], np.float32), np.full(3, 0.02, np.float32), 3.0, 0.1)
-    bundle = tiny_bundle(tmp_path / "tiny", familiarity=statistics)
+    bundle = tiny_bundle(tmp_path / "tiny", familiarity=REFUSING)
     known, strange = refusals([tmp_path / "lesions"], bundle), refusals([tmp_path / "others"], bundle)
     assert known.names == tuple(f"lesions{i}.png" for i in range(6))
     assert not known.poor.any()

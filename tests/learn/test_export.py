@@ -23,7 +23,13 @@ from dermsentry.learn.export import (
     rounded,
     to_onnx,
 )
-from dermsentry.learn.networks import cnn, describe, efficientnet_lite0
+from dermsentry.learn.networks import (
+    ALWAYS_FAMILIAR,
+    FamiliarityWeights,
+    cnn,
+    describe,
+    efficientnet_lite0,
+)
 from dermsentry.model import Bundle, open_bundle
 from examples import pictures
 
@@ -52,9 +58,9 @@ def network() -> keras.Model:
 def exported(network: keras.Model, folder: Path, **given: Any) -> Bundle:
     count = len(given.get("labels", LABELS))
     fields: dict[str, Any] = {
-        "name": "made", "pixels": PIXELS[:count], "labels": LABELS[:count], "temperature": 1.7,
-        "probability": shares(*np.linspace(0.05, 0.95, count)), "aspect": "crop", "training": TRAINING,
-        "evaluation": {}, **given,
+        "name": "made", "known": PIXELS, "pixels": PIXELS[:count], "labels": LABELS[:count],
+        "temperature": 1.7, "probability": shares(*np.linspace(0.05, 0.95, count)), "aspect": "crop",
+        "training": TRAINING, "evaluation": {}, **given,
     }  # fmt: skip
     return export_bundle(network, folder, **fields)
 
@@ -66,7 +72,7 @@ def bundle(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Bu
 
 def test_the_bundle_says_what_keras_says(network: keras.Model, bundle: Bundle) -> None:
     opened = open_bundle(bundle.folder)
-    expected = [np.asarray(value) for value in describe(network, 1.7)(PIXELS)]
+    expected = [np.asarray(value) for value in describe(network, 1.7, ALWAYS_FAMILIAR)(PIXELS)]
     for count in (1, 12):
         got = opened.predict(PIXELS[:count])
         np.testing.assert_allclose(got.probability, expected[0][:count], atol=1e-4)
@@ -78,40 +84,62 @@ def test_the_card_says_how_it_was_made(bundle: Bundle) -> None:
     card = bundle.card
     assert (card.name, card.size, card.aspect, card.temperature) == ("made", 32, "crop", 1.7)
     assert card.thresholds["alert"].chosen_on == "validation and calibration"
-    assert card.familiarity is not None
-    assert card.familiarity.means.shape == (3, 128)
+    assert card.familiarity is None
     assert card.synthetic
 
 
-def test_a_single_photograph_says_nothing_of_what_is_familiar(network: keras.Model, tmp_path: Path) -> None:
-    made = exported(network, tmp_path / "bundle", labels=LABELS[:1])
-    assert made.card.familiarity is None
-    assert read_json(tmp_path / "bundle" / "card.json")["familiarity"] is None
+def test_a_few_photographs_say_nothing_of_what_is_familiar(bundle: Bundle) -> None:
+    assert read_json(bundle.folder / "card.json")["familiarity"] is None
+    np.testing.assert_array_equal(bundle.predict(PIXELS).familiarity, 1)
+
+
+def test_the_bundle_refuses_what_is_no_lesion(network: keras.Model, tmp_path: Path) -> None:
+    labels = tuple(CODES[i % 9] for i in range(60))
+    held_out = pictures(labels, seed=3)
+    made = exported(
+        network, tmp_path / "bundle", labels=labels, pixels=held_out, known=pictures(labels, seed=4)
+    )
+    said = made.card.familiarity
+    assert said is not None
+    known = made.predict(held_out).familiarity
+    assert said.known == 60
+    assert said.known_refused == (known < 0.5).mean() == 0
+    assert np.median(known) == pytest.approx(0.9, abs=0.01)
+    assert said.strange_refused > 0.8
+    # An even grey and a grid, neither of which it was fitted on.
+    others = np.full((2, 32, 32, 3), 128, np.uint8)
+    others[1, ::4] = 0
+    assert (made.predict(others).familiarity < 0.5).all()
 
 
 def test_a_rounded_network_takes_half_the_bytes_and_says_the_same() -> None:
     keras.utils.set_random_seed(0)
     whole = efficientnet_lite0(32)
     half = rounded(whole)
-    onnx = to_onnx(half, 1.7)
-    assert len(onnx) < 0.55 * len(to_onnx(whole, 1.7))
+    onnx = to_onnx(half, 1.7, ALWAYS_FAMILIAR)
+    assert len(onnx) < 0.55 * len(to_onnx(whole, 1.7, ALWAYS_FAMILIAR))
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     (probability,) = session.run(["probability"], {"image": PIXELS})
-    np.testing.assert_allclose(probability, np.asarray(describe(half, 1.7)(PIXELS)[0]), atol=1e-5)
-    np.testing.assert_allclose(probability, np.asarray(describe(whole, 1.7)(PIXELS)[0]), atol=0.01)
+    for keras_network, allowed in ((half, 1e-5), (whole, 0.01)):
+        expected = np.asarray(describe(keras_network, 1.7, ALWAYS_FAMILIAR)(PIXELS)[0])
+        np.testing.assert_allclose(probability, expected, atol=allowed)
 
 
 def test_a_difference_to_keras_is_refused(network: keras.Model, bundle: Bundle) -> None:
     onnx = (bundle.folder / "model.onnx").read_bytes()
     card: Card = bundle.card
-    check_parity(network, 1.7, onnx, card, PIXELS)
+    check_parity(network, 1.7, ALWAYS_FAMILIAR, onnx, card, PIXELS)
     with pytest.raises(BundleError, match=r"^made: probability differs by .* at batch 1; at most 0\.0001"):
-        check_parity(network, 1.9, onnx, card, PIXELS)
+        check_parity(network, 1.9, ALWAYS_FAMILIAR, onnx, card, PIXELS)
+    other = FamiliarityWeights(np.zeros(1, np.float32), 2.0)
+    with pytest.raises(BundleError, match=r"^made: familiarity differs by 0\.12 .* at most 0\.001"):
+        check_parity(network, 1.7, other, onnx, card, PIXELS)
     kernel, bias = network.get_layer("logits").get_weights()
     try:
         network.get_layer("logits").set_weights([kernel * np.nan, bias])
+        broken = to_onnx(network, 1.7, ALWAYS_FAMILIAR)
         with pytest.raises(BundleError, match="differs by nan"):
-            check_parity(network, 1.7, to_onnx(network, 1.7), card, PIXELS[:2])
+            check_parity(network, 1.7, ALWAYS_FAMILIAR, broken, card, PIXELS[:2])
     finally:
         network.get_layer("logits").set_weights([kernel, bias])
 

@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 
 from dermsentry.diagnoses import CODES
 from dermsentry.learn.networks import (
+    ALWAYS_FAMILIAR,
+    MIDDLE,
+    FamiliarityWeights,
     accuracy,
     candidate_crossentropy,
     cnn,
     describe,
     efficientnet_lite0,
     folded,
+    middle_features,
 )
 from examples import pictures
 
@@ -36,7 +40,7 @@ def network(request: pytest.FixtureRequest) -> keras.Model:
 
 
 def test_heat_over_all_places_and_the_bias_is_the_logits(network: keras.Model) -> None:
-    _, embedding, heat = (np.asarray(value) for value in describe(network, 1.7)(PIXELS))
+    _, embedding, heat, _ = (np.asarray(value) for value in describe(network, 1.7, ALWAYS_FAMILIAR)(PIXELS))
     logits = np.asarray(network(PIXELS, training=False))
     bias = np.asarray(network.get_layer("logits").weights[1])
     scale = np.abs(logits).max()
@@ -51,7 +55,9 @@ def test_heat_over_all_places_and_the_bias_is_the_logits(network: keras.Model) -
 
 
 def test_probability_is_of_the_logits_at_the_temperature(network: keras.Model) -> None:
-    probability, embedding, _ = (np.asarray(value) for value in describe(network, 2.5)(PIXELS))
+    outputs = describe(network, 2.5, ALWAYS_FAMILIAR)(PIXELS)
+    probability, embedding, _, known = (np.asarray(value) for value in outputs)
+    np.testing.assert_array_equal(known, 1)
     logits = np.asarray(network(PIXELS, training=False)).astype(float) / 2.5
     expected = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(probability, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
@@ -120,3 +126,28 @@ def test_accuracy_counts_any_candidate() -> None:
     hot = np.zeros((3, 9), np.float32)
     hot[0, 3] = hot[1, [5, 7]] = hot[2, 6] = 1
     assert np.asarray(accuracy(hot, logits)).tolist() == [1, 1, 0]
+
+
+def test_middle_features_are_each_channels_mean_and_spread(network: keras.Model) -> None:
+    found = middle_features(network, PIXELS, batch_size=2)
+    middle = keras.Model(network.input, network.get_layer(MIDDLE[network.name]).output)
+    places = middle.predict_on_batch(PIXELS)
+    channels = places.shape[-1]
+    assert found.shape == (3, 2 * channels)
+    np.testing.assert_allclose(found[:, :channels], places.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[:, channels:], places.std(axis=(1, 2)), rtol=1e-3, atol=1e-4)
+
+
+def test_familiarity_is_logistic_in_the_middle_features(network: keras.Model) -> None:
+    features = middle_features(network, PIXELS)
+    kernel = np.random.default_rng(0).normal(0, 1, features.shape[1]).astype(np.float32)
+    kernel /= np.abs(features @ kernel).max()
+    known = np.asarray(describe(network, 1.0, FamiliarityWeights(kernel, 0.3))(PIXELS)[3])
+    np.testing.assert_allclose(known, 1 / (1 + np.exp(-(features @ kernel + 0.3))), atol=1e-4)
+    assert known.std() > 0 or network.name == "lite0"  # whose random weights saturate
+
+
+def test_a_folded_network_has_the_same_middle() -> None:
+    network = efficientnet_lite0(40)
+    expected = middle_features(network, PIXELS)
+    np.testing.assert_allclose(middle_features(folded(network), PIXELS), expected, rtol=1e-3, atol=1e-4)

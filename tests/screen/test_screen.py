@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bundles import lesion, tiny_bundle
+from bundles import REFUSING, lesion, tiny_bundle
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.images import read_fitted
-from dermsentry.model import Bundle, Familiarity, open_bundle
+from dermsentry.model import Bundle, open_bundle
 from dermsentry.screen import Finding, screen
-from dermsentry.screen.triage import UNFAMILIAR
+from dermsentry.screen.triage import FAMILIAR, UNFAMILIAR
 
 FIELDS = ["image", "path", "tier", "melanoma", "probabilities", "familiarity", "quality", "reasons", "model"]
 
@@ -169,12 +169,13 @@ def test_a_failing_network_ends_the_run_with_its_error(
 
 
 def test_what_the_model_does_not_know_is_refused(photographs: Path, tmp_path: Path) -> None:
-    white = Familiarity(np.full((1, 3), 1.0, np.float32), np.full(3, 1e-4, np.float32), 1.0, 0.01)
-    opened = tiny_bundle(tmp_path / "strict", familiarity=white)
-    finding = next(iter(screen([photographs / "second" / "lesion5.jpg"], opened)))
+    opened = tiny_bundle(tmp_path / "strict", familiarity=REFUSING)
+    Image.fromarray(lesion()[..., ::-1]).save(tmp_path / "blue.png")
+    finding = next(iter(screen([tmp_path / "blue.png"], opened)))
     assert finding.tier == "cannot-say"
     assert finding.reasons[0] == UNFAMILIAR
-    assert finding.familiarity == 0
+    assert finding.familiarity is not None
+    assert finding.familiarity < FAMILIAR
 
 
 def test_the_package_is_the_function_too(photographs: Path, bundle: Bundle) -> None:

@@ -1,7 +1,7 @@
 """Whether a model refuses what is no lesion, and what that costs in lesions refused.
 
 Two gates refuse: the photograph's quality (`screen/quality.py`), and how familiar the network finds it
-(`screen/familiarity.py`). Each is told apart.
+(`learn/familiarity.py`). Each is told apart.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from dermsentry.judge.intervals import (
 from dermsentry.judge.metrics import rank
 from dermsentry.model import Bundle
 from dermsentry.screen import screen
-from dermsentry.screen.familiarity import FAMILIAR
-from dermsentry.screen.triage import Tier
+from dermsentry.screen.triage import FAMILIAR, Tier
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]

@@ -18,13 +18,13 @@ from dermsentry.errors import BundleError
 from dermsentry.images import Aspect
 from dermsentry.judge.calibration import apply_temperature, fit_temperature
 from dermsentry.judge.operating_point import threshold_for_sensitivity
-from dermsentry.learn.networks import describe, folded
-from dermsentry.model import Bundle, Outputs, write_bundle
-from dermsentry.screen.familiarity import familiarity_statistics
+from dermsentry.learn.familiarity import fit_familiarity
+from dermsentry.learn.networks import FamiliarityWeights, describe, folded
+from dermsentry.model import OUTPUTS, Bundle, Outputs, write_bundle
 
 ALERT_SENSITIVITY = 0.95
 REFER_SENSITIVITY = 0.99
-PARITY = {"probability": 1e-4, "embedding": 1e-3, "heat": 1e-3}
+PARITY = {"probability": 1e-4, "embedding": 1e-3, "heat": 1e-3, "familiarity": 1e-3}
 """The largest difference allowed between Keras and ONNX Runtime, embedding's and heat's as a share of their
 largest value."""
 
@@ -34,6 +34,7 @@ def export_bundle(
     folder: Path,
     *,
     name: str,
+    known: NDArray[np.uint8],
     pixels: NDArray[np.uint8],
     labels: Sequence[str],
     probability: NDArray[np.float64],
@@ -41,18 +42,24 @@ def export_bundle(
     aspect: Aspect,
     training: Mapping[str, Any],
     evaluation: Mapping[str, Any],
+    seed: int = 0,
 ) -> Bundle:
     """Write a bundle of a float32 network.
 
     Parameters
     ----------
+    known
+        Training photographs, (M, size, size, 3) uint8, at most as many as `familiarity.drawn` gives: what is
+        familiar.
     pixels, labels, probability
         The photographs held out of training for validation and calibration: (N, size, size, 3) uint8, N
-        labels, (N, 9) calibrated. They choose the thresholds, and their embeddings say what is familiar.
+        labels, (N, 9) calibrated. They choose the thresholds, and the limit of what is familiar.
     temperature
         What calibrated the probabilities.
     training, evaluation
         What the card says of them; see `Card`.
+    seed
+        Of `fit_familiarity`.
 
     Raises
     ------
@@ -61,19 +68,20 @@ def export_bundle(
     OutputError
         The folder cannot be written.
     """
-    onnx = to_onnx(network, temperature)
+    weights, familiarity = fit_familiarity(network, known, pixels, seed=seed)
+    onnx = to_onnx(network, temperature, weights)
     card = Card(
         name=name,
         size=int(network.input.shape[1]),
         aspect=aspect,
         temperature=temperature,
         thresholds=choose_thresholds(probability, labels),
-        familiarity=familiarity_statistics(_embeddings(network, pixels), labels) if len(labels) > 1 else None,
+        familiarity=familiarity,
         evaluation=evaluation,
         training=training,
     )
     sample = np.resize(pixels[:32], (32, *pixels.shape[1:]))  # fewer are repeated
-    check_parity(network, temperature, onnx, card, sample)
+    check_parity(network, temperature, weights, onnx, card, sample)
     return write_bundle(folder, onnx, card)
 
 
@@ -123,8 +131,8 @@ def rounded(network: keras.Model) -> keras.Model:
     return plain
 
 
-def to_onnx(network: keras.Model, temperature: float) -> bytes:
-    """The network as ONNX with the outputs `probability`, `embedding` and `heat`; input `image`, uint8.
+def to_onnx(network: keras.Model, temperature: float, familiarity: FamiliarityWeights) -> bytes:
+    """The network as ONNX with a bundle's outputs; input `image`, uint8.
 
     Large tensors whose values half precision holds exactly are stored so: half the bytes, the same network.
     """
@@ -135,14 +143,14 @@ def to_onnx(network: keras.Model, temperature: float) -> bytes:
         import tf2onnx
 
         logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-        outputs = describe(network, temperature)
+        outputs = describe(network, temperature, familiarity)
         size = int(network.input.shape[1])
 
         given = [tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")]
 
         @tf.function(input_signature=given)  # type: ignore[untyped-decorator]
         def bundle(image: Any) -> dict[str, Any]:
-            return dict(zip(("probability", "embedding", "heat"), outputs(image), strict=True))
+            return dict(zip(OUTPUTS, outputs(image), strict=True))
 
         model, _ = tf2onnx.convert.from_function(bundle, input_signature=given, opset=17)
     _store_halves(model.graph)
@@ -168,28 +176,26 @@ def _store_halves(graph: Any) -> None:
 
 
 def check_parity(
-    network: keras.Model, temperature: float, onnx: bytes, card: Card, pixels: NDArray[np.uint8]
+    network: keras.Model,
+    temperature: float,
+    familiarity: FamiliarityWeights,
+    onnx: bytes,
+    card: Card,
+    pixels: NDArray[np.uint8],
 ) -> None:
     """Compare ONNX Runtime with Keras at batch 1 and the whole batch. Raises BundleError beyond `PARITY`."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    outputs = describe(network, temperature)
+    outputs = describe(network, temperature, familiarity)
     for count in (1, len(pixels)):
         expected = [np.asarray(value) for value in outputs(pixels[:count])]
-        got = Outputs(*session.run(list(PARITY), {"image": pixels[:count]}))
+        got = Outputs(*session.run(list(OUTPUTS), {"image": pixels[:count]}))
         for (what, allowed), wanted in zip(PARITY.items(), expected, strict=True):
-            scale = 1.0 if what == "probability" else max(1.0, float(np.abs(wanted).max()))
+            scale = 1.0 if what in ("probability", "familiarity") else max(1.0, float(np.abs(wanted).max()))
             difference = float(np.abs(getattr(got, what) - wanted).max()) / scale
             if not difference <= allowed:
                 raise BundleError(
                     f"{card.name}: {what} differs by {difference:.2g} between Keras and ONNX Runtime at "
                     f"batch {count}; at most {allowed:g} is allowed."
                 )
-
-
-def _embeddings(network: keras.Model, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    layer = "hidden" if any(layer.name == "hidden" for layer in network.layers) else "embedding"
-    trunk = keras.Model(network.input, network.get_layer(layer).output)
-    parts = [trunk.predict_on_batch(np.asarray(pixels[i : i + 64])) for i in range(0, len(pixels), 64)]
-    return np.concatenate(parts).astype(np.float32)

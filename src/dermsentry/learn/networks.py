@@ -2,19 +2,22 @@
 
 Every network takes `image`, (N, size, size, 3) uint8, and rescales it inside. Its last layers are named:
 `features` (N, h, w, c), then a linear head (`logits` on their mean) or, in the assignment's network, a dense
-layer `hidden` before it.
+layer `hidden` before it. The layer that `MIDDLE` names tells lesions from anything else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
+from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES
+from dermsentry.images import Pixels
 
 # Kernel, stride, expansion, filters and repeats of EfficientNet-B0's stages (Tan and Le, ICML 2019, table 1).
 _STAGES = (
@@ -59,6 +62,22 @@ def efficientnet_lite0(size: int = 180, *, normalised: bool = True) -> keras.Mod
 
 
 NETWORKS: dict[str, Callable[[int], keras.Model]] = {"cnn": cnn, "lite0": efficientnet_lite0}
+MIDDLE = {"cnn": "features", "lite0": "block4c_add"}
+
+
+@dataclass(frozen=True, eq=False)
+class FamiliarityWeights:
+    """What middle features become familiarity by, sigmoid(features · kernel + bias): 0.5 is the limit.
+
+    `kernel` is (t,) float32; of length 1 it counts for every feature.
+    """
+
+    kernel: NDArray[np.float32]
+    bias: float
+
+
+ALWAYS_FAMILIAR = FamiliarityWeights(np.zeros(1, np.float32), 30.0)
+"""Familiarity 1, whatever is seen."""
 
 
 def _convolution(
@@ -108,8 +127,22 @@ def folded(network: keras.Model) -> keras.Model:
     return plain
 
 
-def describe(network: keras.Model, temperature: float) -> Callable[[Any], tuple[Any, Any, Any]]:
-    """A function of pixels that gives (probability, embedding, heat) of a trained float32 network.
+def middle_features(network: keras.Model, pixels: Pixels, batch_size: int = 64) -> NDArray[np.float32]:
+    """Mean and standard deviation over places of each channel of the network's middle layer, (N, t)."""
+    middle = network.get_layer(MIDDLE[network.name]).output
+    trunk = keras.Model(network.input, _mean_and_spread(middle))
+    starts = range(0, len(pixels), batch_size)
+    return np.concatenate([trunk.predict_on_batch(pixels[i : i + batch_size]) for i in starts])
+
+
+def _mean_and_spread(middle: Any) -> Any:
+    return ops.concatenate([ops.mean(middle, axis=(1, 2)), ops.std(middle, axis=(1, 2))], axis=1)
+
+
+def describe(
+    network: keras.Model, temperature: float, familiarity: FamiliarityWeights
+) -> Callable[[Any], tuple[Any, Any, Any, Any]]:
+    """A function of pixels that gives (probability, embedding, heat, familiarity) of a float32 network.
 
     `heat` (N, h, w, 9) is each place's share of the logits: summed over places, plus the bias, it is the
     logits. For a mean-pooled linear head that is the class activation map (Zhou et al., CVPR 2016); behind a
@@ -118,13 +151,15 @@ def describe(network: keras.Model, temperature: float) -> Callable[[Any], tuple[
     """
     names = {layer.name for layer in network.layers}
     features = network.get_layer("features").output
-    trunk = keras.Model(network.input, features)
+    trunk = keras.Model(network.input, [features, network.get_layer(MIDDLE[network.name]).output])
     kernel, bias = network.get_layer("logits").weights
     _, height, width, channels = features.shape
     places = height * width
 
-    def outputs(image: Any) -> tuple[Any, Any, Any]:
-        flat = ops.reshape(trunk(image, training=False), (-1, places, channels))
+    def outputs(image: Any) -> tuple[Any, Any, Any, Any]:
+        last, middle = trunk(image, training=False)
+        known = ops.sum(_mean_and_spread(middle) * familiarity.kernel, axis=1) + familiarity.bias
+        flat = ops.reshape(last, (-1, places, channels))
         if "hidden" in names:
             hidden_kernel, hidden_bias = network.get_layer("hidden").weights
             units = hidden_kernel.shape[-1]
@@ -141,7 +176,7 @@ def describe(network: keras.Model, temperature: float) -> Callable[[Any], tuple[
             heat = ops.matmul(flat, kernel) / places
         logits = ops.matmul(embedding, kernel) + bias
         shaped = ops.reshape(heat, (-1, height, width, len(CODES)))
-        return ops.softmax(logits / temperature), embedding, shaped
+        return ops.softmax(logits / temperature), embedding, shaped, ops.sigmoid(known)
 
     return outputs
 

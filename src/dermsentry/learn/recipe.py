@@ -32,6 +32,7 @@ from dermsentry.learn.dermoscopy import (
     views,
 )
 from dermsentry.learn.export import export_bundle, rounded
+from dermsentry.learn.familiarity import KNOWN
 from dermsentry.learn.finetuning import Phase, Plan, Validate, finetune
 from dermsentry.learn.fitting import Configuration, best_precision, build, predict_logits
 from dermsentry.learn.pixels import decode
@@ -101,7 +102,7 @@ def make_bundle(
     """
     plain = rounded(network)
     size = int(network.input.shape[1])
-    held = {part: _held_out(split, part, collection) for part in ("validation", "calibration")}
+    held = {part: _part(split, part, collection) for part in ("validation", "calibration")}
     examples, groups = {}, {}
     for part, own in held.items():
         decoded = decode(own, folder / "cache", size=size, quiet=quiet)
@@ -125,6 +126,7 @@ def make_bundle(
         plain,
         folder / "bundle",
         name="dermoscopy",
+        known=_some_of_training(split, collection, folder / "cache", size, plan.seed),
         pixels=joined.gather(np.arange(len(joined))),
         labels=joined.labels,
         probability=probability,
@@ -138,6 +140,7 @@ def make_bundle(
             },
             "calibration": [method.as_dict() for method in compared],
         },
+        seed=plan.seed,
     )
 
 
@@ -187,15 +190,27 @@ def _kept_split(
     return split
 
 
-def _held_out(split: Split, part: str, collection: Collection) -> Collection:
+def _part(split: Split, part: str, collection: Collection) -> Collection:
     wanted = set(split.table.loc[split.table["part"] == part, "path"])
     table = collection.table[collection.table["path"].isin(wanted)].reset_index(drop=True)
     return replace(collection, table=table)
 
 
+def _some_of_training(
+    split: Split, collection: Collection, cache: Path, size: int, seed: int
+) -> NDArray[np.uint8]:
+    """Up to `KNOWN` training files, drawn by `seed` and decoded at the network's size: (N, size, size, 3)."""
+    own = _part(split, "train", collection)
+    rows = np.random.default_rng(seed).permutation(len(own))[:KNOWN]
+    chosen = replace(own, table=own.table.iloc[np.sort(rows)].reset_index(drop=True))
+    decoded = decode(chosen, cache, size=size)
+    readable = [i for i in range(len(chosen)) if i not in decoded.unreadable]
+    return np.asarray(decoded.pixels[readable])
+
+
 def _validation(split: Split, collection: Collection, cache: Path) -> Validate:
     """Melanoma's AUROC, over all and within a set, and the mean recall, on every validation file."""
-    held = _held_out(split, "validation", collection)
+    held = _part(split, "validation", collection)
     table = split.table[split.table["part"] == "validation"]
 
     def validate(network: keras.Model, size: int) -> Mapping[str, float]:

@@ -198,6 +198,7 @@ def study(
         record,
         embeddings if kept.experiment.linear else None,
         groups=material.examples("honest", ["validation"])[1],
+        seed=seed,
     )
     fits = {
         f"{r.experiment.name} {r.protocol}": judge_fit(r.accuracy, _curves(r.history))

@@ -21,6 +21,7 @@ from dermsentry.judge.evaluation import evaluate_predictions
 from dermsentry.learn.balancing import PER_CLASS, balanced_copies
 from dermsentry.learn.batches import Examples
 from dermsentry.learn.export import calibrate, export_bundle
+from dermsentry.learn.familiarity import drawn
 from dermsentry.learn.fitting import (
     WEIGHTS,
     Configuration,
@@ -163,6 +164,7 @@ def train(
         training,
         embeddings,
         groups=[groups[paths[row]] for row in parts["validation"].rows],
+        seed=seed,
     )
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
@@ -256,10 +258,12 @@ def bundle_of(
     embeddings: NDArray[np.float32] | None,
     *,
     groups: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> Bundle:
     """Export a fitted network; its card holds the figures on the validation photographs.
 
     `groups` are those of the validation photographs, for the intervals; without them each stands alone.
+    `seed` draws the training photographs that say what is familiar.
     """
     validation, calibration = parts["validation"], parts["calibration"]
     held_out = Examples(
@@ -284,6 +288,7 @@ def bundle_of(
         fitted.network,
         folder,
         name=name,
+        known=drawn(parts["train"], seed),
         pixels=held_out.gather(np.arange(len(held_out))),
         labels=held_out.labels,
         probability=probability,
@@ -291,4 +296,5 @@ def bundle_of(
         aspect=aspect,
         training=training,
         evaluation={"validation": figures, "classes": list(CODES)},
+        seed=seed,
     )

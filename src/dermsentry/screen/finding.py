@@ -16,8 +16,8 @@ from dermsentry.screen.triage import Tier
 class Finding:
     """One photograph's finding.
 
-    `image` is the file's stem; `probabilities` has all nine codes; `familiarity` is None where the model has
-    no statistics of it. Of an unreadable photograph `probabilities`, `familiarity` and `quality` are None,
+    `image` is the file's stem; `probabilities` has all nine codes; `familiarity` is None where the model
+    cannot say. Of an unreadable photograph `probabilities`, `familiarity` and `quality` are None,
     and `reasons` says why it could not be read. `model` names the model and the start of its digest.
     """
 

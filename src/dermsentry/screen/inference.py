@@ -17,7 +17,6 @@ from dermsentry.diagnoses import MELANOMA
 from dermsentry.images import Unreadable, fit, read_photograph
 from dermsentry.model import Bundle
 from dermsentry.screen.explanation import draw_heat
-from dermsentry.screen.familiarity import familiarity
 from dermsentry.screen.finding import Finding
 from dermsentry.screen.inputs import Source
 from dermsentry.screen.quality import assess
@@ -72,9 +71,7 @@ def _screen_one(source: Source, bundle: Bundle, heat: bool) -> Screened:
     # Rounded before anything is decided, so that a finding's numbers and its tier never disagree.
     shares = [min(round(float(share), 6), 1.0) for share in outputs.probability[0]]
     probabilities = dict(zip(card.classes, shares, strict=True))
-    known = None
-    if card.familiarity is not None:
-        known = round(float(familiarity(outputs.embedding, card.familiarity)[0]), 4)
+    known = None if card.familiarity is None else round(min(float(outputs.familiarity[0]), 1.0), 4)
     tier, reasons = triage(probabilities, known, quality, card)
     finding = Finding(source.name, source.path, tier, probabilities, known, quality, reasons, bundle.name)
     melanoma = outputs.heat[0, :, :, card.classes.index(MELANOMA)]

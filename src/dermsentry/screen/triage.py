@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 from dermsentry.card import Card, Threshold
 from dermsentry.diagnoses import DIAGNOSES, MELANOMA, name_of
-from dermsentry.screen.familiarity import FAMILIAR
 from dermsentry.screen.quality import DRAWN, Quality
 
 Tier = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
@@ -21,6 +20,7 @@ MEANING: dict[Tier, str] = {
     "unreadable": "the file could not be read",
 }
 
+FAMILIAR = 0.5  # below this a photograph is not judged; the network's limit is folded into it
 LIKELY = 0.5  # that it is another diagnosis which should be seen soon
 _SEEN_SOON = tuple(d.code for d in DIAGNOSES if d.urgency != "routine" and d.code != MELANOMA)
 
@@ -41,7 +41,7 @@ def triage(
     probabilities
         Code to probability, all nine.
     familiarity
-        From 0 to 1, None where the card has no statistics of it.
+        From 0 to 1, None where the model cannot say.
     quality, card
         Of the photograph; of the model.
     """

@@ -1,0 +1,132 @@
+"""How much a photograph is like those a network learned from, fitted against pictures that show no lesion.
+
+A network that was trained on lesions forgets in its last layers whatever tells them from anything else: with
+EfficientNet-Lite0 trained on dermoscopy, a Mahalanobis distance on the last embedding (Lee et al., NeurIPS
+2018) took 90 % of pets for lesions. A logistic regression on a middle layer, against a few hundred views of
+pictures that show no lesion, refuses nearly all of them without having seen one (Hendrycks et al., "Deep
+Anomaly Detection with Outlier Exposure", ICLR 2019, train on outliers likewise). Figures: docs/why.md.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from dermsentry.card import Familiarity
+from dermsentry.images import Pixels
+from dermsentry.learn.batches import Examples
+from dermsentry.learn.networks import ALWAYS_FAMILIAR, FamiliarityWeights, middle_features
+from dermsentry.learn.strange_pictures import strange_pictures, varied
+
+KNOWN = 1500
+"""Training photographs that are enough to say what is known."""
+KNOWN_REFUSED = 0.005
+"""The share of photographs held out of training that the limit refuses."""
+ENOUGH = 200
+"""With fewer photographs held out, that share is less than one of them."""
+FEWEST = 20
+"""With fewer photographs to learn from or held out, nothing is said."""
+ORDINARY = 0.9
+"""The familiarity of the median photograph held out."""
+PENALTY = 0.1
+"""Inverse strength of the L2 penalty."""
+FOLDS = 5
+
+Floats = NDArray[np.float64]
+
+
+def drawn(examples: Examples, seed: int) -> Pixels:
+    """The pixels of up to `KNOWN` of these photographs, drawn by `seed`."""
+    count = len(examples)
+    chosen = np.random.default_rng(seed).permutation(count)[:KNOWN]
+    return examples.gather(np.sort(chosen))
+
+
+def fit_familiarity(
+    network: keras.Model, known: Pixels, held_out: Pixels, *, seed: int = 0
+) -> tuple[FamiliarityWeights, Familiarity | None]:
+    """What the network multiplies its middle features by, and what that refuses.
+
+    Parameters
+    ----------
+    network
+        A trained float32 network.
+    known
+        Photographs that it learned from, (N, size, size, 3) uint8; see `drawn`. Each counts as it is and
+        varied.
+    held_out
+        Photographs that it did not learn from, (M, size, size, 3) uint8. They set the limit, familiarity
+        0.5: it refuses `KNOWN_REFUSED` of them. With fewer than `ENOUGH` it lies below the least familiar of
+        them: the fewer there are, the nearer to the regression's own even odds.
+    seed
+        Of what is drawn, varied and left out.
+
+    Returns
+    -------
+    tuple
+        With fewer than `FEWEST` photographs in `known` or `held_out`: weights that find everything familiar,
+        and None.
+    """
+    if min(len(known), len(held_out)) < FEWEST:
+        return ALWAYS_FAMILIAR, None
+    rng = np.random.default_rng(seed)
+    size = int(network.input.shape[1])
+    lesions = middle_features(network, np.concatenate([known, varied(known, rng)])).astype(float)
+    away = middle_features(network, held_out).astype(float)
+    views, pictures = strange_pictures(size, seed)
+    strange = middle_features(network, views).astype(float)
+    fold_of = rng.permutation(pictures.max() + 1)[pictures] % FOLDS
+    refused = 0
+    for fold in range(FOLDS):
+        left_out = fold_of == fold
+        kernel, bias = _fit(lesions, strange[~left_out], away)
+        refused += int((strange[left_out] @ kernel + bias < 0).sum())
+    kernel, bias = _fit(lesions, strange, away)
+    found = Familiarity(
+        known=len(held_out),
+        known_refused=float((away @ kernel + bias < 0).mean()),
+        strange=len(strange),
+        strange_refused=refused / len(strange),
+    )
+    return FamiliarityWeights(kernel.astype(np.float32), float(bias)), found
+
+
+def limit_of(held_out: Floats) -> float:
+    """The least log-odds (N,) at which a photograph is judged; see `fit_familiarity`."""
+    if len(held_out) >= ENOUGH:
+        return float(np.quantile(held_out, KNOWN_REFUSED))
+    least = float(held_out.min())
+    return min(least, least * len(held_out) / ENOUGH)
+
+
+def _fit(lesions: Floats, strange: Floats, held_out: Floats) -> tuple[Floats, float]:
+    """Kernel (t,) and bias for raw features: 0 at the limit, the logit of `ORDINARY` at the median."""
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(lesions)
+    features = scaler.transform(np.concatenate([lesions, strange]))
+    is_lesion = np.arange(len(features)) < len(lesions)
+    kernel, bias = _regression(features, is_lesion)
+    kernel = kernel / scaler.scale_
+    bias = bias - float(scaler.mean_ @ kernel)
+    odds = held_out @ kernel + bias
+    limit = limit_of(odds)
+    # Photographs that are all alike have no spread to measure by.
+    stretch = np.log(ORDINARY / (1 - ORDINARY)) / max(float(np.median(odds)) - limit, 1e-3)
+    return kernel * stretch, (bias - limit) * stretch
+
+
+def _regression(features: Floats, is_lesion: NDArray[np.bool_]) -> tuple[Any, float]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=1000)
+    with warnings.catch_warnings():
+        # A fit that stopped early is judged on pictures it has not seen like any other.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features, is_lesion)
+    return model.coef_[0], float(model.intercept_[0])
