@@ -95,9 +95,7 @@ def find_shortcuts(
         return ()
     truth = np.unique(truth, return_inverse=True)[1]
     columns = _columns(table.iloc[chosen], survey, list(table["path"].iloc[chosen]))
-    rng = np.random.default_rng(seed)
-    folds = _folds(truth, rng)
-    shuffled = np.stack([truth, *(rng.permutation(truth) for _ in range(_SHUFFLES))])
+    folds, shuffled = _folds_and_shuffles(truth, seed)
     families = {
         family: used
         for family, names in FAMILIES.items()
@@ -146,9 +144,7 @@ def probe(features: Matrix, labels: Sequence[str], *, family: str, seed: int = 0
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     used = min(_DIRECTIONS, int((size > 1e-9 * size[0]).sum()) if size[0] > 0 else 1)
     design = left[:, :used] * np.sqrt(len(centred))
-    rng = np.random.default_rng(seed)
-    folds = _folds(truth, rng)
-    shuffled = np.stack([truth, *(rng.permutation(truth) for _ in range(_SHUFFLES))])
+    folds, shuffled = _folds_and_shuffles(truth, seed)
     return _measure(family, (f"{used} directions",), design, shuffled, folds, classes)
 
 
@@ -191,6 +187,13 @@ def _binned(values: Matrix, bins: int) -> Matrix:
         edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
         which = np.searchsorted(edges, values, side="right")
     return np.eye(int(which.max()) + 1)[which]
+
+
+def _folds_and_shuffles(truth: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A fold for each row, (n,), and the labels with their shuffles below them, (1 + shuffles, n)."""
+    rng = np.random.default_rng(seed)
+    folds = _folds(truth, rng)
+    return folds, np.stack([truth, *(rng.permutation(truth) for _ in range(_SHUFFLES))])
 
 
 def _folds(truth: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

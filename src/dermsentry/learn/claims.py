@@ -20,7 +20,7 @@ from dermsentry.audit.shortcuts import probe
 from dermsentry.collection import Collection, read_collection, read_labels
 from dermsentry.files import write_text
 from dermsentry.judge import Evaluation, Interval, evaluate
-from dermsentry.learn.dermoscopy import LABELS, LESIONS, read_dermoscopy
+from dermsentry.learn.dermoscopy import LABELS, LESIONS, read_dermoscopy, without_tests
 from dermsentry.learn.fitting import Configuration
 from dermsentry.learn.linear import embed
 from dermsentry.learn.pixels import decode
@@ -42,8 +42,7 @@ def measure_claims(
     """
     folder, root = Path(run), Path(data)
     bundle = open_bundle(folder / "bundle")
-    whole = read_dermoscopy(root)
-    learned = replace(whole, table=whole.table[whole.table["split"] != "test"].reset_index(drop=True))
+    learned = without_tests(read_dermoscopy(root))
     split = read_split(folder / "split.csv", learned).table
     test = split[split["part"] == "test"]
     own = dict(zip(learned.table["path"], learned.table["diagnosis"], strict=True))
@@ -110,7 +109,7 @@ def shortcuts_left(
 def record(folder: Path, evaluation: Mapping[str, Any]) -> Bundle:
     """Write a bundle anew with what was measured in its card."""
     card, onnx = read_network(folder)
-    return write_bundle(folder, onnx, replace(card, evaluation=evaluation, digest=""))
+    return write_bundle(folder, onnx, replace(card, evaluation=evaluation))
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

@@ -55,6 +55,12 @@ def read_dermoscopy(data: str | Path) -> Collection:
     return replace(joined, table=joined.table.assign(split=kept))
 
 
+def without_tests(collection: Collection) -> Collection:
+    """What may be learned from, chosen by or held out: everything but the sets' own Tests."""
+    own = collection.table[collection.table["split"] != "test"]
+    return replace(collection, table=own.reset_index(drop=True))
+
+
 def split_dermoscopy(collection: Collection, data: str | Path, *, seed: int = 0, quiet: bool = True) -> Split:
     """Split by lesion and copy across all sets; whatever is connected with a Test is quarantined.
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.diagnoses import CODES, codes_of
+from dermsentry.diagnoses import CODES
 from dermsentry.judge.calibration import apply_temperature
 from dermsentry.judge.evaluation import evaluate_predictions
 from dermsentry.judge.figures import Evaluation
@@ -30,6 +30,7 @@ from dermsentry.learn.fitting import (
 )
 from dermsentry.learn.linear import fit_head, head_logits
 from dermsentry.learn.pixels import DecodedPhotographs
+from dermsentry.learn.scoring import is_right
 from dermsentry.learn.split import Split
 from dermsentry.learn.training import examples_of, followed_by_copies
 
@@ -298,10 +299,7 @@ def _with_copies(
 
 def right(probability: NDArray[np.float64], labels: Sequence[str]) -> NDArray[np.bool_]:
     """Where the most probable class is a candidate of the label, (N,)."""
-    return np.array(
-        [CODES[p] in codes_of(label) for p, label in zip(probability.argmax(axis=1), labels, strict=True)],
-        dtype=bool,
-    )
+    return is_right((CODES[p] for p in probability.argmax(axis=1)), labels)
 
 
 def _number(value: Any) -> float | None:

@@ -7,12 +7,13 @@ epochs alone and then stands still, which halves the time of a step.
 from __future__ import annotations
 
 import io
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -21,8 +22,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from dermsentry.errors import TrainingError
-from dermsentry.files import fingerprint, to_json, write_bytes, write_text
+from dermsentry.files import fingerprint, write_bytes, write_text
 from dermsentry.learn.batches import targets
+from dermsentry.learn.fitting import prepare
 from dermsentry.learn.networks import candidate_crossentropy
 from dermsentry.learn.variation import Variation, vary
 from dermsentry.progress import track
@@ -116,7 +118,7 @@ def finetune(
     validate
         Judges the averaged weights after each epoch.
     folder
-        Gets `plan.json`, `history.csv` and, after each epoch, `state.npz`.
+        Gets `configuration.json`, `history.csv` and, after each epoch, `state.npz`.
 
     Returns
     -------
@@ -129,18 +131,14 @@ def finetune(
     OutputError
         The folder cannot be written.
     """
-    wanted = to_json({"plan": asdict(plan), "data": _fingerprint(train)})
-    if not _same(folder / "plan.json", wanted):
-        for stale in ("state.npz", "history.csv"):
-            (folder / stale).unlink(missing_ok=True)
-        write_text(folder / "plan.json", wanted)
+    prepare(folder, {"configuration": asdict(plan), "data": _fingerprint(train)})
     steps = -(-len(train) // plan.batch_size)
     epochs = [phase for phase in plan.phases for _ in range(phase.epochs)]
     state = _State.load(folder / "state.npz")
     history: list[dict[str, Any]] = []
     if state:
         history = [dict(row) for _, row in pd.read_csv(folder / "history.csv").iterrows()]
-    network, optimiser = None, keras.optimizers.AdamW(plan.learning_rate, weight_decay=plan.weight_decay)
+    network, optimiser = None, cast(Any, None)
     for epoch in range(state.epoch if state else 0, len(epochs)):
         phase = epochs[epoch]
         new_phase = epoch == 0 or phase != epochs[epoch - 1]
@@ -176,7 +174,7 @@ def finetune(
         write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
         if not quiet:
             told = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
-            print(f"{name}: {told}", flush=True)
+            print(f"{name}: {told}", file=sys.stderr, flush=True)
     finished = build(epochs[-1].size)
     finished.set_weights(state.average if state else average)
     return finished, pd.DataFrame(history)
@@ -211,10 +209,6 @@ class _State:
             return _State(int(kept["epoch"]), *lists)
 
 
-def _same(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
-
-
 def _fingerprint(train: Views) -> str:
     rows = (f"{label}:{','.join(map(str, own))}" for own, label in zip(train.rows, train.labels, strict=True))
     return fingerprint([str(train.pixels.shape), *rows, train.weights.astype(np.float32).tobytes().hex()])
@@ -236,10 +230,9 @@ def _optimiser(plan: Plan, network: keras.Model, before: Any, state: _State | No
     made = keras.optimizers.AdamW(plan.learning_rate, weight_decay=plan.weight_decay)
     made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     made.build(network.trainable_variables)
-    values = state.optimiser if state else [v.numpy() for v in before.variables]
-    if len(values) == len(made.variables):
-        for variable, value in zip(made.variables, values, strict=True):
-            variable.assign(value)
+    values = state.optimiser if state else [v.numpy() for v in before.variables] if before else []
+    for variable, value in zip(made.variables, values, strict=bool(values)):
+        variable.assign(value)
     return made
 
 

@@ -150,7 +150,7 @@ def prepare(folder: Path, record: Mapping[str, Any]) -> None:
         same = False
     if not same:
         with _writing(folder):
-            for stale in ("done.json", "history.csv", "best.weights.h5"):
+            for stale in ("done.json", "history.csv", "best.weights.h5", "state.npz"):
                 (folder / stale).unlink(missing_ok=True)
             shutil.rmtree(folder / "backups", ignore_errors=True)
         write_text(kept, wanted)

@@ -19,6 +19,7 @@ from dermsentry.files import fingerprint, write_bytes
 from dermsentry.learn.batches import Examples
 from dermsentry.learn.fitting import Configuration, Fitted, build
 from dermsentry.learn.pixels import DecodedPhotographs, digest
+from dermsentry.learn.scoring import is_right, mean_recall
 from dermsentry.progress import track
 
 PENALTIES = (0.0003, 0.001, 0.003, 0.01)
@@ -127,9 +128,8 @@ def _head(penalty: float, seed: int, x: NDArray[Any], codes: list[str], weights:
 
 def _accuracies(predicted: NDArray[Any], labels: tuple[str, ...]) -> tuple[float, float]:
     """Accuracy, and the mean over labels of the accuracy on each."""
-    right = np.array([p in codes_of(label) for p, label in zip(predicted, labels, strict=True)])
-    names = np.asarray(labels)
-    return float(right.mean()), float(np.mean([right[names == name].mean() for name in np.unique(names)]))
+    right = is_right(predicted, labels)
+    return float(right.mean()), mean_recall(right, labels)
 
 
 def _unscaled(head: Any, scaler: Any) -> list[NDArray[np.float32]]:

@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.diagnoses import CODES, MELANOMA, codes_of
-from dermsentry.files import versions
+from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.judge.calibration import (
     apply_temperature,
     fit_bias_corrected_temperature,
@@ -30,17 +29,18 @@ from dermsentry.learn.dermoscopy import (
     read_dermoscopy,
     split_dermoscopy,
     views,
+    without_tests,
 )
 from dermsentry.learn.export import export_bundle, rounded
 from dermsentry.learn.familiarity import KNOWN
 from dermsentry.learn.finetuning import Phase, Plan, Validate, finetune
 from dermsentry.learn.fitting import Configuration, best_precision, build, predict_logits
 from dermsentry.learn.pixels import decode
+from dermsentry.learn.scoring import is_right, mean_recall
 from dermsentry.learn.split import Split, check_split, read_split, write_split
-from dermsentry.learn.training import Run, examples_of
+from dermsentry.learn.training import Run, examples_of, training_record
 from dermsentry.model import Bundle
 
-RECIPES = ("dermoscopy",)
 STORED = 224
 """The side in pixels that training photographs are kept at; they go into the network at a phase's size."""
 EVENNESS = 0.5
@@ -70,7 +70,7 @@ def train_dermoscopy(data: str | Path, out: str | Path, *, plan: Plan = PLAN, qu
     """
     folder = Path(out)
     whole = read_dermoscopy(data)
-    learned = replace(whole, table=whole.table[whole.table["split"] != "test"].reset_index(drop=True))
+    learned = without_tests(whole)
     split = _kept_split(folder / "split.csv", whole, learned, data, plan.seed, quiet)
     stored = decode(learned, folder / "cache", size=STORED, quiet=quiet)
     network, history = finetune(
@@ -102,14 +102,12 @@ def make_bundle(
     """
     plain = rounded(network)
     size = int(network.input.shape[1])
-    held = {part: _part(split, part, collection) for part in ("validation", "calibration")}
+    group = dict(zip(split.table["path"], split.table["group"], strict=True))
     examples, groups = {}, {}
-    for part, own in held.items():
-        decoded = decode(own, folder / "cache", size=size, quiet=quiet)
-        table = split.table[split.table["part"] == part]
-        examples[part] = examples_of(table, own, decoded)
-        group = dict(zip(table["path"], table["group"], strict=True))
-        groups[part] = [group[own.table["path"].iloc[row]] for row in examples[part].rows]
+    for part in ("validation", "calibration"):
+        own = _part(split, part, collection)
+        examples[part] = _examples(split, part, own, folder / "cache", size, quiet)
+        groups[part] = [group[path] for path in own.table["path"].iloc[examples[part].rows]]
     calibration = examples["calibration"]
     logits = predict_logits(plain, calibration)
     compared = compare_calibrations(logits, calibration.labels, groups["calibration"], seed=plan.seed)
@@ -196,6 +194,12 @@ def _part(split: Split, part: str, collection: Collection) -> Collection:
     return replace(collection, table=table)
 
 
+def _examples(split: Split, part: str, own: Collection, cache: Path, size: int, quiet: bool) -> Examples:
+    """A part's photographs at one size; `own` is that part of the collection."""
+    decoded = decode(own, cache, size=size, quiet=quiet)
+    return examples_of(split.table[split.table["part"] == part], own, decoded)
+
+
 def _some_of_training(
     split: Split, collection: Collection, cache: Path, size: int, seed: int
 ) -> NDArray[np.uint8]:
@@ -211,10 +215,9 @@ def _some_of_training(
 def _validation(split: Split, collection: Collection, cache: Path) -> Validate:
     """Melanoma's AUROC, over all and within a set, and the mean recall, on every validation file."""
     held = _part(split, "validation", collection)
-    table = split.table[split.table["part"] == "validation"]
 
     def validate(network: keras.Model, size: int) -> Mapping[str, float]:
-        examples = examples_of(table, held, decode(held, cache, size=size))
+        examples = _examples(split, "validation", held, cache, size, True)
         logits = predict_logits(network, examples)
         probability = apply_temperature(logits, 1.0)
         score = probability[:, CODES.index(MELANOMA)]
@@ -224,14 +227,8 @@ def _validation(split: Split, collection: Collection, cache: Path) -> Validate:
         for name in np.unique(source):
             here = source == name
             figures[f"melanoma_roc_auc_{name}"] = _area(melanoma[here], score[here])
-        names = np.asarray(examples.labels)
-        called = probability.argmax(axis=1)
-        right = np.array(
-            [CODES[code] in codes_of(label) for code, label in zip(called, examples.labels, strict=True)]
-        )
-        figures["balanced_accuracy"] = float(
-            np.mean([right[names == name].mean() for name in np.unique(names)])
-        )
+        right = is_right((CODES[i] for i in probability.argmax(axis=1)), examples.labels)
+        figures["balanced_accuracy"] = mean_recall(right, examples.labels)
         return figures
 
     return validate
@@ -250,22 +247,18 @@ def _joined(first: Examples, second: Examples) -> Examples:
 
 def _record(collection: Collection, split: Split, plan: Plan, mix: Mapping[str, float]) -> dict[str, Any]:
     counts = pd.crosstab(split.table["diagnosis"], split.table["part"])
+    configuration = {
+        "recipe": "dermoscopy",
+        "network": "lite0",
+        "stored": STORED,
+        **asdict(plan),
+        "case_mix": dict(mix),
+    }
     return {
-        "fingerprint": collection.fingerprint(),
-        "split_fingerprint": split.fingerprint(),
-        "photographs": split.counts(),
+        **training_record(collection, split, configuration, "imagenet"),
         "photographs_by_diagnosis": {
             part: {label: int(n) for label, n in counts[part].items() if label and n} for part in counts
         },
         "licences": list(LICENCES),
         "weights_licence": WEIGHTS_LICENCE,
-        "synthetic": False,
-        "configuration": {
-            "recipe": "dermoscopy",
-            "network": "lite0",
-            "stored": STORED,
-            **asdict(plan),
-            "case_mix": dict(mix),
-        },
-        "versions": versions(),
     }
