@@ -11,12 +11,13 @@ from dermoscopic import draw_sets
 from dermsentry.diagnoses import CODES
 from dermsentry.files import read_json
 from dermsentry.judge.calibration import apply_temperature
-from dermsentry.learn.claims import HAM10000, ISIC2017, NINE, measure_claims
+from dermsentry.learn.claims import measure_claims
 from dermsentry.learn.dermoscopy import WEIGHTS_LICENCE
 from dermsentry.learn.finetuning import Phase, Plan
 from dermsentry.learn.networks import efficientnet_lite0
 from dermsentry.learn.pretrained import load_onnx
 from dermsentry.learn.recipe import even_out, train_dermoscopy
+from dermsentry.learn.targets import HAM10000, ISIC2017, NINE, TARGETS
 from dermsentry.learn.training import Run
 from dermsentry.model import open_bundle, read_network
 from dermsentry.screen import screen
@@ -97,9 +98,15 @@ def test_the_claims_are_measured_and_kept_in_the_card(run: Run, sets: Path, tmp_
     assert ISIC2017 not in measured
     assert measured[HAM10000]["photographs"] > 10
     assert measured[HAM10000]["melanomas"] > 0
-    page = tmp_path / HAM10000.replace(",", "").replace(" ", "-")
+    assert "decisions_flipped_by_a_turn" in measured[HAM10000]
+    assert len(measured["targets"]) == len(TARGETS)
+    assert {row["reached"] for row in measured["targets"] if row["photographs"] == ISIC2017} == {None}
+    page = tmp_path / "HAM10000-held-out-lesions"
     assert read_json(page / "evaluation.json")["photographs"] == measured[HAM10000]["photographs"]
 
 
 def test_the_locked_test_is_measured_only_when_asked(run: Run, sets: Path, tmp_path: Path) -> None:
-    assert ISIC2017 in measure_claims(run.folder, sets, tmp_path, locked=True).card.evaluation
+    seen = {"failures": ["Melanomas without pigment."]}
+    measured = measure_claims(run.folder, sets, tmp_path, locked=True, observed=seen).card.evaluation
+    assert measured[ISIC2017]["photographs"] > 0
+    assert measured["failures"] == seen["failures"]

@@ -1,13 +1,15 @@
 """What is claimed for the bundled model, measured again by one command and written into its card.
 
-    python -m dermsentry.learn.claims RUN DATA OUT [--locked]
+    python -m dermsentry.learn.claims RUN DATA OUT [--locked] [--observed FILE]
 
-Every photograph here, every lesion and every copy of it, was kept out of the training.
+Every photograph here, every lesion and every copy of it, was kept out of the training. What no command
+measures, `failures` in sentences and `experiments` as rows, comes from the JSON file `--observed`.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,27 +20,36 @@ import pandas as pd
 
 from dermsentry.audit.shortcuts import probe
 from dermsentry.collection import Collection, read_collection, read_labels
-from dermsentry.files import write_text
+from dermsentry.files import read_json, write_text
 from dermsentry.judge import Evaluation, Interval, evaluate
 from dermsentry.learn.dermoscopy import LABELS, LESIONS, read_dermoscopy, without_tests
 from dermsentry.learn.fitting import Configuration
 from dermsentry.learn.linear import embed
 from dermsentry.learn.pixels import decode
 from dermsentry.learn.split import make_split, read_split
+from dermsentry.learn.targets import HAM10000, ISIC2017, NINE, REFUSAL, TARGETS
 from dermsentry.model import Bundle, open_bundle, read_network, write_bundle
 from dermsentry.model_card import model_card
 
-HAM10000 = "HAM10000, held-out lesions"
-NINE = "the nine-class set's Test, without leaks"
-ISIC2017 = "ISIC 2017 test"
-
 
 def measure_claims(
-    run: str | Path, data: str | Path, out: str | Path, *, locked: bool = False, quiet: bool = True
+    run: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    locked: bool = False,
+    observed: Mapping[str, Any] | None = None,
+    quiet: bool = True,
 ) -> Bundle:
     """Judge a run's bundle on what it never saw; its card gets the figures, `out` a page of each.
 
     `locked` also judges it on ISIC 2017's test, which is for a finished model: nothing may be chosen by it.
+    `observed` goes into the card as it is.
+
+    Raises
+    ------
+    InputError
+        A set is missing, or the split is of other photographs.
     """
     folder, root = Path(run), Path(data)
     bundle = open_bundle(folder / "bundle")
@@ -50,21 +61,25 @@ def measure_claims(
     frames = frames.assign(diagnosis=frames["path"].map(own))  # its seven classes, as published
     nine = read_collection(root / "isic9")
     honest = make_split(nine, labels=read_labels(root / LABELS), quiet=quiet).table
-    judged: dict[str, tuple[Collection, pd.DataFrame | None]] = {
-        HAM10000: (learned, frames),
-        NINE: (nine, honest),
-    }
+    figures = dict(bundle.card.evaluation)
+
+    def judge(name: str, collection: Collection, table: pd.DataFrame | None, **further: Any) -> None:
+        page = Path(out) / re.sub(r"[^\w-]+", "-", name)
+        judged = evaluate(bundle, collection, table, out=page, quiet=quiet, **further)
+        figures[name] = _refused(judged) if name == REFUSAL else _figures(judged)
+
+    masks = root / "ham10000" / "masks"
+    judge(HAM10000, learned, frames, robustness=True, masks=masks if masks.is_dir() else None)
+    judge(NINE, nine, honest)
+    if (root / "not-lesions").is_dir():
+        judge(REFUSAL, learned, split, part="validation", not_lesions=root / "not-lesions")
     if locked:
         isic = read_collection(root / "isic2017", metadata=root / LESIONS)
         here = isic.table["split"] == "test"
-        judged[ISIC2017] = (replace(isic, table=isic.table[here].reset_index(drop=True)), None)
-    figures = dict(bundle.card.evaluation)
-    for name, (collection, table) in judged.items():
-        page = Path(out) / name.replace(",", "").replace("'", "").replace(" ", "-")
-        evaluation = evaluate(bundle, collection, table, out=page, quiet=quiet)
-        figures[name] = _figures(evaluation)
+        judge(ISIC2017, replace(isic, table=isic.table[here].reset_index(drop=True)), None)
     figures["shortcuts"] = shortcuts_left(bundle, learned, test, folder / "cache", quiet=quiet)
-    return record(folder / "bundle", figures)
+    figures["targets"] = [target.judged(figures) for target in TARGETS]
+    return record(folder / "bundle", {**figures, **(observed or {})})
 
 
 def shortcuts_left(
@@ -128,6 +143,18 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         found[f"specificity_at_{100 * point.sensitivity:.0f}_sensitivity"] = point.specificity
     for own in evaluation.classes:
         found[f"roc_auc_{own.label}"] = own.roc_auc
+    if evaluation.robustness:
+        robust = evaluation.robustness
+        turns = [flips for name, flips in robust.repeat.by_capture.items() if name.startswith("turned")]
+        found["decisions_flipped_by_a_turn"] = max(turns, key=lambda flips: flips.value)
+        found["decisions_flipped_by_a_repeat"] = robust.repeat.flip_rate
+        worst = robust.worst
+        found[f"decisions_flipped_by_{worst.corruption}_at_severity_{worst.severity}"] = worst.flips
+    if evaluation.explanation:
+        heat = evaluation.explanation.all
+        found["heat_inside_the_lesion"] = heat.model.inside
+        found["area_of_the_lesion"] = heat.area
+        found["hottest_place_on_the_lesion"] = heat.model.pointing
     return {
         "photographs": evaluation.photographs,
         "melanomas": melanoma.photographs,
@@ -135,11 +162,34 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def _refused(evaluation: Evaluation) -> dict[str, Any]:
+    """What screening refuses, of pictures without a lesion and of photographs of one."""
+    refusal = evaluation.refusal
+    if refusal is None:
+        return {}
+    gate = refusal.gates[0]
+    return {
+        "photographs": refusal.known,
+        "pictures_without_a_lesion": refusal.strange,
+        "without_a_lesion_refused": gate.strange.as_dict(),
+        "photographs_refused": gate.known.as_dict(),
+        **({"familiarity_roc_auc": refusal.roc_auc.as_dict()} if refusal.roc_auc else {}),
+    }
+
+
 def main() -> None:
     """Measure, and write the model card beside the figures."""
-    run, data, out = (Path(argument) for argument in sys.argv[1:4])
-    bundle = measure_claims(run, data, out, locked="--locked" in sys.argv[4:], quiet=False)
-    write_text(out / "MODEL_CARD.md", model_card(bundle))
+    parser = argparse.ArgumentParser(prog="python -m dermsentry.learn.claims", description=__doc__)
+    for name in ("run", "data", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--locked", action="store_true")
+    parser.add_argument("--observed", type=Path)
+    given = parser.parse_args()
+    observed = read_json(given.observed) if given.observed else None
+    bundle = measure_claims(
+        given.run, given.data, given.out, locked=given.locked, observed=observed, quiet=False
+    )
+    write_text(given.out / "MODEL_CARD.md", model_card(bundle))
 
 
 if __name__ == "__main__":
