@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dermsentry.diagnoses import MELANOMA
-from dermsentry.images import Unreadable, fit, read_photograph
+from dermsentry.images import Photograph, Unreadable, fit, read_photograph
 from dermsentry.model import Bundle
 from dermsentry.screen.explanation import draw_heat
 from dermsentry.screen.finding import Finding
@@ -54,17 +54,17 @@ def screen_sources(sources: Iterable[Source], bundle: Bundle, *, heat: bool = Fa
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _screen_one(source: Source, bundle: Bundle, heat: bool) -> Screened:
+def screen_photograph(
+    photograph: Photograph, bundle: Bundle, name: str = "", path: str = "", *, heat: bool = False
+) -> Screened:
+    """Screen a decoded photograph; `name` and `path` are what its finding calls it.
+
+    Raises
+    ------
+    BundleError
+        The network failed.
+    """
     card = bundle.card
-    try:
-        root = Path(source.root) if source.root is not None else None
-        photograph = read_photograph(Path(source.path), root=root, enough_for=2 * card.size)
-    except Unreadable as unreadable:
-        return Screened(
-            Finding(
-                source.name, source.path, "unreadable", None, None, None, (unreadable.reason,), bundle.name
-            )
-        )
     pixels = fit(photograph.pixels, card.size, card.aspect)
     quality = assess(pixels, photograph.width, photograph.height)
     outputs = bundle.predict_here(pixels[None])
@@ -73,6 +73,20 @@ def _screen_one(source: Source, bundle: Bundle, heat: bool) -> Screened:
     probabilities = dict(zip(card.classes, shares, strict=True))
     known = None if card.familiarity is None else round(min(float(outputs.familiarity[0]), 1.0), 4)
     tier, reasons = triage(probabilities, known, quality, card)
-    finding = Finding(source.name, source.path, tier, probabilities, known, quality, reasons, bundle.name)
+    finding = Finding(name, path, tier, probabilities, known, quality, reasons, bundle.name)
     melanoma = outputs.heat[0, :, :, card.classes.index(MELANOMA)]
     return Screened(finding, draw_heat(pixels, melanoma) if heat else None)
+
+
+def unreadable(reason: str, bundle: Bundle, name: str = "", path: str = "") -> Screened:
+    """What screening says of a file that cannot be read."""
+    return Screened(Finding(name, path, "unreadable", None, None, None, (reason,), bundle.name))
+
+
+def _screen_one(source: Source, bundle: Bundle, heat: bool) -> Screened:
+    try:
+        root = Path(source.root) if source.root is not None else None
+        photograph = read_photograph(Path(source.path), root=root, enough_for=2 * bundle.card.size)
+    except Unreadable as error:
+        return unreadable(error.reason, bundle, source.name, source.path)
+    return screen_photograph(photograph, bundle, source.name, source.path, heat=heat)

@@ -1,0 +1,1 @@
+"""The worklist: photographs come in, the most worrying stand on top, a dermatologist decides."""

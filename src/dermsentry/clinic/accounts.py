@@ -1,0 +1,251 @@
+"""Who may come in: accounts, sessions of a browser, tokens of a program, and what each role may do."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from threading import Lock
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.tables import ROLES, Account, SignIn, Token, now
+from dermsentry.errors import InputError
+
+SCOPES = ("cases:write", "cases:read", "reads:write", "outcomes:write", "audit:read")
+"""What a token can be made for; it never reaches further than its owner's role."""
+MAY: dict[str, frozenset[str]] = {
+    "uploader": frozenset({"cases:write"}),
+    "dermatologist": frozenset({"cases:write", "cases:read", "reads:write", "outcomes:write"}),
+    "administrator": frozenset({*SCOPES, "administer"}),
+}
+"""What each role may do; each may all that the one before may."""
+
+SHORTEST_PASSWORD = 12  # NIST SP 800-63B asks for 8 at least, and for no rules about its letters
+LONGEST_PASSWORD = 200
+SESSION = timedelta(hours=12)
+IDLE = timedelta(minutes=60)
+ATTEMPTS, WINDOW_S = 5, 300
+
+_hasher = PasswordHasher()
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,79}")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who asks: an account, through a browser or a token, and what that may do."""
+
+    account_id: int
+    name: str
+    full_name: str
+    role: str
+    may: frozenset[str]
+    csrf: str = ""
+
+
+def add_account(session: Session, name: str, full_name: str, role: str, password: str) -> Account:
+    """Make an account.
+
+    Raises
+    ------
+    InputError
+        The name is taken or cannot be one, the role is none, the password is too short or too long.
+    """
+    name = name.strip().casefold()
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"Received the account name {name!r}; expected 1 to 80 letters, digits and . _ @ + -."
+        )
+    if role not in ROLES:
+        raise InputError(f"Received the role {role!r}; expected one of {', '.join(ROLES)}.")
+    if not full_name.strip():
+        raise InputError("Received no full name; it stands beside each decision.")
+    if session.scalar(select(Account.id).where(Account.name == name)) is not None:
+        raise InputError(f"There is an account {name} already.")
+    account = Account(
+        name=name, full_name=full_name.strip()[:200], role=role, password_hash=hash_password(password)
+    )
+    session.add(account)
+    session.flush()
+    return account
+
+
+def hash_password(password: str) -> str:
+    """A password's Argon2id hash. Raises InputError where it is too short or too long."""
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise InputError(
+            f"Received a password of {len(password)} characters; expected {SHORTEST_PASSWORD} to "
+            f"{LONGEST_PASSWORD}. Several words are easy to remember."
+        )
+    return _hasher.hash(password)
+
+
+def has_accounts(session: Session) -> bool:
+    """Whether the first account was made."""
+    return bool(session.scalar(select(func.count()).select_from(Account)))
+
+
+def check_password(session: Session, name: str, password: str) -> Account | None:
+    """The active account of this name and password, or None; it takes as long where there is none."""
+    account = session.scalar(select(Account).where(Account.name == name.strip().casefold()))
+    try:
+        _hasher.verify(account.password_hash if account else _nobody(), password)
+    except (VerificationError, InvalidHashError):
+        return None
+    if account is None or not account.active:
+        return None
+    if _hasher.check_needs_rehash(account.password_hash):
+        account.password_hash = _hasher.hash(password)
+    return account
+
+
+def sign_in(session: Session, account: Account) -> str:
+    """Begin a session; the cookie's value, which is kept nowhere."""
+    secret = secrets.token_urlsafe(32)
+    session.add(
+        SignIn(
+            id=_digest(secret),
+            account_id=account.id,
+            csrf=secrets.token_urlsafe(32),
+            expires_at=now() + SESSION,
+        )
+    )
+    return secret
+
+
+def person_of_cookie(session: Session, secret: str) -> Person | None:
+    """Who a cookie belongs to, unless the session ended, was idle for too long, or the account was closed."""
+    found = session.get(SignIn, _digest(secret))
+    if found is None or not found.account.active:
+        return None
+    moment = now()
+    if moment >= found.expires_at or moment - found.seen_at >= IDLE:
+        return None
+    return _person(found.account, MAY[found.account.role], found.csrf)
+
+
+def seen(session: Session, secret: str) -> None:
+    """Note that a session is in use."""
+    found = session.get(SignIn, _digest(secret))
+    if found is not None:
+        found.seen_at = now()
+
+
+def sign_out(session: Session, secret: str) -> None:
+    """End a session."""
+    session.execute(delete(SignIn).where(SignIn.id == _digest(secret)))
+
+
+def sign_out_everywhere(session: Session, account_id: int) -> None:
+    """End every session of an account, as after a new password."""
+    session.execute(delete(SignIn).where(SignIn.account_id == account_id))
+
+
+def forget_old_sessions(session: Session) -> None:
+    """Remove sessions that ended."""
+    moment = now()
+    session.execute(delete(SignIn).where((SignIn.expires_at < moment) | (SignIn.seen_at < moment - IDLE)))
+
+
+def add_token(
+    session: Session, account: Account, label: str, scopes: Iterable[str], expires_at: datetime | None = None
+) -> tuple[Token, str]:
+    """Make a token, and its secret, which is shown once and kept nowhere.
+
+    Raises
+    ------
+    InputError
+        A scope is none, or the account's role does not reach it; the label is empty.
+    """
+    wanted = tuple(dict.fromkeys(scopes))
+    unknown = [scope for scope in wanted if scope not in SCOPES]
+    if unknown or not wanted:
+        raise InputError(
+            f"Received the scopes {', '.join(wanted) or 'none'}; expected some of {', '.join(SCOPES)}."
+        )
+    beyond = [scope for scope in wanted if scope not in MAY[account.role]]
+    if beyond:
+        raise InputError(f"The role {account.role} does not reach {', '.join(beyond)}.")
+    if not label.strip():
+        raise InputError("Received no label; it tells the token from others later.")
+    secret = f"ds_{secrets.token_urlsafe(32)}"
+    token = Token(
+        account_id=account.id,
+        label=label.strip()[:120],
+        secret_hash=_digest(secret),
+        scopes=list(wanted),
+        expires_at=expires_at,
+    )
+    session.add(token)
+    session.flush()
+    return token, secret
+
+
+def person_of_token(session: Session, secret: str) -> Person | None:
+    """Who a token belongs to, unless it was revoked, ran out, or the account was closed."""
+    token = session.scalar(select(Token).where(Token.secret_hash == _digest(secret)))
+    if token is None or token.revoked_at is not None or not token.account.active:
+        return None
+    if token.expires_at is not None and now() >= token.expires_at:
+        return None
+    return _person(token.account, MAY[token.account.role] & frozenset(token.scopes))
+
+
+@dataclass
+class Attempts:
+    """How often a sign-in failed lately, by account name and by address."""
+
+    failed: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    lock: Lock = field(default_factory=Lock)
+
+    def wait_s(self, *who: str) -> int:
+        """Seconds until another attempt is allowed; 0 where it is now."""
+        with self.lock:
+            return max((self._wait(key, time.monotonic()) for key in who), default=0)
+
+    def note(self, *who: str) -> None:
+        """Count a failed attempt."""
+        with self.lock:
+            moment = time.monotonic()
+            for key in who:
+                self.failed[key].append(moment)
+            if len(self.failed) > 10_000:  # names that a stranger made up
+                for key in [key for key in self.failed if not self._wait(key, moment)]:
+                    del self.failed[key]
+
+    def clear(self, *who: str) -> None:
+        """Forget: the sign-in succeeded."""
+        with self.lock:
+            for key in who:
+                self.failed.pop(key, None)
+
+    def _wait(self, key: str, moment: float) -> int:
+        times = self.failed.get(key)
+        while times and moment - times[0] > WINDOW_S:
+            times.popleft()
+        if not times or len(times) < ATTEMPTS:
+            return 0
+        return max(1, round(WINDOW_S - (moment - times[0])))
+
+
+def _person(account: Account, may: frozenset[str], csrf: str = "") -> Person:
+    return Person(account.id, account.name, account.full_name, account.role, may, csrf)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _nobody() -> str:
+    """A hash to check against where there is no account, so that the answer comes no sooner."""
+    return _hasher.hash(secrets.token_urlsafe(32))

@@ -1,0 +1,95 @@
+"""Alerts: which cases meet a rule, who acknowledged them, and which messages are due.
+
+A message holds a case's number and a link, nothing else: neither patient nor picture leaves the clinic.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.audit_trail import Trail, append
+from dermsentry.clinic.settings import Rule, Settings
+from dermsentry.clinic.tables import Alert, Case, Delivery, now
+
+
+def raise_alerts(session: Session, trail: Trail, settings: Settings, case: Case) -> list[Alert]:
+    """Raise the alerts that a screened case meets and has not raised yet, and queue their messages."""
+    had = set(session.scalars(select(Alert.rule).where(Alert.case_id == case.id)))
+    raised = []
+    for rule in settings.rules:
+        if rule.name in had or not _meets(rule, case):
+            continue
+        alert = Alert(case_id=case.id, rule=rule.name)
+        session.add(alert)
+        session.flush()
+        _queue(session, settings, alert, escalation=False)
+        append(session, trail, "system", "alert raised", f"case {case.id}", {"rule": rule.name})
+        raised.append(alert)
+    return raised
+
+
+def raise_late_alerts(session: Session, trail: Trail, settings: Settings) -> int:
+    """Raise the alerts of rules that wait some hours for a decision; how many."""
+    count = 0
+    for rule in settings.rules:
+        if not rule.after_hours:
+            continue
+        before = now() - timedelta(hours=rule.after_hours)
+        waiting = session.scalars(
+            select(Case)
+            .where(Case.stage != "decided", Case.state == "screened", Case.received_at <= before)
+            .where(~select(Alert.id).where(Alert.case_id == Case.id, Alert.rule == rule.name).exists())
+            .limit(500)
+        ).all()
+        for case in waiting:
+            count += len(raise_alerts(session, trail, settings, case))
+    return count
+
+
+def escalate(session: Session, trail: Trail, settings: Settings) -> int:
+    """Send alerts that nobody acknowledged in time to those above; how many."""
+    before = now() - timedelta(hours=settings.escalate_after_hours)
+    due = session.scalars(
+        select(Alert).where(
+            Alert.acknowledged_at.is_(None), Alert.escalated_at.is_(None), Alert.raised_at <= before
+        )
+    ).all()
+    for alert in due:
+        alert.escalated_at = now()
+        _queue(session, settings, alert, escalation=True)
+        append(session, trail, "system", "alert escalated", f"case {alert.case_id}", {"rule": alert.rule})
+    return len(due)
+
+
+def acknowledge(session: Session, trail: Trail, case_id: int, account_id: int, actor: str) -> int:
+    """Acknowledge every open alert of a case; how many there were."""
+    opened = session.scalars(
+        select(Alert).where(Alert.case_id == case_id, Alert.acknowledged_at.is_(None))
+    ).all()
+    for alert in opened:
+        alert.acknowledged_at, alert.acknowledged_by = now(), account_id
+        append(session, trail, actor, "alert acknowledged", f"case {case_id}", {"rule": alert.rule})
+    return len(opened)
+
+
+def _meets(rule: Rule, case: Case) -> bool:
+    suspicious = case.tier in rule.tiers or (
+        rule.melanoma is not None and case.melanoma is not None and case.melanoma >= rule.melanoma
+    )
+    if not suspicious and (rule.tiers or rule.melanoma is not None):
+        return False
+    return case.received_at <= now() - timedelta(hours=rule.after_hours) and case.stage != "decided"
+
+
+def _queue(session: Session, settings: Settings, alert: Alert, *, escalation: bool) -> None:
+    mails = settings.mail.escalate_to if escalation else settings.mail.to
+    for address in mails:
+        session.add(Delivery(alert_id=alert.id, channel="email", address=address, escalation=escalation))
+    for hook in settings.webhooks:
+        if hook.escalation == escalation:
+            session.add(
+                Delivery(alert_id=alert.id, channel="webhook", address=hook.url, escalation=escalation)
+            )

@@ -1,0 +1,144 @@
+"""What a clinic may set: `clinic.toml` in its data folder. Without the file everything has its default.
+
+Passwords and webhook secrets are not in it: they come from the environment, and are shown nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dermsentry.errors import InputError
+
+FILE = "clinic.toml"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a case raises an alert: its tier is one of `tiers`, or melanoma is at least as probable as
+    `melanoma`; and, where `after_hours` is set, it has waited that long undecided."""
+
+    name: str
+    tiers: tuple[str, ...] = ()
+    melanoma: float | None = None
+    after_hours: float = 0.0
+
+
+@dataclass(frozen=True)
+class Mail:
+    """Where e-mails about alerts go, and by which server. The password is `DERMSENTRY_SMTP_PASSWORD`."""
+
+    to: tuple[str, ...] = ()
+    escalate_to: tuple[str, ...] = ()
+    sender: str = "dermsentry@localhost"
+    host: str = "localhost"
+    port: int = 25
+    user: str = ""
+    starttls: bool = False
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """Where webhooks about alerts go. They are signed with `DERMSENTRY_WEBHOOK_SECRET`."""
+
+    url: str
+    escalation: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A clinic's settings.
+
+    `readers`: 1, or 2 with an adjudicator where they differ, the second blind to the first. `link`: the
+    address that messages point to. `escalate_after_hours`: when an alert that nobody acknowledged is sent
+    again, to those above. `watch`: a folder that photographs are taken from.
+    """
+
+    readers: int = 1
+    link: str = "http://127.0.0.1:8080"
+    escalate_after_hours: float = 24.0
+    watch: str = ""
+    rules: tuple[Rule, ...] = (Rule("melanoma suspected", tiers=("alert",)),)
+    mail: Mail = field(default_factory=Mail)
+    webhooks: tuple[Webhook, ...] = ()
+
+
+def data_folder() -> Path:
+    """The user's data folder: `DERMSENTRY_HOME`, or `dermsentry` where the desktop keeps such things."""
+    own = os.environ.get("DERMSENTRY_HOME")
+    if own:
+        return Path(own)
+    shared = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(shared) / "dermsentry"
+
+
+def read_settings(folder: Path) -> Settings:
+    """Read `clinic.toml` of a data folder, or the defaults where there is none.
+
+    Raises
+    ------
+    InputError
+        It is no TOML, or a setting is unknown or of the wrong kind.
+    """
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read {path}: {error}.") from error
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {error}.") from error
+    read: Settings = _read(Settings, given, str(path))
+    if read.readers not in (1, 2):
+        raise InputError(f"{path}: received readers = {read.readers}; expected 1 or 2.")
+    names = [rule.name for rule in read.rules]
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: two rules have one name; each needs its own.")
+    return read
+
+
+_NESTED: dict[str, Any] = {"rules": Rule, "webhooks": Webhook, "mail": Mail}
+
+
+def _read(kind: Any, given: dict[str, Any], where: str) -> Any:
+    """A frozen dataclass from a table, every key and kind checked against its fields."""
+    known = {own.name: own for own in fields(kind)}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise InputError(f"{where}: unknown setting {unknown[0]}; expected some of {', '.join(known)}.")
+    values = {}
+    for name, value in given.items():
+        place = f"{where}: {name}"
+        if name in _NESTED and isinstance(value, list):
+            values[name] = tuple(_read(_NESTED[name], item, place) for item in value)
+        elif name in _NESTED and isinstance(value, dict):
+            values[name] = _read(_NESTED[name], value, place)
+        else:
+            values[name] = _plain(value, str(known[name].type), place)
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"{where}: {str(error).split('__init__() ')[-1]}.") from error
+
+
+def _plain(value: Any, kind: str, place: str) -> Any:
+    expected: Any = {
+        "int": (int, "a whole number"),
+        "float": ((int, float), "a number"),
+        "float | None": ((int, float), "a number"),
+        "bool": (bool, "true or false"),
+        "str": (str, "text"),
+        "tuple[str, ...]": (list, "a list of texts"),
+    }[kind]
+    right = isinstance(value, expected[0]) and (kind == "bool" or not isinstance(value, bool))
+    if kind.startswith("tuple"):
+        right = right and all(isinstance(item, str) for item in value)
+    if not right:
+        raise InputError(f"{place} = {value!r}: expected {expected[1]}.")
+    return tuple(value) if kind.startswith("tuple") else float(value) if kind.startswith("float") else value

@@ -1,0 +1,164 @@
+"""The worker: takes photographs from the queue, has them screened, keeps what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.alerting import raise_alerts
+from dermsentry.clinic.audit_trail import Trail, append
+from dermsentry.clinic.database import DatabaseError, writing
+from dermsentry.clinic.pictures import Pictures
+from dermsentry.clinic.queue import MOST_ATTEMPTS, Leased, finish, give_up_lease, lease
+from dermsentry.clinic.screening import Screener, Screening, unread
+from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.tables import Model, now
+from dermsentry.errors import BundleError, OutputError
+from dermsentry.files import write_bytes
+from dermsentry.model import Card
+
+PAUSE_S = 0.25
+LANES = {"alert": "suspicion", "refer": "suspicion", "routine": "suspicion"}
+RANKS = {"alert": 0, "refer": 1, "routine": 2, "cannot-say": 0, "unreadable": 1}
+
+log = logging.getLogger(__name__)
+
+
+def work(
+    engine: Engine,
+    trail: Trail,
+    pictures: Pictures,
+    settings: Settings,
+    screener: Screener,
+    card: Card,
+    stopped: Callable[[], bool],
+) -> None:
+    """Screen what waits until `stopped` says so; a database that is away is waited for.
+
+    Raises
+    ------
+    BundleError
+        The model was refused.
+    """
+    while not stopped():
+        try:
+            leased = _next(engine)
+            if leased is None:
+                time.sleep(PAUSE_S)
+                continue
+            _do(engine, trail, pictures, settings, screener, card, leased)
+        except (DatabaseError, OutputError) as error:
+            log.error("%s Trying again in 5 s.", error)
+            _pause(5, stopped)
+
+
+def keep_result(
+    session: Session, trail: Trail, settings: Settings, leased: Leased, screening: Screening, card: Card
+) -> bool:
+    """Put a finding into its case and close the job; False where the lease was lost and nothing is kept."""
+    case = finish(session, leased)
+    if case is None:
+        return False
+    found = screening.finding
+    case.state, case.screened_at = "screened", now()
+    case.model_digest = register(session, card)
+    case.width, case.height = screening.width, screening.height
+    case.tier, case.finding = found["tier"], found
+    case.melanoma, case.melanoma_order = found["melanoma"], -(found["melanoma"] or 0.0)
+    case.lane = LANES.get(case.tier, "cannot-say")
+    case.rank = RANKS[case.tier]
+    append(
+        session,
+        trail,
+        "worker",
+        "screened",
+        f"case {case.id}",
+        {
+            "tier": case.tier,
+            "melanoma": case.melanoma,
+            "model": card.digest,
+            "threshold": card.thresholds["alert"].value,
+        },
+    )
+    raise_alerts(session, trail, settings, case)
+    return True
+
+
+def register(session: Session, card: Card) -> str:
+    """Keep the model's card among those that screened something; its digest."""
+    if session.get(Model, card.digest) is None:
+        session.add(Model(digest=card.digest, name=card.name, card=card.as_dict()))
+        session.flush()
+    return card.digest
+
+
+def _next(engine: Engine) -> Leased | None:
+    with writing(engine) as session:
+        return lease(session)
+
+
+def _do(
+    engine: Engine,
+    trail: Trail,
+    pictures: Pictures,
+    settings: Settings,
+    screener: Screener,
+    card: Card,
+    leased: Leased,
+) -> None:
+    try:
+        if leased.worn_out:
+            reason = f"the file stopped its worker {MOST_ATTEMPTS} times"
+            screening = Screening(unread(reason), None, None, {})
+        else:
+            screening = screener.screen(pictures.original(leased.sha256), leased.format)
+        for kind, data in screening.pictures.items():
+            write_bytes(pictures.drawn(leased.sha256, kind), data)  # type: ignore[arg-type]
+        with writing(engine) as session:
+            keep_result(session, trail, settings, leased, screening, card)
+    except (DatabaseError, OutputError, BundleError):
+        with contextlib.suppress(DatabaseError, OutputError), writing(engine) as session:
+            give_up_lease(session, leased)
+        raise
+
+
+def _pause(seconds: float, stopped: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not stopped():
+        time.sleep(0.1)
+
+
+def run_worker(url: str, folder: Path, bundle: Path, settings: Settings, parent: int | None = None) -> None:
+    """A worker as a process of its own; it stops when told to, or when the process that began it is gone."""
+    import signal
+
+    from dermsentry.clinic.audit_trail import open_trail
+    from dermsentry.clinic.database import open_database
+    from dermsentry.model import read_network
+
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    card, _ = read_network(bundle)
+    with Screener(bundle) as screener:
+        work(
+            open_database(url),
+            open_trail(folder),
+            Pictures(folder),
+            settings,
+            screener,
+            card,
+            lambda: ended or (parent is not None and os.getppid() != parent),
+        )
