@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from dermsentry.clinic.audit_trail import Trail, append
@@ -14,6 +14,7 @@ from dermsentry.clinic.database import writing
 from dermsentry.clinic.pictures import Pictures
 from dermsentry.clinic.tables import Case, Job
 from dermsentry.errors import InputError
+from dermsentry.images import Unreadable
 
 MAX_BYTES = 50 * 1024 * 1024
 LONGEST = {"patient": 120, "lesion": 120, "site": 120, "note": 4000}
@@ -97,6 +98,8 @@ def receive(
 ) -> Received:
     """Keep a photograph and queue it for the model; nothing of it is decoded here.
 
+    What the header of a DICOM file tells is kept too, and is believed where nothing else was told.
+
     Raises
     ------
     InputError
@@ -104,13 +107,14 @@ def receive(
     OutputError, DatabaseError
         It cannot be kept; then there is no case of it either.
     """
-    told = about.checked()
     kind = sniff(data)
+    told, instance = _with_header(about, data) if kind == DICOM else (about, None)
+    told = told.checked()
     # The file first: a case without its photograph would be worse than a photograph without its case.
     sha256 = pictures.keep(data)
     try:
         with writing(engine) as session:
-            existing = session.scalar(select(Case.id).where(Case.sha256 == sha256))
+            existing = session.scalar(select(Case.id).where(_same(sha256, instance)))
             if existing is not None:
                 append(session, trail, actor, "received again", f"case {existing}", {"source": source})
                 return Received(existing, False)
@@ -125,6 +129,7 @@ def receive(
                 note=told.note,
                 file_name=told.file_name,
                 dicom=dict(told.dicom) if told.dicom is not None else None,
+                instance=instance,
             )
             session.add(case)
             session.flush()
@@ -134,7 +139,24 @@ def receive(
     except IntegrityError:
         # PostgreSQL: two senders at the same moment.
         with writing(engine) as session:
-            return Received(session.scalars(select(Case.id).where(Case.sha256 == sha256)).one(), False)
+            return Received(session.scalars(select(Case.id).where(_same(sha256, instance))).one(), False)
+
+
+def _same(sha256: str, instance: str | None) -> ColumnElement[bool]:
+    """Whether a case has this photograph, as the same file or as the same DICOM image in another one."""
+    return or_(Case.sha256 == sha256, Case.instance == instance) if instance else Case.sha256 == sha256
+
+
+def _with_header(about: About, data: bytes) -> tuple[About, str | None]:
+    """What is told with a DICOM file and by it, and what the image is known by. Raises InputError."""
+    from dermsentry.clinic.dicom import describe
+
+    try:
+        header = describe(data)
+    except Unreadable as error:
+        raise InputError(f"The DICOM file cannot be taken: {error.reason}.") from error
+    told = {name: getattr(about, name) or getattr(header, name) for name in ("patient", "lesion", "site")}
+    return replace(about, **told, dicom={**(about.dicom or {}), **header.as_dict()}), header.identity or None
 
 
 def _clean(text: str, *, keep_lines: bool = False) -> str:

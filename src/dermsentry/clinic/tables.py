@@ -125,8 +125,9 @@ class Model(Base):
 class Case(Base):
     """One photograph, what it shows according to the model, and whose eyes it waits for.
 
-    `sha256` is of the file as it came: the same photograph sent twice is one case. `rank` is the tier's place
-    in the worklist. `finding` is what `findings.jsonl` would hold, less the path.
+    `sha256` is of the file as it came: the same photograph sent twice is one case. So is the same DICOM image
+    in another file, by its `instance` (see `dicom.Header.identity`). `rank` is the tier's place in the
+    worklist. `finding` is what `findings.jsonl` would hold, less the path.
     """
 
     __tablename__ = "cases"
@@ -147,6 +148,7 @@ class Case(Base):
     note: Mapped[str] = mapped_column(Text, default="")
     source: Mapped[str] = mapped_column(String(10))
     dicom: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    instance: Mapped[str | None] = mapped_column(String(64), unique=True)
     received_at: Mapped[datetime] = mapped_column(default=now, index=True)
     received_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
     state: Mapped[str] = mapped_column(String(10), default="waiting")

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("source", sa.String(length=10), nullable=False),
         sa.Column("dicom", sa.JSON(), nullable=True),
+        sa.Column("instance", sa.String(length=64), nullable=True),
         sa.Column("received_at", sa.DateTime(), nullable=False),
         sa.Column("received_by", sa.Integer(), nullable=True),
         sa.Column("state", sa.String(length=10), nullable=False),
@@ -78,6 +79,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["model_digest"], ["models.digest"], name=op.f("fk_cases_model_digest")),
         sa.ForeignKeyConstraint(["received_by"], ["accounts.id"], name=op.f("fk_cases_received_by")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cases")),
+        sa.UniqueConstraint("instance", name=op.f("uq_cases_instance")),
         sa.UniqueConstraint("sha256", name=op.f("uq_cases_sha256")),
     )
     op.create_index("ix_cases_patient", "cases", ["patient", "lesion", "received_at"], unique=False)
