@@ -202,7 +202,7 @@ def test_a_header_of_millions_of_elements_ends_soon() -> None:
         describe(whole[:start] + many + whole[start:])
 
 
-def test_a_sequence_of_millions_of_items_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sequence_of_too_many_items_is_not_parsed() -> None:
     item = Dataset()
     item.CodeMeaning = "Back"
     whole = dicom_bytes(AnatomicRegionSequence=Sequence([item] * 5000), BodyPartExamined="ARM")
@@ -300,16 +300,13 @@ def test_a_changed_file_is_read_or_refused(
     folder: Path, data: bytes, changes: list[tuple[int, int]], cut: int
 ) -> None:
     hostile = mutated(data, changes, cut)
-    for attempt in (
-        lambda: describe(hostile),
-        lambda: read(folder, hostile),
-        lambda: read_reference(hostile),
-    ):
+    refusals: list[Exception] = []
+    for attempt in (describe, read_reference, lambda data: read(folder, data)):
         try:
-            attempt()
+            attempt(hostile)
         except (Unreadable, MemoryError) as error:
-            assert "P-0042" not in str(error)
-            assert "ller" not in str(error)
+            refusals.append(error)
+    assert not any("P-0042" in str(error) or "ller" in str(error) for error in refusals)
 
 
 @given(st.binary(max_size=400))

@@ -201,6 +201,16 @@ def read_dicom(path: Path) -> Photograph:
     return _guarded(lambda: _decode(data), "the DICOM picture is damaged", tell=True)
 
 
+def transfer_syntaxes() -> list[str]:
+    """How a DICOM photograph may be encoded: what can be decoded here, and cannot be inflated without end."""
+    known = (*uid.UncompressedTransferSyntaxes, *_JPEG, *uid.JPEGLSTransferSyntaxes, uid.RLELossless)
+    return [
+        str(syntax)
+        for syntax in known
+        if syntax != uid.DeflatedExplicitVRLittleEndian and get_decoder(syntax).is_available
+    ]
+
+
 def may_leave(kept: Mapping[str, Any] | None) -> bool:
     """Whether a case's pixels may be exported, by its `dicom`: not where they name the patient."""
     return not (kept or {}).get("burned_in", False)
@@ -260,11 +270,7 @@ def _require_photograph(dataset: FileDataset) -> None:
         name = uid.UID(kind).name if kind else "of no stated kind"
         raise NotTaken(f"a DICOM file, but {name}; expected one of {', '.join(PHOTOGRAPHS.values())}")
     syntax = uid.UID(_text(dataset.file_meta.get("TransferSyntaxUID")))
-    try:
-        decodable = get_decoder(syntax).is_available
-    except NotImplementedError:
-        decodable = False
-    if not decodable:
+    if syntax not in transfer_syntaxes():
         raise NotTaken(
             f"a DICOM photograph encoded as {syntax.name or 'nothing stated'}, which nothing here decodes; "
             "send it uncompressed, as JPEG Baseline or JPEG 2000"
