@@ -13,6 +13,7 @@ import errno
 import fcntl
 import logging
 import os
+import signal
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ SETTLED_S = 5.0
 """A file that nothing was added to for so long is whole, unless somebody still has it open to write."""
 PAUSE_S = 1.0
 AFTER_FAULT_S = 5.0
+STUCK_S = 600.0
+"""How long a file that can be neither read nor moved is left alone."""
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 """How programs name a file that they are still writing."""
 ACTOR = "watched folder"
@@ -45,11 +48,11 @@ _Look = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Watched:
-    """A watched folder, and when each file in it was last seen to change; `stuck` could not be moved away."""
+    """A watched folder, since when each file in it has looked as it does, and until when which are left."""
 
     folder: Path
     since: dict[Path, tuple[_Look, float]] = field(default_factory=dict)
-    stuck: dict[Path, _Look] = field(default_factory=dict)
+    stuck: dict[Path, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def take(
         del watched.since[gone]
         watched.stuck.pop(gone, None)
     for path, look in sorted(there.items()):
-        if watched.stuck.get(path) == look or not _settled(watched, path, look, settled_s):
+        if time.monotonic() < watched.stuck.get(path, 0.0) or not _settled(watched, path, look, settled_s):
             continue
         try:
             data = _read(path)
@@ -124,10 +127,12 @@ def take(
             continue
         except FileNotFoundError:
             continue  # taken back by whoever put it there
+        except OSError as error:
+            _leave(watched, path, f"it cannot be read ({error.strerror or error})")
         except InputError as error:
-            failed += _move(watched, path, look, FAILED, str(error))
+            failed += _move(watched, path, FAILED, str(error))
         else:
-            done += _move(watched, path, look, DONE)
+            done += _move(watched, path, DONE)
     return Taken(done, failed)
 
 
@@ -168,16 +173,16 @@ def _settled(watched: Watched, path: Path, look: _Look, settled_s: float) -> boo
 
 
 def _read(path: Path) -> bytes:
-    """A file's bytes. Raises InputError, FileNotFoundError, _StillWritten."""
+    """A file, whole. Raises InputError where it is at fault, OSError where the disk is, and _StillWritten."""
     try:
         # Neither through a link nor, for ever, from a pipe.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
+    except PermissionError:
+        raise InputError("The file cannot be read: this program has no right to.") from None
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise InputError("A link, not a file: put the photograph itself here.") from None
-        raise InputError(f"The file cannot be read: {error.strerror or error}.") from None
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise InputError("A link or a socket, not a file: put the photograph itself here.") from None
+        raise
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
@@ -186,10 +191,7 @@ def _read(path: Path) -> bytes:
             raise InputError(f"The file has {found.st_size >> 20} MiB; expected up to {MAX_BYTES >> 20}.")
         if _written_by_somebody(handle):
             raise _StillWritten
-        try:
-            return file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise InputError(f"The file cannot be read: {error.strerror or error}.") from None
+        return file.read(MAX_BYTES + 1)
 
 
 def _written_by_somebody(handle: int) -> bool:
@@ -197,12 +199,12 @@ def _written_by_somebody(handle: int) -> bool:
     if not hasattr(fcntl, "F_SETLEASE"):
         return False
     try:
+        # Whoever opens the file meanwhile has this process told; unless changed, by a signal that ends it.
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
-        return (
-            error.errno == errno.EAGAIN
-        )  # others: a file of somebody else's, or a disk that knows no leases
+        return error.errno == errno.EAGAIN  # not: a file of somebody else's, a disk that knows no leases
     return False
 
 
@@ -217,7 +219,7 @@ def _about(folder: Path, path: Path) -> About:
     return About(patient=patient, lesion=lesion, file_name=path.name)
 
 
-def _move(watched: Watched, path: Path, look: _Look, where: str, reason: str = "") -> int:
+def _move(watched: Watched, path: Path, where: str, reason: str = "") -> int:
     """Move a file away, under a name that is free, its reason written first; 1, or 0 where it is stuck."""
     relative = path.relative_to(watched.folder)
     target = watched.folder / where / relative
@@ -228,16 +230,23 @@ def _move(watched: Watched, path: Path, look: _Look, where: str, reason: str = "
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if reason:
-            write_text(target.with_name(target.name + REASON), reason + "\n")
+            short = os.fsdecode(os.fsencode(target.name)[:180])
+            write_text(target.with_name(short + REASON), reason + "\n")
         path.rename(target)
     except FileNotFoundError:
         return 0
     except (OSError, OutputError) as error:
-        watched.stuck[path] = look
         words = error.strerror if isinstance(error, OSError) else error
-        log.error("%s stays in the watched folder: it cannot be moved to %s (%s).", path, where, words)
+        _leave(watched, path, f"it cannot be moved to {where} ({words})")
         return 0
     watched.since.pop(path, None)
+    watched.stuck.pop(path, None)
     if reason:
-        log.warning("%s was moved to %s: %s", relative, where, reason)
+        log.warning("A file was moved to %s: %s", watched.folder / FAILED, reason)
     return 1
+
+
+def _leave(watched: Watched, path: Path, why: str) -> None:
+    # Its name and its folder's may be a patient's, and are kept out of the log.
+    watched.stuck[path] = time.monotonic() + STUCK_S
+    log.error("A file stays in %s: %s.", watched.folder, why)

@@ -1,0 +1,265 @@
+"""Files put into the watched folder become cases once, whatever is stopped or broken meanwhile."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from clinic.exchange_fixtures import Clinic, dicom_bytes, open_clinic
+from dermsentry.clinic import intake, watched_folder
+from dermsentry.clinic.audit_trail import verify
+from dermsentry.clinic.database import DatabaseError, reading
+from dermsentry.clinic.pictures import Pictures
+from dermsentry.clinic.tables import Case, Event
+from dermsentry.clinic.watched_folder import Taken, Watched, open_folder, take, watch
+from dermsentry.errors import InputError, OutputError
+from dermsentry.phantoms import draw_phantom
+
+
+def jpeg(number: int = 1) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(draw_phantom("MEL", number, (96, 72))).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Clinic:
+    return open_clinic(tmp_path)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return open_folder(tmp_path / "in")
+
+
+def put(watched: Watched, name: str, data: bytes) -> Path:
+    path = watched.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def look(clinic: Clinic, watched: Watched, settled_s: float = 0.0) -> Taken:
+    return take(clinic.engine, clinic.trail, clinic.pictures, watched, settled_s=settled_s)
+
+
+def cases(clinic: Clinic) -> list[Case]:
+    with reading(clinic.engine) as session:
+        return list(session.scalars(select(Case).order_by(Case.id)))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def test_what_is_put_there_becomes_a_case(clinic: Clinic, watched: Watched) -> None:
+    put(watched, "one.jpg", jpeg(1))
+    put(watched, "P-1/two.jpg", jpeg(2))
+    put(watched, "P-1/left arm/three.jpg", jpeg(3))
+    put(watched, "four.dcm", dicom_bytes())
+    assert look(clinic, watched) == Taken(4, 0)
+    told = {case.file_name: (case.patient, case.lesion, case.source) for case in cases(clinic)}
+    assert told == {
+        "one.jpg": ("", "", "folder"),
+        "two.jpg": ("P-1", "", "folder"),
+        "three.jpg": ("P-1", "left arm", "folder"),
+        "four.dcm": ("P-0042", "", "folder"),
+    }
+    assert files(watched.folder) == [
+        "done/P-1/left arm/three.jpg",
+        "done/P-1/two.jpg",
+        "done/four.dcm",
+        "done/one.jpg",
+    ]
+    assert look(clinic, watched) == Taken(0, 0)
+
+
+def test_the_same_file_twice_is_one_case_and_neither_copy_is_lost(clinic: Clinic, watched: Watched) -> None:
+    put(watched, "a.jpg", jpeg())
+    assert look(clinic, watched) == Taken(1, 0)
+    put(watched, "a.jpg", jpeg())
+    put(watched, "b.jpg", jpeg())
+    assert look(clinic, watched) == Taken(2, 0)
+    assert len(cases(clinic)) == 1
+    assert files(watched.folder / "done") == ["a.2.jpg", "a.jpg", "b.jpg"]
+
+
+BAD = {
+    "Muster 4.txt": (b"hello", "Not a photograph"),
+    "Muster 1.jpg": (b"", "empty"),
+    "Muster 2.jpg": (jpeg() + bytes(intake.MAX_BYTES), "expected up to 50"),
+    "a/b/c/Muster 3.jpg": (jpeg(), "3 folders deep"),
+    f"{'p' * 130}/Muster 5.jpg": (jpeg(), "patient of 130 characters"),
+    f"{'n' * 240}.jpg": (b"hello", "Not a photograph"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_used_is_put_aside_with_the_reason(
+    clinic: Clinic, watched: Watched, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, words = BAD[name]
+    put(watched, name, data)
+    assert look(clinic, watched) == Taken(0, 1)
+    assert cases(clinic) == []
+    kept, (reason,) = watched.folder / "failed" / name, list(watched.folder.rglob("*.reason.txt"))
+    assert kept.read_bytes() == data
+    assert reason.parent == kept.parent
+    assert words in reason.read_text(encoding="utf-8")
+    assert Path(name).stem not in caplog.text  # a name may be a patient's
+    assert look(clinic, watched) == Taken(0, 0)
+
+
+def test_neither_links_nor_pipes_are_followed(clinic: Clinic, watched: Watched, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(jpeg())
+    (watched.folder / "link.jpg").symlink_to(secret)
+    (watched.folder / "folder").symlink_to(tmp_path)
+    os.mkfifo(watched.folder / "pipe.jpg")
+    assert look(clinic, watched) == Taken(0, 3)
+    assert cases(clinic) == []
+    assert secret.is_file()
+
+
+def test_a_file_still_being_written_is_left_alone(clinic: Clinic, watched: Watched) -> None:
+    data = jpeg()
+    path = put(watched, "slow.jpg", data[:500])
+    put(watched, "other.jpg.part", data)
+    put(watched, ".hidden.jpg", data)
+    assert look(clinic, watched, 0.2) == Taken(0, 0)
+    time.sleep(0.25)
+    path.write_bytes(data)
+    assert look(clinic, watched, 0.2) == Taken(0, 0)
+    time.sleep(0.25)
+    assert look(clinic, watched, 0.2) == Taken(1, 0)
+    assert cases(clinic)[0].sha256
+    assert (watched.folder / "done" / "slow.jpg").read_bytes() == data
+    assert files(watched.folder) == [".hidden.jpg", "done/slow.jpg", "other.jpg.part"]
+
+
+def test_a_file_that_is_open_to_write_is_left_alone_however_long(clinic: Clinic, watched: Watched) -> None:
+    path = put(watched, "slow.jpg", jpeg())
+    with path.open("ab"):
+        handle = os.open(path, os.O_RDONLY)
+        leases = watched_folder._written_by_somebody(handle)
+        os.close(handle)
+        if not leases:
+            pytest.skip("this disk knows no leases")
+        assert look(clinic, watched) == Taken(0, 0)
+    assert look(clinic, watched) == Taken(1, 0)
+
+
+def test_a_stop_between_keeping_and_moving_doubles_nothing(
+    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(watched, "a.jpg", jpeg())
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            look(clinic, watched)
+    again = open_folder(watched.folder)
+    assert look(clinic, again) == Taken(1, 0)
+    assert len(cases(clinic)) == 1
+    with reading(clinic.engine) as session:
+        assert session.scalars(select(Event.action)).all() == ["received", "received again"]
+        assert not verify(session, clinic.trail).problems
+
+
+@pytest.mark.parametrize("fault", [OutputError("no space left"), DatabaseError("gone")])
+def test_a_fault_that_is_not_the_files_leaves_it_to_be_taken_later(
+    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    put(watched, "a.jpg", jpeg())
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Pictures, "keep", fail)
+        with pytest.raises(type(fault)):
+            look(clinic, watched)
+    assert files(watched.folder) == ["a.jpg"]
+    assert look(clinic, watched) == Taken(1, 0)
+
+
+def test_a_file_that_cannot_be_moved_is_taken_once(
+    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(watched, "a.jpg", jpeg())
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", refuse)
+        for _ in range(5):
+            assert look(clinic, watched) == Taken(0, 0)
+    assert caplog.text.count("Permission denied") == 1
+    with reading(clinic.engine) as session:
+        assert session.scalars(select(Event.action)).all() == ["received"]
+    watched.stuck.clear()
+    assert look(clinic, watched) == Taken(1, 0)
+
+
+def test_a_damaged_disk_does_not_keep_the_other_files(
+    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(watched, "a.jpg", jpeg(1))
+    put(watched, "b.jpg", jpeg(2))
+    real = watched_folder._read
+
+    def read(path: Path) -> bytes:
+        if path.name == "a.jpg":
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(watched_folder, "_read", read)
+    assert look(clinic, watched) == Taken(1, 0)
+    assert files(watched.folder) == ["a.jpg", "done/b.jpg"]
+
+
+def test_it_goes_on_until_it_is_stopped(
+    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched_folder, "PAUSE_S", 0.05)
+    monkeypatch.setattr(watched_folder, "AFTER_FAULT_S", 0.05)
+    real, faults = watched_folder.take, [DatabaseError("gone"), OSError(5, "gone")]
+
+    def sometimes(*given: object) -> Taken:
+        if faults:
+            raise faults.pop()
+        return real(*given, settled_s=0.05)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(watched_folder, "take", sometimes)
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=watch, args=(clinic.engine, clinic.trail, clinic.pictures, watched, stop.is_set)
+    )
+    thread.start()
+    try:
+        put(watched, "a.jpg", jpeg())
+        end = time.monotonic() + 20
+        while not (watched.folder / "done" / "a.jpg").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+    assert len(cases(clinic)) == 1
+
+
+def test_a_folder_that_cannot_be_watched_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be watched"):
+        open_folder(tmp_path / "file")
