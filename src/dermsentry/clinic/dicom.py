@@ -81,6 +81,7 @@ _REFERRING = (
     "StudyID",
     "AccessionNumber",
     "ReferringPhysicianName",
+    "TimezoneOffsetFromUTC",
     "Rows",
     "Columns",
 )

@@ -13,27 +13,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 from fhir.resources.R4B.bundle import Bundle
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic.coding import NAMESPACE, SNOMED_CODES, oid
 from dermsentry.clinic.decisions import Decision, decision_of
 from dermsentry.clinic.tables import Case, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
 from dermsentry.screen.triage import MEANING
 
-NAMESPACE = UUID("6f1de0a4-52f6-4d0e-9a83-3a5c0f1b7c21")
 SNOMED = "http://snomed.info/sct"
-SNOMED_CODES = {
-    "AK": ("201101007", "Actinic keratosis"),
-    "BCC": ("254701007", "Basal cell carcinoma of skin"),
-    "MEL": ("93655004", "Malignant melanoma of skin"),
-    "SCC": ("254651007", "Squamous cell carcinoma of skin"),
-    "biopsy": ("240977001", "Biopsy of skin"),
-}
 UNITS = "http://unitsofmeasure.org"
 ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
@@ -42,8 +35,8 @@ UNDECIDED = "none of the nine diagnoses, or it cannot be told"
 
 
 def local_system(name: str) -> str:
-    """The address of the clinic's own codes, such as for `diagnosis`: an OID made of a UUID (X.667)."""
-    return f"urn:oid:2.25.{uuid5(NAMESPACE, name).int}"
+    """The address of the clinic's own codes, such as for `diagnosis`."""
+    return f"urn:oid:{oid(name)}"
 
 
 def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:

@@ -1,0 +1,22 @@
+"""The codes that leave the clinic: its own, and SNOMED CT's where one means the same.
+
+SNOMED CT only where the code is certain: what has none, such as `PBK`, leaves under the clinic's own alone.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid5
+
+NAMESPACE = UUID("6f1de0a4-52f6-4d0e-9a83-3a5c0f1b7c21")
+SNOMED_CODES = {
+    "AK": ("201101007", "Actinic keratosis"),
+    "BCC": ("254701007", "Basal cell carcinoma of skin"),
+    "MEL": ("93655004", "Malignant melanoma of skin"),
+    "SCC": ("254651007", "Squamous cell carcinoma of skin"),
+    "biopsy": ("240977001", "Biopsy of skin"),
+}
+
+
+def oid(text: str) -> str:
+    """A DICOM UID, or an OID, that is always the same for a text: one made of a UUID (X.667)."""
+    return f"2.25.{uuid5(NAMESPACE, text).int}"
