@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -198,15 +199,60 @@ def test_a_header_of_millions_of_elements_ends_soon() -> None:
     whole = dicom_bytes()
     start = whole.index(struct.pack("<HH2s", 0x0028, 0x0002, b"US"))
     many = struct.pack("<HH2sH", 0x0009, 0x1001, b"LO", 0) * 1_000_000
-    with pytest.raises(Unreadable, match="more elements"):
+    with pytest.raises(Unreadable, match="larger than a photograph"):
         describe(whole[:start] + many + whole[start:])
 
 
-def test_a_sequence_of_too_many_items_is_not_parsed() -> None:
-    item = Dataset()
-    item.CodeMeaning = "Back"
-    whole = dicom_bytes(AnatomicRegionSequence=Sequence([item] * 5000), BodyPartExamined="ARM")
-    assert describe(whole).site == "arm, left"
+def inserted(tag: tuple[int, int], vr: bytes, value: bytes) -> bytes:
+    """A file whose header has this element too, of any length."""
+    whole = dicom_bytes()
+    start = whole.index(struct.pack("<HH2s", 0x0028, 0x0002, b"US"))
+    return whole[:start] + struct.pack("<HH2sHI", *tag, vr, 0, len(value)) + value + whole[start:]
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr"),
+    [
+        ((0x0008, 0x0005), b"UT"),
+        ((0x0010, 0x0020), b"UT"),
+        ((0x0008, 0x2218), b"SQ"),
+        ((0x0028, 0x0010), b"UN"),
+    ],
+)
+def test_a_value_that_becomes_millions_is_not_taken_apart(tag: tuple[int, int], vr: bytes) -> None:
+    began = time.monotonic()
+    with pytest.raises(Unreadable, match="too long"):
+        describe(inserted(tag, vr, b"\\" * 20_000_000))
+    assert time.monotonic() - began < 5
+
+
+def test_nor_is_one_before_the_header() -> None:
+    long = struct.pack("<HH2sHI", 0x0002, 0x0010, b"UN", 0, 20_000_000) + b"\\" * 20_000_000
+    with pytest.raises(Unreadable, match="larger than a photograph"):
+        describe(bytes(128) + b"DICM" + long + dicom_bytes()[132:])
+
+
+def test_what_nobody_asks_for_may_be_long() -> None:
+    assert describe(inserted((0x0028, 0x2000), b"OB", bytes(5_000_000))).patient == "P-0042"
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom's, of letters that nobody knows
+@pytest.mark.parametrize("size", [60_000, 1_500_000, 3_000_000])
+def test_a_long_sequence_without_a_length_is_read_within_limits(size: int) -> None:
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    inner = struct.pack("<HH2sHI", 0x0008, 0x0005, b"UT", 0, size) + b"\\" * size
+    whole = dicom_bytes()
+    start = whole.index(struct.pack("<HH2s", 0x0028, 0x0002, b"US"))
+    sequence = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + item + inner
+    ends = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    hostile = whole[:start] + sequence + ends + whole[start:]
+    began = time.monotonic()
+    if size > dicom.MOST_READ:
+        with pytest.raises(Unreadable, match="larger than a photograph"):
+            describe(hostile)
+    else:
+        assert describe(hostile).patient == "P-0042"
+    assert time.monotonic() - began < 10
 
 
 def test_a_deeply_nested_sequence_ends_with_a_reason() -> None:

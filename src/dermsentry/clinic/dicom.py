@@ -38,8 +38,9 @@ PHOTOGRAPHS = {
 }
 """The kinds of image that are taken, by SOP class."""
 MOST_READS = 20_000
-"""Of a header: several times what the largest needs; made-up ones of millions of elements stop here."""
-LONGEST_SEQUENCE = 64 * 1024
+MOST_READ = 2 * 1024 * 1024
+"""Of a header, in pieces and in bytes: several times what the largest needs; made-up ones stop here."""
+LONGEST_VALUE = 64 * 1024
 LONGEST_TEXT = 200
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 
@@ -107,7 +108,7 @@ _DECODING = (
     "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData",
 )
-_PIXEL_DATA = 0x7FE00010
+_CHARACTERS, _PIXEL_DATA = 0x00080005, 0x7FE00010
 _JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000, uid.JPEG2000Lossless)
 
 # What the library thinks of a value holds the value, which may be a patient's: neither log nor warn of it.
@@ -218,16 +219,20 @@ def may_leave(kept: Mapping[str, Any] | None) -> bool:
 
 
 class _Bounded(io.BytesIO):
-    """Bytes that can be read only so often: the cost of a header is bounded, however it was made up."""
+    """Bytes of which only so many can be read, so often: a header's cost is bounded, however it was made up.
 
-    reads = 0
+    What nobody asks for is passed over, and costs nothing.
+    """
+
+    pieces = read_so_far = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self.reads += 1
-        if self.reads > MOST_READS:
-            raise Unreadable("the DICOM header has more elements than a photograph's")
         if size is None or size < 0:  # only to inflate, which a small file may make endless
             raise NotTaken("a deflated DICOM file; send it in explicit little endian or as JPEG")
+        self.pieces += 1
+        self.read_so_far += size
+        if self.pieces > MOST_READS or self.read_so_far > MOST_READ:
+            raise Unreadable("the DICOM header is larger than a photograph's")
         return super().read(size)
 
 
@@ -257,11 +262,15 @@ def _bytes(source: Path | bytes) -> bytes:
 def _read(data: bytes, names: tuple[str, ...]) -> tuple[FileDataset, int]:
     """The elements of these names before the pixel data, and where those begin."""
     stream = _Bounded(data)
-    dataset = read_partial(
-        stream,
-        stop_when=lambda tag, *_: tag >= 0x7FE00008,
-        specific_tags=[Tag(name) for name in names],
-    )
+    wanted = [Tag(name) for name in names]
+
+    def at_pixels(tag: int, _: str | None, length: int) -> bool:
+        # Taken apart, a long value can become millions.
+        if LONGEST_VALUE < length < 0xFFFFFFFF and (tag in wanted or tag == _CHARACTERS):
+            raise Unreadable("a value of the DICOM header is too long")
+        return tag >= 0x7FE00008
+
+    dataset = read_partial(stream, stop_when=at_pixels, specific_tags=wanted)  # type: ignore[arg-type]
     return dataset, stream.tell()
 
 
@@ -332,12 +341,8 @@ def _number(dataset: Dataset, name: str, default: int = 0) -> int:
 
 def _site(dataset: Dataset) -> str:
     """The anatomic region in words, with its side."""
-    words = ""
-    raw = dataset.get_item("AnatomicRegionSequence")
-    # One of stated length is only parsed now, beyond the budget.
-    if raw is not None and (getattr(raw, "length", 0) or 0) <= LONGEST_SEQUENCE:
-        regions = dataset.get("AnatomicRegionSequence") or []
-        words = _text(regions[0].get("CodeMeaning")) if len(regions) else ""
+    regions = dataset.get("AnatomicRegionSequence") or []
+    words = _text(regions[0].get("CodeMeaning")) if len(regions) else ""
     words = words or _text(dataset.get("BodyPartExamined")).lower()
     side = _text(dataset.get("ImageLaterality")) or _text(dataset.get("Laterality"))
     named = {"L": "left", "R": "right", "B": "both sides"}.get(side.upper(), "")
