@@ -211,7 +211,7 @@ def test_a_photograph_that_is_gone_is_told(clinic: Clinic) -> None:
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=60)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(NAMES, NAMES)
 def test_any_name_of_a_reader_and_of_a_model_is_written(clinic: Clinic, reader: str, model: str) -> None:
     number = take(clinic, dicom_bytes())

@@ -38,7 +38,7 @@ PHOTOGRAPHS = {
 }
 """The kinds of image that are taken, by SOP class."""
 MOST_READS = 20_000
-MOST_READ = 2 * 1024 * 1024
+MOST_READ = 1024 * 1024
 """Of a header, in pieces and in bytes: several times what the largest needs; made-up ones stop here."""
 LONGEST_VALUE = 64 * 1024
 LONGEST_TEXT = 200

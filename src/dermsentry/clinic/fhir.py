@@ -179,7 +179,7 @@ def _device(case: Case) -> dict[str, Any]:
         "resourceType": "Device",
         "identifier": [{"system": local_system("model"), "value": case.model.digest}],
         "status": "active",
-        "deviceName": [{"name": case.model.name, "type": "model-name"}],
+        "deviceName": [{"name": _line(case.model.name) or "model", "type": "model-name"}],
         "type": {"text": "Software: a model that judges photographs of skin lesions"},
         "version": [{"type": {"text": "digest of the model's card"}, "value": case.model.digest}],
         "property": [

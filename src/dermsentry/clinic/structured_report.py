@@ -115,7 +115,7 @@ def _report(case: Case, image: Dataset, decision: Decision) -> sr.ComprehensiveS
         sop_instance_uid=oid(f"report {state} {case.model.digest}"),
         instance_number=1,
         manufacturer="dermsentry",
-        manufacturer_model_name=_line(case.model.name),
+        manufacturer_model_name=_line(case.model.name) or "model",
         software_versions=dermsentry.__version__,
         device_serial_number=case.model.digest[:12],
         is_complete=True,
@@ -146,7 +146,7 @@ def _by_model(case: Case, image: Dataset) -> sr.MeasurementsAndQualitativeEvalua
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(case, image),
         algorithm_id=sr.AlgorithmIdentification(
-            name=case.model.name,
+            name=_line(case.model.name) or "model",
             version=case.model.digest,
             parameters=[
                 f"melanoma probability from which the tier is {name}: "
@@ -198,7 +198,9 @@ def _device(case: Case) -> sr.ObserverContext:
     return sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=oid(f"model {case.model.digest}"), name=case.model.name, manufacturer_name="dermsentry"
+            uid=oid(f"model {case.model.digest}"),
+            name=_line(case.model.name) or "model",
+            manufacturer_name="dermsentry",
         ),
     )
 
