@@ -8,8 +8,8 @@ Two comparisons, each saying what stands against what:
   two-sample Kolmogorov–Smirnov test and the population stability index (Siddiqi, Credit Risk Scorecards,
   2006: below 0.1 little, above 0.25 much).
 
-A difference is no fault: another season or another referrer brings other lesions. It says that the card's
-figures may not hold here any more.
+Both take photographs as independent, which those of one patient are not. A difference is no fault: another
+season or another referrer brings other lesions. It says that the card's figures may not hold here any more.
 """
 
 from __future__ import annotations
