@@ -169,6 +169,8 @@ class Case(Base):
         ),
         # Narrow enough to be read through for any word in any place.
         Index("ix_cases_search", "search", "id"),
+        Index("ix_cases_site", "site", "id"),
+        Index("ix_cases_received_by", "received_by", "id"),
         Index("ix_cases_patient", "patient", "lesion", "received_at"),
     )
 
@@ -186,7 +188,7 @@ class Case(Base):
     source: Mapped[str] = mapped_column(String(10))
     dicom: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     received_at: Mapped[datetime] = mapped_column(default=now, index=True)
-    received_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"), index=True)
+    received_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
     state: Mapped[str] = mapped_column(String(10), default="waiting")
     failure: Mapped[str] = mapped_column(Text, default="")
     screened_at: Mapped[datetime | None] = mapped_column(index=True)

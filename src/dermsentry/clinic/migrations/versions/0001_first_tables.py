@@ -107,7 +107,8 @@ def upgrade() -> None:
         postgresql_where=sa.text("stage = 'decided'"),
     )
     op.create_index("ix_cases_search", "cases", ["search", "id"], unique=False)
-    op.create_index(op.f("ix_cases_received_by"), "cases", ["received_by"], unique=False)
+    op.create_index("ix_cases_site", "cases", ["site", "id"], unique=False)
+    op.create_index("ix_cases_received_by", "cases", ["received_by", "id"], unique=False)
     op.create_table(
         "sign_ins",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -248,7 +249,8 @@ def downgrade() -> None:
     op.drop_table("tokens")
     op.drop_index(op.f("ix_sign_ins_account_id"), table_name="sign_ins")
     op.drop_table("sign_ins")
-    op.drop_index(op.f("ix_cases_received_by"), table_name="cases")
+    op.drop_index("ix_cases_received_by", table_name="cases")
+    op.drop_index("ix_cases_site", table_name="cases")
     op.drop_index("ix_cases_search", table_name="cases")
     op.drop_index("ix_cases_decided", table_name="cases")
     op.drop_index("ix_cases_open", table_name="cases")
