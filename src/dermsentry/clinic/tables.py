@@ -158,6 +158,7 @@ class Case(Base):
             *_ORDER,
             "id",
             *_FILTERED,
+            "stage",  # SQLite would open a case to see what the index says already
             sqlite_where=text("stage <> 'decided'"),
             postgresql_where=text("stage <> 'decided'"),
         ),
@@ -169,6 +170,7 @@ class Case(Base):
             "rank",
             "received_at",
             *_FILTERED,
+            "stage",
             sqlite_where=text("stage = 'decided'"),
             postgresql_where=text("stage = 'decided'"),
         ),

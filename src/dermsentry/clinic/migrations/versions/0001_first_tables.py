@@ -93,7 +93,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_cases_open",
         "cases",
-        ["lane", "rank", "melanoma_order", "received_at", "id", "site", "received_by", "search"],
+        ["lane", "rank", "melanoma_order", "received_at", "id", "site", "received_by", "search", "stage"],
         unique=False,
         sqlite_where=sa.text("stage <> 'decided'"),
         postgresql_where=sa.text("stage <> 'decided'"),
@@ -101,7 +101,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_cases_decided",
         "cases",
-        ["lane", "decided_at", "id", "rank", "received_at", "site", "received_by", "search"],
+        ["lane", "decided_at", "id", "rank", "received_at", "site", "received_by", "search", "stage"],
         unique=False,
         sqlite_where=sa.text("stage = 'decided'"),
         postgresql_where=sa.text("stage = 'decided'"),
