@@ -15,9 +15,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
+    literal_column,
+    text,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
 
 ROLES = ("uploader", "dermatologist", "administrator")
 SOURCES = ("page", "api", "folder", "dicom")
@@ -25,6 +28,11 @@ STATES = ("waiting", "screened", "failed")
 """Of a case: its photograph waits for the model, has a finding, or could not be screened."""
 STAGES = ("unread", "second-read", "adjudication", "decided")
 """Of a case's reading: whom it waits for."""
+SEARCHED_FIELDS = ("patient", "lesion", "site", "file_name")
+SEARCHED = 400
+"""Characters, of four bytes at most: with the other columns they must fit a third of PostgreSQL's page."""
+_ORDER = ("lane", "rank", "melanoma_order", "received_at")
+_FILTERED = ("site", "received_by", "search")
 ACTIONS = ("biopsy", "follow-up", "discharge", "retake")
 
 
@@ -122,17 +130,51 @@ class Model(Base):
     first_used_at: Mapped[datetime] = mapped_column(default=now)
 
 
+def _searched(context: Any) -> str:
+    given = context.get_current_parameters()
+    return searched(*(given.get(name) or "" for name in SEARCHED_FIELDS))
+
+
+def searched(*texts: str) -> str:
+    """Texts as they are searched: one line, letters in one case, cut to what an index holds."""
+    return " ".join(" ".join(texts).casefold().split())[:SEARCHED]
+
+
 class Case(Base):
     """One photograph, what it shows according to the model, and whose eyes it waits for.
 
     `sha256` is of the file as it came: the same photograph sent twice is one case. So is the same DICOM image
     in another file, by its `instance` (see `dicom.Header.identity`). `rank` is the tier's place in the
-    worklist. `finding` is what `findings.jsonl` would hold, less the path.
+    worklist. `finding` is what `findings.jsonl` would hold, less the path. `search` is what a case is
+    searched by, in one case of letters.
     """
 
     __tablename__ = "cases"
     __table_args__ = (
-        Index("ix_cases_worklist", "lane", "stage", "rank", "melanoma_order", "received_at", "id"),
+        # One for each order of the worklist: what was decided over the years must not be walked through. What
+        # is filtered by stands in them too, so that no case is opened to look into it.
+        Index("ix_cases_worklist", *_ORDER, "id", *_FILTERED),
+        Index(
+            "ix_cases_open",
+            *_ORDER,
+            "id",
+            *_FILTERED,
+            "stage",  # SQLite would open a case to see what the index says already
+            sqlite_where=text("stage <> 'decided'"),
+            postgresql_where=text("stage <> 'decided'"),
+        ),
+        Index(
+            "ix_cases_decided",
+            "lane",
+            "decided_at",
+            "id",
+            "rank",
+            "received_at",
+            *_FILTERED,
+            "stage",
+            sqlite_where=text("stage = 'decided'"),
+            postgresql_where=text("stage = 'decided'"),
+        ),
         Index("ix_cases_patient", "patient", "lesion", "received_at"),
     )
 
@@ -146,8 +188,9 @@ class Case(Base):
     lesion: Mapped[str] = mapped_column(String(120), default="")
     site: Mapped[str] = mapped_column(String(120), default="")
     note: Mapped[str] = mapped_column(Text, default="")
+    search: Mapped[str] = mapped_column(String(SEARCHED), default=_searched)
     source: Mapped[str] = mapped_column(String(10))
-    dicom: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    dicom: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     instance: Mapped[str | None] = mapped_column(String(64), unique=True)
     received_at: Mapped[datetime] = mapped_column(default=now, index=True)
     received_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
@@ -160,17 +203,29 @@ class Case(Base):
     rank: Mapped[int] = mapped_column(default=9)
     melanoma: Mapped[float | None]
     melanoma_order: Mapped[float] = mapped_column(default=0.0)
-    finding: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    finding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     stage: Mapped[str] = mapped_column(String(12), default="unread")
     decided_at: Mapped[datetime | None]
     model: Mapped[Model | None] = relationship()
 
 
+OPEN = Case.stage != literal_column("'decided'")
+"""That a case is not decided; written out, since a partial index is not used for a parameter."""
+DECIDED = Case.stage == literal_column("'decided'")
+
+
+@event.listens_for(Case, "before_update")
+def _search_anew(mapper: Mapper[Case], connection: Connection, case: Case) -> None:
+    case.search = searched(*(getattr(case, name) for name in SEARCHED_FIELDS))
+
+
 class Job(Base):
-    """A photograph that waits to be screened. A worker leases it; a lease that ran out is another's."""
+    """A photograph that waits to be screened. A worker leases it; a lease that ran out is another's.
+
+    What was screened has no job any more, so that the queue is as short as what waits.
+    """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_next", "state", "lease_until", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), unique=True)
@@ -217,7 +272,15 @@ class Alert(Base):
     """A rule that a case met; open until a person acknowledges it."""
 
     __tablename__ = "alerts"
-    __table_args__ = (UniqueConstraint("case_id", "rule"),)
+    __table_args__ = (
+        UniqueConstraint("case_id", "rule"),
+        Index(
+            "ix_alerts_open",
+            "raised_at",
+            sqlite_where=text("acknowledged_at IS NULL"),
+            postgresql_where=text("acknowledged_at IS NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
