@@ -110,6 +110,12 @@ def remember(session: Session, trail: Trail) -> None:
         write_text(trail.anchor, f"{last.id} {last.hash}\n")
 
 
+def belongs(session: Session, trail: Trail) -> bool:
+    """Whether the chain's last row was hashed with this key; a chain without rows belongs to any."""
+    last = session.scalars(select(Event).order_by(Event.id.desc()).limit(1)).first()
+    return last is None or hmac.compare_digest(last.hash, _hash(trail.key, last))
+
+
 def verify(session: Session, trail: Trail) -> Verdict:
     """Go through the chain from its first row, and say what was changed, removed or inserted."""
     problems: list[str] = []
