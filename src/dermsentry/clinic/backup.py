@@ -268,14 +268,12 @@ def _restore_database(manifest: Mapping[str, Any], staged: Path, address: str) -
             f"The backup is of a clinic on {kind}; received the database {make_url(address)!r}. Name one of "
             f"that kind with --db."
         )
-    if kind == "sqlite":
-        engine = open_database(database_of(staged, None))
-    else:
-        engine = open_database(address)
-        if tables_of(engine):
-            raise InputError("The database is not empty; a backup is restored into an empty one only.")
-        _pg_restore(engine, staged / DUMP)
+    engine = open_database(database_of(staged, None) if kind == "sqlite" else address)
     try:
+        if kind == "postgresql":
+            if tables_of(engine):
+                raise InputError("The database is not empty; a backup is restored into an empty one only.")
+            _pg_restore(engine, staged / DUMP)
         with reading(engine) as session:
             known, events, problems = _describe(session, open_trail(staged))
     except DBAPIError as error:
@@ -351,6 +349,7 @@ def _call(engine: Engine, version: int, program: str, *arguments: str) -> None:
         raise InputError(f"{program} is not installed; install the client programs of PostgreSQL {version}.")
     _, parameters = engine.dialect.create_connect_args(engine.url)
     password = parameters.pop("password", None)
+    parameters.pop("context", None)  # of the driver, not of the connection
     environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
     command = [found, *arguments, "--no-password", f"--dbname={make_conninfo(**parameters)}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

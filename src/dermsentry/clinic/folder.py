@@ -1,4 +1,4 @@
-"""The clinic's data folder: photographs, settings, the audit trail's key, and the database if it is SQLite."""
+"""The clinic's data folder: photographs, settings, the audit trail's key, the database if it is SQLite."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def open_existing(folder: Path, url: str) -> tuple[Engine, Trail]:
         raise InputError(f"There is no database {file}; name the clinic's own with --db.")
     engine = open_database(url)
     if "events" not in tables_of(engine):
+        engine.dispose()
         raise InputError("The database holds no clinic; name the clinic's own with --db.")
     return engine, open_trail(folder)
 
