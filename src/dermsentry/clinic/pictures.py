@@ -14,6 +14,8 @@ from dermsentry.errors import InputError
 from dermsentry.files import write_bytes
 
 Kind = Literal["view", "thumbnail", "heat"]
+PRIVATE = 0o600
+"""Photographs are for the server's user alone."""
 SUFFIX: dict[Kind, str] = {"view": "jpg", "thumbnail": "jpg", "heat": "png"}
 
 
@@ -36,7 +38,7 @@ class Pictures:
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.original(sha256)
         if not path.is_file():
-            write_bytes(path, data)
+            write_bytes(path, data, PRIVATE)
         return sha256
 
     def read_original(self, sha256: str) -> bytes:

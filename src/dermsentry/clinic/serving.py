@@ -26,6 +26,7 @@ from dermsentry.clinic.housekeeping import run_housekeeping
 from dermsentry.clinic.pictures import Pictures
 from dermsentry.clinic.processes import Part, keep_running
 from dermsentry.clinic.settings import Settings, read_settings
+from dermsentry.clinic.ways_in import run_receiver, run_watched_folder
 from dermsentry.clinic.worker import register, run_worker
 from dermsentry.errors import InputError, OutputError
 from dermsentry.model import BUNDLED, bundled, read_network
@@ -37,7 +38,7 @@ GRACE_S = 10
 class Plan:
     """What `dermsentry serve` was asked for.
 
-    `port` 0 takes a free one. `dicom_port` and `watch` are None where nothing listens or watches.
+    `port` 0 takes a free one. `dicom_port` and `watch` are those of `clinic.toml` where they are None.
     """
 
     folder: Path
@@ -71,7 +72,14 @@ def serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], No
     BundleError
         The model was refused.
     """
-    os.umask(0o077)  # photographs, keys and the database are for the server alone
+    umask = os.umask(0o077)  # photographs, keys and the database are for the server alone
+    try:
+        _serve(plan, make_app, say, umask)
+    finally:
+        os.umask(umask)
+
+
+def _serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], None], umask: int) -> None:
     settings = read_settings(plan.folder)
     read_secrets(settings)
     bundle = bundled() if str(plan.model) == BUNDLED and not plan.model.exists() else plan.model.absolute()
@@ -82,7 +90,7 @@ def serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], No
         if settings.link == Settings().link:
             settings = replace(settings, link=address)
         clinic = open_clinic(plan, settings, bundle, card)
-        parts = parts_of(plan, settings, bundle)
+        parts = parts_of(plan, clinic, umask)
         _note(clinic, "server started", {"model": card.digest, "workers": plan.workers})
 
         def announce() -> None:
@@ -118,16 +126,31 @@ def open_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> Cli
     return Clinic(engine, trail, Pictures(plan.folder), settings, bundle, card, token)
 
 
-def parts_of(plan: Plan, settings: Settings, bundle: Path) -> list[Part]:
+def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
     """The processes beside the web server. Raises InputError where one could not begin."""
-    common = (plan.database, plan.folder)
+    common, settings = (plan.database, plan.folder), clinic.settings
     parts = [
-        Part(f"worker {number}", run_worker, (*common, bundle, settings))
+        Part(f"worker {number}", run_worker, (*common, clinic.bundle, settings))
         for number in range(1, plan.workers + 1)
     ]
     parts.append(Part("housekeeping", run_housekeeping, (*common, settings)))
     if settings.webhooks or settings.mail.to or settings.mail.escalate_to:
         parts.append(Part("delivery", run_deliveries, (*common, settings)))
+    dicom = settings.dicom if plan.dicom_port is None else replace(settings.dicom, port=plan.dicom_port)
+    if dicom.port:
+        from dermsentry.clinic.dicom_receiver import start_receiver
+
+        # Begun and ended here first: whatever is wrong with it is told at once, at the terminal.
+        start_receiver(clinic.engine, clinic.trail, clinic.pictures, dicom).close()
+        parts.append(Part("DICOM receiver", run_receiver, (*common, dicom)))
+    watched = plan.watch or (Path(settings.watch).expanduser() if settings.watch else None)
+    if watched is not None:
+        from dermsentry.clinic.watched_folder import open_folder
+
+        os.umask(umask)
+        open_folder(watched)
+        os.umask(0o077)
+        parts.append(Part("watched folder", run_watched_folder, (*common, watched.absolute(), umask)))
     return parts
 
 

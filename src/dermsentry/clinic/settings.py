@@ -49,6 +49,17 @@ class Webhook:
 
 
 @dataclass(frozen=True)
+class Dicom:
+    """Where DICOM photographs are received over the network. `port` 0: nowhere. `callers`: the AE titles that
+    may send; DICOM knows no password, so listen on a network that you trust."""
+
+    port: int = 0
+    host: str = "127.0.0.1"
+    ae_title: str = "DERMSENTRY"
+    callers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """A clinic's settings.
 
@@ -64,6 +75,7 @@ class Settings:
     rules: tuple[Rule, ...] = (Rule("melanoma suspected", tiers=("alert",)),)
     mail: Mail = field(default_factory=Mail)
     webhooks: tuple[Webhook, ...] = ()
+    dicom: Dicom = field(default_factory=Dicom)
 
 
 def data_folder() -> Path:
@@ -103,7 +115,7 @@ def read_settings(folder: Path) -> Settings:
     return read
 
 
-_NESTED: dict[str, Any] = {"rules": Rule, "webhooks": Webhook, "mail": Mail}
+_NESTED: dict[str, Any] = {"rules": Rule, "webhooks": Webhook, "mail": Mail, "dicom": Dicom}
 
 
 def _read(kind: Any, given: dict[str, Any], where: str) -> Any:
