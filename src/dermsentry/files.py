@@ -58,9 +58,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
-def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write bytes, whole or not at all; `mode` as for `whole_file`. Raises OutputError."""
-    with whole_file(path, mode) as temporary:
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes, whole or not at all. Raises OutputError."""
+    with whole_file(path) as temporary:
         temporary.write_bytes(data)
 
 

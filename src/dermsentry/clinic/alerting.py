@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, or_, select, true
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.audit_trail import Trail, append
 from dermsentry.clinic.settings import Rule, Settings
 from dermsentry.clinic.tables import Alert, Case, Delivery, now
-
-LATE_AT_ONCE = 500
 
 
 def raise_alerts(session: Session, trail: Trail, settings: Settings, case: Case) -> list[Alert]:
@@ -34,26 +32,17 @@ def raise_alerts(session: Session, trail: Trail, settings: Settings, case: Case)
 
 
 def raise_late_alerts(session: Session, trail: Trail, settings: Settings) -> int:
-    """Raise the alerts of rules that wait some hours for a decision; how many. Some may be left: 0 says that
-    none is."""
+    """Raise the alerts of rules that wait some hours for a decision; how many."""
     count = 0
     for rule in settings.rules:
         if not rule.after_hours:
             continue
         before = now() - timedelta(hours=rule.after_hours)
-        # Only cases that meet the rule: others would take the places of a page and never leave them.
-        suspicious: list[ColumnElement[bool]] = []
-        if rule.tiers:
-            suspicious.append(Case.tier.in_(rule.tiers))
-        if rule.melanoma is not None:
-            suspicious.append(Case.melanoma >= rule.melanoma)
         waiting = session.scalars(
             select(Case)
             .where(Case.stage != "decided", Case.state == "screened", Case.received_at <= before)
-            .where(or_(*suspicious) if suspicious else true())
             .where(~select(Alert.id).where(Alert.case_id == Case.id, Alert.rule == rule.name).exists())
-            .order_by(Case.id)
-            .limit(LATE_AT_ONCE)
+            .limit(500)
         ).all()
         for case in waiting:
             count += len(raise_alerts(session, trail, settings, case))

@@ -110,12 +110,6 @@ def remember(session: Session, trail: Trail) -> None:
         write_text(trail.anchor, f"{last.id} {last.hash}\n")
 
 
-def belongs(session: Session, trail: Trail) -> bool:
-    """Whether the chain's last row was hashed with this key; a chain without rows belongs to any."""
-    last = session.scalars(select(Event).order_by(Event.id.desc()).limit(1)).first()
-    return last is None or hmac.compare_digest(last.hash, _hash(trail.key, last))
-
-
 def verify(session: Session, trail: Trail) -> Verdict:
     """Go through the chain from its first row, and say what was changed, removed or inserted."""
     problems: list[str] = []
@@ -146,6 +140,12 @@ def as_csv(session: Session) -> Iterator[str]:
     yield _line(COLUMNS)
     for event in session.scalars(select(Event).order_by(Event.id).execution_options(yield_per=1000)):
         yield _line([getattr(event, column) for column in COLUMNS])
+
+
+def belongs(session: Session, trail: Trail) -> bool:
+    """Whether the chain's last row was hashed with this key; a chain without rows belongs to any."""
+    last = session.scalars(select(Event).order_by(Event.id.desc()).limit(1)).first()
+    return last is None or hmac.compare_digest(last.hash.encode(), _hash(trail.key, last).encode())
 
 
 def _hash(key: bytes, event: Event) -> str:

@@ -7,6 +7,7 @@ The file holds photographs and the key: keep it as safe as the clinic itself.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -122,7 +123,9 @@ def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
 def _write(folder: Path, engine: Engine, trail: Trail, file: Path, place: Path) -> Kept:
     # The anchor before the database: it must never remember more than the backup holds.
     if trail.anchor.is_file():
-        shutil.copyfile(trail.anchor, place / ANCHOR)
+        with trail.anchor.open("rb") as anchor:
+            fcntl.flock(anchor, fcntl.LOCK_SH)  # whoever moves it holds it alone
+            (place / ANCHOR).write_bytes(anchor.read())
     own = Trail(trail.key, place / ANCHOR)
     if engine.dialect.name == "sqlite":
         _copy_sqlite(Path(str(engine.url.database)), place / DATABASE)

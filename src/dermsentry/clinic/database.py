@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from dermsentry.errors import DermsentryError, InputError, OutputError
@@ -91,7 +91,7 @@ def reading(engine: Engine) -> Iterator[Session]:
     try:
         with Session(engine, expire_on_commit=False) as session:
             yield session
-    except (OperationalError, InterfaceError) as error:
+    except OperationalError as error:
         raise _told(error) from error
 
 
@@ -110,7 +110,7 @@ def writing(engine: Engine) -> Iterator[Session]:
         own = engine.execution_options(writing=True)
         with Session(own, expire_on_commit=False) as session, session.begin():
             yield session
-    except (OperationalError, InterfaceError) as error:
+    except OperationalError as error:
         raise _told(error) from error
 
 

@@ -26,7 +26,6 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import Engine, select
@@ -77,15 +76,9 @@ def read_secrets(settings: Settings, environment: Mapping[str, str] = os.environ
     Raises
     ------
     InputError
-        One is missing, would be sent readable, or an address in the settings can be none.
+        One is missing, is too short, or would be sent readable.
     """
     mail = settings.mail
-    for address in (*mail.to, *mail.escalate_to, mail.sender):
-        if address.count("@") != 1 or not address.isprintable() or " " in address:
-            raise InputError(f"Received the e-mail address {address!r}; expected NAME@HOST.")
-    for name, url in (("link", settings.link), *(("webhook", hook.url) for hook in settings.webhooks)):
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise InputError(f"Received the {name} {url!r}; expected http://… or https://….")
     given = Secrets(environment.get(SMTP_PASSWORD, ""), environment.get(WEBHOOK_SECRET, ""))
     if mail.user and not given.smtp_password:
         raise InputError(f"The settings name a user for the mail server; set {SMTP_PASSWORD} too.")

@@ -13,6 +13,7 @@ from dermsentry.clinic.database import DatabaseError, open_database
 from dermsentry.errors import InputError, OutputError
 
 DATABASE, KEY, ANCHOR = "clinic.sqlite", "audit.key", "audit.anchor"
+FOLDERS = ("photographs", "pictures")
 
 
 def database_of(folder: Path, url: str | None) -> str:
@@ -26,6 +27,8 @@ def prepare(folder: Path) -> None:
     """Make the folder, for its owner alone, and see that it can be written. Raises OutputError."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in FOLDERS:  # whatever the umask of who writes into them
+            (folder / name).mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"\0" * 4096)
     except OSError as error:

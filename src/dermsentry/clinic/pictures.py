@@ -14,8 +14,6 @@ from dermsentry.errors import InputError
 from dermsentry.files import write_bytes
 
 Kind = Literal["view", "thumbnail", "heat"]
-PRIVATE = 0o600
-"""Photographs are for the server's user alone."""
 SUFFIX: dict[Kind, str] = {"view": "jpg", "thumbnail": "jpg", "heat": "png"}
 
 
@@ -38,7 +36,7 @@ class Pictures:
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.original(sha256)
         if not path.is_file():
-            write_bytes(path, data, PRIVATE)
+            write_bytes(path, data)
         return sha256
 
     def read_original(self, sha256: str) -> bytes:

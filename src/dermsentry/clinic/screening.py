@@ -86,10 +86,6 @@ class Screener:
         self.close()
         return Screening(unread(reason), None, None, {})
 
-    def open(self) -> None:
-        """Begin the process, so that the first photograph need not wait. Raises BundleError."""
-        self._started()
-
     def close(self) -> None:
         """End the process."""
         if self._process is not None:

@@ -1,4 +1,4 @@
-"""The ways in beside pages and API, each a process of the server: DICOM over the network, a watched folder."""
+"""The ways in beside pages and API, each a process of the server: DICOM and a watched folder."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from dermsentry.clinic.alerting import raise_alerts
 from dermsentry.clinic.audit_trail import Trail, append
 from dermsentry.clinic.database import DatabaseError, writing
-from dermsentry.clinic.pictures import PRIVATE, Pictures
+from dermsentry.clinic.pictures import Pictures
 from dermsentry.clinic.queue import MOST_ATTEMPTS, Leased, finish, give_up_lease, lease
 from dermsentry.clinic.screening import Screener, Screening, unread
 from dermsentry.clinic.settings import Settings
@@ -119,7 +119,7 @@ def _do(
         else:
             screening = screener.screen(pictures.original(leased.sha256), leased.format)
         for kind, data in screening.pictures.items():
-            write_bytes(pictures.drawn(leased.sha256, kind), data, PRIVATE)  # type: ignore[arg-type]
+            write_bytes(pictures.drawn(leased.sha256, kind), data)  # type: ignore[arg-type]
         with writing(engine) as session:
             keep_result(session, trail, settings, leased, screening, card)
     except (DatabaseError, OutputError, BundleError):
@@ -142,5 +142,4 @@ def run_worker(url: str, folder: Path, bundle: Path, settings: Settings, stopped
 
     card, _ = read_network(bundle)
     with Screener(bundle) as screener:
-        screener.open()
         work(open_database(url), open_trail(folder), Pictures(folder), settings, screener, card, stopped)
