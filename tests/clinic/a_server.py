@@ -26,7 +26,6 @@ class Server:
     environment: dict[str, str]
     port: int
     told: Path
-    lease_s: float
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -36,7 +35,7 @@ class Server:
     def start(self, *, wait: bool = True) -> None:
         before = self.words().count("Serving ")
         with self.told.open("ab") as told:
-            command = [sys.executable, str(SCRIPT), str(self.lease_s), "serve", *self.arguments]
+            command = [sys.executable, str(SCRIPT), "serve", *self.arguments]
             self.process = subprocess.Popen(
                 command, env=self.environment, stdout=told, stderr=told, start_new_session=True
             )
@@ -97,7 +96,6 @@ def line_of(pid: int) -> bytes:
 def server(
     folder: Path,
     *arguments: str,
-    lease_s: float = 90.0,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A server of a data folder, not begun yet; killed with all it began where it still runs at the end."""
@@ -105,7 +103,7 @@ def server(
     with tempfile.TemporaryDirectory() as place:
         own = {name: value for name, value in os.environ.items() if not name.startswith("DERMSENTRY_")}
         own |= {"DERMSENTRY_HOME": str(folder), **(environment or {})}
-        made = Server(["--port", str(port), *arguments], own, port, Path(place) / "told", lease_s)
+        made = Server(["--port", str(port), *arguments], own, port, Path(place) / "told")
         try:
             yield made
         finally:

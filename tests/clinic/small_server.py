@@ -1,6 +1,7 @@
 """The command line with a small web application in the place of the pages, for tests that end it hard.
 
-`python small_server.py serve …`. `POST /api/cases` takes a photograph as its body; `GET /` says how many wait.
+`python small_server.py serve …`. `POST /api/cases` takes a photograph as its body; `GET /` says how many
+wait.
 """
 
 from __future__ import annotations
