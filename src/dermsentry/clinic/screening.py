@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -181,6 +182,7 @@ def _serve(folder: str, memory: int) -> None:
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who asked may be gone; then this ends without a word
     try:
         bundle = open_bundle(folder, threads=1)
     except BundleError as error:
