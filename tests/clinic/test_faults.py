@@ -30,7 +30,7 @@ __all__ = ["cluster"]
 
 def photograph(number: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(lesion(60 + number % 120, seed=number)).save(buffer, "PNG")
+    Image.fromarray(lesion(80 + number * 7 % 120, seed=number)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
