@@ -98,7 +98,7 @@ def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
     address = database_of(folder, url)
     target = sqlite_file(address)
     try:
-        if folder.exists() and any(folder.iterdir()):
+        if any(not path.is_dir() for path in folder.rglob("*")):
             raise InputError(f"{folder} is not empty; a backup is restored into an empty folder only.")
         if target is not None and target.exists():
             raise InputError(f"The database {target} is there already; nothing is restored over one.")

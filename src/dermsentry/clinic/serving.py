@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from sqlalchemy import select
 
 from dermsentry.card import Card
 from dermsentry.clinic.accounts import has_accounts
@@ -21,11 +22,12 @@ from dermsentry.clinic.audit_trail import append, belongs, open_trail, remember
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import DatabaseError, migrate, open_database, reading, writing
 from dermsentry.clinic.delivery import read_secrets, run_deliveries
-from dermsentry.clinic.folder import prepare
+from dermsentry.clinic.folder import KEY, prepare
 from dermsentry.clinic.housekeeping import run_housekeeping
 from dermsentry.clinic.pictures import Pictures
 from dermsentry.clinic.processes import Part, keep_running
 from dermsentry.clinic.settings import Settings, read_settings
+from dermsentry.clinic.tables import Event
 from dermsentry.clinic.ways_in import run_receiver, run_watched_folder
 from dermsentry.clinic.worker import register, run_worker
 from dermsentry.errors import InputError, OutputError
@@ -90,18 +92,20 @@ def _serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], N
         if settings.link == Settings().link:
             settings = replace(settings, link=address)
         clinic = open_clinic(plan, settings, bundle, card)
-        parts = parts_of(plan, clinic, umask)
-        _note(clinic, "server started", {"model": card.digest, "workers": plan.workers})
 
         def announce() -> None:
             say(f"Serving {address}; Ctrl-C ends it.")
             if clinic.first_token:
                 say(f"There is no account yet. Make the first at {address} with: {clinic.first_token}")
 
-        _run(clinic, make_app(clinic), listening, parts, announce, say)
-    with suppress(DatabaseError, OutputError):
-        _note(clinic, "server stopped", {})
-    clinic.engine.dispose()
+        try:
+            parts = parts_of(plan, clinic, umask)
+            _note(clinic, "server started", {"model": card.digest, "workers": plan.workers})
+            _run(make_app(clinic), listening, parts, announce, say)
+            with suppress(DatabaseError, OutputError):
+                _note(clinic, "server stopped", {})
+        finally:
+            clinic.engine.dispose()
 
 
 def open_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> Clinic:
@@ -113,16 +117,22 @@ def open_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> Cli
         The database's audit trail was written with another key than the folder's.
     """
     engine = open_database(plan.database)
-    migrate(engine)
-    trail = open_trail(plan.folder)
-    with writing(engine) as session:
-        if not belongs(session, trail):
-            raise InputError(
-                f"The database's audit trail was written with another key than {plan.folder / 'audit.key'}; "
-                "use the data folder that belongs to the database, or restore both from one backup."
-            )
-        register(session, card)
-        token = "" if has_accounts(session) else secrets.token_urlsafe(18)
+    try:
+        migrate(engine)
+        with writing(engine) as session:
+            begun = session.scalar(select(Event.id).limit(1)) is not None
+            # Looked for first: opening the trail makes a key where there is none.
+            if begun and not ((plan.folder / KEY).is_file() and belongs(session, open_trail(plan.folder))):
+                raise InputError(
+                    f"The database's audit trail was not written with the key {plan.folder / KEY}; use the "
+                    "data folder that belongs to the database, or restore both from one backup."
+                )
+            trail = open_trail(plan.folder)
+            register(session, card)
+            token = "" if has_accounts(session) else secrets.token_urlsafe(18)
+    except BaseException:
+        engine.dispose()
+        raise
     return Clinic(engine, trail, Pictures(plan.folder), settings, bundle, card, token)
 
 
@@ -155,7 +165,6 @@ def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
 
 
 def _run(
-    clinic: Clinic,
     app: Any,
     listening: socket.socket,
     parts: list[Part],
