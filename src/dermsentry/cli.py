@@ -506,10 +506,10 @@ def verify_audit_log(db: Database = None) -> None:
     folder = _clinic_folder()
     from dermsentry.clinic.audit_trail import verify
     from dermsentry.clinic.database import reading
-    from dermsentry.clinic.folder import database_of, open_existing
+    from dermsentry.clinic.folder import closing, database_of, open_existing
 
     engine, trail = open_existing(folder, database_of(folder, db))
-    with reading(engine) as session:
+    with closing(engine), reading(engine) as session:
         verdict = verify(session, trail)
     for problem in verdict.problems:
         typer.echo(problem)
@@ -528,11 +528,11 @@ def export_audit_log(
     folder = _clinic_folder()
     from dermsentry.clinic.audit_trail import as_csv
     from dermsentry.clinic.database import reading
-    from dermsentry.clinic.folder import database_of, open_existing
+    from dermsentry.clinic.folder import closing, database_of, open_existing
     from dermsentry.files import whole_file
 
     engine, _ = open_existing(folder, database_of(folder, db))
-    with reading(engine) as session:
+    with closing(engine), reading(engine) as session:
         if out is None:
             for line in as_csv(session):
                 typer.echo(line, nl=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Engine, inspect, make_url
@@ -58,6 +60,15 @@ def open_existing(folder: Path, url: str) -> tuple[Engine, Trail]:
         engine.dispose()
         raise InputError("The database holds no clinic; name the clinic's own with --db.")
     return engine, open_trail(folder)
+
+
+@contextmanager
+def closing(engine: Engine) -> Iterator[None]:
+    """Close an engine's connections at the end of the block."""
+    try:
+        yield
+    finally:
+        engine.dispose()
 
 
 def tables_of(engine: Engine) -> set[str]:

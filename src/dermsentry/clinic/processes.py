@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
@@ -49,11 +50,10 @@ class _Running:
 def keep_running(parts: Sequence[Part], stopped: Stopped, say: Callable[[str], None]) -> None:
     """Run every part until `stopped`, each begun again with growing pauses when it dies; then end them all.
 
+    Runs in a thread of its own, to which neither Ctrl-C nor SIGTERM comes.
     They are asked to end (SIGTERM), and killed where they have not after `GRACE_S`; what a killed one had in
     hand is another's when its lease runs out.
     """
-    # So that Ctrl-C and SIGTERM reach the main thread, and no process before it is ready for them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     running = [_Running(part) for part in parts]
     try:
         while not stopped():
@@ -80,6 +80,9 @@ def _look_after(one: _Running, say: Callable[[str], None]) -> None:
         one.process.close()
         one.process = None
     if moment >= one.again_at:
+        # A process begins with what this thread holds back, and lets it through when it is ready for it.
+        resource_tracker.ensure_running()  # first: it lets both through where it has to begin
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         one.process = multiprocessing.get_context("spawn").Process(
             target=_run, args=(one.part, os.getpid()), name=f"dermsentry {one.part.name}"
         )

@@ -82,11 +82,11 @@ def serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], No
 
 
 def _serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], None], umask: int) -> None:
+    prepare(plan.folder)
     settings = read_settings(plan.folder)
     read_secrets(settings)
     bundle = bundled() if str(plan.model) == BUNDLED and not plan.model.exists() else plan.model.absolute()
     card, _ = read_network(bundle)
-    prepare(plan.folder)
     with _listen(plan.host, plan.port) as listening:
         address = _address(plan.host, listening.getsockname()[1])
         if settings.link == Settings().link:
