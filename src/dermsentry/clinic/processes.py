@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -44,15 +44,14 @@ class _Running:
     since: float = 0.0
     again_at: float = 0.0
     deaths: int = 0
-    told: list[str] = field(default_factory=list)
 
 
 def keep_running(parts: Sequence[Part], stopped: Stopped, say: Callable[[str], None]) -> None:
     """Run every part until `stopped`, each begun again with growing pauses when it dies; then end them all.
 
-    Runs in a thread of its own, to which neither Ctrl-C nor SIGTERM comes.
-    They are asked to end (SIGTERM), and killed where they have not after `GRACE_S`; what a killed one had in
-    hand is another's when its lease runs out.
+    Runs in a thread of its own, to which neither Ctrl-C nor SIGTERM comes. The processes are asked to end
+    (SIGTERM), and killed where they have not after `GRACE_S`; what a killed one had in hand is another's when
+    its lease runs out.
     """
     running = [_Running(part) for part in parts]
     try:
