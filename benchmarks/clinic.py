@@ -63,7 +63,7 @@ class Answers:
 
 
 def photographs(count: int, seed: int) -> Iterator[bytes]:
-    """Different files of about 60 KB, drawn once and changed a little: drawing takes longer than screening."""
+    """Different files of about 60 KB, drawn once and changed a little: drawing each would take long."""
     rng = np.random.default_rng(seed)
     drawn = [draw_phantom(code, seed, (600, 450)) for code in ("MEL", "NV", "SK", "BCC")]
     for number in range(count):
@@ -186,7 +186,7 @@ def upload(address: str, token: str, sent: list[bytes], begun: float, answers: A
 
 
 def leaf(address: str, cookie: str, seed: int, until: float, answers: Answers) -> None:
-    """A person who opens pages of the worklist one after the other: lanes, filters, searches, further pages."""
+    """A person who opens pages of the worklist one by one: lanes, filters, searches, further pages."""
     choice = random.Random(seed)
     openings = (
         "/",
