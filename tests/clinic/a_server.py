@@ -41,7 +41,7 @@ class Server:
             )
         if wait:
             wait_until(
-                lambda: self.words().count("Serving ") > before or self.code() is not None, 60, "a start"
+                lambda: self.words().count("Serving ") > before or self.code() is not None, 240, "a start"
             )
             assert self.code() is None, self.words()
 
@@ -52,7 +52,7 @@ class Server:
         assert self.process is not None
         return self.process.poll()
 
-    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 120) -> int:
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(seconds)
@@ -111,4 +111,4 @@ def server(
                 began = made.processes()
                 made.process.kill()
                 made.process.wait()
-                wait_until(lambda: not any(line_of(pid) for pid in began), 60, "the end of its processes")
+                wait_until(lambda: not any(line_of(pid) for pid in began), 120, "the end of its processes")

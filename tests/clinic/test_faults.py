@@ -44,7 +44,7 @@ class Uploader:
         self.thread = threading.Thread(target=self._send_all, daemon=True)
 
     def _send_all(self) -> None:
-        with httpx.Client(timeout=20) as client:
+        with httpx.Client(timeout=60) as client:
             for data in self.photographs:
                 while True:
                     self.tries += 1
@@ -60,7 +60,7 @@ class Uploader:
 
 def kill_one(running: Server, engine: Engine, which: str) -> None:
     """kill -9, at a moment when a photograph is being screened where there is one."""
-    wait_until(lambda: running.workers(), 60, "a worker")
+    wait_until(lambda: running.workers(), 240, "a worker")
     end = time.monotonic() + 5
     while time.monotonic() < end:
         with reading(engine) as session:
@@ -86,16 +86,16 @@ def kill_in_the_middle(tmp_path: Path, url: str, uploads: int, kills: int) -> No
         uploader.thread.start()
         for number in range(kills):
             due = (number + 1) * uploads // (kills + 1)
-            wait_until(lambda due=due: len(uploader.accepted) >= due, 120, "uploading")  # type: ignore[misc]
+            wait_until(lambda due=due: len(uploader.accepted) >= due, 300, "uploading")  # type: ignore[misc]
             kill_one(running, engine, ("worker", "server")[number % 2])
-        uploader.thread.join(240)
+        uploader.thread.join(400)
         assert not uploader.thread.is_alive()
 
         def waiting() -> int:
             with reading(engine) as session:
                 return len(session.scalars(select(Case.id).where(Case.state == "waiting")).all())
 
-        wait_until(lambda: waiting() == 0, 240, "screening")
+        wait_until(lambda: waiting() == 0, 400, "screening")
         words = running.words()
         assert running.end() == 0, words
         assert "Traceback" not in words, words

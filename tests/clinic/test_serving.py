@@ -75,16 +75,16 @@ def test_from_nothing_to_an_alert_and_on_after_a_stop(tmp_path: Path, model: Pat
         token = running.token()
         assert len(token) >= 24
         dark = photograph(17)
-        answer = httpx.post(f"{running.address}/api/cases", content=dark, timeout=20).json()
+        answer = httpx.post(f"{running.address}/api/cases", content=dark, timeout=60).json()
         assert answer["new"]
-        assert httpx.get(running.address, timeout=20).json()["first"] == token
+        assert httpx.get(running.address, timeout=60).json()["first"] == token
         engine = open_database(database_of(home, None))
 
         def alerts() -> list[int]:
             with reading(engine) as session:
                 return list(session.scalars(select(Alert.case_id)))
 
-        wait_until(alerts, 60, "an alert")
+        wait_until(alerts, 240, "an alert")
         assert alerts() == [answer["case"]]
         assert stat.S_IMODE((home / "clinic.sqlite").stat().st_mode) == 0o600
         assert stat.S_IMODE((home / "photographs").stat().st_mode) == 0o700
@@ -94,11 +94,11 @@ def test_from_nothing_to_an_alert_and_on_after_a_stop(tmp_path: Path, model: Pat
             add_account(session, "reader", "A Reader", "administrator", "several words to keep")
         running.start()
         assert "Make the first" not in running.words().rpartition("Serving ")[2]
-        again = httpx.post(f"{running.address}/api/cases", content=dark, timeout=20).json()
+        again = httpx.post(f"{running.address}/api/cases", content=dark, timeout=60).json()
         assert again == {"case": answer["case"], "new": False}
         assert running.process is not None
         os.killpg(running.process.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal
-        assert running.process.wait(40) == 0, running.words()
+        assert running.process.wait(120) == 0, running.words()
         assert "Traceback" not in running.words()
         with reading(engine) as session:
             assert verify(session, open_trail(home)).problems == ()
@@ -115,22 +115,22 @@ def test_a_database_that_goes_away_and_comes_back_loses_nothing(
     with server(home, "--model", str(model), environment={"DERMSENTRY_DB": url}) as running:
         running.start()
         assert (
-            httpx.post(f"{running.address}/api/cases", content=photograph(1), timeout=30).status_code == 200
+            httpx.post(f"{running.address}/api/cases", content=photograph(1), timeout=60).status_code == 200
         )
         cluster.stop()
         try:
-            answer = httpx.post(f"{running.address}/api/cases", content=photograph(2), timeout=30)
+            answer = httpx.post(f"{running.address}/api/cases", content=photograph(2), timeout=60)
             assert answer.status_code == 503
             assert cluster.password not in answer.text
         finally:
             cluster.start()
 
         def accepted() -> bool:
-            again = httpx.post(f"{running.address}/api/cases", content=photograph(2), timeout=30)
+            again = httpx.post(f"{running.address}/api/cases", content=photograph(2), timeout=60)
             return again.status_code == 200
 
-        wait_until(accepted, 30, "an upload")
-        wait_until(lambda: httpx.get(running.address, timeout=30).json()["waiting"] == 0, 90, "screening")
+        wait_until(accepted, 120, "an upload")
+        wait_until(lambda: httpx.get(running.address, timeout=60).json()["waiting"] == 0, 240, "screening")
         assert running.end() == 0
         assert cluster.password not in running.words()
     engine = open_database(url)
