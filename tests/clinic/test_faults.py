@@ -136,6 +136,7 @@ def test_a_few_kills_lose_and_double_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("DERMSENTRY_FAULTS"), reason="many minutes: set DERMSENTRY_FAULTS=1")
 @pytest.mark.parametrize("kind", DATABASES)
 def test_twenty_kills_in_three_hundred_uploads_lose_and_double_nothing(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
