@@ -53,7 +53,7 @@ benchmarks: $(SET_UP)  ## Every benchmark that needs no photographs
 	$(RUN)/python benchmarks/startup.py
 
 requirements:  ## Pin what CI and the demo install
-	for pair in base: train:--extra=train "dev:--extra=train --extra=dev"; do \
+	for pair in base: train:--extra=train clinic:--extra=clinic "dev:--extra=train --extra=clinic --extra=dev"; do \
 	  $(RUN)/uv pip compile pyproject.toml $${pair#*:} --quiet --universal --python-version 3.11 --no-emit-index-url \
 	    --no-annotate --custom-compile-command "make requirements" -o requirements/$${pair%%:*}.txt --upgrade; \
 	done

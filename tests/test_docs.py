@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
+import tomllib
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
 
 from dermsentry.card import Card
 from dermsentry.cli import app
+from dermsentry.clinic.delivery import signature
+from dermsentry.clinic.settings import Dicom, Mail, Rule, Settings, Webhook, read_settings
 from dermsentry.collection import COLUMNS, Collection
 from dermsentry.diagnoses import DIAGNOSES
 from dermsentry.errors import EXIT_CODES
@@ -21,7 +26,14 @@ from dermsentry.screen.triage import TIERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = {
+    " ".join((name, *below)): command
+    for name, top in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    for below, command in (
+        [((own,), inner) for own, inner in top.commands.items()] if hasattr(top, "commands") else [((), top)]
+    )
+}
+"""By name; a command of a group by both names."""
 
 
 def text_of(name: str) -> str:
@@ -92,6 +104,41 @@ def test_the_fields_of_an_evaluation_are_documented() -> None:
     assert [key for key in judged.as_dict() if f"`{key}`" not in described] == []
 
 
+def test_every_setting_of_a_clinic_is_documented() -> None:
+    described = section("docs/how-to-run-a-clinic.md", "Settings")
+    for kind in (Settings, Rule, Mail, Webhook, Dicom):
+        for field in fields(kind):
+            assert f"`{field.name}`" in described, (kind.__name__, field.name)
+    example = re.search(r"```toml\n(.*?)```", described, re.DOTALL)
+    assert example
+    given = tomllib.loads(example[1])
+    assert set(given) == {field.name for field in fields(Settings)}
+
+
+def test_the_example_of_a_clinics_settings_is_read(tmp_path: Path) -> None:
+    example = re.search(r"```toml\n(.*?)```", text_of("docs/how-to-run-a-clinic.md"), re.DOTALL)
+    assert example
+    (tmp_path / "clinic.toml").write_text(example[1], encoding="utf-8")
+    assert read_settings(tmp_path).readers == 2
+
+
+def test_the_signature_is_checked_as_documented() -> None:
+    found = re.search(
+        r"```python\n(.*?)```", section("docs/how-to-run-a-clinic.md", "Notifications"), re.DOTALL
+    )
+    assert found
+    names: dict[str, Any] = {}
+    exec(found[1], names)
+    body, moment = b'{"case": 12, "link": "https://clinic.example/cases/12"}', int(time.time())
+    header = signature("a secret of some length", moment, body)
+    assert names["signed"](header, body, "a secret of some length")
+    assert not names["signed"](header, body + b" ", "a secret of some length")
+    assert not names["signed"](header, body, "another secret of it")
+    assert not names["signed"](
+        signature("a secret of some length", moment - 3600, body), body, "a secret of some length"
+    )
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
@@ -113,8 +160,9 @@ def test_commands_in_the_documentation_exist(page: Path) -> None:
         if not found or found[1].startswith("--"):
             continue
         words = shlex.split(re.sub(r"[\[\]]", " ", found[1]), comments=True)
-        assert words[0] in COMMANDS, line
-        assert {w for w in words if w.startswith("--")} <= options_of(words[0]), line
+        command = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+        assert command in COMMANDS, line
+        assert {w for w in words if w.startswith("--")} <= options_of(command), line
 
 
 def test_targets_of_make_that_are_named_exist() -> None:

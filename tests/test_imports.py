@@ -37,7 +37,13 @@ except SystemExit as leaving:
     assert not modules_after(code) & HEAVY
 
 
-@pytest.mark.parametrize("module", ["screen", "model", "judge", "audit", "images", "collection", "phantoms"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "screen", "model", "judge", "audit", "images", "collection", "phantoms",
+        "clinic.serving", "clinic.worker", "clinic.backup", "clinic.ways_in",
+    ],
+)  # fmt: skip
 def test_a_stage_without_training_needs_no_training_framework(module: str) -> None:
     assert not modules_after(f"import dermsentry.{module}") & TRAINING
 

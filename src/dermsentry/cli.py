@@ -447,6 +447,155 @@ def demo(
     _say(f"All of it on one page: {made.page}")
 
 
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        envvar="DERMSENTRY_DB",
+        show_envvar=False,
+        help="The clinic's database, such as postgresql+psycopg://USER@HOST/NAME; by default SQLite in the "
+        "data folder. Or DERMSENTRY_DB, where others may not read the password.",
+    ),
+]
+audit_log = typer.Typer(
+    help="The clinic's audit trail: who did what, when.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(audit_log, name="audit-log")
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        Path, typer.Option(help="Folder of a model bundle; by default the one that Dermsentry brings.")
+    ] = Path("dermoscopy"),
+    db: Database = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; by default only this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the pages; 0 takes a free one.")
+    ] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that screen.")] = 1,
+    dicom_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Also receive DICOM (C-STORE) on this port.")
+    ] = None,
+    watch: Annotated[
+        Path | None, typer.Option(help="Also take photographs from this folder; or `watch` in clinic.toml.")
+    ] = None,
+) -> None:
+    """Serve the worklist: photographs come in, the most worrying stand on top, a dermatologist decides.
+
+    Everything is kept in the data folder: DERMSENTRY_HOME, or dermsentry where the desktop keeps such things.
+    """
+    folder = _clinic_folder()
+    from dermsentry.clinic.folder import database_of
+    from dermsentry.clinic.serving import Plan
+    from dermsentry.clinic.serving import serve as run
+    from dermsentry.clinic.web.app import create_app
+
+    plan = Plan(
+        folder, database_of(folder, db), model=model, host=host, port=port, workers=workers,
+        dicom_port=dicom_port, watch=watch,
+    )  # fmt: skip
+    run(plan, create_app, _say)
+
+
+@audit_log.command("verify")
+def verify_audit_log(db: Database = None) -> None:
+    """Go through the clinic's audit trail: exit code 1 where an event was changed, removed or inserted."""
+    folder = _clinic_folder()
+    from dermsentry.clinic.audit_trail import verify
+    from dermsentry.clinic.database import reading
+    from dermsentry.clinic.folder import closing, database_of, open_existing
+
+    engine, trail = open_existing(folder, database_of(folder, db))
+    with closing(engine), reading(engine) as session:
+        verdict = verify(session, trail)
+    for problem in verdict.problems:
+        typer.echo(problem)
+    typer.echo(
+        f"{verdict.events} events, " + ("which do not hold" if verdict.problems else "all of them whole")
+    )
+    raise typer.Exit(1 if verdict.problems else 0)
+
+
+@audit_log.command("export")
+def export_audit_log(
+    out: Annotated[Path | None, typer.Option(help="The CSV to write; by default stdout.")] = None,
+    db: Database = None,
+) -> None:
+    """Write the clinic's audit trail as CSV, one event a line, with its hashes."""
+    folder = _clinic_folder()
+    from dermsentry.clinic.audit_trail import as_csv
+    from dermsentry.clinic.database import reading
+    from dermsentry.clinic.folder import closing, database_of, open_existing
+    from dermsentry.files import whole_file
+
+    engine, _ = open_existing(folder, database_of(folder, db))
+    with closing(engine), reading(engine) as session:
+        if out is None:
+            for line in as_csv(session):
+                typer.echo(line, nl=False)
+        else:
+            with (
+                whole_file(out, 0o600) as temporary,
+                temporary.open("w", encoding="utf-8", newline="") as file,
+            ):
+                file.writelines(as_csv(session))
+            _say(f"Written: {out}")
+
+
+@app.command()
+def backup(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as clinic.tar.")],
+    db: Database = None,
+) -> None:
+    """Write all that a clinic keeps into one file, while it goes on; the file is as confidential as that."""
+    folder = _clinic_folder()
+    from dermsentry.clinic.backup import backup as run
+    from dermsentry.clinic.folder import database_of
+
+    kept = run(folder, database_of(folder, db), out)
+    typer.echo(f"{kept.cases} cases, {kept.photographs} photographs, {kept.events} events: {out}")
+    for problem in kept.problems:
+        _say(f"Note: {problem}")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")],
+    db: Database = None,
+) -> None:
+    """Bring a clinic back from a backup, verified, into an empty data folder and an empty database.
+
+    Exit code 1 where all of it came back and the audit trail or a photograph does not hold.
+    """
+    folder = _clinic_folder()
+    from dermsentry.clinic.backup import restore as run
+
+    kept = run(file, folder, db)
+    typer.echo(f"{kept.cases} cases, {kept.photographs} photographs, {kept.events} events: {folder}")
+    for problem in kept.problems:
+        _say(f"Note: {problem}")
+    raise typer.Exit(1 if kept.problems else 0)
+
+
+def _clinic_folder() -> Path:
+    """The data folder. Raises InputError where the extra `clinic` is not installed."""
+    from importlib.util import find_spec
+
+    from dermsentry.errors import InputError
+
+    missing = [name for name in ("sqlalchemy", "alembic", "uvicorn", "fastapi") if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f'The clinic needs {missing[0]}, which is not installed: pip install "dermsentry[clinic]".'
+        )
+    from dermsentry.clinic.settings import data_folder
+
+    return data_folder()
+
+
 def main() -> None:
     """Run the command line: an error the user can meet is one line on stderr and its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -19,8 +19,10 @@ from dermsentry.errors import InputError, OutputError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes `path`'s place only if the block ends well.
+
+    `mode`: who may read and write it then, less the user's umask; until then only its owner may.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(mode & ~umask)
         temporary.replace(path)
     except OSError as error:
         raise OutputError(

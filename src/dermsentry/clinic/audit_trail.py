@@ -202,6 +202,12 @@ def as_csv(session: Session) -> Iterator[str]:
         yield _line([getattr(event, column) for column in COLUMNS])
 
 
+def belongs(session: Session, trail: Trail) -> bool:
+    """Whether the chain's last row was hashed with this key; a chain without rows belongs to any."""
+    last = session.scalars(select(Event).order_by(Event.id.desc()).limit(1)).first()
+    return last is None or hmac.compare_digest(last.hash.encode(), _hash(trail.key, last).encode())
+
+
 def _hash(key: bytes, event: Event) -> str:
     fields = [event.id, event.at, event.actor, event.action, event.subject, event.detail, event.previous]
     return hmac.new(key, json.dumps(fields, ensure_ascii=False).encode(), hashlib.sha256).hexdigest()

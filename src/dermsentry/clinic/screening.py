@@ -234,6 +234,7 @@ def _serve(folder: str, memory: int, time_s: int) -> None:
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who asked may be gone; then this ends without a word
     try:
         bundle = open_bundle(folder, threads=1)
     except BundleError as error:

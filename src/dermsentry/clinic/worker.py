@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -171,30 +170,12 @@ def _pause(seconds: float, stopped: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def run_worker(url: str, folder: Path, bundle: Path, settings: Settings, parent: int | None = None) -> None:
-    """A worker as a process of its own; it stops when told to, or when the process that began it is gone."""
-    import signal
-
+def run_worker(url: str, folder: Path, bundle: Path, settings: Settings, stopped: Callable[[], bool]) -> None:
+    """A worker as a process of its own: opens what it needs, and works until `stopped` says so."""
     from dermsentry.clinic.audit_trail import open_trail
     from dermsentry.clinic.database import open_database
     from dermsentry.model import read_network
 
-    ended = False
-
-    def end(*_: object) -> None:
-        nonlocal ended
-        ended = True
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     card, _ = read_network(bundle)
     with Screener(bundle) as screener:
-        work(
-            open_database(url),
-            open_trail(folder),
-            Pictures(folder),
-            settings,
-            screener,
-            card,
-            lambda: ended or (parent is not None and os.getppid() != parent),
-        )
+        work(open_database(url), open_trail(folder), Pictures(folder), settings, screener, card, stopped)

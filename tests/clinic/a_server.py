@@ -1,0 +1,114 @@
+"""A server of the tests' own as a process: begun, asked, ended in whatever way, begun again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from clinic.running_fixtures import free_port, wait_until
+
+SCRIPT = Path(__file__).with_name("small_server.py")
+
+
+@dataclass
+class Server:
+    """How to begin it; `process` while it runs. What it says goes to `told`."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    port: int
+    told: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, *, wait: bool = True) -> None:
+        before = self.words().count("Serving ")
+        with self.told.open("ab") as told:
+            command = [sys.executable, str(SCRIPT), "serve", *self.arguments]
+            self.process = subprocess.Popen(
+                command, env=self.environment, stdout=told, stderr=told, start_new_session=True
+            )
+        if wait:
+            wait_until(
+                lambda: self.words().count("Serving ") > before or self.code() is not None, 240, "a start"
+            )
+            assert self.code() is None, self.words()
+
+    def words(self) -> str:
+        return self.told.read_text() if self.told.exists() else ""
+
+    def code(self) -> int | None:
+        assert self.process is not None
+        return self.process.poll()
+
+    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 120) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def processes(self) -> list[int]:
+        """The processes that the server began."""
+        assert self.process is not None
+        return children(self.process.pid)
+
+    def workers(self) -> list[int]:
+        """Those of them that have a process to decode in."""
+        return [
+            pid for pid in self.processes() if any(b"clinic.screening" in line_of(c) for c in children(pid))
+        ]
+
+    def token(self) -> str:
+        found = re.search(r"Make the first at \S+ with: (\S+)", self.words())
+        return found[1] if found else ""
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def line_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def server(
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """A server of a data folder, not begun yet; killed with all it began where it still runs at the end."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as place:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("DERMSENTRY_")}
+        own |= {"DERMSENTRY_HOME": str(folder), **(environment or {})}
+        made = Server(["--port", str(port), *arguments], own, port, Path(place) / "told")
+        try:
+            yield made
+        finally:
+            if made.process is not None and made.process.poll() is None:
+                began = made.processes()
+                made.process.kill()
+                made.process.wait()
+                wait_until(lambda: not any(line_of(pid) for pid in began), 120, "the end of its processes")
