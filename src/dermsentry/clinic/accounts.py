@@ -102,11 +102,13 @@ def check_password(session: Session, name: str, password: str) -> Account | None
         _hasher.verify(account.password_hash if account else _nobody(), password)
     except (VerificationError, InvalidHashError):
         return None
-    if account is None or not account.active:
-        return None
+    return account if account is not None and account.active else None
+
+
+def renew_hash(account: Account, password: str) -> None:
+    """Hash a password that was right anew, where its hash was made with what no longer is enough."""
     if _hasher.check_needs_rehash(account.password_hash):
         account.password_hash = _hasher.hash(password)
-    return account
 
 
 def sign_in(session: Session, account: Account) -> str:

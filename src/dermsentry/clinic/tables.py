@@ -132,6 +132,7 @@ class Case(Base):
     __tablename__ = "cases"
     __table_args__ = (
         Index("ix_cases_worklist", "lane", "stage", "rank", "melanoma_order", "received_at", "id"),
+        Index("ix_cases_own", "received_by", "received_at"),
         Index("ix_cases_patient", "patient", "lesion", "received_at"),
     )
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.database import DatabaseError
 from dermsentry.clinic.web.headers import secure
+from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, sign_in_path
 from dermsentry.errors import BundleError, DermsentryError, OutputError
 
 log = logging.getLogger(__name__)
@@ -90,8 +92,6 @@ def wants_page(request: Request) -> bool:
 
 def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """An error, as this request wants it."""
-    from dermsentry.clinic.web.rendering import page
-
     own = headers or {}
     number = request_number(request)
     if wants_page(request):
@@ -117,6 +117,12 @@ def request_number(request: Request) -> str:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error, SignInFirst):
+        path = sign_in_path(request)
+        if "hx-request" in request.headers:
+            return answer(request, 401, str(error.detail), {"HX-Redirect": "/sign-in"})
+        if wants_page(request) and request.method in SAFE_METHODS:
+            return RedirectResponse(path, 303)
     detail = str(error.detail)
     if detail == HTTPStatus(error.status_code).phrase:
         detail = f"{TITLES.get(error.status_code, detail)}: {request.method} {request.url.path}."

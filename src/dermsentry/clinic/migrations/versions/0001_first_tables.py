@@ -80,6 +80,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cases")),
         sa.UniqueConstraint("sha256", name=op.f("uq_cases_sha256")),
     )
+    op.create_index("ix_cases_own", "cases", ["received_by", "received_at"], unique=False)
     op.create_index("ix_cases_patient", "cases", ["patient", "lesion", "received_at"], unique=False)
     op.create_index(op.f("ix_cases_received_at"), "cases", ["received_at"], unique=False)
     op.create_index(op.f("ix_cases_screened_at"), "cases", ["screened_at"], unique=False)

@@ -1,0 +1,64 @@
+"""The worklist's filter as it stands in an address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+from dermsentry.clinic.worklist import Filter
+from dermsentry.errors import InputError
+from dermsentry.screen.triage import TIERS
+
+LANES = ("suspicion", "cannot-say", "waiting", "decided")
+FIELDS = ("lane", "tier", "search", "site", "since", "until")
+LONGEST = 120
+
+
+def read_filter(given: Mapping[str, str]) -> tuple[dict[str, str], Filter]:
+    """The filter that an address asks for: its fields as text, and for the database.
+
+    `since` and `until` are days, both within what is wanted.
+
+    Raises
+    ------
+    InputError
+        A field cannot be used.
+    """
+    text = {name: given.get(name, "").replace("\0", " ").strip() for name in FIELDS}
+    text["lane"] = text["lane"] or "suspicion"
+    for name, expected in (("lane", LANES), ("tier", ("", *TIERS))):
+        if text[name] not in expected:
+            raise InputError(
+                f"Received {name}={text[name][:40]}; expected one of {', '.join(filter(None, expected))}."
+            )
+    for name in ("search", "site"):
+        if len(text[name]) > LONGEST:
+            raise InputError(f"Received a {name} of {len(text[name])} characters; expected up to {LONGEST}.")
+    until = _day(text, "until")
+    wanted = Filter(
+        lane="" if text["lane"] == "decided" else text["lane"],
+        stage="decided" if text["lane"] == "decided" else "open",
+        tier=text["tier"],
+        search=text["search"],
+        site=text["site"],
+        since=_day(text, "since"),
+        until=until + timedelta(days=1) if until else None,
+    )
+    return text, wanted
+
+
+def as_query(text: Mapping[str, str], **more: str | int | None) -> str:
+    """The filter, and more, as a query; empty fields are left out."""
+    pairs = {**text, **{name: str(value) for name, value in more.items() if value is not None}}
+    return urlencode({name: value for name, value in pairs.items() if value})
+
+
+def _day(text: Mapping[str, str], name: str) -> datetime | None:
+    if not text[name]:
+        return None
+    try:
+        day = datetime.strptime(text[name], "%Y-%m-%d")
+        return day.replace(tzinfo=UTC) + timedelta(0) if day.year < 9999 else None
+    except ValueError as error:
+        raise InputError(f"Received {name}={text[name][:40]}; expected a day such as 2026-01-31.") from error
