@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 import time
+import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from threading import Lock
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic.intake import clean
 from dermsentry.clinic.tables import ROLES, Account, SignIn, Token, now
 from dermsentry.errors import InputError
 
@@ -43,7 +46,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,79}")
 
 @dataclass(frozen=True)
 class Person:
-    """Who asks: an account, through a browser or a token, and what that may do."""
+    """Who asks: an account, through a browser or a token, and what that may do.
+
+    `signed_in_at`: when the browser's session began, None for a token.
+    """
 
     account_id: int
     name: str
@@ -51,6 +57,7 @@ class Person:
     role: str
     may: frozenset[str]
     csrf: str = ""
+    signed_in_at: datetime | None = None
 
 
 def add_account(session: Session, name: str, full_name: str, role: str, password: str) -> Account:
@@ -68,15 +75,17 @@ def add_account(session: Session, name: str, full_name: str, role: str, password
         )
     if role not in ROLES:
         raise InputError(f"Received the role {role!r}; expected one of {', '.join(ROLES)}.")
-    if not full_name.strip():
+    full_name = clean(full_name)
+    if not full_name:
         raise InputError("Received no full name; it stands beside each decision.")
     if session.scalar(select(Account.id).where(Account.name == name)) is not None:
         raise InputError(f"There is an account {name} already.")
-    account = Account(
-        name=name, full_name=full_name.strip()[:200], role=role, password_hash=hash_password(password)
-    )
-    session.add(account)
-    session.flush()
+    account = Account(name=name, full_name=full_name[:200], role=role, password_hash=hash_password(password))
+    try:
+        with session.begin_nested():
+            session.add(account)
+    except IntegrityError:  # PostgreSQL: another one of this name at the same moment
+        raise InputError(f"There is an account {name} already.") from None
     return account
 
 
@@ -87,7 +96,7 @@ def hash_password(password: str) -> str:
             f"Received a password of {len(password)} characters; expected {SHORTEST_PASSWORD} to "
             f"{LONGEST_PASSWORD}. Several words are easy to remember."
         )
-    return _hasher.hash(password)
+    return _hasher.hash(_bytes(password))
 
 
 def has_accounts(session: Session) -> bool:
@@ -97,9 +106,12 @@ def has_accounts(session: Session) -> bool:
 
 def check_password(session: Session, name: str, password: str) -> Account | None:
     """The active account of this name and password, or None; it takes as long where there is none."""
-    account = session.scalar(select(Account).where(Account.name == name.strip().casefold()))
+    name = name.strip().casefold()
+    account = None
+    if _NAME.fullmatch(name) and len(password) <= LONGEST_PASSWORD:
+        account = session.scalar(select(Account).where(Account.name == name))
     try:
-        _hasher.verify(account.password_hash if account else _nobody(), password)
+        _hasher.verify(account.password_hash if account else _nobody(), _bytes(password[:LONGEST_PASSWORD]))
     except (VerificationError, InvalidHashError):
         return None
     return account if account is not None and account.active else None
@@ -108,7 +120,7 @@ def check_password(session: Session, name: str, password: str) -> Account | None
 def renew_hash(account: Account, password: str) -> None:
     """Hash a password that was right anew, where its hash was made with what no longer is enough."""
     if _hasher.check_needs_rehash(account.password_hash):
-        account.password_hash = _hasher.hash(password)
+        account.password_hash = _hasher.hash(_bytes(password))
 
 
 def sign_in(session: Session, account: Account) -> str:
@@ -133,7 +145,7 @@ def person_of_cookie(session: Session, secret: str) -> Person | None:
     moment = now()
     if moment >= found.expires_at or moment - found.seen_at >= IDLE:
         return None
-    return _person(found.account, MAY[found.account.role], found.csrf)
+    return _person(found.account, MAY[found.account.role], found.csrf, found.created_at)
 
 
 def seen(session: Session, secret: str) -> None:
@@ -184,12 +196,13 @@ def add_token(
     beyond = [scope for scope in wanted if scope not in MAY[account.role]]
     if beyond:
         raise InputError(f"The role {account.role} does not reach {', '.join(beyond)}.")
-    if not label.strip():
+    label = clean(label)
+    if not label:
         raise InputError("Received no label; it tells the token from others later.")
     secret = f"ds_{secrets.token_urlsafe(32)}"
     token = Token(
         account_id=account.id,
-        label=label.strip()[:120],
+        label=label[:120],
         secret_hash=_digest(secret),
         scopes=list(wanted),
         expires_at=expires_at,
@@ -260,12 +273,19 @@ class Attempts:
         return max(1, round(WINDOW_S - (moment - times[0])))
 
 
-def _person(account: Account, may: frozenset[str], csrf: str = "") -> Person:
-    return Person(account.id, account.name, account.full_name, account.role, may, csrf)
+def _person(
+    account: Account, may: frozenset[str], csrf: str = "", signed_in_at: datetime | None = None
+) -> Person:
+    return Person(account.id, account.name, account.full_name, account.role, may, csrf, signed_in_at)
+
+
+def _bytes(password: str) -> bytes:
+    """A password as it is hashed: the same whichever keyboard wrote it (NIST SP 800-63B, 5.1.1.2)."""
+    return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
 
 
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -5,18 +5,19 @@ A message holds a case's number and a link, nothing else: neither patient nor pi
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.audit_trail import Trail, append
+from dermsentry.clinic.audit_trail import Trail, append, hold
 from dermsentry.clinic.settings import Rule, Settings
-from dermsentry.clinic.tables import Alert, Case, Delivery, now
+from dermsentry.clinic.tables import OPEN, Alert, Case, Delivery, now
 
 
 def raise_alerts(session: Session, trail: Trail, settings: Settings, case: Case) -> list[Alert]:
     """Raise the alerts that a screened case meets and has not raised yet, and queue their messages."""
+    hold(session)
     had = set(session.scalars(select(Alert.rule).where(Alert.case_id == case.id)))
     raised = []
     for rule in settings.rules:
@@ -32,7 +33,11 @@ def raise_alerts(session: Session, trail: Trail, settings: Settings, case: Case)
 
 
 def raise_late_alerts(session: Session, trail: Trail, settings: Settings) -> int:
-    """Raise the alerts of rules that wait some hours for a decision; how many."""
+    """Raise the alerts of rules that wait some hours for a decision; how many.
+
+    Up to 500 cases of each rule: the transaction stays short, and the next call goes on.
+    """
+    hold(session)
     count = 0
     for rule in settings.rules:
         if not rule.after_hours:
@@ -40,7 +45,7 @@ def raise_late_alerts(session: Session, trail: Trail, settings: Settings) -> int
         before = now() - timedelta(hours=rule.after_hours)
         waiting = session.scalars(
             select(Case)
-            .where(Case.stage != "decided", Case.state == "screened", Case.received_at <= before)
+            .where(OPEN, Case.state == "screened", Case.received_at <= before, _suspicious(rule))
             .where(~select(Alert.id).where(Alert.case_id == Case.id, Alert.rule == rule.name).exists())
             .limit(500)
         ).all()
@@ -51,6 +56,7 @@ def raise_late_alerts(session: Session, trail: Trail, settings: Settings) -> int
 
 def escalate(session: Session, trail: Trail, settings: Settings) -> int:
     """Send alerts that nobody acknowledged in time to those above; how many."""
+    hold(session)
     before = now() - timedelta(hours=settings.escalate_after_hours)
     due = session.scalars(
         select(Alert).where(
@@ -66,6 +72,7 @@ def escalate(session: Session, trail: Trail, settings: Settings) -> int:
 
 def acknowledge(session: Session, trail: Trail, case_id: int, account_id: int, actor: str) -> int:
     """Acknowledge every open alert of a case; how many there were."""
+    hold(session)
     opened = session.scalars(
         select(Alert).where(Alert.case_id == case_id, Alert.acknowledged_at.is_(None))
     ).all()
@@ -73,6 +80,30 @@ def acknowledge(session: Session, trail: Trail, case_id: int, account_id: int, a
         alert.acknowledged_at, alert.acknowledged_by = now(), account_id
         append(session, trail, actor, "alert acknowledged", f"case {case_id}", {"rule": alert.rule})
     return len(opened)
+
+
+def reopen(session: Session, trail: Trail, case_id: int, account_id: int, since: datetime, actor: str) -> int:
+    """Open again the alerts of a case that an account acknowledged since then; how many."""
+    hold(session)
+    closed = session.scalars(
+        select(Alert).where(
+            Alert.case_id == case_id, Alert.acknowledged_by == account_id, Alert.acknowledged_at >= since
+        )
+    ).all()
+    for alert in closed:
+        alert.acknowledged_at = alert.acknowledged_by = None
+        append(session, trail, actor, "alert opened again", f"case {case_id}", {"rule": alert.rule})
+    return len(closed)
+
+
+def _suspicious(rule: Rule) -> ColumnElement[bool]:
+    """What `_meets` asks of a tier and a probability, as the database asks it."""
+    if not rule.tiers and rule.melanoma is None:
+        return true()
+    either: list[ColumnElement[bool]] = [Case.tier.in_(rule.tiers)]
+    if rule.melanoma is not None:
+        either.append(and_(Case.melanoma.is_not(None), Case.melanoma >= rule.melanoma))
+    return or_(*either)
 
 
 def _meets(rule: Rule, case: Case) -> bool:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic.audit_trail import anchor, end_to_anchor
 from dermsentry.errors import DermsentryError, InputError, OutputError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -39,7 +50,11 @@ def open_database(url: str) -> Engine:
                 f"Received a database of the kind {parsed.get_backend_name()}; expected sqlite or postgresql."
             )
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+            return create_engine(
+                parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, isolation_level="READ COMMITTED"
+            )
+        if parsed.database in (None, "", ":memory:"):
+            raise InputError("Received a database in memory; expected one in a file, sqlite:///FILE.")
         engine = create_engine(parsed, connect_args={"timeout": PATIENCE_S}, pool_size=10, max_overflow=20)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise InputError(
@@ -76,7 +91,8 @@ def migrate(engine: Engine) -> None:
             f"The database was written by a later version of dermsentry ({error}): install that one."
         ) from error
     except DBAPIError as error:
-        raise _told(error) from error
+        _tell(error)
+        raise
 
 
 @contextmanager
@@ -89,15 +105,20 @@ def reading(engine: Engine) -> Iterator[Session]:
         The database cannot be reached.
     """
     try:
+        if engine.dialect.name == "postgresql":
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
         with Session(engine, expire_on_commit=False) as session:
             yield session
-    except OperationalError as error:
-        raise _told(error) from error
+    except (DBAPIError, PoolTimeoutError) as error:
+        _tell(error)
+        raise
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
     """A session whose changes are kept together when the block ends, and not at all if it fails.
+
+    What it appended to the audit trail is anchored then.
 
     Raises
     ------
@@ -108,25 +129,49 @@ def writing(engine: Engine) -> Iterator[Session]:
     """
     try:
         own = engine.execution_options(writing=True)
-        with Session(own, expire_on_commit=False) as session, session.begin():
-            yield session
-    except OperationalError as error:
-        raise _told(error) from error
+        with Session(own, expire_on_commit=False) as session:
+            with session.begin():
+                yield session
+                end = end_to_anchor(session)
+            if end is not None:
+                anchor(end)
+    except (DBAPIError, PoolTimeoutError) as error:
+        _tell(error)
+        raise
 
 
-def _told(error: DBAPIError) -> DermsentryError:
+def _tell(error: DBAPIError | PoolTimeoutError) -> None:
+    """Raise what the database's state led to, in a clear line; not where the mistake is this program's."""
+    if isinstance(error, PoolTimeoutError):
+        raise DatabaseError("The database cannot be used: every connection is busy; try again.") from error
+    if isinstance(error, IntegrityError | DataError | ProgrammingError):
+        return
     words = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error).__name__
     if ("full" in words and "disk" in words) or "No space left" in words:
-        return OutputError(f"The database cannot be written: no space left ({words}).")
-    return DatabaseError(f"The database cannot be used: {words}.")
+        raise OutputError(f"The database cannot be written: no space left ({words}).") from error
+    raise DatabaseError(f"The database cannot be used: {words}.") from error
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # the driver's own transactions begin too late to keep writers apart
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL", "cache_size=-32768"):
+    _keep_a_log_ahead(cursor)
+    for pragma in ("foreign_keys=ON", "synchronous=FULL", "cache_size=-32768"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _keep_a_log_ahead(cursor: Any) -> None:
+    """Switch to WAL, where readers and a writer do not wait for each other; a new file's first users race."""
+    end = time.monotonic() + PATIENCE_S
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            # The driver's patience does not cover this statement.
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import IntegrityError
 
-from dermsentry.clinic.audit_trail import Trail, append
+from dermsentry.clinic.audit_trail import Trail, append, hold
 from dermsentry.clinic.database import writing
 from dermsentry.clinic.pictures import Pictures
 from dermsentry.clinic.tables import Case, Job
@@ -49,13 +48,13 @@ class About:
         InputError
             A field is too long.
         """
-        cleaned = {name: _clean(getattr(self, name), keep_lines=name == "note") for name in LONGEST}
+        cleaned = {name: clean(getattr(self, name), keep_lines=name == "note") for name in LONGEST}
         for name, longest in LONGEST.items():
             if len(cleaned[name]) > longest:
                 raise InputError(
                     f"Received a {name} of {len(cleaned[name])} characters; expected up to {longest}."
                 )
-        return About(**cleaned, file_name=_clean(self.file_name)[-255:], dicom=self.dicom)
+        return About(**cleaned, file_name=clean(self.file_name)[-255:], dicom=self.dicom)
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def sniff(data: bytes) -> str:
     if not data:
         raise InputError("The file is empty.")
     if len(data) > MAX_BYTES:
-        raise InputError(f"The file has {len(data) >> 20} MiB; expected up to {MAX_BYTES >> 20}.")
+        raise InputError(f"The file has {len(data) / 2**20:.1f} MiB; expected up to {MAX_BYTES >> 20}.")
     for name, offset, signature in _SIGNATURES:
         if data[offset : offset + len(signature)] == signature:
             return name
@@ -108,36 +107,33 @@ def receive(
     kind = sniff(data)
     # The file first: a case without its photograph would be worse than a photograph without its case.
     sha256 = pictures.keep(data)
-    try:
-        with writing(engine) as session:
-            existing = session.scalar(select(Case.id).where(Case.sha256 == sha256))
-            if existing is not None:
-                append(session, trail, actor, "received again", f"case {existing}", {"source": source})
-                return Received(existing, False)
-            case = Case(
-                sha256=sha256,
-                format=kind,
-                source=source,
-                received_by=account_id,
-                patient=told.patient,
-                lesion=told.lesion,
-                site=told.site,
-                note=told.note,
-                file_name=told.file_name,
-                dicom=dict(told.dicom) if told.dicom is not None else None,
-            )
-            session.add(case)
-            session.flush()
-            session.add(Job(case_id=case.id))
-            append(session, trail, actor, "received", f"case {case.id}", {"sha256": sha256, "source": source})
-            return Received(case.id, True)
-    except IntegrityError:
-        # PostgreSQL: two senders at the same moment.
-        with writing(engine) as session:
-            return Received(session.scalars(select(Case.id).where(Case.sha256 == sha256)).one(), False)
+    with writing(engine) as session:
+        hold(session)  # two senders of one photograph come one after the other
+        existing = session.scalar(select(Case.id).where(Case.sha256 == sha256))
+        if existing is not None:
+            append(session, trail, actor, "received again", f"case {existing}", {"source": source})
+            return Received(existing, False)
+        case = Case(
+            sha256=sha256,
+            format=kind,
+            source=source,
+            received_by=account_id,
+            patient=told.patient,
+            lesion=told.lesion,
+            site=told.site,
+            note=told.note,
+            file_name=told.file_name,
+            dicom=dict(told.dicom) if told.dicom is not None else None,
+        )
+        session.add(case)
+        session.flush()
+        session.add(Job(case_id=case.id))
+        append(session, trail, actor, "received", f"case {case.id}", {"sha256": sha256, "source": source})
+        return Received(case.id, True)
 
 
-def _clean(text: str, *, keep_lines: bool = False) -> str:
+def clean(text: str, *, keep_lines: bool = False) -> str:
+    """Text that every database keeps: without spaces around, and without control characters within."""
     kept = "\n" if keep_lines else ""
     text = text.replace("\r\n", "\n").encode("utf-8", "replace").decode("utf-8")
     return "".join(c if c.isprintable() or c in kept else " " for c in text).strip()

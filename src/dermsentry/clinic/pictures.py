@@ -6,11 +6,12 @@ A file as it came is never sent to a browser: what people see was decoded and en
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, OutputError
 from dermsentry.files import write_bytes
 
 Kind = Literal["view", "thumbnail", "heat"]
@@ -32,11 +33,17 @@ class Pictures:
         return self._place("pictures", sha256) / f"{sha256}.{kind}.{SUFFIX[kind]}"
 
     def keep(self, data: bytes) -> str:
-        """Keep a file as it came; its SHA-256. Raises OutputError where it cannot be written."""
+        """Keep a file as it came; its SHA-256. Raises OutputError where it cannot be written.
+
+        It is on the disk when this returns: a case that outlives a power cut has its photograph. One that was
+        damaged since it came is healed by coming again.
+        """
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.original(sha256)
-        if not path.is_file():
+        if not _holds(path, data):
             write_bytes(path, data)
+            for place in (path, path.parent):
+                _force_out(place)
         return sha256
 
     def read_original(self, sha256: str) -> bytes:
@@ -52,3 +59,22 @@ class Pictures:
 
     def _place(self, kind: str, sha256: str) -> Path:
         return self.folder / kind / sha256[:2] / sha256[2:4]
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _force_out(path: Path) -> None:
+    """Have the disk keep a file, or a folder's list of names. Raises OutputError."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error

@@ -1,7 +1,8 @@
 """The queue of photographs that wait for the model, in the database that holds the cases.
 
-A worker leases a job. If it dies, the lease runs out and another takes the job; what a worker brings after
-its lease was lost is not used. So nothing is lost, and nothing is counted twice.
+A worker leases a job, and renews the lease while it works. If it dies, the lease runs out and another takes
+the job; what a worker brings after its lease was lost is not used. So nothing is lost, and nothing is counted
+twice. A job goes when its result is kept, in the same transaction.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic.tables import Case, Job, now
 
-LEASE = timedelta(seconds=90)
+LEASE = timedelta(seconds=30)
 MOST_ATTEMPTS = 3
 """A photograph that stopped its worker this often is not tried again."""
 
@@ -51,22 +52,36 @@ def lease(session: Session, duration: timedelta = LEASE) -> Leased | None:
 
 
 def finish(session: Session, leased: Leased) -> Case | None:
-    """Close a job in the transaction that keeps its result; None where the lease was lost meanwhile."""
-    job = session.scalars(select(Job).where(Job.id == leased.job_id).with_for_update()).first()
-    if job is None or job.state != "leased" or job.lease != leased.lease:
+    """Remove a job in the transaction that keeps its result; None where the lease was lost meanwhile."""
+    job = _held(session, leased)
+    if job is None:
         return None
-    job.state = "done"
+    session.delete(job)
     return session.get_one(Case, leased.case_id)
 
 
-def give_up_lease(session: Session, leased: Leased) -> None:
-    """Put a job back, untried, as when a worker is told to stop."""
-    job = session.scalars(select(Job).where(Job.id == leased.job_id).with_for_update()).first()
-    if job is not None and job.state == "leased" and job.lease == leased.lease:
-        job.state = "queued"
-        job.attempts -= 1
+def renew(session: Session, leased: Leased, duration: timedelta = LEASE) -> bool:
+    """Keep a job for longer; False where the lease was lost meanwhile."""
+    job = _held(session, leased)
+    if job is None:
+        return False
+    job.lease_until = now() + duration
+    return True
+
+
+def give_up_lease(session: Session, leased: Leased, *, tried: bool) -> None:
+    """Put a job back; the attempt counts only where the photograph was `tried`."""
+    job = _held(session, leased)
+    if job is not None:
+        job.state, job.lease = "queued", ""
+        job.attempts -= 0 if tried else 1
 
 
 def length(session: Session) -> int:
     """How many jobs wait or are worked on."""
-    return session.scalar(select(func.count()).select_from(Job).where(Job.state != "done")) or 0
+    return session.scalar(select(func.count()).select_from(Job)) or 0
+
+
+def _held(session: Session, leased: Leased) -> Job | None:
+    job = session.scalars(select(Job).where(Job.id == leased.job_id).with_for_update()).first()
+    return job if job is not None and job.state == "leased" and job.lease == leased.lease else None

@@ -5,11 +5,14 @@ A file is hostile. Whatever its decoder does ends with this process, never with 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import math
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -22,8 +25,10 @@ from typing import IO, TYPE_CHECKING, Any
 from PIL import Image
 
 from dermsentry.clinic.intake import DICOM
+from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
 from dermsentry.images import Photograph, Unreadable, read_photograph
+from dermsentry.screen.triage import TIERS
 
 if TYPE_CHECKING:
     from dermsentry.model import Bundle
@@ -32,7 +37,10 @@ MEMORY = 3 * 1024**3
 """Bytes of address space beyond what the process has once its model is open."""
 TIME_S = 30.0
 START_S = 60.0
+TRIES = 2
+"""A process that ended may have been ended by someone; a second one was ended by the photograph."""
 MOST_ANSWERED = 64 * 1024**2
+SIGNATURES = {"view": b"\xff\xd8\xff", "thumbnail": b"\xff\xd8\xff", "heat": b"\x89PNG\r\n\x1a\n"}
 VIEW, THUMBNAIL = 2048, 160
 """The longer side, in pixels, of what a browser is sent."""
 
@@ -70,41 +78,58 @@ class Screener:
         BundleError
             The model was refused, or the network failed.
         """
-        process = self._started()
-        try:
-            _send(process.stdin, {"path": str(path.absolute()), "kind": kind})
-            answer, drawn = _receive(process.stdout, self.time_s)
-        except TimeoutError:
-            reason = f"the file took longer than {self.time_s:g} s to read"
-        except (EOFError, BrokenPipeError, ValueError):
-            reason = "the file stopped its decoder"
-        else:
-            if "problem" in answer:
+        for _ in range(TRIES):
+            process = self._started()
+            try:
+                _send(process.stdin, {"path": str(path.absolute()), "kind": kind})
+                answer, drawn = _receive(process.stdout, self.time_s)
+                if "problem" not in answer:
+                    return _checked(answer, drawn)
+            except TimeoutError:
+                self.close()
+                return Screening(
+                    unread(f"the file took longer than {self.time_s:g} s to read"), None, None, {}
+                )
+            except (EOFError, BrokenPipeError):
+                self.close()
+            except (ValueError, TypeError, KeyError, RecursionError):
+                self.close()
+                break
+            else:
                 self.close()
                 raise BundleError(str(answer["problem"]))
-            return Screening(answer["finding"], answer["width"], answer["height"], drawn)
-        self.close()
-        return Screening(unread(reason), None, None, {})
+        return Screening(unread("the file stopped its decoder"), None, None, {})
+
+    def start(self) -> None:
+        """Open the model, unless it is open. Raises BundleError where it was refused."""
+        self._started()
 
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
             process, self._process = self._process, None
-            process.kill()
-            process.communicate()
+            # With whatever a file may have made it begin; nothing more is read from it.
+            if process.returncode is None:  # else its number may be another's by now
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    assert pipe is not None
+                    pipe.close()
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.close()
-        command = [sys.executable, "-m", "dermsentry.clinic.screening", str(self.bundle), str(self.memory)]
+        limits = [str(self.memory), str(math.ceil(self.time_s) + 1)]
+        command = [sys.executable, "-m", "dermsentry.clinic.screening", str(self.bundle), *limits]
         # A session of its own: Ctrl-C at the terminal ends the server first, which then ends this.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         try:
             answer, _ = _receive(self._process.stdout, START_S)
-        except (TimeoutError, EOFError, ValueError) as error:
+        except (TimeoutError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
             self.close()
             raise BundleError(f"{self.bundle}: the process that opens the model ended.") from error
         if "problem" in answer:
@@ -131,6 +156,28 @@ def unread(reason: str) -> dict[str, Any]:
         "quality": None,
         "reasons": [reason],
     }
+
+
+def _checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screening:
+    """What a process answered, if it is what one that no file took over would answer. Raises ValueError."""
+    finding = answer["finding"]
+    shares = finding["probabilities"]
+    numbers = [finding["melanoma"], finding["familiarity"], *(shares or {}).values()]
+    sizes = (answer["width"], answer["height"])
+    right = (
+        set(finding) == set(unread(""))
+        and finding["tier"] in TIERS
+        and (shares is None or set(shares) == set(CODES))
+        and all(number is None or (type(number) is float and 0 <= number <= 1) for number in numbers)
+        and (finding["melanoma"] is None) == (shares is None) == (finding["tier"] == "unreadable")
+        and isinstance(finding["quality"], dict | None)
+        and all(isinstance(reason, str) for reason in finding["reasons"])
+        and all(size is None or (type(size) is int and 0 < size < 10**6) for size in sizes)
+        and all(data.startswith(SIGNATURES[kind]) for kind, data in drawn.items())
+    )
+    if not right:
+        raise ValueError("no finding")
+    return Screening(finding, *sizes, drawn)
 
 
 def _send(pipe: IO[bytes] | None, head: Mapping[str, Any], parts: Mapping[str, bytes] | None = None) -> None:
@@ -163,8 +210,10 @@ def _receive(pipe: IO[bytes] | None, time_s: float) -> tuple[dict[str, Any], dic
     while b"\n" not in data:
         more()
     line, _, rest = bytes(data).partition(b"\n")
-    head = json.loads(line)
+    head = json.loads(line, parse_constant=_no_number)
     lengths = head.pop("parts")
+    if not all(type(length) is int and 0 <= length <= MOST_ANSWERED for length in lengths.values()):
+        raise ValueError("no lengths")
     data = bytearray(rest)
     while len(data) < sum(lengths.values()):
         more()
@@ -175,7 +224,11 @@ def _receive(pipe: IO[bytes] | None, time_s: float) -> tuple[dict[str, Any], dic
     return head, parts
 
 
-def _serve(folder: str, memory: int) -> None:
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _serve(folder: str, memory: int, time_s: int) -> None:
     """The process: open the model, then answer until nobody asks."""
     from dermsentry.model import open_bundle
 
@@ -190,10 +243,12 @@ def _serve(folder: str, memory: int) -> None:
     _send(answers, {})
     for line in sys.stdin.buffer:
         asked = json.loads(line)
+        signal.alarm(time_s)  # ends this process if whoever asked is gone and the file holds it
         try:
             head, parts = _answer(Path(asked["path"]), asked["kind"], bundle)
         except BundleError as error:
             head, parts = {"problem": str(error)}, {}
+        signal.alarm(0)
         _send(answers, head, parts)
 
 
@@ -239,4 +294,4 @@ def _limit_memory(more: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]))
+    _serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -6,14 +6,17 @@ Passwords and webhook secrets are not in it: they come from the environment, and
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from dermsentry.errors import InputError
+from dermsentry.screen.triage import TIERS
 
 FILE = "clinic.toml"
+LONGEST_HOURS = 24.0 * 366
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,44 @@ def read_settings(folder: Path) -> Settings:
     read: Settings = _read(Settings, given, str(path))
     if read.readers not in (1, 2):
         raise InputError(f"{path}: received readers = {read.readers}; expected 1 or 2.")
-    names = [rule.name for rule in read.rules]
-    if len(set(names)) < len(names):
-        raise InputError(f"{path}: two rules have one name; each needs its own.")
+    _check(read, str(path))
     return read
 
 
-_NESTED: dict[str, Any] = {"rules": Rule, "webhooks": Webhook, "mail": Mail}
+def _check(read: Settings, where: str) -> None:
+    """Refuse what could never work, above all a rule that would never alert. Raises InputError."""
+    names = [rule.name for rule in read.rules]
+    if len(set(names)) < len(names):
+        raise InputError(f"{where}: two rules have one name; each needs its own.")
+    for rule in read.rules:
+        place = f"{where}: rule {rule.name!r}"
+        if not (1 <= len(rule.name) <= 80 and rule.name.isprintable()):
+            raise InputError(f"{place}: expected a name of 1 to 80 characters.")
+        unknown = [tier for tier in rule.tiers if tier not in TIERS]
+        if unknown:
+            raise InputError(
+                f"{place}: received the tier {unknown[0]!r}; expected some of {', '.join(TIERS)}."
+            )
+        if rule.melanoma is not None and not 0 <= rule.melanoma <= 1:
+            raise InputError(f"{place}: received melanoma = {rule.melanoma}; expected 0 to 1.")
+        if not 0 <= rule.after_hours <= LONGEST_HOURS:
+            raise InputError(f"{place}: received after_hours = {rule.after_hours}; expected 0 or more hours.")
+    if not 0 < read.escalate_after_hours <= LONGEST_HOURS:
+        raise InputError(
+            f"{where}: received escalate_after_hours = {read.escalate_after_hours}; expected more than 0."
+        )
+    if not 1 <= read.mail.port <= 65535:
+        raise InputError(f"{where}: received the mail port {read.mail.port}; expected 1 to 65535.")
+    for address in (*read.mail.to, *read.mail.escalate_to, read.mail.sender):
+        if not re.fullmatch(r"[^\s@]{1,64}@[^\s@]{1,255}", address):
+            raise InputError(f"{where}: received the mail address {address!r}; expected NAME@HOST.")
+    for url in (read.link, *(hook.url for hook in read.webhooks)):
+        if not re.fullmatch(r"https?://[^\s/]\S{0,490}", url):
+            raise InputError(f"{where}: received the address {url!r}; expected http:// or https://.")
+
+
+_MANY: dict[str, Any] = {"rules": Rule, "webhooks": Webhook}
+_ONE: dict[str, Any] = {"mail": Mail}
 
 
 def _read(kind: Any, given: dict[str, Any], where: str) -> Any:
@@ -115,10 +149,14 @@ def _read(kind: Any, given: dict[str, Any], where: str) -> Any:
     values = {}
     for name, value in given.items():
         place = f"{where}: {name}"
-        if name in _NESTED and isinstance(value, list):
-            values[name] = tuple(_read(_NESTED[name], item, place) for item in value)
-        elif name in _NESTED and isinstance(value, dict):
-            values[name] = _read(_NESTED[name], value, place)
+        if name in _MANY:
+            if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+                raise InputError(f"{place}: expected tables, each under [[{name}]].")
+            values[name] = tuple(_read(_MANY[name], item, place) for item in value)
+        elif name in _ONE:
+            if not isinstance(value, dict):
+                raise InputError(f"{place}: expected a table, [{name}].")
+            values[name] = _read(_ONE[name], value, place)
         else:
             values[name] = _plain(value, str(known[name].type), place)
     try:

@@ -15,9 +15,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
+    literal_column,
+    text,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
 
 ROLES = ("uploader", "dermatologist", "administrator")
 SOURCES = ("page", "api", "folder", "dicom")
@@ -25,6 +28,8 @@ STATES = ("waiting", "screened", "failed")
 """Of a case: its photograph waits for the model, has a finding, or could not be screened."""
 STAGES = ("unread", "second-read", "adjudication", "decided")
 """Of a case's reading: whom it waits for."""
+SEARCHED_FIELDS = ("patient", "lesion", "site", "file_name")
+SEARCHED = 600
 ACTIONS = ("biopsy", "follow-up", "discharge", "retake")
 
 
@@ -122,16 +127,48 @@ class Model(Base):
     first_used_at: Mapped[datetime] = mapped_column(default=now)
 
 
+def _searched(context: Any) -> str:
+    given = context.get_current_parameters()
+    return searched(*(given.get(name) or "" for name in SEARCHED_FIELDS))
+
+
+def searched(*texts: str) -> str:
+    """Texts as they are searched: one line, letters in one case, cut to what an index holds."""
+    return " ".join(" ".join(texts).casefold().split())[:SEARCHED]
+
+
 class Case(Base):
     """One photograph, what it shows according to the model, and whose eyes it waits for.
 
     `sha256` is of the file as it came: the same photograph sent twice is one case. `rank` is the tier's place
-    in the worklist. `finding` is what `findings.jsonl` would hold, less the path.
+    in the worklist. `finding` is what `findings.jsonl` would hold, less the path. `search` is what a case is
+    searched by, in one case of letters.
     """
 
     __tablename__ = "cases"
     __table_args__ = (
-        Index("ix_cases_worklist", "lane", "stage", "rank", "melanoma_order", "received_at", "id"),
+        # One for each order of the worklist: what was decided over the years must not be walked through.
+        Index("ix_cases_worklist", "lane", "rank", "melanoma_order", "received_at", "id"),
+        Index(
+            "ix_cases_open",
+            "lane",
+            "rank",
+            "melanoma_order",
+            "received_at",
+            "id",
+            sqlite_where=text("stage <> 'decided'"),
+            postgresql_where=text("stage <> 'decided'"),
+        ),
+        Index(
+            "ix_cases_decided",
+            "lane",
+            "decided_at",
+            "id",
+            sqlite_where=text("stage = 'decided'"),
+            postgresql_where=text("stage = 'decided'"),
+        ),
+        # Narrow enough to be read through for any word in any place.
+        Index("ix_cases_search", "search", "id"),
         Index("ix_cases_own", "received_by", "received_at"),
         Index("ix_cases_patient", "patient", "lesion", "received_at"),
     )
@@ -146,8 +183,9 @@ class Case(Base):
     lesion: Mapped[str] = mapped_column(String(120), default="")
     site: Mapped[str] = mapped_column(String(120), default="")
     note: Mapped[str] = mapped_column(Text, default="")
+    search: Mapped[str] = mapped_column(String(SEARCHED), default=_searched)
     source: Mapped[str] = mapped_column(String(10))
-    dicom: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    dicom: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     received_at: Mapped[datetime] = mapped_column(default=now, index=True)
     received_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
     state: Mapped[str] = mapped_column(String(10), default="waiting")
@@ -159,17 +197,29 @@ class Case(Base):
     rank: Mapped[int] = mapped_column(default=9)
     melanoma: Mapped[float | None]
     melanoma_order: Mapped[float] = mapped_column(default=0.0)
-    finding: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    finding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     stage: Mapped[str] = mapped_column(String(12), default="unread")
     decided_at: Mapped[datetime | None]
     model: Mapped[Model | None] = relationship()
 
 
+OPEN = Case.stage != literal_column("'decided'")
+"""That a case is not decided; written out, since a partial index is not used for a parameter."""
+DECIDED = Case.stage == literal_column("'decided'")
+
+
+@event.listens_for(Case, "before_update")
+def _search_anew(mapper: Mapper[Case], connection: Connection, case: Case) -> None:
+    case.search = searched(*(getattr(case, name) for name in SEARCHED_FIELDS))
+
+
 class Job(Base):
-    """A photograph that waits to be screened. A worker leases it; a lease that ran out is another's."""
+    """A photograph that waits to be screened. A worker leases it; a lease that ran out is another's.
+
+    What was screened has no job any more, so that the queue is as short as what waits.
+    """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_next", "state", "lease_until", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), unique=True)
@@ -216,7 +266,15 @@ class Alert(Base):
     """A rule that a case met; open until a person acknowledges it."""
 
     __tablename__ = "alerts"
-    __table_args__ = (UniqueConstraint("case_id", "rule"),)
+    __table_args__ = (
+        UniqueConstraint("case_id", "rule"),
+        Index(
+            "ix_alerts_open",
+            "raised_at",
+            sqlite_where=text("acknowledged_at IS NULL"),
+            postgresql_where=text("acknowledged_at IS NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.alerting import raise_alerts
-from dermsentry.clinic.audit_trail import Trail, append
+from dermsentry.clinic.audit_trail import Trail, append, hold
 from dermsentry.clinic.database import DatabaseError, writing
 from dermsentry.clinic.pictures import Pictures
-from dermsentry.clinic.queue import MOST_ATTEMPTS, Leased, finish, give_up_lease, lease
+from dermsentry.clinic.queue import LEASE, MOST_ATTEMPTS, Leased, finish, give_up_lease, lease, renew
 from dermsentry.clinic.screening import Screener, Screening, unread
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.tables import Model, now
@@ -48,6 +50,7 @@ def work(
         The model was refused.
     """
     while not stopped():
+        screener.start()  # before a photograph is in hand: a model that is refused is no photograph's fault
         try:
             leased = _next(engine)
             if leased is None:
@@ -63,6 +66,7 @@ def keep_result(
     session: Session, trail: Trail, settings: Settings, leased: Leased, screening: Screening, card: Card
 ) -> bool:
     """Put a finding into its case and close the job; False where the lease was lost and nothing is kept."""
+    hold(session)
     case = finish(session, leased)
     if case is None:
         return False
@@ -94,8 +98,9 @@ def keep_result(
 def register(session: Session, card: Card) -> str:
     """Keep the model's card among those that screened something; its digest."""
     if session.get(Model, card.digest) is None:
-        session.add(Model(digest=card.digest, name=card.name, card=card.as_dict()))
-        session.flush()
+        # On PostgreSQL another process may be doing the same.
+        with contextlib.suppress(IntegrityError), session.begin_nested():
+            session.add(Model(digest=card.digest, name=card.name, card=card.as_dict()))
     return card.digest
 
 
@@ -118,15 +123,46 @@ def _do(
             reason = f"the file stopped its worker {MOST_ATTEMPTS} times"
             screening = Screening(unread(reason), None, None, {})
         else:
-            screening = screener.screen(pictures.original(leased.sha256), leased.format)
+            with _renewed(engine, leased):
+                screening = screener.screen(pictures.original(leased.sha256), leased.format)
         for kind, data in screening.pictures.items():
             write_bytes(pictures.drawn(leased.sha256, kind), data)  # type: ignore[arg-type]
         with writing(engine) as session:
             keep_result(session, trail, settings, leased, screening, card)
-    except (DatabaseError, OutputError, BundleError):
+    except BundleError as error:
+        # The model holds, or it would not have been opened: the network failed on this photograph.
+        log.error("Case %d: %s", leased.case_id, error)
+        with writing(engine) as session:
+            give_up_lease(session, leased, tried=True)
+    except (DatabaseError, OutputError):
         with contextlib.suppress(DatabaseError, OutputError), writing(engine) as session:
-            give_up_lease(session, leased)
+            give_up_lease(session, leased, tried=False)
         raise
+
+
+@contextlib.contextmanager
+def _renewed(engine: Engine, leased: Leased) -> Iterator[None]:
+    """Renew a lease for as long as the block takes."""
+    done = threading.Event()
+
+    def keep() -> None:
+        while not done.wait(LEASE.total_seconds() / 3):
+            try:
+                with writing(engine) as session:
+                    held = renew(session, leased)
+            except (DatabaseError, OutputError) as error:
+                log.error("%s Case %d may be screened twice.", error, leased.case_id)
+                continue
+            if not held:
+                return
+
+    thread = threading.Thread(target=keep, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _pause(seconds: float, stopped: Callable[[], bool]) -> None:

@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("lesion", sa.String(length=120), nullable=False),
         sa.Column("site", sa.String(length=120), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("search", sa.String(length=600), nullable=False),
         sa.Column("source", sa.String(length=10), nullable=False),
         sa.Column("dicom", sa.JSON(), nullable=True),
         sa.Column("received_at", sa.DateTime(), nullable=False),
@@ -87,9 +88,26 @@ def upgrade() -> None:
     op.create_index(
         "ix_cases_worklist",
         "cases",
-        ["lane", "stage", "rank", "melanoma_order", "received_at", "id"],
+        ["lane", "rank", "melanoma_order", "received_at", "id"],
         unique=False,
     )
+    op.create_index(
+        "ix_cases_open",
+        "cases",
+        ["lane", "rank", "melanoma_order", "received_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("stage <> 'decided'"),
+        postgresql_where=sa.text("stage <> 'decided'"),
+    )
+    op.create_index(
+        "ix_cases_decided",
+        "cases",
+        ["lane", "decided_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("stage = 'decided'"),
+        postgresql_where=sa.text("stage = 'decided'"),
+    )
+    op.create_index("ix_cases_search", "cases", ["search", "id"], unique=False)
     op.create_table(
         "sign_ins",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -139,6 +157,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("case_id", "rule", name=op.f("uq_alerts_case_id_rule")),
     )
     op.create_index(op.f("ix_alerts_raised_at"), "alerts", ["raised_at"], unique=False)
+    op.create_index(
+        "ix_alerts_open",
+        "alerts",
+        ["raised_at"],
+        unique=False,
+        sqlite_where=sa.text("acknowledged_at IS NULL"),
+        postgresql_where=sa.text("acknowledged_at IS NULL"),
+    )
     op.create_table(
         "jobs",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -151,7 +177,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
         sa.UniqueConstraint("case_id", name=op.f("uq_jobs_case_id")),
     )
-    op.create_index("ix_jobs_next", "jobs", ["state", "lease_until", "id"], unique=False)
     op.create_table(
         "outcomes",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -204,7 +229,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_deliveries_alert_id"), "deliveries", ["alert_id"], unique=False)
     op.create_index("ix_deliveries_next", "deliveries", ["state", "next_at"], unique=False)
-    # ### end Alembic commands ###
 
 
 def downgrade() -> None:
@@ -216,14 +240,18 @@ def downgrade() -> None:
     op.drop_table("reads")
     op.drop_index(op.f("ix_outcomes_case_id"), table_name="outcomes")
     op.drop_table("outcomes")
-    op.drop_index("ix_jobs_next", table_name="jobs")
     op.drop_table("jobs")
+    op.drop_index("ix_alerts_open", table_name="alerts")
     op.drop_index(op.f("ix_alerts_raised_at"), table_name="alerts")
     op.drop_table("alerts")
     op.drop_index(op.f("ix_tokens_account_id"), table_name="tokens")
     op.drop_table("tokens")
     op.drop_index(op.f("ix_sign_ins_account_id"), table_name="sign_ins")
     op.drop_table("sign_ins")
+    op.drop_index(op.f("ix_cases_received_by"), table_name="cases")
+    op.drop_index("ix_cases_search", table_name="cases")
+    op.drop_index("ix_cases_decided", table_name="cases")
+    op.drop_index("ix_cases_open", table_name="cases")
     op.drop_index("ix_cases_worklist", table_name="cases")
     op.drop_index(op.f("ix_cases_screened_at"), table_name="cases")
     op.drop_index(op.f("ix_cases_received_at"), table_name="cases")
@@ -234,4 +262,3 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_events_action"), table_name="events")
     op.drop_table("events")
     op.drop_table("accounts")
-    # ### end Alembic commands ###

@@ -1,0 +1,76 @@
+"""Cases of a clinic, as the worker leaves them."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.tables import Case, now
+from dermsentry.clinic.worker import LANES, RANKS
+from dermsentry.diagnoses import CODES, MELANOMA
+
+
+def screened(
+    tier: str = "alert",
+    melanoma: float | None = 0.7,
+    *,
+    received_at: datetime | None = None,
+    familiarity: float | None = 0.9,
+    **fields: Any,
+) -> Case:
+    """A case as the worker leaves it; with an empty tier as it came in."""
+    common = {
+        "sha256": uuid.uuid4().hex * 2,
+        "source": "page",
+        "format": "PNG",
+        "received_at": received_at or now(),
+    }
+    if not tier:
+        return Case(**(common | fields))
+    melanoma = None if tier == "unreadable" else melanoma
+    shares = None
+    if melanoma is not None:
+        shares = dict.fromkeys(CODES, (1 - melanoma) / (2 * (len(CODES) - 2))) | {MELANOMA: melanoma}
+        shares["NV"] = 1 - sum(share for code, share in shares.items() if code != "NV")
+    quality = {
+        "acceptable": True,
+        "side": 450,
+        "sharpness": 0.6,
+        "brightness": 150.0,
+        "contrast": 20.0,
+        "problems": [],
+    }
+    finding = {
+        "tier": tier,
+        "melanoma": melanoma,
+        "probabilities": shares,
+        "familiarity": None if melanoma is None else familiarity,
+        "quality": None if melanoma is None else quality,
+        "reasons": ["drawn for a test"],
+    }
+    kept = {
+        "state": "screened",
+        "screened_at": now(),
+        "tier": tier,
+        "lane": LANES.get(tier, "cannot-say"),
+        "rank": RANKS[tier],
+        "melanoma": melanoma,
+        "melanoma_order": -(melanoma or 0.0),
+        "finding": finding,
+        "model_digest": "a" * 64,
+        "width": None if melanoma is None else 600,
+        "height": None if melanoma is None else 450,
+    }
+    return Case(**(common | kept | fields))
+
+
+def reread(engine: Engine, case_id: int) -> Case:
+    """A case as the database has it now."""
+    with Session(engine) as session:
+        case = session.get_one(Case, case_id)
+        session.expunge(case)
+        return case
