@@ -12,14 +12,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.accounts import Person
-from dermsentry.clinic.alerting import acknowledge
 from dermsentry.clinic.audit_trail import verify
 from dermsentry.clinic.database import reading, writing
 from dermsentry.clinic.outcomes import record_outcome
 from dermsentry.clinic.pictures import Kind
 from dermsentry.clinic.reading import decide, undo, visible_reads
-from dermsentry.clinic.tables import Case, Event, Outcome, Read
+from dermsentry.clinic.tables import Event, Outcome, Read
 from dermsentry.clinic.web.errors import Problem, problem_responses
 from dermsentry.clinic.web.filters import read_filter
 from dermsentry.clinic.web.receiving import receive_all
@@ -92,7 +90,9 @@ class SentFile(BaseModel):
     """What became of one file."""
 
     file_name: str
-    case: int | None = Field(description="Its case, the same one where the photograph came before; null where refused")
+    case: int | None = Field(
+        description="Its case, the same one where the photograph came before; null where refused"
+    )
     new: bool
     problem: str = Field(description="Why it was refused; empty where it was not")
 
@@ -112,7 +112,9 @@ class Refused(Problem):
 class Upload(BaseModel):
     """A form of photographs and what is told with them, which holds for each of them."""
 
-    photographs: list[bytes] = Field(description="One or more files: JPEG, PNG, BMP, TIFF, WebP or DICOM", min_length=1)
+    photographs: list[bytes] = Field(
+        description="One or more files: JPEG, PNG, BMP, TIFF, WebP or DICOM", min_length=1
+    )
     patient: str = Field("", max_length=120, description="The clinic's reference for the patient, not a name")
     lesion: str = Field("", max_length=120)
     site: str = Field("", max_length=120)
@@ -125,7 +127,7 @@ class Decision(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     agrees: bool | None = Field(None, description="With the model; null where it could not say")
-    diagnosis: Code
+    diagnosis: Code | Literal[""] = Field(description="Empty where it is none of them, or cannot be told")
     action: Action
     note: str = Field("", max_length=4000)
 
@@ -215,7 +217,9 @@ async def send(request: Request, person: TokenSends) -> Response:
     """Photographs become cases and wait for the model. The same photograph sent twice is one case."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise HTTPException(422, f"Received a body of the type {kind[:60] or 'none'}; expected multipart/form-data.")
+        raise HTTPException(
+            422, f"Received a body of the type {kind[:60] or 'none'}; expected multipart/form-data."
+        )
     sent = await receive_all(request, person, "api")
     files = [
         SentFile(file_name=one.file_name, case=one.case_id, new=one.new, problem=one.problem) for one in sent
@@ -236,7 +240,12 @@ def cases(
     _: TokenReads,
     lane: Annotated[Lane, Query(description="`decided` holds the decided cases of every lane")] = "suspicion",
     tier: Annotated[TierName | Literal[""], Query()] = "",
-    search: Annotated[str, Query(max_length=120, description="Part of a patient's or lesion's reference, or a number")] = "",
+    search: Annotated[
+        str,
+        Query(
+            max_length=120, description="Part of the patient, lesion, site or file name, or a case's number"
+        ),
+    ] = "",
     site: Annotated[str, Query(max_length=120)] = "",
     since: Annotated[str, Query(description="A day, such as 2026-01-31")] = "",
     until: Annotated[str, Query(description="A day, which is within")] = "",
@@ -296,7 +305,7 @@ def decisions(request: Request, person: TokenReads, case_id: Number) -> list[Dec
     summary="Decide a case",
     tags=["decisions"],
     status_code=201,
-    responses=problem_responses(404, 422),
+    responses=problem_responses(404, 409, 422),
 )
 def decides(request: Request, person: TokenDecides, case_id: Number, given: Decision) -> DecisionMade:
     """Keep a decision in the name of the token's owner; the case's open alerts are acknowledged with it."""
@@ -304,7 +313,6 @@ def decides(request: Request, person: TokenDecides, case_id: Number, given: Deci
     with writing(clinic.engine) as session:
         find_case(session, case_id)
         read = decide(session, clinic.trail, clinic.settings, case_id, person, **given.model_dump())
-        acknowledge(session, clinic.trail, case_id, person.account_id, person.name)
         session.flush()
         return _made(read)
 
@@ -315,7 +323,7 @@ def decides(request: Request, person: TokenDecides, case_id: Number, given: Deci
     tags=["decisions"],
     status_code=204,
     response_class=Response,
-    responses=problem_responses(404, 422),
+    responses=problem_responses(404, 409, 422),
 )
 def undoes(
     request: Request,

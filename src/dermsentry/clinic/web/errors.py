@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.database import DatabaseError
+from dermsentry.clinic.reading import CannotRead
 from dermsentry.clinic.web.headers import secure
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, sign_in_path
@@ -60,13 +61,11 @@ NAMES = {
 class Problem(BaseModel):
     """The envelope of every error."""
 
-    error: str = Field(description="What kind of error, such as `not-found`; does not change between versions")
+    error: str = Field(
+        description="What kind of error, such as `not-found`; does not change between versions"
+    )
     detail: str = Field(description="What came, what was expected, what to do; a line for a person")
     request_id: str = Field(description="The request's number, also in the header X-Request-ID and the log")
-
-
-class NotNow(DermsentryError):
-    """What was asked would be right at another time: it was decided meanwhile, or is another's to do."""
 
 
 def problem_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -141,7 +140,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _told(request: Request, error: Exception) -> Response:
     status = 422
-    for kind, own in ((DatabaseError, AWAY), (BundleError, AWAY), (OutputError, NO_SPACE), (NotNow, 409)):
+    for kind, own in ((DatabaseError, AWAY), (BundleError, AWAY), (OutputError, NO_SPACE), (CannotRead, 409)):
         if isinstance(error, kind):
             status = own
     detail = str(error)

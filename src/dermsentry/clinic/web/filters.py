@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import cast
 from urllib.parse import urlencode
 
-from dermsentry.clinic.worklist import Filter
+from dermsentry.clinic.worklist import Filter, Lane
 from dermsentry.errors import InputError
 from dermsentry.screen.triage import TIERS
 
 LANES = ("suspicion", "cannot-say", "waiting", "decided")
 FIELDS = ("lane", "tier", "search", "site", "since", "until")
 LONGEST = 120
+UNJUDGED = ("cannot-say", "unreadable")
 
 
-def read_filter(given: Mapping[str, str]) -> tuple[dict[str, str], Filter]:
+def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[dict[str, str], Filter]:
     """The filter that an address asks for: its fields as text, and for the database.
 
-    `since` and `until` are days, both within what is wanted.
+    `since` and `until` are days, both within what is wanted. Among the decided cases those that the model
+    did not judge are found by their tier. `reader`: an account whose read cases are left out of an open lane.
 
     Raises
     ------
@@ -36,14 +39,18 @@ def read_filter(given: Mapping[str, str]) -> tuple[dict[str, str], Filter]:
         if len(text[name]) > LONGEST:
             raise InputError(f"Received a {name} of {len(text[name])} characters; expected up to {LONGEST}.")
     until = _day(text, "until")
+    decided = text["lane"] == "decided"
+    judged = text["tier"] not in UNJUDGED
+    lane = ("suspicion" if judged else "cannot-say") if decided else text["lane"]
     wanted = Filter(
-        lane="" if text["lane"] == "decided" else text["lane"],
-        stage="decided" if text["lane"] == "decided" else "open",
+        lane=cast(Lane, lane),
+        stage="decided" if decided else "open",
         tier=text["tier"],
         search=text["search"],
         site=text["site"],
         since=_day(text, "since"),
         until=until + timedelta(days=1) if until else None,
+        not_read_by=None if decided else reader,
     )
     return text, wanted
 
@@ -58,7 +65,9 @@ def _day(text: Mapping[str, str], name: str) -> datetime | None:
     if not text[name]:
         return None
     try:
+        if text[name] > "9998":
+            raise ValueError
         day = datetime.strptime(text[name], "%Y-%m-%d")
-        return day.replace(tzinfo=UTC) + timedelta(0) if day.year < 9999 else None
+        return day.replace(tzinfo=UTC)
     except ValueError as error:
         raise InputError(f"Received {name}={text[name][:40]}; expected a day such as 2026-01-31.") from error

@@ -52,7 +52,9 @@ class TooLarge(HTTPException):
     """A request has more bytes than it may."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(413, f"The request is larger than {most >> 20} MiB; send fewer or smaller files at once.")
+        super().__init__(
+            413, f"The request is larger than {most >> 20} MiB; send fewer or smaller files at once."
+        )
 
 
 class Guard:

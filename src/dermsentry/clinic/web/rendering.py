@@ -45,15 +45,19 @@ def page(
 ) -> HTMLResponse:
     """Render a template of `templates/`; text is escaped, a missing value raises."""
     number = form_number(request, person)
-    text = environment().get_template(template).render(
-        request=request,
-        person=person,
-        csrf=number,
-        navigation=[(path, name) for path, name, scope in NAVIGATION if person and scope in person.may],
-        here=request.url.path,
-        synthetic=clinic_of(request).card.synthetic,
-        now=now(),
-        **context,
+    text = (
+        environment()
+        .get_template(template)
+        .render(
+            request=request,
+            person=person,
+            csrf=number,
+            navigation=[(path, name) for path, name, scope in NAVIGATION if person and scope in person.may],
+            here=request.url.path,
+            synthetic=clinic_of(request).card.synthetic,
+            now=now(),
+            **context,
+        )
     )
     response = HTMLResponse(text, status, headers=dict(headers or {}))
     remember_visitor(request, response)

@@ -275,7 +275,9 @@ async def _not_forged(request: Request, person: Person | None) -> None:
         given = form.get(CSRF_FIELD, "")
     expected = person.csrf if person is not None else _of_visitor_cookie(request)
     if not (isinstance(given, str) and expected and hmac.compare_digest(given.encode(), expected.encode())):
-        raise HTTPException(403, "The form was too old, or not from this site. Open the page again and retry.")
+        raise HTTPException(
+            403, "The form was too old, or not from this site. Open the page again and retry."
+        )
 
 
 def _of_visitor_cookie(request: Request) -> str:

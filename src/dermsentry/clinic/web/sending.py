@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import worklist
 from dermsentry.clinic.pictures import SUFFIX, Kind, Pictures
 from dermsentry.clinic.tables import Case
 
@@ -24,7 +25,7 @@ HEADERS = {
 
 def find_case(session: Session, case_id: int) -> Case:
     """A case by its number. Raises HTTPException, 404, where there is none."""
-    case = session.get(Case, case_id) if case_id < 2**31 else None
+    case = worklist.find_case(session, case_id)
     if case is None:
         raise HTTPException(404, f"There is no case {case_id}.")
     return case

@@ -20,7 +20,7 @@ LANE_HELP = {
     "cannot-say": "The model could not judge these pictures. That says nothing about the lesion: "
     "a person must look, or the picture must be taken again.",
     "waiting": "Photographs that came in and were not screened yet. The list renews itself.",
-    "decided": "Cases that a dermatologist has decided, the most worrying first.",
+    "decided": "Cases that were decided, the latest first. Choose a tier to see those that the model did not judge.",
 }
 LANE_EMPTY = {
     "suspicion": "Nothing waits here. New photographs appear as soon as the model has seen them.",
@@ -44,7 +44,12 @@ STAGES = {
 }
 ACTIONS = {"biopsy": "Biopsy", "follow-up": "Follow-up", "discharge": "Discharge", "retake": "Retake"}
 ACTION_KEYS = {"biopsy": "b", "follow-up": "f", "discharge": "d", "retake": "r"}
-SOURCES = {"page": "sent from a page", "api": "sent by a program", "folder": "from the watched folder", "dicom": "by DICOM"}
+SOURCES = {
+    "page": "sent from a page",
+    "api": "sent by a program",
+    "folder": "from the watched folder",
+    "dicom": "by DICOM",
+}
 POSITIONS = {1: "First reader", 2: "Second reader", 3: "Adjudicator"}
 ROLES = {
     "uploader": "sends photographs and sees what became of their own",
@@ -104,9 +109,15 @@ def familiarity(value: float | None) -> tuple[str, str]:
     if value is None:
         return "unknown", "This model cannot tell whether a picture is like those it learned from."
     if value < FAMILIAR:
-        return "bad", f"Unlike anything the model learned from (familiarity {percent(value)}): it must not judge this."
+        return (
+            "bad",
+            f"Unlike anything the model learned from (familiarity {percent(value)}): it must not judge this.",
+        )
     if value < 0.7:
-        return "fair", f"At the edge of what the model knows (familiarity {percent(value)}): trust it less here."
+        return (
+            "fair",
+            f"At the edge of what the model knows (familiarity {percent(value)}): trust it less here.",
+        )
     return "good", f"Like the pictures the model learned from (familiarity {percent(value)})."
 
 

@@ -248,7 +248,7 @@ def downgrade() -> None:
     op.drop_table("tokens")
     op.drop_index(op.f("ix_sign_ins_account_id"), table_name="sign_ins")
     op.drop_table("sign_ins")
-    op.drop_index(op.f("ix_cases_received_by"), table_name="cases")
+    op.drop_index("ix_cases_own", table_name="cases")
     op.drop_index("ix_cases_search", table_name="cases")
     op.drop_index("ix_cases_decided", table_name="cases")
     op.drop_index("ix_cases_open", table_name="cases")

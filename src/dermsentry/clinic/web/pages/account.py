@@ -86,7 +86,9 @@ def new_token(
     clinic = clinic_of(request)
     try:
         if days not in LIFETIMES:
-            raise InputError(f"Received a token for {days} days; expected {', '.join(filter(None, LIFETIMES))}.")
+            raise InputError(
+                f"Received a token for {days} days; expected {', '.join(filter(None, LIFETIMES))}."
+            )
         ends = now() + timedelta(days=int(days)) if days else None
         with writing(clinic.engine) as session:
             owner = session.get_one(Account, person.account_id)

@@ -45,7 +45,9 @@ def adds(
     try:
         with writing(clinic.engine) as session:
             added = add_account(session, name, full_name, role, password)
-            append(session, clinic.trail, person.name, "account added", f"account {added.name}", {"role": role})
+            append(
+                session, clinic.trail, person.name, "account added", f"account {added.name}", {"role": role}
+            )
     except InputError as error:
         given = {"name": name, "full_name": full_name, "role": role}
         return _page(request, person, problem=str(error), given=given, status=422)
@@ -88,7 +90,14 @@ def _change(
         append(session, trail, person.name, "role changed", subject, {"from": found.role, "to": role})
         found.role = role
     if state and (state == "open") != found.active:
-        append(session, trail, person.name, "account opened" if state == "open" else "account closed", subject, {})
+        append(
+            session,
+            trail,
+            person.name,
+            "account opened" if state == "open" else "account closed",
+            subject,
+            {},
+        )
         found.active = state == "open"
     if hashed:
         append(session, trail, person.name, "password changed", subject, {})

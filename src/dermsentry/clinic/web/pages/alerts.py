@@ -37,7 +37,9 @@ def alerts(
         dead = session.scalars(
             select(Delivery).where(Delivery.state == "dead").order_by(Delivery.id.desc()).limit(20)
         ).all()
-        pending = session.scalar(select(func.count()).select_from(Delivery).where(Delivery.state == "pending"))
+        pending = session.scalar(
+            select(func.count()).select_from(Delivery).where(Delivery.state == "pending")
+        )
     return page(
         request,
         "alerts.html",

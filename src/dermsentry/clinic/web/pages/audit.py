@@ -71,7 +71,8 @@ def export(request: Request, person: Auditor) -> Response:
         append(session, clinic.trail, person.name, "audit trail exported", "audit trail", {})
     name = f"audit-{now():%Y-%m-%d}.csv"
     return StreamingResponse(
-        _lines(clinic), media_type="text/csv; charset=utf-8",
+        _lines(clinic),
+        media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 

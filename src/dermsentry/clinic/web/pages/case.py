@@ -12,18 +12,17 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.accounts import Person
-from dermsentry.clinic.alerting import acknowledge
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import reading, writing
 from dermsentry.clinic.pictures import Kind
-from dermsentry.clinic.reading import decide, may_read, undo, visible_reads
+from dermsentry.clinic.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.tables import Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.filters import as_query, read_filter
 from dermsentry.clinic.web.markdown import as_html
+from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoable
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.sending import find_case, send_picture
-from dermsentry.clinic.web.pages.worklist import undoable
 from dermsentry.clinic.worklist import next_case, previous_cases
 from dermsentry.errors import InputError
 from dermsentry.model_card import card_page
@@ -69,9 +68,9 @@ def decides(
     action: Annotated[str, Form(max_length=20)] = "",
     note: Annotated[str, Form(max_length=4000)] = "",
 ) -> Response:
-    """Keep a decision, acknowledge the case's alerts, and go on to the next case."""
+    """Keep a decision, and go on to the next case."""
     clinic = clinic_of(request)
-    text, wanted = read_filter(request.query_params)
+    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
     with reading(clinic.engine) as session:
         find_case(session, case_id)
         following = next_case(session, wanted, case_id)
@@ -89,9 +88,15 @@ def decides(
                 action=action,
                 note=note,
             )
-            acknowledge(session, clinic.trail, case_id, person.account_id, person.name)
     except InputError as error:
-        return _page(request, person, case_id, problem=str(error), given=given, status=422)
+        return _page(
+            request,
+            person,
+            case_id,
+            problem=str(error),
+            given=given,
+            status=409 if isinstance(error, CannotRead) else 422,
+        )
     query = as_query(text, done=read.id)
     return RedirectResponse(f"/cases/{following}?{query}" if following else f"/?{query}", 303)
 
@@ -100,9 +105,9 @@ def decides(
 def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Response:
     """Take a decision back, and show its case again."""
     clinic = clinic_of(request)
-    text, _ = read_filter(request.query_params)
+    text, _ = read_filter(request.query_params, own_reads(clinic, person))
     with writing(clinic.engine) as session:
-        read = session.get(Read, read_id) if read_id < 2**31 else None
+        read = session.get(Read, read_id) if 0 < read_id < 2**31 else None
         if read is None or read.case_id != case_id:
             raise HTTPException(404, f"There is no decision {read_id} of case {case_id}.")
         undo(session, clinic.trail, clinic.settings, read_id, person)
@@ -139,10 +144,10 @@ def _page(
     status: int = 200,
 ) -> Response:
     clinic = clinic_of(request)
-    text, wanted = read_filter(request.query_params)
+    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
-        previous = previous_cases(session, found)
+        previous = previous_cases(session, found, limit=MOST_PREVIOUS + 1)
         why_not = may_read(session, clinic.settings, found, person) if "reads:write" in person.may else ""
         return page(
             request,
@@ -154,19 +159,30 @@ def _page(
             carried=as_query(text),
             following=next_case(session, wanted, case_id),
             previous=previous[:MOST_PREVIOUS],
-            more_previous=max(0, len(previous) - MOST_PREVIOUS),
+            more_previous=len(previous) > MOST_PREVIOUS,
             why_not=why_not,
+            own_read=_own_read(session, found, person),
             read=undoable(session, done, person),
             readers=clinic.settings.readers,
             **_shown(session, clinic, found, person),
         )
 
 
+def _own_read(session: Session, case: Case, person: Person) -> Read | None:
+    """One's own decision on the case that one may still undo."""
+    if "reads:write" not in person.may:
+        return None
+    last = active_reads(session, case.id)[-1:]
+    return next((read for read in last if is_undoable(read, person)), None)
+
+
 def _shown(session: Session, clinic: Clinic, case: Case, person: Person) -> dict[str, Any]:
     """What the page and the print of a case have in common."""
     finding = case.finding or {}
     probabilities = finding.get("probabilities") or {}
-    outcomes = session.scalars(select(Outcome).where(Outcome.case_id == case.id).order_by(Outcome.id.desc())).all()
+    outcomes = session.scalars(
+        select(Outcome).where(Outcome.case_id == case.id).order_by(Outcome.id.desc())
+    ).all()
     alerts = session.scalars(select(Alert).where(Alert.case_id == case.id).order_by(Alert.id)).all()
     thresholds = case.model.card["thresholds"] if case.model else {}
     return {

@@ -20,7 +20,10 @@ def shipped(request: Request, name: str, _: Open) -> Response:
         raise HTTPException(404, f"There is no file {name[:80]}.")
     data, kind, mark = found
     lasting = request.query_params.get("v") == mark
-    headers = {"ETag": f'"{mark}"', "Cache-Control": "public, max-age=31536000, immutable" if lasting else "no-cache"}
+    headers = {
+        "ETag": f'"{mark}"',
+        "Cache-Control": "public, max-age=31536000, immutable" if lasting else "no-cache",
+    }
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return Response(data, headers=headers, media_type=kind)

@@ -63,7 +63,12 @@ def status(request: Request, person: SignedIn) -> Response:
     clinic = clinic_of(request)
     found = checks(clinic)
     return page(
-        request, "status.html", person=person, checks=found, card=clinic.card, database=clinic.engine.dialect.name
+        request,
+        "status.html",
+        person=person,
+        checks=found,
+        card=clinic.card,
+        database=clinic.engine.dialect.name,
     )
 
 
@@ -72,7 +77,11 @@ def checks(clinic: Clinic) -> list[Check]:
     try:
         with reading(clinic.engine) as session:
             session.execute(text("SELECT 1"))
-            found = [Check("Database", True, f"{clinic.engine.dialect.name} answers."), _queue(session), _messages(session)]
+            found = [
+                Check("Database", True, f"{clinic.engine.dialect.name} answers."),
+                _queue(session),
+                _messages(session),
+            ]
     except DatabaseError:
         found = [Check("Database", False, "The database does not answer.")]
     return [*found, _folder(clinic), _model(clinic)]
@@ -92,7 +101,9 @@ def _queue(session: Session) -> Check:
 
 
 def _messages(session: Session) -> Check:
-    lately = select(func.count()).join(Alert).where(Delivery.state == "dead", Alert.raised_at >= now() - LATELY)
+    lately = (
+        select(func.count()).join(Alert).where(Delivery.state == "dead", Alert.raised_at >= now() - LATELY)
+    )
     dead = session.scalar(lately) or 0
     if dead:
         return Check("Messages", False, f"{dead} of the last day could not be delivered; see Alerts.")

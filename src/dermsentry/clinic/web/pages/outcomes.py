@@ -72,7 +72,13 @@ def imports(request: Request, person: Recorder, table: Annotated[UploadFile, Fil
             imported = import_outcomes(session, clinic.trail, person, text)
     except InputError as error:
         return _page(request, person, given=BLANK, import_problem=str(error), status=422)
-    return _page(request, person, given=BLANK, imported=imported, status=422 if not imported.recorded else 200)
+    return _page(
+        request,
+        person,
+        given=BLANK,
+        imported=imported,
+        status=200 if imported.recorded or imported.unchanged else 422,
+    )
 
 
 def _page(
@@ -88,7 +94,10 @@ def _page(
 ) -> Response:
     with reading(clinic_of(request).engine) as session:
         latest = session.execute(
-            select(Outcome, Case).join(Case, Case.id == Outcome.case_id).order_by(Outcome.id.desc()).limit(SHOWN)
+            select(Outcome, Case)
+            .join(Case, Case.id == Outcome.case_id)
+            .order_by(Outcome.id.desc())
+            .limit(SHOWN)
         ).all()
         return page(
             request,

@@ -18,7 +18,7 @@ from dermsentry.clinic.accounts import (
     sign_in,
     sign_out,
 )
-from dermsentry.clinic.audit_trail import append
+from dermsentry.clinic.audit_trail import append, hold
 from dermsentry.clinic.database import reading, writing
 from dermsentry.clinic.tables import Account
 from dermsentry.clinic.web.rendering import page
@@ -98,7 +98,9 @@ def signs_in(
         renew_hash(account, password)
         forget_old_sessions(session)
         secret = sign_in(session, account)
-        append(session, clinic.trail, account.name, "signed in", f"account {account.name}", {"address": where})
+        append(
+            session, clinic.trail, account.name, "signed in", f"account {account.name}", {"address": where}
+        )
     gate.names.clear(who)
     response = RedirectResponse(own_path(next), 303)
     begin_session(request, response, secret)
@@ -159,13 +161,14 @@ def first_visit(
     right = clinic.first_token and hmac.compare_digest(token.strip().encode(), clinic.first_token.encode())
     if not right:
         gate.addresses.note(where)
-        return refuse(403, "This is not the token that the terminal shows. Copy the whole address from there.")
+        return refuse(
+            403, "This is not the token that the terminal shows. Copy the whole address from there."
+        )
     if password != again:
         return refuse(422, "The two passwords differ.")
     try:
         with writing(clinic.engine) as session:
-            # First the trail, whose end only one writer holds: of two visitors at once the second sees the first.
-            append(session, clinic.trail, "system", "first visit", "accounts", {"address": where})
+            hold(session)  # of two visitors at once the second sees the first
             if has_accounts(session):
                 raise InputError("There is an account already: sign in, or ask an administrator for one.")
             account = add_account(session, name, full_name, "administrator", password)

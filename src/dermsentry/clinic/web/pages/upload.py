@@ -40,7 +40,10 @@ async def upload(request: Request, person: Sender) -> Response:
         status = 422 if all(one.problem for one in sent) else 200
         return await run_in_threadpool(_form, request, person, sent=sent, status=status)
     return JSONResponse(
-        [{"file_name": one.file_name, "case": one.case_id, "new": one.new, "problem": one.problem} for one in sent]
+        [
+            {"file_name": one.file_name, "case": one.case_id, "new": one.new, "problem": one.problem}
+            for one in sent
+        ]
     )
 
 
@@ -87,7 +90,9 @@ def _own(session: Session, person: Person) -> list[tuple[Case, str]]:
     ).all()
     decided = [case.id for case in cases if case.stage == "decided"]
     reads = session.scalars(
-        select(Read).where(Read.case_id.in_(decided), Read.undone_at.is_(None)).order_by(Read.position, Read.id)
+        select(Read)
+        .where(Read.case_id.in_(decided), Read.undone_at.is_(None))
+        .order_by(Read.position, Read.id)
     )
     actions = {read.case_id: read.action for read in reads}
     return [(case, actions.get(case.id, "")) for case in cases]
