@@ -1,0 +1,132 @@
+"""Figures of a clinic's own cases: each with its interval, what it was counted from, and whether that is little.
+
+Photographs of one patient are not independent: patients are drawn again, never photographs, and an interval
+is never narrower than the exact one of as many patients (`dermsentry.judge.intervals`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermsentry.judge.intervals import group_index, percentile_interval, proportion_interval
+
+FEW = 30
+"""Patients below which a figure is said to rest on few: one more would move a share by over three points."""
+RESAMPLES = 1000
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its 95 % interval; None where there is nothing to measure.
+
+    `count` of `of` cases, of `patients` patients. `remark` says what is missing or too little, empty where
+    nothing is.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    of: int
+    patients: int
+    remark: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def share(hit: Flags, among: Flags, patients: Sequence[str], nothing: str) -> Figure:
+    """The share of the cases `among` that are `hit`, all (n,); `nothing` is the remark where there are none."""
+    here = np.flatnonzero(among)
+    count, of = int((hit & among).sum()), len(here)
+    if not of:
+        return Figure(None, None, None, 0, 0, 0, nothing)
+    group = group_index([patients[i] for i in here])
+    number = int(group.max()) + 1
+    per_patient = np.stack(
+        [np.bincount(group, hit[here].astype(float)), np.bincount(group).astype(float)], axis=1
+    )
+    drawn = redraw(per_patient)
+    interval = proportion_interval(count / of, drawn[:, 0] / drawn[:, 1], number)
+    assert interval is not None
+    return Figure(interval.value, interval.low, interval.high, count, of, number, _few(number))
+
+
+def inverse(figure: Figure, nothing: str) -> Figure:
+    """One over a share, as cases needed for one hit; `nothing` is the remark where there was no hit."""
+    if not figure.value:
+        return Figure(None, None, None, figure.count, figure.of, figure.patients, figure.remark or nothing)
+    assert figure.low is not None
+    assert figure.high is not None
+    return Figure(
+        1 / figure.value,
+        1 / figure.high,
+        1 / figure.low if figure.low else None,
+        figure.count,
+        figure.of,
+        figure.patients,
+        figure.remark,
+    )
+
+
+def kappa(
+    first: Sequence[str], second: Sequence[str], classes: Sequence[str], patients: Sequence[str], nothing: str
+) -> Figure:
+    """Cohen's kappa of two raters of n cases: agreement beyond what their habits give by chance.
+
+    Cohen, Educational and Psychological Measurement 20 (1960). `count` is how many cases they agree on.
+    """
+    if not first:
+        return Figure(None, None, None, 0, 0, 0, nothing)
+    place = {name: i for i, name in enumerate(classes)}
+    cell = np.array([place[a] * len(classes) + place[b] for a, b in zip(first, second, strict=True)])
+    group = group_index(patients)
+    number = int(group.max()) + 1
+    per_patient = np.zeros((number, len(classes) ** 2))
+    np.add.at(per_patient, (group, cell), 1.0)
+    value = float(_kappa(per_patient.sum(axis=0)[None])[0])
+    interval = percentile_interval(value, _kappa(redraw(per_patient)))
+    agreed = sum(a == b for a, b in zip(first, second, strict=True))
+    if interval is None:
+        remark = "both use one diagnosis only: nothing to tell agreement from chance"
+        return Figure(None, None, None, agreed, len(first), number, remark)
+    return Figure(interval.value, interval.low, interval.high, agreed, len(first), number, _few(number))
+
+
+def redraw(per_patient: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Sums over as many patients drawn with replacement: (patients, k) to (resamples, k).
+
+    As `judge.intervals.bootstrap` draws them. Patients with the same counts are alike, so that drawing how
+    many of each kind there are (a multinomial) is the same and takes no longer for 100,000 of them.
+    """
+    kinds, counts = np.unique(per_patient, axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(
+        len(per_patient), counts / len(per_patient), size=resamples
+    )
+    sums: Floats = drawn @ kinds
+    return sums
+
+
+def _kappa(cells: Floats) -> Floats:
+    """Kappa of tables of counts (r, k²), (r,); NaN where chance alone explains everything."""
+    side = round(cells.shape[1] ** 0.5)
+    tables = cells.reshape(-1, side, side)
+    tables = tables / tables.sum(axis=(1, 2), keepdims=True)
+    observed = np.trace(tables, axis1=1, axis2=2)
+    expected = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1)
+    out = np.full(len(tables), np.nan)
+    np.divide(observed - expected, 1 - expected, out=out, where=expected < 1 - 1e-12)
+    return out
+
+
+def _few(patients: int) -> str:
+    return f"of {patients} patients only: too few to rely on" if patients < FEW else ""
