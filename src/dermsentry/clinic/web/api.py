@@ -90,9 +90,7 @@ class SentFile(BaseModel):
     """What became of one file."""
 
     file_name: str
-    case: int | None = Field(
-        description="Its case, the same one where the photograph came before; null where refused"
-    )
+    case: int | None = Field(description="Its case, an earlier one where it came before; null where refused")
     new: bool
     problem: str = Field(description="Why it was refused; empty where it was not")
 
@@ -106,7 +104,7 @@ class SentFiles(BaseModel):
 class Refused(Problem):
     """The envelope where no file could be used."""
 
-    photographs: list[SentFile] = []
+    photographs: list[SentFile] = Field(default_factory=list)
 
 
 class Upload(BaseModel):
@@ -279,7 +277,7 @@ def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
     },
 )
 def picture(request: Request, _: TokenReads, case_id: Number, kind: Kind) -> Response:
-    """The photograph drawn anew (`view`, JPEG, up to 2048 pixels), small (`thumbnail`), or with heat (PNG)."""
+    """The photograph drawn anew: `view` (JPEG, up to 2048 pixels), `thumbnail`, or `heat` (PNG)."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 
 from dermsentry import __version__
 from dermsentry.clinic.clinic import Clinic
@@ -41,7 +41,8 @@ ROUTERS = (
 )
 ABOUT = """
 Photographs of skin lesions go in, a ranked worklist comes out. Every call carries a token made on the page
-*My account*, as `Authorization: Bearer ds_…`. Every error is an envelope of `error`, `detail` and `request_id`.
+*My account*, as `Authorization: Bearer ds_…`.
+Every error is an envelope of `error`, `detail` and `request_id`.
 
 Research software, not a medical device.
 """
@@ -66,6 +67,7 @@ def create_app(clinic: Clinic) -> FastAPI:
     )
     app.state.clinic = clinic
     app.state.gate = new_gate()
+    app.state.measured = performance.Measured()
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
@@ -74,5 +76,5 @@ def create_app(clinic: Clinic) -> FastAPI:
     return app
 
 
-def _too_large(request: errors.Request, error: TooLarge) -> errors.Response:
+def _too_large(request: Request, error: TooLarge) -> Response:
     return errors.answer(request, error.status_code, error.detail)

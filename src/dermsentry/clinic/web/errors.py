@@ -61,9 +61,7 @@ NAMES = {
 class Problem(BaseModel):
     """The envelope of every error."""
 
-    error: str = Field(
-        description="What kind of error, such as `not-found`; does not change between versions"
-    )
+    error: str = Field(description="Such as `not-found`; does not change between versions")
     detail: str = Field(description="What came, what was expected, what to do; a line for a person")
     request_id: str = Field(description="The request's number, also in the header X-Request-ID and the log")
 
@@ -83,7 +81,7 @@ def install(app: FastAPI) -> None:
 
 def wants_page(request: Request) -> bool:
     """Whether a person waits for the answer, not a program nor a part of a page."""
-    if request.url.path.startswith("/api/") or "hx-request" in request.headers:
+    if request.url.path.startswith(("/api/", "/health")) or "hx-request" in request.headers:
         return False
     accepted = request.headers.get("accept", "")
     return "text/html" in accepted or "application/json" not in accepted

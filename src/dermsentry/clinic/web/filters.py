@@ -38,7 +38,7 @@ def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[di
     for name in ("search", "site"):
         if len(text[name]) > LONGEST:
             raise InputError(f"Received a {name} of {len(text[name])} characters; expected up to {LONGEST}.")
-    until = _day(text, "until")
+    _, (since, until) = read_days(text)
     decided = text["lane"] == "decided"
     judged = text["tier"] not in UNJUDGED
     lane = ("suspicion" if judged else "cannot-say") if decided else text["lane"]
@@ -48,11 +48,24 @@ def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[di
         tier=text["tier"],
         search=text["search"],
         site=text["site"],
-        since=_day(text, "since"),
-        until=until + timedelta(days=1) if until else None,
+        since=since,
+        until=until,
         not_read_by=None if decided else reader,
     )
     return text, wanted
+
+
+def read_days(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[datetime | None, datetime | None]]:
+    """`since` and `until` of an address as text, and as the moments from which and before which.
+
+    Raises
+    ------
+    InputError
+        One is no day.
+    """
+    text = {name: given.get(name, "").strip() for name in ("since", "until")}
+    until = _day(text, "until")
+    return text, (_day(text, "since"), until + timedelta(days=1) if until else None)
 
 
 def as_query(text: Mapping[str, str], **more: str | int | None) -> str:

@@ -7,6 +7,6 @@ from markupsafe import Markup
 
 
 def as_html(text: str) -> Markup:
-    """Render Markdown with tables; its links lead nowhere and it shows no pictures, since a card is foreign."""
+    """Render Markdown with tables; without links and pictures, since a card is foreign."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
     return Markup(parser.render(text))  # what the parser writes is escaped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -40,7 +41,7 @@ async def receive_all(request: Request, person: Person, source: str) -> list[Sen
     files = [one for one in form.getlist(FIELD) if isinstance(one, UploadFile) and (one.filename or one.size)]
     if not files:
         raise InputError(f"Received no photograph; expected one or more files in the field {FIELD}.")
-    told = {}
+    told: dict[str, Any] = {}
     for name in LONGEST:
         value = form.get(name, "")
         if not isinstance(value, str):

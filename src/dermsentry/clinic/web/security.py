@@ -145,7 +145,13 @@ TokenAudits = Annotated[Person, Depends(ApiRule("audit:read"))]
 
 
 def rules(app: FastAPI) -> dict[tuple[str, str], str]:
-    """Each route of the app, (method, path), and whom its rule allows. Raises RuntimeError where one has none."""
+    """Each route of the app, (method, path), and whom its rule allows.
+
+    Raises
+    ------
+    RuntimeError
+        A route has no rule.
+    """
     found = {}
     for context in iter_route_contexts(app.routes):
         route = context.original_route

@@ -16,11 +16,11 @@ LANES = {
     "decided": "Decided",
 }
 LANE_HELP = {
-    "suspicion": "The most suspicious first: by tier, then by the probability of melanoma, then by waiting time.",
+    "suspicion": "The most suspicious first: by tier, then probability of melanoma, then waiting time.",
     "cannot-say": "The model could not judge these pictures. That says nothing about the lesion: "
     "a person must look, or the picture must be taken again.",
     "waiting": "Photographs that came in and were not screened yet. The list renews itself.",
-    "decided": "Cases that were decided, the latest first. Choose a tier to see those that the model did not judge.",
+    "decided": "The latest first. Choose a tier to see those that the model did not judge.",
 }
 LANE_EMPTY = {
     "suspicion": "Nothing waits here. New photographs appear as soon as the model has seen them.",
@@ -111,14 +111,14 @@ def familiarity(value: float | None) -> tuple[str, str]:
     if value < FAMILIAR:
         return (
             "bad",
-            f"Unlike anything the model learned from (familiarity {percent(value)}): it must not judge this.",
+            f"Unlike anything the model learned from ({percent(value)} familiar): it must not judge this.",
         )
     if value < 0.7:
         return (
             "fair",
-            f"At the edge of what the model knows (familiarity {percent(value)}): trust it less here.",
+            f"At the edge of what the model knows ({percent(value)} familiar): trust it less here.",
         )
-    return "good", f"Like the pictures the model learned from (familiarity {percent(value)})."
+    return "good", f"Like the pictures the model learned from ({percent(value)} familiar)."
 
 
 def quality(found: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -96,7 +96,8 @@ def _queue(session: Session) -> Check:
         return Check("Screening", True, "No photograph waits.")
     waits = now() - oldest
     minutes = int(waits.total_seconds() // 60)
-    said = f"{waiting} {'photograph waits' if waiting == 1 else 'photographs wait'}, the oldest for {minutes} min."
+    many = "photograph waits" if waiting == 1 else "photographs wait"
+    said = f"{waiting} {many}, the oldest for {minutes} min."
     return Check("Screening", waits < LONGEST_WAIT, said)
 
 

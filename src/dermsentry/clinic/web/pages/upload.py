@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -39,12 +40,7 @@ async def upload(request: Request, person: Sender) -> Response:
     if wants_page(request):
         status = 422 if all(one.problem for one in sent) else 200
         return await run_in_threadpool(_form, request, person, sent=sent, status=status)
-    return JSONResponse(
-        [
-            {"file_name": one.file_name, "case": one.case_id, "new": one.new, "problem": one.problem}
-            for one in sent
-        ]
-    )
+    return JSONResponse([asdict(one) for one in sent])
 
 
 @router.get("/upload/mine")

@@ -39,7 +39,6 @@ def worklist(
         open_by = counts(session)
         read = undoable(session, done, person)
     more = as_query(text, after=found.next) if found.next else ""
-    context = {"cases": found.cases, "more": more, "carried": as_query(text), "continued": bool(after)}
     return page(
         request,
         "worklist.html",
@@ -49,7 +48,10 @@ def worklist(
         counts=open_by,
         filtered=any(text[name] for name in text if name != "lane"),
         read=read,
-        **context,
+        cases=found.cases,
+        more=more,
+        carried=as_query(text),
+        continued=bool(after),
     )
 
 

@@ -59,7 +59,7 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
       if (request.status === 200 && Array.isArray(told)) {
         const one = told[0];
         if (one.problem) over("refused", `was refused: ${one.problem}`);
-        else over("kept", one.new ? `is case ${one.case}.` : `had come before: case ${one.case}.`);
+        else over("kept", one.new ? `is case ${one.case_id}.` : `had come before: case ${one.case_id}.`);
       } else if (request.status === 422 || request.status === 413) over("refused", `was refused: ${told?.detail ?? request.status}`);
       else over("failed", told?.detail ? `was not kept: ${told.detail}` : `was not kept: the service answered ${request.status}.`);
     });
