@@ -155,7 +155,8 @@ async def _told(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("request %s failed", request_number(request), exc_info=error)
+    # The server below writes the traceback.
+    log.error("request %s failed: %s", request_number(request), type(error).__name__)
     detail = "An error that nobody expected; it is in the service's log under this request's number."
     response = answer(request, 500, detail)
     # Answered outside the middleware that adds them elsewhere.

@@ -24,7 +24,7 @@ TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", 
 
 NAVIGATION = (
     ("/", "Worklist", "cases:read"),
-    ("/upload", "Send photographs", "cases:write"),
+    ("/upload", "Upload", "cases:write"),
     ("/alerts", "Alerts", "cases:read"),
     ("/outcomes", "Outcomes", "cases:read"),
     ("/performance", "Performance", "cases:read"),

@@ -93,4 +93,10 @@ def _details(text: str) -> list[tuple[str, str]]:
     found = json.loads(text)
     if not isinstance(found, dict):
         return [("", text)]
-    return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in found.items()]
+    return [(name, _shown(value)) for name, value in found.items()]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

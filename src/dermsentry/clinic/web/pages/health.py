@@ -102,9 +102,8 @@ def _queue(session: Session) -> Check:
 
 
 def _messages(session: Session) -> Check:
-    lately = (
-        select(func.count()).join(Alert).where(Delivery.state == "dead", Alert.raised_at >= now() - LATELY)
-    )
+    given_up = select(func.count(Delivery.id)).join(Alert).where(Delivery.state == "dead")
+    lately = given_up.where(Alert.raised_at >= now() - LATELY)
     dead = session.scalar(lately) or 0
     if dead:
         return Check("Messages", False, f"{dead} of the last day could not be delivered; see Alerts.")

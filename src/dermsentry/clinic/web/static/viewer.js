@@ -9,6 +9,16 @@ document.querySelectorAll("[data-viewer]").forEach((viewer) => {
   let scale = 1, x = 0, y = 0;
   const fingers = new Map();
 
+  const view = viewer.querySelector(".view");
+  // As large as it fits: a small photograph is enlarged, a large one made smaller, its shape kept.
+  const fit = () => {
+    if (!view.naturalWidth) return;
+    const most = Math.min(innerHeight * 0.7, 900);
+    const width = Math.min(stage.clientWidth, (most * view.naturalWidth) / view.naturalHeight);
+    view.style.width = `${Math.floor(width)}px`;
+    view.style.maxHeight = "none";
+    draw();
+  };
   const draw = () => {
     const { width, height } = stage.getBoundingClientRect();
     x = Math.min(0, Math.max(width * (1 - scale), x));
@@ -76,7 +86,9 @@ document.querySelectorAll("[data-viewer]").forEach((viewer) => {
       heat.hidden = help.hidden = !shown;
     }
   });
-  addEventListener("resize", draw);
+  addEventListener("resize", fit);
+  view.addEventListener("load", fit);
+  fit();
   viewer.querySelectorAll("img").forEach((image) => image.addEventListener("error", () => {
     image.hidden = true;
     window.dermsentrySay("A picture of this case cannot be shown.");
