@@ -64,6 +64,8 @@ SCOPES = {
     "audit:read": "read the audit trail",
 }
 meaning = MEANING
+SPACE = "\u00a0"
+"""Keeps a number and its unit on one line."""
 
 
 def percent(share: float | None, digits: int | None = None) -> str:
@@ -73,11 +75,11 @@ def percent(share: float | None, digits: int | None = None) -> str:
     value = 100 * share
     if digits is None:
         if 0 < value < 0.05:
-            return "< 0.1 %"
+            return f"< 0.1{SPACE}%"
         if 99.95 <= value < 100:
-            return "> 99.9 %"
+            return f"> 99.9{SPACE}%"
         digits = 0 if 10 <= value <= 99 or value in (0.0, 100.0) else 1
-    return f"{value:.{digits}f} %"
+    return f"{value:.{digits}f}{SPACE}%"
 
 
 def age(time: timedelta) -> str:
