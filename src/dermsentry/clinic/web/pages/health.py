@@ -20,6 +20,7 @@ from dermsentry.clinic.queue import length
 from dermsentry.clinic.tables import Alert, Case, Delivery, Job, now
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Open, SignedIn, clinic_of
+from dermsentry.clinic.web.words import age
 
 router = APIRouter()
 
@@ -95,9 +96,8 @@ def _queue(session: Session) -> Check:
     if oldest is None:
         return Check("Screening", True, "No photograph waits.")
     waits = now() - oldest
-    minutes = int(waits.total_seconds() // 60)
     many = "photograph waits" if waiting == 1 else "photographs wait"
-    said = f"{waiting} {many}, the oldest for {minutes} min."
+    said = f"{waiting} {many}, the oldest came {age(waits)} ago."
     return Check("Screening", waits < LONGEST_WAIT, said)
 
 
