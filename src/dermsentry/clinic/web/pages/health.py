@@ -97,7 +97,8 @@ def _queue(session: Session) -> Check:
         return Check("Screening", True, "No photograph waits.")
     waits = now() - oldest
     many = "photograph waits" if waiting == 1 else "photographs wait"
-    said = f"{waiting} {many}, the oldest came {age(waits)} ago."
+    came = age(waits) + (" ago" if waits >= timedelta(minutes=1) else "")
+    said = f"{waiting} {many}, the oldest came {came}."
     return Check("Screening", waits < LONGEST_WAIT, said)
 
 
