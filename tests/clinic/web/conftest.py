@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from PIL import Image
 from sqlalchemy import Engine, select
 
 from bundles import tiny_bundle
+from clinic_web import FIRST_TOKEN, client, photograph
 from dermsentry.clinic.accounts import MAY, SCOPES, add_token, sign_in
 from dermsentry.clinic.audit_trail import Trail
 from dermsentry.clinic.clinic import Clinic
@@ -25,18 +24,6 @@ from dermsentry.clinic.tables import Account, SignIn
 from dermsentry.clinic.web.app import create_app
 from dermsentry.clinic.web.security import COOKIE
 from dermsentry.files import write_bytes
-from dermsentry.phantoms.drawing import draw_phantom
-
-FIRST_TOKEN = "shown-on-the-terminal"
-PASSWORD = "correct horse battery"
-
-
-def photograph(number: int = 0, code: str = "MEL", kind: str = "JPEG", size: tuple[int, int] = (160, 120)) -> bytes:
-    """A drawn photograph as a file."""
-    drawn = Image.fromarray(draw_phantom(code, number, size))
-    buffer = io.BytesIO()
-    drawn.save(buffer, kind)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="session")
@@ -93,19 +80,9 @@ def nobody(app: FastAPI) -> TestClient:
     return client(app)
 
 
-def client(app: FastAPI, **headers: str) -> TestClient:
-    """A browser of its own."""
-    return TestClient(
-        app,
-        headers={"accept": "text/html", **headers},
-        follow_redirects=False,
-        raise_server_exceptions=False,
-    )
-
-
 @pytest.fixture
 def browser(app: FastAPI, engine: Engine) -> Callable[..., TestClient]:
-    """A signed-in browser: `browser("dermatologist")`, `browser("uploader", "uli")`. It sends the CSRF number."""
+    """A signed-in browser, which sends its CSRF number: `browser("uploader")`, `browser("uploader", "uli")`."""
 
     def make(role: str = "dermatologist", name: str = "") -> TestClient:
         with writing(engine) as session:

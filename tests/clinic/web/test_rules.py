@@ -1,4 +1,4 @@
-"""The authorisation matrix: every route of the app for every role, for nobody, and for every scope of a token."""
+"""The authorisation matrix: every route for every role, for nobody, and for every scope of a token."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from clinic_web import all_routes
 from dermsentry.clinic.accounts import MAY, SCOPES
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.tables import ROLES
@@ -71,15 +71,7 @@ EXPECTED = {
 }
 """Whom each route is for. A new route belongs in here, or its test fails."""
 
-ROUTES = sorted(
-    {
-        (method, route.path)
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods
-    }
-)
+ROUTES = all_routes()
 PAGES = [route for route in ROUTES if not route[1].startswith("/api/")]
 CALLS = [route for route in ROUTES if route[1].startswith("/api/") and route[1] != "/api/openapi.json"]
 FILLED = {"name": "clinic.css", "kind": "view", "digest": "0" * 64}

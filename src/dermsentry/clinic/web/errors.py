@@ -136,6 +136,15 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return answer(request, 422, f"Received what cannot be used: {shown}.")
 
 
+_WORDS: dict[type[DermsentryError], str] = {
+    OutputError: "There is no space left, or a folder cannot be written; nothing was kept of this request. "
+    "Tell who runs this service.",
+    DatabaseError: "The database cannot be reached; nothing was kept of this request. Try again in a minute.",
+    BundleError: "The model cannot be used: it was changed, or made by another version. "
+    "Tell who runs this service.",
+}
+
+
 async def _told(request: Request, error: Exception) -> Response:
     status = 422
     for kind, own in ((DatabaseError, AWAY), (BundleError, AWAY), (OutputError, NO_SPACE), (CannotRead, 409)):
@@ -145,11 +154,7 @@ async def _told(request: Request, error: Exception) -> Response:
     if status in (AWAY, NO_SPACE):
         log.error("request %s: %s", request_number(request), error)
         # What the machine says of its database and its folders is for its log, not for a browser.
-        detail = (
-            "The photographs' store is full; nothing was kept of this request. Tell who runs this service."
-            if status == NO_SPACE
-            else "The database cannot be reached; nothing was kept of this request. Try again in a minute."
-        )
+        detail = next(words for kind, words in _WORDS.items() if isinstance(error, kind))
         return answer(request, status, detail, {"Retry-After": "30"})
     return answer(request, status, detail)
 
