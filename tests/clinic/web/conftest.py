@@ -82,7 +82,7 @@ def nobody(app: FastAPI) -> TestClient:
 
 @pytest.fixture
 def browser(app: FastAPI, engine: Engine) -> Callable[..., TestClient]:
-    """A signed-in browser, which sends its CSRF number: `browser("uploader")`, `browser("uploader", "uli")`."""
+    """A signed-in browser that sends its CSRF number: `browser("uploader")`, `browser("uploader", "uli")`."""
 
     def make(role: str = "dermatologist", name: str = "") -> TestClient:
         with writing(engine) as session:

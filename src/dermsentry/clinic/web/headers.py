@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import FormData, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,6 +27,7 @@ SAFE = {
     "Cache-Control": "no-store",
 }
 
+MOST_FIELDS = 100
 SMALL = 1024 * 1024
 """Bytes of a request that holds no file."""
 LARGE: tuple[tuple[str, re.Pattern[str], int], ...] = (
@@ -70,6 +71,8 @@ class Guard:
             return
         number = secrets.token_hex(8)
         scope["dermsentry.request"] = number
+        forms: list[FormData] = []
+        scope["dermsentry.forms"] = forms
         most = most_bytes(scope["method"], scope["path"])
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         came = 0
@@ -92,4 +95,21 @@ class Guard:
             response.headers["Connection"] = "close"  # what comes after is not read
             await response(scope, receive, headed)
             return
-        await self.app(scope, counted, headed)
+        try:
+            await self.app(scope, counted, headed)
+        finally:
+            for form in forms:
+                await form.close()
+
+
+async def read_form(request: Request, most_files: int) -> FormData:
+    """The form of a request, read once; its files are closed when the request is over.
+
+    Raises
+    ------
+    HTTPException
+        400, it is no form, or has too many parts; 413, it is too large.
+    """
+    form = await request.form(max_files=most_files, max_fields=MOST_FIELDS)
+    request.scope["dermsentry.forms"].append(form)
+    return form

@@ -11,6 +11,7 @@ from starlette.datastructures import UploadFile
 
 from dermsentry.clinic.accounts import Person
 from dermsentry.clinic.intake import LONGEST, MAX_BYTES, About, receive
+from dermsentry.clinic.web.headers import read_form
 from dermsentry.clinic.web.security import MOST_FILES, clinic_of
 from dermsentry.errors import InputError
 
@@ -37,7 +38,7 @@ async def receive_all(request: Request, person: Person, source: str) -> list[Sen
     OutputError, DatabaseError
         They cannot be kept; those before are, and sending them again does no harm.
     """
-    form = await request.form(max_files=MOST_FILES, max_fields=100)
+    form = await read_form(request, MOST_FILES)
     files = [one for one in form.getlist(FIELD) if isinstance(one, UploadFile) and (one.filename or one.size)]
     if not files:
         raise InputError(f"Received no photograph; expected one or more files in the field {FIELD}.")

@@ -35,6 +35,7 @@ from dermsentry.clinic.accounts import (
 from dermsentry.clinic.audit_trail import Trail
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.web.headers import read_form
 
 COOKIE, VISITOR = "dermsentry", "dermsentry-visitor"
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
@@ -277,7 +278,7 @@ async def _not_forged(request: Request, person: Person | None) -> None:
     given: Any = request.headers.get(CSRF_HEADER)
     if given is None:
         # Read only now: whoever is not signed in has no file taken in.
-        form = await request.form(max_files=MOST_FILES if person else 0, max_fields=100)
+        form = await read_form(request, MOST_FILES if person else 0)
         given = form.get(CSRF_FIELD, "")
     expected = person.csrf if person is not None else _of_visitor_cookie(request)
     if not (isinstance(given, str) and expected and hmac.compare_digest(given.encode(), expected.encode())):
