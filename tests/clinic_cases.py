@@ -1,17 +1,20 @@
-"""Cases of a clinic, as the worker leaves them."""
+"""Cases of a clinic, as the worker leaves them, and photographs as they are sent."""
 
 from __future__ import annotations
 
+import io
 import uuid
 from datetime import datetime
 from typing import Any
 
+from PIL import Image
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.tables import Case, now
 from dermsentry.clinic.worker import LANES, RANKS
 from dermsentry.diagnoses import CODES, MELANOMA
+from dermsentry.phantoms.drawing import draw_phantom
 
 
 def screened(
@@ -74,3 +77,10 @@ def reread(engine: Engine, case_id: int) -> Case:
         case = session.get_one(Case, case_id)
         session.expunge(case)
         return case
+
+
+def photograph(code: str = "MEL", number: int = 1, size: tuple[int, int] = (160, 120)) -> bytes:
+    """A phantom as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(draw_phantom(code, number, size)).save(buffer, "PNG")
+    return buffer.getvalue()

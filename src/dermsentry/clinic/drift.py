@@ -8,8 +8,8 @@ Two comparisons, each saying what stands against what:
   two-sample Kolmogorov–Smirnov test and the population stability index (Siddiqi, Credit Risk Scorecards,
   2006: below 0.1 little, above 0.25 much).
 
-A difference is no fault: another season or another referrer brings other lesions. It says that the card's
-figures may not hold here any more.
+Both take photographs as independent, which those of one patient are not. A difference is no fault: another
+season or another referrer brings other lesions. It says that the card's figures may not hold here any more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.clinic.figures import Figure, Flags, share
+from dermsentry.clinic.figures import Figure, share
 from dermsentry.screen.triage import FAMILIAR
 
 FIRST = 500
@@ -88,15 +88,8 @@ def compare_with_card(
     known = card.get("familiarity")
     if isinstance(known, Mapping):
         here = share(familiarity < FAMILIAR, ~np.isnan(familiarity), patients, "no photograph was screened")
-        found.append(
-            _compared(
-                "refused as unfamiliar",
-                here,
-                float(known["known_refused"]),
-                int(known["known"]),
-                "validation",
-            )
-        )
+        refused, of = float(known["known_refused"]), int(known["known"])
+        found.append(_compared("refused as unfamiliar", here, refused, of, "validation"))
     threshold = float(card["thresholds"]["alert"]["value"])
     here = share(melanoma >= threshold, ~np.isnan(melanoma), patients, "no photograph was screened")
     found += [_compared("at or above the alert threshold", here, *there) for there in _alerted(card)]
@@ -149,7 +142,7 @@ def _shift(name: str, values: Floats) -> Shift:
 
 
 def _alerted(card: Mapping[str, Any]) -> Iterator[tuple[float, int, str]]:
-    """The share that was alerted on in each set that the card's threshold was judged on, and its photographs."""
+    """The share alerted on in each set that the card's threshold was judged on, and its photographs."""
     for name, figures in card["evaluation"].items():
         if not isinstance(figures, Mapping) or not {"sensitivity", "specificity"} <= set(figures):
             continue
@@ -167,6 +160,6 @@ def _compared(name: str, here: Figure, there: float, of: int, measured_on: str) 
     from scipy import stats
 
     hits = round(there * of)
-    table: Flags | list[list[int]] = [[here.count, here.of - here.count], [hits, of - hits]]
+    table = [[here.count, here.of - here.count], [hits, of - hits]]
     chance = float(stats.fisher_exact(table).pvalue)
     return Compared(name, here, there, of, measured_on, chance, chance < LIKELY)

@@ -1,4 +1,4 @@
-"""Figures of a clinic's own cases: each with its interval, what it was counted from, and whether that is little.
+"""Figures of a clinic's own cases: each with its interval, what it was counted from, whether that is little.
 
 Photographs of one patient are not independent: patients are drawn again, never photographs, and an interval
 is never narrower than the exact one of as many patients (`dermsentry.judge.intervals`).
@@ -45,8 +45,8 @@ class Figure:
 
 
 def share(hit: Flags, among: Flags, patients: Sequence[str], nothing: str) -> Figure:
-    """The share of the cases `among` that are `hit`, all (n,); `nothing` is the remark where there are none."""
-    here = np.flatnonzero(among)
+    """The share of the cases `among` that are `hit`, (n,) each; `nothing` is the remark where none is."""
+    here = np.flatnonzero(among).tolist()
     count, of = int((hit & among).sum()), len(here)
     if not of:
         return Figure(None, None, None, 0, 0, 0, nothing)

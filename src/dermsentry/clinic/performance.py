@@ -1,9 +1,9 @@
 """How the clinic's cases went: what the model found and missed, how people and model agree, the alerts' load.
 
 Truth is a case's latest outcome. Those with an outcome are not those that came in: what looks harmless is
-seldom cut out, so that sensitivity looks better and specificity worse than they are (verification bias: Begg &
-Greenes, Biometrics 39 (1983)). Every figure is a `Figure`, with its interval and a word where it rests on
-little.
+seldom cut out, so that sensitivity looks better and specificity worse than they are (verification bias: Begg
+and Greenes, Biometrics 39 (1983)). Every figure is a `Figure`, with its interval and a word where it rests
+on little.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dermsentry.clinic.tables import Alert, Case, Model, Outcome, Read, now
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 
 Floats = NDArray[np.float64]
+Rows = Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class _Cases:
         return np.isin(self.tiers, tiers)
 
 
-def _within(query: Select[Any], since: datetime | None, until: datetime | None) -> Select[Any]:
+def _within(query: Rows, since: datetime | None, until: datetime | None) -> Rows:
     if since is not None:
         query = query.where(Case.received_at >= since)
     if until is not None:
@@ -334,7 +335,7 @@ def _drift(session: Session, cases: _Cases, patients: Sequence[str]) -> Drift | 
     if not len(used):
         return None
     model = session.get_one(Model, str(cases.models[used[-1]]))
-    here = np.flatnonzero(cases.models == model.digest)
+    here = np.flatnonzero(cases.models == model.digest).tolist()
     measures = {name: values[here] for name, values in cases.measures.items()}
     own = [patients[i] for i in here]
     compared = compare_with_card(model.card, measures["melanoma"], measures["familiarity"], own)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -185,7 +186,8 @@ def _found(search: str) -> ColumnElement[bool]:
             raise InputError("Received a search that holds a control character.")
         here: ColumnElement[bool] = inner.search.contains(word, autoescape=True)
         number = word.removeprefix("#")
-        if number.isascii() and number.isdigit() and int(number) <= LARGEST_ID:
+        # A case's number is written without zeros before it, unlike those in patients' and files' names.
+        if re.fullmatch(r"[1-9][0-9]{0,9}", number) and int(number) <= LARGEST_ID:
             here = or_(here, inner.id == int(number))
         each.append(here)
     return Case.id.in_(select(inner.id).where(*each))
