@@ -69,6 +69,10 @@ def test_a_case_that_waits_renews_itself_and_cannot_be_decided(browser: Maker, a
     page = who.get(f"/cases/{number}").text
     assert 'hx-trigger="every 3s"' in page
     assert 'name="diagnosis"' not in page
+    told = who.get(f"/cases/{number}/waiting")
+    assert (told.status_code, "hx-refresh" in told.headers) == (204, False)
+    done = who.get(f"/cases/{add_case('alert', 0.9)}/waiting")
+    assert done.headers["hx-refresh"] == "true"
     assert who.post(f"/cases/{number}/decision", data=YES).status_code == 409
 
 

@@ -1,4 +1,4 @@
-"""Whatever goes wrong is a clear page for a person and the one envelope for a program, with the same number."""
+"""Whatever goes wrong is a clear page for a person and the one envelope for a program."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ EXPECTED = {
     ("GET", "/worklist/rows"): "cases:read",
     ("GET", "/cases/{case_id}"): "cases:read",
     ("GET", "/cases/{case_id}/print"): "cases:read",
+    ("GET", "/cases/{case_id}/waiting"): "cases:read",
     ("GET", "/cases/{case_id}/picture/{kind}"): "cases:read",
     ("POST", "/cases/{case_id}/decision"): "reads:write",
     ("POST", "/cases/{case_id}/decision/{read_id}/undo"): "reads:write",

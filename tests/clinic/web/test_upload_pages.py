@@ -158,6 +158,7 @@ def test_a_form_without_a_photograph_or_with_wrong_parts_is_told(program: Maker,
     for given in (
         {"data": {"patient": "P"}, "files": {"other": b"x"}},
         {"files": {"photographs": ("a.jpg", photograph()), "patient": ("p.txt", b"P")}},
+        {"files": {"photographs": ("a.jpg", photograph())}, "data": {"patient": ["P", "Q"]}},
         {"data": {"photographs": "text"}, "files": {"x": b""}},
         {"json": {"photographs": []}},
         {"content": b"x", "headers": {"content-type": "multipart/form-data"}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -245,13 +245,20 @@ def cases(
         ),
     ] = "",
     site: Annotated[str, Query(max_length=120)] = "",
-    since: Annotated[str, Query(description="A day, such as 2026-01-31")] = "",
-    until: Annotated[str, Query(description="A day, which is within")] = "",
+    since: Annotated[date | None, Query(description="Received on this day or later (UTC)")] = None,
+    until: Annotated[date | None, Query(description="Received on this day or earlier (UTC)")] = None,
     after: Annotated[str, Query(max_length=400, description="The `next` of the page before")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Cases:
     """Cases in the order of the worklist."""
-    given = {"lane": lane, "tier": tier, "search": search, "site": site, "since": since, "until": until}
+    given = {
+        "lane": lane,
+        "tier": tier,
+        "search": search,
+        "site": site,
+        "since": str(since or ""),
+        "until": str(until or ""),
+    }
     _text, wanted = read_filter(given)
     with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=limit)
@@ -303,7 +310,7 @@ def decisions(request: Request, person: TokenReads, case_id: Number) -> list[Dec
     summary="Decide a case",
     tags=["decisions"],
     status_code=201,
-    responses=problem_responses(404, 409, 422),
+    responses=problem_responses(400, 404, 409, 422),
 )
 def decides(request: Request, person: TokenDecides, case_id: Number, given: Decision) -> DecisionMade:
     """Keep a decision in the name of the token's owner; the case's open alerts are acknowledged with it."""
@@ -357,7 +364,7 @@ def outcomes(request: Request, _: TokenReads, case_id: Number) -> list[OutcomeKe
     summary="Enter an outcome",
     tags=["outcomes"],
     status_code=201,
-    responses=problem_responses(404, 422),
+    responses=problem_responses(400, 404, 422),
 )
 def records(request: Request, person: TokenRecords, case_id: Number, given: NewOutcome) -> OutcomeKept:
     """Keep what a case turned out to be; an earlier outcome stays, the latest counts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -10,13 +11,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.database import DatabaseError
 from dermsentry.clinic.reading import CannotRead
 from dermsentry.clinic.web.headers import secure
 from dermsentry.clinic.web.rendering import page
-from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, sign_in_path
+from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, sign_in_path, signed_in
 from dermsentry.errors import BundleError, DermsentryError, OutputError
 
 log = logging.getLogger(__name__)
@@ -114,6 +116,10 @@ def request_number(request: Request) -> str:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if wants_page(request) and not hasattr(request.state, "person"):
+        # No rule was asked, since there is no such page: the way back still is the person's own.
+        with contextlib.suppress(DatabaseError):
+            request.state.person = await run_in_threadpool(signed_in, request)
     if isinstance(error, SignInFirst):
         path = sign_in_path(request)
         if "hx-request" in request.headers:

@@ -44,11 +44,13 @@ async def receive_all(request: Request, person: Person, source: str) -> list[Sen
         raise InputError(f"Received no photograph; expected one or more files in the field {FIELD}.")
     told: dict[str, Any] = {}
     for name in LONGEST:
-        value = form.get(name, "")
-        if not isinstance(value, str):
-            raise InputError(f"Received a file as {name}; expected text.")
+        given = form.getlist(name) or [""]
+        value = given[0]
+        if len(given) > 1 or not isinstance(value, str):
+            raise InputError(f"Received a file or several values as {name}; expected one text.")
+        if len(value) > LONGEST[name]:
+            raise InputError(f"Received a {name} of {len(value)} characters; expected up to {LONGEST[name]}.")
         told[name] = value
-    About(**told).checked()
     clinic, sent = clinic_of(request), []
     for file in files:
         about = About(**told, file_name=file.filename or "")

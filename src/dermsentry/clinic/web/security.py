@@ -73,7 +73,7 @@ class PageRule:
         HTTPException
             401, nobody is signed in; 403, it is not theirs to do, or the request was made elsewhere.
         """
-        person = await run_in_threadpool(_signed_in, request)
+        person = await run_in_threadpool(signed_in, request)
         request.state.person = person
         if self.scope != ANYONE:
             if person is None:
@@ -244,7 +244,8 @@ def new_gate() -> Gate:
     return Gate(Attempts(), Attempts(most=ATTEMPTS_OF_ADDRESS))
 
 
-def _signed_in(request: Request) -> Person | None:
+def signed_in(request: Request) -> Person | None:
+    """Who the request's cookie belongs to; None where it has none that counts. Raises DatabaseError."""
     secret = request.cookies.get(COOKIE)
     if not secret:
         return None

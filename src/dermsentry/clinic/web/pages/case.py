@@ -40,6 +40,14 @@ def case(
     return _page(request, person, case_id, done=done)
 
 
+@router.get("/cases/{case_id}/waiting")
+def waiting(request: Request, _: Reader, case_id: int) -> Response:
+    """Nothing while the case waits for the model; then the word to the page to load itself again."""
+    with reading(clinic_of(request).engine) as session:
+        found = find_case(session, case_id)
+    return Response(status_code=204, headers={} if found.state == "waiting" else {"HX-Refresh": "true"})
+
+
 @router.get("/cases/{case_id}/print")
 def printable(request: Request, person: Reader, case_id: int) -> Response:
     """The same for paper."""

@@ -39,8 +39,8 @@ document.querySelectorAll("[data-viewer]").forEach((viewer) => {
   const whole = () => { scale = 1; x = 0; y = 0; draw(); };
 
   stage.addEventListener("wheel", (event) => {
-    // Without a key the wheel still scrolls the page, unless one has zoomed in.
-    if (scale === 1 && !event.ctrlKey && event.deltaY > 0) return;
+    // The wheel scrolls the page until one has turned to the photograph.
+    if (scale === 1 && !event.ctrlKey && document.activeElement !== stage) return;
     event.preventDefault();
     zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.clientX, event.clientY);
   }, { passive: false });
