@@ -213,8 +213,8 @@ def test_the_journey_of_a_photograph(
     for name in ("bea", "cleo"):
         add_account(anna, name)
 
-    send(anna, photograph(20, 1))
-    send(anna, photograph(170, 2), {**photograph(0, 3), "buffer": b"no photograph"})
+    send(anna, photograph(170, 1))
+    send(anna, photograph(20, 2), {**photograph(0, 3), "buffer": b"no photograph"})
     assert "was refused: Not a photograph" in anna.inner_text(".progress")
     screened(anna, engine, 2)
     anna.wait_for_selector("#mine >> text=In the worklist.")
@@ -309,8 +309,8 @@ def test_axe_finds_nothing(
     first_visit(page)
     check(page)
     add_account(page, "bea")
-    send(page, photograph(20, 1))
-    send(page, photograph(140, 2), photograph(170, 4), {**photograph(0, 3), "buffer": b"no"})
+    send(page, photograph(170, 1))
+    send(page, photograph(140, 2), photograph(20, 4), {**photograph(0, 3), "buffer": b"no"})
     check(page)
     screened(page, engine, 3)
     page.goto("/cases/1")
@@ -363,7 +363,7 @@ def test_no_page_is_wider_than_its_window(
     """WCAG 2.2, 1.4.10: at 320 pixels nothing must be scrolled sideways but tables and pictures."""
     page = page_of(viewport={"width": width, "height": 800}, has_touch=width < 1000)
     first_visit(page)
-    send(page, photograph(20, 1), patient="P" * 60, lesion="W" * 30)
+    send(page, photograph(170, 1), patient="P" * 60, lesion="W" * 30)
     screened(page, engine, 1)
     for path in (
         "/",
@@ -393,7 +393,7 @@ def test_single_keys_can_be_turned_off_and_never_act_while_one_writes(
     """WCAG 2.2, 2.1.4."""
     page = page_of()
     first_visit(page)
-    send(page, photograph(20, 1))
+    send(page, photograph(170, 1))
     screened(page, engine, 1)
     page.goto("/cases/1")
     page.fill("#note", "")
@@ -419,7 +419,7 @@ def test_a_service_that_is_away_is_said_and_nothing_typed_is_lost(
     page.goto("/upload")
     page.fill("#patient", "P-9")
     page.context.set_offline(True)
-    page.set_input_files("#photographs", [photograph(20, 1)])
+    page.set_input_files("#photographs", [photograph(170, 1)])
     page.click("button:has-text('Send')")
     page.wait_for_selector(".progress .failed >> text=cannot be reached")
     page.context.set_offline(False)

@@ -33,6 +33,9 @@ def test_a_program_gets_the_envelope_for_every_error(program: Maker, nobody: Tes
     assert_envelope(who.put("/api/cases"), 405, "method-not-allowed")
     assert_envelope(who.get("/api/cases?limit=0"), 422, "unusable")
     assert_envelope(who.get("/api/cases?after=x"), 422, "unusable")
+    misspelt = who.get("/api/cases?serach=P-1")
+    assert_envelope(misspelt, 422, "unusable")
+    assert "'serach'; expected some of lane, tier, search" in misspelt.json()["detail"]
     assert_envelope(who.post("/api/cases/1/decisions", content=b"{"), 422, "unusable")
     assert_envelope(who.get("/nothing"), 404, "not-found")
 

@@ -33,7 +33,7 @@ from dermsentry.clinic.web.sending import find_case, send_picture
 from dermsentry.clinic.worklist import list_cases
 from dermsentry.diagnoses import CODES
 
-ALWAYS = (401, 403, 500, 503)
+ALWAYS = (401, 403, 422, 500, 503)
 router = APIRouter(prefix="/api", responses=problem_responses(*ALWAYS))
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The case's number")]

@@ -102,7 +102,8 @@ class ApiRule:
         Raises
         ------
         HTTPException
-            401, there is no token, or it counts no longer; 403, it does not reach this far.
+            401, there is no token, or it counts no longer; 403, it does not reach this far; 422, there is a
+            parameter that the call does not know.
         """
         person = await run_in_threadpool(_of_token, request, given.credentials) if given else None
         if person is None:
@@ -115,6 +116,7 @@ class ApiRule:
         if self.scope not in person.may:
             raise HTTPException(403, f"The token does not reach {self.scope}.")
         request.state.person = person
+        _no_other_parameters(request)
         return person
 
 
@@ -257,6 +259,16 @@ def signed_in(request: Request) -> Person | None:
         with writing(engine) as session:
             seen(session, secret)
     return person
+
+
+def _no_other_parameters(request: Request) -> None:
+    """Refuse a misspelt filter, which would silently give everything."""
+    route = request.scope["route"]
+    known = [own.alias for own in route.dependant.query_params]
+    other = next((name for name in request.query_params if name not in known), None)
+    if other is not None:
+        expected = f"some of {', '.join(known)}" if known else "none"
+        raise HTTPException(422, f"Received the parameter {other[:40]!r}; expected {expected}.")
 
 
 def _of_token(request: Request, secret: str) -> Person | None:
