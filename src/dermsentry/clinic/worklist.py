@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy import ColumnElement, Select, and_, false, func, literal, or_, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dermsentry.clinic.tables import DECIDED, OPEN, Case, Read
 from dermsentry.clinic.worker import LANES, RANKS
@@ -89,8 +89,10 @@ def list_cases(session: Session, wanted: Filter, *, after: str | None = None, li
     query = _query(wanted)
     if after is not None:
         query = query.where(_beyond(wanted, _read_cursor(wanted, after)))
+    # Numbers first: whatever is filtered stands in the order's own index, so that no case is opened in vain.
     found = session.scalars(query.limit(limit + 1)).all()
-    cases = tuple(found[:limit])
+    opened = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_(found[:limit]))).all()}
+    cases = tuple(opened[case_id] for case_id in found[:limit])
     return Page(cases, _cursor(wanted, cases[-1]) if len(found) > limit else None)
 
 
@@ -99,7 +101,7 @@ def next_case(session: Session, wanted: Filter, case_id: int) -> int | None:
     case = find_case(session, case_id)
     if case is None:
         return None
-    query = _query(wanted).with_only_columns(Case.id).limit(1)
+    query = _query(wanted).limit(1)
     place = [getattr(case, column.key) for column in _order(wanted)]
     if None not in place:  # a case that is not decided stands before all that are
         query = query.where(_beyond(wanted, place))
@@ -148,7 +150,8 @@ def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
     return (Case.rank, Case.melanoma_order, Case.received_at, Case.id)
 
 
-def _query(wanted: Filter) -> Select[Case]:
+def _query(wanted: Filter) -> Select[int]:
+    """The numbers of the cases that are wanted, in their order."""
     if wanted.tier and wanted.tier not in TIERS:
         raise InputError(f"Received the tier {wanted.tier!r}; expected one of {', '.join(TIERS)}.")
     asked: list[ColumnElement[bool]] = [Case.lane == wanted.lane]
@@ -156,7 +159,8 @@ def _query(wanted: Filter) -> Select[Case]:
         asked.append(DECIDED if wanted.stage == "decided" else OPEN)
     if wanted.tier:
         # The index knows a lane's tiers by their rank.
-        asked += [Case.rank == RANKS[wanted.tier], Case.tier == wanted.tier]
+        here = LANES.get(wanted.tier, "cannot-say") == wanted.lane
+        asked.append(Case.rank == RANKS[wanted.tier] if here else false())
     if wanted.site:
         asked.append(Case.site == wanted.site)
     if wanted.since is not None:
@@ -171,26 +175,25 @@ def _query(wanted: Filter) -> Select[Case]:
     if wanted.search.strip():
         asked.append(_found(wanted.search))
     order = [column.desc() if wanted.stage == "decided" else column for column in _order(wanted)]
-    return select(Case).where(*asked).order_by(*order)
+    return select(Case.id).where(*asked).order_by(*order)
 
 
 def _found(search: str) -> ColumnElement[bool]:
-    """Cases in which every word stands, read from the narrow index alone before any case is opened."""
+    """Cases in which every word stands."""
     words = search.casefold().split()
     if len(words) > MOST_WORDS:
         raise InputError(f"Received {len(words)} words to search; expected up to {MOST_WORDS}.")
-    inner = aliased(Case)
     each = []
     for word in words:
         if "\0" in word:
             raise InputError("Received a search that holds a control character.")
-        here: ColumnElement[bool] = inner.search.contains(word, autoescape=True)
+        here: ColumnElement[bool] = Case.search.contains(word, autoescape=True)
         number = word.removeprefix("#")
         # A case's number is written without zeros before it, unlike those in patients' and files' names.
         if re.fullmatch(r"[1-9][0-9]{0,9}", number) and int(number) <= LARGEST_ID:
-            here = or_(here, inner.id == int(number))
+            here = or_(here, Case.id == int(number))
         each.append(here)
-    return Case.id.in_(select(inner.id).where(*each))
+    return and_(*each)
 
 
 def _values(columns: tuple[InstrumentedAttribute[Any], ...], values: list[Any]) -> Any:

@@ -59,7 +59,7 @@ def upgrade() -> None:
         sa.Column("lesion", sa.String(length=120), nullable=False),
         sa.Column("site", sa.String(length=120), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
-        sa.Column("search", sa.String(length=600), nullable=False),
+        sa.Column("search", sa.String(length=400), nullable=False),
         sa.Column("source", sa.String(length=10), nullable=False),
         sa.Column("dicom", sa.JSON(), nullable=True),
         sa.Column("received_at", sa.DateTime(), nullable=False),
@@ -88,13 +88,13 @@ def upgrade() -> None:
     op.create_index(
         "ix_cases_worklist",
         "cases",
-        ["lane", "rank", "melanoma_order", "received_at", "id"],
+        ["lane", "rank", "melanoma_order", "received_at", "id", "site", "received_by", "search"],
         unique=False,
     )
     op.create_index(
         "ix_cases_open",
         "cases",
-        ["lane", "rank", "melanoma_order", "received_at", "id"],
+        ["lane", "rank", "melanoma_order", "received_at", "id", "site", "received_by", "search", "stage"],
         unique=False,
         sqlite_where=sa.text("stage <> 'decided'"),
         postgresql_where=sa.text("stage <> 'decided'"),
@@ -102,12 +102,11 @@ def upgrade() -> None:
     op.create_index(
         "ix_cases_decided",
         "cases",
-        ["lane", "decided_at", "id"],
+        ["lane", "decided_at", "id", "rank", "received_at", "site", "received_by", "search", "stage"],
         unique=False,
         sqlite_where=sa.text("stage = 'decided'"),
         postgresql_where=sa.text("stage = 'decided'"),
     )
-    op.create_index("ix_cases_search", "cases", ["search", "id"], unique=False)
     op.create_table(
         "sign_ins",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -249,7 +248,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_sign_ins_account_id"), table_name="sign_ins")
     op.drop_table("sign_ins")
     op.drop_index("ix_cases_own", table_name="cases")
-    op.drop_index("ix_cases_search", table_name="cases")
     op.drop_index("ix_cases_decided", table_name="cases")
     op.drop_index("ix_cases_open", table_name="cases")
     op.drop_index("ix_cases_worklist", table_name="cases")
