@@ -34,13 +34,17 @@ _NAMES = {"roc_auc": "AUROC", "auroc": "AUROC", "brier": "Brier"}
 
 
 def model_card(bundle: Bundle) -> str:
-    """A bundle's model card, as Markdown, from its `card.json` alone.
+    """A bundle's model card, as Markdown, from its `card.json` alone; see `card_page`."""
+    return card_page(bundle.card)
+
+
+def card_page(card: Card) -> str:
+    """The page of a card, as Markdown.
 
     `card.evaluation` may hold, by the name of a part, figures (`{"value", "low", "high"}`, nested as deep as
     wanted) and counts; lists of objects under `targets`, `calibration`, `shortcuts`, `experiments`, which
     become tables; and sentences under `failures`. `card.training` may hold `weights_licence`.
     """
-    card = bundle.card
     blocks = [
         f"# Model card: {_plain(card.name)}",
         *_notices(card),

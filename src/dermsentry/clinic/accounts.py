@@ -37,6 +37,7 @@ SHORTEST_PASSWORD = 12  # NIST SP 800-63B asks for 8 at least, and for no rules 
 LONGEST_PASSWORD = 200
 SESSION = timedelta(hours=12)
 IDLE = timedelta(minutes=60)
+NOTED = timedelta(minutes=1)
 ATTEMPTS, WINDOW_S = 5, 300
 
 _hasher = PasswordHasher()
@@ -113,11 +114,13 @@ def check_password(session: Session, name: str, password: str) -> Account | None
         _hasher.verify(account.password_hash if account else _nobody(), _bytes(password[:LONGEST_PASSWORD]))
     except (VerificationError, InvalidHashError):
         return None
-    if account is None or not account.active:
-        return None
+    return account if account is not None and account.active else None
+
+
+def renew_hash(account: Account, password: str) -> None:
+    """Hash a password that was right anew, where its hash was made with what no longer is enough."""
     if _hasher.check_needs_rehash(account.password_hash):
         account.password_hash = _hasher.hash(_bytes(password))
-    return account
 
 
 def sign_in(session: Session, account: Account) -> str:
@@ -150,6 +153,12 @@ def seen(session: Session, secret: str) -> None:
     found = session.get(SignIn, _digest(secret))
     if found is not None:
         found.seen_at = now()
+
+
+def unseen_lately(session: Session, secret: str) -> bool:
+    """Whether a session's last use was noted more than a minute ago; noting each would be a write each."""
+    found = session.get(SignIn, _digest(secret))
+    return found is not None and now() - found.seen_at >= NOTED
 
 
 def sign_out(session: Session, secret: str) -> None:
@@ -213,10 +222,24 @@ def person_of_token(session: Session, secret: str) -> Person | None:
     return _person(token.account, MAY[token.account.role] & frozenset(token.scopes))
 
 
+def unused_lately(session: Session, secret: str) -> bool:
+    """Whether a token's last use was noted more than a minute ago, or never."""
+    token = session.scalar(select(Token).where(Token.secret_hash == _digest(secret)))
+    return token is not None and (token.used_at is None or now() - token.used_at >= NOTED)
+
+
+def note_use(session: Session, secret: str) -> None:
+    """Note that a token is in use."""
+    token = session.scalar(select(Token).where(Token.secret_hash == _digest(secret)))
+    if token is not None:
+        token.used_at = now()
+
+
 @dataclass
 class Attempts:
-    """How often a sign-in failed lately, by account name and by address."""
+    """How often a sign-in failed lately, by account name or by address; `most` may in `WINDOW_S` seconds."""
 
+    most: int = ATTEMPTS
     failed: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
     lock: Lock = field(default_factory=Lock)
 
@@ -245,7 +268,7 @@ class Attempts:
         times = self.failed.get(key)
         while times and moment - times[0] > WINDOW_S:
             times.popleft()
-        if not times or len(times) < ATTEMPTS:
+        if not times or len(times) < self.most:
             return 0
         return max(1, round(WINDOW_S - (moment - times[0])))
 

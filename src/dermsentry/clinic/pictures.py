@@ -42,8 +42,8 @@ class Pictures:
         path = self.original(sha256)
         if not _holds(path, data):
             write_bytes(path, data)
-            for place in (path, path.parent):
-                _force_out(place)
+        for place in (path, path.parent):  # also of one that was there: it may have failed here
+            _force_out(place)
         return sha256
 
     def read_original(self, sha256: str) -> bytes:

@@ -175,6 +175,7 @@ class Case(Base):
             sqlite_where=text("stage = 'decided'"),
             postgresql_where=text("stage = 'decided'"),
         ),
+        Index("ix_cases_own", "received_by", "received_at"),
         Index("ix_cases_patient", "patient", "lesion", "received_at"),
     )
 

@@ -83,6 +83,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("instance", name=op.f("uq_cases_instance")),
         sa.UniqueConstraint("sha256", name=op.f("uq_cases_sha256")),
     )
+    op.create_index("ix_cases_own", "cases", ["received_by", "received_at"], unique=False)
     op.create_index("ix_cases_patient", "cases", ["patient", "lesion", "received_at"], unique=False)
     op.create_index(op.f("ix_cases_received_at"), "cases", ["received_at"], unique=False)
     op.create_index(op.f("ix_cases_screened_at"), "cases", ["screened_at"], unique=False)
@@ -248,6 +249,7 @@ def downgrade() -> None:
     op.drop_table("tokens")
     op.drop_index(op.f("ix_sign_ins_account_id"), table_name="sign_ins")
     op.drop_table("sign_ins")
+    op.drop_index("ix_cases_own", table_name="cases")
     op.drop_index("ix_cases_decided", table_name="cases")
     op.drop_index("ix_cases_open", table_name="cases")
     op.drop_index("ix_cases_worklist", table_name="cases")

@@ -1,0 +1,1 @@
+"""The worklist in a browser and for programs: pages, and a REST API."""

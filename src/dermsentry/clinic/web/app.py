@@ -1,0 +1,80 @@
+"""The clinic's service as one ASGI application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+
+from dermsentry import __version__
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.web import api, errors
+from dermsentry.clinic.web.headers import Guard, TooLarge
+from dermsentry.clinic.web.pages import (
+    account,
+    accounts,
+    alerts,
+    audit,
+    case,
+    files,
+    health,
+    outcomes,
+    performance,
+    sign_in,
+    upload,
+    worklist,
+)
+from dermsentry.clinic.web.security import new_gate, rules
+
+ROUTERS = (
+    files.router,
+    health.router,
+    sign_in.router,
+    account.router,
+    accounts.router,
+    upload.router,
+    worklist.router,
+    case.router,
+    alerts.router,
+    outcomes.router,
+    performance.router,
+    audit.router,
+    api.router,
+)
+ABOUT = """
+Photographs of skin lesions go in, a ranked worklist comes out. Every call carries a token made on the page
+*My account*, as `Authorization: Bearer ds_…`.
+Every error is an envelope of `error`, `detail` and `request_id`.
+
+Research software, not a medical device.
+"""
+
+
+def create_app(clinic: Clinic) -> FastAPI:
+    """The pages and the API of a clinic, whose database is migrated already.
+
+    Raises
+    ------
+    RuntimeError
+        A route says not whom it is for.
+    """
+    app = FastAPI(
+        title="Dermsentry worklist",
+        version=__version__,
+        description=ABOUT,
+        openapi_url=None,  # `files` serves it, under a rule like everything else
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.clinic = clinic
+    app.state.gate = new_gate()
+    app.state.measured = performance.Measured()
+    for router in ROUTERS:
+        app.include_router(router)
+    errors.install(app)
+    app.add_middleware(Guard, refuse=_too_large)
+    rules(app)
+    return app
+
+
+def _too_large(request: Request, error: TooLarge) -> Response:
+    return errors.answer(request, error.status_code, error.detail)

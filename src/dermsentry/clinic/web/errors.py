@@ -1,0 +1,175 @@
+"""Every error as a program or a person gets it: one envelope, or a clear page, with the request's number."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from dermsentry.clinic.database import DatabaseError
+from dermsentry.clinic.reading import CannotRead
+from dermsentry.clinic.web.headers import secure
+from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, sign_in_path, signed_in
+from dermsentry.errors import BundleError, DermsentryError, OutputError
+
+log = logging.getLogger(__name__)
+
+NO_SPACE, AWAY = 507, 503
+
+TITLES = {
+    400: "This request cannot be understood",
+    401: "Please sign in",
+    403: "This is not open to you",
+    404: "There is no such page",
+    405: "This page cannot be used in this way",
+    409: "This cannot be done now",
+    413: "That is too large",
+    415: "This kind of file cannot be used",
+    422: "Something in this form cannot be used",
+    429: "Too many attempts",
+    500: "Something went wrong here",
+    503: "The service is not available right now",
+    507: "There is no space left",
+}
+
+
+NAMES = {
+    400: "bad-request",
+    401: "not-signed-in",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    409: "not-now",
+    413: "too-large",
+    415: "unsupported-type",
+    422: "unusable",
+    429: "too-many-attempts",
+    500: "unexpected",
+    503: "unavailable",
+    507: "no-space",
+}
+"""What programs can tell errors apart by; it does not change between versions."""
+
+
+class Problem(BaseModel):
+    """The envelope of every error."""
+
+    error: str = Field(description="Such as `not-found`; does not change between versions")
+    detail: str = Field(description="What came, what was expected, what to do; a line for a person")
+    request_id: str = Field(description="The request's number, also in the header X-Request-ID and the log")
+
+
+def problem_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """What an endpoint's description says of its errors."""
+    return {code: {"model": Problem, "description": TITLES[code]} for code in codes}
+
+
+def install(app: FastAPI) -> None:
+    """Let every error that leaves a route become the envelope or a page."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(DermsentryError, _told)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person waits for the answer, not a program nor a part of a page."""
+    if request.url.path.startswith(("/api/", "/health")) or "hx-request" in request.headers:
+        return False
+    accepted = request.headers.get("accept", "")
+    return "text/html" in accepted or "application/json" not in accepted
+
+
+def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """An error, as this request wants it."""
+    own = headers or {}
+    number = request_number(request)
+    if wants_page(request):
+        title = TITLES.get(status, HTTPStatus(status).phrase)
+        return page(
+            request,
+            "error.html",
+            status=status,
+            headers=own,
+            person=getattr(request.state, "person", None),
+            title=title,
+            detail=detail,
+            number=number,
+        )
+    envelope = Problem(error=NAMES.get(status, "refused"), detail=detail, request_id=number)
+    return JSONResponse(envelope.model_dump(), status, headers=own)
+
+
+def request_number(request: Request) -> str:
+    """The number that this request has in the log."""
+    return str(request.scope.get("dermsentry.request", ""))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if wants_page(request) and not hasattr(request.state, "person"):
+        # No rule was asked, since there is no such page: the way back still is the person's own.
+        with contextlib.suppress(DatabaseError):
+            request.state.person = await run_in_threadpool(signed_in, request)
+    if isinstance(error, SignInFirst):
+        path = sign_in_path(request)
+        if "hx-request" in request.headers:
+            return answer(request, 401, str(error.detail), {"HX-Redirect": "/sign-in"})
+        if wants_page(request) and request.method in SAFE_METHODS:
+            return RedirectResponse(path, 303)
+    detail = str(error.detail)
+    if detail == HTTPStatus(error.status_code).phrase:
+        detail = f"{TITLES.get(error.status_code, detail)}: {request.method} {request.url.path}."
+    return answer(request, error.status_code, detail, dict(error.headers or {}))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = []
+    for own in error.errors():
+        place = " ".join(str(part) for part in own["loc"][1:]) or str(own["loc"][0])
+        found.append(f"{place}: {own['msg']}")
+    shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    return answer(request, 422, f"Received what cannot be used: {shown}.")
+
+
+_WORDS: dict[type[DermsentryError], str] = {
+    OutputError: "There is no space left, or a folder cannot be written; nothing was kept of this request. "
+    "Tell who runs this service.",
+    DatabaseError: "The database cannot be reached; nothing was kept of this request. Try again in a minute.",
+    BundleError: "The model cannot be used: it was changed, or made by another version. "
+    "Tell who runs this service.",
+}
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    status = 422
+    for kind, own in ((DatabaseError, AWAY), (BundleError, AWAY), (OutputError, NO_SPACE), (CannotRead, 409)):
+        if isinstance(error, kind):
+            status = own
+    detail = str(error)
+    if status in (AWAY, NO_SPACE):
+        log.error("request %s: %s", request_number(request), error)
+        # What the machine says of its database and its folders is for its log, not for a browser.
+        detail = next(words for kind, words in _WORDS.items() if isinstance(error, kind))
+        return answer(request, status, detail, {"Retry-After": "30"})
+    return answer(request, status, detail)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # The server below writes the traceback.
+    log.error("request %s failed: %s", request_number(request), type(error).__name__)
+    detail = "An error that nobody expected; it is in the service's log under this request's number."
+    response = answer(request, 500, detail)
+    # Answered outside the middleware that adds them elsewhere.
+    secure(response.headers, request_number(request))
+    return response

@@ -1,0 +1,86 @@
+"""The worklist's filter as it stands in an address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from urllib.parse import urlencode
+
+from dermsentry.clinic.worklist import Filter, Lane
+from dermsentry.errors import InputError
+from dermsentry.screen.triage import TIERS
+
+LANES = ("suspicion", "cannot-say", "waiting", "decided")
+FIELDS = ("lane", "tier", "search", "site", "since", "until")
+LONGEST = 120
+UNJUDGED = ("cannot-say", "unreadable")
+
+
+def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[dict[str, str], Filter]:
+    """The filter that an address asks for: its fields as text, and for the database.
+
+    `since` and `until` are days, both within what is wanted. Among the decided cases those that the model
+    did not judge are found by their tier. `reader`: an account whose read cases are left out of an open lane.
+
+    Raises
+    ------
+    InputError
+        A field cannot be used.
+    """
+    text = {name: given.get(name, "").replace("\0", " ").strip() for name in FIELDS}
+    text["lane"] = text["lane"] or "suspicion"
+    for name, expected in (("lane", LANES), ("tier", ("", *TIERS))):
+        if text[name] not in expected:
+            raise InputError(
+                f"Received {name}={text[name][:40]}; expected one of {', '.join(filter(None, expected))}."
+            )
+    for name in ("search", "site"):
+        if len(text[name]) > LONGEST:
+            raise InputError(f"Received a {name} of {len(text[name])} characters; expected up to {LONGEST}.")
+    _, (since, until) = read_days(text)
+    decided = text["lane"] == "decided"
+    judged = text["tier"] not in UNJUDGED
+    lane = ("suspicion" if judged else "cannot-say") if decided else text["lane"]
+    wanted = Filter(
+        lane=cast(Lane, lane),
+        stage="decided" if decided else "open",
+        tier=text["tier"],
+        search=text["search"],
+        site=text["site"],
+        since=since,
+        until=until,
+        not_read_by=None if decided else reader,
+    )
+    return text, wanted
+
+
+def read_days(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[datetime | None, datetime | None]]:
+    """`since` and `until` of an address as text, and as the moments from which and before which.
+
+    Raises
+    ------
+    InputError
+        One is no day.
+    """
+    text = {name: given.get(name, "").strip() for name in ("since", "until")}
+    until = _day(text, "until")
+    return text, (_day(text, "since"), until + timedelta(days=1) if until else None)
+
+
+def as_query(text: Mapping[str, str], **more: str | int | None) -> str:
+    """The filter, and more, as a query; empty fields are left out."""
+    pairs = {**text, **{name: str(value) for name, value in more.items() if value is not None}}
+    return urlencode({name: value for name, value in pairs.items() if value})
+
+
+def _day(text: Mapping[str, str], name: str) -> datetime | None:
+    if not text[name]:
+        return None
+    try:
+        if text[name] > "9998":
+            raise ValueError
+        day = datetime.strptime(text[name], "%Y-%m-%d")
+        return day.replace(tzinfo=UTC)
+    except ValueError as error:
+        raise InputError(f"Received {name}={text[name][:40]}; expected a day such as 2026-01-31.") from error

@@ -1,0 +1,137 @@
+"""Accounts of all people, and the tokens of all programs; for administrators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException
+
+from dermsentry.clinic.accounts import Person, add_account, hash_password, sign_out_everywhere
+from dermsentry.clinic.audit_trail import append
+from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.tables import ROLES, Account, Token
+from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.security import Administrator as Administers
+from dermsentry.clinic.web.security import clinic_of
+from dermsentry.errors import InputError
+
+router = APIRouter(include_in_schema=False)
+
+BLANK = {"name": "", "full_name": "", "role": "dermatologist"}
+
+
+@router.get("/accounts")
+def accounts(request: Request, person: Administers) -> Response:
+    """All accounts and tokens, and the form for a new account."""
+    return _page(request, person)
+
+
+@router.post("/accounts")
+def adds(
+    request: Request,
+    person: Administers,
+    name: Annotated[str, Form(max_length=200)] = "",
+    full_name: Annotated[str, Form(max_length=200)] = "",
+    role: Annotated[str, Form(max_length=20)] = "",
+    password: Annotated[str, Form(max_length=1000)] = "",
+) -> Response:
+    """Make an account."""
+    clinic = clinic_of(request)
+    try:
+        with writing(clinic.engine) as session:
+            added = add_account(session, name, full_name, role, password)
+            append(
+                session, clinic.trail, person.name, "account added", f"account {added.name}", {"role": role}
+            )
+    except InputError as error:
+        given = {"name": name, "full_name": full_name, "role": role}
+        return _page(request, person, problem=str(error), given=given, status=422)
+    return RedirectResponse("/accounts", 303)
+
+
+@router.post("/accounts/{account_id}")
+def changes(
+    request: Request,
+    person: Administers,
+    account_id: int,
+    role: Annotated[str, Form(max_length=20)] = "",
+    state: Annotated[str, Form(max_length=20)] = "",
+    password: Annotated[str, Form(max_length=1000)] = "",
+) -> Response:
+    """Change an account's role, open or close it, or give it a new password; what is empty stays."""
+    clinic = clinic_of(request)
+    try:
+        if role and role not in ROLES:
+            raise InputError(f"Received the role {role!r}; expected one of {', '.join(ROLES)}.")
+        if state not in ("", "open", "closed"):
+            raise InputError(f"Received the state {state!r}; expected open or closed.")
+        hashed = hash_password(password) if password else ""
+        with writing(clinic.engine) as session:
+            _change(session, request, person, account_id, role, state, hashed)
+    except InputError as error:
+        return _page(request, person, problem=str(error), status=422)
+    return RedirectResponse("/accounts", 303)
+
+
+def _change(
+    session: Session, request: Request, person: Person, account_id: int, role: str, state: str, hashed: str
+) -> None:
+    trail = clinic_of(request).trail
+    found = session.get(Account, account_id) if account_id < 2**31 else None
+    if found is None:
+        raise HTTPException(404, f"There is no account {account_id}.")
+    subject = f"account {found.name}"
+    if role and role != found.role:
+        append(session, trail, person.name, "role changed", subject, {"from": found.role, "to": role})
+        found.role = role
+    if state and (state == "open") != found.active:
+        append(
+            session,
+            trail,
+            person.name,
+            "account opened" if state == "open" else "account closed",
+            subject,
+            {},
+        )
+        found.active = state == "open"
+    if hashed:
+        append(session, trail, person.name, "password changed", subject, {})
+        found.password_hash = hashed
+    session.flush()
+    if not session.scalar(
+        select(func.count()).select_from(Account).where(Account.role == "administrator", Account.active)
+    ):
+        raise InputError("This is the only administrator; make another one first.")
+    if hashed or not found.active:
+        sign_out_everywhere(session, found.id)
+
+
+def _page(
+    request: Request,
+    person: Person,
+    *,
+    problem: str = "",
+    given: Mapping[str, str] = BLANK,
+    status: int = 200,
+) -> Response:
+    with reading(clinic_of(request).engine) as session:
+        people = session.scalars(select(Account).order_by(Account.name).limit(1000)).all()
+        tokens = session.scalars(
+            select(Token).where(Token.revoked_at.is_(None)).order_by(Token.id.desc()).limit(200)
+        ).all()
+    return page(
+        request,
+        "accounts.html",
+        person=person,
+        status=status,
+        problem=problem,
+        given=given,
+        people=people,
+        tokens=tokens,
+        roles=ROLES,
+    )

@@ -1,0 +1,207 @@
+"""A case: its photograph, what the model found, what people decided; and deciding it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException
+
+from dermsentry.clinic.accounts import Person
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.pictures import Kind
+from dermsentry.clinic.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
+from dermsentry.clinic.tables import Alert, Case, Model, Outcome, Read
+from dermsentry.clinic.web.filters import as_query, read_filter
+from dermsentry.clinic.web.markdown import as_html
+from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoable
+from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.security import Decider, Reader, clinic_of
+from dermsentry.clinic.web.sending import find_case, send_picture
+from dermsentry.clinic.worklist import next_case, previous_cases
+from dermsentry.errors import InputError
+from dermsentry.model_card import card_page
+
+router = APIRouter(include_in_schema=False)
+
+MOST_PREVIOUS = 12
+
+
+@router.get("/cases/{case_id}")
+def case(
+    request: Request, person: Reader, case_id: int, done: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
+) -> Response:
+    """The page of a case."""
+    return _page(request, person, case_id, done=done)
+
+
+@router.get("/cases/{case_id}/waiting")
+def waiting(request: Request, _: Reader, case_id: int) -> Response:
+    """Nothing while the case waits for the model; then the word to the page to load itself again."""
+    with reading(clinic_of(request).engine) as session:
+        found = find_case(session, case_id)
+    return Response(status_code=204, headers={} if found.state == "waiting" else {"HX-Refresh": "true"})
+
+
+@router.get("/cases/{case_id}/print")
+def printable(request: Request, person: Reader, case_id: int) -> Response:
+    """The same for paper."""
+    clinic = clinic_of(request)
+    with reading(clinic.engine) as session:
+        found = find_case(session, case_id)
+        return page(request, "print.html", person=person, **_shown(session, clinic, found, person))
+
+
+@router.get("/cases/{case_id}/picture/{kind}")
+def picture(request: Request, person: Reader, case_id: int, kind: Kind) -> Response:
+    """A picture drawn from the case's photograph: `view`, `thumbnail` or `heat`."""
+    clinic = clinic_of(request)
+    with reading(clinic.engine) as session:
+        found = find_case(session, case_id)
+    return send_picture(request, clinic.pictures, found, kind)
+
+
+@router.post("/cases/{case_id}/decision")
+def decides(
+    request: Request,
+    person: Decider,
+    case_id: int,
+    agrees: Annotated[str, Form(max_length=10)] = "",
+    diagnosis: Annotated[str, Form(max_length=20)] = "",
+    action: Annotated[str, Form(max_length=20)] = "",
+    note: Annotated[str, Form(max_length=4000)] = "",
+) -> Response:
+    """Keep a decision, and go on to the next case."""
+    clinic = clinic_of(request)
+    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
+    with reading(clinic.engine) as session:
+        find_case(session, case_id)
+        following = next_case(session, wanted, case_id)
+    given = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note}
+    try:
+        with writing(clinic.engine) as session:
+            read = decide(
+                session,
+                clinic.trail,
+                clinic.settings,
+                case_id,
+                person,
+                agrees={"yes": True, "no": False}.get(agrees),
+                diagnosis=diagnosis,
+                action=action,
+                note=note,
+            )
+    except InputError as error:
+        return _page(
+            request,
+            person,
+            case_id,
+            problem=str(error),
+            given=given,
+            status=409 if isinstance(error, CannotRead) else 422,
+        )
+    query = as_query(text, done=read.id)
+    return RedirectResponse(f"/cases/{following}?{query}" if following else f"/?{query}", 303)
+
+
+@router.post("/cases/{case_id}/decision/{read_id}/undo")
+def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Response:
+    """Take a decision back, and show its case again."""
+    clinic = clinic_of(request)
+    text, _ = read_filter(request.query_params, own_reads(clinic, person))
+    with writing(clinic.engine) as session:
+        read = session.get(Read, read_id) if 0 < read_id < 2**31 else None
+        if read is None or read.case_id != case_id:
+            raise HTTPException(404, f"There is no decision {read_id} of case {case_id}.")
+        undo(session, clinic.trail, clinic.settings, read_id, person)
+    return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
+
+
+@router.get("/models/{digest}")
+def model(request: Request, person: Reader, digest: str) -> Response:
+    """The card of the model that screens now, or of one that screened before."""
+    import json
+    from pathlib import Path
+
+    from dermsentry.card import parse_card
+
+    clinic = clinic_of(request)
+    card = clinic.card
+    if digest != card.digest:
+        with reading(clinic.engine) as session:
+            kept = session.get(Model, digest[:64])
+        if kept is None:
+            raise HTTPException(404, "No such model has screened anything here.")
+        card = parse_card(json.dumps(kept.card), Path(kept.name))
+    return page(request, "model.html", person=person, card=card, text=as_html(card_page(card)))
+
+
+def _page(
+    request: Request,
+    person: Person,
+    case_id: int,
+    *,
+    done: int = 0,
+    problem: str = "",
+    given: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    clinic = clinic_of(request)
+    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
+    with reading(clinic.engine) as session:
+        found = find_case(session, case_id)
+        previous = previous_cases(session, found, limit=MOST_PREVIOUS + 1)
+        why_not = may_read(session, clinic.settings, found, person) if "reads:write" in person.may else ""
+        return page(
+            request,
+            "case.html",
+            person=person,
+            status=status,
+            problem=problem,
+            given=given or {"agrees": "", "diagnosis": "", "action": "", "note": ""},
+            carried=as_query(text),
+            following=next_case(session, wanted, case_id),
+            previous=previous[:MOST_PREVIOUS],
+            more_previous=len(previous) > MOST_PREVIOUS,
+            why_not=why_not,
+            own_read=_own_read(session, found, person),
+            read=undoable(session, done, person),
+            readers=clinic.settings.readers,
+            **_shown(session, clinic, found, person),
+        )
+
+
+def _own_read(session: Session, case: Case, person: Person) -> Read | None:
+    """One's own decision on the case that one may still undo."""
+    if "reads:write" not in person.may:
+        return None
+    last = active_reads(session, case.id)[-1:]
+    return next((read for read in last if is_undoable(read, person)), None)
+
+
+def _shown(session: Session, clinic: Clinic, case: Case, person: Person) -> dict[str, Any]:
+    """What the page and the print of a case have in common."""
+    finding = case.finding or {}
+    probabilities = finding.get("probabilities") or {}
+    outcomes = session.scalars(
+        select(Outcome).where(Outcome.case_id == case.id).order_by(Outcome.id.desc())
+    ).all()
+    alerts = session.scalars(select(Alert).where(Alert.case_id == case.id).order_by(Alert.id)).all()
+    thresholds = case.model.card["thresholds"] if case.model else {}
+    return {
+        "case": case,
+        "finding": finding,
+        "probabilities": sorted(probabilities.items(), key=lambda item: -item[1]),
+        "thresholds": {name: cut["value"] for name, cut in thresholds.items()},
+        "aspect": case.model.card["aspect"] if case.model else "squash",
+        "has_picture": clinic.pictures.drawn(case.sha256, "view").is_file(),
+        "has_heat": clinic.pictures.drawn(case.sha256, "heat").is_file(),
+        "reads": visible_reads(session, clinic.settings, case, person),
+        "outcomes": outcomes,
+        "alerts": alerts,
+    }

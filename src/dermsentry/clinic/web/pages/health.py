@@ -1,0 +1,127 @@
+"""Whether the service is well: for a monitor as JSON, for a person as a page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from dermsentry import __version__
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.database import DatabaseError, reading
+from dermsentry.clinic.queue import length
+from dermsentry.clinic.tables import Alert, Case, Delivery, Job, now
+from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.security import Open, SignedIn, clinic_of
+from dermsentry.clinic.web.words import age
+
+router = APIRouter()
+
+LEAST_SPACE = 512 * 1024 * 1024
+LONGEST_WAIT = timedelta(minutes=5)
+LATELY = timedelta(days=1)
+
+
+class Health(BaseModel):
+    """Whether the service is well."""
+
+    status: str = Field(description="`well`, or `unwell` where a check failed")
+    version: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was looked at: whether it is as it should be, and in words."""
+
+    name: str
+    well: bool
+    words: str
+
+
+@router.get(
+    "/health",
+    summary="Whether the service is well",
+    tags=["health"],
+    responses={200: {"model": Health}, 503: {"model": Health, "description": "A check failed"}},
+)
+def health(request: Request, _: Open) -> Response:
+    """For a monitor: 200 where every check is well, 503 where one is not. Says nothing else to strangers."""
+    well = all(check.well for check in checks(clinic_of(request)))
+    told = Health(status="well" if well else "unwell", version=__version__)
+    return JSONResponse(told.model_dump(), 200 if well else 503)
+
+
+@router.get("/status", include_in_schema=False)
+def status(request: Request, person: SignedIn) -> Response:
+    """For a person: each check in words."""
+    clinic = clinic_of(request)
+    found = checks(clinic)
+    return page(
+        request,
+        "status.html",
+        person=person,
+        checks=found,
+        card=clinic.card,
+        database=clinic.engine.dialect.name,
+    )
+
+
+def checks(clinic: Clinic) -> list[Check]:
+    """Look at the database, the folder, the queue, the messages and the model."""
+    try:
+        with reading(clinic.engine) as session:
+            session.execute(text("SELECT 1"))
+            found = [
+                Check("Database", True, f"{clinic.engine.dialect.name} answers."),
+                _queue(session),
+                _messages(session),
+            ]
+    except DatabaseError:
+        found = [Check("Database", False, "The database does not answer.")]
+    return [*found, _folder(clinic), _model(clinic)]
+
+
+def _queue(session: Session) -> Check:
+    waiting = length(session)
+    oldest = session.scalar(
+        select(func.min(Case.received_at)).join(Job, Job.case_id == Case.id).where(Job.state != "done")
+    )
+    if oldest is None:
+        return Check("Screening", True, "No photograph waits.")
+    waits = now() - oldest
+    many = "photograph waits" if waiting == 1 else "photographs wait"
+    came = age(waits) + (" ago" if waits >= timedelta(minutes=1) else "")
+    said = f"{waiting} {many}, the oldest came {came}."
+    return Check("Screening", waits < LONGEST_WAIT, said)
+
+
+def _messages(session: Session) -> Check:
+    given_up = select(func.count(Delivery.id)).join(Alert).where(Delivery.state == "dead")
+    lately = given_up.where(Alert.raised_at >= now() - LATELY)
+    dead = session.scalar(lately) or 0
+    if dead:
+        return Check("Messages", False, f"{dead} of the last day could not be delivered; see Alerts.")
+    return Check("Messages", True, "None of the last day was given up.")
+
+
+def _folder(clinic: Clinic) -> Check:
+    folder = clinic.pictures.folder
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return Check("Folder", False, "The data folder is not there.")
+    if not os.access(folder, os.W_OK):
+        return Check("Folder", False, "The data folder cannot be written.")
+    return Check("Folder", free >= LEAST_SPACE, f"{free / 1024**3:.1f} GiB are free.")
+
+
+def _model(clinic: Clinic) -> Check:
+    there = all((clinic.bundle / name).is_file() for name in ("card.json", "model.onnx"))
+    return Check("Model", there, f"{clinic.card.name} is there." if there else "The model's files are gone.")

@@ -1,0 +1,136 @@
+"""Outcomes: what cases turned out to be, entered one by one or from a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi.responses import RedirectResponse
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.accounts import Person
+from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.outcomes import METHODS, import_outcomes, record_outcome
+from dermsentry.clinic.tables import Case, Outcome, Read
+from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.security import Reader, Recorder, clinic_of
+from dermsentry.errors import InputError
+
+router = APIRouter(include_in_schema=False)
+
+SHOWN = 50
+MOST_BYTES = 7 * 1024 * 1024
+BLANK = {"case": "", "diagnosis": "", "method": "histology", "note": ""}
+
+
+@router.get("/outcomes")
+def outcomes(
+    request: Request, person: Reader, case: Annotated[str, Query(max_length=12)] = "", kept: int = 0
+) -> Response:
+    """Cases that wait for histology, the form, and what was entered last."""
+    return _page(request, person, given={**BLANK, "case": case if case.isdecimal() else ""}, kept=kept)
+
+
+@router.post("/outcomes")
+def record(
+    request: Request,
+    person: Recorder,
+    case: Annotated[str, Form(max_length=12)] = "",
+    diagnosis: Annotated[str, Form(max_length=20)] = "",
+    method: Annotated[str, Form(max_length=20)] = "",
+    note: Annotated[str, Form(max_length=4000)] = "",
+) -> Response:
+    """Keep an outcome."""
+    clinic = clinic_of(request)
+    given = {"case": case, "diagnosis": diagnosis, "method": method, "note": note}
+    try:
+        number = _number(case)
+        with writing(clinic.engine) as session:
+            record_outcome(
+                session, clinic.trail, number, person, diagnosis=diagnosis, method=method, note=note
+            )
+    except InputError as error:
+        return _page(request, person, given=given, problem=str(error), status=422)
+    return RedirectResponse(f"/outcomes?kept={number}", 303)
+
+
+@router.post("/outcomes/import")
+def imports(request: Request, person: Recorder, table: Annotated[UploadFile, File()]) -> Response:
+    """Keep the outcomes of a CSV file, and say of each line that could not be used why."""
+    clinic = clinic_of(request)
+    try:
+        data = table.file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InputError(f"The file is larger than {MOST_BYTES >> 20} MiB; send it in parts.")
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise InputError("The file is not text in UTF-8; save it as “CSV UTF-8”.") from None
+        with writing(clinic.engine) as session:
+            imported = import_outcomes(session, clinic.trail, person, text)
+    except InputError as error:
+        return _page(request, person, given=BLANK, import_problem=str(error), status=422)
+    return _page(
+        request,
+        person,
+        given=BLANK,
+        imported=imported,
+        status=200 if imported.recorded or imported.unchanged else 422,
+    )
+
+
+def _page(
+    request: Request,
+    person: Person,
+    *,
+    given: Mapping[str, str],
+    problem: str = "",
+    import_problem: str = "",
+    imported: Any = None,
+    kept: int = 0,
+    status: int = 200,
+) -> Response:
+    with reading(clinic_of(request).engine) as session:
+        latest = session.execute(
+            select(Outcome, Case)
+            .join(Case, Case.id == Outcome.case_id)
+            .order_by(Outcome.id.desc())
+            .limit(SHOWN)
+        ).all()
+        return page(
+            request,
+            "outcomes.html",
+            person=person,
+            status=status,
+            given=given,
+            problem=problem,
+            import_problem=import_problem,
+            imported=imported,
+            kept=kept,
+            methods=METHODS,
+            awaited=_awaited(session),
+            latest=latest,
+            most_bytes=MOST_BYTES,
+        )
+
+
+def _awaited(session: Session) -> list[tuple[Read, Case]]:
+    """Decided cases whose lesion was to be cut out, and that have no outcome yet; the oldest first."""
+    rows = session.execute(
+        select(Read, Case)
+        .join(Case, Case.id == Read.case_id)
+        .where(Read.action == "biopsy", Read.undone_at.is_(None), Case.stage == "decided")
+        .where(~select(Outcome.id).where(Outcome.case_id == Case.id).exists())
+        .order_by(Read.id)
+        .limit(2 * SHOWN)
+    ).all()
+    once = {case.id: (read, case) for read, case in rows}
+    return list(once.values())[:SHOWN]
+
+
+def _number(text: str) -> int:
+    if not text.strip().isascii() or not text.strip().isdigit() or int(text) >= 2**31:
+        raise InputError(f"Received the case {text.strip()[:20]!r}; expected its number, such as 12.")
+    return int(text)

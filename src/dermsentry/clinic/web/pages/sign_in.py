@@ -1,0 +1,193 @@
+"""Signing in and out, and the first visit, which makes the first account."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import select
+
+from dermsentry.clinic.accounts import (
+    add_account,
+    check_password,
+    forget_old_sessions,
+    has_accounts,
+    renew_hash,
+    sign_in,
+    sign_out,
+)
+from dermsentry.clinic.audit_trail import append, hold
+from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.tables import Account
+from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.security import (
+    COOKIE,
+    Anyone,
+    Gate,
+    SignedIn,
+    address,
+    begin_session,
+    clinic_of,
+    end_session,
+    own_path,
+)
+from dermsentry.errors import InputError
+
+router = APIRouter(include_in_schema=False)
+
+WRONG = "This name and this password do not belong together, or the account is closed."
+
+
+@router.get("/sign-in")
+def sign_in_form(request: Request, person: Anyone, next: str = "/") -> Response:
+    """The page for signing in; the first visit's where there is no account."""
+    if person is not None:
+        return RedirectResponse(own_path(next), 303)
+    with reading(clinic_of(request).engine) as session:
+        if not has_accounts(session):
+            return RedirectResponse("/first-visit", 303)
+    return page(request, "sign_in.html", person=None, problem="", name="", next=own_path(next))
+
+
+@router.post("/sign-in")
+def signs_in(
+    request: Request,
+    _: Anyone,
+    name: Annotated[str, Form(max_length=200)] = "",
+    password: Annotated[str, Form(max_length=1000)] = "",
+    next: Annotated[str, Form(max_length=2000)] = "/",
+) -> Response:
+    """Begin a session, unless it was tried too often."""
+    clinic, gate = clinic_of(request), _gate(request)
+    who, where = name.strip().casefold(), address(request)
+
+    def refuse(status: int, problem: str, headers: dict[str, str] | None = None) -> Response:
+        return page(
+            request,
+            "sign_in.html",
+            person=None,
+            status=status,
+            headers=headers,
+            problem=problem,
+            name=name,
+            next=own_path(next),
+        )
+
+    wait = gate.wait_s(who, where)
+    if wait:
+        problem = f"Too many attempts. Try again in {-(-wait // 60)} min, or ask an administrator."
+        return refuse(429, problem, {"Retry-After": str(wait)})
+    with reading(clinic.engine) as session:  # the hash takes its time; nobody is kept from writing meanwhile
+        known = session.execute(
+            select(Account.id, Account.password_hash).where(Account.name == who)
+        ).one_or_none()
+        checked = check_password(session, who, password)
+        session.rollback()
+    if checked is None or known is None:
+        gate.note(who, where)
+        if known is not None:
+            with writing(clinic.engine) as session:
+                append(session, clinic.trail, who, "sign-in refused", f"account {who}", {"address": where})
+        return refuse(401, WRONG)
+    with writing(clinic.engine) as session:
+        account = session.scalar(select(Account).where(Account.id == known.id, Account.active))
+        if account is None or account.password_hash != known.password_hash:
+            return refuse(401, WRONG)
+        renew_hash(account, password)
+        forget_old_sessions(session)
+        secret = sign_in(session, account)
+        append(
+            session, clinic.trail, account.name, "signed in", f"account {account.name}", {"address": where}
+        )
+    gate.names.clear(who)
+    response = RedirectResponse(own_path(next), 303)
+    begin_session(request, response, secret)
+    return response
+
+
+@router.post("/sign-out")
+def signs_out(request: Request, person: SignedIn) -> Response:
+    """End the session."""
+    clinic = clinic_of(request)
+    with writing(clinic.engine) as session:
+        sign_out(session, request.cookies[COOKIE])
+        append(session, clinic.trail, person.name, "signed out", f"account {person.name}", {})
+    response = RedirectResponse("/sign-in", 303)
+    end_session(response)
+    return response
+
+
+@router.get("/first-visit")
+def first_form(request: Request, _: Anyone, token: str = "") -> Response:
+    """The page for making the first account."""
+    with reading(clinic_of(request).engine) as session:
+        if has_accounts(session):
+            return RedirectResponse("/sign-in", 303)
+    return page(
+        request, "first_visit.html", person=None, problem="", token=token[:200], name="", full_name=""
+    )
+
+
+@router.post("/first-visit")
+def first_visit(
+    request: Request,
+    _: Anyone,
+    token: Annotated[str, Form(max_length=200)] = "",
+    name: Annotated[str, Form(max_length=200)] = "",
+    full_name: Annotated[str, Form(max_length=200)] = "",
+    password: Annotated[str, Form(max_length=1000)] = "",
+    again: Annotated[str, Form(max_length=1000)] = "",
+) -> Response:
+    """Make the first account, an administrator, and sign it in."""
+    clinic, gate, where = clinic_of(request), _gate(request), address(request)
+
+    def refuse(status: int, problem: str) -> Response:
+        return page(
+            request,
+            "first_visit.html",
+            person=None,
+            status=status,
+            problem=problem,
+            token=token,
+            name=name,
+            full_name=full_name,
+        )
+
+    wait = gate.addresses.wait_s(where)
+    if wait:
+        return refuse(429, f"Too many attempts. Try again in {-(-wait // 60)} min.")
+    right = clinic.first_token and hmac.compare_digest(token.strip().encode(), clinic.first_token.encode())
+    if not right:
+        gate.addresses.note(where)
+        return refuse(
+            403, "This is not the token that the terminal shows. Copy the whole address from there."
+        )
+    if password != again:
+        return refuse(422, "The two passwords differ.")
+    try:
+        with writing(clinic.engine) as session:
+            hold(session)  # of two visitors at once the second sees the first
+            if has_accounts(session):
+                raise InputError("There is an account already: sign in, or ask an administrator for one.")
+            account = add_account(session, name, full_name, "administrator", password)
+            append(
+                session,
+                clinic.trail,
+                account.name,
+                "account added",
+                f"account {account.name}",
+                {"role": account.role},
+            )
+            secret = sign_in(session, account)
+    except InputError as error:
+        return refuse(422, str(error))
+    response = RedirectResponse("/", 303)
+    begin_session(request, response, secret)
+    return response
+
+
+def _gate(request: Request) -> Gate:
+    gate: Gate = request.app.state.gate
+    return gate

@@ -1,0 +1,94 @@
+"""Sending photographs, and what became of those one has sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from dermsentry.clinic.accounts import Person
+from dermsentry.clinic.database import reading
+from dermsentry.clinic.intake import LONGEST, MAX_BYTES
+from dermsentry.clinic.tables import Case, Read
+from dermsentry.clinic.web.errors import wants_page
+from dermsentry.clinic.web.receiving import receive_all
+from dermsentry.clinic.web.rendering import page, part
+from dermsentry.clinic.web.security import MOST_FILES, Sender, clinic_of
+from dermsentry.clinic.web.sending import find_case, send_picture
+
+router = APIRouter(include_in_schema=False)
+
+SHOWN = 20
+
+
+@router.get("/upload")
+def upload_form(request: Request, person: Sender) -> Response:
+    """The page for sending photographs."""
+    return _form(request, person)
+
+
+@router.post("/upload")
+async def upload(request: Request, person: Sender) -> Response:
+    """Keep the photographs of a form; answers a script in JSON."""
+    sent = await receive_all(request, person, "page")
+    if wants_page(request):
+        status = 422 if all(one.problem for one in sent) else 200
+        return await run_in_threadpool(_form, request, person, sent=sent, status=status)
+    return JSONResponse([asdict(one) for one in sent])
+
+
+@router.get("/upload/mine")
+def mine(request: Request, person: Sender) -> Response:
+    """The photographs one has sent lately, for the page that shows them."""
+    with reading(clinic_of(request).engine) as session:
+        return HTMLResponse(part("_mine.html", person=person, own=_own(session, person)))
+
+
+@router.get("/upload/mine/{case_id}/thumbnail")
+def own_thumbnail(request: Request, person: Sender, case_id: int) -> Response:
+    """The small picture of a photograph that one has sent."""
+    clinic = clinic_of(request)
+    with reading(clinic.engine) as session:
+        case = find_case(session, case_id)
+        if case.received_by != person.account_id:
+            raise HTTPException(404, f"You have sent no case {case_id}.")
+        return send_picture(request, clinic.pictures, case, "thumbnail")
+
+
+def _form(request: Request, person: Person, *, status: int = 200, sent: Sequence[object] = ()) -> Response:
+    with reading(clinic_of(request).engine) as session:
+        return page(
+            request,
+            "upload.html",
+            person=person,
+            status=status,
+            sent=sent,
+            longest=LONGEST,
+            most_bytes=MAX_BYTES,
+            most_files=MOST_FILES,
+            own=_own(session, person),
+        )
+
+
+def _own(session: Session, person: Person) -> list[tuple[Case, str]]:
+    """The latest cases that a person has sent, and the action decided for each that is decided."""
+    cases = session.scalars(
+        select(Case)
+        .where(Case.received_by == person.account_id)
+        .order_by(Case.received_at.desc(), Case.id.desc())
+        .limit(SHOWN)
+    ).all()
+    decided = [case.id for case in cases if case.stage == "decided"]
+    reads = session.scalars(
+        select(Read)
+        .where(Read.case_id.in_(decided), Read.undone_at.is_(None))
+        .order_by(Read.position, Read.id)
+    )
+    actions = {read.case_id: read.action for read in reads}
+    return [(case, actions.get(case.id, "")) for case in cases]

@@ -1,0 +1,87 @@
+"""The worklist: what waits, the most worrying on top."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.accounts import Person
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.database import reading
+from dermsentry.clinic.tables import Read
+from dermsentry.clinic.web.filters import LANES, as_query, read_filter
+from dermsentry.clinic.web.rendering import page, part
+from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
+from dermsentry.clinic.worklist import counts, list_cases
+
+router = APIRouter(include_in_schema=False)
+
+AT_ONCE = 50
+
+
+@router.get("/")
+def worklist(
+    request: Request,
+    person: SignedIn,
+    after: Annotated[str, Query(max_length=400)] = "",
+    done: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+) -> Response:
+    """A lane of the worklist; who only sends photographs is led to their own."""
+    if "cases:read" not in person.may:
+        return RedirectResponse("/upload", 303)
+    clinic = clinic_of(request)
+    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
+    with reading(clinic.engine) as session:
+        found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
+        open_by = counts(session)
+        read = undoable(session, done, person)
+    more = as_query(text, after=found.next) if found.next else ""
+    return page(
+        request,
+        "worklist.html",
+        person=person,
+        text=text,
+        lanes=[(lane, "/?" + as_query({**text, "lane": lane, "tier": ""})) for lane in LANES],
+        counts=open_by,
+        filtered=any(text[name] for name in text if name != "lane"),
+        read=read,
+        cases=found.cases,
+        more=more,
+        carried=as_query(text),
+        continued=bool(after),
+    )
+
+
+@router.get("/worklist/rows")
+def rows(request: Request, person: Reader, after: Annotated[str, Query(max_length=400)] = "") -> Response:
+    """More rows of a lane, for the page that shows it."""
+    clinic = clinic_of(request)
+    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
+    with reading(clinic.engine) as session:
+        found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
+    more = as_query(text, after=found.next) if found.next else ""
+    return HTMLResponse(part("_rows.html", cases=found.cases, more=more, carried=as_query(text)))
+
+
+def undoable(session: Session, read_id: int, person: Person) -> Read | None:
+    """The decision just made by this person, if it still stands."""
+    read = session.get(Read, read_id) if read_id else None
+    return read if read is not None and is_undoable(read, person) else None
+
+
+def is_undoable(read: Read, person: Person) -> bool:
+    """Whether this person made the decision in this session, and it stands."""
+    return (
+        read.account_id == person.account_id
+        and read.undone_at is None
+        and person.signed_in_at is not None
+        and read.at >= person.signed_in_at
+    )
+
+
+def own_reads(clinic: Clinic, person: Person) -> int | None:
+    """Whose reads leave a case out of the list: one's own, where two read each case."""
+    return person.account_id if clinic.settings.readers == 2 and "reads:write" in person.may else None

@@ -1,0 +1,74 @@
+"""Photographs that come in one request, from a page or a program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from dermsentry.clinic.accounts import Person
+from dermsentry.clinic.intake import LONGEST, MAX_BYTES, About, receive
+from dermsentry.clinic.web.headers import read_form
+from dermsentry.clinic.web.security import MOST_FILES, clinic_of
+from dermsentry.errors import InputError
+
+FIELD = "photographs"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one file: its case, or why there is none."""
+
+    file_name: str
+    case_id: int | None = None
+    new: bool = False
+    problem: str = ""
+
+
+async def receive_all(request: Request, person: Person, source: str) -> list[Sent]:
+    """Keep every photograph of a form; one that cannot be used does not hold up the others.
+
+    Raises
+    ------
+    InputError
+        There is no photograph, or a field cannot be used for any of them.
+    OutputError, DatabaseError
+        They cannot be kept; those before are, and sending them again does no harm.
+    """
+    form = await read_form(request, MOST_FILES)
+    files = [one for one in form.getlist(FIELD) if isinstance(one, UploadFile) and (one.filename or one.size)]
+    if not files:
+        raise InputError(f"Received no photograph; expected one or more files in the field {FIELD}.")
+    told: dict[str, Any] = {}
+    for name in LONGEST:
+        given = form.getlist(name) or [""]
+        value = given[0]
+        if len(given) > 1 or not isinstance(value, str):
+            raise InputError(f"Received a file or several values as {name}; expected one text.")
+        if len(value) > LONGEST[name]:
+            raise InputError(f"Received a {name} of {len(value)} characters; expected up to {LONGEST[name]}.")
+        told[name] = value
+    clinic, sent = clinic_of(request), []
+    for file in files:
+        about = About(**told, file_name=file.filename or "")
+        data = await file.read(MAX_BYTES + 1)
+        try:
+            received = await run_in_threadpool(
+                receive,
+                clinic.engine,
+                clinic.trail,
+                clinic.pictures,
+                data,
+                about,
+                source=source,
+                actor=person.name,
+                account_id=person.account_id,
+            )
+        except InputError as error:
+            sent.append(Sent(about.checked().file_name, problem=str(error)))
+        else:
+            sent.append(Sent(about.checked().file_name, received.case_id, received.new))
+    return sent

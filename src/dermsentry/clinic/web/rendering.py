@@ -1,0 +1,121 @@
+"""Templates into pages, and the words and figures that they share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dermsentry import __version__
+from dermsentry.clinic.accounts import Person
+from dermsentry.clinic.tables import ACTIONS, now
+from dermsentry.clinic.web import words
+from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
+from dermsentry.diagnoses import DIAGNOSES, name_of
+
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
+
+NAVIGATION = (
+    ("/", "Worklist", "cases:read"),
+    ("/upload", "Upload", "cases:write"),
+    ("/alerts", "Alerts", "cases:read"),
+    ("/outcomes", "Outcomes", "cases:read"),
+    ("/performance", "Performance", "cases:read"),
+    ("/audit", "Audit trail", "audit:read"),
+    ("/accounts", "Accounts", "administer"),
+)
+"""Path, name, and what a person must be allowed to be shown it."""
+
+
+def page(
+    request: Request,
+    template: str,
+    *,
+    person: Person | None,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **context: Any,
+) -> HTMLResponse:
+    """Render a template of `templates/`; text is escaped, a missing value raises."""
+    number = form_number(request, person)
+    text = (
+        environment()
+        .get_template(template)
+        .render(
+            request=request,
+            person=person,
+            csrf=number,
+            navigation=[(path, name) for path, name, scope in NAVIGATION if person and scope in person.may],
+            here=request.url.path,
+            synthetic=clinic_of(request).card.synthetic,
+            now=now(),
+            **context,
+        )
+    )
+    response = HTMLResponse(text, status, headers=dict(headers or {}))
+    remember_visitor(request, response)
+    return response
+
+
+def part(template: str, **context: Any) -> str:
+    """Render a template that is a part of a page."""
+    return environment().get_template(template).render(**context)
+
+
+@cache
+def static_files() -> dict[str, tuple[bytes, str, str]]:
+    """What the package ships for browsers: name to bytes, media type and digest."""
+    found = {}
+    for item in files("dermsentry.clinic.web").joinpath("static").iterdir():
+        suffix = "." + item.name.rpartition(".")[2]
+        if suffix in TYPES:
+            data = item.read_bytes()
+            found[item.name] = (data, TYPES[suffix], hashlib.sha256(data).hexdigest()[:16])
+    return found
+
+
+def static_path(name: str) -> str:
+    """The address of a shipped file, which changes with its content."""
+    return f"/static/{name}?v={static_files()[name][2]}"
+
+
+@cache
+def environment() -> Environment:
+    """The templates, with the filters and names that they use."""
+    made = Environment(
+        loader=PackageLoader("dermsentry.clinic.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {
+        "percent": words.percent,
+        "count": "{:,}".format,
+        "name_of": name_of,
+        "since": lambda moment: words.age(now() - moment),
+        "moment": _moment,
+        "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
+        "likeliest": words.likeliest,
+        "sentence": words.sentence,
+    }
+    made.globals |= {
+        "version": __version__,
+        "static": static_path,
+        "words": words,
+        "diagnoses": DIAGNOSES,
+        "actions": ACTIONS,
+    }
+    return made
+
+
+def _moment(moment: datetime) -> str:
+    return moment.strftime("%-d %b %Y, %H:%M UTC")

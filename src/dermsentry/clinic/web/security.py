@@ -1,0 +1,309 @@
+"""Who asks, and whether they may: every route declares a rule, and a route without one is refused at start.
+
+Pages know a person by the session's cookie, the API by a token. A request of a page that changes something
+must carry the session's secret number (OWASP, "Synchronizer Token Pattern"), and before there is a session
+one derived from the visitor's cookie ("Signed Double-Submit Cookie"); a browser that says that the request
+comes from another site is refused in any case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from dermsentry.clinic.accounts import (
+    SESSION,
+    Attempts,
+    Person,
+    note_use,
+    person_of_cookie,
+    person_of_token,
+    seen,
+    unseen_lately,
+    unused_lately,
+)
+from dermsentry.clinic.audit_trail import Trail
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.web.headers import read_form
+
+COOKIE, VISITOR = "dermsentry", "dermsentry-visitor"
+CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+ANYONE, SIGNED_IN = "anyone", "signed-in"
+MOST_FILES = 200
+ATTEMPTS_OF_ADDRESS = 50
+"""A clinic's people often share one address."""
+
+
+class SignInFirst(HTTPException):
+    """A page that is for people who signed in."""
+
+    def __init__(self) -> None:
+        super().__init__(401, "You are not signed in, or your session ended. Sign in and try again.")
+
+
+def clinic_of(request: Request) -> Clinic:
+    """The clinic that this app serves."""
+    clinic: Clinic = request.app.state.clinic
+    return clinic
+
+
+@dataclass(frozen=True)
+class PageRule:
+    """Who may open a page: `anyone`, who is `signed-in`, or who may do what `scope` says."""
+
+    scope: str
+
+    async def __call__(self, request: Request) -> Person | None:
+        """The person, if the rule allows it.
+
+        Raises
+        ------
+        HTTPException
+            401, nobody is signed in; 403, it is not theirs to do, or the request was made elsewhere.
+        """
+        person = await run_in_threadpool(signed_in, request)
+        request.state.person = person
+        if self.scope != ANYONE:
+            if person is None:
+                raise SignInFirst
+            if self.scope != SIGNED_IN and self.scope not in person.may:
+                raise HTTPException(403, f"The role {person.role} does not reach this page.")
+        if request.method not in SAFE_METHODS:
+            await _not_forged(request, person)
+        return person
+
+
+_bearer = HTTPBearer(auto_error=False, description="A token made under Account, such as ds_…")
+
+
+@dataclass(frozen=True)
+class ApiRule:
+    """Which programs may call: any (`anyone`), or one whose token has the `scope`."""
+
+    scope: str
+
+    async def __call__(
+        self, request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    ) -> Person:
+        """Whose token it is, if the rule allows it.
+
+        Raises
+        ------
+        HTTPException
+            401, there is no token, or it counts no longer; 403, it does not reach this far; 422, there is a
+            parameter that the call does not know.
+        """
+        person = await run_in_threadpool(_of_token, request, given.credentials) if given else None
+        if person is None:
+            received = "a token that is unknown, revoked or out of date" if given else "no token"
+            raise HTTPException(
+                401,
+                f"Received {received}; expected the header Authorization: Bearer ds_….",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        if self.scope not in person.may:
+            raise HTTPException(403, f"The token does not reach {self.scope}.")
+        request.state.person = person
+        _no_other_parameters(request)
+        return person
+
+
+@dataclass(frozen=True)
+class OpenRule:
+    """For what anyone may fetch, whoever it is: nobody is looked up."""
+
+    scope: str = ANYONE
+
+    async def __call__(self) -> None:
+        """Allow."""
+
+
+Open = Annotated[None, Depends(OpenRule())]
+Anyone = Annotated[Person | None, Depends(PageRule(ANYONE))]
+SignedIn = Annotated[Person, Depends(PageRule(SIGNED_IN))]
+Sender = Annotated[Person, Depends(PageRule("cases:write"))]
+Reader = Annotated[Person, Depends(PageRule("cases:read"))]
+Decider = Annotated[Person, Depends(PageRule("reads:write"))]
+Recorder = Annotated[Person, Depends(PageRule("outcomes:write"))]
+Auditor = Annotated[Person, Depends(PageRule("audit:read"))]
+Administrator = Annotated[Person, Depends(PageRule("administer"))]
+
+TokenSends = Annotated[Person, Depends(ApiRule("cases:write"))]
+TokenReads = Annotated[Person, Depends(ApiRule("cases:read"))]
+TokenDecides = Annotated[Person, Depends(ApiRule("reads:write"))]
+TokenRecords = Annotated[Person, Depends(ApiRule("outcomes:write"))]
+TokenAudits = Annotated[Person, Depends(ApiRule("audit:read"))]
+
+
+def rules(app: FastAPI) -> dict[tuple[str, str], str]:
+    """Each route of the app, (method, path), and whom its rule allows.
+
+    Raises
+    ------
+    RuntimeError
+        A route has no rule.
+    """
+    found = {}
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        called = [own.call for own in route.dependant.dependencies] if isinstance(route, APIRoute) else []
+        own = [call for call in called if isinstance(call, PageRule | ApiRule | OpenRule)]
+        if len(own) != 1:
+            raise RuntimeError(f"The route {context.path} declares {len(own)} rules; expected one.")
+        for method in sorted(context.methods or ()):
+            found[method, str(context.path)] = own[0].scope
+    return found
+
+
+def begin_session(request: Request, response: Response, secret: str) -> None:
+    """Give the browser its session's cookie."""
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=int(SESSION.total_seconds()),
+        httponly=True,
+        samesite="lax",  # strict would ask who follows the link of a message to sign in again
+        secure=request.url.scheme == "https",
+    )
+
+
+def end_session(response: Response) -> None:
+    """Take the session's cookie away, and what the browser kept of pictures."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax")
+    response.headers["Clear-Site-Data"] = '"cache"'
+
+
+def form_number(request: Request, person: Person | None) -> str:
+    """What a form must carry: the session's number, or the visitor's where there is no session yet."""
+    if person is not None:
+        return person.csrf
+    visitor: str = request.cookies.get(VISITOR, "") or getattr(request.state, "visitor", "")
+    if not visitor:
+        visitor = request.state.visitor = secrets.token_urlsafe(32)
+    return _of_visitor(clinic_of(request).trail, visitor)
+
+
+def remember_visitor(request: Request, response: Response) -> None:
+    """Give the browser the cookie that the form's number was derived from, if it has none."""
+    visitor = getattr(request.state, "visitor", "")
+    if visitor:
+        response.set_cookie(
+            VISITOR, visitor, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        )
+
+
+def address(request: Request) -> str:
+    """Where the request comes from."""
+    return request.client.host if request.client else "unknown"
+
+
+def sign_in_path(request: Request) -> str:
+    """The page for signing in, which leads back to where one wanted to go."""
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.method not in SAFE_METHODS or wanted == "/":
+        return "/sign-in"
+    return f"/sign-in?next={quote(wanted, safe='')}"
+
+
+def own_path(text: str) -> str:
+    """A path of this site to go on to; the first page where it is none."""
+    parts = urlsplit(text)
+    plain = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
+    return text if plain and not parts.scheme and not parts.netloc and "\\" not in text else "/"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Failed sign-ins, by name and by address."""
+
+    names: Attempts
+    addresses: Attempts
+
+    def wait_s(self, name: str, where: str) -> int:
+        """Seconds until another attempt is allowed."""
+        return max(self.names.wait_s(name), self.addresses.wait_s(where))
+
+    def note(self, name: str, where: str) -> None:
+        """Count a failed attempt."""
+        self.names.note(name)
+        self.addresses.note(where)
+
+
+def new_gate() -> Gate:
+    """A gate that nobody has tried yet."""
+    return Gate(Attempts(), Attempts(most=ATTEMPTS_OF_ADDRESS))
+
+
+def signed_in(request: Request) -> Person | None:
+    """Who the request's cookie belongs to; None where it has none that counts. Raises DatabaseError."""
+    secret = request.cookies.get(COOKIE)
+    if not secret:
+        return None
+    engine = clinic_of(request).engine
+    with reading(engine) as session:
+        person = person_of_cookie(session, secret)
+        stale = person is not None and unseen_lately(session, secret)
+    if stale:
+        with writing(engine) as session:
+            seen(session, secret)
+    return person
+
+
+def _no_other_parameters(request: Request) -> None:
+    """Refuse a misspelt filter, which would silently give everything."""
+    route = request.scope["route"]
+    known = [own.alias for own in route.dependant.query_params]
+    other = next((name for name in request.query_params if name not in known), None)
+    if other is not None:
+        expected = f"some of {', '.join(known)}" if known else "none"
+        raise HTTPException(422, f"Received the parameter {other[:40]!r}; expected {expected}.")
+
+
+def _of_token(request: Request, secret: str) -> Person | None:
+    engine = clinic_of(request).engine
+    with reading(engine) as session:
+        person = person_of_token(session, secret)
+        stale = person is not None and unused_lately(session, secret)
+    if stale:
+        with writing(engine) as session:
+            note_use(session, secret)
+    return person
+
+
+async def _not_forged(request: Request, person: Person | None) -> None:
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise HTTPException(403, "The request was made by another site.")
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise HTTPException(403, "The request was made by another site.")
+    given: Any = request.headers.get(CSRF_HEADER)
+    if given is None:
+        # Read only now: whoever is not signed in has no file taken in.
+        form = await read_form(request, MOST_FILES if person else 0)
+        given = form.get(CSRF_FIELD, "")
+    expected = person.csrf if person is not None else _of_visitor_cookie(request)
+    if not (isinstance(given, str) and expected and hmac.compare_digest(given.encode(), expected.encode())):
+        raise HTTPException(
+            403, "The form was too old, or not from this site. Open the page again and retry."
+        )
+
+
+def _of_visitor_cookie(request: Request) -> str:
+    visitor = request.cookies.get(VISITOR, "")
+    return _of_visitor(clinic_of(request).trail, visitor) if visitor else ""
+
+
+def _of_visitor(trail: Trail, visitor: str) -> str:
+    return hmac.new(trail.key, b"form of a visitor: " + visitor.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,51 @@
+"""Pictures on their way to a browser: only ones that were drawn here, never a file as it came."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from fastapi import Request, Response
+from fastapi.responses import FileResponse
+from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException
+
+from dermsentry.clinic import worklist
+from dermsentry.clinic.pictures import SUFFIX, Kind, Pictures
+from dermsentry.clinic.tables import Case
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+MEDIA = {"jpg": "image/jpeg", "png": "image/png"}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Content-Disposition": "inline",
+    # Asked again each time, so that a browser which was signed out shows nothing.
+    "Cache-Control": "private, no-cache",
+}
+
+
+def find_case(session: Session, case_id: int) -> Case:
+    """A case by its number. Raises HTTPException, 404, where there is none."""
+    case = worklist.find_case(session, case_id)
+    if case is None:
+        raise HTTPException(404, f"There is no case {case_id}.")
+    return case
+
+
+def send_picture(request: Request, pictures: Pictures, case: Case, kind: Kind) -> Response:
+    """A picture drawn from a case's photograph; nothing of it where the browser has it already.
+
+    Raises
+    ------
+    HTTPException
+        404: it was not drawn, since the photograph waits or cannot be read.
+    """
+    path = pictures.drawn(case.sha256, kind)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise HTTPException(404, f"There is no such picture of case {case.id}.") from error
+    mark = f'"{case.sha256[:32]}-{kind}-{stat.st_mtime_ns:x}"'
+    headers = {**HEADERS, "ETag": mark}
+    if request.headers.get("if-none-match") == mark:
+        return Response(status_code=304, headers=headers)
+    return FileResponse(path, headers=headers, media_type=MEDIA[SUFFIX[kind]], stat_result=stat)

@@ -1,0 +1,48 @@
+// What goes wrong while a part of a page is fetched is said, and stays until it is read.
+"use strict";
+(() => {
+  const say = (text) => {
+    const line = document.createElement("p");
+    line.textContent = text + " ";
+    const close = document.createElement("button");
+    close.type = "button";
+    close.textContent = "Close";
+    close.addEventListener("click", () => line.remove());
+    line.append(close);
+    document.getElementById("notices").replaceChildren(line);
+  };
+  window.dermsentrySay = say;
+  document.addEventListener("htmx:responseError", (event) => {
+    let text = "The service refused this.";
+    try {
+      const told = JSON.parse(event.detail.xhr.responseText);
+      text = `${told.detail} (request ${told.request_id})`;
+    } catch {
+      text = `The service answered ${event.detail.xhr.status}.`;
+    }
+    say(text);
+  });
+  document.addEventListener("htmx:sendError", () => say("The service cannot be reached. Check the connection; it is tried again."));
+  // A form that was sent is not sent twice.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || event.defaultPrevented || form.matches("[data-upload]")) return;
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "yes";
+  });
+  addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
+  // After more rows came, the keyboard goes on at the first of them.
+  let before = null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const more = event.detail.target;
+    before = more?.matches?.("li.more") ? more.previousElementSibling : null;
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    const focused = document.activeElement;
+    if (before && (!focused || focused === document.body)) before.nextElementSibling?.querySelector("a.row")?.focus();
+    before = null;
+  });
+})();

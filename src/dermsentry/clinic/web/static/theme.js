@@ -1,0 +1,13 @@
+// Before anything is drawn: the theme that was chosen here, if one was.
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const kept = localStorage.getItem("theme");
+  if (kept === "dark" || kept === "light") root.dataset.theme = kept;
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-theme-toggle]")) return;
+    const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+    root.dataset.theme = (root.dataset.theme || system) === "dark" ? "light" : "dark";
+    localStorage.setItem("theme", root.dataset.theme);
+  });
+})();

@@ -1,0 +1,105 @@
+// One request for each photograph, three at a time, each with its progress; one that fails can be sent again.
+"use strict";
+document.querySelectorAll("[data-upload]").forEach((form) => {
+  const input = form.querySelector("input[type=file]");
+  const list = form.querySelector("[data-progress]");
+  const drop = form.querySelector("[data-drop]");
+  const AT_ONCE = 3;
+  const waiting = [];
+  let busy = 0;
+
+  const line = (file) => {
+    const item = document.createElement("li");
+    const name = document.createElement("b");
+    name.textContent = file.name;
+    const bar = document.createElement("progress");
+    bar.max = 100;
+    bar.value = 0;
+    bar.setAttribute("aria-label", `Sending ${file.name}`);
+    const words = document.createElement("span");
+    words.textContent = " waits";
+    item.append(name, " ", bar, words);
+    list.append(item);
+    return { item, bar, words };
+  };
+  const done = (shown, kind, text, job) => {
+    shown.item.className = kind;
+    shown.bar.remove();
+    shown.words.textContent = text;
+    if (kind === "failed") {
+      const again = document.createElement("button");
+      again.type = "button";
+      again.textContent = "Send again";
+      again.addEventListener("click", () => { shown.item.remove(); add(job.file, job.about); });
+      shown.item.append(" ", again);
+    }
+  };
+  const send = (job) => {
+    const { file, about, shown } = job;
+    const data = new FormData();
+    for (const [name, value] of about) data.append(name, value);
+    data.append("photographs", file, file.name);
+    const request = new XMLHttpRequest();
+    request.open("POST", form.action);
+    request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("X-CSRF-Token", form.elements.csrf.value);
+    shown.words.textContent = " is being sent";
+    request.upload.addEventListener("progress", (event) => {
+      if (event.lengthComputable) shown.bar.value = (100 * event.loaded) / event.total;
+    });
+    const over = (kind, text) => {
+      done(shown, kind, text, job);
+      busy -= 1;
+      next();
+      document.body.dispatchEvent(new Event("sent"));
+    };
+    request.addEventListener("load", () => {
+      let told = null;
+      try { told = JSON.parse(request.responseText); } catch { /* said below */ }
+      if (request.status === 200 && Array.isArray(told)) {
+        const one = told[0];
+        if (one.problem) over("refused", `was refused: ${one.problem}`);
+        else over("kept", one.new ? `is case ${one.case_id}.` : `had come before: case ${one.case_id}.`);
+      } else if (request.status === 422 || request.status === 413) over("refused", `was refused: ${told?.detail ?? request.status}`);
+      else over("failed", told?.detail ? `was not kept: ${told.detail}` : `was not kept: the service answered ${request.status}.`);
+    });
+    request.addEventListener("error", () => over("failed", "was not sent: the service cannot be reached."));
+    request.send(data);
+  };
+  const next = () => {
+    while (busy < AT_ONCE && waiting.length) {
+      busy += 1;
+      send(waiting.shift());
+    }
+  };
+  const add = (file, about) => {
+    const shown = line(file);
+    if (file.size > Number(form.dataset.mostBytes)) {
+      done(shown, "refused", "was not sent: it is too large.");
+      return;
+    }
+    waiting.push({ file, about, shown });
+    next();
+  };
+  const take = (files) => {
+    const about = ["patient", "lesion", "site", "note"].map((name) => [name, form.elements[name].value]);
+    for (const file of files) add(file, about);
+    input.value = "";
+  };
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    take([...input.files]);
+  });
+  for (const name of ["dragenter", "dragover"])
+    drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    const transfer = new DataTransfer();
+    for (const file of [...input.files, ...event.dataTransfer.files]) transfer.items.add(file);
+    input.files = transfer.files;
+    form.querySelector("button[type=submit]").focus();
+  });
+  addEventListener("beforeunload", (event) => { if (busy) event.preventDefault(); });
+});

@@ -1,0 +1,269 @@
+"""A case's page: what it shows to whom, deciding, undoing, two readers, its pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, select, update
+
+from clinic_web import photograph
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.tables import Alert, Case, Event, Model, Read, SignIn, now
+from dermsentry.clinic.worker import register
+from dermsentry.diagnoses import DIAGNOSES
+
+Maker = Callable[..., TestClient]
+Adder = Callable[..., int]
+YES = {"agrees": "yes", "diagnosis": "MEL", "action": "biopsy", "note": "ulcerated"}
+
+
+def stage(engine: Engine, number: int) -> str:
+    with reading(engine) as session:
+        return session.get_one(Case, number).stage
+
+
+def test_a_case_shows_what_the_model_found_with_its_operating_point(browser: Maker, add_case: Adder) -> None:
+    number = add_case("alert", 0.7, patient="P-1", lesion="A", site="back", note="grew")
+    page = browser().get(f"/cases/{number}").text
+    for diagnosis in DIAGNOSES:
+        assert f'<th scope="row">{diagnosis.name}</th>' in page
+    assert "alert from 50\u00a0%, refer from 20\u00a0%" in page
+    melanoma = page[page.index('<tr class="melanoma">') :]
+    assert melanoma.index('x="49.75"') < melanoma.index("</tr>")
+    assert "Like the pictures the model learned from (90\u00a0% familiar)." in page
+    assert "Sharp and well lit" in page
+    assert f"/models/{'a' * 64}" in page
+    assert "<q>" not in page
+    assert "P-1" in page
+    assert "grew" in page
+
+
+def test_what_the_model_could_not_judge_never_looks_like_a_clean_bill(
+    browser: Maker, add_case: Adder
+) -> None:
+    number = add_case("cannot-say", 0.01, familiarity=0.2)
+    page = browser().get(f"/cases/{number}").text
+    assert "This is no clean bill." in page
+    assert "it must not judge this" in page
+    assert 'name="agrees"' not in page  # there is nothing to agree with
+    figures = page.index('class="chances"')
+    assert (
+        page.rindex("<details>", 0, figures) > page.rindex("</details>", 0, figures)
+        if "</details>" in page[:figures]
+        else True
+    )
+    broken = browser().get(f"/cases/{add_case('unreadable', None)}").text
+    assert "The photograph cannot be shown" in broken
+    assert 'class="chances"' not in broken
+
+
+def test_a_case_that_waits_renews_itself_and_cannot_be_decided(browser: Maker, add_case: Adder) -> None:
+    number = add_case("", None)
+    who = browser()
+    page = who.get(f"/cases/{number}").text
+    assert 'hx-trigger="every 3s"' in page
+    assert 'name="diagnosis"' not in page
+    told = who.get(f"/cases/{number}/waiting")
+    assert (told.status_code, "hx-refresh" in told.headers) == (204, False)
+    done = who.get(f"/cases/{add_case('alert', 0.9)}/waiting")
+    assert done.headers["hx-refresh"] == "true"
+    assert who.post(f"/cases/{number}/decision", data=YES).status_code == 409
+
+
+def test_deciding_keeps_acknowledges_and_goes_on(browser: Maker, add_case: Adder, engine: Engine) -> None:
+    first, second = add_case("alert", 0.9), add_case("alert", 0.8)
+    with writing(engine) as session:
+        session.add(Alert(case_id=first, rule="melanoma suspected"))
+    who = browser()
+    answer = who.post(f"/cases/{first}/decision?lane=suspicion", data=YES)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith(f"/cases/{second}?lane=suspicion&done=")
+    page = who.get(answer.headers["location"]).text
+    assert f'Case <a href="/cases/{first}?' in page
+    assert "Undo" in page
+    last = who.post(f"/cases/{second}/decision?lane=suspicion", data=YES)
+    assert last.headers["location"].startswith("/?lane=suspicion&done=")
+    with reading(engine) as session:
+        assert session.scalars(select(Alert.acknowledged_at)).one() is not None
+        read = session.scalars(select(Read).order_by(Read.id)).first()
+        assert read is not None
+        assert (read.diagnosis, read.action, read.agrees, read.note) == ("MEL", "biopsy", True, "ulcerated")
+    assert stage(engine, first) == "decided"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"agrees": ""}, "agreed with"),
+        ({"diagnosis": "WART"}, "WART"),
+        ({"action": ""}, "action"),
+        ({"action": "burn"}, "burn"),
+    ],
+)
+def test_a_decision_that_makes_no_sense_is_told_and_what_was_typed_stays(
+    browser: Maker, add_case: Adder, engine: Engine, wrong: dict[str, str], words: str
+) -> None:
+    number = add_case("alert", 0.9)
+    answer = browser().post(f"/cases/{number}/decision", data=YES | wrong)
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert "ulcerated</textarea>" in answer.text
+    assert stage(engine, number) == "unread"
+
+
+def test_what_was_decided_meanwhile_is_not_decided_again(
+    browser: Maker, add_case: Adder, engine: Engine
+) -> None:
+    number = add_case("alert", 0.9)
+    anna, bea = browser("dermatologist", "anna"), browser("dermatologist", "bea")
+    assert anna.post(f"/cases/{number}/decision", data=YES).status_code == 303
+    answer = bea.post(f"/cases/{number}/decision", data=YES | {"diagnosis": "NV"})
+    assert answer.status_code == 409
+    assert "The case is decided already." in answer.text
+    with reading(engine) as session:
+        assert session.scalars(select(Read.diagnosis)).all() == ["MEL"]
+
+
+def test_undoing_brings_the_case_back_within_the_session_and_for_its_author(
+    browser: Maker, add_case: Adder, engine: Engine
+) -> None:
+    number = add_case("alert", 0.9)
+    anna, bea = browser("dermatologist", "anna"), browser("dermatologist", "bea")
+    anna.post(f"/cases/{number}/decision", data=YES)
+    assert "Undo my decision" in anna.get(f"/cases/{number}").text
+    assert "Undo" not in bea.get(f"/cases/{number}?done=1").text
+    assert bea.post(f"/cases/{number}/decision/1/undo").status_code == 409
+    assert anna.post(f"/cases/{number + 1}/decision/1/undo").status_code == 404
+    assert anna.post(f"/cases/{number}/decision/99/undo").status_code == 404
+    answer = anna.post(f"/cases/{number}/decision/1/undo?lane=suspicion")
+    assert answer.headers["location"] == f"/cases/{number}?lane=suspicion"
+    assert stage(engine, number) == "unread"
+    assert anna.post(f"/cases/{number}/decision/1/undo").status_code == 409
+    anna.post(f"/cases/{number}/decision", data=YES)
+    with writing(engine) as session:
+        session.execute(update(SignIn).values(created_at=now() + timedelta(seconds=5)))
+    assert "Undo" not in anna.get(f"/cases/{number}?done=2").text
+    assert anna.post(f"/cases/{number}/decision/2/undo").status_code == 409
+    with reading(engine) as session:
+        actions = session.scalars(select(Event.action).order_by(Event.id)).all()
+    assert [a for a in actions if "read" in a] == ["read", "read undone", "read"]
+
+
+@pytest.mark.parametrize("settings", [Settings(readers=2)])
+def test_the_second_reader_is_blind_to_the_first_and_the_third_sees_both(
+    browser: Maker, program: Maker, add_case: Adder, engine: Engine, settings: Settings
+) -> None:
+    number = add_case("alert", 0.9)
+    anna, bea, cleo = (browser("dermatologist", name) for name in ("anna", "bea", "cleo"))
+    anna.post(f"/cases/{number}/decision", data=YES | {"note": "SECRET-NOTE", "diagnosis": "DF"})
+    for path in ("", "/print"):
+        page = bea.get(f"/cases/{number}{path}").text
+        assert "SECRET-NOTE" not in page
+        assert "Anna:" not in page
+        assert "<strong>dermatofibroma</strong>" not in page
+    assert "is shown once you have" in bea.get(f"/cases/{number}").text
+    told = program("dermatologist", name="bea").get(f"/api/cases/{number}/decisions")
+    assert told.json() == []
+    assert "a second person reads it now" in anna.get(f"/cases/{number}").text
+    assert anna.post(f"/cases/{number}/decision", data=YES).status_code == 409
+    bea.post(f"/cases/{number}/decision", data=YES)
+    assert stage(engine, number) == "adjudication"
+    assert "SECRET-NOTE" not in bea.get(f"/cases/{number}").text
+    page = cleo.get(f"/cases/{number}").text
+    assert "Adjudicate" in page
+    assert "SECRET-NOTE" in page
+    cleo.post(f"/cases/{number}/decision", data=YES)
+    assert stage(engine, number) == "decided"
+    for who in (anna, bea):
+        assert "SECRET-NOTE" in who.get(f"/cases/{number}").text
+
+
+def test_earlier_photographs_of_the_lesion_stand_beside_it(browser: Maker, add_case: Adder) -> None:
+    days = [now() - timedelta(days=d) for d in (30, 20, 10, 0)]
+    first, second, other, this = (
+        add_case("refer", 0.3, patient="P-1", lesion=lesion, received_at=day)
+        for lesion, day in zip(("A", "A", "B", "A"), days, strict=True)
+    )
+    add_case("refer", 0.3, patient="P-2", lesion="A", received_at=days[0])
+    page = browser().get(f"/cases/{this}").text
+    shown = re.findall(r'<figure><a href="/cases/(\d+)">', page)
+    assert [int(number) for number in shown] == [second, first]
+    assert other not in shown
+    assert "The same lesion over time" in page
+
+
+def test_pictures_are_drawn_ones_with_safe_headers(
+    browser: Maker, add_case: Adder, draw: Callable[[str], None], clinic: Clinic
+) -> None:
+    draw("c" * 64)
+    number, bare = add_case("alert", 0.9, sha256="c" * 64), add_case("alert", 0.9)
+    who = browser()
+    for kind, media in (("view", "image/jpeg"), ("thumbnail", "image/jpeg"), ("heat", "image/png")):
+        answer = who.get(f"/cases/{number}/picture/{kind}")
+        assert answer.headers["content-type"] == media
+        assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "private, no-cache"
+        again = who.get(f"/cases/{number}/picture/{kind}", headers={"if-none-match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert who.get(f"/cases/{bare}/picture/{kind}").status_code == 404
+    for wrong in ("original", "..%2f..%2fclinic.sqlite", "view.jpg"):
+        assert who.get(f"/cases/{number}/picture/{wrong}").status_code in (404, 422)
+
+
+def test_no_address_serves_a_file_as_it_came(
+    browser: Maker, program: Maker, clinic: Clinic, add_case: Adder
+) -> None:
+    sha256 = clinic.pictures.keep(photograph())
+    number = add_case("alert", 0.9, sha256=sha256)
+    who, caller = browser("administrator"), program()
+    for path in (f"/cases/{number}", f"/cases/{number}/print", f"/cases/{number}/picture/view"):
+        assert photograph() not in who.get(path).content
+    assert photograph() not in caller.get(f"/api/cases/{number}/picture/view").content
+
+
+@pytest.mark.parametrize(
+    "number", ["0", "-1", "999", "2147483648", "99999999999999999999", "x", "1.5", "%00"]
+)
+def test_a_case_that_is_none_is_told(browser: Maker, number: str) -> None:
+    who = browser()
+    for path in (f"/cases/{number}", f"/cases/{number}/print", f"/cases/{number}/picture/view"):
+        answer = who.get(path)
+        assert answer.status_code in (404, 422)
+        assert "To the worklist" in answer.text
+    assert who.post(f"/cases/{number}/decision", data=YES).status_code in (404, 422)
+
+
+def test_the_models_card_is_one_click_away(browser: Maker, clinic: Clinic, engine: Engine) -> None:
+    who = browser()
+    page = who.get(f"/models/{clinic.card.digest}").text
+    assert "Model card: tiny" in page
+    assert "<table>" in page
+    with writing(engine) as session:
+        register(session, clinic.card)
+        kept = session.get_one(Model, clinic.card.digest)
+        session.add(
+            Model(digest="b" * 64, name="older", card=kept.card | {"name": "<b>older</b> ![x](//e.x/y)"})
+        )
+        session.add(Model(digest="e" * 64, name="broken", card={"name": "broken"}))
+    older = who.get(f"/models/{'b' * 64}").text
+    assert "&lt;b&gt;older" in older
+    assert "<img" not in older[older.index("<main") :]
+    assert who.get(f"/models/{'e' * 64}").status_code == 503
+    assert who.get("/models/nothing").status_code == 404
+
+
+def test_the_page_for_paper_says_that_nobody_has_decided(browser: Maker, add_case: Adder) -> None:
+    number = add_case("alert", 0.9, patient="P-1")
+    who = browser()
+    assert "Preliminary: no dermatologist has decided" in who.get(f"/cases/{number}/print").text
+    who.post(f"/cases/{number}/decision", data=YES)
+    page = who.get(f"/cases/{number}/print").text
+    assert "Preliminary" not in page
+    assert "<strong>melanoma</strong>, biopsy" in page

@@ -1,0 +1,319 @@
+"""Alerts, outcomes, performance, the audit trail, accounts, tokens, and whether the service is well."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, select, update
+
+from clinic_cases import screened
+from dermsentry.clinic.audit_trail import Trail, append
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.performance import Day
+from dermsentry.clinic.settings import Mail, Settings
+from dermsentry.clinic.tables import Account, Alert, Delivery, Event, Job, Outcome, Read, Token, now
+from dermsentry.clinic.web.pages.performance import MOST_COLUMNS, columns
+
+Maker = Callable[..., TestClient]
+Adder = Callable[..., int]
+
+
+def test_alerts_are_acknowledged_once_for_all(browser: Maker, add_case: Adder, engine: Engine) -> None:
+    number = add_case("alert", 0.9)
+    with writing(engine) as session:
+        session.add_all([Alert(case_id=number, rule=rule) for rule in ("one", "two")])
+    who = browser()
+    assert who.get("/alerts").text.count(f'<td><a href="/cases/{number}">') == 2
+    assert who.post(f"/cases/{number}/acknowledge").headers["location"] == "/alerts"
+    assert "No alert is open." in who.get("/alerts").text
+    assert "acknowledged</td>" in who.get("/alerts?all=true").text
+    assert who.post("/cases/99/acknowledge").status_code == 404
+
+
+def test_alerts_come_in_pages(browser: Maker, add_case: Adder, engine: Engine) -> None:
+    number = add_case("alert", 0.9)
+    with writing(engine) as session:
+        session.add_all([Alert(case_id=number, rule=f"rule {i}") for i in range(120)])
+    who = browser()
+    first = who.get("/alerts").text
+    assert "rule 119" in first
+    assert "rule 69<" not in first
+    assert "/alerts?before=71" in first
+    assert "rule 69<" in who.get("/alerts?before=71").text
+
+
+@pytest.mark.parametrize("settings", [Settings(mail=Mail(to=("a@b.c",)))])
+def test_messages_that_were_given_up_are_shown_and_make_the_service_unwell(
+    browser: Maker, nobody: TestClient, add_case: Adder, engine: Engine, settings: Settings
+) -> None:
+    number = add_case("alert", 0.9)
+    assert nobody.get("/health").status_code == 200
+    with writing(engine) as session:
+        alert = Alert(case_id=number, rule="one")
+        session.add(alert)
+        session.flush()
+        told = Delivery(
+            alert_id=alert.id, channel="email", address="a@b.c", state="dead", attempts=9, error="refused"
+        )
+        session.add(told)
+    page = browser().get("/alerts").text
+    assert "Not delivered." in page
+    assert "refused" in page
+    assert nobody.get("/health").status_code == 503
+    assert "1 of the last day could not be delivered" in browser().get("/status").text
+
+
+def test_an_outcome_is_kept_and_shown(browser: Maker, add_case: Adder, engine: Engine) -> None:
+    number = add_case("alert", 0.9, stage="decided", decided_at=now())
+    who = browser()
+    with writing(engine) as session:
+        reader = session.scalars(select(Account.id)).one()
+        session.add(Read(case_id=number, account_id=reader, position=1, diagnosis="MEL", action="biopsy"))
+    assert f'href="/outcomes?case={number}"' in who.get("/outcomes").text
+    assert f'value="{number}"' in who.get(f"/outcomes?case={number}").text
+    data = {"case": str(number), "diagnosis": "MEL", "method": "histology", "note": "pT1a"}
+    assert who.post("/outcomes", data=data).headers["location"] == f"/outcomes?kept={number}"
+    page = who.get(f"/outcomes?kept={number}").text
+    assert "every biopsy that was decided has its outcome" in page
+    assert "Outcome by histology: <strong>melanoma</strong>" in who.get(f"/cases/{number}").text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"case": "99"}, "no case 99"),
+        ({"case": "x"}, "expected its number"),
+        ({"case": "9" * 12}, "expected its number"),
+        ({"diagnosis": ""}, "diagnosis"),
+        ({"method": "guess"}, "guess"),
+    ],
+)
+def test_an_outcome_that_cannot_be_used_is_told(
+    browser: Maker, add_case: Adder, wrong: dict[str, str], words: str, engine: Engine
+) -> None:
+    data = {"case": str(add_case("alert", 0.9)), "diagnosis": "MEL", "method": "histology", "note": "typed"}
+    answer = browser().post("/outcomes", data=data | wrong)
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert "typed</textarea>" in answer.text
+    with reading(engine) as session:
+        assert session.scalars(select(Outcome)).all() == []
+
+
+def test_outcomes_are_imported_line_by_line(browser: Maker, add_case: Adder) -> None:
+    one, two = add_case("alert", 0.9), add_case("refer", 0.3)
+    table = f"case,diagnosis,method\n{one},MEL,histology\n{two},wart,histology\n99,NV,histology\n"
+    who = browser()
+    answer = who.post("/outcomes/import", files={"table": ("o.csv", table)})
+    assert answer.status_code == 200
+    assert "1 outcome was kept" in answer.text
+    assert "2 lines could not be used" in answer.text
+    assert "<b>Line 3</b>" in answer.text
+    again = who.post("/outcomes/import", files={"table": ("o.csv", table)})
+    assert "1 stood so already" in again.text
+
+
+@pytest.mark.parametrize(
+    "table", [b"", b"\xff\xfe\x00", b"a,b\n1,2\n", b"case,diagnosis,method\n", b"\x89PNG\r\n"]
+)
+def test_a_table_that_is_none_is_told(browser: Maker, table: bytes) -> None:
+    answer = browser().post("/outcomes/import", files={"table": ("o.csv", table)})
+    assert answer.status_code == 422
+    assert 'id="import-problem"' in answer.text
+    assert browser().post("/outcomes/import", data={"table": "text"}).status_code == 422
+
+
+def test_the_performance_page_draws_what_was_measured(browser: Maker, engine: Engine) -> None:
+    who = browser()
+    assert "No case was received" in who.get("/performance/figures").text
+    with writing(engine) as session:
+        for i in range(40):
+            case = screened(
+                "alert" if i % 2 else "routine", 0.9 if i % 2 else 0.01, patient=f"P{i}", model_digest=None
+            )
+            session.add(case)
+            session.flush()
+            session.add(Outcome(case_id=case.id, diagnosis="MEL" if i % 2 else "NV", method="histology"))
+    page = browser("dermatologist", "bea").get("/performance/figures?since=2020-01-01").text
+    assert "<b>40</b><span>received</span>" in page
+    assert "20 of 20" in page
+    assert 'class="span"' in page
+    assert 'aria-label="Photographs received and alerts' in page
+    assert who.get("/performance?since=never").status_code == 422
+    assert (
+        'hx-get="/performance/figures?since=2026-01-01&amp;until="'
+        in who.get("/performance?since=2026-01-01").text
+    )
+
+
+def test_what_was_measured_is_kept_for_a_minute(
+    browser: Maker, add_case: Adder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_case("alert", 0.9)
+    who = browser()
+    first = who.get("/performance/figures").text
+    add_case("alert", 0.9)
+    assert who.get("/performance/figures").text == first
+    monkeypatch.setattr("dermsentry.clinic.web.pages.performance.FRESH_S", 0.0)
+    assert "<b>2</b><span>received" in who.get("/performance/figures").text
+
+
+def test_columns_hold_every_day_and_stay_few() -> None:
+    assert columns([]) == []
+    assert columns([Day("2026-01-30", 1, 0), Day("2026-02-02", 2, 1)]) == [
+        Day("2026-01-30", 1, 0),
+        Day("2026-01-31", 0, 0),
+        Day("2026-02-01", 0, 0),
+        Day("2026-02-02", 2, 1),
+    ]
+    many = columns([Day("2020-01-01", 3, 1), Day("2026-01-01", 4, 2)])
+    assert len(many) <= MOST_COLUMNS
+    assert (sum(day.received for day in many), sum(day.alerts for day in many)) == (7, 3)
+
+
+def test_the_audit_trail_is_read_filtered_and_verified(browser: Maker, engine: Engine, trail: Trail) -> None:
+    with writing(engine) as session:
+        for i in range(130):
+            append(session, trail, "worker", "screened", f"case {i % 2 + 1}", {"melanoma": 0.123456, "i": i})
+    who = browser("administrator")
+    page = who.get("/audit").text
+    assert page.count("<td>screened</td>") == 100
+    assert "0.1235" in page
+    assert "before=31" in page
+    assert who.get("/audit?before=31").text.count("<td>screened</td>") == 30
+    assert who.get("/audit?subject=2&action=screened").text.count("<td>screened</td>") == 65
+    assert "No event fits" in who.get("/audit?action=nothing").text
+    assert "The chain holds: 130 events" in who.post("/audit/verification").text
+    with writing(engine) as session:
+        session.execute(update(Event).where(Event.id == 7).values(actor="eve"))
+    text = who.post("/audit/verification").text
+    assert "does not hold" in text
+    assert "event 7 was changed" in text
+
+
+def test_the_audit_trail_is_exported_whole_and_that_is_an_event(
+    browser: Maker, engine: Engine, trail: Trail
+) -> None:
+    with writing(engine) as session:
+        for i in range(1200):
+            append(session, trail, "worker", "screened", "case 1", {"i": i})
+    answer = browser("administrator").get("/audit.csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"].startswith('attachment; filename="audit-20')
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [int(row["id"]) for row in rows] == list(range(1, 1202))
+    assert rows[-1]["action"] == "audit trail exported"
+
+
+def test_an_administrator_makes_and_changes_accounts(browser: Maker, engine: Engine) -> None:
+    who = browser("administrator")
+    data = {
+        "name": "Dora",
+        "full_name": "Dr Dora",
+        "role": "dermatologist",
+        "password": "correct horse battery",
+    }
+    assert who.post("/accounts", data=data).status_code == 303
+    again = who.post("/accounts", data=data)
+    assert again.status_code == 422
+    assert "There is an account dora already" in again.text
+    assert "correct horse" not in again.text
+    dora = browser("dermatologist", "dora")
+    assert dora.get("/outcomes").status_code == 200
+    assert who.post("/accounts/2", data={"role": "uploader"}).status_code == 303
+    assert dora.get("/outcomes").status_code == 403
+    assert who.post("/accounts/2", data={"password": "another long password"}).status_code == 303
+    assert dora.get("/upload").status_code == 303
+    assert who.post("/accounts/2", data={"role": "king"}).status_code == 422
+    assert who.post("/accounts/2", data={"state": "frozen"}).status_code == 422
+    assert who.post("/accounts/2", data={"password": "short"}).status_code == 422
+    assert who.post("/accounts/99", data={}).status_code == 404
+    with reading(engine) as session:
+        told = [(event.action, event.detail) for event in session.scalars(select(Event).order_by(Event.id))]
+    assert [action for action, _ in told] == ["account added", "role changed", "password changed"]
+    assert not any("horse" in detail or "another" in detail for _, detail in told)
+
+
+@pytest.mark.parametrize("change", [{"role": "uploader"}, {"state": "closed"}])
+def test_the_last_administrator_stays_one(browser: Maker, engine: Engine, change: dict[str, str]) -> None:
+    who = browser("administrator")
+    answer = who.post("/accounts/1", data=change)
+    assert answer.status_code == 422
+    assert "the only administrator" in answer.text
+    with reading(engine) as session:
+        account = session.get_one(Account, 1)
+        assert (account.role, account.active) == ("administrator", True)
+        assert session.scalars(select(Event)).all() == []
+    browser("administrator", "zoe")
+    assert who.post("/accounts/1", data=change).status_code == 303
+
+
+def test_a_token_is_shown_once_and_revoked(browser: Maker, nobody: TestClient, engine: Engine) -> None:
+    who = browser("uploader")
+    data = {"label": "Camera", "scopes": ["cases:write"], "days": "30"}
+    answer = who.post("/account/tokens", data=data)
+    assert answer.status_code == 201
+    secret = answer.text.split("<code>ds_")[1].split("</code>")[0]
+    assert "Camera" in who.get("/account").text
+    assert secret not in who.get("/account").text
+    bearer = {"authorization": f"Bearer ds_{secret}"}
+    assert nobody.post("/api/cases", headers=bearer).status_code == 422
+    with reading(engine) as session:
+        token = session.scalars(select(Token)).one()
+        assert token.expires_at is not None
+        assert timedelta(days=29) < token.expires_at - now() < timedelta(days=31)
+    other = browser("uploader", "eve")
+    assert other.post("/account/tokens/1/revoke").status_code == 404
+    assert who.post("/account/tokens/1/revoke").headers["location"] == "/account"
+    assert nobody.post("/api/cases", headers=bearer).status_code == 401
+    assert "revoked" in who.get("/account").text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"scopes": ["audit:read"]}, "does not reach audit:read"),
+        ({"scopes": ["everything"]}, "everything"),
+        ({"scopes": []}, "none"),
+        ({"label": " "}, "label"),
+        ({"days": "9999"}, "9999"),
+    ],
+)
+def test_a_token_that_cannot_be_is_told(
+    browser: Maker, engine: Engine, wrong: dict[str, object], words: str
+) -> None:
+    data = {"label": "Camera", "scopes": ["cases:write"], "days": "30"}
+    answer = browser("dermatologist").post("/account/tokens", data=data | wrong)
+    assert answer.status_code == 422
+    assert words in answer.text
+    with reading(engine) as session:
+        assert session.scalars(select(Token)).all() == []
+
+
+def test_an_administrator_revokes_anybodys_token(browser: Maker, program: Maker) -> None:
+    caller = program("dermatologist")
+    who = browser("administrator")
+    assert "for a test" in who.get("/accounts").text
+    assert who.post("/account/tokens/1/revoke").headers["location"] == "/accounts"
+    assert caller.get("/api/cases").status_code == 401
+
+
+def test_health_says_little_to_strangers_and_more_to_people(
+    nobody: TestClient, browser: Maker, add_case: Adder, engine: Engine, clinic: Clinic
+) -> None:
+    answer = nobody.get("/health")
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"status", "version"}
+    assert "The service is well" in browser("uploader").get("/status").text
+    number = add_case("", None, received_at=now() - timedelta(minutes=9))
+    with writing(engine) as session:
+        session.add(Job(case_id=number))
+    told = nobody.get("/health")
+    assert (told.status_code, told.json()["status"]) == (503, "unwell")
+    assert "1 photograph waits, the oldest came 9 min ago." in browser("uploader").get("/status").text

@@ -1,0 +1,197 @@
+"""The authorisation matrix: every route for every role, for nobody, and for every scope of a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.testclient import TestClient
+
+from clinic_web import all_routes
+from dermsentry.clinic.accounts import MAY, SCOPES
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.tables import ROLES
+from dermsentry.clinic.web import app as app_module
+from dermsentry.clinic.web.app import ROUTERS, create_app
+from dermsentry.clinic.web.security import ANYONE, SIGNED_IN, rules
+
+EXPECTED = {
+    ("GET", "/static/{name}"): ANYONE,
+    ("GET", "/favicon.ico"): ANYONE,
+    ("GET", "/api/openapi.json"): ANYONE,
+    ("GET", "/health"): ANYONE,
+    ("GET", "/sign-in"): ANYONE,
+    ("POST", "/sign-in"): ANYONE,
+    ("GET", "/first-visit"): ANYONE,
+    ("POST", "/first-visit"): ANYONE,
+    ("POST", "/sign-out"): SIGNED_IN,
+    ("GET", "/status"): SIGNED_IN,
+    ("GET", "/"): SIGNED_IN,
+    ("GET", "/account"): SIGNED_IN,
+    ("POST", "/account/password"): SIGNED_IN,
+    ("POST", "/account/tokens"): SIGNED_IN,
+    ("POST", "/account/tokens/{token_id}/revoke"): SIGNED_IN,
+    ("GET", "/accounts"): "administer",
+    ("POST", "/accounts"): "administer",
+    ("POST", "/accounts/{account_id}"): "administer",
+    ("GET", "/upload"): "cases:write",
+    ("POST", "/upload"): "cases:write",
+    ("GET", "/upload/mine"): "cases:write",
+    ("GET", "/upload/mine/{case_id}/thumbnail"): "cases:write",
+    ("GET", "/worklist/rows"): "cases:read",
+    ("GET", "/cases/{case_id}"): "cases:read",
+    ("GET", "/cases/{case_id}/print"): "cases:read",
+    ("GET", "/cases/{case_id}/waiting"): "cases:read",
+    ("GET", "/cases/{case_id}/picture/{kind}"): "cases:read",
+    ("POST", "/cases/{case_id}/decision"): "reads:write",
+    ("POST", "/cases/{case_id}/decision/{read_id}/undo"): "reads:write",
+    ("POST", "/cases/{case_id}/acknowledge"): "reads:write",
+    ("GET", "/models/{digest}"): "cases:read",
+    ("GET", "/alerts"): "cases:read",
+    ("GET", "/outcomes"): "cases:read",
+    ("POST", "/outcomes"): "outcomes:write",
+    ("POST", "/outcomes/import"): "outcomes:write",
+    ("GET", "/performance"): "cases:read",
+    ("GET", "/performance/figures"): "cases:read",
+    ("GET", "/audit"): "audit:read",
+    ("POST", "/audit/verification"): "audit:read",
+    ("GET", "/audit.csv"): "audit:read",
+    ("POST", "/api/cases"): "cases:write",
+    ("GET", "/api/cases"): "cases:read",
+    ("GET", "/api/cases/{case_id}"): "cases:read",
+    ("GET", "/api/cases/{case_id}/picture/{kind}"): "cases:read",
+    ("GET", "/api/cases/{case_id}/decisions"): "cases:read",
+    ("POST", "/api/cases/{case_id}/decisions"): "reads:write",
+    ("DELETE", "/api/cases/{case_id}/decisions/{decision_id}"): "reads:write",
+    ("GET", "/api/cases/{case_id}/outcomes"): "cases:read",
+    ("POST", "/api/cases/{case_id}/outcomes"): "outcomes:write",
+    ("GET", "/api/cases/{case_id}/audit"): "audit:read",
+    ("GET", "/api/audit"): "audit:read",
+    ("GET", "/api/audit/verification"): "audit:read",
+}
+"""Whom each route is for. A new route belongs in here, or its test fails."""
+
+ROUTES = all_routes()
+PAGES = [route for route in ROUTES if not route[1].startswith("/api/")]
+CALLS = [route for route in ROUTES if route[1].startswith("/api/") and route[1] != "/api/openapi.json"]
+FILLED = {"name": "clinic.css", "kind": "view", "digest": "0" * 64}
+
+PageMaker = Callable[..., TestClient]
+
+
+def address(path: str) -> str:
+    """A path with its places filled; numbers are 1."""
+    for part in path.split("/"):
+        if part.startswith("{"):
+            path = path.replace(part, FILLED.get(part.strip("{}"), "1"))
+    return path
+
+
+def test_the_table_holds_every_route_of_the_app_and_no_other(app: FastAPI) -> None:
+    assert rules(app) == EXPECTED
+
+
+def test_every_route_stands_in_the_matrix(app: FastAPI) -> None:
+    assert set(ROUTES) == set(rules(app))
+
+
+def test_a_route_without_a_rule_is_refused_at_start(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    router = APIRouter()
+
+    @router.get("/open-door")
+    def door() -> str:
+        return "come in"
+
+    monkeypatch.setattr(app_module, "ROUTERS", (*ROUTERS, router))
+    with pytest.raises(RuntimeError, match="/open-door declares 0 rules"):
+        create_app(clinic)
+
+
+def test_a_part_of_the_app_that_is_no_route_is_refused_at_start(app: FastAPI) -> None:
+    app.mount("/side-door", FastAPI())
+    with pytest.raises(RuntimeError, match="/side-door"):
+        rules(app)
+
+
+@pytest.mark.parametrize(("method", "path"), PAGES, ids=lambda value: str(value))
+@pytest.mark.parametrize("role", ROLES)
+def test_pages_open_to_whom_they_are_for(
+    browser: PageMaker, add_case: Callable[..., int], method: str, path: str, role: str
+) -> None:
+    add_case("alert", 0.9)
+    rule = EXPECTED[method, path]
+    answer = browser(role).request(method, address(path))
+    allowed = rule in (ANYONE, SIGNED_IN) or rule in MAY[role]
+    if not allowed:
+        assert answer.status_code == 403
+        assert role in answer.text
+    elif (method, path) == ("POST", "/sign-in"):
+        assert answer.status_code == 401  # who is signed in may try another account
+    elif (method, path) == ("POST", "/first-visit"):
+        assert "token" in answer.text
+    else:
+        assert answer.status_code not in (401, 403)
+        assert answer.status_code < 500 or path == "/health"
+
+
+@pytest.mark.parametrize(("method", "path"), PAGES, ids=lambda value: str(value))
+def test_nobody_gets_no_further_than_the_door(
+    nobody: TestClient, add_case: Callable[..., int], method: str, path: str
+) -> None:
+    add_case("alert", 0.9)
+    answer = nobody.request(method, address(path))
+    if EXPECTED[method, path] == ANYONE:
+        # Without the visitor's cookie a form is refused, whoever sends it.
+        assert answer.status_code == 403 if method == "POST" else answer.status_code in (200, 303)
+    elif method == "GET":
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith("/sign-in")
+    else:
+        assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS, ids=lambda value: str(value))
+@pytest.mark.parametrize("role", ROLES)
+def test_a_token_reaches_as_far_as_its_owner(
+    program: PageMaker, add_case: Callable[..., int], method: str, path: str, role: str
+) -> None:
+    add_case("alert", 0.9)
+    answer = program(role).request(method, address(path))
+    if EXPECTED[method, path] in MAY[role]:
+        assert answer.status_code not in (401, 403)
+        assert answer.status_code < 500
+    else:
+        assert answer.status_code == 403
+        assert answer.json()["error"] == "forbidden"
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS, ids=lambda value: str(value))
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_token_reaches_no_further_than_its_scope(
+    program: PageMaker, add_case: Callable[..., int], method: str, path: str, scope: str
+) -> None:
+    add_case("alert", 0.9)
+    answer = program("administrator", scope).request(method, address(path))
+    assert (answer.status_code == 403) == (EXPECTED[method, path] != scope)
+    assert answer.status_code not in (401, 500)
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS, ids=lambda value: str(value))
+def test_without_a_token_or_with_a_cookie_alone_the_api_is_closed(
+    nobody: TestClient, browser: PageMaker, method: str, path: str
+) -> None:
+    for who in (nobody, browser("administrator")):
+        for header in ("", "Bearer ds_wrong", "Basic YTpi", "Bearer "):
+            answer = who.request(method, address(path), headers={"authorization": header} if header else {})
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert set(answer.json()) == {"error", "detail", "request_id"}
+
+
+@pytest.mark.parametrize(("method", "path"), PAGES, ids=lambda value: str(value))
+def test_a_token_opens_no_page(program: PageMaker, method: str, path: str) -> None:
+    if EXPECTED[method, path] == ANYONE:
+        return
+    answer = program("administrator").request(method, address(path), follow_redirects=False)
+    assert answer.status_code == 401

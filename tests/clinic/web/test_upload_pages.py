@@ -1,0 +1,242 @@
+"""Photographs sent from a page and by a program: kept, refused, hostile."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, select
+
+from clinic_web import photograph
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.intake import MAX_BYTES
+from dermsentry.clinic.tables import Case, Event, Job, Read
+
+Maker = Callable[..., TestClient]
+Adder = Callable[..., int]
+
+
+def cases_of(engine: Engine) -> list[Case]:
+    with reading(engine) as session:
+        return list(session.scalars(select(Case).order_by(Case.id)))
+
+
+def test_photographs_become_cases_that_wait(browser: Maker, engine: Engine, clinic: Clinic) -> None:
+    files = [("photographs", (f"IMG {i}.jpg", photograph(i), "image/jpeg")) for i in range(3)]
+    about = {"patient": " P-1 ", "lesion": "A", "site": "back", "note": "grew\r\nfast"}
+    answer = browser("uploader").post("/upload", files=files, data=about)
+    assert answer.status_code == 200
+    assert answer.text.count("is case") == 3
+    kept = cases_of(engine)
+    assert [case.file_name for case in kept] == ["IMG 0.jpg", "IMG 1.jpg", "IMG 2.jpg"]
+    assert {(c.patient, c.lesion, c.site, c.note, c.source) for c in kept} == {
+        ("P-1", "A", "back", "grew\nfast", "page")
+    }
+    assert clinic.pictures.original(kept[0].sha256).read_bytes() == photograph(0)
+    with reading(engine) as session:
+        assert len(session.scalars(select(Job)).all()) == 3
+        assert {event.actor for event in session.scalars(select(Event))} == {"uploader"}
+
+
+def test_a_script_gets_its_answer_in_json(browser: Maker) -> None:
+    who = browser("uploader")
+    file = {"photographs": ("a.jpg", photograph(), "image/jpeg")}
+    first = who.post("/upload", files=file, headers={"accept": "application/json"})
+    assert first.json() == [{"file_name": "a.jpg", "case_id": 1, "new": True, "problem": ""}]
+    again = who.post("/upload", files=file, headers={"accept": "application/json"})
+    assert again.json() == [{"file_name": "a.jpg", "case_id": 1, "new": False, "problem": ""}]
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("a", "b" * 1000)
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    "empty": b"",
+    "text": b"hello",
+    "page": b"<html><script>alert(1)</script>",
+    "drawing": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>',
+    "animation": b"GIF89a" + b"\0" * 100,
+    "archive": archive(),
+    "pickle": b"\x80\x04\x95",
+    "program": b"\x7fELF" + b"\0" * 100,
+    "postscript": b"%!PS-Adobe-3.0\n",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_is_no_photograph_is_refused_whatever_its_name_says(
+    browser: Maker, program: Maker, engine: Engine, tmp_path: Path, kind: str
+) -> None:
+    file = {"photographs": ("lesion.jpg", HOSTILE[kind], "image/jpeg")}
+    answer = browser("uploader").post("/upload", files=file)
+    assert answer.status_code == 422
+    assert "was refused" in answer.text
+    told = program("uploader").post("/api/cases", files=file)
+    assert told.status_code == 422
+    assert set(told.json()) == {"error", "detail", "request_id", "photographs"}
+    assert cases_of(engine) == []
+    assert not (tmp_path / "photographs").exists()
+
+
+def test_one_that_is_too_large_is_refused_and_the_others_are_kept(program: Maker, engine: Engine) -> None:
+    files = [
+        ("photographs", ("huge.jpg", b"\xff\xd8\xff" + b"\0" * MAX_BYTES, "image/jpeg")),
+        ("photographs", ("good.jpg", photograph(), "image/jpeg")),
+        ("photographs", ("bad.jpg", b"no", "image/jpeg")),
+    ]
+    answer = program("uploader").post("/api/cases", files=files)
+    assert answer.status_code == 207
+    huge, good, bad = answer.json()["photographs"]
+    assert (huge["case"], good["case"], bad["case"]) == (None, 1, None)
+    assert "expected up to 50" in huge["problem"]
+    assert len(cases_of(engine)) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "..\\..\\x.jpg",
+        "/etc/cron.d/x",
+        "a\0b.jpg",
+        "x" * 2000,
+        "<script>.jpg",
+        "\u202egpj.exe",
+        "",
+    ],
+)
+def test_a_files_name_is_told_and_never_used(
+    browser: Maker, engine: Engine, clinic: Clinic, name: str
+) -> None:
+    body = photograph()
+    boundary = "b"
+    quoted = name.replace("\0", "%00").replace('"', "%22").encode()
+    content = (
+        b'--b\r\nContent-Disposition: form-data; name="photographs"; filename="' + quoted + b'"\r\n'
+        b"Content-Type: image/jpeg\r\n\r\n" + body + b"\r\n--b--\r\n"
+    )
+    kind = {"content-type": f"multipart/form-data; boundary={boundary}"}
+    answer = browser("uploader").post("/upload", content=content, headers=kind)
+    assert "<script>" not in answer.text.replace("<script src=", "")
+    kept = cases_of(engine)
+    if not name:
+        assert len(kept) <= 1
+        return
+    assert answer.status_code == 200
+    assert len(kept[0].file_name) <= 255
+    files = [
+        path for path in clinic.pictures.folder.rglob("*") if path.is_file() and "photographs" in path.parts
+    ]
+    assert files == [clinic.pictures.original(kept[0].sha256)]
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [({"patient": "x" * 121}, "patient of 121"), ({"note": "x" * 4001}, "note of 4001")],
+)
+def test_a_text_that_is_too_long_keeps_nothing(
+    program: Maker, engine: Engine, about: dict[str, str], words: str
+) -> None:
+    answer = program("uploader").post("/api/cases", files={"photographs": photograph()}, data=about)
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
+    assert cases_of(engine) == []
+
+
+def test_a_form_without_a_photograph_or_with_wrong_parts_is_told(program: Maker, engine: Engine) -> None:
+    who = program("uploader")
+    for given in (
+        {"data": {"patient": "P"}, "files": {"other": b"x"}},
+        {"files": {"photographs": ("a.jpg", photograph()), "patient": ("p.txt", b"P")}},
+        {"files": {"photographs": ("a.jpg", photograph())}, "data": {"patient": ["P", "Q"]}},
+        {"data": {"photographs": "text"}, "files": {"x": b""}},
+        {"json": {"photographs": []}},
+        {"content": b"x", "headers": {"content-type": "multipart/form-data"}},
+        {"content": b"--b\r\ngarbage", "headers": {"content-type": "multipart/form-data; boundary=b"}},
+        {"content": b""},
+    ):
+        answer = who.post("/api/cases", **given)  # type: ignore[arg-type]
+        assert answer.status_code in (400, 422), given
+        assert {"error", "detail", "request_id"} <= set(answer.json())
+    assert cases_of(engine) == []
+
+
+def test_too_many_files_at_once_are_told(program: Maker) -> None:
+    files = [("photographs", (f"{i}.jpg", b"x")) for i in range(201)]
+    answer = program("uploader").post("/api/cases", files=files)
+    assert answer.status_code == 400
+    assert "200" in answer.json()["detail"]
+
+
+def test_the_api_tells_new_from_known(program: Maker) -> None:
+    who = program("uploader")
+    two = [("photographs", ("a.jpg", photograph(1))), ("photographs", ("b.jpg", photograph(2)))]
+    assert who.post("/api/cases", files=two).status_code == 201
+    again = who.post("/api/cases", files=two)
+    assert again.status_code == 200
+    assert [one["case"] for one in again.json()["photographs"]] == [1, 2]
+    mixed = [*two, ("photographs", ("c.jpg", photograph(3)))]
+    assert who.post("/api/cases", files=mixed).status_code == 201
+
+
+def test_nobody_can_make_the_server_take_a_file_in(
+    nobody: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the form of a stranger was read")
+
+    monkeypatch.setattr("starlette.requests.Request.form", read)
+    file = {"photographs": photograph()}
+    assert nobody.post("/upload", files=file).status_code == 401
+    assert nobody.post("/api/cases", files=file).status_code == 401
+
+
+def test_a_full_disk_is_told_and_keeps_no_case(
+    program: Maker, browser: Maker, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    told = program("uploader").post("/api/cases", files={"photographs": photograph()})
+    assert told.status_code == 507
+    assert told.json()["error"] == "no-space"
+    assert "No space left on device" not in json.dumps(told.json())
+    page = browser("uploader", "uli").post("/upload", files={"photographs": photograph()})
+    assert page.status_code == 507
+    assert "There is no space left" in page.text
+    monkeypatch.undo()
+    assert cases_of(engine) == []
+    assert program("uploader").post("/api/cases", files={"photographs": photograph()}).status_code == 201
+
+
+def test_an_uploader_sees_what_became_of_their_own_alone(
+    browser: Maker, engine: Engine, add_case: Adder, draw: Callable[[str], None]
+) -> None:
+    who = browser("uploader", "uli")
+    with reading(engine) as session:
+        uli = session.scalars(select(Case.received_by)).first() or 1
+    draw("d" * 64)
+    own = add_case("alert", 0.9, patient="MINE", sha256="d" * 64, received_by=uli)
+    other = add_case("alert", 0.9, patient="THEIRS")
+    page = who.get("/upload/mine").text
+    assert "MINE" in page
+    assert "THEIRS" not in page
+    assert "In the worklist" in page
+    assert "90" not in page  # what the model thinks is for dermatologists
+    assert who.get(f"/upload/mine/{own}/thumbnail").headers["content-type"] == "image/jpeg"
+    assert who.get(f"/upload/mine/{other}/thumbnail").status_code == 404
+    with writing(engine) as session:
+        session.add(Read(case_id=own, account_id=uli, position=1, diagnosis="", action="retake"))
+        session.get_one(Case, own).stage = "decided"
+    assert "Please take it again" in who.get("/upload/mine").text

@@ -1,0 +1,175 @@
+"""The worklist's lanes, its filter, its pages; and what an uploader sees instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, event, update
+
+from clinic_cases import screened
+from dermsentry.clinic.database import writing
+from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.tables import Case, now
+from dermsentry.clinic.web.filters import as_query, read_filter
+from dermsentry.errors import InputError
+
+Maker = Callable[..., TestClient]
+Adder = Callable[..., int]
+
+
+def listed(page: str) -> list[int]:
+    return [int(number) for number in re.findall(r'<a class="row" href="/cases/(\d+)', page)]
+
+
+def test_an_empty_list_says_what_to_do(browser: Maker) -> None:
+    who = browser()
+    assert 'href="/upload">Upload photographs' in who.get("/").text
+    for lane in ("cannot-say", "waiting", "decided"):
+        assert 'class="empty"' in who.get(f"/?lane={lane}").text
+
+
+def test_lanes_hold_their_cases_in_order(browser: Maker, add_case: Adder) -> None:
+    routine, alert = add_case("routine", 0.01), add_case("alert", 0.6)
+    refer, worse = add_case("refer", 0.3), add_case("alert", 0.9)
+    unsure, broken = add_case("cannot-say", 0.99), add_case("unreadable", None)
+    waits = add_case("", None)
+    who = browser()
+    page = who.get("/").text
+    assert listed(page) == [worse, alert, refer, routine]
+    assert 'By suspicion <span class="count">4</span>' in page
+    page = who.get("/?lane=cannot-say").text
+    assert listed(page) == [unsure, broken]
+    assert "99" not in re.sub(
+        r"<svg.*?</svg>", "", page[page.index("<ol") :]
+    )  # no figure looks like a verdict
+    assert "not judged" in page
+    assert listed(who.get("/?lane=waiting").text) == [waits]
+
+
+def test_decided_cases_are_listed_apart(browser: Maker, add_case: Adder) -> None:
+    early = add_case("alert", 0.6, stage="decided", decided_at=now() - timedelta(hours=2))
+    late = add_case("routine", 0.01, stage="decided", decided_at=now())
+    unsure = add_case("cannot-say", 0.3, stage="decided", decided_at=now())
+    who = browser()
+    assert listed(who.get("/").text) == []
+    assert listed(who.get("/?lane=decided").text) == [late, early]
+    assert listed(who.get("/?lane=decided&tier=cannot-say").text) == [unsure]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("search=p-17", {"second"}),
+        ("search=P-17+B", {"second"}),
+        ("search=nothing", set()),
+        ("site=back", {"first"}),
+        ("tier=alert", {"first"}),
+        ("since=2026-01-02", {"second"}),
+        ("until=2026-01-01", {"first"}),
+        ("since=2026-01-01&until=2026-01-02", {"first", "second"}),
+    ],
+)
+def test_the_filter_finds(browser: Maker, add_case: Adder, query: str, expected: set[str]) -> None:
+    from datetime import UTC, datetime
+
+    numbers = {
+        add_case(
+            "alert", 0.6, patient="P-16", site="back", received_at=datetime(2026, 1, 1, 12, tzinfo=UTC)
+        ): "first",
+        add_case(
+            "refer", 0.3, patient="P-17", lesion="B", received_at=datetime(2026, 1, 2, 12, tzinfo=UTC)
+        ): "second",
+    }
+    page = browser().get(f"/?{query}").text
+    assert {numbers[number] for number in listed(page)} == expected
+    if not expected:
+        assert "No case fits" in page
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "lane=all",
+        "tier=urgent",
+        "since=yesterday",
+        "until=2026-02-31",
+        "since=9999-12-31",
+        "after=nonsense",
+        "site=" + "x" * 121,
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_told(browser: Maker, query: str) -> None:
+    answer = browser().get(f"/?{query}")
+    assert answer.status_code == 422
+    assert "Received" in answer.text
+    assert "request <code>" in answer.text
+
+
+def test_pages_follow_each_other_without_gap_or_repeat(browser: Maker, engine: Engine) -> None:
+    with writing(engine) as session:
+        session.add_all([screened("alert", 0.5 + i / 1000, model_digest=None) for i in range(120)])
+    who = browser()
+    seen, path = [], "/?search="
+    while path:
+        page = who.get(path).text
+        seen += listed(page)
+        more = re.search(r'hx-get="(/worklist/rows\?[^"]+)"', page)
+        path = more[1].replace("&amp;", "&") if more else ""
+    assert len(seen) == 120
+    assert seen == sorted(seen, reverse=True)
+
+
+def test_a_page_asks_the_database_little(browser: Maker, engine: Engine) -> None:
+    with writing(engine) as session:
+        session.add_all([screened("alert", 0.5, model_digest=None) for _ in range(60)])
+    who = browser()
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    assert who.get("/").status_code == 200
+    assert len([text for text in asked if text.startswith("SELECT")]) <= 6
+
+
+def test_who_only_sends_is_led_to_their_own(browser: Maker, add_case: Adder) -> None:
+    add_case("alert", 0.9, patient="P-1")
+    who = browser("uploader")
+    assert who.get("/").headers["location"] == "/upload"
+    page = who.get("/upload").text
+    assert "P-1" not in page
+    for hidden in ("Worklist", "Performance", "Accounts", "Audit trail"):
+        assert f">{hidden}</a>" not in page
+
+
+@pytest.mark.parametrize("settings", [Settings(readers=2)])
+def test_of_two_readers_each_is_not_shown_again_what_they_read(
+    browser: Maker, add_case: Adder, settings: Settings
+) -> None:
+    number = add_case("alert", 0.9)
+    first, second = browser("dermatologist", "anna"), browser("dermatologist", "bea")
+    data = {"agrees": "yes", "diagnosis": "MEL", "action": "biopsy"}
+    assert first.post(f"/cases/{number}/decision", data=data).status_code == 303
+    assert listed(first.get("/").text) == []
+    assert listed(second.get("/").text) == [number]
+    assert "waits for a second reader" in second.get("/").text
+
+
+def test_a_filter_goes_into_an_address_and_back() -> None:
+    text, wanted = read_filter(
+        {"lane": "cannot-say", "search": "ä & b=c", "since": "2026-01-31", "after": "x"}
+    )
+    assert as_query(text) == "lane=cannot-say&search=%C3%A4+%26+b%3Dc&since=2026-01-31"
+    assert (wanted.lane, wanted.stage, wanted.search) == ("cannot-say", "open", "ä & b=c")
+    with pytest.raises(InputError, match="expected a day"):
+        read_filter({"since": "31.1.2026"})
+
+
+def test_long_texts_and_odd_letters_break_nothing(browser: Maker, add_case: Adder, engine: Engine) -> None:
+    number = add_case("alert", 0.6, patient="\u202e" + "ñ" * 100, site="𝔰" * 50)
+    with writing(engine) as session:
+        session.execute(update(Case).values(note="\n" * 50 + "<b>"))
+    who = browser()
+    assert listed(who.get("/").text) == [number]
+    assert "&lt;b&gt;" in who.get(f"/cases/{number}").text
