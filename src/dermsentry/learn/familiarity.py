@@ -33,7 +33,7 @@ FEWEST = 20
 ORDINARY = 0.9
 """The familiarity of the median photograph held out."""
 PENALTY = 0.003
-"""Inverse strength of the L2 penalty: of 0.0003 to 0.1, what refuses most pictures that the fit had not seen."""
+"""Inverse strength of the L2 penalty; of 0.0003 to 0.1 the best at pictures that the fit had not seen."""
 FOLDS = 5
 
 Floats = NDArray[np.float64]
