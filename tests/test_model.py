@@ -343,9 +343,11 @@ def test_a_network_that_gives_no_probability_is_refused(original: Path) -> None:
 
 def test_the_description_is_in_words(tmp_path: Path) -> None:
     accuracy = {"value": 0.625, "low": 0.58, "high": 0.66}
-    evaluation = {"validation": {"balanced_accuracy": accuracy, "photographs": 3}, "classes": list(CODES)}
+    area = {"value": 0.91, "low": 0.9, "high": 0.92}
+    figures = {"balanced_accuracy": accuracy, "log_loss": area, "melanoma_roc_auc": area, "photographs": 3}
+    evaluation = {"validation": figures, "classes": list(CODES)}
     text = describe(tiny_bundle(tmp_path / "b", evaluation=evaluation).card)
-    assert "On validation: balanced accuracy 62.5 % (58.0–66.0)." in text
+    assert "On validation: melanoma AUROC 0.910 (0.900–0.920), balanced accuracy 62.5 % (58.0–66.0)." in text
     assert "Trained on drawn pictures" in text
     assert "find 80 % of melanomas; reached 94 % (85–98 %) there" in text
     assert "not a medical device" in text

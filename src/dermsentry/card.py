@@ -156,20 +156,35 @@ def _describe_threshold(name: str, threshold: Threshold) -> str:
     )
 
 
+_HEADLINES = {
+    "melanoma_roc_auc": "melanoma AUROC",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "without_a_lesion_refused": "pictures without a lesion refused",
+    "photographs_refused": "photographs refused",
+}
+"""The figures that a description names; the model card has all of them."""
+
+
 def _describe_figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Each part's figures that have an interval, in words; what else `evaluation` holds is passed over."""
+    """Each part's first figures that have an interval, in words; the rest of `evaluation` is passed over."""
     for part, figures in evaluation.items():
         found = []
-        for name, figure in figures.items() if isinstance(figures, dict) else ():
+        for name, words in _HEADLINES.items() if isinstance(figures, dict) else ():
+            figure = figures.get(name)
             ends: list[Any] = (
                 [figure.get(k) for k in ("value", "low", "high")] if isinstance(figure, dict) else []
             )
             if ends and all(type(end) in (int, float) and 0 <= end <= 1 for end in ends):
-                value, low, high = (100 * end for end in ends)
-                found.append(f"{name.replace('_', ' ')} {value:.1f} % ({low:.1f}–{high:.1f})")
-        listed = ", ".join(found)
-        if found and (part + listed).isprintable():
-            yield part, listed
+                value, low, high = ends
+                if name.endswith("roc_auc"):
+                    found.append(f"{words} {value:.3f} ({low:.3f}–{high:.3f})")
+                else:
+                    found.append(f"{words} {100 * value:.1f} % ({100 * low:.1f}–{100 * high:.1f})")
+        if found and part.isprintable():
+            yield part, ", ".join(found)
 
 
 def card_text(card: Card, where: Path) -> str:

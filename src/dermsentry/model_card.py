@@ -300,7 +300,7 @@ def _cell(value: Any, name: str = "") -> str:
         return "; ".join(f"{_words(str(inner))}: {_cell(own)}" for inner, own in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(f"({_cell(own)})" if isinstance(own, Mapping) else _cell(own) for own in value)
-    return _plain(value)
+    return _words(value) if name == "figure" else _plain(value)
 
 
 def _figure(figure: Mapping[str, Any], name: str) -> str:

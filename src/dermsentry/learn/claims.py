@@ -77,7 +77,8 @@ def measure_claims(
         isic = read_collection(root / "isic2017", metadata=root / LESIONS)
         here = isic.table["split"] == "test"
         judge(ISIC2017, replace(isic, table=isic.table[here].reset_index(drop=True)), None)
-    figures["shortcuts"] = shortcuts_left(bundle, learned, test, folder / "cache", quiet=quiet)
+    held_out = split[split["part"].isin(("validation", "calibration", "test"))]
+    figures["shortcuts"] = shortcuts_left(bundle, learned, held_out, folder / "cache", quiet=quiet)
     figures["targets"] = [target.judged(figures) for target in TARGETS]
     return record(folder / "bundle", {**figures, **(observed or {})})
 

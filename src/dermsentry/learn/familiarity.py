@@ -32,8 +32,8 @@ FEWEST = 20
 """With fewer photographs to learn from or held out, nothing is said."""
 ORDINARY = 0.9
 """The familiarity of the median photograph held out."""
-PENALTY = 0.1
-"""Inverse strength of the L2 penalty."""
+PENALTY = 0.003
+"""Inverse strength of the L2 penalty; of 0.0003 to 0.1 the best at pictures that the fit had not seen."""
 FOLDS = 5
 
 Floats = NDArray[np.float64]

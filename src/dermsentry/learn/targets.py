@@ -34,7 +34,7 @@ class Target:
         return {
             "photographs": self.part,
             "figure": self.figure,
-            "target": f"{self.bound} {self.limit:g}",
+            "target": f"{self.bound} {self.limit:.2f}",
             # Named for its figure, a table would read all of them as decimals or all as shares.
             "measured": f"{value:.3f} ({found['low']:.3f}–{found['high']:.3f})" if found else None,
             "reached": reached,
