@@ -20,6 +20,7 @@ from dermsentry.clinic.audit_trail import Trail, open_trail, verify
 from dermsentry.clinic.database import DatabaseError, migrate, open_database, reading, writing
 from dermsentry.clinic.intake import About, receive
 from dermsentry.clinic.pictures import Pictures
+from dermsentry.clinic.processes import Part, run_part
 from dermsentry.clinic.queue import MOST_ATTEMPTS, lease
 from dermsentry.clinic.screening import Screener, Screening, unread
 from dermsentry.clinic.settings import Settings
@@ -212,8 +213,8 @@ def test_workers_killed_in_the_middle_lose_and_double_nothing(
     spawn = multiprocessing.get_context("spawn")
 
     def begin() -> Any:
-        arguments = (database_url, tmp_path, bundle.folder, Settings())
-        process = spawn.Process(target=run_worker, args=arguments)
+        part = Part("worker", run_worker, (database_url, tmp_path, bundle.folder, Settings()))
+        process = spawn.Process(target=run_part, args=(part, os.getpid()))
         process.start()
         return process
 
@@ -229,15 +230,16 @@ def test_workers_killed_in_the_middle_lose_and_double_nothing(
     for goal in (2, 6):
         process = begin()
         end = time.monotonic() + 120
-        while screened() < goal and time.monotonic() < end:
+        while screened() < goal and time.monotonic() < end and process.is_alive():
             time.sleep(0.01)
+        assert screened() >= goal
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         leased_for_long()
     process = begin()
     end = time.monotonic() + 120
-    while queue_length(engine) and time.monotonic() < end:
+    while queue_length(engine) and time.monotonic() < end and process.is_alive():
         time.sleep(0.05)
     process.terminate()
     process.join(30)

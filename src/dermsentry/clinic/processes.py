@@ -83,13 +83,13 @@ def _look_after(one: _Running, say: Callable[[str], None]) -> None:
         resource_tracker.ensure_running()  # first: it lets both through where it has to begin
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         one.process = multiprocessing.get_context("spawn").Process(
-            target=_run, args=(one.part, os.getpid()), name=f"dermsentry {one.part.name}"
+            target=run_part, args=(one.part, os.getpid()), name=f"dermsentry {one.part.name}"
         )
         one.process.start()
         one.since = moment
 
 
-def _run(part: Part, parent: int) -> None:
+def run_part(part: Part, parent: int) -> None:
     """The process: work until told to stop, or until the process that began this one is gone."""
     ended = False
 
