@@ -23,8 +23,9 @@ from pydicom.sequence import Sequence
 from clinic.exchange_fixtures import as_bytes, close, dicom_bytes, dicom_dataset, open_clinic
 from dermsentry.clinic import dicom
 from dermsentry.clinic.database import reading
-from dermsentry.clinic.dicom import NotTaken, describe, may_leave, read_dicom, read_reference
+from dermsentry.clinic.dicom import NotTaken, describe, read_dicom, read_reference
 from dermsentry.clinic.intake import About, Received, receive
+from dermsentry.clinic.pictures import may_leave
 from dermsentry.clinic.screening import Screener
 from dermsentry.clinic.tables import Case
 from dermsentry.errors import InputError

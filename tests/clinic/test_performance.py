@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
@@ -36,7 +37,7 @@ def test_an_empty_clinic_has_no_figures_and_says_so(engine: Engine) -> None:
         assert rule.sensitivity.remark == "no melanoma with an outcome"
     assert found.needed_to_biopsy.value is None
     assert found.load.per_day == 0
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(asdict(found), allow_nan=False, default=str)
 
 
 def test_figures_are_those_counted_by_hand(
@@ -84,7 +85,7 @@ def test_figures_are_those_counted_by_hand(
             assert "too few" in figure.remark
     assert found.needed_to_biopsy.value == pytest.approx(7 / 5)
     assert "11 of 13" in found.remarks[0]
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(asdict(found), allow_nan=False, default=str)
 
 
 def test_photographs_of_one_patient_are_not_counted_as_many(
@@ -141,7 +142,7 @@ def test_agreement_and_load_are_those_counted_by_hand(
     assert sum(day.alerts for day in load.by_day) == 4
     assert found.drift is not None
     assert found.drift.photographs == 4
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(asdict(found), allow_nan=False, default=str)
 
 
 def test_a_window_leaves_out_what_came_before_and_after(engine: Engine, add_case: Cases) -> None:

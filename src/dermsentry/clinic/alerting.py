@@ -5,10 +5,11 @@ A message holds a case's number and a link, nothing else: neither patient nor pi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, or_, select, true
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.audit_trail import Trail, append, hold
 from dermsentry.clinic.settings import Rule, Settings
@@ -94,6 +95,19 @@ def reopen(session: Session, trail: Trail, case_id: int, account_id: int, since:
         alert.acknowledged_at = alert.acknowledged_by = None
         append(session, trail, actor, "alert opened again", f"case {case_id}", {"rule": alert.rule})
     return len(closed)
+
+
+def list_alerts(
+    session: Session, *, all: bool = False, before: int = 0, limit: int = 50
+) -> tuple[Sequence[Alert], int]:
+    """Open alerts, or all, the newest first; and the `before` of the page after, 0 where this is the last."""
+    query = select(Alert).options(joinedload(Alert.case)).order_by(Alert.id.desc()).limit(limit + 1)
+    if not all:
+        query = query.where(Alert.acknowledged_at.is_(None))
+    if before:
+        query = query.where(Alert.id < before)
+    found = session.scalars(query).all()
+    return found[:limit], found[limit - 1].id if len(found) > limit else 0
 
 
 def _suspicious(rule: Rule) -> ColumnElement[bool]:

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import httpx
 from sqlalchemy import Engine, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.audit_trail import Trail, append
 from dermsentry.clinic.database import DatabaseError, writing
@@ -170,7 +170,11 @@ def dead_letters(session: Session, limit: int = 200) -> tuple[Delivery, ...]:
     """The messages that were given up, the latest first."""
     return tuple(
         session.scalars(
-            select(Delivery).where(Delivery.state == "dead").order_by(Delivery.id.desc()).limit(limit)
+            select(Delivery)
+            .options(joinedload(Delivery.alert))
+            .where(Delivery.state == "dead")
+            .order_by(Delivery.id.desc())
+            .limit(limit)
         )
     )
 
@@ -183,7 +187,8 @@ def send_again(session: Session, trail: Trail, delivery_id: int, actor: str) -> 
     InputError
         There is none of this number, or it was not given up.
     """
-    found = session.scalars(select(Delivery).where(Delivery.id == delivery_id).with_for_update()).first()
+    wanted = select(Delivery).where(Delivery.id == delivery_id).with_for_update()
+    found = session.scalars(wanted).first() if 0 < delivery_id < 2**31 else None
     if found is None or found.state != "dead":
         raise InputError(f"There is no message {delivery_id} that was given up.")
     found.state, found.attempts, found.next_at = "pending", 0, now()

@@ -12,7 +12,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -211,11 +211,6 @@ def transfer_syntaxes() -> list[str]:
         for syntax in known
         if syntax != uid.DeflatedExplicitVRLittleEndian and get_decoder(syntax).is_available
     ]
-
-
-def may_leave(kept: Mapping[str, Any] | None) -> bool:
-    """Whether a case's pixels may be exported, by its `dicom`: not where they name the patient."""
-    return not (kept or {}).get("burned_in", False)
 
 
 class _Bounded(io.BytesIO):

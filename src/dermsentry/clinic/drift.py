@@ -15,7 +15,7 @@ season or another referrer brings other lesions. It says that the card's figures
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,10 +51,6 @@ class Compared:
     chance: float | None
     differs: bool
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "here": self.here.as_dict()}
-
 
 @dataclass(frozen=True)
 class Shift:
@@ -74,10 +70,6 @@ class Shift:
     stability: float | None
     differs: bool
     remark: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
 
 
 def compare_with_card(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +37,6 @@ class Figure:
     of: int
     patients: int
     remark: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def share(hit: Flags, among: Flags, patients: Sequence[str], nothing: str) -> Figure:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -119,10 +119,6 @@ class Performance:
     load: Load
     drift: Drift | None
     remarks: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; times in ISO 8601."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
 
 def measure_performance(
@@ -340,11 +336,3 @@ def _drift(session: Session, cases: _Cases, patients: Sequence[str]) -> Drift | 
     own = [patients[i] for i in here]
     compared = compare_with_card(model.card, measures["melanoma"], measures["familiarity"], own)
     return Drift(model.name, len(here), compared, shifts(measures))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value

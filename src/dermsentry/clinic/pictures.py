@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dermsentry.errors import InputError, OutputError
 from dermsentry.files import write_bytes
@@ -59,6 +60,11 @@ class Pictures:
 
     def _place(self, kind: str, sha256: str) -> Path:
         return self.folder / kind / sha256[:2] / sha256[2:4]
+
+
+def may_leave(kept: Mapping[str, Any] | None) -> bool:
+    """Whether a case's pixels may be exported, by its `dicom`: not where they name the patient."""
+    return not (kept or {}).get("burned_in", False)
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -12,14 +12,24 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic.alerting import acknowledge, list_alerts
 from dermsentry.clinic.audit_trail import verify
 from dermsentry.clinic.database import reading, writing
 from dermsentry.clinic.outcomes import record_outcome
-from dermsentry.clinic.pictures import Kind
+from dermsentry.clinic.performance import Performance
+from dermsentry.clinic.pictures import Kind, may_leave
 from dermsentry.clinic.reading import decide, undo, visible_reads
 from dermsentry.clinic.tables import Event, Outcome, Read
 from dermsentry.clinic.web.errors import Problem, problem_responses
-from dermsentry.clinic.web.filters import read_filter
+from dermsentry.clinic.web.exporting import (
+    DICOM,
+    FHIR,
+    send_case_table,
+    send_fhir,
+    send_structured_report,
+)
+from dermsentry.clinic.web.filters import read_days, read_filter
+from dermsentry.clinic.web.measuring import measured
 from dermsentry.clinic.web.receiving import receive_all
 from dermsentry.clinic.web.security import (
     TokenAudits,
@@ -42,6 +52,9 @@ assert set(Code.__args__) == set(CODES)  # type: ignore[attr-defined]
 Action = Literal["biopsy", "follow-up", "discharge", "retake"]
 Lane = Literal["suspicion", "cannot-say", "waiting", "decided"]
 TierName = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
+
+Since = Annotated[date | None, Query(description="Received on this day or later (UTC)")]
+Until = Annotated[date | None, Query(description="Received on this day or earlier (UTC)")]
 
 
 class _Row(BaseModel):
@@ -165,6 +178,24 @@ class OutcomeKept(_Row):
     at: datetime
 
 
+class AlertRaised(_Row):
+    """A rule that a case met; open until a person acknowledges it."""
+
+    id: int
+    case_id: int
+    rule: str
+    raised_at: datetime
+    acknowledged_at: datetime | None
+    escalated_at: datetime | None
+
+
+class Alerts(BaseModel):
+    """A page of alerts, the newest first."""
+
+    alerts: list[AlertRaised]
+    next: int | None = Field(description="What to send as `before` for the next page; null on the last")
+
+
 class AuditEvent(_Row):
     """Something that happened, as it stands in the chain."""
 
@@ -245,8 +276,8 @@ def cases(
         ),
     ] = "",
     site: Annotated[str, Query(max_length=120)] = "",
-    since: Annotated[date | None, Query(description="Received on this day or later (UTC)")] = None,
-    until: Annotated[date | None, Query(description="Received on this day or earlier (UTC)")] = None,
+    since: Since = None,
+    until: Until = None,
     after: Annotated[str, Query(max_length=400, description="The `next` of the page before")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Cases:
@@ -280,15 +311,69 @@ def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
     responses={
         200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The picture"},
         304: {"description": "The picture did not change since the ETag that was sent"},
-        **problem_responses(404, 422),
+        **problem_responses(404, 409, 422),
     },
 )
 def picture(request: Request, _: TokenReads, case_id: Number, kind: Kind) -> Response:
-    """The photograph drawn anew: `view` (JPEG, up to 2048 pixels), `thumbnail`, or `heat` (PNG)."""
+    """The photograph drawn anew: `view` (JPEG, up to 2048 pixels), `thumbnail`, or `heat` (PNG).
+
+    A DICOM photograph that names the patient in its pixels is refused: it may be looked at, not taken away.
+    """
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
+    if not may_leave(found.dicom):
+        raise HTTPException(409, f"The pixels of case {case_id} name the patient; they may not leave.")
     return send_picture(request, clinic.pictures, found, kind)
+
+
+@router.get(
+    "/cases/{case_id}/fhir",
+    summary="A case as FHIR",
+    tags=["exports"],
+    response_class=Response,
+    responses={
+        200: {"content": {FHIR: {}}, "description": "A Bundle with DiagnosticReport, Observations, Device"},
+        **problem_responses(404, 409, 422),
+    },
+)
+def fhir(request: Request, person: TokenReads, case_id: Number) -> Response:
+    """FHIR R4. The report is preliminary until a person has decided, then final."""
+    return send_fhir(request, person, case_id)
+
+
+@router.get(
+    "/cases/{case_id}/structured-report",
+    summary="A case as a DICOM structured report",
+    tags=["exports"],
+    response_class=Response,
+    responses={
+        200: {"content": {DICOM: {}}, "description": "A Comprehensive SR beside the image"},
+        **problem_responses(404, 409, 422),
+    },
+)
+def report(request: Request, person: TokenReads, case_id: Number) -> Response:
+    """Only of a case that came as DICOM: the report names its image."""
+    return send_structured_report(request, person, case_id)
+
+
+@router.get(
+    "/cases.csv",
+    summary="Cases as a table",
+    tags=["exports"],
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {}}, "description": "A header, then a line each"}},
+)
+def table(
+    request: Request,
+    person: TokenReads,
+    since: Since = None,
+    until: Until = None,
+    personal: Annotated[bool, Query(description="Also patient, lesion, file name and note")] = False,
+) -> Response:
+    """What the model found, what was decided and what it turned out to be, the oldest case first."""
+    _text, days = read_days({"since": str(since or ""), "until": str(until or "")})
+    return send_case_table(request, person, *days, personal=personal)
 
 
 @router.get(
@@ -374,6 +459,43 @@ def records(request: Request, person: TokenRecords, case_id: Number, given: NewO
         kept = record_outcome(session, clinic.trail, case_id, person, **given.model_dump())
         session.flush()
         return OutcomeKept.model_validate(kept)
+
+
+@router.get("/alerts", summary="Alerts", tags=["alerts"], responses=problem_responses(422))
+def alerts(
+    request: Request,
+    _: TokenReads,
+    all: Annotated[bool, Query(description="Also those that were acknowledged")] = False,
+    before: Annotated[int, Query(ge=0, le=2**31 - 1, description="The `next` of the page before")] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Alerts:
+    """Open alerts, or all, the newest first."""
+    with reading(clinic_of(request).engine) as session:
+        found, more = list_alerts(session, all=all, before=before, limit=limit)
+        return Alerts(alerts=[AlertRaised.model_validate(own) for own in found], next=more or None)
+
+
+@router.post(
+    "/cases/{case_id}/acknowledgement",
+    summary="Acknowledge a case's alerts",
+    tags=["alerts"],
+    status_code=204,
+    response_class=Response,
+    responses=problem_responses(404, 422),
+)
+def acknowledges(request: Request, person: TokenDecides, case_id: Number) -> None:
+    """Say that somebody has seen them, in the name of the token's owner; they are not sent further."""
+    clinic = clinic_of(request)
+    with writing(clinic.engine) as session:
+        find_case(session, case_id)
+        acknowledge(session, clinic.trail, case_id, person.account_id, person.name)
+
+
+@router.get("/performance", summary="Performance", tags=["performance"], responses=problem_responses(422))
+def performance(request: Request, _: TokenReads, since: Since = None, until: Until = None) -> Performance:
+    """How often readers and model were right here, with 95 % intervals; what the alerts cost; drift."""
+    _text, days = read_days({"since": str(since or ""), "until": str(until or "")})
+    return measured(request, days)
 
 
 @router.get(

@@ -8,12 +8,14 @@ from dermsentry import __version__
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.web import api, errors
 from dermsentry.clinic.web.headers import Guard, TooLarge
+from dermsentry.clinic.web.measuring import Measured
 from dermsentry.clinic.web.pages import (
     account,
     accounts,
     alerts,
     audit,
     case,
+    exports,
     files,
     health,
     outcomes,
@@ -33,6 +35,7 @@ ROUTERS = (
     upload.router,
     worklist.router,
     case.router,
+    exports.router,
     alerts.router,
     outcomes.router,
     performance.router,
@@ -67,7 +70,7 @@ def create_app(clinic: Clinic) -> FastAPI:
     )
     app.state.clinic = clinic
     app.state.gate = new_gate()
-    app.state.measured = performance.Measured()
+    app.state.measured = Measured()
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)

@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import func, select
-from sqlalchemy.orm import joinedload
 
-from dermsentry.clinic.alerting import acknowledge
+from dermsentry.clinic.alerting import acknowledge, list_alerts
 from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.tables import Alert, Delivery
+from dermsentry.clinic.delivery import dead_letters, send_again
+from dermsentry.clinic.tables import Delivery
 from dermsentry.clinic.web.rendering import page
-from dermsentry.clinic.web.security import Decider, Reader, clinic_of
+from dermsentry.clinic.web.security import Administrator, Decider, Reader, clinic_of
 from dermsentry.clinic.web.sending import find_case
 
 router = APIRouter(include_in_schema=False)
@@ -27,16 +27,9 @@ def alerts(
 ) -> Response:
     """Open alerts, or all of them, the newest first."""
     clinic = clinic_of(request)
-    query = select(Alert).options(joinedload(Alert.case)).order_by(Alert.id.desc()).limit(AT_ONCE + 1)
-    if not all:
-        query = query.where(Alert.acknowledged_at.is_(None))
-    if before:
-        query = query.where(Alert.id < before)
     with reading(clinic.engine) as session:
-        found = list(session.scalars(query))
-        dead = session.scalars(
-            select(Delivery).where(Delivery.state == "dead").order_by(Delivery.id.desc()).limit(20)
-        ).all()
+        found, more = list_alerts(session, all=all, before=before, limit=AT_ONCE)
+        dead = dead_letters(session)
         pending = session.scalar(
             select(func.count()).select_from(Delivery).where(Delivery.state == "pending")
         )
@@ -44,8 +37,8 @@ def alerts(
         request,
         "alerts.html",
         person=person,
-        alerts=found[:AT_ONCE],
-        more=found[AT_ONCE - 1].id if len(found) > AT_ONCE else 0,
+        alerts=found,
+        more=more,
         all=all,
         dead=dead,
         pending=pending,
@@ -60,4 +53,13 @@ def acknowledges(request: Request, person: Decider, case_id: int) -> Response:
     with writing(clinic.engine) as session:
         find_case(session, case_id)
         acknowledge(session, clinic.trail, case_id, person.account_id, person.name)
+    return RedirectResponse("/alerts", 303)
+
+
+@router.post("/messages/{delivery_id}/again")
+def sends_again(request: Request, person: Administrator, delivery_id: int) -> Response:
+    """Queue a message that was given up anew."""
+    clinic = clinic_of(request)
+    with writing(clinic.engine) as session:
+        send_again(session, clinic.trail, delivery_id, person.name)
     return RedirectResponse("/alerts", 303)

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from sqlalchemy import select
 
-from dermsentry.clinic.audit_trail import append, as_csv, verify
+from dermsentry.clinic.audit_trail import as_csv, verify
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.database import reading
 from dermsentry.clinic.tables import Event, now
+from dermsentry.clinic.web.exporting import CSV, in_blocks, note_export
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Auditor, clinic_of
 
@@ -67,25 +68,18 @@ def verifies(request: Request, _: Auditor) -> Response:
 def export(request: Request, person: Auditor) -> Response:
     """The whole chain as CSV."""
     clinic = clinic_of(request)
-    with writing(clinic.engine) as session:
-        append(session, clinic.trail, person.name, "audit trail exported", "audit trail", {})
+    note_export(clinic, person, "audit trail", {"as": "CSV"})
     name = f"audit-{now():%Y-%m-%d}.csv"
     return StreamingResponse(
         _lines(clinic),
-        media_type="text/csv; charset=utf-8",
+        media_type=CSV,
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
 def _lines(clinic: Clinic) -> Iterator[str]:
     with reading(clinic.engine) as session:
-        block: list[str] = []
-        for line in as_csv(session):
-            block.append(line)
-            if len(block) == 500:
-                yield "".join(block)
-                block = []
-        yield "".join(block)
+        yield from in_blocks(as_csv(session))
 
 
 def _details(text: str) -> list[tuple[str, str]]:

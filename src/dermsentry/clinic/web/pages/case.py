@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from dermsentry.clinic.accounts import Person
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.pictures import Kind
+from dermsentry.clinic.pictures import Kind, may_leave
 from dermsentry.clinic.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.tables import Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.filters import as_query, read_filter
@@ -46,15 +46,6 @@ def waiting(request: Request, _: Reader, case_id: int) -> Response:
     with reading(clinic_of(request).engine) as session:
         found = find_case(session, case_id)
     return Response(status_code=204, headers={} if found.state == "waiting" else {"HX-Refresh": "true"})
-
-
-@router.get("/cases/{case_id}/print")
-def printable(request: Request, person: Reader, case_id: int) -> Response:
-    """The same for paper."""
-    clinic = clinic_of(request)
-    with reading(clinic.engine) as session:
-        found = find_case(session, case_id)
-        return page(request, "print.html", person=person, **_shown(session, clinic, found, person))
 
 
 @router.get("/cases/{case_id}/picture/{kind}")
@@ -172,7 +163,7 @@ def _page(
             own_read=_own_read(session, found, person),
             read=undoable(session, done, person),
             readers=clinic.settings.readers,
-            **_shown(session, clinic, found, person),
+            **what_is_shown(session, clinic, found, person),
         )
 
 
@@ -184,8 +175,8 @@ def _own_read(session: Session, case: Case, person: Person) -> Read | None:
     return next((read for read in last if is_undoable(read, person)), None)
 
 
-def _shown(session: Session, clinic: Clinic, case: Case, person: Person) -> dict[str, Any]:
-    """What the page and the print of a case have in common."""
+def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) -> dict[str, Any]:
+    """What the page of a case and its print have in common, for a template."""
     finding = case.finding or {}
     probabilities = finding.get("probabilities") or {}
     outcomes = session.scalars(
@@ -204,4 +195,5 @@ def _shown(session: Session, clinic: Clinic, case: Case, person: Person) -> dict
         "reads": visible_reads(session, clinic.settings, case, person),
         "outcomes": outcomes,
         "alerts": alerts,
+        "may_leave": may_leave(case.dicom),
     }

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from threading import Lock
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
-from dermsentry.clinic.database import reading
-from dermsentry.clinic.performance import Day, Performance, measure_performance
+from dermsentry.clinic.performance import Day
 from dermsentry.clinic.web.filters import read_days
+from dermsentry.clinic.web.measuring import measured
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, clinic_of
 
 router = APIRouter(include_in_schema=False)
 
-KEPT = 20
-"""Figures are shown for so many times as long as it took to measure them: of few cases they are always new."""
-MOST_KEPT = 16
 MOST_COLUMNS = 62
-
-Days = tuple[datetime | None, datetime | None]
-
-
-@dataclass
-class Measured:
-    """What was measured lately, and until when it is shown: of many thousand cases it takes seconds."""
-
-    kept: dict[Days, tuple[float, Performance]] = field(default_factory=dict)
-    lock: Lock = field(default_factory=Lock)
 
 
 @router.get("/performance")
@@ -47,7 +31,7 @@ def performance(request: Request, person: Reader) -> Response:
 def figures(request: Request, _: Reader) -> Response:
     """The figures, for the page that shows them."""
     _text, days = read_days(request.query_params)
-    found = _measure(request, days)
+    found = measured(request, days)
     return HTMLResponse(
         part(
             "_figures.html",
@@ -57,21 +41,6 @@ def figures(request: Request, _: Reader) -> Response:
             card=clinic_of(request).card,
         )
     )
-
-
-def _measure(request: Request, days: Days) -> Performance:
-    measured: Measured = request.app.state.measured
-    with measured.lock:  # one at a time is enough
-        began = time.monotonic()
-        until, found = measured.kept.get(days, (began, None))
-        if found is None or began >= until:
-            with reading(clinic_of(request).engine) as session:
-                found = measure_performance(session, since=days[0], until=days[1])
-            if len(measured.kept) >= MOST_KEPT:
-                measured.kept.clear()
-            ended = time.monotonic()
-            measured.kept[days] = (ended + KEPT * (ended - began), found)
-        return found
 
 
 def columns(days: Sequence[Day]) -> list[Day]:

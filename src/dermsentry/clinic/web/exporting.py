@@ -1,0 +1,111 @@
+"""What leaves the clinic, noted in the audit trail: a case as FHIR or DICOM report, cases as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException
+
+from dermsentry.clinic.accounts import Person
+from dermsentry.clinic.audit_trail import append
+from dermsentry.clinic.case_table import COLUMNS, PERSONAL, case_table
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.tables import now
+from dermsentry.clinic.web.security import clinic_of
+from dermsentry.clinic.web.sending import find_case
+from dermsentry.errors import InputError
+
+FHIR, DICOM, CSV = "application/fhir+json", "application/dicom", "text/csv; charset=utf-8"
+_LINES = 500
+
+
+def send_fhir(request: Request, person: Person, case_id: int) -> Response:
+    """A case as a FHIR R4 Bundle.
+
+    Raises
+    ------
+    HTTPException
+        404: there is no such case. 409: it cannot be told yet, or not in this form.
+    """
+    from dermsentry.clinic.fhir import fhir_bundle  # takes a second, once
+
+    clinic = clinic_of(request)
+    with reading(clinic.engine) as session:
+        case = find_case(session, case_id)
+        try:
+            bundle = fhir_bundle(session, case)
+        except InputError as error:
+            raise HTTPException(409, str(error)) from error
+    note_export(clinic, person, f"case {case_id}", {"as": "FHIR"})
+    data = json.dumps(bundle, ensure_ascii=False, indent=1).encode()
+    return Response(data, headers=_named(f"case-{case_id}.fhir.json"), media_type=FHIR)
+
+
+def send_structured_report(request: Request, person: Person, case_id: int) -> Response:
+    """A case as a DICOM structured report beside its image.
+
+    Raises
+    ------
+    HTTPException
+        404: there is no such case. 409: it cannot be told yet, or did not come as DICOM.
+    """
+    from dermsentry.clinic.structured_report import structured_report  # takes a second, once
+
+    clinic = clinic_of(request)
+    with reading(clinic.engine) as session:
+        case = find_case(session, case_id)
+        try:
+            data = structured_report(session, clinic.pictures, case)
+        except InputError as error:
+            raise HTTPException(409, str(error)) from error
+    note_export(clinic, person, f"case {case_id}", {"as": "DICOM SR"})
+    return Response(data, headers=_named(f"case-{case_id}.sr.dcm"), media_type=DICOM)
+
+
+def send_case_table(
+    request: Request, person: Person, since: datetime | None, until: datetime | None, *, personal: bool
+) -> Response:
+    """The cases received from `since` and before `until` as CSV; who they are of only where `personal`."""
+    clinic = clinic_of(request)
+    columns = (*COLUMNS[:1], *PERSONAL, *COLUMNS[1:]) if personal else COLUMNS
+    days = {"since": since and since.isoformat(), "until": until and until.isoformat()}
+    note_export(clinic, person, "cases", {"as": "CSV", "personal": personal, **days})
+    return StreamingResponse(
+        _lines(clinic, since, until, columns),
+        media_type=CSV,
+        headers=_named(f"cases-{now():%Y-%m-%d}.csv"),
+    )
+
+
+def note_export(clinic: Clinic, person: Person, subject: str, detail: dict[str, Any]) -> None:
+    """Tell the audit trail who takes what away, before they do. Raises DatabaseError, OutputError."""
+    with writing(clinic.engine) as session:
+        append(session, clinic.trail, person.name, "exported", subject, detail)
+
+
+def in_blocks(lines: Iterator[str]) -> Iterator[str]:
+    """Lines, several hundred at once: a piece of an answer for each would take longer than the lines."""
+    block: list[str] = []
+    for line in lines:
+        block.append(line)
+        if len(block) == _LINES:
+            yield "".join(block)
+            block = []
+    yield "".join(block)
+
+
+def _lines(
+    clinic: Clinic, since: datetime | None, until: datetime | None, columns: tuple[str, ...]
+) -> Iterator[str]:
+    with reading(clinic.engine) as session:
+        yield from in_blocks(case_table(session, since=since, until=until, columns=columns))
+
+
+def _named(file_name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{file_name}"'}

@@ -1,0 +1,45 @@
+"""What a person takes away: a case for paper, as FHIR or as a DICOM report; cases as a table."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from dermsentry.clinic.database import reading
+from dermsentry.clinic.web.exporting import note_export, send_case_table, send_fhir, send_structured_report
+from dermsentry.clinic.web.filters import read_days
+from dermsentry.clinic.web.pages.case import what_is_shown
+from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.security import Reader, clinic_of
+from dermsentry.clinic.web.sending import find_case
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/cases/{case_id}/print")
+def printable(request: Request, person: Reader, case_id: int) -> Response:
+    """A case for paper."""
+    clinic = clinic_of(request)
+    with reading(clinic.engine) as session:
+        shown = what_is_shown(session, clinic, find_case(session, case_id), person)
+        answer = page(request, "print.html", person=person, **shown)
+    note_export(clinic, person, f"case {case_id}", {"as": "print"})
+    return answer
+
+
+@router.get("/cases/{case_id}/fhir")
+def fhir(request: Request, person: Reader, case_id: int) -> Response:
+    """A case as FHIR."""
+    return send_fhir(request, person, case_id)
+
+
+@router.get("/cases/{case_id}/structured-report")
+def structured_report(request: Request, person: Reader, case_id: int) -> Response:
+    """A case as a DICOM structured report."""
+    return send_structured_report(request, person, case_id)
+
+
+@router.get("/cases.csv")
+def cases(request: Request, person: Reader, personal: bool = False) -> Response:
+    """Cases as a table; of some days where asked for."""
+    _text, (since, until) = read_days(request.query_params)
+    return send_case_table(request, person, since, until, personal=personal)
