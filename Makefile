@@ -7,7 +7,7 @@ DATA ?=
 OUT ?= demo
 SET_UP = $(VENV)/.installed
 
-.PHONY: help test lint types format demo model notebook benchmarks requirements clean
+.PHONY: help test lint types format demo model notebook benchmarks pictures requirements clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ notebook: $(SET_UP)  ## The assignment as a notebook, in JupyterLab
 
 benchmarks: $(SET_UP)  ## Every benchmark that needs no photographs
 	$(RUN)/python benchmarks/startup.py
+
+pictures: $(SET_UP)  ## The pictures of the worklist that the docs show, taken anew of drawn photographs
+	$(RUN)/python docs/take_pictures.py
 
 requirements:  ## Pin what CI and the demo install
 	for pair in base: train:--extra=train clinic:--extra=clinic "dev:--extra=train --extra=clinic --extra=dev"; do \
