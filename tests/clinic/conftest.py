@@ -2,97 +2,94 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
-import socket
-import subprocess
-import tempfile
-import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from bundles import tiny_card
-from clinic_cases import screened
+from clinic.cases import screened
+from clinic.postgresql import Cluster, running_cluster
+from clinic.store import Store, open_store
 from dermsentry.clinic.accounts import MAY, Person
 from dermsentry.clinic.audit_trail import Trail, open_trail
 from dermsentry.clinic.database import migrate, open_database, writing
+from dermsentry.clinic.folder import database_of
 from dermsentry.clinic.tables import Account, Model, now
 
 KINDS = ("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The address of a PostgreSQL cluster of this run's own, less the database's name."""
-    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found = shutil.which("initdb")
-    if not homes and found is None:
-        pytest.skip("PostgreSQL is not installed")
-    programs = (homes[-1] if homes else Path(str(found))).parent
-    as_user: dict[str, Any] = {}
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    if os.geteuid() == 0:  # it refuses to run as root
-        try:
-            user = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("PostgreSQL runs as nobody's root, and there is no user postgres")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = folder / "data"
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+def postgresql() -> Iterator[Cluster]:
+    """A PostgreSQL of this run's own; skips where none is installed. A test that stops one begins its own."""
+    with running_cluster() as cluster:
+        yield cluster
 
-    def call(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [str(programs / program), *arguments],
-            check=True,
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-            **as_user,
-        )
 
-    call("initdb", "-D", str(data), "-U", "clinic", "-A", "trust", "-E", "UTF8", "--no-sync")
-    call("pg_ctl", "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
-    try:
-        yield f"postgresql+psycopg://clinic@127.0.0.1:{port}"
-    finally:
-        call("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
-        shutil.rmtree(folder)
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database with its tables, to be copied."""
+    path = tmp_path_factory.mktemp("empty") / "clinic.sqlite"
+    opened = open_database(f"sqlite:///{path}")
+    migrate(opened)
+    opened.dispose()
+    return path
 
 
 @pytest.fixture(params=KINDS)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty database, of each kind in turn."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/clinic.sqlite"
-        return
-    server = request.getfixturevalue("postgresql_server")
-    name = f"c{uuid.uuid4().hex}"
-    control = open_database(f"{server}/postgres").execution_options(isolation_level="AUTOCOMMIT")
-    with control.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield f"{server}/{name}"
-    with control.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    control.dispose()
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of database in turn; where the kind says nothing, a module has its own."""
+    return str(request.param)
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
+def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database, of each kind in turn."""
+    if database_kind == "sqlite":
+        yield database_of(tmp_path, None)
+        return
+    cluster: Cluster = request.getfixturevalue("postgresql")
+    url = cluster.database()
+    yield url
+    cluster.drop(url)
+
+
+@contextmanager
+def _migrated(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    if kind == "sqlite":
+        shutil.copy(request.getfixturevalue("empty_database"), folder / "clinic.sqlite")
+        yield database_of(folder, None)
+        return
+    cluster: Cluster = request.getfixturevalue("postgresql")
+    url = cluster.migrated()
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
+def engine(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
     """A database with its tables, of each kind in turn."""
-    opened = open_database(database_url)
-    migrate(opened)
-    yield opened
-    opened.dispose()
+    with _migrated(database_kind, tmp_path, request) as url:
+        opened = open_database(url)
+        yield opened
+        opened.dispose()
+
+
+@pytest.fixture
+def store(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A clinic without cases, on each kind of database in turn."""
+    folder = tmp_path / "clinic"
+    folder.mkdir()
+    with _migrated(database_kind, folder, request) as url:
+        opened = open_store(folder, url)
+        yield opened
+        opened.engine.dispose()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, select
 
-from clinic_cases import screened
+from clinic.cases import screened
 from dermsentry.clinic.accounts import Person
 from dermsentry.clinic.alerting import (
     _meets,

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert, select, text, update
 
+from clinic.database_writers import append_for_ever
 from dermsentry.clinic.audit_trail import (
     COLUMNS,
     FIRST,
@@ -209,22 +210,13 @@ def test_as_csv_it_has_every_column_of_every_event(engine: Engine, trail: Trail)
     assert read[0]["previous"] == FIRST
 
 
-def _append_for_ever(url: str, folder: str, name: str) -> None:
-    engine, trail = open_database(url), open_trail(Path(folder))
-    number = 0
-    while True:
-        with writing(engine) as session:
-            append(session, trail, name, "read", f"case {number}", {"n": number})
-        number += 1
-
-
 def test_writers_killed_at_any_line_leave_a_whole_chain(database_url: str, tmp_path: Path) -> None:
     engine, trail = open_database(database_url), open_trail(tmp_path)
     migrate(engine)
     spawn = multiprocessing.get_context("spawn")
     for round_ in range(3):
         writers = [
-            spawn.Process(target=_append_for_ever, args=(database_url, str(tmp_path), f"w{round_}{i}"))
+            spawn.Process(target=append_for_ever, args=(database_url, tmp_path, f"w{round_}{i}"))
             for i in range(3)
         ]
         for writer in writers:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select
 
-from clinic.running_fixtures import Cluster, Place, cluster, place
+from clinic.postgresql import Cluster
+from clinic.store import Store
 from dermsentry.clinic.audit_trail import open_trail, remember, verify
 from dermsentry.clinic.backup import backup, restore
 from dermsentry.clinic.database import open_database, reading, writing
@@ -20,31 +21,29 @@ from dermsentry.clinic.folder import database_of
 from dermsentry.clinic.tables import Base, Event
 from dermsentry.errors import DermsentryError, InputError
 
-__all__ = ["cluster", "place"]
-
 
 @pytest.fixture
-def lived_in(place: Place) -> Place:
+def lived_in(store: Store) -> Store:
     """A clinic with cases, drawn pictures, an alert, settings, and an anchor."""
     for number in range(5):
-        case = place.case(bytes([number]) * 1000, patient=f"patient {number}", note="één\nregel")
-        place.alert(case, ("email", "reader@clinic.example"))
-    first = next((place.folder / "photographs").rglob("*/*/*"))
-    drawn = place.pictures.drawn(first.name, "thumbnail")
+        case = store.case(bytes([number]) * 1000, patient=f"patient {number}", note="één\nregel")
+        store.alert(case, ("email", "reader@clinic.example"))
+    first = next((store.folder / "photographs").rglob("*/*/*"))
+    drawn = store.pictures.drawn(first.name, "thumbnail")
     drawn.parent.mkdir(parents=True)
     drawn.write_bytes(b"a thumbnail")
-    (place.folder / "clinic.toml").write_text("readers = 2\n")
-    with reading(place.engine) as session:
-        remember(session, place.trail)
-    return place
+    (store.folder / "clinic.toml").write_text("readers = 2\n")
+    with reading(store.engine) as session:
+        remember(session, store.trail)
+    return store
 
 
-def elsewhere(place: Place, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+def elsewhere(store: Store, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     """An empty folder and database of the same kind."""
     folder = tmp_path / "restored"
-    if place.engine.dialect.name == "sqlite":
+    if store.engine.dialect.name == "sqlite":
         return folder, database_of(folder, None)
-    return folder, request.getfixturevalue("cluster").database()
+    return folder, request.getfixturevalue("postgresql").database()
 
 
 def rows(url: str) -> dict[str, list[tuple[object, ...]]]:
@@ -66,7 +65,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_everything_comes_back(lived_in: Place, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_everything_comes_back(lived_in: Store, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     out = tmp_path / "clinic.tar"
     kept = backup(lived_in.folder, lived_in.url, out)
     assert (kept.cases, kept.photographs, kept.problems) == (5, 5, ())
@@ -89,7 +88,7 @@ def test_everything_comes_back(lived_in: Place, request: pytest.FixtureRequest, 
     with reading(engine) as session:
         assert verify(session, open_trail(folder)).problems == ()
     # The clinic goes on where it was: numbers are not given twice, and the chain grows.
-    again = Place(folder, url, engine, open_trail(folder), lived_in.pictures)
+    again = Store(folder, url, engine, open_trail(folder), lived_in.pictures)
     assert again.case(b"new") > max(row[0] for row in before["cases"])  # type: ignore[type-var]
     with reading(engine) as session:
         assert verify(session, open_trail(folder)).problems == ()
@@ -97,7 +96,7 @@ def test_everything_comes_back(lived_in: Place, request: pytest.FixtureRequest, 
 
 
 def test_a_clinic_that_goes_on_is_backed_up_as_of_one_moment(
-    lived_in: Place, request: pytest.FixtureRequest, tmp_path: Path
+    lived_in: Store, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     import threading
 
@@ -125,7 +124,7 @@ def test_a_clinic_that_goes_on_is_backed_up_as_of_one_moment(
 
 
 def test_events_taken_off_the_end_are_told_in_both_places(
-    lived_in: Place, request: pytest.FixtureRequest, tmp_path: Path
+    lived_in: Store, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     with writing(lived_in.engine) as session:
         last = session.scalars(select(Event.id).order_by(Event.id.desc()).limit(1)).one()
@@ -137,14 +136,14 @@ def test_events_taken_off_the_end_are_told_in_both_places(
     assert back.problems == kept.problems
 
 
-def test_a_photograph_that_is_gone_is_told(lived_in: Place, tmp_path: Path) -> None:
+def test_a_photograph_that_is_gone_is_told(lived_in: Store, tmp_path: Path) -> None:
     next((lived_in.folder / "photographs").rglob("*/*/*")).unlink()
     kept = backup(lived_in.folder, lived_in.url, tmp_path / "clinic.tar")
     assert (kept.cases, kept.photographs) == (5, 4)
     assert "is missing" in kept.problems[0]
 
 
-def test_nothing_is_written_over(lived_in: Place, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_nothing_is_written_over(lived_in: Store, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     out = tmp_path / "clinic.tar"
     backup(lived_in.folder, lived_in.url, out)
     before = out.read_bytes()
@@ -184,7 +183,7 @@ def rewritten(file: Path, name: str, change: str) -> Path:
 @pytest.mark.parametrize("change", ["changed", "left out", "twice", "elsewhere", "a link"])
 @pytest.mark.parametrize("which", ["database", "key", "photograph", "manifest"])
 def test_a_backup_that_was_changed_is_refused(
-    lived_in: Place, request: pytest.FixtureRequest, tmp_path: Path, change: str, which: str
+    lived_in: Store, request: pytest.FixtureRequest, tmp_path: Path, change: str, which: str
 ) -> None:
     if which == "manifest" and change == "twice":
         pytest.skip("the same manifest twice says the same")
@@ -204,7 +203,7 @@ def test_a_backup_that_was_changed_is_refused(
     assert restore(out, folder, url).cases == 5
 
 
-def test_a_manifest_that_names_what_it_may_not_is_refused(lived_in: Place, tmp_path: Path) -> None:
+def test_a_manifest_that_names_what_it_may_not_is_refused(lived_in: Store, tmp_path: Path) -> None:
     out, bad = tmp_path / "clinic.tar", tmp_path / "bad.tar"
     backup(lived_in.folder, lived_in.url, out)
     with tarfile.open(out) as old, tarfile.open(bad, "w") as new:
@@ -234,7 +233,7 @@ def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> 
         restore(file, tmp_path / "restored")
 
 
-def test_half_a_backup_is_refused(lived_in: Place, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_half_a_backup_is_refused(lived_in: Store, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     out = tmp_path / "clinic.tar"
     backup(lived_in.folder, lived_in.url, out)
     whole = out.read_bytes()
@@ -247,7 +246,7 @@ def test_half_a_backup_is_refused(lived_in: Place, request: pytest.FixtureReques
         assert not any(folder.iterdir())
 
 
-def test_a_backup_of_the_other_database_is_refused(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_backup_of_the_other_database_is_refused(tmp_path: Path, postgresql: Cluster) -> None:
     folder = tmp_path / "clinic"
     folder.mkdir()
     from dermsentry.clinic.database import migrate
@@ -257,10 +256,10 @@ def test_a_backup_of_the_other_database_is_refused(tmp_path: Path, cluster: Clus
     open_trail(folder)
     engine.dispose()
     backup(folder, database_of(folder, None), tmp_path / "clinic.tar")
-    url = cluster.database()
+    url = postgresql.database()
     with pytest.raises(InputError, match="on sqlite") as told:
         restore(tmp_path / "clinic.tar", tmp_path / "restored", url)
-    assert cluster.password not in str(told.value)
+    assert postgresql.password not in str(told.value)
 
 
 def test_without_a_clinic_there_is_nothing_to_back_up(tmp_path: Path) -> None:
@@ -270,7 +269,7 @@ def test_without_a_clinic_there_is_nothing_to_back_up(tmp_path: Path) -> None:
 
 
 def test_no_space_left_is_one_line_and_leaves_nothing(
-    lived_in: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lived_in: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dermsentry.clinic import backup as module
     from dermsentry.errors import OutputError

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinic.exchange_fixtures import Clinic, decide, dicom_bytes, open_clinic, screen, take, undo
+from clinic.dicom_files import dicom_bytes
+from clinic.store import Store, decide, screen, take, undo
 from dermsentry.clinic import case_table as module
 from dermsentry.clinic.case_table import COLUMNS, PERSONAL, case_table
 from dermsentry.clinic.database import reading, writing
@@ -22,35 +22,35 @@ from dermsentry.errors import InputError
 
 
 @pytest.fixture
-def clinic(tmp_path: Path) -> Clinic:
-    return open_clinic(tmp_path)
+def database_kind() -> str:
+    return "sqlite"
 
 
-def table(clinic: Clinic, **asked: Any) -> list[dict[str, str]]:
-    with reading(clinic.engine) as session:
+def table(store: Store, **asked: Any) -> list[dict[str, str]]:
+    with reading(store.engine) as session:
         lines = list(case_table(session, **asked))
     return list(csv.DictReader(io.StringIO("".join(lines))))
 
 
-def test_a_case_has_a_line_with_what_was_found_decided_and_turned_out(clinic: Clinic) -> None:
-    number = take(clinic, dicom_bytes())
-    (waiting,) = table(clinic)
+def test_a_case_has_a_line_with_what_was_found_decided_and_turned_out(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    (waiting,) = table(store)
     assert (waiting["tier"], waiting["p_MEL"], waiting["acceptable"], waiting["stage"]) == (
         "",
         "",
         "",
         "unread",
     )
-    screen(clinic, number)
-    decide(clinic, number, decided=False)
-    (undecided,) = table(clinic)
+    screen(store, number)
+    decide(store, number, decided=False)
+    (undecided,) = table(store)
     assert (undecided["diagnosis"], undecided["decided_by"]) == ("", "")
-    decide(clinic, number, diagnosis="MEL", action="biopsy", position=2)
-    with writing(clinic.engine) as session:
+    decide(store, number, diagnosis="MEL", action="biopsy", position=2)
+    with writing(store.engine) as session:
         session.add(Outcome(case_id=number, diagnosis="NV", method="follow-up"))
         session.flush()
         session.add(Outcome(case_id=number, diagnosis="MEL", method="histology"))
-    (row,) = table(clinic)
+    (row,) = table(store)
     assert list(row) == list(COLUMNS)
     assert (row["case"], row["tier"], row["p_MEL"], row["familiarity"]) == (
         "1",
@@ -70,21 +70,21 @@ def test_a_case_has_a_line_with_what_was_found_decided_and_turned_out(clinic: Cl
     assert row["decided_at"].endswith("+00:00")
 
 
-def test_a_decision_that_was_undone_is_not_told(clinic: Clinic) -> None:
-    number = take(clinic, dicom_bytes())
-    screen(clinic, number)
-    first = decide(clinic, number, diagnosis="NV", action="discharge")
-    undo(clinic, first)
-    assert table(clinic)[0]["diagnosis"] == ""
-    decide(clinic, number, diagnosis="MEL")
-    assert (table(clinic)[0]["diagnosis"], table(clinic)[0]["decision"]) == ("MEL", "amended")
+def test_a_decision_that_was_undone_is_not_told(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    first = decide(store, number, diagnosis="NV", action="discharge")
+    undo(store, first)
+    assert table(store)[0]["diagnosis"] == ""
+    decide(store, number, diagnosis="MEL")
+    assert (table(store)[0]["diagnosis"], table(store)[0]["decision"]) == ("MEL", "amended")
 
 
-def test_who_it_is_of_is_told_only_where_it_is_asked(clinic: Clinic) -> None:
-    take(clinic, dicom_bytes(TrackingID="left arm"), note="private", file_name="Mueller.dcm")
-    text = str(table(clinic))
+def test_who_it_is_of_is_told_only_where_it_is_asked(store: Store) -> None:
+    take(store, dicom_bytes(TrackingID="left arm"), note="private", file_name="Mueller.dcm")
+    text = str(table(store))
     assert not any(word in text for word in ("P-0042", "left arm", "private", "Mueller"))
-    (row,) = table(clinic, columns=("case", *PERSONAL))
+    (row,) = table(store, columns=("case", *PERSONAL))
     assert row == {
         "case": "1",
         "patient": "P-0042",
@@ -95,34 +95,34 @@ def test_who_it_is_of_is_told_only_where_it_is_asked(clinic: Clinic) -> None:
 
 
 @pytest.mark.parametrize("columns", [("case", "password_hash"), ("case", "case"), ()])
-def test_other_columns_are_refused_before_the_first_line(clinic: Clinic, columns: tuple[str, ...]) -> None:
-    with reading(clinic.engine) as session, pytest.raises(InputError, match="column"):
+def test_other_columns_are_refused_before_the_first_line(store: Store, columns: tuple[str, ...]) -> None:
+    with reading(store.engine) as session, pytest.raises(InputError, match="column"):
         case_table(session, columns=columns)
 
 
-def test_a_span_of_time_is_kept_to(clinic: Clinic) -> None:
-    numbers = [take(clinic, dicom_bytes(number, (16, 12))) for number in (1, 2, 3)]
+def test_a_span_of_time_is_kept_to(store: Store) -> None:
+    numbers = [take(store, dicom_bytes(number, (16, 12))) for number in (1, 2, 3)]
     moment = now()
-    with writing(clinic.engine) as session:
+    with writing(store.engine) as session:
         for days, number in enumerate(numbers):
             session.get_one(Case, number).received_at = moment + timedelta(days=days)
-    asked = table(clinic, since=moment + timedelta(days=1), until=moment + timedelta(days=2))
+    asked = table(store, since=moment + timedelta(days=1), until=moment + timedelta(days=2))
     assert [row["case"] for row in asked] == ["2"]
-    assert [row["case"] for row in table(clinic)] == ["1", "2", "3"]
+    assert [row["case"] for row in table(store)] == ["1", "2", "3"]
 
 
-def test_it_comes_in_batches_and_none_is_missed(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_comes_in_batches_and_none_is_missed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BATCH", 3)
     for number in range(1, 8):
-        take(clinic, dicom_bytes(number, (16, 12)))
-    decide(clinic, 5)
-    with reading(clinic.engine) as session:
+        take(store, dicom_bytes(number, (16, 12)))
+    decide(store, 5)
+    with reading(store.engine) as session:
         lines = case_table(session)
         assert next(lines).startswith("case,site,")
         next(lines)
         assert len([one for one in session.identity_map.values() if isinstance(one, Case)]) == 3
         assert len(list(lines)) == 6
-    rows = table(clinic)
+    rows = table(store)
     assert [row["case"] for row in rows] == [str(number) for number in range(1, 8)]
     assert [row["case"] for row in rows if row["diagnosis"]] == ["5"]
 

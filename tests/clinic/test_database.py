@@ -12,7 +12,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
-from clinic_cases import screened
+from clinic.cases import screened
+from clinic.database_writers import begin
 from dermsentry.clinic.audit_trail import Trail, append
 from dermsentry.clinic.database import DatabaseError, migrate, open_database, reading, writing
 from dermsentry.clinic.tables import Base, Case, Event, Instant, now
@@ -37,16 +38,9 @@ def test_migrating_twice_changes_nothing(engine: Engine) -> None:
         assert session.scalar(select(Case.id)) is not None
 
 
-def _migrate(url: str) -> None:
-    engine = open_database(url)
-    migrate(engine)
-    with writing(engine) as session:
-        session.add(screened(""))
-
-
 def test_servers_that_start_at_once_share_one_database(database_url: str) -> None:
     spawn = multiprocessing.get_context("spawn")
-    starting = [spawn.Process(target=_migrate, args=(database_url,)) for _ in range(4)]
+    starting = [spawn.Process(target=begin, args=(database_url,)) for _ in range(4)]
     for process in starting:
         process.start()
     for process in starting:

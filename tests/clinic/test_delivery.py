@@ -28,7 +28,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from clinic.running_fixtures import Place, cluster, free_port, place
+from clinic.store import Store
+from clinic.waiting import free_port
 from dermsentry.clinic import delivery
 from dermsentry.clinic.audit_trail import verify
 from dermsentry.clinic.database import reading, writing
@@ -36,8 +37,6 @@ from dermsentry.clinic.delivery import Secrets, claim, dead_letters, deliver, re
 from dermsentry.clinic.settings import Mail, Rule, Settings, Webhook
 from dermsentry.clinic.tables import Delivery, Event, now
 from dermsentry.errors import InputError
-
-__all__ = ["cluster", "place"]
 
 SECRET = "a secret of some length"
 PERSONAL = {
@@ -115,29 +114,29 @@ def settings(port: int = 25, **mail: Any) -> Settings:
     return Settings(link="https://clinic.example/", mail=Mail(host="127.0.0.1", port=port, **mail))
 
 
-def the(place: Place, delivery_id: int) -> Delivery:
-    with reading(place.engine) as session:
+def the(store: Store, delivery_id: int) -> Delivery:
+    with reading(store.engine) as session:
         return session.get_one(Delivery, delivery_id)
 
 
-def due_now(place: Place) -> None:
-    with writing(place.engine) as session:
+def due_now(store: Store) -> None:
+    with writing(store.engine) as session:
         session.execute(update(Delivery).values(next_at=now() - timedelta(seconds=1)))
 
 
-def actions(place: Place) -> list[str]:
-    with reading(place.engine) as session:
-        assert verify(session, place.trail).problems == ()
+def actions(store: Store) -> list[str]:
+    with reading(store.engine) as session:
+        assert verify(session, store.trail).problems == ()
         return [event.action for event in session.query(Event).order_by(Event.id)]
 
 
-def test_an_email_holds_a_case_number_and_a_link_and_nothing_else(place: Place) -> None:
+def test_an_email_holds_a_case_number_and_a_link_and_nothing_else(store: Store) -> None:
     box, port = Mailbox(), free_port()
-    case = place.case(b"1", **PERSONAL)
-    (number,) = place.alert(case, ("email", "reader@clinic.example"))
+    case = store.case(b"1", **PERSONAL)
+    (number,) = store.alert(case, ("email", "reader@clinic.example"))
     with mail_server(box, port):
-        assert deliver(place.engine, place.trail, settings(port), Secrets())
-        assert not deliver(place.engine, place.trail, settings(port), Secrets())
+        assert deliver(store.engine, store.trail, settings(port), Secrets())
+        assert not deliver(store.engine, store.trail, settings(port), Secrets())
     (message,) = box.received
     assert box.recipients == ["reader@clinic.example"]
     assert message.get_payload().split() == ["Case", str(case), f"https://clinic.example/cases/{case}"]
@@ -147,44 +146,44 @@ def test_an_email_holds_a_case_number_and_a_link_and_nothing_else(place: Place) 
         "MIME-Version", "X-Peer", "X-MailFrom", "X-RcptTo",
     }  # fmt: skip
     assert not any(word in message.as_string() for value in PERSONAL.values() for word in value.split())
-    assert the(place, number).state == "sent"
-    assert the(place, number).sent_at is not None
-    assert actions(place)[-1] == "message sent"
+    assert the(store, number).state == "sent"
+    assert the(store, number).sent_at is not None
+    assert actions(store)[-1] == "message sent"
 
 
-def test_a_mail_server_that_is_down_is_tried_again_when_it_is_back(place: Place) -> None:
+def test_a_mail_server_that_is_down_is_tried_again_when_it_is_back(store: Store) -> None:
     box, port = Mailbox(), free_port()
-    (number,) = place.alert(place.case(b"1"), ("email", "reader@clinic.example"))
-    assert deliver(place.engine, place.trail, settings(port), Secrets())
-    found = the(place, number)
+    (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
+    assert deliver(store.engine, store.trail, settings(port), Secrets())
+    found = the(store, number)
     assert (found.state, found.attempts) == ("pending", 1)
     assert "cannot be reached" in found.error
     assert timedelta(seconds=10) < found.next_at - now() <= timedelta(seconds=30)
-    assert not deliver(place.engine, place.trail, settings(port), Secrets()), "it waits for its time"
+    assert not deliver(store.engine, store.trail, settings(port), Secrets()), "it waits for its time"
     with mail_server(box, port):
-        due_now(place)
-        assert deliver(place.engine, place.trail, settings(port), Secrets())
+        due_now(store)
+        assert deliver(store.engine, store.trail, settings(port), Secrets())
     assert len(box.received) == 1
-    assert (the(place, number).state, the(place, number).attempts, the(place, number).error) == (
+    assert (the(store, number).state, the(store, number).attempts, the(store, number).error) == (
         "sent",
         2,
         "",
     )
-    assert actions(place)[-2:] == ["message not sent", "message sent"]
+    assert actions(store)[-2:] == ["message not sent", "message sent"]
 
 
-def test_each_try_of_one_message_has_one_message_id(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_try_of_one_message_has_one_message_id(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     box, port = Mailbox(), free_port()
-    place.alert(place.case(b"1"), ("email", "reader@clinic.example"))
-    place.alert(place.case(b"2"), ("email", "reader@clinic.example"))
+    store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
+    store.alert(store.case(b"2"), ("email", "reader@clinic.example"))
     with mail_server(box, port):
-        while deliver(place.engine, place.trail, settings(port), Secrets()):
+        while deliver(store.engine, store.trail, settings(port), Secrets()):
             pass
         with writing(
-            place.engine
+            store.engine
         ) as session:  # as when a process was killed before it could note the sending
             session.execute(update(Delivery).values(state="sending", next_at=now() - timedelta(seconds=1)))
-        while deliver(place.engine, place.trail, settings(port), Secrets()):
+        while deliver(store.engine, store.trail, settings(port), Secrets()):
             pass
     ids = [message["Message-ID"] for message in box.received]
     assert len(ids) == 4
@@ -192,30 +191,30 @@ def test_each_try_of_one_message_has_one_message_id(place: Place, monkeypatch: p
     assert len(set(ids)) == 2
 
 
-def test_a_message_that_is_never_taken_is_given_up_and_can_be_sent_again(place: Place) -> None:
+def test_a_message_that_is_never_taken_is_given_up_and_can_be_sent_again(store: Store) -> None:
     box, port = Mailbox(answer="554 no, Mx Doe"), free_port()
-    (number,) = place.alert(place.case(b"1"), ("email", "reader@clinic.example"))
+    (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
     with mail_server(box, port):
         for _ in range(delivery.MOST_TRIES):
-            due_now(place)
-            assert deliver(place.engine, place.trail, settings(port), Secrets())
-        due_now(place)
-        assert not deliver(place.engine, place.trail, settings(port), Secrets()), "it is dead"
-        with reading(place.engine) as session:
+            due_now(store)
+            assert deliver(store.engine, store.trail, settings(port), Secrets())
+        due_now(store)
+        assert not deliver(store.engine, store.trail, settings(port), Secrets()), "it is dead"
+        with reading(store.engine) as session:
             assert [letter.id for letter in dead_letters(session)] == [number]
-        assert the(place, number).error == "the mail server answered 554"
+        assert the(store, number).error == "the mail server answered 554"
         box.answer = "250 OK"
-        with writing(place.engine) as session:
-            send_again(session, place.trail, number, "admin")
-        assert deliver(place.engine, place.trail, settings(port), Secrets())
-    assert (the(place, number).state, len(box.received)) == ("sent", 1)
-    assert actions(place)[-3:] == ["message given up", "message queued again", "message sent"]
-    with writing(place.engine) as session, pytest.raises(InputError, match="no message"):
-        send_again(session, place.trail, number, "admin")
+        with writing(store.engine) as session:
+            send_again(session, store.trail, number, "admin")
+        assert deliver(store.engine, store.trail, settings(port), Secrets())
+    assert (the(store, number).state, len(box.received)) == ("sent", 1)
+    assert actions(store)[-3:] == ["message given up", "message queued again", "message sent"]
+    with writing(store.engine) as session, pytest.raises(InputError, match="no message"):
+        send_again(session, store.trail, number, "admin")
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # loopback
-def test_a_mail_server_with_a_user_gets_the_password(place: Place) -> None:
+def test_a_mail_server_with_a_user_gets_the_password(store: Store) -> None:
     box, port = Mailbox(), free_port()
     seen: list[tuple[bytes, bytes]] = []
 
@@ -224,28 +223,28 @@ def test_a_mail_server_with_a_user_gets_the_password(place: Place) -> None:
         return AuthResult(success=data.password == b"right", handled=False)
 
     wanted = settings(port, user="alerts")
-    (number,) = place.alert(place.case(b"1"), ("email", "reader@clinic.example"))
+    (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
     with mail_server(box, port, authenticator=check, auth_required=True, auth_require_tls=False):
-        assert deliver(place.engine, place.trail, wanted, Secrets(smtp_password="wrong"))
-        assert the(place, number).error == "the mail server answered 535"
-        due_now(place)
-        assert deliver(place.engine, place.trail, wanted, Secrets(smtp_password="right"))
+        assert deliver(store.engine, store.trail, wanted, Secrets(smtp_password="wrong"))
+        assert the(store, number).error == "the mail server answered 535"
+        due_now(store)
+        assert deliver(store.engine, store.trail, wanted, Secrets(smtp_password="right"))
     assert seen[-1] == (b"alerts", b"right")
     assert len(box.received) == 1
 
 
-def test_without_starttls_on_offer_nothing_is_sent_readable(place: Place) -> None:
+def test_without_starttls_on_offer_nothing_is_sent_readable(store: Store) -> None:
     box, port = Mailbox(), free_port()
-    (number,) = place.alert(place.case(b"1"), ("email", "reader@clinic.example"))
+    (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
     with mail_server(box, port):
-        deliver(place.engine, place.trail, settings(port, starttls=True, user="alerts"), Secrets("right"))
+        deliver(store.engine, store.trail, settings(port, starttls=True, user="alerts"), Secrets("right"))
     assert box.received == []
-    assert the(place, number).state == "pending"
-    assert "SMTPNotSupportedError" in the(place, number).error
+    assert the(store, number).state == "pending"
+    assert "SMTPNotSupportedError" in the(store, number).error
 
 
 def test_starttls_is_used_and_its_certificate_checked(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
@@ -259,23 +258,23 @@ def test_starttls_is_used_and_its_certificate_checked(
     context.load_cert_chain(certificate, key)
     box, port = Mailbox(), free_port()
     wanted = settings(port, starttls=True)
-    (number,) = place.alert(place.case(b"1"), ("email", "reader@clinic.example"))
+    (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
     with mail_server(box, port, tls_context=context, require_starttls=True):
-        deliver(place.engine, place.trail, wanted, Secrets())
+        deliver(store.engine, store.trail, wanted, Secrets())
         assert box.received == [], "nobody vouches for the certificate"
-        assert the(place, number).state == "pending"
+        assert the(store, number).state == "pending"
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        due_now(place)
-        deliver(place.engine, place.trail, wanted, Secrets())
+        due_now(store)
+        deliver(store.engine, store.trail, wanted, Secrets())
     assert len(box.received) == 1
 
 
-def test_a_webhook_holds_a_case_number_and_a_link_and_is_signed(place: Place) -> None:
+def test_a_webhook_holds_a_case_number_and_a_link_and_is_signed(store: Store) -> None:
     hook = Hook()
-    case = place.case(b"1", **PERSONAL)
+    case = store.case(b"1", **PERSONAL)
     with web_server(hook) as address:
-        (number,) = place.alert(case, ("webhook", f"{address}/alerts?key=1"))
-        assert deliver(place.engine, place.trail, settings(), Secrets(webhook=SECRET))
+        (number,) = store.alert(case, ("webhook", f"{address}/alerts?key=1"))
+        assert deliver(store.engine, store.trail, settings(), Secrets(webhook=SECRET))
     ((path, headers, body),) = hook.received
     assert path == "/alerts?key=1"
     assert json.loads(body) == {"case": case, "link": f"https://clinic.example/cases/{case}"}
@@ -285,44 +284,44 @@ def test_a_webhook_holds_a_case_number_and_a_link_and_is_signed(place: Place) ->
     signed = f"{found[1]}.".encode() + body
     assert hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest() == found[2]
     assert headers["Dermsentry-Delivery"].startswith(f"{number}.")
-    assert the(place, number).state == "sent"
+    assert the(store, number).state == "sent"
     assert SECRET not in json.dumps(headers) + body.decode()
 
 
-def test_a_webhook_is_not_followed_elsewhere(place: Place) -> None:
+def test_a_webhook_is_not_followed_elsewhere(store: Store) -> None:
     elsewhere = Hook()
     with web_server(elsewhere) as other:
         hook = Hook(status=307, headers={"Location": f"{other}/stolen"})
         with web_server(hook) as address:
-            (number,) = place.alert(place.case(b"1"), ("webhook", address))
-            assert deliver(place.engine, place.trail, settings(), Secrets(webhook=SECRET))
+            (number,) = store.alert(store.case(b"1"), ("webhook", address))
+            assert deliver(store.engine, store.trail, settings(), Secrets(webhook=SECRET))
     assert len(hook.received) == 1
     assert elsewhere.received == []
-    assert (the(place, number).state, the(place, number).error) == ("pending", "answered 307")
+    assert (the(store, number).state, the(store, number).error) == ("pending", "answered 307")
 
 
 def test_a_webhook_that_does_not_answer_ends_by_its_limit(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "LIMIT_S", 0.3)
     hook = Hook(wait_s=1.5)
     with web_server(hook) as address:
-        (number,) = place.alert(place.case(b"1"), ("webhook", address))
+        (number,) = store.alert(store.case(b"1"), ("webhook", address))
         started = time.monotonic()
-        assert deliver(place.engine, place.trail, settings(), Secrets(webhook=SECRET))
+        assert deliver(store.engine, store.trail, settings(), Secrets(webhook=SECRET))
         assert time.monotonic() - started < 1.4
-    assert (the(place, number).state, the(place, number).error) == ("pending", "no answer within 0.3 s")
+    assert (the(store, number).state, the(store, number).error) == ("pending", "no answer within 0.3 s")
 
 
-def test_many_senders_send_each_message_once(place: Place) -> None:
+def test_many_senders_send_each_message_once(store: Store) -> None:
     box, port = Mailbox(), free_port()
     wanted = {f"reader{number}@clinic.example" for number in range(40)}
-    place.alert(place.case(b"1"), *(("email", address) for address in wanted))
+    store.alert(store.case(b"1"), *(("email", address) for address in wanted))
     failed: list[BaseException] = []
 
     def work() -> None:
         try:
-            while deliver(place.engine, place.trail, settings(port), Secrets()):
+            while deliver(store.engine, store.trail, settings(port), Secrets()):
                 pass
         except BaseException as error:  # a thread's own would only be a warning
             failed.append(error)
@@ -336,35 +335,35 @@ def test_many_senders_send_each_message_once(place: Place) -> None:
             sender.join()
     assert failed == []
     assert sorted(box.recipients) == sorted(wanted)
-    assert actions(place).count("message sent") == len(wanted)
+    assert actions(store).count("message sent") == len(wanted)
 
 
-def test_a_claim_that_ran_out_settles_nothing(place: Place) -> None:
-    (number,) = place.alert(place.case(b"1"), ("email", "reader@clinic.example"))
-    with writing(place.engine) as session:
+def test_a_claim_that_ran_out_settles_nothing(store: Store) -> None:
+    (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
+    with writing(store.engine) as session:
         first = claim(session)
     assert first is not None
-    with writing(place.engine) as session:
+    with writing(store.engine) as session:
         assert claim(session) is None, "it is in another's hands"
-    due_now(place)
-    with writing(place.engine) as session:
+    due_now(store)
+    with writing(store.engine) as session:
         second = claim(session)
     assert second is not None
-    with writing(place.engine) as session:
-        settle(session, place.trail, first, "too late")
-    assert the(place, number).state == "sending"
-    with writing(place.engine) as session:
-        settle(session, place.trail, second, "")
-    assert the(place, number).state == "sent"
-    assert "message not sent" not in actions(place)
+    with writing(store.engine) as session:
+        settle(session, store.trail, first, "too late")
+    assert the(store, number).state == "sending"
+    with writing(store.engine) as session:
+        settle(session, store.trail, second, "")
+    assert the(store, number).state == "sent"
+    assert "message not sent" not in actions(store)
 
 
-def test_new_messages_do_not_wait_behind_those_that_failed(place: Place) -> None:
-    place.alert(place.case(b"1"), ("email", "old@clinic.example"))
-    with writing(place.engine) as session:
+def test_new_messages_do_not_wait_behind_those_that_failed(store: Store) -> None:
+    store.alert(store.case(b"1"), ("email", "old@clinic.example"))
+    with writing(store.engine) as session:
         session.execute(update(Delivery).values(attempts=3, next_at=now() - timedelta(hours=1)))
-    place.alert(place.case(b"2"), ("email", "new@clinic.example"))
-    with writing(place.engine) as session:
+    store.alert(store.case(b"2"), ("email", "new@clinic.example"))
+    with writing(store.engine) as session:
         first = claim(session)
     assert first is not None
     assert first.address == "new@clinic.example"

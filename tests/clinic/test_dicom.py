@@ -20,7 +20,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from clinic.exchange_fixtures import as_bytes, close, dicom_bytes, dicom_dataset, open_clinic
+from clinic.dicom_files import as_bytes, close, dicom_bytes, dicom_dataset
+from clinic.store import Store
 from dermsentry.clinic import dicom
 from dermsentry.clinic.database import reading
 from dermsentry.clinic.dicom import NotTaken, describe, read_dicom, read_reference
@@ -377,27 +378,26 @@ def test_any_text_in_a_header_becomes_one_line(patient: str, region: str) -> Non
         assert len(text) <= dicom.LONGEST_TEXT + 20
 
 
-def test_a_dicom_file_is_kept_with_its_header_however_it_comes(tmp_path: Path) -> None:
-    clinic = open_clinic(tmp_path)
+def test_a_dicom_file_is_kept_with_its_header_however_it_comes(store: Store) -> None:
     received = receive(
-        clinic.engine,
-        clinic.trail,
-        clinic.pictures,
+        store.engine,
+        store.trail,
+        store.pictures,
         dicom_bytes(BurnedInAnnotation="YES"),
         About(file_name="a.dcm"),
         source="page",
         actor="someone",
     )
     given_too = receive(
-        clinic.engine,
-        clinic.trail,
-        clinic.pictures,
+        store.engine,
+        store.trail,
+        store.pictures,
         dicom_bytes(2),
         About(patient="known as", lesion="2", site="neck"),
         source="page",
         actor="someone",
     )
-    with reading(clinic.engine) as session:
+    with reading(store.engine) as session:
         first, second = session.get_one(Case, received.case_id), session.get_one(Case, given_too.case_id)
     assert (first.patient, first.site) == ("P-0042", "Back, left")
     assert first.dicom is not None
@@ -406,12 +406,10 @@ def test_a_dicom_file_is_kept_with_its_header_however_it_comes(tmp_path: Path) -
     assert (second.patient, second.lesion, second.site) == ("known as", "2", "neck")
 
 
-def test_one_image_in_two_files_is_one_case(tmp_path: Path) -> None:
-    clinic = open_clinic(tmp_path)
-
+def test_one_image_in_two_files_is_one_case(store: Store) -> None:
     def take(data: bytes) -> Received:
         return receive(
-            clinic.engine, clinic.trail, clinic.pictures, data, About(), source="page", actor="someone"
+            store.engine, store.trail, store.pictures, data, About(), source="page", actor="someone"
         )
 
     first = take(dicom_bytes())
@@ -422,19 +420,18 @@ def test_one_image_in_two_files_is_one_case(tmp_path: Path) -> None:
     assert take(dicom_bytes(PatientID="P-0043")).new
 
 
-def test_a_dicom_file_that_is_not_taken_is_refused_where_it_comes_in(tmp_path: Path) -> None:
-    clinic = open_clinic(tmp_path)
+def test_a_dicom_file_that_is_not_taken_is_refused_where_it_comes_in(store: Store) -> None:
     with pytest.raises(InputError, match="Secondary Capture"):
         receive(
-            clinic.engine,
-            clinic.trail,
-            clinic.pictures,
+            store.engine,
+            store.trail,
+            store.pictures,
             dicom_bytes(SOPClassUID=uid.SecondaryCaptureImageStorage),
             About(),
             source="api",
             actor="someone",
         )
-    assert not (tmp_path / "photographs").exists() or not any((tmp_path / "photographs").rglob("*/*/*"))
+    assert not any((store.folder / "photographs").rglob("*/*/*"))
 
 
 def test_a_dicom_photograph_is_screened_in_the_limited_process(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 from sqlalchemy import select
 
-from clinic.exchange_fixtures import Clinic, dicom_dataset, open_clinic
+from clinic.dicom_files import dicom_dataset
+from clinic.store import Store
 from dermsentry.clinic import dicom_receiver, intake, pictures
 from dermsentry.clinic.audit_trail import verify
 from dermsentry.clinic.database import DatabaseError, reading
@@ -33,13 +34,13 @@ UNKNOWN = "1.2.826.0.1.3680043.8.498.1"
 
 
 @pytest.fixture
-def clinic(tmp_path: Path) -> Clinic:
-    return open_clinic(tmp_path)
+def database_kind() -> str:
+    return "sqlite"
 
 
 @pytest.fixture
-def receiver(clinic: Clinic) -> Iterator[Receiver]:
-    started = start_receiver(clinic.engine, clinic.trail, clinic.pictures, SETTINGS)
+def receiver(store: Store) -> Iterator[Receiver]:
+    started = start_receiver(store.engine, store.trail, store.pictures, SETTINGS)
     yield started
     started.close()
 
@@ -65,8 +66,8 @@ def send(receiver: Receiver, dataset: FileDataset) -> Any:
         return association.send_c_store(dataset)
 
 
-def cases(clinic: Clinic) -> list[Case]:
-    with reading(clinic.engine) as session:
+def cases(store: Store) -> list[Case]:
+    with reading(store.engine) as session:
         return list(session.scalars(select(Case).order_by(Case.id)))
 
 
@@ -75,33 +76,33 @@ def test_it_answers_an_echo(receiver: Receiver) -> None:
         assert association.send_c_echo().Status == 0x0000
 
 
-def test_what_is_stored_is_a_case_that_waits(clinic: Clinic, receiver: Receiver) -> None:
+def test_what_is_stored_is_a_case_that_waits(store: Store, receiver: Receiver) -> None:
     assert send(receiver, dicom_dataset()).Status == 0x0000
-    (case,) = cases(clinic)
+    (case,) = cases(store)
     assert (case.source, case.format, case.patient, case.site) == ("dicom", "DICOM", "P-0042", "Back, left")
     assert case.dicom is not None
     assert case.dicom["sender"] == "CAMERA"
-    assert clinic.pictures.original(case.sha256).is_file()
-    with reading(clinic.engine) as session:
+    assert store.pictures.original(case.sha256).is_file()
+    with reading(store.engine) as session:
         assert session.scalars(select(Job.case_id)).all() == [case.id]
         assert session.scalars(select(Event.actor)).all() == ["dicom CAMERA"]
-        assert not verify(session, clinic.trail).problems
+        assert not verify(session, store.trail).problems
 
 
-def test_the_same_image_sent_twice_is_one_case(clinic: Clinic, receiver: Receiver) -> None:
+def test_the_same_image_sent_twice_is_one_case(store: Store, receiver: Receiver) -> None:
     with sender(receiver) as association:
         assert [association.send_c_store(dicom_dataset()).Status for _ in range(3)] == [0, 0, 0]
     with sender(receiver, transfer_syntax=uid.ExplicitVRLittleEndian) as association:
         assert association.send_c_store(dicom_dataset()).Status == 0x0000
-    assert len(cases(clinic)) == 1
+    assert len(cases(store)) == 1
 
 
-def test_several_senders_lose_nothing(clinic: Clinic, receiver: Receiver) -> None:
+def test_several_senders_lose_nothing(store: Store, receiver: Receiver) -> None:
     with sender(receiver) as first, sender(receiver) as second:
         for number in range(1, 6):
             for association in (first, second):
                 assert association.send_c_store(dicom_dataset(number)).Status == 0x0000
-    assert len(cases(clinic)) == 5
+    assert len(cases(store)) == 5
 
 
 @pytest.mark.parametrize("names", [{"title": "STRANGER"}, {"called": "SOMEBODY"}])
@@ -134,7 +135,7 @@ def lying(
 
 
 def test_an_image_that_is_not_the_announced_one_is_refused(
-    clinic: Clinic, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with sender(receiver, transfer_syntax=uid.ImplicitVRLittleEndian) as association:
         original = dicom_dataset(TransferSyntaxUID=uid.ImplicitVRLittleEndian)
@@ -147,15 +148,15 @@ def test_an_image_that_is_not_the_announced_one_is_refused(
         answer = lying(monkeypatch, association, capture, SOPClassUID=kind)
         assert answer.Status == 0x0122
         assert "Secondary Capture" in answer.ErrorComment
-    assert cases(clinic) == []
+    assert cases(store) == []
 
 
-def test_an_image_that_cannot_be_understood_is_refused(clinic: Clinic, receiver: Receiver) -> None:
+def test_an_image_that_cannot_be_understood_is_refused(store: Store, receiver: Receiver) -> None:
     answer = send(receiver, dicom_dataset(PixelData=None))
     assert answer.Status == 0xC000
     assert answer.ErrorComment == "the DICOM file holds no picture"
     assert send(receiver, dicom_dataset(AccessionNumber="x", TrackingID="n" * 150)).Status == 0xC000
-    assert cases(clinic) == []
+    assert cases(store) == []
 
 
 FAULTS: dict[str, tuple[Exception, int]] = {
@@ -168,7 +169,7 @@ FAULTS: dict[str, tuple[Exception, int]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_cannot_be_kept_is_not_accepted(
-    clinic: Clinic,
+    store: Store,
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -184,15 +185,15 @@ def test_what_cannot_be_kept_is_not_accepted(
         broken.setattr(target, "writing" if name == "lost database" else "keep", fail)
         answer = send(receiver, dicom_dataset())
     assert answer.Status == status
-    assert cases(clinic) == []
+    assert cases(store) == []
     assert "P-0042" not in caplog.text
     assert "P-0042" not in answer.get("ErrorComment", "")
     assert send(receiver, dicom_dataset()).Status == 0x0000
-    assert len(cases(clinic)) == 1
+    assert len(cases(store)) == 1
 
 
 def test_an_image_without_end_is_broken_off(
-    clinic: Clinic, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dicom_receiver, "MAX_BYTES", 100_000)
     monkeypatch.setattr(dicom_receiver, "_OVERHEAD", 20_000)
@@ -203,7 +204,7 @@ def test_an_image_without_end_is_broken_off(
         assert "Status" not in answer
         association.join(5)
         assert association.is_aborted
-    assert len(cases(clinic)) == 2
+    assert len(cases(store)) == 2
     assert send(receiver, dicom_dataset(4)).Status == 0x0000
 
 
@@ -216,9 +217,9 @@ def test_nothing_of_a_patient_is_logged(receiver: Receiver, caplog: pytest.LogCa
     assert not any(word in line for line in told for word in ("P-0042", "ller", "1960"))
 
 
-def test_it_refuses_to_start_where_it_cannot(clinic: Clinic, receiver: Receiver) -> None:
+def test_it_refuses_to_start_where_it_cannot(store: Store, receiver: Receiver) -> None:
     def start(settings: Dicom) -> None:
-        start_receiver(clinic.engine, clinic.trail, clinic.pictures, settings)
+        start_receiver(store.engine, store.trail, store.pictures, settings)
 
     with pytest.raises(InputError, match="from nobody"):
         start(Dicom())
@@ -230,8 +231,8 @@ def test_it_refuses_to_start_where_it_cannot(clinic: Clinic, receiver: Receiver)
         start(replace(SETTINGS, port=receiver.port))
 
 
-def test_after_closing_nobody_listens(clinic: Clinic) -> None:
-    started = start_receiver(clinic.engine, clinic.trail, clinic.pictures, SETTINGS)
+def test_after_closing_nobody_listens(store: Store) -> None:
+    started = start_receiver(store.engine, store.trail, store.pictures, SETTINGS)
     started.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((started.host, started.port), timeout=5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,12 @@ from fhir.resources.R4B.bundle import Bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+from sqlalchemy import Engine
 
-from clinic.exchange_fixtures import (
-    Clinic,
-    card,
-    decide,
-    dicom_bytes,
-    finding,
-    open_clinic,
-    screen,
-    take,
-    undo,
-)
+from clinic.dicom_files import dicom_bytes
+from clinic.store import Store, card, decide, finding, screen, take, undo
 from dermsentry.clinic import fhir
-from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.database import open_database, reading, writing
 from dermsentry.clinic.decisions import Decision, settle
 from dermsentry.clinic.fhir import SNOMED, fhir_bundle, local_system
 from dermsentry.clinic.intake import About
@@ -57,12 +50,12 @@ STATUS = {
 
 
 @pytest.fixture
-def clinic(tmp_path: Path) -> Clinic:
-    return open_clinic(tmp_path)
+def database_kind() -> str:
+    return "sqlite"
 
 
-def exported(clinic: Clinic, case_id: int) -> dict[str, Any]:
-    with reading(clinic.engine) as session:
+def exported(store: Store, case_id: int) -> dict[str, Any]:
+    with reading(store.engine) as session:
         bundle = fhir_bundle(session, session.get_one(Case, case_id))
     return dict(json.loads(json.dumps(bundle, allow_nan=False)))
 
@@ -118,12 +111,12 @@ def references(value: Any) -> list[str]:
 @pytest.mark.parametrize("tier", ["alert", "refer", "routine", "cannot-say", "unreadable"])
 @pytest.mark.parametrize("decided", [False, True])
 @pytest.mark.parametrize("patient", ["", "P-7"])
-def test_every_report_conforms(clinic: Clinic, tier: str, decided: bool, patient: str) -> None:
-    number = take(clinic, dicom_bytes(PatientID=patient), lesion="left", note="private")
-    screen(clinic, number, tier)
+def test_every_report_conforms(store: Store, tier: str, decided: bool, patient: str) -> None:
+    number = take(store, dicom_bytes(PatientID=patient), lesion="left", note="private")
+    screen(store, number, tier)
     if decided:
-        decide(clinic, number)
-    bundle = exported(clinic, number)
+        decide(store, number)
+    bundle = exported(store, number)
     require_conformity(bundle)
     (report,) = resources(bundle, "DiagnosticReport")
     assert report["status"] == ("final" if decided else "preliminary")
@@ -132,10 +125,10 @@ def test_every_report_conforms(clinic: Clinic, tier: str, decided: bool, patient
     assert len(report["result"]) == (4 if decided else 3)
 
 
-def test_a_report_that_was_bent_does_not_conform(clinic: Clinic) -> None:
-    number = take(clinic, dicom_bytes())
-    screen(clinic, number)
-    bundle = exported(clinic, number)
+def test_a_report_that_was_bent_does_not_conform(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    bundle = exported(store, number)
     for bent in (bundle["entry"][0]["resource"], bundle["entry"][-1]["resource"]["deviceName"][0]):
         name = "status" if "status" in bent else "type"
         right, bent[name] = bent[name], "done"
@@ -148,11 +141,11 @@ def test_a_report_that_was_bent_does_not_conform(clinic: Clinic) -> None:
         require_conformity(bundle)
 
 
-def test_before_a_person_decides_it_says_so(clinic: Clinic) -> None:
-    number = take(clinic, dicom_bytes())
-    screen(clinic, number, "alert", 0.61)
-    decide(clinic, number, decided=False)  # the first of two readers
-    bundle = exported(clinic, number)
+def test_before_a_person_decides_it_says_so(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number, "alert", 0.61)
+    decide(store, number, decided=False)  # the first of two readers
+    bundle = exported(store, number)
     (report,) = resources(bundle, "DiagnosticReport")
     assert report["status"] == "preliminary"
     assert "decided by nobody yet" in report["conclusion"]
@@ -174,11 +167,11 @@ def test_before_a_person_decides_it_says_so(clinic: Clinic) -> None:
     assert observation(bundle, "tier")["valueCodeableConcept"]["coding"][0]["code"] == "alert"
 
 
-def test_a_decision_is_final_and_says_whose(clinic: Clinic) -> None:
-    number = take(clinic, dicom_bytes())
-    screen(clinic, number)
-    decide(clinic, number, diagnosis="MEL", action="biopsy")
-    bundle = exported(clinic, number)
+def test_a_decision_is_final_and_says_whose(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    decide(store, number, diagnosis="MEL", action="biopsy")
+    bundle = exported(store, number)
     (report,) = resources(bundle, "DiagnosticReport")
     assert report["status"] == "final"
     assert report["resultsInterpreter"] == [{"type": "Practitioner", "display": "Dr. Anna Beispiel"}]
@@ -193,26 +186,26 @@ def test_a_decision_is_final_and_says_whose(clinic: Clinic) -> None:
 
 @pytest.mark.parametrize("diagnosis", ["", *CODES])
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_decision_conforms(clinic: Clinic, diagnosis: str, action: str) -> None:
-    number = take(clinic, dicom_bytes())
-    screen(clinic, number)
-    decide(clinic, number, diagnosis=diagnosis, action=action)
-    bundle = exported(clinic, number)
+def test_every_decision_conforms(store: Store, diagnosis: str, action: str) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    decide(store, number, diagnosis=diagnosis, action=action)
+    bundle = exported(store, number)
     require_conformity(bundle)
     (code,) = resources(bundle, "DiagnosticReport")[0]["conclusionCode"]
     local = [c["code"] for c in code.get("coding", []) if c["system"] == local_system("diagnosis")]
     assert local == ([diagnosis] if diagnosis else [])
 
 
-def test_a_decision_that_was_changed_is_amended_under_the_same_number(clinic: Clinic) -> None:
-    number = take(clinic, dicom_bytes())
-    screen(clinic, number)
-    first = decide(clinic, number, diagnosis="NV", action="discharge")
-    before = exported(clinic, number)
-    undo(clinic, first)
-    assert resources(exported(clinic, number), "DiagnosticReport")[0]["status"] == "preliminary"
-    decide(clinic, number, diagnosis="MEL", action="biopsy")
-    after = exported(clinic, number)
+def test_a_decision_that_was_changed_is_amended_under_the_same_number(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    first = decide(store, number, diagnosis="NV", action="discharge")
+    before = exported(store, number)
+    undo(store, first)
+    assert resources(exported(store, number), "DiagnosticReport")[0]["status"] == "preliminary"
+    decide(store, number, diagnosis="MEL", action="biopsy")
+    after = exported(store, number)
     require_conformity(after)
     (report,) = resources(after, "DiagnosticReport")
     assert report["status"] == "amended"
@@ -222,52 +215,50 @@ def test_a_decision_that_was_changed_is_amended_under_the_same_number(clinic: Cl
 
 
 @pytest.mark.parametrize("tier", ["cannot-say", "unreadable"])
-def test_what_cannot_be_judged_never_looks_like_a_clean_bill(clinic: Clinic, tier: str) -> None:
-    number = take(clinic, dicom_bytes())
-    screen(clinic, number, tier, 0.001)
-    bundle = exported(clinic, number)
+def test_what_cannot_be_judged_never_looks_like_a_clean_bill(store: Store, tier: str) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number, tier, 0.001)
+    bundle = exported(store, number)
     found = observation(bundle, "probabilities")
     assert "component" not in found
     assert found["dataAbsentReason"]["text"]
     assert "0.001" not in json.dumps(bundle)
 
 
-def test_nothing_leaves_that_was_not_asked_for(clinic: Clinic) -> None:
-    number = take(
-        clinic, dicom_bytes(BurnedInAnnotation="YES"), file_name="Mueller Aenne.dcm", note="private"
-    )
-    screen(clinic, number)
-    decide(clinic, number)
-    with writing(clinic.engine) as session:
+def test_nothing_leaves_that_was_not_asked_for(store: Store) -> None:
+    number = take(store, dicom_bytes(BurnedInAnnotation="YES"), file_name="Mueller Aenne.dcm", note="private")
+    screen(store, number)
+    decide(store, number)
+    with writing(store.engine) as session:
         session.add(Outcome(case_id=number, diagnosis="MEL", method="histology", note="private"))
-    text = json.dumps(exported(clinic, number))
+    text = json.dumps(exported(store, number))
     for word in ("private", "Mueller", "Müller", "1960", "data:", "Attachment", "histology", "Klinik"):
         assert word not in text
     assert "P-0042" in text
 
 
-def test_where_the_image_is_stands_in_it(clinic: Clinic) -> None:
-    number = take(clinic, dicom_bytes())
-    screen(clinic, number)
-    (report,) = resources(exported(clinic, number), "DiagnosticReport")
+def test_where_the_image_is_stands_in_it(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    (report,) = resources(exported(store, number), "DiagnosticReport")
     assert report["effectiveDateTime"] == "2025-03-04"
     assert report["imagingStudy"][0]["identifier"]["value"] == "urn:oid:1.2.826.0.1.3680043.10.1.1"
 
 
-def test_a_case_that_waits_has_nothing_to_report(clinic: Clinic) -> None:
-    number = take(clinic, dicom_bytes())
+def test_a_case_that_waits_has_nothing_to_report(store: Store) -> None:
+    number = take(store, dicom_bytes())
     with pytest.raises(InputError, match="not screened yet"):
-        exported(clinic, number)
+        exported(store, number)
 
 
 def test_what_does_not_conform_is_refused_without_its_words(
-    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number = take(clinic, dicom_bytes())
-    screen(clinic, number)
+    number = take(store, dicom_bytes())
+    screen(store, number)
     monkeypatch.setattr(fhir, "_subject", lambda case: {"identifier": {"valu": case.patient}})
     with pytest.raises(InputError, match="subject") as refused:
-        exported(clinic, number)
+        exported(store, number)
     assert "P-0042" not in str(refused.value)
 
 
@@ -310,12 +301,14 @@ def test_a_report_is_amended_only_where_it_had_been_final(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
-    return open_clinic(tmp_path_factory.mktemp("empty"))
+def empty(empty_database: Path) -> Iterator[Engine]:
+    engine = open_database(f"sqlite:///{empty_database}")
+    yield engine
+    engine.dispose()
 
 
 @given(st.text(min_size=1), st.text(), st.lists(st.text(), max_size=3))
-def test_any_words_of_a_clinic_conform(empty: Clinic, patient: str, site: str, reasons: list[str]) -> None:
+def test_any_words_of_a_clinic_conform(empty: Engine, patient: str, site: str, reasons: list[str]) -> None:
     try:
         told = About(patient=patient, site=site).checked()
     except InputError:
@@ -333,6 +326,6 @@ def test_any_words_of_a_clinic_conform(empty: Clinic, patient: str, site: str, r
         finding={**finding(), "reasons": reasons},
         model=Model(digest=own.digest, name=own.name, card=own.as_dict()),
     )
-    with reading(empty.engine) as session:
+    with reading(empty) as session:
         bundle = fhir_bundle(session, case)
     require_conformity(json.loads(json.dumps(bundle)))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from clinic_cases import photograph as draw
+from clinic.cases import photograph as draw
 from dermsentry.clinic import intake
 from dermsentry.clinic.audit_trail import Trail, verify
 from dermsentry.clinic.database import DatabaseError, open_database, reading
@@ -20,7 +20,7 @@ from dermsentry.errors import InputError, OutputError
 
 @pytest.fixture(scope="session")
 def photograph() -> bytes:
-    return draw()
+    return draw(kind="PNG")
 
 
 @pytest.fixture

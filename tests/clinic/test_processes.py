@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clinic import some_parts
-from clinic.running_fixtures import wait_until
+from clinic import server_parts
+from clinic.waiting import wait_until
 from dermsentry.clinic import processes
 from dermsentry.clinic.processes import Part, keep_running, pause_after
 
@@ -38,7 +38,7 @@ def lines(log: Path) -> list[str]:
 
 def test_one_that_dies_is_begun_again_with_pauses(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with running(part(some_parts.die, log)) as told:
+    with running(part(server_parts.die, log)) as told:
         wait_until(lambda: len(lines(log)) >= 3, 120, "a third start")
     times = [float(line.split()[1]) for line in lines(log)]
     assert times[1] - times[0] >= pause_after(1)
@@ -52,7 +52,7 @@ def test_pauses_grow_and_end() -> None:
 
 
 def test_an_error_of_the_users_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with running(part(some_parts.refuse, tmp_path / "log")) as told:
+    with running(part(server_parts.refuse, tmp_path / "log")) as told:
         wait_until(lambda: told, 60, "an end")
     assert told[0] == "The refuse ended (exit code 6); it is begun again."
     assert "dermsentry: no such model\n" in capfd.readouterr().err
@@ -61,7 +61,7 @@ def test_an_error_of_the_users_is_one_line(tmp_path: Path, capfd: pytest.Capture
 def test_all_are_asked_to_end_and_the_rest_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "GRACE_S", 3.0)
     stays, clings = tmp_path / "stays", tmp_path / "clings"
-    with running(part(some_parts.stay, stays), part(some_parts.cling, clings)) as told:
+    with running(part(server_parts.stay, stays), part(server_parts.cling, clings)) as told:
         wait_until(lambda: lines(stays) and lines(clings), 60, "both starts")
         began = time.monotonic()
     assert time.monotonic() - began < 10

@@ -13,7 +13,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, select
 
-from clinic_cases import reread
+from clinic.cases import reread
 from dermsentry.clinic.accounts import MAY, Person
 from dermsentry.clinic.alerting import raise_alerts
 from dermsentry.clinic.audit_trail import Trail, verify

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bundles import tiny_bundle
-from clinic_cases import photograph
+from clinic.cases import photograph
 from dermsentry.clinic.screening import (
     THUMBNAIL,
     VIEW,
@@ -45,7 +45,7 @@ def screener(bundle_folder: Path) -> Iterator[Screener]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    (tmp_path / "photograph").write_bytes(photograph(size=(320, 240)))
+    (tmp_path / "photograph").write_bytes(photograph(kind="PNG", size=(320, 240)))
     return tmp_path / "photograph"
 
 
@@ -121,7 +121,7 @@ def test_a_photograph_that_takes_too_much_memory_is_unreadable(bundle_folder: Pa
     with Screener(bundle_folder, memory=64 * 2**20) as own:
         found = own.screen(tmp_path / "large.png", "PNG")
         assert found.finding["tier"] == "unreadable"
-        (tmp_path / "small").write_bytes(photograph())
+        (tmp_path / "small").write_bytes(photograph(kind="PNG"))
         assert own.screen(tmp_path / "small", "PNG").finding["tier"] != "unreadable"
 
 

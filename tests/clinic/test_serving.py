@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import stat
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,18 @@ import pytest
 from sqlalchemy import select, text
 
 from bundles import tiny_bundle
-from clinic.a_server import server
-from clinic.running_fixtures import Cluster, Place, cluster, free_port, place, wait_until
-from clinic.test_faults import photograph
+from clinic.postgresql import running_cluster
+from clinic.server_process import PASSWORD, Server, add_sender, case_of, photograph, send, server
+from clinic.store import Store, open_store
+from clinic.waiting import free_port, wait_until
 from dermsentry import cli
 from dermsentry.clinic import folder as data_folder
-from dermsentry.clinic.accounts import add_account
+from dermsentry.clinic import queue
 from dermsentry.clinic.audit_trail import open_trail, verify
 from dermsentry.clinic.database import open_database, reading, writing
 from dermsentry.clinic.folder import database_of
 from dermsentry.clinic.tables import Alert, Case, Event
-
-__all__ = ["cluster", "place"]
+from dermsentry.clinic.web import app
 
 Call = Callable[..., int]
 
@@ -41,10 +41,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """The command line in this process, with `home` as the data folder; its exit code."""
-    pages: Any = types.ModuleType("dermsentry.clinic.web.app")
-    pages.create_app = lambda clinic: pytest.fail("it was to be refused")
-    monkeypatch.setitem(sys.modules, "dermsentry.clinic.web", types.ModuleType("dermsentry.clinic.web"))
-    monkeypatch.setitem(sys.modules, "dermsentry.clinic.web.app", pages)
+    monkeypatch.setattr(app, "create_app", lambda clinic: pytest.fail("it was to be refused"))
     monkeypatch.setenv("DERMSENTRY_HOME", str(tmp_path / "home"))
     for name in ("DERMSENTRY_DB", "DERMSENTRY_SMTP_PASSWORD", "DERMSENTRY_WEBHOOK_SECRET"):
         monkeypatch.delenv(name, raising=False)
@@ -68,34 +65,51 @@ def refused(capsys: pytest.CaptureFixture[str], words: str) -> None:
     assert words in shown.err
 
 
+def make_the_first_account(running: Server) -> None:
+    """As a person does who was shown the token."""
+    with httpx.Client(base_url=running.address, timeout=60) as browser:
+        page = browser.get("/first-visit", params={"token": running.first_token()}).text
+        csrf = re.search(r'name="csrf" value="([^"]+)"', page)
+        assert csrf is not None
+        told = {"name": "anna", "full_name": "Dr Anna Berg", "password": PASSWORD, "again": PASSWORD}
+        form = {**told, "token": running.first_token(), "csrf": csrf[1]}
+        assert browser.post("/first-visit", data=form).status_code == 303
+        assert browser.get("/accounts").status_code == 200
+
+
+def health(running: Server) -> tuple[int, str]:
+    answer = httpx.get(f"{running.address}/health", timeout=60)
+    return answer.status_code, answer.json()["status"]
+
+
 def test_from_nothing_to_an_alert_and_on_after_a_stop(tmp_path: Path, model: Path) -> None:
     home = tmp_path / "home"
     with server(home, "--model", str(model)) as running:
         running.start()
-        token = running.token()
-        assert len(token) >= 24
-        dark = photograph(17)
-        answer = httpx.post(f"{running.address}/api/cases", content=dark, timeout=60).json()
-        assert answer["new"]
-        assert httpx.get(running.address, timeout=60).json()["first"] == token
+        assert len(running.first_token()) >= 24
+        make_the_first_account(running)
         engine = open_database(database_of(home, None))
+        token = add_sender(engine)
+        dark = photograph(17)
+        answer = send(running.address, token, dark)
+        assert answer.status_code == 201
+        case = case_of(answer)
 
         def alerts() -> list[int]:
             with reading(engine) as session:
                 return list(session.scalars(select(Alert.case_id)))
 
         wait_until(alerts, 240, "an alert")
-        assert alerts() == [answer["case"]]
+        assert alerts() == [case]
+        assert health(running) == (200, "well")
         assert stat.S_IMODE((home / "clinic.sqlite").stat().st_mode) == 0o600
         assert stat.S_IMODE((home / "photographs").stat().st_mode) == 0o700
         assert running.end(signal.SIGTERM) == 0, running.words()
         assert running.processes() == []
-        with writing(engine) as session:
-            add_account(session, "reader", "A Reader", "administrator", "several words to keep")
         running.start()
         assert "Make the first" not in running.words().rpartition("Serving ")[2]
-        again = httpx.post(f"{running.address}/api/cases", content=dark, timeout=60).json()
-        assert again == {"case": answer["case"], "new": False}
+        again = send(running.address, token, dark)
+        assert (again.status_code, case_of(again)) == (200, case)
         assert running.process is not None
         os.killpg(running.process.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal
         assert running.process.wait(120) == 0, running.words()
@@ -107,37 +121,41 @@ def test_from_nothing_to_an_alert_and_on_after_a_stop(tmp_path: Path, model: Pat
         engine.dispose()
 
 
-def test_a_database_that_goes_away_and_comes_back_loses_nothing(
-    tmp_path: Path, model: Path, cluster: Cluster
-) -> None:
-    url = cluster.database()
-    home = tmp_path / "home"
-    with server(home, "--model", str(model), environment={"DERMSENTRY_DB": url}) as running:
-        running.start()
-        assert (
-            httpx.post(f"{running.address}/api/cases", content=photograph(1), timeout=60).status_code == 200
-        )
-        cluster.stop()
-        try:
-            answer = httpx.post(f"{running.address}/api/cases", content=photograph(2), timeout=60)
-            assert answer.status_code == 503
-            assert cluster.password not in answer.text
-        finally:
-            cluster.start()
+def test_a_database_that_goes_away_and_comes_back_loses_nothing(tmp_path: Path, model: Path) -> None:
+    with running_cluster() as cluster:
+        store = open_store(tmp_path, cluster.migrated())
+        token = add_sender(store.engine)
+        environment = {"DERMSENTRY_DB": store.url}
+        with server(tmp_path, "--model", str(model), environment=environment) as running:
+            running.start()
+            assert send(running.address, token, photograph(1)).status_code == 201
+            assert health(running) == (200, "well")
+            cluster.stop()
+            try:
+                answer = send(running.address, token, photograph(2))
+                assert answer.status_code == 503
+                assert cluster.password not in answer.text
+                assert health(running) == (503, "unwell")
+            finally:
+                cluster.start()
+            wait_until(
+                lambda: send(running.address, token, photograph(2)).status_code in (200, 201),
+                120,
+                "an upload",
+            )
 
-        def accepted() -> bool:
-            again = httpx.post(f"{running.address}/api/cases", content=photograph(2), timeout=60)
-            return again.status_code == 200
+            def waiting() -> int:
+                with reading(store.engine) as session:
+                    return queue.length(session)
 
-        wait_until(accepted, 120, "an upload")
-        wait_until(lambda: httpx.get(running.address, timeout=60).json()["waiting"] == 0, 240, "screening")
-        assert running.end() == 0
-        assert cluster.password not in running.words()
-    engine = open_database(url)
-    with reading(engine) as session:
-        assert len(session.scalars(select(Case.id)).all()) == 2
-        assert verify(session, open_trail(home)).problems == ()
-    engine.dispose()
+            wait_until(lambda: waiting() == 0, 240, "screening")
+            assert health(running) == (200, "well")
+            assert running.end() == 0
+            assert cluster.password not in running.words()
+        with reading(store.engine) as session:
+            assert len(session.scalars(select(Case.id)).all()) == 2
+            assert verify(session, store.trail).problems == ()
+        store.engine.dispose()
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_2(
@@ -239,14 +257,14 @@ def test_webhooks_without_a_secret_are_refused(
 
 
 def test_a_database_of_another_folder_is_refused_and_nothing_is_made(
-    call: Call, capsys: pytest.CaptureFixture[str], model: Path, place: Place, tmp_path: Path
+    call: Call, capsys: pytest.CaptureFixture[str], model: Path, store: Store, tmp_path: Path
 ) -> None:
-    place.case(b"1")
-    assert call("serve", "--model", model, "--port", "0", "--db", place.url) == 2
+    store.case(b"1")
+    assert call("serve", "--model", model, "--port", "0", "--db", store.url) == 2
     refused(capsys, "audit.key")
     assert not (tmp_path / "home" / "audit.key").exists()
     open_trail(tmp_path / "home")
-    assert call("serve", "--model", model, "--port", "0", "--db", place.url) == 2
+    assert call("serve", "--model", model, "--port", "0", "--db", store.url) == 2
     refused(capsys, "audit.key")
 
 
@@ -262,14 +280,14 @@ def test_the_umask_of_whoever_calls_is_as_before(call: Call, tmp_path: Path) -> 
 def test_the_audit_log_is_verified_and_exported(
     call: Call,
     capsys: pytest.CaptureFixture[str],
-    place: Place,
+    store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("DERMSENTRY_HOME", str(place.folder))
-    monkeypatch.setenv("DERMSENTRY_DB", place.url)
+    monkeypatch.setenv("DERMSENTRY_HOME", str(store.folder))
+    monkeypatch.setenv("DERMSENTRY_DB", store.url)
     for number in range(3):
-        place.case(bytes([number]), note="één, twee")
+        store.case(bytes([number]), note="één, twee")
     assert call("audit-log", "verify") == 0
     assert capsys.readouterr().out == "3 events, all of them whole\n"
     assert call("audit-log", "export") == 0
@@ -279,7 +297,7 @@ def test_the_audit_log_is_verified_and_exported(
     assert call("audit-log", "export", "--out", tmp_path / "log.csv") == 0
     assert (tmp_path / "log.csv").read_text() == exported
     assert stat.S_IMODE((tmp_path / "log.csv").stat().st_mode) & 0o077 == 0
-    with writing(place.engine) as session:
+    with writing(store.engine) as session:
         session.execute(text("UPDATE events SET actor = 'nobody' WHERE id = 2"))
     capsys.readouterr()
     assert call("audit-log", "verify") == 1
@@ -288,17 +306,17 @@ def test_the_audit_log_is_verified_and_exported(
 
 
 def test_a_backup_goes_and_comes_by_one_command_each(
-    call: Call, capsys: pytest.CaptureFixture[str], place: Place, tmp_path: Path,
+    call: Call, capsys: pytest.CaptureFixture[str], store: Store, tmp_path: Path,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    place.case(b"1")
-    monkeypatch.setenv("DERMSENTRY_HOME", str(place.folder))
-    assert call("backup", tmp_path / "clinic.tar", "--db", place.url) == 0
+    store.case(b"1")
+    monkeypatch.setenv("DERMSENTRY_HOME", str(store.folder))
+    assert call("backup", tmp_path / "clinic.tar", "--db", store.url) == 0
     assert capsys.readouterr().out == f"1 cases, 1 photographs, 1 events: {tmp_path / 'clinic.tar'}\n"
     monkeypatch.setenv("DERMSENTRY_HOME", str(tmp_path / "other"))
-    sqlite = place.engine.dialect.name == "sqlite"
-    to = [] if sqlite else ["--db", request.getfixturevalue("cluster").database()]
+    sqlite = store.engine.dialect.name == "sqlite"
+    to = [] if sqlite else ["--db", request.getfixturevalue("postgresql").database()]
     assert call("restore", tmp_path / "clinic.tar", *to) == 0
     assert call("audit-log", "verify", *to) == 0
     capsys.readouterr()

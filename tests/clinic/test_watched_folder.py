@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from clinic.exchange_fixtures import Clinic, dicom_bytes, open_clinic
+from clinic.dicom_files import dicom_bytes
+from clinic.store import Store
 from dermsentry.clinic import intake, watched_folder
 from dermsentry.clinic.audit_trail import verify
 from dermsentry.clinic.database import DatabaseError, reading
@@ -30,8 +31,8 @@ def jpeg(number: int = 1) -> bytes:
 
 
 @pytest.fixture
-def clinic(tmp_path: Path) -> Clinic:
-    return open_clinic(tmp_path)
+def database_kind() -> str:
+    return "sqlite"
 
 
 @pytest.fixture
@@ -46,12 +47,12 @@ def put(watched: Watched, name: str, data: bytes) -> Path:
     return path
 
 
-def look(clinic: Clinic, watched: Watched, settled_s: float = 0.0) -> Taken:
-    return take(clinic.engine, clinic.trail, clinic.pictures, watched, settled_s=settled_s)
+def look(store: Store, watched: Watched, settled_s: float = 0.0) -> Taken:
+    return take(store.engine, store.trail, store.pictures, watched, settled_s=settled_s)
 
 
-def cases(clinic: Clinic) -> list[Case]:
-    with reading(clinic.engine) as session:
+def cases(store: Store) -> list[Case]:
+    with reading(store.engine) as session:
         return list(session.scalars(select(Case).order_by(Case.id)))
 
 
@@ -59,13 +60,13 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
-def test_what_is_put_there_becomes_a_case(clinic: Clinic, watched: Watched) -> None:
+def test_what_is_put_there_becomes_a_case(store: Store, watched: Watched) -> None:
     put(watched, "one.jpg", jpeg(1))
     put(watched, "P-1/two.jpg", jpeg(2))
     put(watched, "P-1/left arm/three.jpg", jpeg(3))
     put(watched, "four.dcm", dicom_bytes())
-    assert look(clinic, watched) == Taken(4, 0)
-    told = {case.file_name: (case.patient, case.lesion, case.source) for case in cases(clinic)}
+    assert look(store, watched) == Taken(4, 0)
+    told = {case.file_name: (case.patient, case.lesion, case.source) for case in cases(store)}
     assert told == {
         "one.jpg": ("", "", "folder"),
         "two.jpg": ("P-1", "", "folder"),
@@ -78,16 +79,16 @@ def test_what_is_put_there_becomes_a_case(clinic: Clinic, watched: Watched) -> N
         "done/four.dcm",
         "done/one.jpg",
     ]
-    assert look(clinic, watched) == Taken(0, 0)
+    assert look(store, watched) == Taken(0, 0)
 
 
-def test_the_same_file_twice_is_one_case_and_neither_copy_is_lost(clinic: Clinic, watched: Watched) -> None:
+def test_the_same_file_twice_is_one_case_and_neither_copy_is_lost(store: Store, watched: Watched) -> None:
     put(watched, "a.jpg", jpeg())
-    assert look(clinic, watched) == Taken(1, 0)
+    assert look(store, watched) == Taken(1, 0)
     put(watched, "a.jpg", jpeg())
     put(watched, "b.jpg", jpeg())
-    assert look(clinic, watched) == Taken(2, 0)
-    assert len(cases(clinic)) == 1
+    assert look(store, watched) == Taken(2, 0)
+    assert len(cases(store)) == 1
     assert files(watched.folder / "done") == ["a.2.jpg", "a.jpg", "b.jpg"]
 
 
@@ -103,48 +104,48 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be_used_is_put_aside_with_the_reason(
-    clinic: Clinic, watched: Watched, name: str, caplog: pytest.LogCaptureFixture
+    store: Store, watched: Watched, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     data, words = BAD[name]
     put(watched, name, data)
-    assert look(clinic, watched) == Taken(0, 1)
-    assert cases(clinic) == []
+    assert look(store, watched) == Taken(0, 1)
+    assert cases(store) == []
     kept, (reason,) = watched.folder / "failed" / name, list(watched.folder.rglob("*.reason.txt"))
     assert kept.read_bytes() == data
     assert reason.parent == kept.parent
     assert words in reason.read_text(encoding="utf-8")
     assert Path(name).stem not in caplog.text  # a name may be a patient's
-    assert look(clinic, watched) == Taken(0, 0)
+    assert look(store, watched) == Taken(0, 0)
 
 
-def test_neither_links_nor_pipes_are_followed(clinic: Clinic, watched: Watched, tmp_path: Path) -> None:
+def test_neither_links_nor_pipes_are_followed(store: Store, watched: Watched, tmp_path: Path) -> None:
     secret = tmp_path / "secret.jpg"
     secret.write_bytes(jpeg())
     (watched.folder / "link.jpg").symlink_to(secret)
     (watched.folder / "folder").symlink_to(tmp_path)
     os.mkfifo(watched.folder / "pipe.jpg")
-    assert look(clinic, watched) == Taken(0, 3)
-    assert cases(clinic) == []
+    assert look(store, watched) == Taken(0, 3)
+    assert cases(store) == []
     assert secret.is_file()
 
 
-def test_a_file_still_being_written_is_left_alone(clinic: Clinic, watched: Watched) -> None:
+def test_a_file_still_being_written_is_left_alone(store: Store, watched: Watched) -> None:
     data = jpeg()
     path = put(watched, "slow.jpg", data[:500])
     put(watched, "other.jpg.part", data)
     put(watched, ".hidden.jpg", data)
-    assert look(clinic, watched, 0.2) == Taken(0, 0)
+    assert look(store, watched, 0.2) == Taken(0, 0)
     time.sleep(0.25)
     path.write_bytes(data)
-    assert look(clinic, watched, 0.2) == Taken(0, 0)
+    assert look(store, watched, 0.2) == Taken(0, 0)
     time.sleep(0.25)
-    assert look(clinic, watched, 0.2) == Taken(1, 0)
-    assert cases(clinic)[0].sha256
+    assert look(store, watched, 0.2) == Taken(1, 0)
+    assert cases(store)[0].sha256
     assert (watched.folder / "done" / "slow.jpg").read_bytes() == data
     assert files(watched.folder) == [".hidden.jpg", "done/slow.jpg", "other.jpg.part"]
 
 
-def test_a_file_that_is_open_to_write_is_left_alone_however_long(clinic: Clinic, watched: Watched) -> None:
+def test_a_file_that_is_open_to_write_is_left_alone_however_long(store: Store, watched: Watched) -> None:
     path = put(watched, "slow.jpg", jpeg())
     with path.open("ab"):
         handle = os.open(path, os.O_RDONLY)
@@ -152,12 +153,12 @@ def test_a_file_that_is_open_to_write_is_left_alone_however_long(clinic: Clinic,
         os.close(handle)
         if not leases:
             pytest.skip("this disk knows no leases")
-        assert look(clinic, watched) == Taken(0, 0)
-    assert look(clinic, watched) == Taken(1, 0)
+        assert look(store, watched) == Taken(0, 0)
+    assert look(store, watched) == Taken(1, 0)
 
 
 def test_a_stop_between_keeping_and_moving_doubles_nothing(
-    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    store: Store, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(watched, "a.jpg", jpeg())
 
@@ -167,18 +168,18 @@ def test_a_stop_between_keeping_and_moving_doubles_nothing(
     with monkeypatch.context() as stopped:
         stopped.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
-            look(clinic, watched)
+            look(store, watched)
     again = open_folder(watched.folder)
-    assert look(clinic, again) == Taken(1, 0)
-    assert len(cases(clinic)) == 1
-    with reading(clinic.engine) as session:
+    assert look(store, again) == Taken(1, 0)
+    assert len(cases(store)) == 1
+    with reading(store.engine) as session:
         assert session.scalars(select(Event.action)).all() == ["received", "received again"]
-        assert not verify(session, clinic.trail).problems
+        assert not verify(session, store.trail).problems
 
 
 @pytest.mark.parametrize("fault", [OutputError("no space left"), DatabaseError("gone")])
 def test_a_fault_that_is_not_the_files_leaves_it_to_be_taken_later(
-    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    store: Store, watched: Watched, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     put(watched, "a.jpg", jpeg())
 
@@ -188,13 +189,13 @@ def test_a_fault_that_is_not_the_files_leaves_it_to_be_taken_later(
     with monkeypatch.context() as broken:
         broken.setattr(Pictures, "keep", fail)
         with pytest.raises(type(fault)):
-            look(clinic, watched)
+            look(store, watched)
     assert files(watched.folder) == ["a.jpg"]
-    assert look(clinic, watched) == Taken(1, 0)
+    assert look(store, watched) == Taken(1, 0)
 
 
 def test_a_file_that_cannot_be_moved_is_taken_once(
-    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: Store, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(watched, "a.jpg", jpeg())
 
@@ -204,16 +205,16 @@ def test_a_file_that_cannot_be_moved_is_taken_once(
     with monkeypatch.context() as broken:
         broken.setattr(Path, "rename", refuse)
         for _ in range(5):
-            assert look(clinic, watched) == Taken(0, 0)
+            assert look(store, watched) == Taken(0, 0)
     assert caplog.text.count("Permission denied") == 1
-    with reading(clinic.engine) as session:
+    with reading(store.engine) as session:
         assert session.scalars(select(Event.action)).all() == ["received"]
     watched.stuck.clear()
-    assert look(clinic, watched) == Taken(1, 0)
+    assert look(store, watched) == Taken(1, 0)
 
 
 def test_a_damaged_disk_does_not_keep_the_other_files(
-    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    store: Store, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(watched, "a.jpg", jpeg(1))
     put(watched, "b.jpg", jpeg(2))
@@ -225,12 +226,12 @@ def test_a_damaged_disk_does_not_keep_the_other_files(
         return real(path)
 
     monkeypatch.setattr(watched_folder, "_read", read)
-    assert look(clinic, watched) == Taken(1, 0)
+    assert look(store, watched) == Taken(1, 0)
     assert files(watched.folder) == ["a.jpg", "done/b.jpg"]
 
 
 def test_it_goes_on_until_it_is_stopped(
-    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    store: Store, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watched_folder, "PAUSE_S", 0.05)
     monkeypatch.setattr(watched_folder, "AFTER_FAULT_S", 0.05)
@@ -244,7 +245,7 @@ def test_it_goes_on_until_it_is_stopped(
     monkeypatch.setattr(watched_folder, "take", sometimes)
     stop = threading.Event()
     thread = threading.Thread(
-        target=watch, args=(clinic.engine, clinic.trail, clinic.pictures, watched, stop.is_set)
+        target=watch, args=(store.engine, store.trail, store.pictures, watched, stop.is_set)
     )
     thread.start()
     try:
@@ -256,7 +257,7 @@ def test_it_goes_on_until_it_is_stopped(
         stop.set()
         thread.join(20)
     assert not thread.is_alive()
-    assert len(cases(clinic)) == 1
+    assert len(cases(store)) == 1
 
 
 def test_a_folder_that_cannot_be_watched_is_refused(tmp_path: Path) -> None:

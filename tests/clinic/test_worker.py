@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from bundles import tiny_bundle
-from clinic_cases import photograph, reread
+from clinic.cases import photograph, reread
 from dermsentry.clinic import queue, worker
 from dermsentry.clinic.audit_trail import Trail, open_trail, verify
 from dermsentry.clinic.database import DatabaseError, migrate, open_database, reading, writing

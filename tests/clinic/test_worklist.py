@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, select, text
 
-from clinic_cases import reread, screened
+from clinic.cases import reread, screened
 from dermsentry.clinic.accounts import Person
 from dermsentry.clinic.audit_trail import Trail
 from dermsentry.clinic.database import reading, writing

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
 from bundles import tiny_bundle
-from clinic_web import FIRST_TOKEN, client, photograph
+from clinic.cases import photograph
+from clinic.web_app import FIRST_TOKEN, client
 from dermsentry.clinic.accounts import MAY, SCOPES, add_token, sign_in
 from dermsentry.clinic.audit_trail import Trail
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import migrate, open_database, writing
+from dermsentry.clinic.database import writing
 from dermsentry.clinic.pictures import Pictures
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.tables import Account, SignIn
@@ -26,23 +26,10 @@ from dermsentry.clinic.web.security import COOKIE
 from dermsentry.files import write_bytes
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables, to be copied."""
-    path = tmp_path_factory.mktemp("empty") / "clinic.sqlite"
-    opened = open_database(f"sqlite:///{path}")
-    migrate(opened)
-    opened.dispose()
-    return path
-
-
 @pytest.fixture
-def engine(tmp_path: Path, empty_database: Path) -> Iterator[Engine]:
+def database_kind() -> str:
     """SQLite: what differs between databases is tested with the store."""
-    shutil.copy(empty_database, tmp_path / "clinic.sqlite")
-    opened = open_database(f"sqlite:///{tmp_path}/clinic.sqlite")
-    yield opened
-    opened.dispose()
+    return "sqlite"
 
 
 @pytest.fixture(scope="session")

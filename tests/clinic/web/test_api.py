@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
-from clinic_web import photograph
+from clinic.cases import photograph
 from dermsentry.clinic.database import reading
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.tables import Case, Event

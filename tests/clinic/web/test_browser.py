@@ -23,7 +23,7 @@ from PIL import Image
 from sqlalchemy import Engine, select
 
 from bundles import lesion
-from clinic_web import FIRST_TOKEN, PASSWORD
+from clinic.web_app import FIRST_TOKEN, PASSWORD
 from dermsentry.clinic.audit_trail import Trail, verify
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import reading

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
-from clinic_web import photograph
+from clinic.cases import photograph
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import reading, writing
 from dermsentry.clinic.settings import Settings

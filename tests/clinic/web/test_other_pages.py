@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
-from clinic_cases import screened
+from clinic.cases import screened
 from dermsentry.clinic.audit_trail import Trail, append
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import reading, writing

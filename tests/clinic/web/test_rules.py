@@ -8,7 +8,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 
-from clinic_web import all_routes
+from clinic.web_app import all_routes
 from dermsentry.clinic.accounts import MAY, SCOPES
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.tables import ROLES

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
-from clinic_web import client, page_posts
+from clinic.web_app import client, page_posts
 from dermsentry.clinic.accounts import IDLE
 from dermsentry.clinic.database import reading, writing
 from dermsentry.clinic.tables import SignIn, Token, now

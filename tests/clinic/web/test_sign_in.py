@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
-from clinic_web import FIRST_TOKEN, PASSWORD, client
+from clinic.web_app import FIRST_TOKEN, PASSWORD, client
 from dermsentry.clinic.accounts import ATTEMPTS, add_account
 from dermsentry.clinic.audit_trail import Trail, verify
 from dermsentry.clinic.database import reading, writing

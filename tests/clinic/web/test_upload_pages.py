@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
-from clinic_web import photograph
+from clinic.cases import photograph
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import reading, writing
 from dermsentry.clinic.intake import MAX_BYTES

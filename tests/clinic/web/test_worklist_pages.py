@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event, update
 
-from clinic_cases import screened
+from clinic.cases import screened
 from dermsentry.clinic.database import writing
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.tables import Case, now

@@ -1,7 +1,8 @@
-"""A server of the tests' own as a process: begun, asked, ended in whatever way, begun again."""
+"""`dermsentry serve` as a process: begun, sent photographs, ended in whatever way, begun again."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -13,9 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from clinic.running_fixtures import free_port, wait_until
+import httpx
+from PIL import Image
+from sqlalchemy import Engine
 
-SCRIPT = Path(__file__).with_name("small_server.py")
+from bundles import lesion
+from clinic.waiting import free_port, wait_until
+from dermsentry.clinic.accounts import add_account, add_token
+from dermsentry.clinic.database import writing
+
+PASSWORD = "several words to keep"
 
 
 @dataclass
@@ -35,7 +43,7 @@ class Server:
     def start(self, *, wait: bool = True) -> None:
         before = self.words().count("Serving ")
         with self.told.open("ab") as told:
-            command = [sys.executable, str(SCRIPT), "serve", *self.arguments]
+            command = [sys.executable, "-m", "dermsentry.cli", "serve", *self.arguments]
             self.process = subprocess.Popen(
                 command, env=self.environment, stdout=told, stderr=told, start_new_session=True
             )
@@ -68,9 +76,41 @@ class Server:
             pid for pid in self.processes() if any(b"clinic.screening" in line_of(c) for c in children(pid))
         ]
 
-    def token(self) -> str:
+    def first_token(self) -> str:
+        """What the first account is made with, empty where nothing was said of it."""
         found = re.search(r"Make the first at \S+ with: (\S+)", self.words())
         return found[1] if found else ""
+
+
+def add_sender(engine: Engine) -> str:
+    """The token of a new account, which may send photographs."""
+    with writing(engine) as session:
+        account = add_account(session, "camera", "The Camera", "uploader", PASSWORD)
+        return add_token(session, account, "for a test", ["cases:write"])[1]
+
+
+def send(address: str, token: str, photograph: bytes) -> httpx.Response:
+    """The answer to a photograph: 201 where it is new, 200 where it came before."""
+    return httpx.post(
+        f"{address}/api/cases",
+        files={"photographs": ("photograph.png", photograph, "image/png")},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=60,
+    )
+
+
+def case_of(answer: httpx.Response) -> int:
+    """The number of the case that the photograph became, or had become."""
+    (one,) = answer.json()["photographs"]
+    assert one["new"] is (answer.status_code == 201)
+    return int(one["case"])
+
+
+def photograph(number: int) -> bytes:
+    """A file of its own for each number; some of them are alerts."""
+    buffer = io.BytesIO()
+    Image.fromarray(lesion(80 + number * 7 % 120, seed=number)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def children(parent: int) -> list[int]:

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import io
-
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
-from PIL import Image
 
 from dermsentry.clinic.web.app import ROUTERS
-from dermsentry.phantoms.drawing import draw_phantom
 
 FIRST_TOKEN = "shown-on-the-terminal"
 PASSWORD = "correct horse battery"
-
-
-def photograph(
-    number: int = 0, code: str = "MEL", kind: str = "JPEG", size: tuple[int, int] = (160, 120)
-) -> bytes:
-    """A drawn photograph as a file."""
-    buffer = io.BytesIO()
-    Image.fromarray(draw_phantom(code, number, size)).save(buffer, kind)
-    return buffer.getvalue()
 
 
 def client(app: FastAPI, **headers: str) -> TestClient:

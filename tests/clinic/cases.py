@@ -79,8 +79,10 @@ def reread(engine: Engine, case_id: int) -> Case:
         return case
 
 
-def photograph(code: str = "MEL", number: int = 1, size: tuple[int, int] = (160, 120)) -> bytes:
-    """A phantom as a PNG file."""
+def photograph(
+    number: int = 0, code: str = "MEL", kind: str = "JPEG", size: tuple[int, int] = (160, 120)
+) -> bytes:
+    """A phantom as a file."""
     buffer = io.BytesIO()
-    Image.fromarray(draw_phantom(code, number, size)).save(buffer, "PNG")
+    Image.fromarray(draw_phantom(code, number, size)).save(buffer, kind)
     return buffer.getvalue()
