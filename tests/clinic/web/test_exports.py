@@ -13,7 +13,7 @@ from fhir.resources.R4B.bundle import Bundle
 from pydicom import dcmread
 from sqlalchemy import Engine, select
 
-from clinic.exchange_fixtures import dicom_bytes
+from clinic.dicom_files import dicom_bytes
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import reading, writing
 from dermsentry.clinic.intake import About, receive
