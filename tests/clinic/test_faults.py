@@ -22,6 +22,8 @@ from dermsentry.clinic.audit_trail import verify
 from dermsentry.clinic.database import reading
 from dermsentry.clinic.tables import Alert, Case, Event, Job
 
+pytestmark = pytest.mark.slow
+
 
 class Uploader:
     """Sends photographs one after the other, each again until the server says that it is kept.
@@ -129,7 +131,6 @@ def test_a_few_kills_lose_and_double_nothing(store: Store, tmp_path: Path) -> No
     kill_in_the_middle(tmp_path, store, uploads=30, kills=4)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("DERMSENTRY_FAULTS"), reason="many minutes: set DERMSENTRY_FAULTS=1")
 def test_twenty_kills_in_three_hundred_uploads_lose_and_double_nothing(store: Store, tmp_path: Path) -> None:
     kill_in_the_middle(tmp_path, store, uploads=300, kills=20)

@@ -82,6 +82,7 @@ def health(running: Server) -> tuple[int, str]:
     return answer.status_code, answer.json()["status"]
 
 
+@pytest.mark.slow
 def test_from_nothing_to_an_alert_and_on_after_a_stop(tmp_path: Path, model: Path) -> None:
     home = tmp_path / "home"
     with server(home, "--model", str(model)) as running:
@@ -121,6 +122,7 @@ def test_from_nothing_to_an_alert_and_on_after_a_stop(tmp_path: Path, model: Pat
         engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_database_that_goes_away_and_comes_back_loses_nothing(tmp_path: Path, model: Path) -> None:
     with running_cluster() as cluster:
         store = open_store(tmp_path, cluster.migrated())
