@@ -228,6 +228,8 @@ def test_it_refuses_to_start_where_it_cannot(clinic: Clinic, receiver: Receiver)
         start(replace(SETTINGS, ae_title="a\\b"))
     with pytest.raises(InputError, match="Cannot listen"):
         start(replace(SETTINGS, port=receiver.port))
+    with pytest.raises(InputError, match="Cannot listen"):
+        start(replace(SETTINGS, host=f"{'a' * 70}.example"))
 
 
 def test_after_closing_nobody_listens(clinic: Clinic) -> None:

@@ -153,7 +153,7 @@ def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
         # Begun and ended here first: whatever is wrong with it is told at once, at the terminal.
         start_receiver(clinic.engine, clinic.trail, clinic.pictures, dicom).close()
         parts.append(Part("DICOM receiver", run_receiver, (*common, dicom)))
-    watched = plan.watch or (Path(settings.watch).expanduser() if settings.watch else None)
+    watched = plan.watch or _watched(settings)
     if watched is not None:
         from dermsentry.clinic.watched_folder import open_folder
 
@@ -162,6 +162,14 @@ def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
         os.umask(0o077)
         parts.append(Part("watched folder", run_watched_folder, (*common, watched.absolute(), umask)))
     return parts
+
+
+def _watched(settings: Settings) -> Path | None:
+    """The folder of the settings that is watched, if any. Raises InputError where `~` leads nowhere."""
+    try:
+        return Path(settings.watch).expanduser() if settings.watch else None
+    except RuntimeError as error:
+        raise InputError(f"Received watch = {settings.watch!r}; there is no such user.") from error
 
 
 def _run(
