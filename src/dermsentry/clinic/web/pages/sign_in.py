@@ -163,9 +163,7 @@ def first_visit(
         return refuse(429, f"Too many attempts. Try again in {-(-wait // 60)} min.")
     right = clinic.first_token and hmac.compare_digest(token.strip().encode(), clinic.first_token.encode())
     if not right:
-        return refuse(
-            403, "This is not the token that the terminal shows. Copy the whole address from there."
-        )
+        return refuse(403, "This is not the token that the terminal shows. Copy all of it from there.")
     gate.addresses.take_back(where)
     if password != again:
         return refuse(422, "The two passwords differ.")
