@@ -145,7 +145,11 @@ def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
     ]
     parts.append(Part("housekeeping", run_housekeeping, (*common, settings)))
     if settings.webhooks or settings.mail.to or settings.mail.escalate_to:
-        parts.append(Part("delivery", run_deliveries, (*common, settings)))
+        # A process each: a mail server that hangs must not keep the webhooks waiting.
+        parts += [
+            Part(f"{channel} delivery", run_deliveries, (*common, settings, channel))
+            for channel in ("email", "webhook")
+        ]
     dicom = settings.dicom if plan.dicom_port is None else replace(settings.dicom, port=plan.dicom_port)
     if dicom.port:
         from dermsentry.clinic.dicom_receiver import start_receiver
