@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -238,3 +240,36 @@ def test_no_name_reaches_the_database_that_it_would_refuse(name: str) -> None:
 def test_nobody_is_there_before_the_first_account(engine: Engine) -> None:
     with reading(engine) as session:
         assert not has_accounts(session)
+
+
+def test_of_many_attempts_at_once_no_more_are_let_in() -> None:
+    attempts = Attempts()
+    with ThreadPoolExecutor(20) as pool:
+        waits = list(pool.map(lambda _: attempts.enter("anna"), range(100)))
+    assert waits.count(0) == ATTEMPTS
+    attempts.take_back("anna")
+    assert attempts.enter("anna") == 0
+    assert attempts.enter("anna") > 0
+
+
+def test_few_hashes_are_made_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def slow(*_: object) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+
+    monkeypatch.setattr("dermsentry.clinic.accounts._hasher", SimpleNamespace(verify=slow, hash=slow))
+
+    def check(number: int) -> None:
+        with reading(engine) as session:
+            check_password(session, f"made up {number}", "password")
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(check, range(12)))
+    assert 1 < most <= 4

@@ -283,3 +283,32 @@ def test_no_space_left_is_one_line_and_leaves_nothing(
         backup(lived_in.folder, lived_in.url, tmp_path / "out" / "clinic.tar")
     assert list((tmp_path / "out").iterdir()) == []
     shutil.rmtree(tmp_path / "out")
+
+
+def sparse(name: str, size: int) -> bytes:
+    """A tar of one file that claims a size of which no byte stands in it (PAX, GNU.sparse 0.1)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo(name)
+        member.pax_headers = {
+            "GNU.sparse.size": str(size),
+            "GNU.sparse.numblocks": "1",
+            "GNU.sparse.map": f"{size},0",
+        }
+        tar.addfile(member)
+    return buffer.getvalue()
+
+
+def test_a_file_that_claims_a_size_it_has_not_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "backup.tar"
+    file.write_bytes(sparse("manifest.json", 1 << 50))
+    with tarfile.open(file) as tar:
+        assert tar.getmember("manifest.json").issparse()
+        assert tar.getmember("manifest.json").size == 1 << 50
+    with pytest.raises(InputError, match="no usable manifest"):
+        restore(file, tmp_path / "restored")
+
+
+def test_a_folder_is_no_backup(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Cannot read"):
+        restore(tmp_path, tmp_path / "restored")

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from clinic.cases import screened
 from clinic.database_writers import begin
 from dermsentry.clinic.audit_trail import Trail, append
 from dermsentry.clinic.database import DatabaseError, migrate, open_database, reading, writing
-from dermsentry.clinic.tables import Base, Case, Event, Instant, now
+from dermsentry.clinic.tables import Account, Base, Case, Event, Instant, Model, now
 from dermsentry.errors import InputError, OutputError
 
 
@@ -194,3 +194,33 @@ def _write_over_a_cut_connection(engine: Engine) -> None:
         time.sleep(0.2)
         session.add(screened(""))
         session.flush()
+
+
+def test_a_text_that_the_database_cannot_take_is_refused(engine: Engine) -> None:
+    with suppress(InputError), reading(engine) as session:  # SQLite takes it
+        assert session.get(Model, "a\0b") is None
+
+
+def test_an_error_does_not_tell_what_was_to_be_kept(engine: Engine) -> None:
+    own = {"id": 1, "name": "anna", "full_name": "P-0042", "role": "uploader", "password_hash": ""}
+    with writing(engine) as session:
+        session.execute(insert(Account).values(own))
+    with pytest.raises(IntegrityError) as told, writing(engine) as session:
+        session.execute(insert(Account).values(own))
+    assert "P-0042" not in str(told.value)
+
+
+def test_a_database_in_which_no_table_may_be_made_is_told(postgresql_server: str) -> None:
+    control = open_database(f"{postgresql_server}/postgres").execution_options(isolation_level="AUTOCOMMIT")
+    with control.connect() as connection:
+        connection.execute(text("CREATE ROLE stranger LOGIN"))
+    control.dispose()
+    for address, words in (
+        (f"{postgresql_server.replace('clinic@', 'stranger@')}/postgres", "permission denied"),
+        (f"{postgresql_server}/postgres?nonsense=1", "nonsense"),
+    ):
+        refused = open_database(address)
+        with pytest.raises(DatabaseError, match=words) as told:
+            migrate(refused)
+        assert "\n" not in str(told.value)
+        refused.dispose()

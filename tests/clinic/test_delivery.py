@@ -405,3 +405,12 @@ def test_secrets_are_not_shown() -> None:
     assert (given.smtp_password, given.webhook) == ("hunter2", SECRET)
     assert "hunter2" not in repr(given)
     assert SECRET not in repr(given)
+
+
+def test_one_channel_does_not_wait_for_the_other(place: Place) -> None:
+    hook = Hook()
+    with web_server(hook) as address:
+        mail, told = place.alert(place.case(b"1"), ("email", "reader@clinic.example"), ("webhook", address))
+        assert deliver(place.engine, place.trail, settings(), Secrets(webhook=SECRET), "webhook")
+        assert not deliver(place.engine, place.trail, settings(), Secrets(webhook=SECRET), "webhook")
+    assert (the(place, mail).state, the(place, told).state) == ("pending", "sent")

@@ -229,6 +229,8 @@ def test_it_refuses_to_start_where_it_cannot(store: Store, receiver: Receiver) -
         start(replace(SETTINGS, ae_title="a\\b"))
     with pytest.raises(InputError, match="Cannot listen"):
         start(replace(SETTINGS, port=receiver.port))
+    with pytest.raises(InputError, match="Cannot listen"):
+        start(replace(SETTINGS, host=f"{'a' * 70}.example"))
 
 
 def test_after_closing_nobody_listens(store: Store) -> None:

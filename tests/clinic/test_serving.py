@@ -249,6 +249,15 @@ def test_a_model_that_is_refused_is_one_line_and_exit_6(
     refused(capsys, "bundle")
 
 
+def test_a_watched_folder_of_nobody_is_one_line_and_exit_2(
+    call: Call, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "clinic.toml").write_text('watch = "~nosuchuser/photographs"\n')
+    assert call("serve", "--model", model, "--port", "0") == 2
+    refused(capsys, "no such user")
+
+
 def test_webhooks_without_a_secret_are_refused(
     call: Call, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
 ) -> None:

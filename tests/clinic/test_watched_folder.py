@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -264,3 +265,21 @@ def test_a_folder_that_cannot_be_watched_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot be watched"):
         open_folder(tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_read_does_not_keep_the_others(
+    clinic: Clinic, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(watched, "Muster 1/a.jpg", jpeg(1))
+    put(watched, "Muster 2/b.jpg", jpeg(2))
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:
+        if Path(path).name == "Muster 1":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert look(clinic, watched) == Taken(1, 0)
+    assert "Permission denied" in caplog.text
+    assert "Muster" not in caplog.text

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -41,6 +41,8 @@ NOTED = timedelta(minutes=1)
 ATTEMPTS, WINDOW_S = 5, 300
 
 _hasher = PasswordHasher()
+_hashing = BoundedSemaphore(4)
+"""Each hash takes 64 MiB while it is made; strangers could ask for many at once."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,79}")
 
 
@@ -96,7 +98,8 @@ def hash_password(password: str) -> str:
             f"Received a password of {len(password)} characters; expected {SHORTEST_PASSWORD} to "
             f"{LONGEST_PASSWORD}. Several words are easy to remember."
         )
-    return _hasher.hash(_bytes(password))
+    with _hashing:
+        return _hasher.hash(_bytes(password))
 
 
 def has_accounts(session: Session) -> bool:
@@ -111,7 +114,9 @@ def check_password(session: Session, name: str, password: str) -> Account | None
     if _NAME.fullmatch(name) and len(password) <= LONGEST_PASSWORD:
         account = session.scalar(select(Account).where(Account.name == name))
     try:
-        _hasher.verify(account.password_hash if account else _nobody(), _bytes(password[:LONGEST_PASSWORD]))
+        expected = account.password_hash if account else _nobody()
+        with _hashing:
+            _hasher.verify(expected, _bytes(password[:LONGEST_PASSWORD]))
     except (VerificationError, InvalidHashError):
         return None
     return account if account is not None and account.active else None
@@ -251,18 +256,39 @@ class Attempts:
     def note(self, *who: str) -> None:
         """Count a failed attempt."""
         with self.lock:
-            moment = time.monotonic()
             for key in who:
-                self.failed[key].append(moment)
-            if len(self.failed) > 10_000:  # names that a stranger made up
-                for key in [key for key in self.failed if not self._wait(key, moment)]:
-                    del self.failed[key]
+                self._note(key, time.monotonic())
+
+    def enter(self, who: str) -> int:
+        """Seconds until another attempt is allowed; 0 where it is now.
+
+        Then it counts as one that failed, until it is taken back: of many at once no more are let in.
+        """
+        with self.lock:
+            moment = time.monotonic()
+            wait = self._wait(who, moment)
+            if not wait:
+                self._note(who, moment)
+            return wait
+
+    def take_back(self, who: str) -> None:
+        """The last attempt did not fail."""
+        with self.lock:
+            if self.failed.get(who):
+                self.failed[who].pop()
 
     def clear(self, *who: str) -> None:
         """Forget: the sign-in succeeded."""
         with self.lock:
             for key in who:
                 self.failed.pop(key, None)
+
+    def _note(self, key: str, moment: float) -> None:
+        self.failed[key].append(moment)
+        if len(self.failed) > 10_000:  # names that a stranger made up
+            for other in [other for other in self.failed if not self._wait(other, moment)]:
+                if other != key:
+                    del self.failed[other]
 
     def _wait(self, key: str, moment: float) -> int:
         times = self.failed.get(key)

@@ -226,7 +226,7 @@ def _take_out(file: Path, place: Path) -> Mapping[str, Any]:
             for member in tar:
                 if member.name == MANIFEST:
                     continue
-                if not member.isreg() or member.name not in left or not _ALLOWED.fullmatch(member.name):
+                if not _plain(member) or member.name not in left or not _ALLOWED.fullmatch(member.name):
                     raise InputError(f"{file} holds {member.name!r}, which its manifest does not name.")
                 path = place / member.name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,16 +239,22 @@ def _take_out(file: Path, place: Path) -> Mapping[str, Any]:
                     raise InputError(f"{file} was changed: the SHA-256 of {member.name} does not hold.")
     except tarfile.TarError as error:
         raise InputError(f"{file} is no whole backup: {error}.") from error
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InputError(f"Cannot read {file}: {error.strerror}.") from error
     if left:
         raise InputError(f"{file} is not whole: {next(iter(left))} is missing.")
     return manifest
 
 
+def _plain(member: tarfile.TarInfo) -> bool:
+    """Whether it is a file whose bytes all stand in the tar: a sparse one can claim any size."""
+    return member.isreg() and not member.issparse()
+
+
 def _manifest(tar: tarfile.TarFile, file: Path) -> dict[str, Any]:
     try:
-        source = tar.extractfile(MANIFEST)
+        member = tar.getmember(MANIFEST)
+        source = tar.extractfile(member) if _plain(member) else None
         found: dict[str, Any] = json.loads(source.read()) if source else {}
         whole = {name: str(value) for name, value in found["files"].items()}
         schema, kind = found["schema"], found["database"]

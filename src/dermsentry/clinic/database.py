@@ -51,11 +51,22 @@ def open_database(url: str) -> Engine:
             )
         if parsed.get_backend_name() == "postgresql":
             return create_engine(
-                parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, isolation_level="READ COMMITTED"
+                parsed,
+                pool_pre_ping=True,
+                pool_size=10,
+                max_overflow=10,
+                isolation_level="READ COMMITTED",
+                hide_parameters=True,  # they may be a patient's, and errors are logged
             )
         if parsed.database in (None, "", ":memory:"):
             raise InputError("Received a database in memory; expected one in a file, sqlite:///FILE.")
-        engine = create_engine(parsed, connect_args={"timeout": PATIENCE_S}, pool_size=10, max_overflow=20)
+        engine = create_engine(
+            parsed,
+            connect_args={"timeout": PATIENCE_S},
+            pool_size=10,
+            max_overflow=20,
+            hide_parameters=True,
+        )
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise InputError(
             f"The database's address cannot be used ({str(error).splitlines()[0]}); expected "
@@ -72,7 +83,7 @@ def migrate(engine: Engine) -> None:
     Raises
     ------
     DatabaseError
-        It cannot be reached, or was written by a later version.
+        It cannot be reached, its tables cannot be made, or it was written by a later version.
     """
     from alembic import command
     from alembic.config import Config
@@ -92,7 +103,8 @@ def migrate(engine: Engine) -> None:
         ) from error
     except DBAPIError as error:
         _tell(error)
-        raise
+        # Here it is not this program's mistake: no right to make tables, or an option that there is not.
+        raise DatabaseError(f"The database cannot be used: {_words(error)}.") from error
 
 
 @contextmanager
@@ -103,6 +115,8 @@ def reading(engine: Engine) -> Iterator[Session]:
     ------
     DatabaseError
         The database cannot be reached.
+    InputError
+        The database cannot take a value.
     """
     try:
         if engine.dialect.name == "postgresql":
@@ -126,6 +140,8 @@ def writing(engine: Engine) -> Iterator[Session]:
         The database cannot be reached.
     OutputError
         There is no space left.
+    InputError
+        The database cannot take a value.
     """
     try:
         own = engine.execution_options(writing=True)
@@ -144,12 +160,18 @@ def _tell(error: DBAPIError | PoolTimeoutError) -> None:
     """Raise what the database's state led to, in a clear line; not where the mistake is this program's."""
     if isinstance(error, PoolTimeoutError):
         raise DatabaseError("The database cannot be used: every connection is busy; try again.") from error
-    if isinstance(error, IntegrityError | DataError | ProgrammingError):
+    if isinstance(error, IntegrityError | ProgrammingError):
         return
-    words = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error).__name__
+    if isinstance(error, DataError):  # such as U+0000 in a text, which PostgreSQL keeps in none
+        raise InputError("Received a text or a number that the database cannot take.") from error
+    words = _words(error)
     if ("full" in words and "disk" in words) or "No space left" in words:
         raise OutputError(f"The database cannot be written: no space left ({words}).") from error
     raise DatabaseError(f"The database cannot be used: {words}.") from error
+
+
+def _words(error: DBAPIError) -> str:
+    return next(iter(str(error.orig).strip().splitlines()), type(error).__name__)
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -28,7 +28,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import httpx
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, true
 from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.audit_trail import Trail, append
@@ -94,8 +94,10 @@ def read_secrets(settings: Settings, environment: Mapping[str, str] = os.environ
     return given
 
 
-def deliver(engine: Engine, trail: Trail, settings: Settings, secrets: Secrets) -> bool:
-    """Send the one message that is due first, if any is; whether there was one.
+def deliver(
+    engine: Engine, trail: Trail, settings: Settings, secrets: Secrets, channel: str | None = None
+) -> bool:
+    """Send the one message that is due first, of one channel where it is named; whether there was one.
 
     Raises
     ------
@@ -103,7 +105,7 @@ def deliver(engine: Engine, trail: Trail, settings: Settings, secrets: Secrets) 
         The database is away or full; a message that was claimed is tried again later.
     """
     with writing(engine) as session:
-        claimed = claim(session)
+        claimed = claim(session, channel)
     if claimed is None:
         return False
     problem = _send(claimed, settings, secrets)
@@ -112,12 +114,13 @@ def deliver(engine: Engine, trail: Trail, settings: Settings, secrets: Secrets) 
     return True
 
 
-def claim(session: Session) -> Claimed | None:
+def claim(session: Session, channel: str | None = None) -> Claimed | None:
     """Take a message that is due, those tried least first, or None. In a writing transaction of its own."""
     moment = now()
     found = session.scalars(
         select(Delivery)
         .where(Delivery.state.in_(("pending", "sending")), Delivery.next_at <= moment)
+        .where(Delivery.channel == channel if channel else true())
         .order_by(Delivery.attempts, Delivery.next_at, Delivery.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -206,15 +209,17 @@ def signature(secret: str, timestamp: int, body: bytes) -> str:
     return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
 
 
-def run_deliveries(url: str, folder: Path, settings: Settings, stopped: Callable[[], bool]) -> None:
-    """Send what is due until told to stop; a database that is away is waited for."""
+def run_deliveries(
+    url: str, folder: Path, settings: Settings, channel: str, stopped: Callable[[], bool]
+) -> None:
+    """Send what is due on a channel until told to stop; a database that is away is waited for."""
     from dermsentry.clinic.audit_trail import open_trail
     from dermsentry.clinic.database import open_database
 
     engine, trail, secrets = open_database(url), open_trail(folder), read_secrets(settings)
     while not stopped():
         try:
-            if deliver(engine, trail, settings, secrets):
+            if deliver(engine, trail, settings, secrets, channel):
                 continue
         except (DatabaseError, OutputError) as error:
             log.error("%s Messages wait.", error)

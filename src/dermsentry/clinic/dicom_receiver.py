@@ -99,10 +99,9 @@ def start_receiver(engine: Engine, trail: Trail, pictures: Pictures, settings: D
     ]
     try:
         server = entity.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
-    except OSError as error:
-        raise InputError(
-            f"Cannot listen for DICOM on {settings.host}:{settings.port}: {error.strerror or error}."
-        ) from error
+    except (OSError, UnicodeError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot listen for DICOM on {settings.host}:{settings.port}: {problem}.") from error
     assert isinstance(server, ThreadedAssociationServer)
     return Receiver(settings.host, server.server_address[1], entity)
 

@@ -145,7 +145,11 @@ def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
     ]
     parts.append(Part("housekeeping", run_housekeeping, (*common, settings)))
     if settings.webhooks or settings.mail.to or settings.mail.escalate_to:
-        parts.append(Part("delivery", run_deliveries, (*common, settings)))
+        # A process each: a mail server that hangs must not keep the webhooks waiting.
+        parts += [
+            Part(f"{channel} delivery", run_deliveries, (*common, settings, channel))
+            for channel in ("email", "webhook")
+        ]
     dicom = settings.dicom if plan.dicom_port is None else replace(settings.dicom, port=plan.dicom_port)
     if dicom.port:
         from dermsentry.clinic.dicom_receiver import start_receiver
@@ -153,7 +157,7 @@ def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
         # Begun and ended here first: whatever is wrong with it is told at once, at the terminal.
         start_receiver(clinic.engine, clinic.trail, clinic.pictures, dicom).close()
         parts.append(Part("DICOM receiver", run_receiver, (*common, dicom)))
-    watched = plan.watch or (Path(settings.watch).expanduser() if settings.watch else None)
+    watched = plan.watch or _watched(settings)
     if watched is not None:
         from dermsentry.clinic.watched_folder import open_folder
 
@@ -162,6 +166,14 @@ def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
         os.umask(0o077)
         parts.append(Part("watched folder", run_watched_folder, (*common, watched.absolute(), umask)))
     return parts
+
+
+def _watched(settings: Settings) -> Path | None:
+    """The folder of the settings that is watched, if any. Raises InputError where `~` leads nowhere."""
+    try:
+        return Path(settings.watch).expanduser() if settings.watch else None
+    except RuntimeError as error:
+        raise InputError(f"Received watch = {settings.watch!r}; there is no such user.") from error
 
 
 def _run(

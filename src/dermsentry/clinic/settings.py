@@ -11,12 +11,14 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dermsentry.errors import InputError
 from dermsentry.screen.triage import TIERS
 
 FILE = "clinic.toml"
 LONGEST_HOURS = 24.0 * 366
+_MAIL = r'[^\s@,;:<>()\[\]"\\]{1,64}@[^\s@,;<>()"\\]{1,255}'  # one address, and nothing that makes it two
 
 
 @dataclass(frozen=True)
@@ -140,12 +142,22 @@ def _check(read: Settings, where: str) -> None:
         )
     if not 1 <= read.mail.port <= 65535:
         raise InputError(f"{where}: received the mail port {read.mail.port}; expected 1 to 65535.")
+    if not 0 <= read.dicom.port <= 65535:
+        raise InputError(f"{where}: received the DICOM port {read.dicom.port}; expected 0 to 65535.")
     for address in (*read.mail.to, *read.mail.escalate_to, read.mail.sender):
-        if not re.fullmatch(r"[^\s@]{1,64}@[^\s@]{1,255}", address):
+        if not re.fullmatch(_MAIL, address):
             raise InputError(f"{where}: received the mail address {address!r}; expected NAME@HOST.")
     for url in (read.link, *(hook.url for hook in read.webhooks)):
-        if not re.fullmatch(r"https?://[^\s/]\S{0,490}", url):
+        if not (re.fullmatch(r"https?://[^\s/]\S{0,490}", url) and _has_host(url)):
             raise InputError(f"{where}: received the address {url!r}; expected http:// or https://.")
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 _MANY: dict[str, Any] = {"rules": Rule, "webhooks": Webhook}
@@ -191,4 +203,7 @@ def _plain(value: Any, kind: str, place: str) -> Any:
         right = right and all(isinstance(item, str) for item in value)
     if not right:
         raise InputError(f"{place} = {value!r}: expected {expected[1]}.")
+    texts = value if kind.startswith("tuple") else [value] if kind == "str" else []
+    if not all(text.isprintable() for text in texts):
+        raise InputError(f"{place} = {value!r}: expected text without control characters.")
     return tuple(value) if kind.startswith("tuple") else float(value) if kind.startswith("float") else value

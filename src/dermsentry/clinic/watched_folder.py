@@ -147,9 +147,11 @@ def _files(folder: Path) -> Iterator[tuple[Path, _Look]]:
         here = waiting.pop()
         try:
             entries = list(os.scandir(here))
-        except FileNotFoundError:
+        except OSError as error:
             if here == folder:
                 raise
+            if not isinstance(error, FileNotFoundError):  # its name may be a patient's
+                log.error("A folder in %s cannot be read: %s.", folder, error.strerror or error)
             continue
         for entry in entries:
             path = Path(entry.path)

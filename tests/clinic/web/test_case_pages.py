@@ -267,3 +267,37 @@ def test_the_page_for_paper_says_that_nobody_has_decided(browser: Maker, add_cas
     page = who.get(f"/cases/{number}/print").text
     assert "Preliminary" not in page
     assert "<strong>melanoma</strong>, biopsy" in page
+
+
+def test_a_part_of_a_picture_is_the_whole(
+    browser: Maker, add_case: Adder, draw: Callable[[str], None]
+) -> None:
+    draw("c" * 64)
+    who = browser("dermatologist")
+    address = f"/cases/{add_case('alert', 0.9, sha256='c' * 64)}/picture/view"
+    whole = who.get(address)
+    for part in ("bytes=0-1", "bytes=999999999-", "bytes=a-b"):
+        answer = who.get(address, headers={"range": part})
+        assert (answer.status_code, answer.content) == (200, whole.content)
+
+
+@pytest.mark.parametrize("settings", [Settings(readers=2)])
+def test_an_administrator_who_reads_second_is_blind_on_the_audit_page_too(
+    browser: Maker, add_case: Adder, settings: Settings
+) -> None:
+    number = add_case("alert", 0.9)
+    anna, bea, chief = (
+        browser("dermatologist", "anna"),
+        browser("dermatologist", "bea"),
+        browser("administrator"),
+    )
+    anna.post(f"/cases/{number}/decision", data=YES | {"diagnosis": "DF"})
+    address = f"/audit?subject={number}&action=read"
+    page = chief.get(address).text
+    assert "anna" in page
+    assert "> DF<" not in page
+    assert "shown once the case is decided" in page
+    bea.post(f"/cases/{number}/decision", data=YES | {"diagnosis": "DF"})
+    page = chief.get(address).text
+    assert page.count("> DF<") == 2
+    assert "shown once" not in page

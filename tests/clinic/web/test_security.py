@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Callable
@@ -250,6 +251,8 @@ def test_a_request_that_is_too_large_is_not_read(browser: Maker, nobody: TestCli
         ("/a\\b", "/"),
         ("javascript:alert(1)", "/"),
         ("/\n/elsewhere.example", "/"),
+        ("http://[::1", "/"),
+        ("//[", "/"),
         ("", "/"),
     ],
 )
@@ -266,3 +269,38 @@ def test_the_sign_in_form_is_bound_to_its_visitor(app: FastAPI) -> None:
     assert second.post("/sign-in", data={"csrf": number[1]}).status_code == 403
     second.get("/first-visit")
     assert second.post("/sign-in", data={"csrf": number[1]}).status_code == 403
+
+
+def test_a_part_that_renews_itself_keeps_no_session_open(browser: Maker, engine: Engine) -> None:
+    who, long_ago = browser("dermatologist"), now() - timedelta(minutes=50)
+    with writing(engine) as session:
+        session.execute(update(SignIn).values(seen_at=long_ago))
+    assert who.get("/?lane=waiting", headers={"hx-request": "true"}).status_code == 200
+    assert who.get("/upload/mine", headers={"hx-request": "true"}).status_code == 200
+    with reading(engine) as session:
+        assert session.scalars(select(SignIn.seen_at)).one() == long_ago
+
+
+def test_an_origin_that_is_none_is_another_site(browser: Maker) -> None:
+    answer = browser("administrator").post("/audit/verification", headers={"origin": "http://[::1"})
+    assert answer.status_code == 403
+    assert "another site" in answer.text
+
+
+def test_behind_a_server_that_changes_the_host_the_browsers_word_counts(browser: Maker) -> None:
+    who = browser("administrator")
+    headers = {"origin": "https://worklist.clinic.example", "sec-fetch-site": "same-origin"}
+    assert who.post("/audit/verification", headers=headers).status_code == 200
+    headers["sec-fetch-site"] = "cross-site"
+    assert who.post("/audit/verification", headers=headers).status_code == 403
+
+
+def test_no_space_for_what_is_sent_is_told_as_such(browser: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    who = browser("uploader")
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", full)
+    answer = who.post("/upload", files={"photographs": ("a.jpg", b"x")})
+    assert answer.status_code == 507
+    assert "no space left" in answer.text

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select, update
 from clinic.web_app import FIRST_TOKEN, PASSWORD, client
 from dermsentry.clinic.accounts import ATTEMPTS, add_account
 from dermsentry.clinic.audit_trail import Trail, verify
-from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.database import DatabaseError, reading, writing
 from dermsentry.clinic.tables import Account, Event, SignIn
 from dermsentry.clinic.web.security import ATTEMPTS_OF_ADDRESS, COOKIE
 
@@ -224,3 +224,22 @@ def test_no_password_reaches_the_database_or_the_trail(app: FastAPI, anna: int, 
     who.post("/sign-in", data={"name": "anna", "password": PASSWORD})
     kept = b"".join(path.read_bytes() for path in tmp_path.glob("clinic.sqlite*"))
     assert PASSWORD.encode() not in kept
+
+
+def test_who_cannot_be_checked_has_not_failed(
+    app: FastAPI, anna: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise DatabaseError("The database cannot be used: gone.")
+
+    who = visit(app, "/sign-in")
+    with monkeypatch.context() as patch:
+        patch.setattr("dermsentry.clinic.web.pages.sign_in.check_password", away)
+        for _ in range(ATTEMPTS + 1):
+            assert who.post("/sign-in", data={"name": "anna", "password": PASSWORD}).status_code == 503
+    assert who.post("/sign-in", data={"name": "anna", "password": PASSWORD}).status_code == 303
+
+
+def test_a_name_that_the_database_cannot_take_is_refused(app: FastAPI, anna: int) -> None:
+    answer = visit(app, "/sign-in").post("/sign-in", data={"name": "an\0na", "password": PASSWORD})
+    assert answer.status_code in (401, 422)

@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,9 +15,10 @@ from sqlalchemy import Engine, select
 
 from clinic.cases import photograph
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.database import DatabaseError, reading, writing
 from dermsentry.clinic.intake import MAX_BYTES
 from dermsentry.clinic.tables import Case, Event, Job, Read
+from dermsentry.errors import OutputError
 
 Maker = Callable[..., TestClient]
 Adder = Callable[..., int]
@@ -240,3 +242,24 @@ def test_an_uploader_sees_what_became_of_their_own_alone(
         session.add(Read(case_id=own, account_id=uli, position=1, diagnosis="", action="retake"))
         session.get_one(Case, own).stage = "decided"
     assert "Please take it again" in who.get("/upload/mine").text
+
+
+@pytest.mark.parametrize("error", [OutputError, DatabaseError])
+def test_what_was_kept_before_a_fault_is_not_denied(
+    browser: Maker, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    from dermsentry.clinic.intake import receive
+    from dermsentry.clinic.web import receiving
+
+    def failing(*given: Any, **told: Any) -> Any:
+        if cases_of(engine):
+            raise error("Cannot write: gone.")
+        return receive(*given, **told)
+
+    monkeypatch.setattr(receiving, "receive", failing)
+    files = [("photographs", (f"{i}.jpg", photograph(i), "image/jpeg")) for i in range(2)]
+    answer = browser("uploader").post("/upload", files=files)
+    assert answer.status_code in (503, 507)
+    assert len(cases_of(engine)) == 1
+    assert "nothing was kept" not in answer.text
+    assert "or not whole" in answer.text

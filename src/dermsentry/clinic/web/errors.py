@@ -143,9 +143,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 _WORDS: dict[type[DermsentryError], str] = {
-    OutputError: "There is no space left, or a folder cannot be written; nothing was kept of this request. "
+    OutputError: "There is no space left, or a folder cannot be written; this was not kept, or not whole. "
     "Tell who runs this service.",
-    DatabaseError: "The database cannot be reached; nothing was kept of this request. Try again in a minute.",
+    DatabaseError: "The database cannot be reached; this was not kept, or not whole. Try again in a minute.",
     BundleError: "The model cannot be used: it was changed, or made by another version. "
     "Tell who runs this service.",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import tempfile
 from collections.abc import Callable
 
 from starlette.datastructures import FormData, MutableHeaders
@@ -11,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dermsentry.errors import OutputError
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -109,7 +112,14 @@ async def read_form(request: Request, most_files: int) -> FormData:
     ------
     HTTPException
         400, it is no form, or has too many parts; 413, it is too large.
+    OutputError
+        There is no space for its files where the system keeps what is temporary.
     """
-    form = await request.form(max_files=most_files, max_fields=MOST_FIELDS)
+    try:
+        form = await request.form(max_files=most_files, max_fields=MOST_FIELDS)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write to {tempfile.gettempdir()}: {error.strerror or error}. Free space, or set TMPDIR."
+        ) from error
     request.scope["dermsentry.forms"].append(form)
     return form

@@ -13,7 +13,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -219,9 +219,8 @@ def sign_in_path(request: Request) -> str:
 
 def own_path(text: str) -> str:
     """A path of this site to go on to; the first page where it is none."""
-    parts = urlsplit(text)
-    plain = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
-    return text if plain and not parts.scheme and not parts.netloc and "\\" not in text else "/"
+    plain = text.startswith("/") and not text.startswith("//") and text.isprintable() and "\\" not in text
+    return text if plain else "/"
 
 
 @dataclass(frozen=True)
@@ -231,14 +230,25 @@ class Gate:
     names: Attempts
     addresses: Attempts
 
-    def wait_s(self, name: str, where: str) -> int:
-        """Seconds until another attempt is allowed."""
-        return max(self.names.wait_s(name), self.addresses.wait_s(where))
+    def enter(self, name: str, where: str) -> int:
+        """Seconds until another attempt is allowed; 0 where it is now: then it counts, until `passed`."""
+        wait = self.addresses.enter(where)
+        if wait:
+            return wait
+        wait = self.names.enter(name)
+        if wait:
+            self.addresses.take_back(where)
+        return wait
 
-    def note(self, name: str, where: str) -> None:
-        """Count a failed attempt."""
-        self.names.note(name)
-        self.addresses.note(where)
+    def take_back(self, name: str, where: str) -> None:
+        """The attempt could not be made."""
+        self.names.take_back(name)
+        self.addresses.take_back(where)
+
+    def passed(self, name: str, where: str) -> None:
+        """The attempt did not fail."""
+        self.names.clear(name)
+        self.addresses.take_back(where)
 
 
 def new_gate() -> Gate:
@@ -255,7 +265,8 @@ def signed_in(request: Request) -> Person | None:
     with reading(engine) as session:
         person = person_of_cookie(session, secret)
         stale = person is not None and unseen_lately(session, secret)
-    if stale:
+    # What a page asks by itself, to renew a part of it, says nothing of a person before it.
+    if stale and "hx-request" not in request.headers:
         with writing(engine) as session:
             seen(session, secret)
     return person
@@ -283,10 +294,12 @@ def _of_token(request: Request, secret: str) -> Person | None:
 
 
 async def _not_forged(request: Request, person: Person | None) -> None:
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise HTTPException(403, "The request was made by another site.")
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None:
+        origin = origin.partition("://")[2]
+    # A browser that says where the request comes from knows: a web server in front may have changed the host.
+    own = "same-origin" if origin in (None, request.headers.get("host")) else "cross-site"
+    if request.headers.get("sec-fetch-site", own) not in ("same-origin", "none"):
         raise HTTPException(403, "The request was made by another site.")
     given: Any = request.headers.get(CSRF_HEADER)
     if given is None:

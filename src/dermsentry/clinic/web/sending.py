@@ -48,4 +48,6 @@ def send_picture(request: Request, pictures: Pictures, case: Case, kind: Kind) -
     headers = {**HEADERS, "ETag": mark}
     if request.headers.get("if-none-match") == mark:
         return Response(status_code=304, headers=headers)
+    # A part of a picture is asked for by no page; what is wrong with such a request is no answer of ours.
+    request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
     return FileResponse(path, headers=headers, media_type=MEDIA[SUFFIX[kind]], stat_result=stat)

@@ -49,13 +49,13 @@ def new_password(
     """Change one's password; every other session of the account ends."""
     clinic, where = clinic_of(request), address(request)
     gate: Gate = request.app.state.gate
-    if gate.wait_s(person.name, where):
+    if gate.enter(person.name, where):
         return _page(request, person, problem="Too many attempts. Try again in some minutes.", status=429)
     with reading(clinic.engine) as session:
         right = check_password(session, person.name, old) is not None
     if not right:
-        gate.note(person.name, where)
         return _page(request, person, problem="The present password is not right.", status=422)
+    gate.passed(person.name, where)
     if password != again:
         return _page(request, person, problem="The two new passwords differ.", status=422)
     try:
@@ -68,7 +68,6 @@ def new_password(
         sign_out_everywhere(session, found.id)
         secret = sign_in(session, found)
         append(session, clinic.trail, person.name, "password changed", f"account {person.name}", {})
-    gate.names.clear(person.name)
     response = RedirectResponse("/account?changed=true", 303)
     begin_session(request, response, secret)
     return response

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from dermsentry.clinic.accounts import Person
 from dermsentry.clinic.audit_trail import as_csv, verify
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.database import reading
+from dermsentry.clinic.reading import visible_reads
 from dermsentry.clinic.tables import Event, now
 from dermsentry.clinic.web.exporting import CSV, in_blocks, note_export
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Auditor, clinic_of
+from dermsentry.clinic.worklist import find_case
 
 router = APIRouter(include_in_schema=False)
 
 AT_ONCE = 100
+READS = ("read", "read undone")
+HIDDEN = [("", "shown once the case is decided")]
 
 
 @router.get("/audit")
@@ -43,11 +49,14 @@ def audit(
         query = query.where(Event.id < before)
     with reading(clinic_of(request).engine) as session:
         events = list(session.scalars(query))
+        blind = _blind_to(session, clinic_of(request), person, events)
     return page(
         request,
         "audit.html",
         person=person,
-        events=[(event, _details(event.detail)) for event in events[:AT_ONCE]],
+        events=[
+            (event, HIDDEN if event.id in blind else _details(event.detail)) for event in events[:AT_ONCE]
+        ],
         more=events[AT_ONCE - 1].id if len(events) > AT_ONCE else 0,
         subject=subject,
         action=action,
@@ -80,6 +89,21 @@ def export(request: Request, person: Auditor) -> Response:
 def _lines(clinic: Clinic) -> Iterator[str]:
     with reading(clinic.engine) as session:
         yield from in_blocks(as_csv(session))
+
+
+def _blind_to(session: Session, clinic: Clinic, person: Person, events: Iterable[Event]) -> set[int]:
+    """The events that tell how others read a case which this person may yet read blind to them."""
+    found = set()
+    for event in events:
+        if event.action not in READS or event.actor == person.name or clinic.settings.readers == 1:
+            continue
+        case = find_case(session, int(event.subject.removeprefix("case ")))
+        if case is None or case.stage == "decided":
+            continue
+        seen = {read.id for read in visible_reads(session, clinic.settings, case, person)}
+        if json.loads(event.detail).get("read") not in seen:
+            found.add(event.id)
+    return found
 
 
 def _details(text: str) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ from dermsentry.clinic.web.security import (
     end_session,
     own_path,
 )
-from dermsentry.errors import InputError
+from dermsentry.errors import DermsentryError, InputError
 
 router = APIRouter(include_in_schema=False)
 
@@ -75,18 +75,21 @@ def signs_in(
             next=own_path(next),
         )
 
-    wait = gate.wait_s(who, where)
+    wait = gate.enter(who, where)
     if wait:
         problem = f"Too many attempts. Try again in {-(-wait // 60)} min, or ask an administrator."
         return refuse(429, problem, {"Retry-After": str(wait)})
-    with reading(clinic.engine) as session:  # the hash takes its time; nobody is kept from writing meanwhile
-        known = session.execute(
-            select(Account.id, Account.password_hash).where(Account.name == who)
-        ).one_or_none()
-        checked = check_password(session, who, password)
-        session.rollback()
+    try:
+        with reading(clinic.engine) as session:  # the hash takes its time; nobody is kept from writing then
+            known = session.execute(
+                select(Account.id, Account.password_hash).where(Account.name == who)
+            ).one_or_none()
+            checked = check_password(session, who, password)
+            session.rollback()
+    except DermsentryError:
+        gate.take_back(who, where)  # the password was not looked at
+        raise
     if checked is None or known is None:
-        gate.note(who, where)
         if known is not None:
             with writing(clinic.engine) as session:
                 append(session, clinic.trail, who, "sign-in refused", f"account {who}", {"address": where})
@@ -101,7 +104,7 @@ def signs_in(
         append(
             session, clinic.trail, account.name, "signed in", f"account {account.name}", {"address": where}
         )
-    gate.names.clear(who)
+    gate.passed(who, where)
     response = RedirectResponse(own_path(next), 303)
     begin_session(request, response, secret)
     return response
@@ -155,15 +158,13 @@ def first_visit(
             full_name=full_name,
         )
 
-    wait = gate.addresses.wait_s(where)
+    wait = gate.addresses.enter(where)
     if wait:
         return refuse(429, f"Too many attempts. Try again in {-(-wait // 60)} min.")
     right = clinic.first_token and hmac.compare_digest(token.strip().encode(), clinic.first_token.encode())
     if not right:
-        gate.addresses.note(where)
-        return refuse(
-            403, "This is not the token that the terminal shows. Copy the whole address from there."
-        )
+        return refuse(403, "This is not the token that the terminal shows. Copy all of it from there.")
+    gate.addresses.take_back(where)
     if password != again:
         return refuse(422, "The two passwords differ.")
     try:
