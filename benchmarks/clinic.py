@@ -36,11 +36,10 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import Engine, func, insert, select, text
 
-from dermsentry.clinic.accounts import add_account, add_token, sign_in
-from dermsentry.clinic.database import migrate, open_database, reading, writing
-from dermsentry.clinic.folder import database_of, prepare
-from dermsentry.clinic.tables import Case, Model, now
-from dermsentry.clinic.worker import LANES, RANKS
+from dermsentry.clinic.store.accounts import add_account, add_token, sign_in
+from dermsentry.clinic.store.database import migrate, open_database, reading, writing
+from dermsentry.clinic.store.folder import database_of, prepare
+from dermsentry.clinic.store.tables import LANES, RANKS, Case, Model, now
 from dermsentry.files import to_json
 from dermsentry.model import read_network
 from dermsentry.phantoms.drawing import draw_phantom

@@ -15,7 +15,7 @@ import typer.main
 
 from dermsentry.card import Card
 from dermsentry.cli import app
-from dermsentry.clinic.delivery import signature
+from dermsentry.clinic.alerts.delivery import signature
 from dermsentry.clinic.settings import Dicom, Mail, Rule, Settings, Webhook, read_settings
 from dermsentry.collection import COLUMNS, Collection
 from dermsentry.diagnoses import DIAGNOSES

@@ -41,7 +41,7 @@ except SystemExit as leaving:
     "module",
     [
         "screen", "model", "judge", "audit", "images", "collection", "phantoms",
-        "clinic.serving", "clinic.worker", "clinic.backup", "clinic.ways_in",
+        "clinic.serve.serving", "clinic.serve.ways_in", "clinic.screening.worker", "clinic.store.backup", "clinic.web.app",
     ],
 )  # fmt: skip
 def test_a_stage_without_training_needs_no_training_framework(module: str) -> None:

@@ -488,9 +488,9 @@ def serve(
     Everything is kept in the data folder: DERMSENTRY_HOME, or dermsentry where the desktop keeps such things.
     """
     folder = _clinic_folder()
-    from dermsentry.clinic.folder import database_of
-    from dermsentry.clinic.serving import Plan
-    from dermsentry.clinic.serving import serve as run
+    from dermsentry.clinic.serve.serving import Plan
+    from dermsentry.clinic.serve.serving import serve as run
+    from dermsentry.clinic.store.folder import database_of
     from dermsentry.clinic.web.app import create_app
 
     plan = Plan(
@@ -504,9 +504,9 @@ def serve(
 def verify_audit_log(db: Database = None) -> None:
     """Go through the clinic's audit trail: exit code 1 where an event was changed, removed or inserted."""
     folder = _clinic_folder()
-    from dermsentry.clinic.audit_trail import verify
-    from dermsentry.clinic.database import reading
-    from dermsentry.clinic.folder import closing, database_of, open_existing
+    from dermsentry.clinic.store.audit_trail import verify
+    from dermsentry.clinic.store.database import reading
+    from dermsentry.clinic.store.folder import closing, database_of, open_existing
 
     engine, trail = open_existing(folder, database_of(folder, db))
     with closing(engine), reading(engine) as session:
@@ -526,9 +526,9 @@ def export_audit_log(
 ) -> None:
     """Write the clinic's audit trail as CSV, one event a line, with its hashes."""
     folder = _clinic_folder()
-    from dermsentry.clinic.audit_trail import as_csv
-    from dermsentry.clinic.database import reading
-    from dermsentry.clinic.folder import closing, database_of, open_existing
+    from dermsentry.clinic.store.audit_trail import as_csv
+    from dermsentry.clinic.store.database import reading
+    from dermsentry.clinic.store.folder import closing, database_of, open_existing
     from dermsentry.files import whole_file
 
     engine, _ = open_existing(folder, database_of(folder, db))
@@ -552,8 +552,8 @@ def backup(
 ) -> None:
     """Write all that a clinic keeps into one file, while it goes on; the file is as confidential as that."""
     folder = _clinic_folder()
-    from dermsentry.clinic.backup import backup as run
-    from dermsentry.clinic.folder import database_of
+    from dermsentry.clinic.store.backup import backup as run
+    from dermsentry.clinic.store.folder import database_of
 
     kept = run(folder, database_of(folder, db), out)
     typer.echo(f"{kept.cases} cases, {kept.photographs} photographs, {kept.events} events: {out}")
@@ -571,7 +571,7 @@ def restore(
     Exit code 1 where all of it came back and the audit trail or a photograph does not hold.
     """
     folder = _clinic_folder()
-    from dermsentry.clinic.backup import restore as run
+    from dermsentry.clinic.store.backup import restore as run
 
     kept = run(file, folder, db)
     typer.echo(f"{kept.cases} cases, {kept.photographs} photographs, {kept.events} events: {folder}")

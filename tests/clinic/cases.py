@@ -11,8 +11,7 @@ from PIL import Image
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.tables import Case, now
-from dermsentry.clinic.worker import LANES, RANKS
+from dermsentry.clinic.store.tables import LANES, RANKS, Case, now
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.phantoms.drawing import draw_phantom
 

@@ -14,13 +14,13 @@ from sqlalchemy import Engine
 
 from bundles import tiny_card
 from clinic.cases import screened
+from clinic.filled_store import Store, open_store
 from clinic.postgresql import Cluster, running_cluster
-from clinic.store import Store, open_store
-from dermsentry.clinic.accounts import MAY, Person
-from dermsentry.clinic.audit_trail import Trail, open_trail
-from dermsentry.clinic.database import migrate, open_database, writing
-from dermsentry.clinic.folder import database_of
-from dermsentry.clinic.tables import Account, Model, now
+from dermsentry.clinic.store.accounts import MAY, Person
+from dermsentry.clinic.store.audit_trail import Trail, open_trail
+from dermsentry.clinic.store.database import migrate, open_database, writing
+from dermsentry.clinic.store.folder import database_of
+from dermsentry.clinic.store.tables import Account, Model, now
 
 KINDS = ("sqlite", "postgresql")
 

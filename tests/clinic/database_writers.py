@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from dermsentry.clinic.audit_trail import append, open_trail
-from dermsentry.clinic.database import migrate, open_database, writing
-from dermsentry.clinic.tables import Case
+from dermsentry.clinic.store.audit_trail import append, open_trail
+from dermsentry.clinic.store.database import migrate, open_database, writing
+from dermsentry.clinic.store.tables import Case
 
 
 def begin(url: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 from psycopg import sql
 
 from clinic.waiting import free_port
-from dermsentry.clinic.database import migrate, open_database
+from dermsentry.clinic.store.database import migrate, open_database
 
 
 @dataclass

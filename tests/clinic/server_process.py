@@ -20,8 +20,8 @@ from sqlalchemy import Engine
 
 from bundles import lesion
 from clinic.waiting import free_port, wait_until
-from dermsentry.clinic.accounts import add_account, add_token
-from dermsentry.clinic.database import writing
+from dermsentry.clinic.store.accounts import add_account, add_token
+from dermsentry.clinic.store.database import writing
 
 PASSWORD = "several words to keep"
 

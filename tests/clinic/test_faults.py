@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import Engine, select
 
 from bundles import tiny_bundle
+from clinic.filled_store import Store
 from clinic.server_process import Server, add_sender, case_of, photograph, send, server
-from clinic.store import Store
 from clinic.waiting import wait_until
-from dermsentry.clinic.audit_trail import verify
-from dermsentry.clinic.database import reading
-from dermsentry.clinic.tables import Alert, Case, Event, Job
+from dermsentry.clinic.store.audit_trail import verify
+from dermsentry.clinic.store.database import reading
+from dermsentry.clinic.store.tables import Alert, Case, Event, Job
 
 pytestmark = pytest.mark.slow
 

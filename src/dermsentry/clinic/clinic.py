@@ -8,9 +8,9 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from dermsentry.card import Card
-from dermsentry.clinic.audit_trail import Trail
-from dermsentry.clinic.pictures import Pictures
 from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.store.audit_trail import Trail
+from dermsentry.clinic.store.pictures import Pictures
 
 
 @dataclass(frozen=True)

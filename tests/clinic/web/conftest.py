@@ -14,13 +14,13 @@ from sqlalchemy import Engine, select
 from bundles import tiny_bundle
 from clinic.cases import photograph
 from clinic.web_app import FIRST_TOKEN, client
-from dermsentry.clinic.accounts import MAY, SCOPES, add_token, sign_in
-from dermsentry.clinic.audit_trail import Trail
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import writing
-from dermsentry.clinic.pictures import Pictures
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.tables import Account, SignIn
+from dermsentry.clinic.store.accounts import MAY, SCOPES, add_token, sign_in
+from dermsentry.clinic.store.audit_trail import Trail
+from dermsentry.clinic.store.database import writing
+from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.tables import Account, SignIn
 from dermsentry.clinic.web.app import create_app
 from dermsentry.clinic.web.security import COOKIE
 from dermsentry.files import write_bytes

@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
 from clinic.cases import photograph
-from dermsentry.clinic.database import reading
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.tables import Case, Event
+from dermsentry.clinic.store.database import reading
+from dermsentry.clinic.store.tables import Case, Event
 from dermsentry.diagnoses import CODES
 
 Maker = Callable[..., TestClient]
@@ -30,7 +30,7 @@ def test_a_case_from_photograph_to_outcome(program: Maker, engine: Engine) -> No
     early = reader.post(f"/api/cases/{number}/decisions", json=DECISION)
     assert (early.status_code, early.json()["error"]) == (409, "not-now")
     assert reader.get(f"/api/cases/{number}/picture/view").status_code == 404
-    from dermsentry.clinic.database import writing
+    from dermsentry.clinic.store.database import writing
 
     with writing(engine) as session:
         case = session.get_one(Case, number)
@@ -126,6 +126,12 @@ def test_the_description_is_complete(app: FastAPI, nobody: TestClient) -> None:
         "/api/cases/{case_id}/decisions/{decision_id}",
         "/api/cases/{case_id}/outcomes",
         "/api/cases/{case_id}/audit",
+        "/api/cases/{case_id}/fhir",
+        "/api/cases/{case_id}/structured-report",
+        "/api/cases/{case_id}/acknowledgement",
+        "/api/cases.csv",
+        "/api/alerts",
+        "/api/performance",
         "/api/audit",
         "/api/audit/verification",
     }

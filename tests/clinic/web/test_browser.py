@@ -24,14 +24,14 @@ from sqlalchemy import Engine, select
 
 from bundles import lesion
 from clinic.web_app import FIRST_TOKEN, PASSWORD
-from dermsentry.clinic.audit_trail import Trail, verify
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import reading
-from dermsentry.clinic.screening import Screener
+from dermsentry.clinic.screening.screener import Screener
+from dermsentry.clinic.screening.worker import work
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.tables import Case, Event
+from dermsentry.clinic.store.audit_trail import Trail, verify
+from dermsentry.clinic.store.database import reading
+from dermsentry.clinic.store.tables import Case, Event
 from dermsentry.clinic.web.app import create_app
-from dermsentry.clinic.worker import work
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

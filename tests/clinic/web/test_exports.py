@@ -15,9 +15,9 @@ from sqlalchemy import Engine, select
 
 from clinic.dicom_files import dicom_bytes
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.intake import About, receive
-from dermsentry.clinic.tables import Alert, Case, Delivery, Event, now
+from dermsentry.clinic.receive.intake import About, receive
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Alert, Case, Delivery, Event, now
 
 Maker = Callable[..., TestClient]
 Adder = Callable[..., int]

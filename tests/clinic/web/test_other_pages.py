@@ -12,12 +12,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
 from clinic.cases import screened
-from dermsentry.clinic.audit_trail import Trail, append
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.performance import Day
+from dermsentry.clinic.review.performance import Day
 from dermsentry.clinic.settings import Mail, Settings
-from dermsentry.clinic.tables import Account, Alert, Delivery, Event, Job, Outcome, Read, Token, now
+from dermsentry.clinic.store.audit_trail import Trail, append
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Account, Alert, Delivery, Event, Job, Outcome, Read, Token, now
 from dermsentry.clinic.web.pages.performance import MOST_COLUMNS, columns
 
 Maker = Callable[..., TestClient]

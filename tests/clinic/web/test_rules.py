@@ -9,9 +9,9 @@ from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 
 from clinic.web_app import all_routes
-from dermsentry.clinic.accounts import MAY, SCOPES
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.tables import ROLES
+from dermsentry.clinic.store.accounts import MAY, SCOPES
+from dermsentry.clinic.store.tables import ROLES
 from dermsentry.clinic.web import app as app_module
 from dermsentry.clinic.web.app import ROUTERS, create_app
 from dermsentry.clinic.web.security import ANYONE, SIGNED_IN, rules

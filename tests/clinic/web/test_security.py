@@ -15,9 +15,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
 from clinic.web_app import client, page_posts
-from dermsentry.clinic.accounts import IDLE
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.tables import SignIn, Token, now
+from dermsentry.clinic.store.accounts import IDLE
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import SignIn, Token, now
 from dermsentry.clinic.web.headers import SAFE, SMALL
 from dermsentry.clinic.web.security import COOKIE, own_path
 

@@ -13,10 +13,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
 from clinic.web_app import FIRST_TOKEN, PASSWORD, client
-from dermsentry.clinic.accounts import ATTEMPTS, add_account
-from dermsentry.clinic.audit_trail import Trail, verify
-from dermsentry.clinic.database import DatabaseError, reading, writing
-from dermsentry.clinic.tables import Account, Event, SignIn
+from dermsentry.clinic.store.accounts import ATTEMPTS, add_account
+from dermsentry.clinic.store.audit_trail import Trail, verify
+from dermsentry.clinic.store.database import DatabaseError, reading, writing
+from dermsentry.clinic.store.tables import Account, Event, SignIn
 from dermsentry.clinic.web.security import ATTEMPTS_OF_ADDRESS, COOKIE
 
 Maker = Callable[..., TestClient]

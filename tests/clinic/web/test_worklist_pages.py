@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event, update
 
 from clinic.cases import screened
-from dermsentry.clinic.database import writing
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.tables import Case, now
+from dermsentry.clinic.store.database import writing
+from dermsentry.clinic.store.tables import Case, now
 from dermsentry.clinic.web.filters import as_query, read_filter
 from dermsentry.errors import InputError
 

@@ -12,14 +12,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.alerting import acknowledge, list_alerts
-from dermsentry.clinic.audit_trail import verify
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.outcomes import record_outcome
-from dermsentry.clinic.performance import Performance
-from dermsentry.clinic.pictures import Kind, may_leave
-from dermsentry.clinic.reading import decide, undo, visible_reads
-from dermsentry.clinic.tables import Event, Outcome, Read
+from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
+from dermsentry.clinic.review.outcomes import record_outcome
+from dermsentry.clinic.review.performance import Performance
+from dermsentry.clinic.review.reading import decide, undo, visible_reads
+from dermsentry.clinic.review.worklist import list_cases
+from dermsentry.clinic.store.audit_trail import verify
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.pictures import Kind, may_leave
+from dermsentry.clinic.store.tables import Event, Outcome, Read
 from dermsentry.clinic.web.errors import Problem, problem_responses
 from dermsentry.clinic.web.exporting import (
     DICOM,
@@ -40,7 +41,6 @@ from dermsentry.clinic.web.security import (
     clinic_of,
 )
 from dermsentry.clinic.web.sending import find_case, send_picture
-from dermsentry.clinic.worklist import list_cases
 from dermsentry.diagnoses import CODES
 
 ALWAYS = (401, 403, 422, 500, 503)

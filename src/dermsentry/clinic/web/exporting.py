@@ -11,12 +11,12 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.accounts import Person
-from dermsentry.clinic.audit_trail import append
-from dermsentry.clinic.case_table import COLUMNS, PERSONAL, case_table
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.tables import now
+from dermsentry.clinic.export.case_table import COLUMNS, PERSONAL, case_table
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.audit_trail import append
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import now
 from dermsentry.clinic.web.security import clinic_of
 from dermsentry.clinic.web.sending import find_case
 from dermsentry.errors import InputError
@@ -33,7 +33,7 @@ def send_fhir(request: Request, person: Person, case_id: int) -> Response:
     HTTPException
         404: there is no such case. 409: it cannot be told yet, or not in this form.
     """
-    from dermsentry.clinic.fhir import fhir_bundle  # takes a second, once
+    from dermsentry.clinic.export.fhir import fhir_bundle  # takes a second, once
 
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
@@ -55,7 +55,7 @@ def send_structured_report(request: Request, person: Person, case_id: int) -> Re
     HTTPException
         404: there is no such case. 409: it cannot be told yet, or did not come as DICOM.
     """
-    from dermsentry.clinic.structured_report import structured_report  # takes a second, once
+    from dermsentry.clinic.export.structured_report import structured_report  # takes a second, once
 
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from urllib.parse import urlencode
 
-from dermsentry.clinic.worklist import Filter, Lane
+from dermsentry.clinic.review.worklist import Filter, Lane
 from dermsentry.errors import InputError
 from dermsentry.screen.triage import TIERS
 

@@ -9,8 +9,8 @@ from threading import Lock
 
 from fastapi import Request
 
-from dermsentry.clinic.database import reading
-from dermsentry.clinic.performance import Performance, measure_performance
+from dermsentry.clinic.review.performance import Performance, measure_performance
+from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.web.security import clinic_of
 
 KEPT = 20

@@ -14,8 +14,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dermsentry import __version__
-from dermsentry.clinic.accounts import Person
-from dermsentry.clinic.tables import ACTIONS, now
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import words
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.diagnoses import DIAGNOSES, name_of

@@ -21,7 +21,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.accounts import (
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.store.accounts import (
     SESSION,
     Attempts,
     Person,
@@ -32,9 +33,8 @@ from dermsentry.clinic.accounts import (
     unseen_lately,
     unused_lately,
 )
-from dermsentry.clinic.audit_trail import Trail
-from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import reading, writing
+from dermsentry.clinic.store.audit_trail import Trail
+from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.web.headers import read_form
 
 COOKIE, VISITOR = "dermsentry", "dermsentry-visitor"

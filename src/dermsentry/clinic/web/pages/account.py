@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.accounts import (
+from dermsentry.clinic.store.accounts import (
     MAY,
     SCOPES,
     Person,
@@ -20,9 +20,9 @@ from dermsentry.clinic.accounts import (
     sign_in,
     sign_out_everywhere,
 )
-from dermsentry.clinic.audit_trail import append
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.tables import Account, Token, now
+from dermsentry.clinic.store.audit_trail import append
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Account, Token, now
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Gate, SignedIn, address, begin_session, clinic_of
 from dermsentry.errors import InputError

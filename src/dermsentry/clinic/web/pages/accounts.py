@@ -11,10 +11,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.accounts import Person, add_account, hash_password, sign_out_everywhere
-from dermsentry.clinic.audit_trail import append
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.tables import ROLES, Account, Token
+from dermsentry.clinic.store.accounts import Person, add_account, hash_password, sign_out_everywhere
+from dermsentry.clinic.store.audit_trail import append
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import ROLES, Account, Token
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator as Administers
 from dermsentry.clinic.web.security import clinic_of

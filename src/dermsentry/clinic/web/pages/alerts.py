@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import func, select
 
-from dermsentry.clinic.alerting import acknowledge, list_alerts
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.delivery import dead_letters, send_again
-from dermsentry.clinic.tables import Delivery
+from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
+from dermsentry.clinic.alerts.delivery import dead_letters, send_again
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Delivery
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator, Decider, Reader, clinic_of
 from dermsentry.clinic.web.sending import find_case

@@ -11,16 +11,16 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.accounts import Person
-from dermsentry.clinic.audit_trail import as_csv, verify
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import reading
-from dermsentry.clinic.reading import visible_reads
-from dermsentry.clinic.tables import Event, now
+from dermsentry.clinic.review.reading import visible_reads
+from dermsentry.clinic.review.worklist import find_case
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.audit_trail import as_csv, verify
+from dermsentry.clinic.store.database import reading
+from dermsentry.clinic.store.tables import Event, now
 from dermsentry.clinic.web.exporting import CSV, in_blocks, note_export
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Auditor, clinic_of
-from dermsentry.clinic.worklist import find_case
 
 router = APIRouter(include_in_schema=False)
 

@@ -11,19 +11,19 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.accounts import Person
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.pictures import Kind, may_leave
-from dermsentry.clinic.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
-from dermsentry.clinic.tables import Alert, Case, Model, Outcome, Read
+from dermsentry.clinic.review.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
+from dermsentry.clinic.review.worklist import next_case, previous_cases
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.pictures import Kind, may_leave
+from dermsentry.clinic.store.tables import Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.filters import as_query, read_filter
 from dermsentry.clinic.web.markdown import as_html
 from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoable
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.sending import find_case, send_picture
-from dermsentry.clinic.worklist import next_case, previous_cases
 from dermsentry.errors import InputError
 from dermsentry.model_card import card_page
 

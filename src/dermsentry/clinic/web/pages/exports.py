@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from dermsentry.clinic.database import reading
+from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.web.exporting import note_export, send_case_table, send_fhir, send_structured_report
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.pages.case import what_is_shown

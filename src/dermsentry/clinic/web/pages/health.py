@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from dermsentry import __version__
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.database import DatabaseError, reading
-from dermsentry.clinic.queue import length
-from dermsentry.clinic.tables import Alert, Case, Delivery, Job, now
+from dermsentry.clinic.screening.queue import length
+from dermsentry.clinic.store.database import DatabaseError, reading
+from dermsentry.clinic.store.tables import Alert, Case, Delivery, Job, now
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Open, SignedIn, clinic_of
 from dermsentry.clinic.web.words import age

@@ -10,10 +10,10 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.accounts import Person
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.outcomes import METHODS, import_outcomes, record_outcome
-from dermsentry.clinic.tables import Case, Outcome, Read
+from dermsentry.clinic.review.outcomes import METHODS, import_outcomes, record_outcome
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Case, Outcome, Read
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, Recorder, clinic_of
 from dermsentry.errors import InputError

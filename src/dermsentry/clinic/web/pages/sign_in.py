@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 
-from dermsentry.clinic.accounts import (
+from dermsentry.clinic.store.accounts import (
     add_account,
     check_password,
     forget_old_sessions,
@@ -18,9 +18,9 @@ from dermsentry.clinic.accounts import (
     sign_in,
     sign_out,
 )
-from dermsentry.clinic.audit_trail import append, hold
-from dermsentry.clinic.database import reading, writing
-from dermsentry.clinic.tables import Account
+from dermsentry.clinic.store.audit_trail import append, hold
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Account
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import (
     COOKIE,

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.accounts import Person
-from dermsentry.clinic.database import reading
-from dermsentry.clinic.intake import LONGEST, MAX_BYTES
-from dermsentry.clinic.tables import Case, Read
+from dermsentry.clinic.receive.intake import LONGEST, MAX_BYTES
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.database import reading
+from dermsentry.clinic.store.tables import Case, Read
 from dermsentry.clinic.web.errors import wants_page
 from dermsentry.clinic.web.receiving import receive_all
 from dermsentry.clinic.web.rendering import page, part

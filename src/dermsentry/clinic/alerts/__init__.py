@@ -1,0 +1,1 @@
+"""Which cases raise an alert, and the messages about it."""

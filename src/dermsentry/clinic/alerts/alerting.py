@@ -1,0 +1,140 @@
+"""Alerts: which cases meet a rule, who acknowledged them, and which messages are due.
+
+A message holds a case's number and a link, nothing else: neither patient nor picture leaves the clinic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, or_, select, true
+from sqlalchemy.orm import Session, joinedload
+
+from dermsentry.clinic.settings import Rule, Settings
+from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.store.tables import OPEN, Alert, Case, Delivery, now
+
+
+def raise_alerts(session: Session, trail: Trail, settings: Settings, case: Case) -> list[Alert]:
+    """Raise the alerts that a screened case meets and has not raised yet, and queue their messages."""
+    hold(session)
+    had = set(session.scalars(select(Alert.rule).where(Alert.case_id == case.id)))
+    raised = []
+    for rule in settings.rules:
+        if rule.name in had or not _meets(rule, case):
+            continue
+        alert = Alert(case_id=case.id, rule=rule.name)
+        session.add(alert)
+        session.flush()
+        _queue(session, settings, alert, escalation=False)
+        append(session, trail, "system", "alert raised", f"case {case.id}", {"rule": rule.name})
+        raised.append(alert)
+    return raised
+
+
+def raise_late_alerts(session: Session, trail: Trail, settings: Settings) -> int:
+    """Raise the alerts of rules that wait some hours for a decision; how many.
+
+    Up to 500 cases of each rule: the transaction stays short, and the next call goes on.
+    """
+    hold(session)
+    count = 0
+    for rule in settings.rules:
+        if not rule.after_hours:
+            continue
+        before = now() - timedelta(hours=rule.after_hours)
+        waiting = session.scalars(
+            select(Case)
+            .where(OPEN, Case.state == "screened", Case.received_at <= before, _suspicious(rule))
+            .where(~select(Alert.id).where(Alert.case_id == Case.id, Alert.rule == rule.name).exists())
+            .limit(500)
+        ).all()
+        for case in waiting:
+            count += len(raise_alerts(session, trail, settings, case))
+    return count
+
+
+def escalate(session: Session, trail: Trail, settings: Settings) -> int:
+    """Send alerts that nobody acknowledged in time to those above; how many."""
+    hold(session)
+    before = now() - timedelta(hours=settings.escalate_after_hours)
+    due = session.scalars(
+        select(Alert).where(
+            Alert.acknowledged_at.is_(None), Alert.escalated_at.is_(None), Alert.raised_at <= before
+        )
+    ).all()
+    for alert in due:
+        alert.escalated_at = now()
+        _queue(session, settings, alert, escalation=True)
+        append(session, trail, "system", "alert escalated", f"case {alert.case_id}", {"rule": alert.rule})
+    return len(due)
+
+
+def acknowledge(session: Session, trail: Trail, case_id: int, account_id: int, actor: str) -> int:
+    """Acknowledge every open alert of a case; how many there were."""
+    hold(session)
+    opened = session.scalars(
+        select(Alert).where(Alert.case_id == case_id, Alert.acknowledged_at.is_(None))
+    ).all()
+    for alert in opened:
+        alert.acknowledged_at, alert.acknowledged_by = now(), account_id
+        append(session, trail, actor, "alert acknowledged", f"case {case_id}", {"rule": alert.rule})
+    return len(opened)
+
+
+def reopen(session: Session, trail: Trail, case_id: int, account_id: int, since: datetime, actor: str) -> int:
+    """Open again the alerts of a case that an account acknowledged since then; how many."""
+    hold(session)
+    closed = session.scalars(
+        select(Alert).where(
+            Alert.case_id == case_id, Alert.acknowledged_by == account_id, Alert.acknowledged_at >= since
+        )
+    ).all()
+    for alert in closed:
+        alert.acknowledged_at = alert.acknowledged_by = None
+        append(session, trail, actor, "alert opened again", f"case {case_id}", {"rule": alert.rule})
+    return len(closed)
+
+
+def list_alerts(
+    session: Session, *, all: bool = False, before: int = 0, limit: int = 50
+) -> tuple[Sequence[Alert], int]:
+    """Open alerts, or all, the newest first; and the `before` of the page after, 0 where this is the last."""
+    query = select(Alert).options(joinedload(Alert.case)).order_by(Alert.id.desc()).limit(limit + 1)
+    if not all:
+        query = query.where(Alert.acknowledged_at.is_(None))
+    if before:
+        query = query.where(Alert.id < before)
+    found = session.scalars(query).all()
+    return found[:limit], found[limit - 1].id if len(found) > limit else 0
+
+
+def _suspicious(rule: Rule) -> ColumnElement[bool]:
+    """What `_meets` asks of a tier and a probability, as the database asks it."""
+    if not rule.tiers and rule.melanoma is None:
+        return true()
+    either: list[ColumnElement[bool]] = [Case.tier.in_(rule.tiers)]
+    if rule.melanoma is not None:
+        either.append(and_(Case.melanoma.is_not(None), Case.melanoma >= rule.melanoma))
+    return or_(*either)
+
+
+def _meets(rule: Rule, case: Case) -> bool:
+    suspicious = case.tier in rule.tiers or (
+        rule.melanoma is not None and case.melanoma is not None and case.melanoma >= rule.melanoma
+    )
+    if not suspicious and (rule.tiers or rule.melanoma is not None):
+        return False
+    return case.received_at <= now() - timedelta(hours=rule.after_hours) and case.stage != "decided"
+
+
+def _queue(session: Session, settings: Settings, alert: Alert, *, escalation: bool) -> None:
+    mails = settings.mail.escalate_to if escalation else settings.mail.to
+    for address in mails:
+        session.add(Delivery(alert_id=alert.id, channel="email", address=address, escalation=escalation))
+    for hook in settings.webhooks:
+        if hook.escalation == escalation:
+            session.add(
+                Delivery(alert_id=alert.id, channel="webhook", address=hook.url, escalation=escalation)
+            )

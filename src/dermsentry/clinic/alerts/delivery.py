@@ -1,0 +1,300 @@
+"""Messages about alerts, to people by e-mail and to programs by webhook.
+
+A message holds a case's number and a link to it, and nothing else. What could not be sent is tried again with
+growing pauses; after `MOST_TRIES` it is dead, is shown, and can be sent again by a person.
+
+A process claims a message before it sends it, so that no two send it at the same time. One that was killed
+between sending and noting it leaves the claim to run out; the message then goes out a second time, with the
+same `Message-ID` or `Dermsentry-Delivery`, by which its receiver can tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import random
+import smtplib
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+
+import httpx
+from sqlalchemy import Engine, select, true
+from sqlalchemy.orm import Session, joinedload
+
+from dermsentry.clinic.settings import Mail, Settings
+from dermsentry.clinic.store.audit_trail import Trail, append
+from dermsentry.clinic.store.database import DatabaseError, writing
+from dermsentry.clinic.store.tables import Alert, Delivery, now
+from dermsentry.errors import InputError, OutputError
+
+SMTP_PASSWORD, WEBHOOK_SECRET = "DERMSENTRY_SMTP_PASSWORD", "DERMSENTRY_WEBHOOK_SECRET"
+SHORTEST_SECRET = 16
+MOST_TRIES = 12
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 7200.0
+"""Twelve tries with these pauses take about ten hours: a mail server may be away for a night."""
+STEP_S, LIMIT_S = 10.0, 60.0
+"""How long one step of a conversation may take, and all of it."""
+CLAIM = timedelta(minutes=5)
+LOOK_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What signs in to the mail server, and what signs webhooks."""
+
+    smtp_password: str = field(default="", repr=False)
+    webhook: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A message in one process's hands; `attempt` is its number, and tells whether the claim still holds."""
+
+    delivery_id: int
+    case_id: int
+    channel: str
+    address: str
+    raised_at: datetime
+    attempt: int
+
+
+def read_secrets(settings: Settings, environment: Mapping[str, str] = os.environ) -> Secrets:
+    """The secrets that the settings need, from the environment.
+
+    Raises
+    ------
+    InputError
+        One is missing, is too short, or would be sent readable.
+    """
+    mail = settings.mail
+    given = Secrets(environment.get(SMTP_PASSWORD, ""), environment.get(WEBHOOK_SECRET, ""))
+    if mail.user and not given.smtp_password:
+        raise InputError(f"The settings name a user for the mail server; set {SMTP_PASSWORD} too.")
+    if mail.user and not mail.starttls and mail.host not in ("localhost", "127.0.0.1", "::1"):
+        raise InputError(
+            f"The password for the mail server {mail.host} would be sent readable; set starttls = true."
+        )
+    if settings.webhooks and len(given.webhook) < SHORTEST_SECRET:
+        raise InputError(
+            f"The settings name webhooks; set {WEBHOOK_SECRET} to at least {SHORTEST_SECRET} characters "
+            "that their receiver knows too."
+        )
+    return given
+
+
+def deliver(
+    engine: Engine, trail: Trail, settings: Settings, secrets: Secrets, channel: str | None = None
+) -> bool:
+    """Send the one message that is due first, of one channel where it is named; whether there was one.
+
+    Raises
+    ------
+    DatabaseError, OutputError
+        The database is away or full; a message that was claimed is tried again later.
+    """
+    with writing(engine) as session:
+        claimed = claim(session, channel)
+    if claimed is None:
+        return False
+    problem = _send(claimed, settings, secrets)
+    with writing(engine) as session:
+        settle(session, trail, claimed, problem)
+    return True
+
+
+def claim(session: Session, channel: str | None = None) -> Claimed | None:
+    """Take a message that is due, those tried least first, or None. In a writing transaction of its own."""
+    moment = now()
+    found = session.scalars(
+        select(Delivery)
+        .where(Delivery.state.in_(("pending", "sending")), Delivery.next_at <= moment)
+        .where(Delivery.channel == channel if channel else true())
+        .order_by(Delivery.attempts, Delivery.next_at, Delivery.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).first()
+    if found is None:
+        return None
+    alert = session.get_one(Alert, found.alert_id)
+    found.state = "sending"
+    found.next_at = moment + CLAIM
+    found.attempts += 1
+    return Claimed(found.id, alert.case_id, found.channel, found.address, alert.raised_at, found.attempts)
+
+
+def settle(session: Session, trail: Trail, claimed: Claimed, problem: str) -> None:
+    """Note how sending went; `problem` is empty where it went well. Nothing where the claim ran out."""
+    found = session.scalars(
+        select(Delivery).where(Delivery.id == claimed.delivery_id).with_for_update()
+    ).first()
+    if found is None or found.state != "sending" or found.attempts != claimed.attempt:
+        return
+    found.error = problem
+    if not problem:
+        found.state, found.sent_at = "sent", now()
+        action = "message sent"
+    elif claimed.attempt >= MOST_TRIES:
+        found.state = "dead"
+        action = "message given up"
+    else:
+        found.state, found.next_at = "pending", now() + pause(claimed.attempt)
+        action = "message not sent"
+    detail = {"delivery": found.id, "channel": found.channel, "attempt": claimed.attempt}
+    append(
+        session,
+        trail,
+        "system",
+        action,
+        f"case {claimed.case_id}",
+        {**detail, "problem": problem} if problem else detail,
+    )
+
+
+def pause(attempt: int) -> timedelta:
+    """How long to wait after the attempt of this number, from 1: doubled each time, less up to half of it at
+    random, so that what failed together does not come again together."""
+    whole = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempt - 1))
+    return timedelta(seconds=whole * random.uniform(0.5, 1.0))
+
+
+def dead_letters(session: Session, limit: int = 200) -> tuple[Delivery, ...]:
+    """The messages that were given up, the latest first."""
+    return tuple(
+        session.scalars(
+            select(Delivery)
+            .options(joinedload(Delivery.alert))
+            .where(Delivery.state == "dead")
+            .order_by(Delivery.id.desc())
+            .limit(limit)
+        )
+    )
+
+
+def send_again(session: Session, trail: Trail, delivery_id: int, actor: str) -> None:
+    """Queue a message that was given up anew.
+
+    Raises
+    ------
+    InputError
+        There is none of this number, or it was not given up.
+    """
+    wanted = select(Delivery).where(Delivery.id == delivery_id).with_for_update()
+    found = session.scalars(wanted).first() if 0 < delivery_id < 2**31 else None
+    if found is None or found.state != "dead":
+        raise InputError(f"There is no message {delivery_id} that was given up.")
+    found.state, found.attempts, found.next_at = "pending", 0, now()
+    alert = session.get_one(Alert, found.alert_id)
+    append(session, trail, actor, "message queued again", f"case {alert.case_id}", {"delivery": found.id})
+
+
+def signature(secret: str, timestamp: int, body: bytes) -> str:
+    """The value of a webhook's header `Dermsentry-Signature`: `t=TIMESTAMP,v1=HEX`.
+
+    HEX is the HMAC-SHA-256 (RFC 2104), by the secret, of the timestamp in decimal (seconds since 1970, UTC),
+    a full stop, and the body as it came.
+    """
+    signed = f"{timestamp}.".encode() + body
+    return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
+
+
+def run_deliveries(
+    url: str, folder: Path, settings: Settings, channel: str, stopped: Callable[[], bool]
+) -> None:
+    """Send what is due on a channel until told to stop; a database that is away is waited for."""
+    from dermsentry.clinic.store.audit_trail import open_trail
+    from dermsentry.clinic.store.database import open_database
+
+    engine, trail, secrets = open_database(url), open_trail(folder), read_secrets(settings)
+    while not stopped():
+        try:
+            if deliver(engine, trail, settings, secrets, channel):
+                continue
+        except (DatabaseError, OutputError) as error:
+            log.error("%s Messages wait.", error)
+        wait_for(LOOK_S, stopped)
+
+
+def wait_for(seconds: float, stopped: Callable[[], bool]) -> None:
+    """Sleep, but not past being told to stop."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not stopped():
+        time.sleep(0.1)
+
+
+def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:
+    """Send a message; what went wrong, in words that hold neither address nor secret."""
+    link = f"{settings.link.rstrip('/')}/cases/{claimed.case_id}"
+    told: list[str] = []
+
+    def send() -> None:
+        if claimed.channel == "email":
+            told.append(_send_email(claimed, settings.mail, secrets.smtp_password, link))
+        else:
+            told.append(_send_webhook(claimed, secrets.webhook, link))
+
+    # A thread, because a server that answers a byte at a time would keep within every limit but this one.
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    sender.join(LIMIT_S)
+    if told:
+        return told[0]
+    return f"no answer within {LIMIT_S:g} s" if sender.is_alive() else "failed; the log says more"
+
+
+def _send_email(claimed: Claimed, mail: Mail, password: str, link: str) -> str:
+    message = EmailMessage()
+    message["From"], message["To"] = mail.sender, claimed.address
+    message["Subject"] = f"Dermsentry: case {claimed.case_id}"
+    message["Date"] = format_datetime(now())
+    # The same each time it is tried, and never that of another clinic's or an earlier database's message.
+    unique = f"{claimed.delivery_id}.{claimed.raised_at.timestamp():.6f}"
+    message["Message-ID"] = f"<{unique}@{mail.sender.partition('@')[2]}>"
+    message.set_content(f"Case {claimed.case_id}\n{link}\n")
+    try:
+        with smtplib.SMTP(mail.host, mail.port, timeout=STEP_S) as server:
+            if mail.starttls:
+                server.starttls(context=ssl.create_default_context())
+            if mail.user:
+                server.login(mail.user, password)
+            server.send_message(message)
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = sorted({str(code) for code, _ in error.recipients.values()})
+        return f"the mail server refused the address ({', '.join(codes)})"
+    except smtplib.SMTPResponseException as error:
+        return f"the mail server answered {error.smtp_code}"
+    except smtplib.SMTPException as error:
+        return f"the mail server cannot be used ({type(error).__name__})"
+    except OSError as error:
+        return f"the mail server cannot be reached ({error.strerror or type(error).__name__})"
+    return ""
+
+
+def _send_webhook(claimed: Claimed, secret: str, link: str) -> str:
+    body = json.dumps({"case": claimed.case_id, "link": link}).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "Dermsentry-Delivery": f"{claimed.delivery_id}.{claimed.raised_at.timestamp():.6f}",
+        "Dermsentry-Signature": signature(secret, int(time.time()), body),
+        "User-Agent": "dermsentry",
+    }
+    try:
+        # Whoever answers is not followed elsewhere, and what they answer is not read.
+        with (
+            httpx.Client(timeout=STEP_S, follow_redirects=False) as client,
+            client.stream("POST", claimed.address, content=body, headers=headers) as response,
+        ):
+            return "" if response.is_success else f"answered {response.status_code}"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return f"cannot be reached ({type(error).__name__})"

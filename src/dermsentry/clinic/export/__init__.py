@@ -1,0 +1,1 @@
+"""How cases leave: FHIR, DICOM structured report, CSV."""

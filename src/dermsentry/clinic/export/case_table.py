@@ -1,0 +1,162 @@
+"""Cases with what the model found, what was decided and what it turned out to be, as CSV, line by line.
+
+Who a photograph is of stands in columns of their own, which are left out unless they are asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from dermsentry.clinic.export.decisions import Decision, settle
+from dermsentry.clinic.store.tables import Case, Outcome, Read
+from dermsentry.diagnoses import CODES
+from dermsentry.errors import InputError
+
+PERSONAL = ("patient", "lesion", "file_name", "note")
+COLUMNS = (
+    "case",
+    "site",
+    "source",
+    "received_at",
+    "sha256",
+    "screened_at",
+    "tier",
+    *(f"p_{code}" for code in CODES),
+    "familiarity",
+    "acceptable",
+    "reasons",
+    "model",
+    "model_digest",
+    "stage",
+    "decision",
+    "diagnosis",
+    "action",
+    "agrees",
+    "decided_at",
+    "decided_by",
+    "outcome",
+    "outcome_method",
+    "outcome_at",
+)
+_BATCH = 500
+
+
+def case_table(
+    session: Session,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    columns: Sequence[str] = COLUMNS,
+) -> Iterator[str]:
+    """The cases received from `since` until before `until`, oldest first; the header first, then a line each.
+
+    `columns` are some of `COLUMNS` and `PERSONAL`. A decision is told once the case is decided. Text that a
+    spreadsheet would run as a formula has an apostrophe before it.
+
+    Raises
+    ------
+    InputError
+        A column is unknown or named twice; before the first line.
+    """
+    unknown = [name for name in columns if name not in (*COLUMNS, *PERSONAL)]
+    if unknown:
+        raise InputError(
+            f"Received the column {unknown[0]!r}; expected some of {', '.join((*COLUMNS, *PERSONAL))}."
+        )
+    if not columns or len(set(columns)) < len(columns):
+        raise InputError("Received no column, or one twice; expected each once.")
+    return _lines(session, since, until, tuple(columns))
+
+
+def _lines(
+    session: Session, since: datetime | None, until: datetime | None, columns: tuple[str, ...]
+) -> Iterator[str]:
+    yield _line(columns)
+    last = 0
+    while True:
+        # By number, not by OFFSET: the hundred-thousandth line costs no more than the first.
+        wanted = select(Case).where(Case.id > last).order_by(Case.id).limit(_BATCH)
+        if since is not None:
+            wanted = wanted.where(Case.received_at >= since)
+        if until is not None:
+            wanted = wanted.where(Case.received_at < until)
+        cases = session.scalars(wanted.options(joinedload(Case.model))).all()
+        if not cases:
+            return
+        last = cases[-1].id
+        numbers = [case.id for case in cases]
+        reads: dict[int, list[Read]] = {number: [] for number in numbers}
+        for read in session.scalars(select(Read).where(Read.case_id.in_(numbers)).order_by(Read.id)):
+            reads[read.case_id].append(read)
+        outcomes = {  # the latest counts
+            outcome.case_id: outcome
+            for outcome in session.scalars(
+                select(Outcome).where(Outcome.case_id.in_(numbers)).order_by(Outcome.id)
+            )
+        }
+        for case in cases:
+            row = _row(case, settle(case, reads[case.id]), outcomes.get(case.id))
+            yield _line([_safe(row[name]) for name in columns])
+        # A session remembers what it read; of a hundred thousand cases that is too much.
+        session.expunge_all()
+
+
+def _row(case: Case, decision: Decision, outcome: Outcome | None) -> dict[str, Any]:
+    found = case.finding or {}
+    shares, read = found.get("probabilities") or {}, decision.read
+    return {
+        "case": case.id,
+        "patient": case.patient,
+        "lesion": case.lesion,
+        "site": case.site,
+        "file_name": case.file_name,
+        "note": case.note,
+        "source": case.source,
+        "received_at": case.received_at,
+        "sha256": case.sha256,
+        "screened_at": case.screened_at,
+        "tier": case.tier,
+        **{f"p_{code}": shares.get(code) for code in CODES},
+        "familiarity": found.get("familiarity"),
+        "acceptable": (found.get("quality") or {}).get("acceptable"),
+        "reasons": "; ".join(found.get("reasons", ())),
+        "model": case.model.name if case.model is not None else "",
+        "model_digest": case.model_digest,
+        "stage": case.stage,
+        "decision": decision.status if read is not None else "",
+        "diagnosis": read.diagnosis if read is not None else "",
+        "action": read.action if read is not None else "",
+        "agrees": read.agrees if read is not None else None,
+        "decided_at": case.decided_at,
+        "decided_by": read.account.name if read is not None else "",
+        "outcome": outcome.diagnosis if outcome is not None else "",
+        "outcome_method": outcome.method if outcome is not None else "",
+        "outcome_at": outcome.at if outcome is not None else None,
+    }
+
+
+def _safe(value: Any) -> str:
+    """A value as a field: times as ISO 8601 in UTC, yes and no in words, nothing as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    text = str(value).replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.lstrip()[:1] in tuple("=+-@") or text[:1] in ("\t", "\n") else text
+
+
+def _line(fields: Sequence[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(fields)
+    return out.getvalue()

@@ -1,0 +1,56 @@
+"""What a case's reads amount to, for whoever is told of it outside the worklist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.store.tables import Case, Read
+
+Status = Literal["preliminary", "final", "amended"]
+ADJUDICATOR = 3
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`read` is the decision that stands, None where nobody has decided or readers still differ.
+
+    `status`: preliminary until a case is decided, then final; amended where it had been decided otherwise
+    before, and that was undone.
+    """
+
+    status: Status
+    read: Read | None
+
+
+def decision_of(session: Session, case: Case) -> Decision:
+    """The decision on a case. What a reader said before the case is decided is not told."""
+    reads = session.scalars(select(Read).where(Read.case_id == case.id).order_by(Read.id)).all()
+    return settle(case, reads)
+
+
+def settle(case: Case, reads: Sequence[Read]) -> Decision:
+    """`decision_of`, from all of the case's reads, the undone ones too."""
+    standing = [read for read in reads if read.undone_at is None]
+    if case.stage != "decided" or not standing:
+        return Decision("preliminary", None)
+    alone = max(read.position for read in standing) == 1
+    amended = any(_had_decided(undone, reads, alone) for undone in reads if undone.undone_at is not None)
+    return Decision(
+        "amended" if amended else "final", max(standing, key=lambda read: (read.position, read.id))
+    )
+
+
+def _had_decided(undone: Read, reads: Sequence[Read], alone: bool) -> bool:
+    """Whether a read that was undone had, until then, decided the case."""
+    end = undone.undone_at
+    assert end is not None
+    then = [read for read in reads if read.at <= end and (read.undone_at is None or read.undone_at >= end)]
+    if alone or any(read.position == ADJUDICATOR for read in then):
+        return True
+    said = {read.position: (read.diagnosis, read.action) for read in then}
+    return {1, 2} <= set(said) and said[1] == said[2]

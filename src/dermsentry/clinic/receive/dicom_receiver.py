@@ -1,0 +1,174 @@
+"""Photographs that a camera or an archive sends over the network, by DICOM C-STORE.
+
+A sender is told that an image was stored only once its case is kept; otherwise the status says what is wrong
+(DICOM PS3.4 table B.2-1, PS3.7 annex C), so that it can send again, or someone can look.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from threading import Lock
+from typing import cast
+from weakref import WeakKeyDictionary
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import ThreadedAssociationServer
+from sqlalchemy import Engine
+
+from dermsentry.clinic.receive.dicom import PHOTOGRAPHS, NotTaken, describe, transfer_syntaxes
+from dermsentry.clinic.receive.intake import MAX_BYTES, About, receive
+from dermsentry.clinic.settings import Dicom
+from dermsentry.clinic.store.audit_trail import Trail
+from dermsentry.clinic.store.database import DatabaseError
+from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.errors import InputError, OutputError
+from dermsentry.images import Unreadable
+
+STORED = 0x0000
+NOT_SUPPORTED = 0x0122
+OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+FAILED = 0x0110
+MOST_SENDERS = 10
+"""At the same time."""
+_OVERHEAD = 1024 * 1024
+"""Bytes of an association beside an image's: negotiation, commands, the headers of its parts."""
+
+# Its own log of what comes would hold what was sent.
+_config.LOG_HANDLER_LEVEL = "none"
+logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+
+log = logging.getLogger(__name__)
+
+_AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")  # printable ASCII, no backslash
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """A receiver that listens; `host` and `port` are where."""
+
+    host: str
+    port: int
+    _entity: AE
+
+    def close(self) -> None:
+        """Stop. An image on its way is not kept, and its sender is not told that it was."""
+        self._entity.shutdown()
+
+
+def start_receiver(engine: Engine, trail: Trail, pictures: Pictures, settings: Dicom) -> Receiver:
+    """Listen for photographs on threads of their own. Port 0 takes one that is free.
+
+    Raises
+    ------
+    InputError
+        No sender is allowed, an AE title cannot be one, or the address cannot be listened on.
+    """
+    for title in (settings.ae_title, *settings.callers):
+        if (
+            not 1 <= len(title.strip()) <= 16
+            or not title.isascii()
+            or not title.isprintable()
+            or "\\" in title
+        ):
+            raise InputError(f"Received the AE title {title!r}; expected 1 to 16 letters and digits.")
+    if not settings.callers:
+        raise InputError(
+            "DICOM is to be received, but from nobody: name the AE titles that may send (callers)."
+        )
+    entity = AE(ae_title=settings.ae_title)
+    entity.require_called_aet = True
+    entity.require_calling_aet = [title.strip() for title in settings.callers]
+    entity.maximum_associations = MOST_SENDERS
+    entity.add_supported_context(Verification)
+    for kind in PHOTOGRAPHS:
+        entity.add_supported_context(kind, transfer_syntaxes())
+    intake = _Intake(engine, trail, pictures)
+    handlers: list[evt.EventHandlerType] = [
+        (evt.EVT_C_STORE, intake.store),
+        (evt.EVT_C_ECHO, intake.echo),
+        (evt.EVT_DATA_RECV, intake.count),
+    ]
+    try:
+        server = entity.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
+    except (OSError, UnicodeError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot listen for DICOM on {settings.host}:{settings.port}: {problem}.") from error
+    assert isinstance(server, ThreadedAssociationServer)
+    return Receiver(settings.host, server.server_address[1], entity)
+
+
+class _Intake:
+    """Answers what senders ask."""
+
+    def __init__(self, engine: Engine, trail: Trail, pictures: Pictures) -> None:
+        self.engine, self.trail, self.pictures = engine, trail, pictures
+        self._came: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
+        self._lock = Lock()
+
+    def count(self, event: Event) -> None:
+        """Break off a sender whose image has no end: it would be held in memory."""
+        with self._lock:
+            came = self._came.get(event.assoc, 0) + len(event.data)
+            self._came[event.assoc] = came
+        if came > MAX_BYTES + _OVERHEAD and event.assoc.is_established:
+            log.warning("DICOM from %s broken off: more than %d MiB.", _sender(event), MAX_BYTES >> 20)
+            event.assoc.abort()
+
+    def echo(self, event: Event) -> int:
+        """C-ECHO: is anybody there?"""
+        self._begin_anew(event)
+        return STORED
+
+    def store(self, event: Event) -> Dataset:
+        """C-STORE: keep an image, then say so."""
+        self._begin_anew(event)
+        try:
+            status, reason = self._keep(event)
+        except (OutputError, DatabaseError, MemoryError) as error:
+            status, reason = OUT_OF_RESOURCES, str(error) or "no memory left"
+        except InputError as error:
+            status, reason = CANNOT_UNDERSTAND, str(error)
+        except Exception as error:  # noqa: BLE001 - the sender must be told, whatever it was
+            # Its words may hold what was sent, such as a patient.
+            status, reason = FAILED, f"not kept ({type(error).__name__})"
+        answer = Dataset()
+        answer.Status = status
+        if status != STORED:
+            log.warning("DICOM from %s refused with 0x%04X: %s", _sender(event), status, reason)
+            answer.ErrorComment = "".join(c if c.isascii() and c != "\\" else "?" for c in reason)[:64]
+        return answer
+
+    def _keep(self, event: Event) -> tuple[int, str]:
+        data = event.encoded_dataset()
+        try:
+            header = describe(data)
+        except NotTaken as error:
+            return NOT_SUPPORTED, error.reason
+        except Unreadable as error:
+            return CANNOT_UNDERSTAND, error.reason
+        request = cast(C_STORE, event.request)
+        announced = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
+        if (header.sop_class, header.sop_instance) != announced:
+            return DOES_NOT_MATCH, "the image is not the one that was announced"
+        sender = _sender(event)
+        about = About(dicom={"sender": sender})
+        receive(self.engine, self.trail, self.pictures, data, about, source="dicom", actor=f"dicom {sender}")
+        return STORED, ""
+
+    def _begin_anew(self, event: Event) -> None:
+        with self._lock:
+            self._came[event.assoc] = 0
+
+
+def _sender(event: Event) -> str:
+    title = str(event.assoc.requestor.ae_title).strip()
+    return "".join(c if c.isprintable() else "?" for c in title)[:16]

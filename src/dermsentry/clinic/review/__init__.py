@@ -1,0 +1,1 @@
+"""What people do with cases, and how well it went: worklist, reads, outcomes, performance."""

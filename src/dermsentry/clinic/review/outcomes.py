@@ -1,0 +1,210 @@
+"""What cases turned out to be, by histology or by follow-up: one at a time, or many from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.review.worklist import LARGEST_ID
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.store.tables import Case, Outcome, now
+from dermsentry.clinic.store.text import clean
+from dermsentry.diagnoses import CODES, find_label
+from dermsentry.errors import InputError
+
+METHODS = ("histology", "follow-up")
+COLUMNS = ("case", "diagnosis", "method", "note")
+LONGEST_NOTE = 4000
+LONGEST_LABEL = 20  # what cannot be told apart is two diagnoses, rarely three
+MOST_LINES = 20_000
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of a CSV file's lines.
+
+    `recorded`: how many outcomes are new. `unchanged`: how many stood so already. `problems`: the line (the
+    header is line 1) and what is wrong with it, of every line that was not used.
+    """
+
+    recorded: int
+    problems: tuple[tuple[int, str], ...]
+    unchanged: int = 0
+
+
+def record_outcome(
+    session: Session,
+    trail: Trail,
+    case_id: int,
+    person: Person,
+    *,
+    diagnosis: str,
+    method: str,
+    note: str = "",
+) -> Outcome:
+    """Record what a case turned out to be; a later outcome of the same case counts instead of it.
+
+    Parameters
+    ----------
+    diagnosis
+        A code, a name or an alias of `dermsentry.diagnoses`; `PBK|SK` where it is one of two.
+    method
+        `histology` or `follow-up`.
+
+    Raises
+    ------
+    InputError
+        There is no such case, the person may not, or a value cannot be used.
+    """
+    _allowed(person)
+    label, told = _values(diagnosis, method, note)
+    hold(session)
+    if not 0 < case_id <= LARGEST_ID or session.get(Case, case_id) is None:
+        raise InputError(f"There is no case {case_id}.")
+    return _record(session, trail, person, case_id, label, method, told)
+
+
+def import_outcomes(session: Session, trail: Trail, person: Person, text: str) -> Imported:
+    """Record the outcomes of a CSV file, with the columns `case`, `diagnosis`, `method` and perhaps `note`.
+
+    Commas, semicolons or tabs part the columns. Every line that cannot be used is told; the others are
+    recorded. The same file imported twice records nothing new.
+
+    Raises
+    ------
+    InputError
+        It has no such columns, no line, or more than 20,000; or the person may not. Then nothing is recorded.
+    """
+    _allowed(person)
+    lines, problems = _read(text)
+    hold(session)
+    known = set(session.scalars(select(Case.id).where(Case.id.in_([line.case_id for line in lines]))))
+    latest = _latest(session, known)
+    recorded = unchanged = 0
+    first: dict[int, int] = {}
+    for line in lines:
+        if line.case_id not in known:
+            problems.append((line.number, f"there is no case {line.case_id}"))
+            continue
+        if line.case_id in first:
+            problems.append(
+                (line.number, f"case {line.case_id} stands on line {first[line.case_id]} already")
+            )
+            continue
+        first[line.case_id] = line.number
+        if latest.get(line.case_id) == (line.diagnosis, line.method, line.note):
+            unchanged += 1
+            continue
+        _record(session, trail, person, line.case_id, line.diagnosis, line.method, line.note)
+        recorded += 1
+    return Imported(recorded, tuple(sorted(problems)), unchanged)
+
+
+@dataclass(frozen=True)
+class _Line:
+    number: int
+    case_id: int
+    diagnosis: str
+    method: str
+    note: str
+
+
+def _read(text: str) -> tuple[list[_Line], list[tuple[int, str]]]:
+    """The lines that make sense, and what is wrong with the others."""
+    text = text.removeprefix("\ufeff")
+    head = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=head.count)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    lines: list[_Line] = []
+    problems: list[tuple[int, str]] = []
+    columns: list[str] | None = None
+    while True:
+        number = rows.line_num + 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            problems.append((number, str(error)))
+            continue
+        if columns is None:
+            columns = _columns(row)
+        elif any(field.strip() for field in row):
+            if len(lines) + len(problems) >= MOST_LINES:
+                raise InputError(f"Received more than {MOST_LINES} lines; import them in parts.")
+            try:
+                lines.append(_line(number, columns, row))
+            except InputError as error:
+                problems.append((number, str(error)))
+    if columns is None or not (lines or problems):
+        raise InputError(f"The file holds no outcomes; expected the columns {', '.join(COLUMNS)} and a line.")
+    return lines, problems
+
+
+def _columns(row: list[str]) -> list[str]:
+    names = [name.strip().casefold() for name in row]
+    missing = [name for name in COLUMNS[:3] if name not in names]
+    unknown = [name for name in names if name not in COLUMNS]
+    if missing or unknown or len(set(names)) < len(names):
+        given = ", ".join(clean(name)[:40] for name in names[:8]) or "nothing"
+        raise InputError(
+            f"Received the columns {given}; expected {', '.join(COLUMNS[:3])} and, if wanted, note."
+        )
+    return names
+
+
+def _line(number: int, columns: list[str], row: list[str]) -> _Line:
+    if len(row) != len(columns):
+        raise InputError(f"received {len(row)} fields; expected {len(columns)}")
+    fields = dict(zip(columns, (field.strip() for field in row), strict=True))
+    given = fields["case"].removeprefix("#")
+    if not (given.isascii() and given.isdigit() and 0 < int(given[:12]) <= LARGEST_ID and len(given) < 12):
+        raise InputError(f"received the case {clean(given)[:40]!r}; expected a case's number")
+    label, note = _values(fields["diagnosis"], fields["method"].casefold(), fields.get("note", ""))
+    return _Line(number, int(given), label, fields["method"].casefold(), note)
+
+
+def _values(diagnosis: str, method: str, note: str) -> tuple[str, str]:
+    label = find_label(diagnosis)
+    if label is None or len(label) > LONGEST_LABEL:
+        given, known = clean(diagnosis)[:40], ", ".join(CODES)
+        raise InputError(f"Received the diagnosis {given!r}; expected one of {known}, or its name.")
+    if method not in METHODS:
+        raise InputError(f"Received the method {clean(method)[:40]!r}; expected {' or '.join(METHODS)}.")
+    note = clean(note, keep_lines=True)
+    if len(note) > LONGEST_NOTE:
+        raise InputError(f"Received a note of {len(note)} characters; expected up to {LONGEST_NOTE}.")
+    return label, note
+
+
+def _latest(session: Session, case_ids: set[int]) -> dict[int, tuple[str, str, str]]:
+    found = session.scalars(select(Outcome).where(Outcome.case_id.in_(case_ids)).order_by(Outcome.id))
+    return {outcome.case_id: (outcome.diagnosis, outcome.method, outcome.note) for outcome in found}
+
+
+def _allowed(person: Person) -> None:
+    if "outcomes:write" not in person.may:
+        raise InputError("Recording outcomes is for dermatologists.")
+
+
+def _record(
+    session: Session, trail: Trail, person: Person, case_id: int, diagnosis: str, method: str, note: str
+) -> Outcome:
+    outcome = Outcome(
+        case_id=case_id,
+        diagnosis=diagnosis,
+        method=method,
+        note=note,
+        at=now(),
+        account_id=person.account_id,
+    )
+    session.add(outcome)
+    session.flush()
+    told = {"outcome": outcome.id, "diagnosis": diagnosis, "method": method}
+    append(session, trail, person.name, "outcome recorded", f"case {case_id}", told)
+    return outcome

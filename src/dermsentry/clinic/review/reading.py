@@ -1,0 +1,198 @@
+"""What people decide on a case: one reader, or two and an adjudicator where they differ.
+
+Whatever happens to a read is an event of the audit trail in the same transaction, and everyone who decides
+waits for who decides just then: the second of two finds the case as the first left it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.alerts.alerting import acknowledge, reopen
+from dermsentry.clinic.review.worklist import LARGEST_ID, find_case
+from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.store.accounts import IDLE, Person
+from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.store.tables import ACTIONS, Case, Read, now
+from dermsentry.clinic.store.text import clean
+from dermsentry.diagnoses import CODES
+from dermsentry.errors import InputError
+
+LONGEST_NOTE = 4000
+ADJUDICATOR = 3
+
+
+class CannotRead(InputError):
+    """The person may not read this case, or not any more; or may not undo this read."""
+
+
+def decide(
+    session: Session,
+    trail: Trail,
+    settings: Settings,
+    case_id: int,
+    person: Person,
+    *,
+    agrees: bool | None,
+    diagnosis: str,
+    action: str,
+    note: str = "",
+) -> Read:
+    """Keep what a person decided; the case's alerts are acknowledged by it.
+
+    Parameters
+    ----------
+    agrees
+        Whether with the model; None only where the model did not judge the photograph.
+    diagnosis
+        A code of `dermsentry.diagnoses`, or empty where it is none of them or cannot be told.
+    action
+        `biopsy`, `follow-up`, `discharge` or `retake`.
+
+    Raises
+    ------
+    CannotRead
+        `may_read` says why.
+    InputError
+        There is no such case, or what was decided makes no sense.
+    """
+    hold(session)
+    case = find_case(session, case_id)
+    if case is None:
+        raise InputError(f"There is no case {case_id}.")
+    session.refresh(case)  # it may have been loaded before others were waited for
+    problem = may_read(session, settings, case, person)
+    if problem:
+        raise CannotRead(problem)
+    if diagnosis and diagnosis not in CODES:
+        raise InputError(
+            f"Received the diagnosis {diagnosis!r}; expected one of {', '.join(CODES)}, or none."
+        )
+    if action not in ACTIONS:
+        raise InputError(f"Received the action {action!r}; expected one of {', '.join(ACTIONS)}.")
+    if agrees is None and case.lane == "suspicion":
+        raise InputError("Received no word on whether the model is agreed with; expected yes or no.")
+    note = clean(note, keep_lines=True)
+    if len(note) > LONGEST_NOTE:
+        raise InputError(f"Received a note of {len(note)} characters; expected up to {LONGEST_NOTE}.")
+    before = active_reads(session, case.id)
+    read = Read(
+        case_id=case.id,
+        account_id=person.account_id,
+        position=_position(before),
+        agrees=agrees,
+        diagnosis=diagnosis,
+        action=action,
+        note=note,
+        at=now(),
+    )
+    session.add(read)
+    session.flush()
+    session.refresh(read, ["account"])
+    _move(case, settings, (*before, read))
+    append(session, trail, person.name, "read", f"case {case.id}", _told(read, case))
+    acknowledge(session, trail, case.id, person.account_id, person.name)
+    return read
+
+
+def undo(session: Session, trail: Trail, settings: Settings, read_id: int, person: Person) -> None:
+    """Take a read back: by its author, in the session it was made in, while nobody has read the case since.
+
+    The alerts that it acknowledged are open again. For a program, which has no session, an hour is one.
+
+    Raises
+    ------
+    CannotRead
+        It is not so.
+    InputError
+        There is no such read.
+    """
+    hold(session)
+    read = session.get(Read, read_id, populate_existing=True) if 0 < read_id <= LARGEST_ID else None
+    if read is None or (read.account_id != person.account_id and "reads:write" not in person.may):
+        raise InputError(f"There is no read {read_id}.")
+    if read.account_id != person.account_id:
+        raise CannotRead("Only who made a decision can undo it.")
+    if read.undone_at is not None:
+        raise CannotRead("This decision was undone already.")
+    if read.at < (person.signed_in_at or now() - IDLE):
+        raise CannotRead("A decision can be undone in the session it was made in; this one has ended.")
+    reads = active_reads(session, read.case_id)
+    if reads[-1].id != read.id:
+        raise CannotRead("Another person has read the case since; it cannot be undone any more.")
+    case = session.get_one(Case, read.case_id, populate_existing=True)
+    read.undone_at = now()
+    _move(case, settings, reads[:-1])
+    append(session, trail, person.name, "read undone", f"case {case.id}", _told(read, case))
+    reopen(session, trail, case.id, person.account_id, read.at, person.name)
+
+
+def may_read(session: Session, settings: Settings, case: Case, person: Person) -> str:
+    """Why a person may not read a case now, in words; empty where they may."""
+    if "reads:write" not in person.may:
+        return "Deciding on cases is for dermatologists."
+    if case.state == "waiting":
+        return "The photograph waits to be screened."
+    if case.stage == "decided":
+        return "The case is decided already."
+    if any(read.account_id == person.account_id for read in active_reads(session, case.id)):
+        if case.stage == "adjudication":
+            return "You have read this case; a third person settles where two differ."
+        return "You have read this case; a second person reads it now."
+    return ""
+
+
+def visible_reads(session: Session, settings: Settings, case: Case, person: Person) -> tuple[Read, ...]:
+    """The reads of a case that a person may see, in their order.
+
+    All once it is decided. Before, everyone sees their own alone, so that the second reader is blind to the
+    first; who may settle where the two differ sees both.
+    """
+    if "cases:read" not in person.may:
+        return ()
+    reads = active_reads(session, case.id)
+    settles = case.stage == "adjudication" and not may_read(session, settings, case, person)
+    if case.stage == "decided" or settles:
+        return reads
+    return tuple(read for read in reads if read.account_id == person.account_id)
+
+
+def active_reads(session: Session, case_id: int) -> tuple[Read, ...]:
+    """The reads of a case that were not undone, in their order; readers are shown `visible_reads`."""
+    query = select(Read).where(Read.case_id == case_id, Read.undone_at.is_(None))
+    return tuple(session.scalars(query.order_by(Read.position, Read.id)))
+
+
+def _position(before: Sequence[Read]) -> int:
+    return min(len(before) + 1, ADJUDICATOR)
+
+
+def _move(case: Case, settings: Settings, reads: Sequence[Read]) -> None:
+    """Put a case where its reads leave it."""
+    if not reads:
+        case.stage = "unread"
+    elif settings.readers == 1 or len(reads) >= ADJUDICATOR:
+        case.stage = "decided"
+    elif len(reads) == 1:
+        case.stage = "second-read"
+    else:
+        first, second = reads
+        same = (first.diagnosis, first.action) == (second.diagnosis, second.action)
+        case.stage = "decided" if same else "adjudication"
+    case.decided_at = now() if case.stage == "decided" else None
+
+
+def _told(read: Read, case: Case) -> dict[str, object]:
+    return {
+        "read": read.id,
+        "position": read.position,
+        "agrees": read.agrees,
+        "diagnosis": read.diagnosis,
+        "action": read.action,
+        "stage": case.stage,
+        "model": case.model_digest,
+        "tier": case.tier,
+    }

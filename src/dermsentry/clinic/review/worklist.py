@@ -1,0 +1,229 @@
+"""The worklist: which cases wait for a person, in what order, and how they are found again.
+
+The most worrying stands on top: by tier, then by calibrated melanoma probability, then by waiting time. What
+the model could not judge has a lane of its own, and so has what it has not seen yet. What was decided is
+listed with the latest decision first.
+
+A page begins after the last case of the one before, never at a count of rows: so it is as fast at the end as
+at the beginning, and a case that is decided meanwhile makes none be skipped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Select, and_, false, func, literal, or_, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from dermsentry.clinic.store.tables import DECIDED, LANES, OPEN, RANKS, Case, Read
+from dermsentry.errors import InputError
+from dermsentry.screen.triage import TIERS
+
+Lane = Literal["suspicion", "cannot-say", "waiting"]
+Stage = Literal["open", "decided", "all"]
+
+LARGEST_ID = 2**31 - 1  # of PostgreSQL's integer
+LONGEST_PAGE = 500
+MOST_WORDS = 8
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which cases are wanted.
+
+    `lane`: `suspicion` (the model judged it), `cannot-say` (it could not, or could not read the file) or
+    `waiting` (it has not seen it yet). `stage`: still open, decided, or all. `tier`, `site`: only these,
+    where given. `search`: words that all stand in the case's patient, lesion, site or file name, or are its
+    number. `since`, `until`: received from then on, and before then. `received_by`: one account's own.
+    `not_read_by`: an account that has read it already is not shown it again.
+    """
+
+    lane: Lane = "suspicion"
+    stage: Stage = "open"
+    tier: str = ""
+    search: str = ""
+    site: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    received_by: int | None = None
+    not_read_by: int | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some cases in their order, and the cursor of the page after; None where this is the last."""
+
+    cases: tuple[Case, ...]
+    next: str | None
+
+
+def find_case(session: Session, case_id: int) -> Case | None:
+    """The case of this number, whatever the number; None where there is none."""
+    return session.get(Case, case_id) if 0 < case_id <= LARGEST_ID else None
+
+
+def list_cases(session: Session, wanted: Filter, *, after: str | None = None, limit: int = 50) -> Page:
+    """A page of the cases that are wanted.
+
+    Parameters
+    ----------
+    after
+        The cursor that the page before came with; None for the first page.
+    limit
+        The most cases of a page, 1 to 500.
+
+    Raises
+    ------
+    InputError
+        The cursor is none, or of another order; the limit or the filter makes no sense.
+    """
+    if not 1 <= limit <= LONGEST_PAGE:
+        raise InputError(f"Received a limit of {limit} cases; expected 1 to {LONGEST_PAGE}.")
+    query = _query(wanted)
+    if after is not None:
+        query = query.where(_beyond(wanted, _read_cursor(wanted, after)))
+    # Numbers first: whatever is filtered stands in the order's own index, so that no case is opened in vain.
+    found = session.scalars(query.limit(limit + 1)).all()
+    opened = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_(found[:limit]))).all()}
+    cases = tuple(opened[case_id] for case_id in found[:limit])
+    return Page(cases, _cursor(wanted, cases[-1]) if len(found) > limit else None)
+
+
+def next_case(session: Session, wanted: Filter, case_id: int) -> int | None:
+    """The number of the case after this one, which need not be among the wanted any more; None at the end."""
+    case = find_case(session, case_id)
+    if case is None:
+        return None
+    query = _query(wanted).limit(1)
+    place = [getattr(case, column.key) for column in _order(wanted)]
+    if None not in place:  # a case that is not decided stands before all that are
+        query = query.where(_beyond(wanted, place))
+    return session.scalar(query)
+
+
+def counts(session: Session) -> Mapping[str, int]:
+    """How many cases are open, by lane (`suspicion`, `cannot-say`, `waiting`) and by tier.
+
+    `cannot-say` is the lane, with the `unreadable` ones in it.
+    """
+    found = dict.fromkeys(("suspicion", "cannot-say", "waiting", *TIERS), 0)
+    rows = session.execute(
+        select(Case.lane, Case.rank, func.count()).where(OPEN).group_by(Case.lane, Case.rank)
+    )
+    tiers = {(LANES.get(tier, "cannot-say"), rank): tier for tier, rank in RANKS.items()}
+    for lane, rank, number in rows:
+        found[lane] += number
+        tier = tiers.get((lane, rank), lane)
+        if tier != lane:
+            found[tier] += number
+    return found
+
+
+def previous_cases(session: Session, case: Case, *, limit: int = 12) -> tuple[Case, ...]:
+    """The cases of the same patient and lesion that came before, the newest first.
+
+    Of the same patient where the case names no lesion; none where it names no patient.
+    """
+    if not case.patient:
+        return ()
+    earlier = tuple_(Case.received_at, Case.id) < _values((Case.received_at, Case.id), _of(case))
+    query = select(Case).where(Case.patient == case.patient, earlier)
+    if case.lesion:
+        query = query.where(Case.lesion == case.lesion)
+    return tuple(session.scalars(query.order_by(Case.received_at.desc(), Case.id.desc()).limit(limit)))
+
+
+def _of(case: Case) -> list[Any]:
+    return [case.received_at, case.id]
+
+
+def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
+    if wanted.stage == "decided":
+        return (Case.decided_at, Case.id)
+    return (Case.rank, Case.melanoma_order, Case.received_at, Case.id)
+
+
+def _query(wanted: Filter) -> Select[int]:
+    """The numbers of the cases that are wanted, in their order."""
+    if wanted.tier and wanted.tier not in TIERS:
+        raise InputError(f"Received the tier {wanted.tier!r}; expected one of {', '.join(TIERS)}.")
+    asked: list[ColumnElement[bool]] = [Case.lane == wanted.lane]
+    if wanted.stage != "all":
+        asked.append(DECIDED if wanted.stage == "decided" else OPEN)
+    if wanted.tier:
+        # The index knows a lane's tiers by their rank.
+        here = LANES.get(wanted.tier, "cannot-say") == wanted.lane
+        asked.append(Case.rank == RANKS[wanted.tier] if here else false())
+    if wanted.site:
+        asked.append(Case.site == wanted.site)
+    if wanted.since is not None:
+        asked.append(Case.received_at >= wanted.since)
+    if wanted.until is not None:
+        asked.append(Case.received_at < wanted.until)
+    if wanted.received_by is not None:
+        asked.append(Case.received_by == wanted.received_by)
+    if wanted.not_read_by is not None:
+        own = and_(Read.case_id == Case.id, Read.account_id == wanted.not_read_by, Read.undone_at.is_(None))
+        asked.append(~select(Read.id).where(own).exists())
+    if wanted.search.strip():
+        asked.append(_found(wanted.search))
+    order = [column.desc() if wanted.stage == "decided" else column for column in _order(wanted)]
+    return select(Case.id).where(*asked).order_by(*order)
+
+
+def _found(search: str) -> ColumnElement[bool]:
+    """Cases in which every word stands."""
+    words = search.casefold().split()
+    if len(words) > MOST_WORDS:
+        raise InputError(f"Received {len(words)} words to search; expected up to {MOST_WORDS}.")
+    each = []
+    for word in words:
+        if "\0" in word:
+            raise InputError("Received a search that holds a control character.")
+        here: ColumnElement[bool] = Case.search.contains(word, autoescape=True)
+        number = word.removeprefix("#")
+        # A case's number is written without zeros before it, unlike those in patients' and files' names.
+        if re.fullmatch(r"[1-9][0-9]{0,9}", number) and int(number) <= LARGEST_ID:
+            here = or_(here, Case.id == int(number))
+        each.append(here)
+    return and_(*each)
+
+
+def _values(columns: tuple[InstrumentedAttribute[Any], ...], values: list[Any]) -> Any:
+    return tuple_(*(literal(value, column.type) for column, value in zip(columns, values, strict=True)))
+
+
+def _beyond(wanted: Filter, place: list[Any]) -> ColumnElement[bool]:
+    columns = _order(wanted)
+    here, there = tuple_(*columns), _values(columns, place)
+    beyond: ColumnElement[bool] = here < there if wanted.stage == "decided" else here > there
+    return beyond
+
+
+def _cursor(wanted: Filter, case: Case) -> str:
+    values = [getattr(case, column.key) for column in _order(wanted)]
+    plain = [value.isoformat() if isinstance(value, datetime) else value for value in values]
+    return base64.urlsafe_b64encode(json.dumps(plain).encode()).decode().rstrip("=")
+
+
+def _read_cursor(wanted: Filter, cursor: str) -> list[Any]:
+    kinds: tuple[type, ...] = (str, int) if wanted.stage == "decided" else (int, float, str, int)
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if [type(value) for value in values] != list(kinds):
+            raise ValueError
+        read = [datetime.fromisoformat(v) if isinstance(v, str) else v for v in values]
+        if any(isinstance(v, datetime) and v.tzinfo is None for v in read):
+            raise ValueError
+        if any(isinstance(v, int) and abs(v) > LARGEST_ID for v in read):
+            raise ValueError
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        raise InputError("Received a page that is none; begin at the first page.") from None
+    return read

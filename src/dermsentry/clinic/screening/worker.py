@@ -1,0 +1,187 @@
+"""The worker: takes photographs from the queue, has them screened, keeps what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.alerts.alerting import raise_alerts
+from dermsentry.clinic.screening.queue import (
+    LEASE,
+    MOST_ATTEMPTS,
+    Leased,
+    finish,
+    give_up_lease,
+    lease,
+    renew,
+)
+from dermsentry.clinic.screening.screener import Screener, Screening, unread
+from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.store.database import DatabaseError, writing
+from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.tables import LANES, RANKS, Model, now
+from dermsentry.errors import BundleError, OutputError
+from dermsentry.files import write_bytes
+from dermsentry.model import Card
+
+PAUSE_S = 0.25
+
+log = logging.getLogger(__name__)
+
+
+def work(
+    engine: Engine,
+    trail: Trail,
+    pictures: Pictures,
+    settings: Settings,
+    screener: Screener,
+    card: Card,
+    stopped: Callable[[], bool],
+) -> None:
+    """Screen what waits until `stopped` says so; a database that is away is waited for.
+
+    Raises
+    ------
+    BundleError
+        The model was refused.
+    """
+    while not stopped():
+        screener.start()  # before a photograph is in hand: a model that is refused is no photograph's fault
+        try:
+            leased = _next(engine)
+            if leased is None:
+                time.sleep(PAUSE_S)
+                continue
+            _do(engine, trail, pictures, settings, screener, card, leased)
+        except (DatabaseError, OutputError) as error:
+            log.error("%s Trying again in 5 s.", error)
+            _pause(5, stopped)
+
+
+def keep_result(
+    session: Session, trail: Trail, settings: Settings, leased: Leased, screening: Screening, card: Card
+) -> bool:
+    """Put a finding into its case and close the job; False where the lease was lost and nothing is kept."""
+    hold(session)
+    case = finish(session, leased)
+    if case is None:
+        return False
+    found = screening.finding
+    case.state, case.screened_at = "screened", now()
+    case.model_digest = register(session, card)
+    case.width, case.height = screening.width, screening.height
+    case.tier, case.finding = found["tier"], found
+    case.melanoma, case.melanoma_order = found["melanoma"], -(found["melanoma"] or 0.0)
+    case.lane = LANES.get(case.tier, "cannot-say")
+    case.rank = RANKS[case.tier]
+    append(
+        session,
+        trail,
+        "worker",
+        "screened",
+        f"case {case.id}",
+        {
+            "tier": case.tier,
+            "melanoma": case.melanoma,
+            "model": card.digest,
+            "threshold": card.thresholds["alert"].value,
+        },
+    )
+    raise_alerts(session, trail, settings, case)
+    return True
+
+
+def register(session: Session, card: Card) -> str:
+    """Keep the model's card among those that screened something; its digest."""
+    if session.get(Model, card.digest) is None:
+        # On PostgreSQL another process may be doing the same.
+        with contextlib.suppress(IntegrityError), session.begin_nested():
+            session.add(Model(digest=card.digest, name=card.name, card=card.as_dict()))
+    return card.digest
+
+
+def _next(engine: Engine) -> Leased | None:
+    with writing(engine) as session:
+        return lease(session)
+
+
+def _do(
+    engine: Engine,
+    trail: Trail,
+    pictures: Pictures,
+    settings: Settings,
+    screener: Screener,
+    card: Card,
+    leased: Leased,
+) -> None:
+    try:
+        if leased.worn_out:
+            reason = f"the file stopped its worker {MOST_ATTEMPTS} times"
+            screening = Screening(unread(reason), None, None, {})
+        else:
+            with _renewed(engine, leased):
+                screening = screener.screen(pictures.original(leased.sha256), leased.format)
+        for kind, data in screening.pictures.items():
+            write_bytes(pictures.drawn(leased.sha256, kind), data)  # type: ignore[arg-type]
+        with writing(engine) as session:
+            keep_result(session, trail, settings, leased, screening, card)
+    except BundleError as error:
+        # The model holds, or it would not have been opened: the network failed on this photograph.
+        log.error("Case %d: %s", leased.case_id, error)
+        with writing(engine) as session:
+            give_up_lease(session, leased, tried=True)
+    except (DatabaseError, OutputError):
+        with contextlib.suppress(DatabaseError, OutputError), writing(engine) as session:
+            give_up_lease(session, leased, tried=False)
+        raise
+
+
+@contextlib.contextmanager
+def _renewed(engine: Engine, leased: Leased) -> Iterator[None]:
+    """Renew a lease for as long as the block takes."""
+    done = threading.Event()
+
+    def keep() -> None:
+        while not done.wait(LEASE.total_seconds() / 3):
+            try:
+                with writing(engine) as session:
+                    held = renew(session, leased)
+            except (DatabaseError, OutputError) as error:
+                log.error("%s Case %d may be screened twice.", error, leased.case_id)
+                continue
+            if not held:
+                return
+
+    thread = threading.Thread(target=keep, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _pause(seconds: float, stopped: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not stopped():
+        time.sleep(0.1)
+
+
+def run_worker(url: str, folder: Path, bundle: Path, settings: Settings, stopped: Callable[[], bool]) -> None:
+    """A worker as a process of its own: opens what it needs, and works until `stopped` says so."""
+    from dermsentry.clinic.store.audit_trail import open_trail
+    from dermsentry.clinic.store.database import open_database
+    from dermsentry.model import read_network
+
+    card, _ = read_network(bundle)
+    with Screener(bundle) as screener:
+        work(open_database(url), open_trail(folder), Pictures(folder), settings, screener, card, stopped)

@@ -1,0 +1,1 @@
+"""The server's processes, begun together and ended together."""

@@ -1,0 +1,62 @@
+"""What a clinic needs done by the clock: late alerts, escalation, old sessions, the audit trail's anchor."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.alerts.alerting import escalate, raise_late_alerts
+from dermsentry.clinic.alerts.delivery import wait_for
+from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.store.accounts import forget_old_sessions
+from dermsentry.clinic.store.audit_trail import Trail, open_trail, remember
+from dermsentry.clinic.store.database import DatabaseError, open_database, reading, writing
+from dermsentry.errors import OutputError
+
+EVERY_S = 30.0
+_LOCK = 1296387157  # PostgreSQL's advisory lock of who keeps house
+
+log = logging.getLogger(__name__)
+
+
+def keep_house(engine: Engine, trail: Trail, settings: Settings) -> None:
+    """Do all of it once. Two servers of one database may; one waits for the other.
+
+    Raises
+    ------
+    DatabaseError, OutputError
+        The database is away, or there is no space left.
+    """
+    raised = 1
+    while raised:  # a page at a time, so that others can write in between
+        with writing(engine) as session:
+            _alone(session)
+            raised = raise_late_alerts(session, trail, settings)
+    with writing(engine) as session:
+        _alone(session)
+        escalate(session, trail, settings)
+        forget_old_sessions(session)
+    with reading(engine) as session:
+        remember(session, trail)
+
+
+def run_housekeeping(url: str, folder: Path, settings: Settings, stopped: Callable[[], bool]) -> None:
+    """Keep house every `EVERY_S` seconds until told to stop, and once more then; problems are waited out."""
+    engine, trail = open_database(url), open_trail(folder)
+    ending = False
+    while not ending:
+        ending = stopped()
+        try:
+            keep_house(engine, trail, settings)
+        except (DatabaseError, OutputError) as error:
+            log.error("%s Late alerts wait.", error)
+        wait_for(EVERY_S, stopped)
+
+
+def _alone(session: Session) -> None:
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))

@@ -1,0 +1,258 @@
+"""The server: one command that begins everything a clinic needs, and ends it without losing anything."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from sqlalchemy import select
+
+from dermsentry.card import Card
+from dermsentry.clinic.alerts.delivery import read_secrets, run_deliveries
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.screening.worker import register, run_worker
+from dermsentry.clinic.serve.housekeeping import run_housekeeping
+from dermsentry.clinic.serve.processes import Part, keep_running
+from dermsentry.clinic.serve.ways_in import run_receiver, run_watched_folder
+from dermsentry.clinic.settings import Settings, read_settings
+from dermsentry.clinic.store.accounts import has_accounts
+from dermsentry.clinic.store.audit_trail import append, belongs, open_trail, remember
+from dermsentry.clinic.store.database import DatabaseError, migrate, open_database, reading, writing
+from dermsentry.clinic.store.folder import KEY, prepare
+from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.tables import Event
+from dermsentry.errors import InputError, OutputError
+from dermsentry.model import BUNDLED, bundled, read_network
+
+GRACE_S = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `dermsentry serve` was asked for.
+
+    `port` 0 takes a free one. `dicom_port` and `watch` are those of `clinic.toml` where they are None.
+    """
+
+    folder: Path
+    database: str
+    model: Path = Path(BUNDLED)
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    dicom_port: int | None = None
+    watch: Path | None = None
+
+
+def serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], None]) -> None:
+    """Serve a clinic until SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    make_app
+        From a clinic to its web application (ASGI).
+    say
+        Takes a line for the person at the terminal.
+
+    Raises
+    ------
+    InputError
+        The settings, the address, the port or a folder cannot be used.
+    OutputError
+        The data folder cannot be written, or there is no space left.
+    DatabaseError
+        The database cannot be reached.
+    BundleError
+        The model was refused.
+    """
+    umask = os.umask(0o077)  # photographs, keys and the database are for the server alone
+    try:
+        _serve(plan, make_app, say, umask)
+    finally:
+        os.umask(umask)
+
+
+def _serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], None], umask: int) -> None:
+    prepare(plan.folder)
+    settings = read_settings(plan.folder)
+    read_secrets(settings)
+    bundle = bundled() if str(plan.model) == BUNDLED and not plan.model.exists() else plan.model.absolute()
+    card, _ = read_network(bundle)
+    with _listen(plan.host, plan.port) as listening:
+        address = _address(plan.host, listening.getsockname()[1])
+        if settings.link == Settings().link:
+            settings = replace(settings, link=address)
+        clinic = open_clinic(plan, settings, bundle, card)
+
+        def announce() -> None:
+            say(f"Serving {address}; Ctrl-C ends it.")
+            if clinic.first_token:
+                say(f"There is no account yet. Make the first at {address} with: {clinic.first_token}")
+
+        try:
+            parts = parts_of(plan, clinic, umask)
+            _note(clinic, "server started", {"model": card.digest, "workers": plan.workers})
+            _run(make_app(clinic), listening, parts, announce, say)
+            with suppress(DatabaseError, OutputError):
+                _note(clinic, "server stopped", {})
+        finally:
+            clinic.engine.dispose()
+
+
+def open_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> Clinic:
+    """The clinic, its tables brought to this version and its model registered.
+
+    Raises
+    ------
+    InputError
+        The database's audit trail was written with another key than the folder's.
+    """
+    engine = open_database(plan.database)
+    try:
+        migrate(engine)
+        with writing(engine) as session:
+            begun = session.scalar(select(Event.id).limit(1)) is not None
+            # Looked for first: opening the trail makes a key where there is none.
+            if begun and not ((plan.folder / KEY).is_file() and belongs(session, open_trail(plan.folder))):
+                raise InputError(
+                    f"The database's audit trail was not written with the key {plan.folder / KEY}; use the "
+                    "data folder that belongs to the database, or restore both from one backup."
+                )
+            trail = open_trail(plan.folder)
+            register(session, card)
+            token = "" if has_accounts(session) else secrets.token_urlsafe(18)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Clinic(engine, trail, Pictures(plan.folder), settings, bundle, card, token)
+
+
+def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
+    """The processes beside the web server. Raises InputError where one could not begin."""
+    common, settings = (plan.database, plan.folder), clinic.settings
+    parts = [
+        Part(f"worker {number}", run_worker, (*common, clinic.bundle, settings))
+        for number in range(1, plan.workers + 1)
+    ]
+    parts.append(Part("housekeeping", run_housekeeping, (*common, settings)))
+    if settings.webhooks or settings.mail.to or settings.mail.escalate_to:
+        # A process each: a mail server that hangs must not keep the webhooks waiting.
+        parts += [
+            Part(f"{channel} delivery", run_deliveries, (*common, settings, channel))
+            for channel in ("email", "webhook")
+        ]
+    dicom = settings.dicom if plan.dicom_port is None else replace(settings.dicom, port=plan.dicom_port)
+    if dicom.port:
+        from dermsentry.clinic.receive.dicom_receiver import start_receiver
+
+        # Begun and ended here first: whatever is wrong with it is told at once, at the terminal.
+        start_receiver(clinic.engine, clinic.trail, clinic.pictures, dicom).close()
+        parts.append(Part("DICOM receiver", run_receiver, (*common, dicom)))
+    watched = plan.watch or _watched(settings)
+    if watched is not None:
+        from dermsentry.clinic.receive.watched_folder import open_folder
+
+        os.umask(umask)
+        open_folder(watched)
+        os.umask(0o077)
+        parts.append(Part("watched folder", run_watched_folder, (*common, watched.absolute(), umask)))
+    return parts
+
+
+def _watched(settings: Settings) -> Path | None:
+    """The folder of the settings that is watched, if any. Raises InputError where `~` leads nowhere."""
+    try:
+        return Path(settings.watch).expanduser() if settings.watch else None
+    except RuntimeError as error:
+        raise InputError(f"Received watch = {settings.watch!r}; there is no such user.") from error
+
+
+def _run(
+    app: Any,
+    listening: socket.socket,
+    parts: list[Part],
+    announce: Callable[[], None],
+    say: Callable[[str], None],
+) -> None:
+    """Everything at once, until a signal; then requests are answered and processes ended."""
+    ended = threading.Event()
+    # What uvicorn was told it tells again at its end; by then it is too late to be interrupted.
+    before = {
+        number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    keeper = threading.Thread(target=keep_running, args=(parts, ended.is_set, say), name="processes")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # an address may hold what was searched for
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="auto",
+    )
+    try:
+        keeper.start()
+        _Server(config, announce, ended).run(sockets=[listening])
+    finally:
+        ended.set()
+        keeper.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that says when it listens, and stops where it was told to before it had begun."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], ended: threading.Event) -> None:
+        super().__init__(config)
+        self.announce, self.ended = announce, ended
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.announce()
+        self.should_exit = self.should_exit or self.ended.is_set()
+
+
+def _note(clinic: Clinic, action: str, detail: dict[str, Any]) -> None:
+    from dermsentry import __version__
+
+    with writing(clinic.engine) as session:
+        append(session, clinic.trail, "system", action, "server", {"version": __version__, **detail})
+    with reading(clinic.engine) as session:
+        remember(session, clinic.trail)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises InputError where the address or the port cannot be had."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        own = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise InputError(f"Received --host {host} --port {port}: {error}.") from error
+    try:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.bind(place)
+        own.listen(1024)
+    except (OSError, OverflowError) as error:
+        own.close()
+        problem = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot listen on {host} port {port}: {problem}. Choose another --port.") from error
+    return own
+
+
+def _address(host: str, port: int) -> str:
+    if host in ("", "0.0.0.0", "::"):  # every address of this machine; its name leads to one
+        host = socket.gethostname()
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}"

@@ -1,0 +1,37 @@
+"""The ways in beside pages and API, each a process of the server: DICOM and a watched folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from dermsentry.clinic.settings import Dicom
+from dermsentry.clinic.store.audit_trail import open_trail
+from dermsentry.clinic.store.database import open_database
+from dermsentry.clinic.store.pictures import Pictures
+
+
+def run_receiver(url: str, folder: Path, settings: Dicom, stopped: Callable[[], bool]) -> None:
+    """Receive photographs by DICOM until told to stop. Raises InputError where it cannot listen."""
+    from dermsentry.clinic.alerts.delivery import wait_for
+    from dermsentry.clinic.receive.dicom_receiver import start_receiver
+
+    receiver = start_receiver(open_database(url), open_trail(folder), Pictures(folder), settings)
+    try:
+        wait_for(float("inf"), stopped)
+    finally:
+        receiver.close()
+
+
+def run_watched_folder(
+    url: str, folder: Path, watched: Path, umask: int, stopped: Callable[[], bool]
+) -> None:
+    """Take photographs from a folder until told to stop. Raises InputError where it cannot be watched.
+
+    `umask`: of whoever began the server. Others put files into this folder, and look for what became of them.
+    """
+    from dermsentry.clinic.receive.watched_folder import open_folder, watch
+
+    os.umask(umask)
+    watch(open_database(url), open_trail(folder), Pictures(folder), open_folder(watched), stopped)

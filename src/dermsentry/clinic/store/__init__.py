@@ -1,0 +1,1 @@
+"""What the clinic keeps: its database, photographs, accounts, audit trail and backups."""

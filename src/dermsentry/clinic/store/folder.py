@@ -1,0 +1,94 @@
+"""The clinic's data folder: photographs, settings, the audit trail's key, the database if it is SQLite."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Engine, inspect, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from dermsentry.clinic.store.audit_trail import Trail, open_trail
+from dermsentry.clinic.store.database import DatabaseError, open_database
+from dermsentry.errors import InputError, OutputError
+
+DATABASE, KEY, ANCHOR = "clinic.sqlite", "audit.key", "audit.anchor"
+FOLDERS = ("photographs", "pictures")
+
+
+def database_of(folder: Path, url: str | None) -> str:
+    """The database's address: the one that is given, or the SQLite file of the folder."""
+    if url:
+        return url
+    return URL.create("sqlite", database=str(folder.absolute() / DATABASE)).render_as_string(False)
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, for its owner alone, and see that it can be written. Raises OutputError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in FOLDERS:  # whatever the umask of who writes into them
+            (folder / name).mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4096)
+    except OSError as error:
+        raise OutputError(
+            f"The data folder {folder} cannot be written: {error.strerror or error}. Free space, mend its "
+            "rights, or set DERMSENTRY_HOME to another folder."
+        ) from error
+
+
+def open_existing(folder: Path, url: str) -> tuple[Engine, Trail]:
+    """The database and the audit trail of a clinic that was begun; neither is made where there is none.
+
+    Raises
+    ------
+    InputError
+        There is no clinic.
+    DatabaseError
+        The database cannot be reached.
+    """
+    file = sqlite_file(url)
+    if not (folder / KEY).is_file():
+        raise InputError(f"{folder} is no clinic's data folder: {KEY} is missing. Set DERMSENTRY_HOME.")
+    if file is not None and not file.is_file():
+        raise InputError(f"There is no database {file}; name the clinic's own with --db.")
+    engine = open_database(url)
+    if "events" not in tables_of(engine):
+        engine.dispose()
+        raise InputError("The database holds no clinic; name the clinic's own with --db.")
+    return engine, open_trail(folder)
+
+
+@contextmanager
+def closing(engine: Engine) -> Iterator[None]:
+    """Close an engine's connections at the end of the block."""
+    try:
+        yield
+    finally:
+        engine.dispose()
+
+
+def tables_of(engine: Engine) -> set[str]:
+    """The names of the database's tables. Raises DatabaseError where it cannot be reached."""
+    try:
+        return set(inspect(engine).get_table_names())
+    except DBAPIError as error:
+        raise DatabaseError(
+            f"The database cannot be used: {str(error.orig).strip().splitlines()[0]}."
+        ) from error
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database, None for another kind. Raises InputError for no address."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InputError(f"The database's address cannot be used ({str(error).splitlines()[0]}).") from error
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if not parsed.database or parsed.database == ":memory:":
+        raise InputError("Received an SQLite database without a file; expected sqlite:///FILE.")
+    return Path(parsed.database)

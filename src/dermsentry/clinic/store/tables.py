@@ -1,0 +1,330 @@
+"""What the clinic keeps, as tables. Times are in UTC; nothing here knows of web pages or networks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    event,
+    literal_column,
+    text,
+)
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
+
+ROLES = ("uploader", "dermatologist", "administrator")
+SOURCES = ("page", "api", "folder", "dicom")
+STATES = ("waiting", "screened", "failed")
+"""Of a case: its photograph waits for the model, has a finding, or could not be screened."""
+STAGES = ("unread", "second-read", "adjudication", "decided")
+"""Of a case's reading: whom it waits for."""
+SEARCHED_FIELDS = ("patient", "lesion", "site", "file_name")
+SEARCHED = 400
+"""Characters, of four bytes at most: with the other columns they must fit a third of PostgreSQL's page."""
+_ORDER = ("lane", "rank", "melanoma_order", "received_at")
+_FILTERED = ("site", "received_by", "search")
+LANES = {"alert": "suspicion", "refer": "suspicion", "routine": "suspicion"}
+RANKS = {"alert": 0, "refer": 1, "routine": 2, "cannot-say": 0, "unreadable": 1}
+"""Of a tier: its lane of the worklist, `cannot-say` for those that have none here, and its place in it."""
+ACTIONS = ("biopsy", "follow-up", "discharge", "retake")
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A time in UTC, in databases that know zones and in those that do not."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"Received a time without a zone, {value}; expected one in UTC.")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables; constraints have names, so that a migration can change them on every database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Instant, dict[str, Any]: JSON, list[str]: JSON}
+
+
+class Account(Base):
+    """A person who may sign in. `name` is lower case."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), unique=True)
+    full_name: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(20))
+    password_hash: Mapped[str] = mapped_column(String(200))
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class SignIn(Base):
+    """A session of a browser. `id` is the SHA-256 of the cookie: who reads the table cannot sign in."""
+
+    __tablename__ = "sign_ins"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    csrf: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    seen_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+    account: Mapped[Account] = relationship(lazy="joined")
+
+
+class Token(Base):
+    """A program's key to the API, kept as its SHA-256."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    label: Mapped[str] = mapped_column(String(120))
+    secret_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]
+    account: Mapped[Account] = relationship(lazy="joined")
+
+
+class Model(Base):
+    """A model that screened something, by the digest of its card."""
+
+    __tablename__ = "models"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    card: Mapped[dict[str, Any]]
+    first_used_at: Mapped[datetime] = mapped_column(default=now)
+
+
+def _searched(context: Any) -> str:
+    given = context.get_current_parameters()
+    return searched(*(given.get(name) or "" for name in SEARCHED_FIELDS))
+
+
+def searched(*texts: str) -> str:
+    """Texts as they are searched: one line, letters in one case, cut to what an index holds."""
+    return " ".join(" ".join(texts).casefold().split())[:SEARCHED]
+
+
+class Case(Base):
+    """One photograph, what it shows according to the model, and whose eyes it waits for.
+
+    `sha256` is of the file as it came: the same photograph sent twice is one case. So is the same DICOM image
+    in another file, by its `instance` (see `dicom.Header.identity`). `rank` is the tier's place in the
+    worklist. `finding` is what `findings.jsonl` would hold, less the path. `search` is what a case is
+    searched by, in one case of letters.
+    """
+
+    __tablename__ = "cases"
+    __table_args__ = (
+        # One for each order of the worklist: what was decided over the years must not be walked through. What
+        # is filtered by stands in them too, so that no case is opened to look into it.
+        Index("ix_cases_worklist", *_ORDER, "id", *_FILTERED),
+        Index(
+            "ix_cases_open",
+            *_ORDER,
+            "id",
+            *_FILTERED,
+            "stage",  # SQLite would open a case to see what the index says already
+            sqlite_where=text("stage <> 'decided'"),
+            postgresql_where=text("stage <> 'decided'"),
+        ),
+        Index(
+            "ix_cases_decided",
+            "lane",
+            "decided_at",
+            "id",
+            "rank",
+            "received_at",
+            *_FILTERED,
+            "stage",
+            sqlite_where=text("stage = 'decided'"),
+            postgresql_where=text("stage = 'decided'"),
+        ),
+        Index("ix_cases_own", "received_by", "received_at"),
+        Index("ix_cases_patient", "patient", "lesion", "received_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    file_name: Mapped[str] = mapped_column(String(255), default="")
+    format: Mapped[str] = mapped_column(String(10), default="")
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    patient: Mapped[str] = mapped_column(String(120), default="")
+    lesion: Mapped[str] = mapped_column(String(120), default="")
+    site: Mapped[str] = mapped_column(String(120), default="")
+    note: Mapped[str] = mapped_column(Text, default="")
+    search: Mapped[str] = mapped_column(String(SEARCHED), default=_searched)
+    source: Mapped[str] = mapped_column(String(10))
+    dicom: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    instance: Mapped[str | None] = mapped_column(String(64), unique=True)
+    received_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    received_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    state: Mapped[str] = mapped_column(String(10), default="waiting")
+    failure: Mapped[str] = mapped_column(Text, default="")
+    screened_at: Mapped[datetime | None] = mapped_column(index=True)
+    model_digest: Mapped[str | None] = mapped_column(ForeignKey("models.digest"))
+    tier: Mapped[str] = mapped_column(String(12), default="")
+    lane: Mapped[str] = mapped_column(String(12), default="waiting")
+    rank: Mapped[int] = mapped_column(default=9)
+    melanoma: Mapped[float | None]
+    melanoma_order: Mapped[float] = mapped_column(default=0.0)
+    finding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    stage: Mapped[str] = mapped_column(String(12), default="unread")
+    decided_at: Mapped[datetime | None]
+    model: Mapped[Model | None] = relationship()
+
+
+OPEN = Case.stage != literal_column("'decided'")
+"""That a case is not decided; written out, since a partial index is not used for a parameter."""
+DECIDED = Case.stage == literal_column("'decided'")
+
+
+@event.listens_for(Case, "before_update")
+def _search_anew(mapper: Mapper[Case], connection: Connection, case: Case) -> None:
+    case.search = searched(*(getattr(case, name) for name in SEARCHED_FIELDS))
+
+
+class Job(Base):
+    """A photograph that waits to be screened. A worker leases it; a lease that ran out is another's.
+
+    What was screened has no job any more, so that the queue is as short as what waits.
+    """
+
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), unique=True)
+    state: Mapped[str] = mapped_column(String(10), default="queued")
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease: Mapped[str] = mapped_column(String(32), default="")
+    lease_until: Mapped[datetime] = mapped_column(default=now)
+
+
+class Read(Base):
+    """What a person decided on a case. `position`: 1 and 2 the readers, 3 the adjudicator."""
+
+    __tablename__ = "reads"
+    __table_args__ = (Index("ix_reads_case", "case_id", "position"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    position: Mapped[int]
+    agrees: Mapped[bool | None]
+    diagnosis: Mapped[str] = mapped_column(String(20))
+    action: Mapped[str] = mapped_column(String(20))
+    note: Mapped[str] = mapped_column(Text, default="")
+    at: Mapped[datetime] = mapped_column(default=now)
+    undone_at: Mapped[datetime | None]
+    account: Mapped[Account] = relationship(lazy="joined")
+
+
+class Outcome(Base):
+    """What a case turned out to be, by histology or follow-up; the latest counts."""
+
+    __tablename__ = "outcomes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), index=True)
+    diagnosis: Mapped[str] = mapped_column(String(20))
+    method: Mapped[str] = mapped_column(String(20))
+    note: Mapped[str] = mapped_column(Text, default="")
+    at: Mapped[datetime] = mapped_column(default=now)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+
+
+class Alert(Base):
+    """A rule that a case met; open until a person acknowledges it."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (
+        UniqueConstraint("case_id", "rule"),
+        Index(
+            "ix_alerts_open",
+            "raised_at",
+            sqlite_where=text("acknowledged_at IS NULL"),
+            postgresql_where=text("acknowledged_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
+    rule: Mapped[str] = mapped_column(String(80))
+    raised_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    acknowledged_at: Mapped[datetime | None]
+    acknowledged_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    escalated_at: Mapped[datetime | None]
+    case: Mapped[Case] = relationship()
+
+
+class Delivery(Base):
+    """A message about an alert to one address; tried again with growing pauses until sent or dead."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index("ix_deliveries_next", "state", "next_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)
+    channel: Mapped[str] = mapped_column(String(10))
+    address: Mapped[str] = mapped_column(String(500))
+    escalation: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[str] = mapped_column(String(10), default="pending")
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime] = mapped_column(default=now)
+    sent_at: Mapped[datetime | None]
+    error: Mapped[str] = mapped_column(Text, default="")
+    alert: Mapped[Alert] = relationship()
+
+
+class Event(Base):
+    """Who did what, when. Rows are only ever added; each holds the hash of the one before."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(40))
+    actor: Mapped[str] = mapped_column(String(120))
+    action: Mapped[str] = mapped_column(String(60), index=True)
+    subject: Mapped[str] = mapped_column(String(120), index=True)
+    detail: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))

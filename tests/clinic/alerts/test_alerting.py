@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, insert, select
+
+from clinic.cases import screened
+from dermsentry.clinic.alerts.alerting import (
+    _meets,
+    _suspicious,
+    acknowledge,
+    escalate,
+    raise_alerts,
+    raise_late_alerts,
+)
+from dermsentry.clinic.review.reading import CannotRead, decide
+from dermsentry.clinic.settings import Mail, Rule, Settings, Webhook
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.audit_trail import Trail, verify
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Alert, Case, Delivery, now
+from dermsentry.screen.triage import TIERS
+
+Cases = Callable[..., int]
+People = Callable[..., Person]
+HOUR = timedelta(hours=1)
+
+OWN = Settings(
+    rules=(
+        Rule("suspected", tiers=("alert",)),
+        Rule("likely", melanoma=0.5),
+        Rule("late", tiers=("refer", "cannot-say"), after_hours=2),
+    ),
+    mail=Mail(to=("a@clinic.example",), escalate_to=("b@clinic.example",)),
+    webhooks=(Webhook("https://x.example/in"), Webhook("https://x.example/up", escalation=True)),
+)
+
+
+def rules(engine: Engine, case_id: int) -> list[str]:
+    with reading(engine) as session:
+        return sorted(session.scalars(select(Alert.rule).where(Alert.case_id == case_id)))
+
+
+def sent(engine: Engine) -> list[tuple[str, bool]]:
+    with reading(engine) as session:
+        return sorted((own.address, own.escalation) for own in session.scalars(select(Delivery)))
+
+
+def raised(engine: Engine, trail: Trail, case_id: int) -> list[str]:
+    with writing(engine) as session:
+        raise_alerts(session, trail, OWN, session.get_one(Case, case_id))
+    return rules(engine, case_id)
+
+
+def test_a_case_raises_each_alert_it_meets_once(engine: Engine, trail: Trail, add_case: Cases) -> None:
+    both, one, none = add_case("alert", 0.7), add_case("alert", 0.3), add_case("routine", 0.01)
+    late = add_case("refer", 0.3, received_at=now() - 3 * HOUR)
+    assert raised(engine, trail, both) == raised(engine, trail, both) == ["likely", "suspected"]
+    assert raised(engine, trail, one) == ["suspected"]
+    assert raised(engine, trail, none) == []
+    assert raised(engine, trail, late) == ["late"]
+    assert sent(engine) == sorted([("a@clinic.example", False), ("https://x.example/in", False)] * 4)
+
+
+def test_late_alerts_are_not_kept_by_cases_that_meet_no_rule(
+    engine: Engine, trail: Trail, add_case: Cases
+) -> None:
+    with writing(engine) as session:
+        rows = [
+            {"sha256": f"{i:064x}", "source": "page", "state": "screened", "tier": "routine"}
+            | {"lane": "suspicion", "rank": 2, "received_at": now() - 9 * HOUR}
+            for i in range(600)
+        ]
+        session.execute(insert(Case), rows)
+    late = add_case("refer", 0.3, received_at=now() - 3 * HOUR)
+    early = add_case("refer", 0.3)
+    with writing(engine) as session:
+        assert raise_late_alerts(session, trail, OWN) == 1
+    with writing(engine) as session:
+        assert raise_late_alerts(session, trail, OWN) == 0
+    assert rules(engine, late) == ["late"]
+    assert rules(engine, early) == []
+
+
+def test_an_alert_that_nobody_acknowledges_escalates_once(
+    engine: Engine, trail: Trail, add_case: Cases, person: People
+) -> None:
+    anna, old, seen, new = person(), add_case("alert", 0.3), add_case("alert", 0.3), add_case("alert", 0.3)
+    for case in (old, seen, new):
+        raised(engine, trail, case)
+    with writing(engine) as session:
+        assert acknowledge(session, trail, seen, anna.account_id, anna.name) == 1
+        assert acknowledge(session, trail, seen, anna.account_id, anna.name) == 0
+        for alert in session.scalars(select(Alert).where(Alert.case_id.in_([old, seen]))):
+            alert.raised_at -= 25 * HOUR
+    for expected in (1, 0):
+        with writing(engine) as session:
+            assert escalate(session, trail, OWN) == expected
+    above = [address for address, escalation in sent(engine) if escalation]
+    assert above == ["b@clinic.example", "https://x.example/up"]
+    with reading(engine) as session:
+        assert verify(session, trail).problems == ()
+
+
+def test_who_raises_decides_and_escalates_at_once_never_wait_for_each_other_for_ever(
+    engine: Engine, trail: Trail, add_case: Cases, person: People
+) -> None:
+    people = [person(f"p{i}") for i in range(2)]
+    cases = [add_case("alert", 0.7, received_at=now() - 3 * HOUR) for _ in range(10)]
+    with writing(engine) as session:
+        for case in cases:
+            raise_alerts(session, trail, OWN, session.get_one(Case, case))
+        for alert in session.scalars(select(Alert)):
+            alert.raised_at -= 25 * HOUR
+    failed: list[BaseException] = []
+
+    def run(step: Callable[[], object]) -> None:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001
+            failed.append(error)
+
+    def decide_all(who: Person, order: list[int]) -> None:
+        for case in order:
+            try:
+                with writing(engine) as session:
+                    decide(session, trail, OWN, case, who, agrees=True, diagnosis="MEL", action="biopsy")
+            except CannotRead:
+                continue
+
+    def again(step: Callable[..., object]) -> None:
+        for _ in range(6):
+            with writing(engine) as session:
+                step(session, trail, OWN)
+
+    threads = [
+        threading.Thread(target=run, args=(step,))
+        for step in (
+            lambda: decide_all(people[0], cases),
+            lambda: decide_all(people[1], cases[::-1]),
+            lambda: again(escalate),
+            lambda: again(raise_late_alerts),
+        )
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    with reading(engine) as session:
+        assert verify(session, trail).problems == ()
+        assert set(session.scalars(select(Case.stage))) == {"decided"}
+        assert session.scalars(select(Alert).where(Alert.acknowledged_at.is_(None))).all() == []
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tiers=st.lists(st.sampled_from(TIERS), max_size=2),
+    limit=st.none() | st.sampled_from([0.0, 0.3, 1.0]),
+    tier=st.sampled_from(TIERS),
+    melanoma=st.sampled_from([0.0, 0.2, 0.3, 0.31, 1.0]),
+)
+def test_the_database_and_the_worker_read_a_rule_alike(
+    engine: Engine, tiers: list[str], limit: float | None, tier: str, melanoma: float
+) -> None:
+    rule = Rule("x", tuple(tiers), limit)
+    case = screened(tier, melanoma, model_digest=None)
+    with writing(engine) as session:
+        session.add(case)
+        session.flush()
+        here = session.scalar(select(Case.id).where(Case.id == case.id, _suspicious(rule))) is not None
+        assert here is _meets(rule, case)

@@ -1,0 +1,144 @@
+"""What a clinic keeps, without its server, and what becomes of the cases in it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from dermsentry.clinic.receive.intake import About, receive
+from dermsentry.clinic.screening.screener import unread
+from dermsentry.clinic.store.audit_trail import Trail, open_trail
+from dermsentry.clinic.store.database import open_database, writing
+from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.tables import Account, Alert, Case, Delivery, Model, Read, now
+from dermsentry.diagnoses import CODES
+from dermsentry.model import Card, bundled, read_network
+
+
+@dataclass(frozen=True)
+class Store:
+    """A clinic's folder and database, with its tables."""
+
+    folder: Path
+    url: str
+    engine: Engine
+    trail: Trail
+    pictures: Pictures
+
+    def case(self, data: bytes, **about: str) -> int:
+        """A case of these bytes, which need not be a photograph, behind a PNG's signature."""
+        got = receive(
+            self.engine,
+            self.trail,
+            self.pictures,
+            b"\x89PNG\r\n\x1a\n" + data,
+            About(**about),
+            source="api",
+            actor="someone",
+        )
+        return got.case_id
+
+    def alert(self, case_id: int, *messages: tuple[str, str]) -> tuple[int, ...]:
+        """An alert of a case and its messages, as (channel, address); their numbers."""
+        with writing(self.engine) as session:
+            case = session.get_one(Case, case_id)
+            alert = Alert(case_id=case.id, rule=f"rule {secrets.token_hex(4)}")
+            session.add(alert)
+            session.flush()
+            made = [Delivery(alert_id=alert.id, channel=channel, address=to) for channel, to in messages]
+            session.add_all(made)
+            session.flush()
+            return tuple(one.id for one in made)
+
+
+def open_store(folder: Path, url: str) -> Store:
+    """The store of a folder and a database that has its tables."""
+    return Store(folder, url, open_database(url), open_trail(folder), Pictures(folder))
+
+
+def finding(tier: str = "alert", melanoma: float = 0.61) -> dict[str, Any]:
+    """A finding such as the screening process gives."""
+    if tier == "unreadable":
+        return unread("the file is truncated")
+    rest = (1.0 - melanoma) / (len(CODES) - 1)
+    probabilities = {code: melanoma if code == "MEL" else rest for code in CODES}
+    return {
+        "tier": tier,
+        "melanoma": melanoma,
+        "probabilities": probabilities,
+        "familiarity": 0.93,
+        "quality": {"acceptable": True, "side": 120, "problems": []},
+        "reasons": [f"melanoma {100 * melanoma:.0f} %"],
+    }
+
+
+def card() -> Card:
+    return read_network(bundled())[0]
+
+
+def take(store: Store, data: bytes, **about: Any) -> int:
+    """The number of the case that a file becomes."""
+    own = About(**about)
+    return receive(store.engine, store.trail, store.pictures, data, own, source="page", actor="x").case_id
+
+
+def screen(store: Store, case_id: int, tier: str = "alert", melanoma: float = 0.61) -> None:
+    """Give a case a finding of the bundled model."""
+    own = card()
+    with writing(store.engine) as session:
+        if session.get(Model, own.digest) is None:
+            session.add(Model(digest=own.digest, name=own.name, card=own.as_dict()))
+            session.flush()
+        case = session.get_one(Case, case_id)
+        case.finding = finding(tier, melanoma)
+        case.tier, case.melanoma = tier, case.finding["melanoma"]
+        case.lane = "suspicion" if tier in ("alert", "refer", "routine") else "cannot-say"
+        case.state, case.screened_at, case.model_digest = "screened", now(), own.digest
+
+
+def decide(
+    store: Store,
+    case_id: int,
+    *,
+    diagnosis: str = "MEL",
+    action: str = "biopsy",
+    position: int = 1,
+    decided: bool = True,
+    name: str = "reader",
+) -> int:
+    """A person's read of a case, as its row."""
+    with writing(store.engine) as session:
+        account = session.scalars(select(Account).where(Account.name == name)).one_or_none()
+        if account is None:
+            account = Account(
+                name=name, full_name="Dr. Anna Beispiel", role="dermatologist", password_hash="-"
+            )
+            session.add(account)
+            session.flush()
+        read = Read(
+            case_id=case_id,
+            account_id=account.id,
+            position=position,
+            agrees=True,
+            diagnosis=diagnosis,
+            action=action,
+            note="private words",
+        )
+        session.add(read)
+        case = session.get_one(Case, case_id)
+        if decided:
+            case.stage, case.decided_at = "decided", now()
+        session.flush()
+        return read.id
+
+
+def undo(store: Store, read_id: int) -> None:
+    with writing(store.engine) as session:
+        read = session.get_one(Read, read_id)
+        read.undone_at = now()
+        case = session.get_one(Case, read.case_id)
+        case.stage, case.decided_at = "unread", None
