@@ -41,7 +41,8 @@ except SystemExit as leaving:
     "module",
     [
         "screen", "model", "judge", "audit", "images", "collection", "phantoms",
-        "clinic.serve.serving", "clinic.serve.ways_in", "clinic.screening.worker", "clinic.store.backup", "clinic.web.app",
+        "clinic.serve.serving", "clinic.serve.ways_in", "clinic.screening.worker", "clinic.store.backup",
+        "clinic.web.app",
     ],
 )  # fmt: skip
 def test_a_stage_without_training_needs_no_training_framework(module: str) -> None:

@@ -31,6 +31,11 @@ from dermsentry.clinic.store.tables import Case, Event, Job
 from dermsentry.errors import InputError, OutputError
 
 SETTINGS = Dicom(callers=("CAMERA",))
+# pynetdicom leaves the socket of a sender that broke off to be collected.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 UNKNOWN = "1.2.826.0.1.3680043.8.498.1"
 
 

@@ -96,7 +96,7 @@ def test_the_same_file_twice_is_one_case_and_neither_copy_is_lost(store: Store, 
 BAD = {
     "Muster 4.txt": (b"hello", "Not a photograph"),
     "Muster 1.jpg": (b"", "empty"),
-    "Muster 2.jpg": (jpeg() + bytes(intake.MAX_BYTES), "expected up to 50"),
+    "Muster 2.jpg": (jpeg() + bytes(intake.MAX_BYTES), "expected up to 100"),
     "a/b/c/Muster 3.jpg": (jpeg(), "3 folders deep"),
     f"{'p' * 130}/Muster 5.jpg": (jpeg(), "patient of 130 characters"),
     f"{'n' * 240}.jpg": (b"hello", "Not a photograph"),
@@ -283,3 +283,15 @@ def test_a_folder_that_cannot_be_read_does_not_keep_the_others(
     assert look(store, watched) == Taken(1, 0)
     assert "Permission denied" in caplog.text
     assert "Muster" not in caplog.text
+
+
+def test_a_name_that_is_taken_or_too_long_is_moved_under_another(store: Store, watched: Watched) -> None:
+    put(watched, "P1", jpeg(1))
+    assert look(store, watched) == Taken(1, 0)
+    put(watched, "P1/m.jpg", jpeg(2))  # done/P1 is a file
+    put(watched, "n" * 251 + ".jpg", jpeg(3))
+    assert look(store, watched) == Taken(2, 0)
+    put(watched, "n" * 251 + ".jpg", jpeg(4))
+    assert look(store, watched) == Taken(1, 0)
+    assert len([name for name in files(watched.folder) if name.startswith("done/")]) == 4
+    assert [case.patient for case in cases(store)] == ["", "P1", "", ""]

@@ -357,3 +357,17 @@ def _fail_after_deciding(engine: Engine, trail: Trail, case: int, who: Person) -
     with writing(engine) as session:
         decide(session, trail, ONE, case, who, agrees=True, diagnosis="MEL", action="biopsy")
         raise ZeroDivisionError
+
+
+def test_who_undoes_a_second_read_knows_too_much_to_read_it_again(
+    engine: Engine, trail: Trail, person: People, add_case: Cases
+) -> None:
+    anna, bea, cleo = person("anna"), person("bea"), person("cleo")
+    case = add_case("alert")
+    say(engine, trail, TWO, case, anna, "MEL")
+    told = say(engine, trail, TWO, case, bea, "NV", "discharge")
+    take_back(engine, trail, TWO, told, bea)
+    with pytest.raises(CannotRead, match="another person reads it"):
+        say(engine, trail, TWO, case, bea, "MEL")
+    say(engine, trail, TWO, case, cleo, "MEL")
+    assert reread(engine, case).stage == "decided"

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from clinic.cases import screened
 from clinic.database_writers import begin
+from clinic.postgresql import Cluster
 from dermsentry.clinic.store.audit_trail import Trail, append
 from dermsentry.clinic.store.database import DatabaseError, migrate, open_database, reading, writing
 from dermsentry.clinic.store.tables import Account, Base, Case, Event, Instant, Model, now
@@ -210,14 +211,15 @@ def test_an_error_does_not_tell_what_was_to_be_kept(engine: Engine) -> None:
     assert "P-0042" not in str(told.value)
 
 
-def test_a_database_in_which_no_table_may_be_made_is_told(postgresql_server: str) -> None:
-    control = open_database(f"{postgresql_server}/postgres").execution_options(isolation_level="AUTOCOMMIT")
+def test_a_database_in_which_no_table_may_be_made_is_told(postgresql: Cluster) -> None:
+    own = postgresql.database()
+    control = open_database(own).execution_options(isolation_level="AUTOCOMMIT")
     with control.connect() as connection:
-        connection.execute(text("CREATE ROLE stranger LOGIN"))
+        connection.execute(text(f"CREATE ROLE stranger LOGIN PASSWORD '{postgresql.password}'"))
     control.dispose()
     for address, words in (
-        (f"{postgresql_server.replace('clinic@', 'stranger@')}/postgres", "permission denied"),
-        (f"{postgresql_server}/postgres?nonsense=1", "nonsense"),
+        (own.replace("clinic:", "stranger:"), "permission denied"),
+        (f"{own}?nonsense=1", "nonsense"),
     ):
         refused = open_database(address)
         with pytest.raises(DatabaseError, match=words) as told:

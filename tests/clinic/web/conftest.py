@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
@@ -21,7 +21,7 @@ from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import writing
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Account, SignIn
-from dermsentry.clinic.web.app import create_app
+from dermsentry.clinic.web.app import bind, create_app
 from dermsentry.clinic.web.security import COOKIE
 from dermsentry.files import write_bytes
 
@@ -55,10 +55,17 @@ def clinic(engine: Engine, trail: Trail, tmp_path: Path, bundle: Path, settings:
     return Clinic(engine, trail, Pictures(tmp_path), settings, bundle, card, FIRST_TOKEN)
 
 
+@pytest.fixture(scope="session")
+def built() -> FastAPI:
+    """An app without its clinic: to build its routes takes longer than most tests of them."""
+    return create_app(cast(Clinic, None))
+
+
 @pytest.fixture
-def app(clinic: Clinic) -> FastAPI:
-    """The clinic's app."""
-    return create_app(clinic)
+def app(built: FastAPI, clinic: Clinic) -> FastAPI:
+    """The clinic's app, as nobody has used it yet."""
+    bind(built, clinic)
+    return built
 
 
 @pytest.fixture

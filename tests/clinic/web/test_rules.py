@@ -118,7 +118,8 @@ def test_a_route_without_a_rule_is_refused_at_start(clinic: Clinic, monkeypatch:
         create_app(clinic)
 
 
-def test_a_part_of_the_app_that_is_no_route_is_refused_at_start(app: FastAPI) -> None:
+def test_a_part_of_the_app_that_is_no_route_is_refused_at_start(clinic: Clinic) -> None:
+    app = create_app(clinic)
     app.mount("/side-door", FastAPI())
     with pytest.raises(RuntimeError, match="/side-door"):
         rules(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import re
 from collections.abc import Callable
@@ -14,10 +15,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
+from clinic.cases import photograph
 from clinic.web_app import client, page_posts
 from dermsentry.clinic.store.accounts import IDLE
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import SignIn, Token, now
+from dermsentry.clinic.store.tables import Case, SignIn, Token, now
 from dermsentry.clinic.web.headers import SAFE, SMALL
 from dermsentry.clinic.web.security import COOKIE, own_path
 
@@ -304,3 +306,27 @@ def test_no_space_for_what_is_sent_is_told_as_such(browser: Maker, monkeypatch: 
     answer = who.post("/upload", files={"photographs": ("a.jpg", b"x")})
     assert answer.status_code == 507
     assert "no space left" in answer.text
+
+
+# Starlette leaves the file of a part that was cut off to be collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_form_that_was_cut_off_keeps_nothing_of_its_last_file(program: Maker, engine: Engine) -> None:
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="photographs"; filename="a.jpg"\r\n\r\n'
+        + photograph()
+        + b"\r\n--x"
+    )
+    form = {"content-type": 'multipart/form-data; boundary="x"'}
+    cut = program("uploader").post("/api/cases", content=body, headers=form)
+    assert (cut.status_code, cut.json()["error"]) == (400, "bad-request")
+    gc.collect()
+    assert "has no end" in cut.json()["detail"]
+    with reading(engine) as session:
+        assert session.scalar(select(Case.id)) is None
+    whole = program("uploader").post("/api/cases", content=body + b"--\r\n", headers=form)
+    assert whole.status_code == 201
+
+
+def test_a_monitor_may_ask_for_the_head_alone(nobody: TestClient) -> None:
+    asked = nobody.head("/health")
+    assert (asked.status_code, asked.headers["x-content-type-options"]) == (200, "nosniff")

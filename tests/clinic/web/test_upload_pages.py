@@ -100,7 +100,7 @@ def test_one_that_is_too_large_is_refused_and_the_others_are_kept(program: Maker
     assert answer.status_code == 207
     huge, good, bad = answer.json()["photographs"]
     assert (huge["case"], good["case"], bad["case"]) == (None, 1, None)
-    assert "expected up to 50" in huge["problem"]
+    assert "expected up to 100" in huge["problem"]
     assert len(cases_of(engine)) == 1
 
 

@@ -16,7 +16,7 @@ from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
 from dermsentry.images import Unreadable
 
-MAX_BYTES = 50 * 1024 * 1024
+MAX_BYTES = 100 * 1024 * 1024
 LONGEST = {"patient": 120, "lesion": 120, "site": 120, "note": 4000}
 DICOM = "DICOM"
 

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import logging
 import os
+import secrets
 import signal
 import stat
 import time
@@ -39,6 +40,8 @@ STUCK_S = 600.0
 """How long a file that can be neither read nor moved is left alone."""
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 """How programs name a file that they are still writing."""
+LONGEST_NAME = 255
+"""Bytes that a file system takes."""
 ACTOR = "watched folder"
 
 log = logging.getLogger(__name__)
@@ -223,18 +226,12 @@ def _about(folder: Path, path: Path) -> About:
 
 def _move(watched: Watched, path: Path, where: str, reason: str = "") -> int:
     """Move a file away, under a name that is free, its reason written first; 1, or 0 where it is stuck."""
-    relative = path.relative_to(watched.folder)
-    target = watched.folder / where / relative
-    number = 1
-    while os.path.lexists(target):
-        number += 1
-        target = target.with_name(f"{relative.stem}.{number}{relative.suffix}")
+    place = watched.folder / where
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if reason:
-            short = os.fsdecode(os.fsencode(target.name)[:180])
-            write_text(target.with_name(short + REASON), reason + "\n")
-        path.rename(target)
+        try:
+            _rename(path, _free(place / path.relative_to(watched.folder)), reason)
+        except (FileExistsError, NotADirectoryError):  # a file there has the name of a folder here
+            _rename(path, place / f"{secrets.token_hex(8)}{path.suffix[:20]}", reason)
     except FileNotFoundError:
         return 0
     except (OSError, OutputError) as error:
@@ -246,6 +243,24 @@ def _move(watched: Watched, path: Path, where: str, reason: str = "") -> int:
     if reason:
         log.warning("A file was moved to %s: %s", watched.folder / FAILED, reason)
     return 1
+
+
+def _free(target: Path) -> Path:
+    stem, number = target.stem, 1
+    while os.path.lexists(target):
+        number += 1
+        end = f".{number}{target.suffix}"
+        short = os.fsencode(stem)[: LONGEST_NAME - len(os.fsencode(end))]
+        target = target.with_name(os.fsdecode(short) + end)
+    return target
+
+
+def _rename(path: Path, target: Path, reason: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if reason:
+        short = os.fsdecode(os.fsencode(target.name)[:180])
+        write_text(target.with_name(short + REASON), reason + "\n")
+    path.rename(target)
 
 
 def _leave(watched: Watched, path: Path, why: str) -> None:

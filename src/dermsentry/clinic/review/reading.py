@@ -142,6 +142,8 @@ def may_read(session: Session, settings: Settings, case: Case, person: Person) -
         if case.stage == "adjudication":
             return "You have read this case; a third person settles where two differ."
         return "You have read this case; a second person reads it now."
+    if settings.readers == 2 and case.stage == "second-read" and _read_it_second(session, case, person):
+        return "You undid your decision when the first one could be told from it; another person reads it."
     return ""
 
 
@@ -164,6 +166,12 @@ def active_reads(session: Session, case_id: int) -> tuple[Read, ...]:
     """The reads of a case that were not undone, in their order; readers are shown `visible_reads`."""
     query = select(Read).where(Read.case_id == case_id, Read.undone_at.is_(None))
     return tuple(session.scalars(query.order_by(Read.position, Read.id)))
+
+
+def _read_it_second(session: Session, case: Case, person: Person) -> bool:
+    """Whether a person was the second reader once, and was told whether the first decided the same."""
+    own = select(Read.id).where(Read.case_id == case.id, Read.account_id == person.account_id)
+    return session.scalar(own.where(Read.position == 2).limit(1)) is not None
 
 
 def _position(before: Sequence[Read]) -> int:

@@ -68,15 +68,20 @@ def create_app(clinic: Clinic) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.clinic = clinic
-    app.state.gate = new_gate()
-    app.state.measured = Measured()
+    bind(app, clinic)
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
     app.add_middleware(Guard, refuse=_too_large)
     rules(app)
     return app
+
+
+def bind(app: FastAPI, clinic: Clinic) -> None:
+    """Let an app serve this clinic, with nothing remembered of another."""
+    app.state.clinic = clinic
+    app.state.gate = new_gate()
+    app.state.measured = Measured()
 
 
 def _too_large(request: Request, error: TooLarge) -> Response:

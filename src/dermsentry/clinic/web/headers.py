@@ -38,6 +38,8 @@ LARGE: tuple[tuple[str, re.Pattern[str], int], ...] = (
     ("POST", re.compile(r"/outcomes/import"), 8 * 1024 * 1024),
 )
 """Requests that may be larger: method, path, bytes."""
+_END = 4096
+"""Bytes at the end of a form among which its last boundary stands."""
 
 
 def secure(headers: MutableHeaders, number: str) -> None:
@@ -73,17 +75,22 @@ class Guard:
             await self.app(scope, receive, send)
             return
         number = secrets.token_hex(8)
+        if scope["method"] == "HEAD":  # the server sends what a GET would answer, less its body
+            scope = {**scope, "method": "GET"}
         scope["dermsentry.request"] = number
         forms: list[FormData] = []
         scope["dermsentry.forms"] = forms
         most = most_bytes(scope["method"], scope["path"])
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         came = 0
+        scope["dermsentry.end"] = b""
 
         async def counted() -> Message:
             nonlocal came
             message = await receive()
-            came += len(message.get("body", b""))
+            body = message.get("body", b"")
+            came += len(body)
+            scope["dermsentry.end"] = (scope["dermsentry.end"] + body)[-_END:]
             if came > most:
                 raise TooLarge(most)
             return message
@@ -111,7 +118,7 @@ async def read_form(request: Request, most_files: int) -> FormData:
     Raises
     ------
     HTTPException
-        400, it is no form, or has too many parts; 413, it is too large.
+        400, it is no form, has too many parts, or no end; 413, it is too large.
     OutputError
         There is no space for its files where the system keeps what is temporary.
     """
@@ -122,4 +129,7 @@ async def read_form(request: Request, most_files: int) -> FormData:
             f"Cannot write to {tempfile.gettempdir()}: {error.strerror or error}. Free space, or set TMPDIR."
         ) from error
     request.scope["dermsentry.forms"].append(form)
+    boundary = re.search(r'boundary="?([^";,]+)', request.headers.get("content-type", ""))
+    if boundary and f"--{boundary[1]}--".encode() not in request.scope["dermsentry.end"]:
+        raise HTTPException(400, "The form has no end, so that its last file may be cut; send it again.")
     return form
