@@ -98,7 +98,7 @@ def test_what_nobody_expected_is_told_and_logged_and_tells_nothing_else(
 
     person, caller = browser(), program()
     monkeypatch.setattr("dermsentry.clinic.web.pages.worklist.list_cases", broken)
-    monkeypatch.setattr("dermsentry.clinic.web.api.list_cases", broken)
+    monkeypatch.setattr("dermsentry.clinic.web.api.cases.list_cases", broken)
     with caplog.at_level(logging.ERROR):
         page = person.get("/")
         told = caller.get("/api/cases")

@@ -6,7 +6,11 @@ from fastapi import FastAPI, Request, Response
 
 from dermsentry import __version__
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.web import api, errors
+from dermsentry.clinic.web import errors
+from dermsentry.clinic.web.api import audit as api_audit
+from dermsentry.clinic.web.api import cases as api_cases
+from dermsentry.clinic.web.api import exports as api_exports
+from dermsentry.clinic.web.api import reviews as api_reviews
 from dermsentry.clinic.web.headers import Guard, TooLarge
 from dermsentry.clinic.web.measuring import Measured
 from dermsentry.clinic.web.pages import (
@@ -40,7 +44,10 @@ ROUTERS = (
     outcomes.router,
     performance.router,
     audit.router,
-    api.router,
+    api_cases.router,
+    api_reviews.router,
+    api_exports.router,
+    api_audit.router,
 )
 ABOUT = """
 Photographs of skin lesions go in, a ranked worklist comes out. Every call carries a token made on the page

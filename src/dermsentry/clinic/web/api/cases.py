@@ -1,0 +1,143 @@
+"""Photographs come in; cases and their pictures are read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from dermsentry.clinic.review.worklist import list_cases
+from dermsentry.clinic.store.database import reading
+from dermsentry.clinic.store.pictures import Kind, may_leave
+from dermsentry.clinic.web.api.schemas import (
+    ALWAYS,
+    CaseDetail,
+    Cases,
+    CaseSummary,
+    Lane,
+    Number,
+    Refused,
+    SentFile,
+    SentFiles,
+    Since,
+    TierName,
+    Until,
+    Upload,
+)
+from dermsentry.clinic.web.errors import problem_responses
+from dermsentry.clinic.web.filters import read_filter
+from dermsentry.clinic.web.receiving import receive_all
+from dermsentry.clinic.web.security import (
+    TokenReads,
+    TokenSends,
+    clinic_of,
+)
+from dermsentry.clinic.web.sending import find_case, send_picture
+
+router = APIRouter(prefix="/api", responses=ALWAYS)
+
+
+@router.post(
+    "/cases",
+    summary="Send photographs",
+    tags=["cases"],
+    status_code=201,
+    responses={
+        200: {"model": SentFiles, "description": "Every photograph had come before"},
+        201: {"model": SentFiles, "description": "Every photograph has its case, at least one is new"},
+        207: {"model": SentFiles, "description": "Some were refused; each says why"},
+        422: {"model": Refused, "description": "None could be used"},
+        **problem_responses(400, 413, 507),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": Upload.model_json_schema()}},
+        }
+    },
+)
+async def send(request: Request, person: TokenSends) -> Response:
+    """Photographs become cases and wait for the model. The same photograph sent twice is one case."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise HTTPException(
+            422, f"Received a body of the type {kind[:60] or 'none'}; expected multipart/form-data."
+        )
+    sent = await receive_all(request, person, "api")
+    files = [
+        SentFile(file_name=one.file_name, case=one.case_id, new=one.new, problem=one.problem) for one in sent
+    ]
+    refused = [one for one in files if one.problem]
+    if len(refused) == len(files):
+        detail = refused[0].problem if len(files) == 1 else f"None of the {len(files)} files could be used."
+        number = str(request.scope["dermsentry.request"])
+        envelope = Refused(error="unusable", detail=detail, request_id=number, photographs=files)
+        return JSONResponse(envelope.model_dump(), 422)
+    status = 207 if refused else 201 if any(one.new for one in files) else 200
+    return JSONResponse(SentFiles(photographs=files).model_dump(), status)
+
+
+@router.get("/cases", summary="List cases", tags=["cases"], responses=problem_responses(422))
+def cases(
+    request: Request,
+    _: TokenReads,
+    lane: Annotated[Lane, Query(description="`decided` holds the decided cases of every lane")] = "suspicion",
+    tier: Annotated[TierName | Literal[""], Query()] = "",
+    search: Annotated[
+        str,
+        Query(
+            max_length=120, description="Part of the patient, lesion, site or file name, or a case's number"
+        ),
+    ] = "",
+    site: Annotated[str, Query(max_length=120)] = "",
+    since: Since = None,
+    until: Until = None,
+    after: Annotated[str, Query(max_length=400, description="The `next` of the page before")] = "",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Cases:
+    """Cases in the order of the worklist."""
+    given = {
+        "lane": lane,
+        "tier": tier,
+        "search": search,
+        "site": site,
+        "since": str(since or ""),
+        "until": str(until or ""),
+    }
+    _text, wanted = read_filter(given)
+    with reading(clinic_of(request).engine) as session:
+        found = list_cases(session, wanted, after=after or None, limit=limit)
+    return Cases(cases=[CaseSummary.model_validate(case) for case in found.cases], next=found.next)
+
+
+@router.get("/cases/{case_id}", summary="A case", tags=["cases"], responses=problem_responses(404, 422))
+def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
+    """A case, with what the model found."""
+    with reading(clinic_of(request).engine) as session:
+        return CaseDetail.model_validate(find_case(session, case_id))
+
+
+@router.get(
+    "/cases/{case_id}/picture/{kind}",
+    summary="A picture of a case",
+    tags=["cases"],
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The picture"},
+        304: {"description": "The picture did not change since the ETag that was sent"},
+        **problem_responses(404, 409, 422),
+    },
+)
+def picture(request: Request, _: TokenReads, case_id: Number, kind: Kind) -> Response:
+    """The photograph drawn anew: `view` (JPEG, up to 2048 pixels), `thumbnail`, or `heat` (PNG).
+
+    A DICOM photograph that names the patient in its pixels is refused: it may be looked at, not taken away.
+    """
+    clinic = clinic_of(request)
+    with reading(clinic.engine) as session:
+        found = find_case(session, case_id)
+    if not may_leave(found.dicom):
+        raise HTTPException(409, f"The pixels of case {case_id} name the patient; they may not leave.")
+    return send_picture(request, clinic.pictures, found, kind)

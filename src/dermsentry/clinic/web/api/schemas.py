@@ -1,0 +1,191 @@
+"""What the API takes and gives, as its description says it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from dermsentry.clinic.web.errors import Problem, problem_responses
+from dermsentry.diagnoses import CODES
+
+ALWAYS = problem_responses(401, 403, 422, 500, 503)
+"""What every call may answer."""
+
+Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The case's number")]
+Code = Literal["AK", "BCC", "DF", "MEL", "NV", "PBK", "SCC", "SK", "VASC"]
+assert set(Code.__args__) == set(CODES)  # type: ignore[attr-defined]
+Action = Literal["biopsy", "follow-up", "discharge", "retake"]
+Lane = Literal["suspicion", "cannot-say", "waiting", "decided"]
+TierName = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
+
+Since = Annotated[date | None, Query(description="Received on this day or later (UTC)")]
+Until = Annotated[date | None, Query(description="Received on this day or earlier (UTC)")]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class CaseSummary(_Row):
+    """A case as it stands in the worklist."""
+
+    id: int
+    state: Literal["waiting", "screened", "failed"]
+    lane: Literal["suspicion", "cannot-say", "waiting"]
+    stage: Literal["unread", "second-read", "adjudication", "decided"]
+    tier: str = Field(description="alert, refer, routine, cannot-say, unreadable, or empty while it waits")
+    melanoma: float | None = Field(description="The calibrated probability of melanoma, 0 to 1")
+    patient: str
+    lesion: str
+    site: str
+    received_at: datetime
+    screened_at: datetime | None
+    decided_at: datetime | None
+
+
+class CaseDetail(CaseSummary):
+    """A case with what the model found."""
+
+    sha256: str = Field(description="SHA-256 of the photograph's file as it came")
+    note: str
+    source: Literal["page", "api", "folder", "dicom"]
+    width: int | None = Field(description="Pixels")
+    height: int | None = Field(description="Pixels")
+    model_digest: str | None
+    finding: dict[str, Any] | None = Field(
+        description="As in findings.jsonl: tier, probabilities, familiarity, quality, reasons"
+    )
+
+
+class Cases(BaseModel):
+    """A page of the worklist."""
+
+    cases: list[CaseSummary]
+    next: str | None = Field(description="What to send as `after` for the next page; null on the last")
+
+
+class SentFile(BaseModel):
+    """What became of one file."""
+
+    file_name: str
+    case: int | None = Field(description="Its case, an earlier one where it came before; null where refused")
+    new: bool
+    problem: str = Field(description="Why it was refused; empty where it was not")
+
+
+class SentFiles(BaseModel):
+    """What became of the files of a request."""
+
+    photographs: list[SentFile]
+
+
+class Refused(Problem):
+    """The envelope where no file could be used."""
+
+    photographs: list[SentFile] = Field(default_factory=list)
+
+
+class Upload(BaseModel):
+    """A form of photographs and what is told with them, which holds for each of them."""
+
+    photographs: list[bytes] = Field(
+        description="One or more files: JPEG, PNG, BMP, TIFF, WebP or DICOM", min_length=1
+    )
+    patient: str = Field("", max_length=120, description="The clinic's reference for the patient, not a name")
+    lesion: str = Field("", max_length=120)
+    site: str = Field("", max_length=120)
+    note: str = Field("", max_length=4000)
+
+
+class Decision(BaseModel):
+    """What a dermatologist decides on a case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    agrees: bool | None = Field(None, description="With the model; null where it could not say")
+    diagnosis: Code | Literal[""] = Field(description="Empty where it is none of them, or cannot be told")
+    action: Action
+    note: str = Field("", max_length=4000)
+
+
+class DecisionMade(_Row):
+    """A decision. Undone ones are in the audit trail only."""
+
+    id: int
+    case_id: int
+    reader: str
+    position: int = Field(description="1 and 2: the readers; 3: the adjudicator")
+    agrees: bool | None
+    diagnosis: str
+    action: str
+    note: str
+    at: datetime
+
+
+class NewOutcome(BaseModel):
+    """What a case turned out to be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    diagnosis: Code
+    method: Literal["histology", "follow-up"]
+    note: str = Field("", max_length=4000)
+
+
+class OutcomeKept(_Row):
+    """An outcome; of several the latest counts."""
+
+    id: int
+    case_id: int
+    diagnosis: str
+    method: str
+    note: str
+    at: datetime
+
+
+class AlertRaised(_Row):
+    """A rule that a case met; open until a person acknowledges it."""
+
+    id: int
+    case_id: int
+    rule: str
+    raised_at: datetime
+    acknowledged_at: datetime | None
+    escalated_at: datetime | None
+
+
+class Alerts(BaseModel):
+    """A page of alerts, the newest first."""
+
+    alerts: list[AlertRaised]
+    next: int | None = Field(description="What to send as `before` for the next page; null on the last")
+
+
+class AuditEvent(_Row):
+    """Something that happened, as it stands in the chain."""
+
+    id: int
+    at: str
+    actor: str
+    action: str
+    subject: str
+    detail: str = Field(description="JSON, as text: the hash is over exactly this")
+    previous: str
+    hash: str
+
+
+class AuditEvents(BaseModel):
+    """A page of the audit trail, the oldest first."""
+
+    events: list[AuditEvent]
+    next: int | None = Field(description="What to send as `after` for the next page; null on the last")
+
+
+class AuditVerdict(BaseModel):
+    """Whether the chain holds."""
+
+    events: int
+    problems: list[str]
