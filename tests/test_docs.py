@@ -16,6 +16,9 @@ import typer.main
 from dermsentry.card import Card
 from dermsentry.cli import app
 from dermsentry.clinic.alerts.delivery import signature
+from dermsentry.clinic.export.case_table import COLUMNS as CASE_COLUMNS
+from dermsentry.clinic.export.case_table import PERSONAL
+from dermsentry.clinic.review.outcomes import COLUMNS as OUTCOME_COLUMNS
 from dermsentry.clinic.settings import Dicom, Mail, Rule, Settings, Webhook, read_settings
 from dermsentry.collection import COLUMNS, Collection
 from dermsentry.diagnoses import DIAGNOSES
@@ -113,6 +116,15 @@ def test_every_setting_of_a_clinic_is_documented() -> None:
     assert example
     given = tomllib.loads(example[1])
     assert set(given) == {field.name for field in fields(Settings)}
+
+
+def test_the_columns_of_a_clinics_tables_are_documented() -> None:
+    for heading, columns in (
+        ("outcomes.csv", OUTCOME_COLUMNS),
+        ("cases.csv", (*CASE_COLUMNS, *PERSONAL)),
+    ):
+        described = section("docs/files.md", heading)
+        assert [column for column in columns if f"`{column}`" not in described] == []
 
 
 def test_the_example_of_a_clinics_settings_is_read(tmp_path: Path) -> None:
