@@ -17,6 +17,7 @@ from dermsentry.clinic.export import case_table as module
 from dermsentry.clinic.export.case_table import COLUMNS, PERSONAL, case_table
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Case, Outcome, now
+from dermsentry.clinic.store.text import csv_line
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 
@@ -130,7 +131,7 @@ def test_it_comes_in_batches_and_none_is_missed(store: Store, monkeypatch: pytes
 @given(st.text())
 def test_no_text_is_run_as_a_formula_and_none_breaks_the_table(text: str) -> None:
     text = text.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
-    line = module._line([module._safe(text), "next"])
+    line = csv_line([module._safe(text), "next"])
     (fields,) = csv.reader(io.StringIO(line, newline=""))
     assert len(fields) == 2
     assert fields[0] in (text, f"'{text}")

@@ -142,7 +142,7 @@ def test_a_full_disk_or_a_database_that_is_away_is_waited_for(
     engine: Engine, trail: Trail, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = send(engine, trail, tmp_path)
-    monkeypatch.setattr(worker, "_pause", lambda seconds, stopped: None)
+    monkeypatch.setattr(worker, "wait_for", lambda seconds, stopped: None)
     (tmp_path / "pictures").write_text("a file where a folder should be")
     run(engine, trail, tmp_path, bundle, Told(screens), 1)
     with reading(engine) as session:

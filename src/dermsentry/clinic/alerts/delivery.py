@@ -34,7 +34,8 @@ from sqlalchemy.orm import Session, joinedload
 from dermsentry.clinic.settings import Mail, Settings
 from dermsentry.clinic.store.audit_trail import Trail, append
 from dermsentry.clinic.store.database import DatabaseError, writing
-from dermsentry.clinic.store.tables import Alert, Delivery, now
+from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Delivery, now
+from dermsentry.clinic.waiting import wait_for
 from dermsentry.errors import InputError, OutputError
 
 SMTP_PASSWORD, WEBHOOK_SECRET = "DERMSENTRY_SMTP_PASSWORD", "DERMSENTRY_WEBHOOK_SECRET"
@@ -191,7 +192,7 @@ def send_again(session: Session, trail: Trail, delivery_id: int, actor: str) -> 
         There is none of this number, or it was not given up.
     """
     wanted = select(Delivery).where(Delivery.id == delivery_id).with_for_update()
-    found = session.scalars(wanted).first() if 0 < delivery_id < 2**31 else None
+    found = session.scalars(wanted).first() if 0 < delivery_id <= LARGEST_ID else None
     if found is None or found.state != "dead":
         raise InputError(f"There is no message {delivery_id} that was given up.")
     found.state, found.attempts, found.next_at = "pending", 0, now()
@@ -224,13 +225,6 @@ def run_deliveries(
         except (DatabaseError, OutputError) as error:
             log.error("%s Messages wait.", error)
         wait_for(LOOK_S, stopped)
-
-
-def wait_for(seconds: float, stopped: Callable[[], bool]) -> None:
-    """Sleep, but not past being told to stop."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not stopped():
-        time.sleep(0.1)
 
 
 def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:

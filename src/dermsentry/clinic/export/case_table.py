@@ -5,8 +5,6 @@ Who a photograph is of stands in columns of their own, which are left out unless
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.export.decisions import Decision, settle
 from dermsentry.clinic.store.tables import Case, Outcome, Read
+from dermsentry.clinic.store.text import csv_line
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 
@@ -78,7 +77,7 @@ def case_table(
 def _lines(
     session: Session, since: datetime | None, until: datetime | None, columns: tuple[str, ...]
 ) -> Iterator[str]:
-    yield _line(columns)
+    yield csv_line(columns)
     last = 0
     while True:
         # By number, not by OFFSET: the hundred-thousandth line costs no more than the first.
@@ -103,7 +102,7 @@ def _lines(
         }
         for case in cases:
             row = _row(case, settle(case, reads[case.id]), outcomes.get(case.id))
-            yield _line([_safe(row[name]) for name in columns])
+            yield csv_line([_safe(row[name]) for name in columns])
         # A session remembers what it read; of a hundred thousand cases that is too much.
         session.expunge_all()
 
@@ -154,9 +153,3 @@ def _safe(value: Any) -> str:
         return f"{value:.6f}"
     text = str(value).replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.lstrip()[:1] in tuple("=+-@") or text[:1] in ("\t", "\n") else text
-
-
-def _line(fields: Sequence[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(fields)
-    return out.getvalue()

@@ -9,10 +9,9 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.store.tables import Case, Read
+from dermsentry.clinic.store.tables import ADJUDICATOR, Case, Read
 
 Status = Literal["preliminary", "final", "amended"]
-ADJUDICATOR = 3
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic.export.coding import NAMESPACE, SNOMED_CODES, oid
 from dermsentry.clinic.export.decisions import Decision, decision_of
-from dermsentry.clinic.store.tables import Case, Read
+from dermsentry.clinic.store.tables import JUDGED, Case, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
 from dermsentry.screen.triage import MEANING
@@ -30,7 +30,6 @@ SNOMED = "http://snomed.info/sct"
 UNITS = "http://unitsofmeasure.org"
 ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
-JUDGED = ("alert", "refer", "routine")
 UNDECIDED = "none of the nine diagnoses, or it cannot be told"
 
 

@@ -23,13 +23,12 @@ from dermsentry.clinic.export.decisions import Decision, decision_of
 from dermsentry.clinic.receive.dicom import read_reference
 from dermsentry.clinic.receive.intake import DICOM
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import Case, Read
+from dermsentry.clinic.store.tables import JUDGED, Case, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
 from dermsentry.images import Unreadable
 
 SCHEME = "99DERMSENTRY"
-JUDGED = ("alert", "refer", "routine")
 TIERS = {
     "alert": "Suspicious of melanoma",
     "refer": "To be seen by a dermatologist",

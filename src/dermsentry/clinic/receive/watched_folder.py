@@ -27,6 +27,7 @@ from dermsentry.clinic.receive.intake import MAX_BYTES, About, receive
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import DatabaseError
 from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.waiting import wait_for
 from dermsentry.errors import InputError, OutputError
 from dermsentry.files import write_text
 
@@ -98,9 +99,7 @@ def watch(
         except OSError as error:
             log.error("The folder %s cannot be read: %s.", watched.folder, error.strerror or error)
             pause = AFTER_FAULT_S
-        end = time.monotonic() + pause
-        while time.monotonic() < end and not stopped():
-            time.sleep(0.1)
+        wait_for(pause, stopped)
 
 
 def take(

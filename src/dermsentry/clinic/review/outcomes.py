@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.review.worklist import LARGEST_ID
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import Trail, append, hold
-from dermsentry.clinic.store.tables import Case, Outcome, now
+from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, now
 from dermsentry.clinic.store.text import clean
 from dermsentry.diagnoses import CODES, find_label
 from dermsentry.errors import InputError
@@ -64,7 +64,7 @@ def record_outcome(
     _allowed(person)
     label, told = _values(diagnosis, method, note)
     hold(session)
-    if not 0 < case_id <= LARGEST_ID or session.get(Case, case_id) is None:
+    if find(session, Case, case_id) is None:
         raise InputError(f"There is no case {case_id}.")
     return _record(session, trail, person, case_id, label, method, told)
 

@@ -12,17 +12,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.alerts.alerting import acknowledge, reopen
-from dermsentry.clinic.review.worklist import LARGEST_ID, find_case
+from dermsentry.clinic.review.worklist import find_case
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.audit_trail import Trail, append, hold
-from dermsentry.clinic.store.tables import ACTIONS, Case, Read, now
+from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, Case, Read, now
 from dermsentry.clinic.store.text import clean
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 
 LONGEST_NOTE = 4000
-ADJUDICATOR = 3
 
 
 class CannotRead(InputError):
@@ -111,7 +111,7 @@ def undo(session: Session, trail: Trail, settings: Settings, read_id: int, perso
         There is no such read.
     """
     hold(session)
-    read = session.get(Read, read_id, populate_existing=True) if 0 < read_id <= LARGEST_ID else None
+    read = find(session, Read, read_id, anew=True)
     if read is None or (read.account_id != person.account_id and "reads:write" not in person.may):
         raise InputError(f"There is no read {read_id}.")
     if read.account_id != person.account_id:

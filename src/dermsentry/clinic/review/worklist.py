@@ -21,14 +21,14 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Select, and_, false, func, literal, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from dermsentry.clinic.store.tables import DECIDED, LANES, OPEN, RANKS, Case, Read
+from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.tables import DECIDED, LANES, LARGEST_ID, OPEN, RANKS, Case, Read
 from dermsentry.errors import InputError
 from dermsentry.screen.triage import TIERS
 
 Lane = Literal["suspicion", "cannot-say", "waiting"]
 Stage = Literal["open", "decided", "all"]
 
-LARGEST_ID = 2**31 - 1  # of PostgreSQL's integer
 LONGEST_PAGE = 500
 MOST_WORDS = 8
 
@@ -65,7 +65,7 @@ class Page:
 
 def find_case(session: Session, case_id: int) -> Case | None:
     """The case of this number, whatever the number; None where there is none."""
-    return session.get(Case, case_id) if 0 < case_id <= LARGEST_ID else None
+    return find(session, Case, case_id)
 
 
 def list_cases(session: Session, wanted: Filter, *, after: str | None = None, limit: int = 50) -> Page:

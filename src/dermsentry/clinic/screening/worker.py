@@ -29,6 +29,7 @@ from dermsentry.clinic.store.audit_trail import Trail, append, hold
 from dermsentry.clinic.store.database import DatabaseError, writing
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import LANES, RANKS, Model, now
+from dermsentry.clinic.waiting import wait_for
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.files import write_bytes
 from dermsentry.model import Card
@@ -64,7 +65,7 @@ def work(
             _do(engine, trail, pictures, settings, screener, card, leased)
         except (DatabaseError, OutputError) as error:
             log.error("%s Trying again in 5 s.", error)
-            _pause(5, stopped)
+            wait_for(5, stopped)
 
 
 def keep_result(
@@ -168,12 +169,6 @@ def _renewed(engine: Engine, leased: Leased) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def _pause(seconds: float, stopped: Callable[[], bool]) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not stopped():
-        time.sleep(0.1)
 
 
 def run_worker(url: str, folder: Path, bundle: Path, settings: Settings, stopped: Callable[[], bool]) -> None:

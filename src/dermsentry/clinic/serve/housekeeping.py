@@ -10,11 +10,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.alerts.alerting import escalate, raise_late_alerts
-from dermsentry.clinic.alerts.delivery import wait_for
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import forget_old_sessions
 from dermsentry.clinic.store.audit_trail import Trail, open_trail, remember
 from dermsentry.clinic.store.database import DatabaseError, open_database, reading, writing
+from dermsentry.clinic.waiting import wait_for
 from dermsentry.errors import OutputError
 
 EVERY_S = 30.0

@@ -10,11 +10,11 @@ from dermsentry.clinic.settings import Dicom
 from dermsentry.clinic.store.audit_trail import open_trail
 from dermsentry.clinic.store.database import open_database
 from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.waiting import wait_for
 
 
 def run_receiver(url: str, folder: Path, settings: Dicom, stopped: Callable[[], bool]) -> None:
     """Receive photographs by DICOM until told to stop. Raises InputError where it cannot listen."""
-    from dermsentry.clinic.alerts.delivery import wait_for
     from dermsentry.clinic.receive.dicom_receiver import start_receiver
 
     receiver = start_receiver(open_database(url), open_trail(folder), Pictures(folder), settings)

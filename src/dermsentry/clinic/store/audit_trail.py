@@ -10,11 +10,9 @@ end stays missed, however many rows follow. What a crash kept from being anchore
 from __future__ import annotations
 
 import contextlib
-import csv
 import fcntl
 import hashlib
 import hmac
-import io
 import json
 import logging
 import os
@@ -30,6 +28,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.store.tables import Event, now
+from dermsentry.clinic.store.text import csv_line
 from dermsentry.errors import InputError, OutputError
 
 COLUMNS = ("id", "at", "actor", "action", "subject", "detail", "previous", "hash")
@@ -197,9 +196,9 @@ def verify(session: Session, trail: Trail) -> Verdict:
 
 def as_csv(session: Session) -> Iterator[str]:
     """The chain as CSV, line by line, with its header."""
-    yield _line(COLUMNS)
+    yield csv_line(COLUMNS)
     for event in session.scalars(select(Event).order_by(Event.id).execution_options(yield_per=1000)):
-        yield _line([getattr(event, column) for column in COLUMNS])
+        yield csv_line([getattr(event, column) for column in COLUMNS])
 
 
 def belongs(session: Session, trail: Trail) -> bool:
@@ -269,9 +268,3 @@ def _plain(text: str, longest: int) -> str:
 
 def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _line(fields: Any) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(fields)
-    return out.getvalue()

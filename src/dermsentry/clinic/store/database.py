@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import (
@@ -22,7 +22,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.store.audit_trail import anchor, end_to_anchor
+from dermsentry.clinic.store.tables import LARGEST_ID, Base
 from dermsentry.errors import DermsentryError, InputError, OutputError
+
+Row = TypeVar("Row", bound=Base)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE_S = 15
@@ -105,6 +108,11 @@ def migrate(engine: Engine) -> None:
         _tell(error)
         # Here it is not this program's mistake: no right to make tables, or an option that there is not.
         raise DatabaseError(f"The database cannot be used: {_words(error)}.") from error
+
+
+def find(session: Session, kind: type[Row], number: int, *, anew: bool = False) -> Row | None:
+    """The row of this number, whatever the number; None where there is none. `anew`: as it is by now."""
+    return session.get(kind, number, populate_existing=anew) if 0 < number <= LARGEST_ID else None
 
 
 @contextmanager

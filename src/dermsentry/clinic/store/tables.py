@@ -28,12 +28,17 @@ STATES = ("waiting", "screened", "failed")
 """Of a case: its photograph waits for the model, has a finding, or could not be screened."""
 STAGES = ("unread", "second-read", "adjudication", "decided")
 """Of a case's reading: whom it waits for."""
+LARGEST_ID = 2**31 - 1
+"""Of a row, as PostgreSQL's integer is."""
+ADJUDICATOR = 3
+"""The position of the read that settles where two differ."""
 SEARCHED_FIELDS = ("patient", "lesion", "site", "file_name")
 SEARCHED = 400
 """Characters, of four bytes at most: with the other columns they must fit a third of PostgreSQL's page."""
 _ORDER = ("lane", "rank", "melanoma_order", "received_at")
 _FILTERED = ("site", "received_by", "search")
-LANES = {"alert": "suspicion", "refer": "suspicion", "routine": "suspicion"}
+JUDGED = ("alert", "refer", "routine")
+LANES = dict.fromkeys(JUDGED, "suspicion")
 RANKS = {"alert": 0, "refer": 1, "routine": 2, "cannot-say": 0, "unreadable": 1}
 """Of a tier: its lane of the worklist, `cannot-say` for those that have none here, and its place in it."""
 ACTIONS = ("biopsy", "follow-up", "discharge", "retake")

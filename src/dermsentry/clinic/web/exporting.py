@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.clinic import Clinic
@@ -16,7 +17,7 @@ from dermsentry.clinic.export.case_table import COLUMNS, PERSONAL, case_table
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import now
+from dermsentry.clinic.store.tables import Case, now
 from dermsentry.clinic.web.security import clinic_of
 from dermsentry.clinic.web.sending import find_case
 from dermsentry.errors import InputError
@@ -35,15 +36,10 @@ def send_fhir(request: Request, person: Person, case_id: int) -> Response:
     """
     from dermsentry.clinic.export.fhir import fhir_bundle  # takes a second, once
 
-    clinic = clinic_of(request)
-    with reading(clinic.engine) as session:
-        case = find_case(session, case_id)
-        try:
-            bundle = fhir_bundle(session, case)
-        except InputError as error:
-            raise HTTPException(409, str(error)) from error
-    note_export(clinic, person, f"case {case_id}", {"as": "FHIR"})
-    data = json.dumps(bundle, ensure_ascii=False, indent=1).encode()
+    def write(session: Session, case: Case) -> bytes:
+        return json.dumps(fhir_bundle(session, case), ensure_ascii=False, indent=1).encode()
+
+    data = _written(request, person, case_id, "FHIR", write)
     return Response(data, headers=_named(f"case-{case_id}.fhir.json"), media_type=FHIR)
 
 
@@ -57,14 +53,10 @@ def send_structured_report(request: Request, person: Person, case_id: int) -> Re
     """
     from dermsentry.clinic.export.structured_report import structured_report  # takes a second, once
 
-    clinic = clinic_of(request)
-    with reading(clinic.engine) as session:
-        case = find_case(session, case_id)
-        try:
-            data = structured_report(session, clinic.pictures, case)
-        except InputError as error:
-            raise HTTPException(409, str(error)) from error
-    note_export(clinic, person, f"case {case_id}", {"as": "DICOM SR"})
+    def write(session: Session, case: Case) -> bytes:
+        return structured_report(session, clinic_of(request).pictures, case)
+
+    data = _written(request, person, case_id, "DICOM SR", write)
     return Response(data, headers=_named(f"case-{case_id}.sr.dcm"), media_type=DICOM)
 
 
@@ -98,6 +90,20 @@ def in_blocks(lines: Iterator[str]) -> Iterator[str]:
             yield "".join(block)
             block = []
     yield "".join(block)
+
+
+def _written(
+    request: Request, person: Person, case_id: int, form: str, write: Callable[[Session, Case], bytes]
+) -> bytes:
+    """A case in a form, once the audit trail knows who takes it."""
+    clinic = clinic_of(request)
+    with reading(clinic.engine) as session:
+        try:
+            data = write(session, find_case(session, case_id))
+        except InputError as error:
+            raise HTTPException(409, str(error)) from error
+    note_export(clinic, person, f"case {case_id}", {"as": form})
+    return data
 
 
 def _lines(

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.tables import Event
+from dermsentry.clinic.store.tables import LARGEST_ID, Event
 from dermsentry.clinic.web.api.schemas import (
     ALWAYS,
     AuditEvent,
@@ -38,7 +38,7 @@ def audit_of_case(
     request: Request,
     _: TokenAudits,
     case_id: Number,
-    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditEvents:
     """The events of a case, the oldest first."""
@@ -51,7 +51,7 @@ def audit_of_case(
 def audit(
     request: Request,
     _: TokenAudits,
-    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditEvents:
     """All events, the oldest first."""

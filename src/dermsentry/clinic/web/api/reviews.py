@@ -13,7 +13,7 @@ from dermsentry.clinic.review.outcomes import record_outcome
 from dermsentry.clinic.review.performance import Performance
 from dermsentry.clinic.review.reading import decide, undo, visible_reads
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import Outcome, Read
+from dermsentry.clinic.store.tables import LARGEST_ID, Outcome, Read
 from dermsentry.clinic.web.api.schemas import (
     ALWAYS,
     AlertRaised,
@@ -83,7 +83,7 @@ def undoes(
     request: Request,
     person: TokenDecides,
     case_id: Number,
-    decision_id: Annotated[int, Path(ge=1, le=2**31 - 1)],
+    decision_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
 ) -> None:
     """Take a decision of one's own back; both stay in the audit trail."""
     clinic = clinic_of(request)
@@ -130,7 +130,7 @@ def alerts(
     request: Request,
     _: TokenReads,
     all: Annotated[bool, Query(description="Also those that were acknowledged")] = False,
-    before: Annotated[int, Query(ge=0, le=2**31 - 1, description="The `next` of the page before")] = 0,
+    before: Annotated[int, Query(ge=0, le=LARGEST_ID, description="The `next` of the page before")] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Alerts:
     """Open alerts, or all, the newest first."""

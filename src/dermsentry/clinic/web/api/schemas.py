@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from dermsentry.clinic.store.tables import LARGEST_ID
 from dermsentry.clinic.web.errors import Problem, problem_responses
 from dermsentry.diagnoses import CODES
 
 ALWAYS = problem_responses(401, 403, 422, 500, 503)
 """What every call may answer."""
 
-Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The case's number")]
+Number = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The case's number")]
 Code = Literal["AK", "BCC", "DF", "MEL", "NV", "PBK", "SCC", "SK", "VASC"]
 assert set(Code.__args__) == set(CODES)  # type: ignore[attr-defined]
 Action = Literal["biopsy", "follow-up", "discharge", "retake"]

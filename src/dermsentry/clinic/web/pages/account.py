@@ -21,7 +21,7 @@ from dermsentry.clinic.store.accounts import (
     sign_out_everywhere,
 )
 from dermsentry.clinic.store.audit_trail import append
-from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.tables import Account, Token, now
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Gate, SignedIn, address, begin_session, clinic_of
@@ -104,7 +104,7 @@ def revokes(request: Request, person: SignedIn, token_id: int) -> Response:
     """Revoke a token: one's own, or, by an administrator, anybody's."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
-        token = session.get(Token, token_id) if token_id < 2**31 else None
+        token = find(session, Token, token_id)
         own = token is not None and token.account_id == person.account_id
         if token is None or not (own or "administer" in person.may):
             raise HTTPException(404, f"You have no token {token_id}.")

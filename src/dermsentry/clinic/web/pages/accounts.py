@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.store.accounts import Person, add_account, hash_password, sign_out_everywhere
 from dermsentry.clinic.store.audit_trail import append
-from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.tables import ROLES, Account, Token
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator as Administers
@@ -82,7 +82,7 @@ def _change(
     session: Session, request: Request, person: Person, account_id: int, role: str, state: str, hashed: str
 ) -> None:
     trail = clinic_of(request).trail
-    found = session.get(Account, account_id) if account_id < 2**31 else None
+    found = find(session, Account, account_id)
     if found is None:
         raise HTTPException(404, f"There is no account {account_id}.")
     subject = f"account {found.name}"

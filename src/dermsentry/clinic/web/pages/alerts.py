@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
 from dermsentry.clinic.alerts.delivery import dead_letters, send_again
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import Delivery
+from dermsentry.clinic.store.tables import LARGEST_ID, Delivery
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator, Decider, Reader, clinic_of
 from dermsentry.clinic.web.sending import find_case
@@ -23,7 +23,10 @@ AT_ONCE = 50
 
 @router.get("/alerts")
 def alerts(
-    request: Request, person: Reader, before: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0, all: bool = False
+    request: Request,
+    person: Reader,
+    before: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
+    all: bool = False,
 ) -> Response:
     """Open alerts, or all of them, the newest first."""
     clinic = clinic_of(request)

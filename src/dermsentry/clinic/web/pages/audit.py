@@ -17,7 +17,7 @@ from dermsentry.clinic.review.worklist import find_case
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import as_csv, verify
 from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.tables import Event, now
+from dermsentry.clinic.store.tables import LARGEST_ID, Event, now
 from dermsentry.clinic.web.exporting import CSV, in_blocks, note_export
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Auditor, clinic_of
@@ -33,7 +33,7 @@ HIDDEN = [("", "shown once the case is decided")]
 def audit(
     request: Request,
     person: Auditor,
-    before: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    before: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
     subject: Annotated[str, Query(max_length=120)] = "",
     action: Annotated[str, Query(max_length=60)] = "",
 ) -> Response:

@@ -15,9 +15,9 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.review.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.review.worklist import next_case, previous_cases
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.pictures import Kind, may_leave
-from dermsentry.clinic.store.tables import Alert, Case, Model, Outcome, Read
+from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.filters import as_query, read_filter
 from dermsentry.clinic.web.markdown import as_html
 from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoable
@@ -34,7 +34,7 @@ MOST_PREVIOUS = 12
 
 @router.get("/cases/{case_id}")
 def case(
-    request: Request, person: Reader, case_id: int, done: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
+    request: Request, person: Reader, case_id: int, done: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0
 ) -> Response:
     """The page of a case."""
     return _page(request, person, case_id, done=done)
@@ -106,7 +106,7 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
     clinic = clinic_of(request)
     text, _ = read_filter(request.query_params, own_reads(clinic, person))
     with writing(clinic.engine) as session:
-        read = session.get(Read, read_id) if 0 < read_id < 2**31 else None
+        read = find(session, Read, read_id)
         if read is None or read.case_id != case_id:
             raise HTTPException(404, f"There is no decision {read_id} of case {case_id}.")
         undo(session, clinic.trail, clinic.settings, read_id, person)

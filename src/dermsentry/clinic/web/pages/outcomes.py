@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from dermsentry.clinic.review.outcomes import METHODS, import_outcomes, record_outcome
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import Case, Outcome, Read
+from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, Read
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, Recorder, clinic_of
 from dermsentry.errors import InputError
@@ -131,6 +131,6 @@ def _awaited(session: Session) -> list[tuple[Read, Case]]:
 
 
 def _number(text: str) -> int:
-    if not text.strip().isascii() or not text.strip().isdigit() or int(text) >= 2**31:
+    if not text.strip().isascii() or not text.strip().isdigit() or int(text) > LARGEST_ID:
         raise InputError(f"Received the case {text.strip()[:20]!r}; expected its number, such as 12.")
     return int(text)

@@ -12,7 +12,7 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.review.worklist import counts, list_cases
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.tables import Read
+from dermsentry.clinic.store.tables import LARGEST_ID, Read
 from dermsentry.clinic.web.filters import LANES, as_query, read_filter
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
@@ -27,7 +27,7 @@ def worklist(
     request: Request,
     person: SignedIn,
     after: Annotated[str, Query(max_length=400)] = "",
-    done: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    done: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
 ) -> Response:
     """A lane of the worklist; who only sends photographs is led to their own."""
     if "cases:read" not in person.may:
