@@ -28,7 +28,7 @@ lint: $(SET_UP)  ## Style and the order of the stages
 	$(RUN)/lint-imports
 
 types: $(SET_UP)  ## Strict types
-	$(RUN)/mypy src
+	$(RUN)/mypy
 
 format: $(SET_UP)  ## Bring the code into style
 	$(RUN)/ruff check --fix .
@@ -39,10 +39,10 @@ demo: $(SET_UP)  ## The whole path on phantoms, or on DATA=FOLDER; under 4 minut
 
 model: $(SET_UP)  ## Make the bundled model anew from DATA=FOLDER of its sets; hours, goes on where it stopped
 	test -n "$(DATA)" || { echo "make model: set DATA to the folder of the sets (docs/how-to-train.md)"; exit 2; }
-	$(RUN)/dermsentry train "$(DATA)" --recipe dermoscopy --out runs/dermoscopy
-	$(RUN)/python -m dermsentry.learn.claims runs/dermoscopy "$(DATA)" runs/dermoscopy/claims
-	mkdir -p src/dermsentry/bundled && rm -rf src/dermsentry/bundled/dermoscopy
-	cp -r runs/dermoscopy/bundle src/dermsentry/bundled/dermoscopy
+	$(RUN)/python -m recipes.dermoscopy "$(DATA)" runs/dermoscopy
+	$(RUN)/python -m recipes.dermoscopy.claims runs/dermoscopy "$(DATA)" runs/dermoscopy/claims
+	rm -rf src/dermsentry/model/bundled/dermoscopy
+	cp -r runs/dermoscopy/bundle src/dermsentry/model/bundled/dermoscopy
 	cp runs/dermoscopy/claims/MODEL_CARD.md MODEL_CARD.md
 
 notebook: $(SET_UP)  ## The assignment as a notebook, in JupyterLab

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
+from dermsentry.evaluation import evaluate_predictions
 from dermsentry.files import to_json
-from dermsentry.judge import evaluate_predictions
-from dermsentry.judge.calibration import apply_temperature
-from dermsentry.learn.batches import Examples
-from dermsentry.learn.dermoscopy import read_dermoscopy
-from dermsentry.learn.fitting import WEIGHTS, Configuration
-from dermsentry.learn.linear import embed, fit_head, head_logits
-from dermsentry.learn.pixels import decode
-from dermsentry.learn.split import read_split
+from dermsentry.split import read_split
+from dermsentry.stats.calibration import apply_temperature
+from dermsentry.training.batches import Examples
+from dermsentry.training.fitting import WEIGHTS, Configuration
+from dermsentry.training.linear_probe import embed, fit_head, head_logits
+from dermsentry.training.pixels import decode
+from recipes.dermoscopy.data import read_dermoscopy
 
 COUNTS = (50, 100, 200, 400)
 SIZE = 192

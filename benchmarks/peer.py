@@ -46,10 +46,10 @@ from dermsentry.diagnoses import MELANOMA, codes_of
 from dermsentry.errors import InputError
 from dermsentry.files import versions, write_json
 from dermsentry.images import read_fitted
-from dermsentry.judge.intervals import bootstrap, percentile_interval
-from dermsentry.judge.metrics import rank
 from dermsentry.model import BUNDLED, CARD_FILE, MODEL_FILE, OUTPUTS, Bundle, open_bundle
-from dermsentry.screen import screen
+from dermsentry.screening import screen
+from dermsentry.stats.intervals import bootstrap, percentile_interval
+from dermsentry.stats.metrics import rank
 
 # From the source of sklesion 0.2.2, read as text.
 SIDE = 254

@@ -30,11 +30,11 @@ import numpy as np
 import onnxruntime
 from lite0 import lite0_onnx
 
-from dermsentry.card import Card, Familiarity, Threshold
 from dermsentry.images import Pixels, read_many
 from dermsentry.model import MODEL_FILE, OUTPUTS, Bundle, open_bundle, write_bundle
-from dermsentry.screen import screen
-from dermsentry.screen.inputs import find_photographs
+from dermsentry.model.card import Card, Familiarity, Threshold
+from dermsentry.screening import screen
+from dermsentry.screening.inputs import find_photographs
 
 ROUNDS = 5
 AS_IT_COMES, SIDE_BY_SIDE = "bare, as it comes", "bare, side by side"
@@ -136,7 +136,7 @@ def memory(bundle: Bundle, paths: list[Path], work: Path) -> None:
                 os.link(folder / f"{number % len(paths):05}{path.suffix}", copy)
         results = {"findings": str(work / "f.jsonl"), "predictions": str(work / "p.csv")}
         code = (
-            "import resource; from dermsentry.screen import screen; "
+            "import resource; from dermsentry.screening import screen; "
             f"n = sum(1 for _ in screen([{str(folder)!r}], {str(bundle.folder)!r}, **{results!r})); "
             "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
         )

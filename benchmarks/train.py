@@ -24,11 +24,11 @@ import numpy as np
 
 from dermsentry.collection import read_collection
 from dermsentry.diagnoses import CODES
-from dermsentry.learn.batches import Batches, Examples
-from dermsentry.learn.fitting import Configuration, best_precision, build
-from dermsentry.learn.networks import accuracy, candidate_crossentropy
-from dermsentry.learn.pixels import decode
 from dermsentry.phantoms import draw_phantoms
+from dermsentry.training.batches import Batches, Examples
+from dermsentry.training.fitting import Configuration, best_precision, build
+from dermsentry.training.networks import accuracy, candidate_crossentropy
+from dermsentry.training.pixels import decode
 
 SIZE, BATCH = 180, 32
 

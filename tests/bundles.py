@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
-from dermsentry.model import Bundle, Card, Estimate, Familiarity, Threshold, write_bundle
+from dermsentry.model import Bundle, Card, Familiarity, Threshold, write_bundle
+from dermsentry.stats.intervals import Estimate
 
 SIZE = 64
 REFUSING = Familiarity(known=300, known_refused=0.005, strange=750, strange_refused=0.98)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES
-from dermsentry.learn.batches import Examples
+from dermsentry.training.batches import Examples
 
 
 def pictures(labels: Sequence[str], size: int = 32, seed: int = 0) -> NDArray[np.uint8]:

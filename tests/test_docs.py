@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 import typer.main
 
-from dermsentry.card import Card
 from dermsentry.cli import app
 from dermsentry.clinic.alerts.delivery import signature
 from dermsentry.clinic.export.case_table import COLUMNS as CASE_COLUMNS
 from dermsentry.clinic.export.case_table import PERSONAL
-from dermsentry.clinic.review.outcomes import COLUMNS as OUTCOME_COLUMNS
+from dermsentry.clinic.monitoring.outcomes import COLUMNS as OUTCOME_COLUMNS
 from dermsentry.clinic.settings import Dicom, Mail, Rule, Settings, Webhook, read_settings
 from dermsentry.collection import COLUMNS, Collection
 from dermsentry.diagnoses import DIAGNOSES
 from dermsentry.errors import EXIT_CODES
-from dermsentry.learn.split import COLUMNS as SPLIT_COLUMNS
-from dermsentry.learn.split import PARTS
-from dermsentry.screen.triage import TIERS
+from dermsentry.model.card import Card
+from dermsentry.screening.triage import TIERS
+from dermsentry.split import COLUMNS as SPLIT_COLUMNS
+from dermsentry.split import PARTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -98,7 +98,7 @@ def test_the_fields_of_the_audit_are_documented(phantom_collection: Collection) 
 def test_the_fields_of_an_evaluation_are_documented() -> None:
     import numpy as np
 
-    from dermsentry.judge import evaluate_predictions
+    from dermsentry.evaluation import evaluate_predictions
 
     probability = np.full((18, 9), 1 / 9)
     truth = [d.code for d in DIAGNOSES] * 2

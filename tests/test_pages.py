@@ -14,9 +14,9 @@ from selenium.webdriver.chrome.service import Service
 
 from dermsentry.audit import audit_collection, write_audit
 from dermsentry.collection import Collection
-from dermsentry.judge.evaluation import evaluate_predictions
-from dermsentry.judge.report import write_page
-from dermsentry.learn.study import study
+from dermsentry.evaluation.predictions import evaluate_predictions
+from dermsentry.evaluation.report import write_page
+from dermsentry.nine_class.study import study
 
 FLAGS = [
     "--headless=new",

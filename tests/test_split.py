@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermsentry.audit.duplicates import DuplicateGroup, Duplicates, find_duplicates
-from dermsentry.audit.groups import connected_groups, join_photographs
+from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection
+from dermsentry.collection.groups import DuplicateGroup, connected_groups, join_photographs
 from dermsentry.diagnoses import CODES, agree
 from dermsentry.errors import InputError, OutputError
-from dermsentry.learn.split import (
+from dermsentry.phantoms import Phantoms
+from dermsentry.split import (
     APART,
     PARTS,
     Split,
@@ -28,7 +29,6 @@ from dermsentry.learn.split import (
     read_split,
     write_split,
 )
-from dermsentry.phantoms import Phantoms
 from tables import table_collection
 
 NO_COPIES = Duplicates((), {})
@@ -161,7 +161,7 @@ def test_the_file_is_the_same_byte_for_byte_in_any_process(tmp_path: Path) -> No
     code = """
 import sys
 from dermsentry.audit.duplicates import DuplicateGroup, Duplicates
-from dermsentry.learn.split import make_split, write_split
+from dermsentry.split import make_split, write_split
 from tables import table_collection
 rows = [{"diagnosis": "MEL NV SK".split()[i % 3], "lesion_id": f"l{i // 2}", "split": "test" * (i % 7 == 0)}
         for i in range(60)]

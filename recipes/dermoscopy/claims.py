@@ -1,6 +1,6 @@
 """What is claimed for the bundled model, measured again by one command and written into its card.
 
-    python -m dermsentry.learn.claims RUN DATA OUT [--locked] [--observed FILE]
+    python -m recipes.dermoscopy.claims RUN DATA OUT [--locked] [--observed FILE]
 
 Every photograph here, every lesion and every copy of it, was kept out of the training. What no command
 measures, `failures` in sentences and `experiments` as rows, comes from the JSON file `--observed`.
@@ -20,16 +20,16 @@ import pandas as pd
 
 from dermsentry.audit.shortcuts import probe
 from dermsentry.collection import Collection, read_collection, read_labels
+from dermsentry.evaluation import Estimate, Evaluation, evaluate
 from dermsentry.files import read_json, write_text
-from dermsentry.judge import Evaluation, Interval, evaluate
-from dermsentry.learn.dermoscopy import LABELS, LESIONS, read_dermoscopy, without_tests
-from dermsentry.learn.fitting import Configuration
-from dermsentry.learn.linear import embed
-from dermsentry.learn.pixels import decode
-from dermsentry.learn.split import make_split, read_split
-from dermsentry.learn.targets import HAM10000, ISIC2017, NINE, REFUSAL, TARGETS
 from dermsentry.model import Bundle, open_bundle, read_network, write_bundle
-from dermsentry.model_card import model_card
+from dermsentry.model.model_card import model_card
+from dermsentry.split import make_split, read_split
+from dermsentry.training.fitting import Configuration
+from dermsentry.training.linear_probe import embed
+from dermsentry.training.pixels import decode
+from recipes.dermoscopy.data import LABELS, LESIONS, read_dermoscopy, without_tests
+from recipes.dermoscopy.targets import HAM10000, ISIC2017, NINE, REFUSAL, TARGETS
 
 
 def measure_claims(
@@ -131,7 +131,7 @@ def record(folder: Path, evaluation: Mapping[str, Any]) -> Bundle:
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
     """The figures of an evaluation that a card holds."""
     melanoma = evaluation.melanoma
-    found: dict[str, Interval | None] = {
+    found: dict[str, Estimate | None] = {
         "melanoma_roc_auc": melanoma.roc_auc,
         "sensitivity": evaluation.sensitivity,
         "specificity": evaluation.specificity,
@@ -180,7 +180,7 @@ def _refused(evaluation: Evaluation) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and write the model card beside the figures."""
-    parser = argparse.ArgumentParser(prog="python -m dermsentry.learn.claims", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m recipes.dermoscopy.claims", description=__doc__)
     for name in ("run", "data", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--locked", action="store_true")

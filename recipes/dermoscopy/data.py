@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from dermsentry.audit.duplicates import find_duplicates
-from dermsentry.audit.groups import connected_groups, original_id
 from dermsentry.collection import Collection, join_collections, read_collection, read_labels
+from dermsentry.collection.groups import connected_groups, original_id
 from dermsentry.diagnoses import narrow
 from dermsentry.errors import InputError
-from dermsentry.learn.finetuning import Views, balanced_weights
-from dermsentry.learn.pixels import DecodedPhotographs
-from dermsentry.learn.split import Split, make_split
+from dermsentry.split import Split, make_split
+from dermsentry.training.finetuning import Views, balanced_weights
+from dermsentry.training.pixels import DecodedPhotographs
 
 SETS = ("ham10000", "isic2017", "isic-archive", "isic9")
 CROPS = "crops224"

@@ -14,16 +14,25 @@ from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA
-from dermsentry.judge.calibration import (
+from dermsentry.evaluation.calibration_methods import NINE, compare_calibrations
+from dermsentry.evaluation.predictions import evaluate_predictions
+from dermsentry.model import Bundle
+from dermsentry.split import Split, check_split, read_split, write_split
+from dermsentry.stats.calibration import (
     apply_temperature,
     fit_bias_corrected_temperature,
     fit_temperature,
 )
-from dermsentry.judge.calibration_methods import NINE, compare_calibrations
-from dermsentry.judge.evaluation import evaluate_predictions
-from dermsentry.judge.metrics import rank
-from dermsentry.learn.batches import Examples
-from dermsentry.learn.dermoscopy import (
+from dermsentry.stats.metrics import rank
+from dermsentry.training.batches import Examples
+from dermsentry.training.export import export_bundle, rounded
+from dermsentry.training.finetuning import Phase, Plan, Validate, finetune
+from dermsentry.training.fitting import Configuration, best_precision, build, predict_logits
+from dermsentry.training.out_of_distribution import KNOWN
+from dermsentry.training.pipeline import Run, examples_of, training_record
+from dermsentry.training.pixels import decode
+from dermsentry.training.scoring import is_right, mean_recall
+from recipes.dermoscopy.data import (
     LICENCES,
     WEIGHTS_LICENCE,
     read_dermoscopy,
@@ -31,15 +40,6 @@ from dermsentry.learn.dermoscopy import (
     views,
     without_tests,
 )
-from dermsentry.learn.export import export_bundle, rounded
-from dermsentry.learn.familiarity import KNOWN
-from dermsentry.learn.finetuning import Phase, Plan, Validate, finetune
-from dermsentry.learn.fitting import Configuration, best_precision, build, predict_logits
-from dermsentry.learn.pixels import decode
-from dermsentry.learn.scoring import is_right, mean_recall
-from dermsentry.learn.split import Split, check_split, read_split, write_split
-from dermsentry.learn.training import Run, examples_of, training_record
-from dermsentry.model import Bundle
 
 STORED = 224
 """The side in pixels that training photographs are kept at; they go into the network at a phase's size."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from dermsentry._version import __version__ as __version__
 
 _HOME = {
     "Collection": "dermsentry.collection",
@@ -28,14 +28,14 @@ _HOME = {
     "read_labels": "dermsentry.collection",
     "Audit": "dermsentry.audit",
     "audit_collection": "dermsentry.audit",
-    "make_split": "dermsentry.learn.split",
-    "read_split": "dermsentry.learn.split",
-    "train": "dermsentry.learn.training",
-    "study": "dermsentry.learn.study",
+    "make_split": "dermsentry.split",
+    "read_split": "dermsentry.split",
+    "train": "dermsentry.training.pipeline",
+    "study": "dermsentry.nine_class.study",
     "Bundle": "dermsentry.model",
     "open_bundle": "dermsentry.model",
-    "evaluate": "dermsentry.judge",
-    "screen": "dermsentry.screen",
+    "evaluate": "dermsentry.evaluation",
+    "screen": "dermsentry.screening",
     "draw_phantoms": "dermsentry.phantoms",
     "DermsentryError": "dermsentry.errors",
 }

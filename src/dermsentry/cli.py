@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from dermsentry import __version__
+from dermsentry._version import __version__
 from dermsentry.errors import EXIT_CODES, DermsentryError
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
-    from dermsentry.learn.fitting import Precision
+    from dermsentry.training.fitting import Precision
 
 Number = TypeVar("Number", int, float)
 Choice = TypeVar("Choice", bound=str)
@@ -86,7 +86,7 @@ def audit(
     Exit code 1 when something was found that corrupts a result.
     """
     from dermsentry.audit import audit_collection, write_audit
-    from dermsentry.audit.words import as_text
+    from dermsentry.audit.summary import as_text
     from dermsentry.collection import read_labels
     from dermsentry.files import to_json
 
@@ -133,9 +133,9 @@ def evaluate(
     seed: Seed = 0,
 ) -> None:
     """Judge a model bundle on photographs of known diagnosis: every figure with its 95 % interval."""
-    from dermsentry.judge import evaluate as judge
-    from dermsentry.judge.words import summary
-    from dermsentry.learn.split import read_split
+    from dermsentry.evaluation import evaluate as judge
+    from dermsentry.evaluation.summary import summary
+    from dermsentry.split import read_split
 
     collection = _read_data(data, metadata)
     known = None if split is None else read_split(split, collection)
@@ -165,7 +165,7 @@ def split(
 ) -> None:
     """Split a collection honestly: copies, lesions and patients stay on one side, conflicts are set apart."""
     from dermsentry.collection import read_labels
-    from dermsentry.learn.split import make_split, write_split
+    from dermsentry.split import make_split, write_split
 
     collection = _read_data(data, metadata)
     known = None if labels is None else read_labels(labels)
@@ -189,10 +189,6 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; its bundle is in bundle/.")],
     split: Annotated[
         Path | None, typer.Option(help="The split.csv that says which photograph is in which part.")
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="dermoscopy: make the bundled model anew from the folder of its sets; no --split."),
     ] = None,
     network: Annotated[
         str,
@@ -219,19 +215,8 @@ def train(
 ) -> None:
     """Train one network on an honest split and write its bundle; interrupted, the same command goes on."""
     from dermsentry.errors import InputError
-    from dermsentry.learn.split import check_split, read_split
+    from dermsentry.split import check_split, read_split
 
-    if recipe is not None:
-        _one_of(recipe, ("dermoscopy",), "--recipe")
-        if len(data) != 1 or split is not None:
-            raise InputError(
-                "A recipe splits by itself; expected one DATA, the sets' folder, and no --split."
-            )
-        _load_keras()
-        from dermsentry.learn.recipe import train_dermoscopy
-
-        typer.echo(str(train_dermoscopy(data[0], out, quiet=False).bundle))
-        return
     if split is None:
         raise InputError("Received no --split; expected a split.csv, as `dermsentry split` makes it.")
     collection = _read_data(data, metadata)
@@ -239,9 +224,9 @@ def train(
     check_split(known)
     _load_keras()
     from dermsentry.images import ASPECTS
-    from dermsentry.learn.fitting import WEIGHTS
-    from dermsentry.learn.training import BALANCES, RECIPES
-    from dermsentry.learn.training import train as fit
+    from dermsentry.training.fitting import WEIGHTS
+    from dermsentry.training.pipeline import BALANCES, RECIPES
+    from dermsentry.training.pipeline import train as fit
 
     run = fit(
         collection, known, out, network=_one_of(network, RECIPES, "--network"), epochs=epochs,
@@ -280,7 +265,7 @@ def study(
     known = None if labels is None else read_labels(labels)
     lengths = _numbers(epochs, int, 3, "--epochs")
     _load_keras()
-    from dermsentry.learn.study import study as run
+    from dermsentry.nine_class.study import study as run
 
     finished = run(
         collection, out, epochs=lengths, fast=fast, labels=known, per_class=per_class,
@@ -320,9 +305,9 @@ def screen(
     """Screen photographs: an alert tier for each, and why. Exit code 3 if some could not be read."""
     from dermsentry.errors import InputError
     from dermsentry.model import open_bundle
-    from dermsentry.screen import screen as run
-    from dermsentry.screen.console import print_findings, summary
-    from dermsentry.screen.inputs import find_photographs, read_list, require_own_names
+    from dermsentry.screening import screen as run
+    from dermsentry.screening.console import print_findings, summary
+    from dermsentry.screening.inputs import find_photographs, read_list, require_own_names
 
     start = time.monotonic()
     if heat and out is None:
@@ -367,9 +352,9 @@ def model(
     markdown: Annotated[bool, typer.Option("--markdown", help="The whole model card, as Markdown.")] = False,
 ) -> None:
     """Verify a model bundle and say what it is, what it was measured at, and what it must not be used for."""
-    from dermsentry.card import describe
     from dermsentry.model import open_bundle
-    from dermsentry.model_card import model_card
+    from dermsentry.model.card import describe
+    from dermsentry.model.model_card import model_card
 
     opened = open_bundle(bundle)
     typer.echo(model_card(opened) if markdown else describe(opened.card))
@@ -385,7 +370,7 @@ def _load_keras() -> None:
     with tempfile.TemporaryFile() as told:
         try:
             os.dup2(told.fileno(), 2)
-            import dermsentry.learn.networks  # noqa: F401
+            import dermsentry.training.networks  # noqa: F401
         except BaseException:
             told.seek(0)
             os.write(kept, told.read())
@@ -396,7 +381,7 @@ def _load_keras() -> None:
 
 
 def _precision(text: str) -> Precision | None:
-    from dermsentry.learn.fitting import PRECISIONS
+    from dermsentry.training.fitting import PRECISIONS
 
     return None if text == "auto" else _one_of(text, PRECISIONS, "--precision")
 
@@ -435,7 +420,7 @@ def demo(
     """Take photographs, drawn ones if none are given, through every stage to a page and its alerts."""
     _load_keras()
     from dermsentry.demo import demo as run
-    from dermsentry.screen.writers import table_header, table_rows
+    from dermsentry.screening.writers import table_header, table_rows
 
     made = run(data, out, seed=seed, say=_say, quiet=False)
     alerts = [finding for finding in made.findings if finding.tier == "alert"]
@@ -488,8 +473,8 @@ def serve(
     Everything is kept in the data folder: DERMSENTRY_HOME, or dermsentry where the desktop keeps such things.
     """
     folder = _clinic_folder()
-    from dermsentry.clinic.serve.serving import Plan
-    from dermsentry.clinic.serve.serving import serve as run
+    from dermsentry.clinic.server.serving import Plan
+    from dermsentry.clinic.server.serving import serve as run
     from dermsentry.clinic.store.folder import database_of
     from dermsentry.clinic.web.app import create_app
 

@@ -13,16 +13,16 @@ from dermsentry.audit import audit_collection, write_audit
 from dermsentry.collection import Collection, read_collection
 from dermsentry.diagnoses import MELANOMA, codes_of
 from dermsentry.errors import InputError
+from dermsentry.evaluation import evaluate
+from dermsentry.evaluation.results import Evaluation
 from dermsentry.files import read_json, write_json
 from dermsentry.images import Pixels, Unreadable, read_fitted
-from dermsentry.judge import evaluate
-from dermsentry.judge.figures import Evaluation
-from dermsentry.learn.split import Split, make_split, write_split
-from dermsentry.learn.training import train
 from dermsentry.phantoms import Phantoms, draw_phantoms, is_synthetic
-from dermsentry.report import write_report
-from dermsentry.screen import Finding, screen
-from dermsentry.screen.triage import MEANING, TIERS
+from dermsentry.reporting import write_report
+from dermsentry.screening import Finding, screen
+from dermsentry.screening.triage import MEANING, TIERS
+from dermsentry.split import Split, make_split, write_split
+from dermsentry.training.pipeline import train
 
 STATE = "demo.json"
 SHOWN = 12  # alerts on the page

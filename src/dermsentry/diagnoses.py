@@ -117,6 +117,13 @@ def agree(first: str, second: str) -> bool:
     return not first or not second or bool(set(codes_of(first)) & set(codes_of(second)))
 
 
+def is_melanoma(label: str) -> bool | None:
+    """Whether a label says melanoma; None where it leaves that open (`MEL|NV`, or an unknown diagnosis)."""
+    if label == MELANOMA:
+        return True
+    return None if not label or MELANOMA in codes_of(label) else False
+
+
 def narrow(first: str, second: str) -> str:
     """The label that holds when both do: `SK` of `PBK|SK` and `SK`. Raises ValueError if they disagree."""
     if not first or not second:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from datetime import date
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -64,24 +68,47 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: mappings, lists, text, numbers, booleans and None.
+
+    A dataclass becomes an object of its fields, and of the properties that its class names in `derived`; a
+    field whose metadata has `json` stands under that name, or not at all where it is None. NumPy's numbers
+    and arrays, tuples, paths and dates become plain ones. Raises TypeError for anything else.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        named = [(field.metadata.get("json", field.name), field.name) for field in fields(value)]
+        named += [(name, name) for name in getattr(value, "derived", ())]
+        return {shown: plain(getattr(value, name)) for shown, name in named if shown is not None}
+    if isinstance(value, Mapping):
+        return {key: plain(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(own) for own in value]
+    if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
+    if isinstance(value, PurePath):
         return value.as_posix()
+    if isinstance(value, date):
+        return value.isoformat()
+    if value is None or isinstance(value, str | int | float):
+        return value
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def to_json(value: Any) -> str:
-    """`value` as indented JSON; NumPy numbers and arrays become plain ones. NaN is refused (ValueError)."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    """`value`, such as a dataclass, as indented JSON; see `plain`. NaN is refused (ValueError)."""
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON, whole or not at all. Raises OutputError."""
     write_text(path, to_json(value))
+
+
+def csv_line(row: Sequence[Any]) -> str:
+    """A row as a line of CSV, its end included (RFC 4180, but for a lone line feed)."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(row)
+    return out.getvalue()
 
 
 def read_json(path: Path) -> Any:

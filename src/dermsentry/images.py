@@ -6,11 +6,9 @@ A file is taken to be hostile. Whatever is wrong with it ends in `Unreadable` wi
 from __future__ import annotations
 
 import io
-import os
 import stat
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,6 +16,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from dermsentry.parallel import cores, map_ordered
 
 Pixels = NDArray[np.uint8]
 Aspect = Literal["squash", "crop", "pad"]
@@ -225,12 +225,5 @@ def read_many(
         except Unreadable as unreadable:
             return unreadable
 
-    threads = workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        window = 8 * threads
-        waiting = [pool.submit(read, path) for path in paths[:window]]
-        for position in range(len(paths)):
-            result = waiting.pop(0).result()
-            if position + window < len(paths):
-                waiting.append(pool.submit(read, paths[position + window]))
-            yield result
+    threads = workers or cores()
+    return map_ordered(read, paths, threads=threads, ahead=8 * threads)

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from dermsentry.audit.conflicts import find_conflicts
-from dermsentry.audit.duplicates import DuplicateGroup, Duplicates, find_duplicates
-from dermsentry.audit.groups import connected_groups, join_photographs, original_id
+from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection
+from dermsentry.collection.groups import DuplicateGroup, connected_groups, join_photographs, original_id
 from dermsentry.diagnoses import find_label, narrow
 from dermsentry.errors import InputError
 from dermsentry.files import fingerprint, write_bytes

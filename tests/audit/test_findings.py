@@ -7,9 +7,9 @@ import pytest
 from columns import table
 from dermsentry.audit.balance import count_classes
 from dermsentry.audit.conflicts import find_conflicts
-from dermsentry.audit.duplicates import DuplicateGroup
 from dermsentry.audit.labels import compare_labels
 from dermsentry.audit.leaks import find_leaks, find_shared_lesions
+from dermsentry.collection.groups import DuplicateGroup
 
 
 def copies(*paths: str) -> list[DuplicateGroup]:

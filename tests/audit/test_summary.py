@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from columns import table
+from dermsentry.audit.audit import Audit
 from dermsentry.audit.balance import count_classes
 from dermsentry.audit.duplicates import Duplicates
 from dermsentry.audit.labels import Comparison, Disagreement
 from dermsentry.audit.leaks import Placed, SharedLesion
 from dermsentry.audit.shortcuts import EVERYTHING, Shortcut
-from dermsentry.audit.whole import Audit
-from dermsentry.audit.words import Words, as_text, count, explain, percent
+from dermsentry.audit.summary import Words, as_text, count, explain, percent
 
 
 def clean(labels: list[str] | None = None, splits: list[str] | None = None) -> Audit:

@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from dermsentry.clinic.receive.intake import About, receive
-from dermsentry.clinic.screening.screener import unread
+from dermsentry.clinic.intake.admission import About, receive
 from dermsentry.clinic.store.audit_trail import Trail, open_trail
 from dermsentry.clinic.store.database import open_database, writing
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Account, Alert, Case, Delivery, Model, Read, now
+from dermsentry.clinic.worker.screener import unread
 from dermsentry.diagnoses import CODES
 from dermsentry.model import Card, bundled, read_network
 

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from columns import table
-from dermsentry.audit.components import Joined
-from dermsentry.audit.duplicates import DuplicateGroup
-from dermsentry.audit.groups import connected_groups, is_counter, original_id
+from dermsentry.collection.components import Joined
+from dermsentry.collection.groups import DuplicateGroup, connected_groups, is_counter, original_id
 
 
 def test_joined_components() -> None:

@@ -18,9 +18,9 @@ from bundles import tiny_bundle
 from dermsentry.collection import Collection, read_collection
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, InputError, OutputError
-from dermsentry.judge import evaluate
-from dermsentry.judge.bundles import image_names
-from dermsentry.judge.calibration_methods import compare_calibrations
+from dermsentry.evaluation import evaluate
+from dermsentry.evaluation.calibration_methods import compare_calibrations
+from dermsentry.evaluation.pipeline import image_names
 from dermsentry.model import Bundle
 
 

@@ -14,9 +14,9 @@ from bundles import SIZE, lesion, tiny_bundle
 from dermsentry.collection import Collection, read_collection
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
+from dermsentry.evaluation import reading
+from dermsentry.evaluation.predict import choose_sample, read_and_predict
 from dermsentry.images import read_fitted
-from dermsentry.judge import reading
-from dermsentry.judge.reading import choose_sample, read_and_predict
 from dermsentry.model import Bundle
 from pictures import save
 

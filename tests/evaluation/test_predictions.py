@@ -11,8 +11,8 @@ from sklearn import metrics as theirs
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
+from dermsentry.evaluation import Estimate, Evaluation, evaluate_predictions
 from dermsentry.files import to_json
-from dermsentry.judge import Evaluation, Interval, evaluate_predictions
 
 MEL = CODES.index("MEL")
 
@@ -44,7 +44,7 @@ def figures_of(evaluation: Evaluation):
         if isinstance(value, dict):
             if set(value) == {"value", "low", "high"}:
                 if not isinstance(value["value"], list):  # a curve
-                    yield Interval(**(value | {"high": math.inf if value["high"] is None else value["high"]}))
+                    yield Estimate(**(value | {"high": math.inf if value["high"] is None else value["high"]}))
             else:
                 for inner in value.values():
                     yield from walk(inner)

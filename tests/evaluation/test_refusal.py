@@ -12,12 +12,12 @@ from sklearn.metrics import roc_auc_score
 
 from bundles import REFUSING, lesion, tiny_bundle
 from dermsentry.errors import InputError
+from dermsentry.evaluation.refusal import SHARES, Refusals, measure_refusal, refusals
 from dermsentry.files import to_json
-from dermsentry.judge.intervals import exact_binomial
-from dermsentry.judge.refusal import SHARES, Refusals, measure_refusal, refusals
-from dermsentry.report import render
-from dermsentry.screen.quality import BLURRED
-from dermsentry.screen.triage import FAMILIAR, UNFAMILIAR
+from dermsentry.reporting import render
+from dermsentry.screening.quality import BLURRED
+from dermsentry.screening.triage import FAMILIAR, UNFAMILIAR
+from dermsentry.stats.intervals import exact_binomial
 
 
 def screened(familiarity: np.ndarray, poor: np.ndarray | None = None, name: str = "file") -> Refusals:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermsentry.diagnoses import CODES
-from dermsentry.judge import evaluate_predictions
-from dermsentry.judge.report import Hundred, hundred, write_page
+from dermsentry.evaluation import evaluate_predictions
+from dermsentry.evaluation.report import Hundred, hundred, write_page
 
 
 def judged(labels, threshold=0.5, seed=0, prevalence=None):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dermsentry.diagnoses import CODES
-from dermsentry.judge import evaluate_predictions
-from dermsentry.judge.words import summary, verdict
+from dermsentry.evaluation import evaluate_predictions
+from dermsentry.evaluation.summary import summary, verdict
 
 
 def judged(melanomas, others, found, alarms, *, threshold=0.5, prevalence=None, target=0.95):

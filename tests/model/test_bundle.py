@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundles import REFUSING, SIZE, tiny_bundle, tiny_card, tiny_onnx
-from dermsentry.card import card_digest, card_text, describe, parse_card
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.model import (
@@ -28,6 +27,7 @@ from dermsentry.model import (
     self_test_picture,
     write_bundle,
 )
+from dermsentry.model.card import card_digest, card_text, describe, parse_card
 
 
 @pytest.fixture(scope="module")

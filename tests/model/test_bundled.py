@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from dermsentry.diagnoses import CODES
-from dermsentry.learn.fitting import Configuration, build
-from dermsentry.learn.training import train
 from dermsentry.model import bundled, open_bundle
-from dermsentry.model_card import model_card
+from dermsentry.model.model_card import model_card
 from dermsentry.phantoms import Phantoms
+from dermsentry.training.fitting import Configuration, build
+from dermsentry.training.pipeline import train
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,7 +57,7 @@ def test_a_network_begins_with_its_weights() -> None:
 
 def test_a_linear_head_on_it_says_what_it_began_with(phantoms: Phantoms, tmp_path: Path) -> None:
     from dermsentry.collection import read_collection
-    from dermsentry.learn.split import make_split
+    from dermsentry.split import make_split
 
     collection = read_collection(phantoms.root)
     run = train(collection, make_split(collection), tmp_path / "run", size=64, weights="dermoscopy")

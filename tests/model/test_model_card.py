@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from bundles import REFUSING, tiny_bundle
 from dermsentry.model import Bundle
-from dermsentry.model_card import WIDTH, model_card
+from dermsentry.model.model_card import WIDTH, model_card
 
 
 def figure(value: float, wide: float = 0.03) -> dict[str, float]:

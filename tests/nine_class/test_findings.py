@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermsentry.learn.findings import (
+from dermsentry.nine_class.findings import (
     best_sentence,
     cure_sentence,
     fit_sentence,

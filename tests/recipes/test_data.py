@@ -11,9 +11,9 @@ import pytest
 from dermoscopic import draw_sets
 from dermsentry.collection import Collection
 from dermsentry.errors import InputError
-from dermsentry.learn.dermoscopy import read_dermoscopy, split_dermoscopy, views
-from dermsentry.learn.pixels import DecodedPhotographs
-from dermsentry.learn.split import Split, check_split
+from dermsentry.split import Split, check_split
+from dermsentry.training.pixels import DecodedPhotographs
+from recipes.dermoscopy.data import read_dermoscopy, split_dermoscopy, views
 
 
 @pytest.fixture(scope="module")

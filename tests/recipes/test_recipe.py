@@ -10,17 +10,17 @@ import pytest
 from dermoscopic import draw_sets
 from dermsentry.diagnoses import CODES
 from dermsentry.files import read_json
-from dermsentry.judge.calibration import apply_temperature
-from dermsentry.learn.claims import measure_claims
-from dermsentry.learn.dermoscopy import WEIGHTS_LICENCE
-from dermsentry.learn.finetuning import Phase, Plan
-from dermsentry.learn.networks import efficientnet_lite0
-from dermsentry.learn.pretrained import load_onnx
-from dermsentry.learn.recipe import even_out, train_dermoscopy
-from dermsentry.learn.targets import HAM10000, ISIC2017, NINE, TARGETS
-from dermsentry.learn.training import Run
 from dermsentry.model import open_bundle, read_network
-from dermsentry.screen import screen
+from dermsentry.screening import screen
+from dermsentry.stats.calibration import apply_temperature
+from dermsentry.training.finetuning import Phase, Plan
+from dermsentry.training.networks import efficientnet_lite0
+from dermsentry.training.pipeline import Run
+from dermsentry.training.pretrained import load_onnx
+from recipes.dermoscopy.claims import measure_claims
+from recipes.dermoscopy.data import WEIGHTS_LICENCE
+from recipes.dermoscopy.recipe import even_out, train_dermoscopy
+from recipes.dermoscopy.targets import HAM10000, ISIC2017, NINE, TARGETS
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dermsentry.learn.targets import Target
+from recipes.dermoscopy.targets import Target
 
 
 @pytest.mark.parametrize(

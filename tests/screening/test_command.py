@@ -155,7 +155,7 @@ def test_model_describes_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
 
 def test_screening_imports_nothing_heavy(photographs: Path, bundle: Bundle) -> None:
     code = (
-        "import sys; from dermsentry.screen import screen; "
+        "import sys; from dermsentry.screening import screen; "
         f"list(screen([{str(photographs)!r}], {str(bundle.folder)!r})); "
         "heavy = {'keras', 'tensorflow', 'sklearn', 'matplotlib', 'pandas', 'jinja2'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dermsentry.errors import InputError
-from dermsentry.screen.inputs import Source, find_photographs, read_list, require_own_names
+from dermsentry.screening.inputs import Source, find_photographs, read_list, require_own_names
 
 
 def names(sources: list[Source]) -> list[str]:

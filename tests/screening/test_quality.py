@@ -13,7 +13,7 @@ import pictures
 from bundles import lesion
 from dermsentry.images import Pixels, fit, read_fitted
 from dermsentry.phantoms import Phantoms
-from dermsentry.screen.quality import (
+from dermsentry.screening.quality import (
     BLURRED,
     DRAWN,
     NO_LESION,

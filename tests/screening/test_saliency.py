@@ -8,7 +8,7 @@ from PIL import Image
 
 from bundles import lesion
 from dermsentry.images import fit
-from dermsentry.screen.explanation import draw_heat
+from dermsentry.screening.saliency import draw_heat
 
 
 def drawn(heat: object) -> np.ndarray[tuple[int, int, int], np.dtype[np.float64]]:

@@ -16,8 +16,8 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.images import read_fitted
 from dermsentry.model import Bundle, open_bundle
-from dermsentry.screen import Finding, screen
-from dermsentry.screen.triage import FAMILIAR, UNFAMILIAR
+from dermsentry.screening import Finding, screen
+from dermsentry.screening.triage import FAMILIAR, UNFAMILIAR
 
 FIELDS = ["image", "path", "tier", "melanoma", "probabilities", "familiarity", "quality", "reasons", "model"]
 
@@ -84,7 +84,7 @@ def assert_the_challenge_accepts(path: Path, images: list[str]) -> None:
 
 def test_a_certain_network_still_writes_floats(photographs: Path, tmp_path: Path, bundle: Bundle) -> None:
     certain = Finding("a", "a.jpg", "alert", {c: float(c == "MEL") for c in CODES}, None, None, ("x",), "m")
-    from dermsentry.screen.writers import predictions_file
+    from dermsentry.screening.writers import predictions_file
 
     with predictions_file(tmp_path / "p.csv") as write:
         write(certain)
@@ -181,7 +181,7 @@ def test_what_the_model_does_not_know_is_refused(photographs: Path, tmp_path: Pa
 
 
 def test_the_package_is_the_function_too(photographs: Path, bundle: Bundle) -> None:
-    import dermsentry.screen.inputs
+    import dermsentry.screening.inputs
 
     assert len(list(dermsentry.screen([photographs / "first"], bundle))) == 4  # type: ignore[operator]
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from bundles import tiny_card
 from dermsentry.diagnoses import CODES
-from dermsentry.screen.quality import BLURRED, DRAWN, Quality
-from dermsentry.screen.triage import MEANING, TIERS, UNFAMILIAR, triage
+from dermsentry.screening.quality import BLURRED, DRAWN, Quality
+from dermsentry.screening.triage import MEANING, TIERS, UNFAMILIAR, triage
 
 GOOD = Quality(450, 0.5, 150.0, 40.0, ())
 BAD = Quality(450, 0.2, 150.0, 40.0, (BLURRED,))

@@ -14,8 +14,12 @@ from sklearn.isotonic import IsotonicRegression
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
+from dermsentry.evaluation.calibration_methods import (
+    compare_calibrations,
+    read_comparison,
+)
 from dermsentry.files import to_json
-from dermsentry.judge.calibration import (
+from dermsentry.stats.calibration import (
     BIAS_PENALTY,
     TEMPERATURES,
     apply_isotonic,
@@ -28,10 +32,6 @@ from dermsentry.judge.calibration import (
     fit_temperature,
     melanoma_log_odds,
     reliability,
-)
-from dermsentry.judge.calibration_methods import (
-    compare_calibrations,
-    read_comparison,
 )
 
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from dermsentry.errors import InputError
-from dermsentry.judge import intervals
-from dermsentry.judge.intervals import (
-    Interval,
+from dermsentry.evaluation import intervals
+from dermsentry.stats.intervals import (
+    Estimate,
     beta_cdf,
     bootstrap,
     exact_binomial,
@@ -34,7 +34,7 @@ def test_exact_interval_is_scipys(data, trials):
 
 
 def test_exact_interval_known_values():
-    assert exact_binomial(16, 16) == Interval(1.0, pytest.approx(0.794, abs=5e-4), 1.0)
+    assert exact_binomial(16, 16) == Estimate(1.0, pytest.approx(0.794, abs=5e-4), 1.0)
     assert exact_binomial(0, 16).low == 0.0
     assert exact_binomial(3, 1_000_000).high < 1e-5
     assert provable(16) == pytest.approx(exact_binomial(16, 16).low, abs=1e-12)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermsentry.images import Pixels
-from dermsentry.learn.augmentation import LIGHT, SHIFT, ZOOM, augment, move, relight
+from dermsentry.training.augmentation import LIGHT, SHIFT, ZOOM, augment, move, relight
 
 STILL = {"angle": 0.0, "zoom": 1.0, "mirrored": False, "shift": (0.0, 0.0)}
 

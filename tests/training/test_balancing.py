@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dermsentry.errors import InputError
-from dermsentry.learn.balancing import balanced_copies, class_weights, copies_needed, sample_weights
+from dermsentry.training.balancing import balanced_copies, class_weights, copies_needed, sample_weights
 from examples import pictures
 
 LABELS = ("MEL", "NV", "NV", "NV", "NV", "NV", "SK", "SK")

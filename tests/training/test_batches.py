@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dermsentry.diagnoses import CODES
-from dermsentry.learn.batches import Batches, Examples, targets
+from dermsentry.training.batches import Batches, Examples, targets
 from examples import examples, pictures
 
 LABELS = ("MEL", "NV", "PBK|SK", "NV", "SK", "DF", "NV")

@@ -10,12 +10,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from dermsentry.card import Card
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.files import read_json
-from dermsentry.judge.calibration import apply_temperature, fit_temperature
-from dermsentry.learn.export import (
+from dermsentry.model import Bundle, open_bundle
+from dermsentry.model.card import Card
+from dermsentry.stats.calibration import apply_temperature, fit_temperature
+from dermsentry.training.export import (
     calibrate,
     check_parity,
     choose_thresholds,
@@ -23,14 +24,13 @@ from dermsentry.learn.export import (
     rounded,
     to_onnx,
 )
-from dermsentry.learn.networks import (
+from dermsentry.training.networks import (
     ALWAYS_FAMILIAR,
     FamiliarityWeights,
     cnn,
     describe,
     efficientnet_lite0,
 )
-from dermsentry.model import Bundle, open_bundle
 from examples import pictures
 
 LABELS = tuple(("MEL", "NV", "NV", "PBK|SK")[i % 4] for i in range(12))

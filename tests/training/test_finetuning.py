@@ -12,8 +12,8 @@ from keras import layers
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import TrainingError
-from dermsentry.learn.finetuning import Phase, Plan, Views, balanced_weights, finetune
-from dermsentry.learn.variation import Variation
+from dermsentry.training.finetuning import Phase, Plan, Views, balanced_weights, finetune
+from dermsentry.training.strong_augmentation import Variation
 from examples import pictures
 
 LABELS = ("MEL", "NV", "BCC", "PBK|SK") * 12

@@ -15,10 +15,10 @@ import pytest
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import read_json
-from dermsentry.learn import callbacks, fitting
-from dermsentry.learn.batches import Examples
-from dermsentry.learn.callbacks import KeepState, RichProgress, StopOnNaN
-from dermsentry.learn.fitting import Configuration, Fitted, build, fit, predict_logits
+from dermsentry.training import callbacks, fitting
+from dermsentry.training.batches import Examples
+from dermsentry.training.callbacks import KeepState, RichProgress, StopOnNaN
+from dermsentry.training.fitting import Configuration, Fitted, build, fit, predict_logits
 from examples import examples
 
 SMALL = Configuration(size=32, epochs=3, batch_size=8, learning_rate=0.01, augmented=True, class_weights=True)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import OutputError, TrainingError
-from dermsentry.learn import linear
-from dermsentry.learn.batches import Examples
-from dermsentry.learn.fitting import Configuration, predict_logits
-from dermsentry.learn.linear import embed, fit_head, head_logits
-from dermsentry.learn.pixels import DecodedPhotographs
+from dermsentry.training import linear
+from dermsentry.training.batches import Examples
+from dermsentry.training.fitting import Configuration, predict_logits
+from dermsentry.training.linear_probe import embed, fit_head, head_logits
+from dermsentry.training.pixels import DecodedPhotographs
 from examples import pictures
 
 LITE0 = Configuration(network="lite0", size=32)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dermsentry.diagnoses import CODES
-from dermsentry.learn.networks import (
+from dermsentry.training.networks import (
     ALWAYS_FAMILIAR,
     MIDDLE,
     FamiliarityWeights,

@@ -13,10 +13,18 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-import dermsentry.learn
+import dermsentry.training
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
-from dermsentry.learn.familiarity import (
+from dermsentry.training.networks import (
+    ALWAYS_FAMILIAR,
+    FamiliarityWeights,
+    cnn,
+    efficientnet_lite0,
+    middle_features,
+)
+from dermsentry.training.non_lesions import CROPS, VARIED, strange_pictures, varied
+from dermsentry.training.out_of_distribution import (
     ENOUGH,
     FEWEST,
     KNOWN,
@@ -26,17 +34,9 @@ from dermsentry.learn.familiarity import (
     fit_familiarity,
     limit_of,
 )
-from dermsentry.learn.networks import (
-    ALWAYS_FAMILIAR,
-    FamiliarityWeights,
-    cnn,
-    efficientnet_lite0,
-    middle_features,
-)
-from dermsentry.learn.strange_pictures import CROPS, VARIED, strange_pictures, varied
 from examples import examples, pictures
 
-SAMPLES = Path(dermsentry.learn.__file__).parent / "strange"
+SAMPLES = Path(dermsentry.training.__file__).parent / "strange"
 
 
 def lesions(count: int, seed: int) -> Pixels:

@@ -15,13 +15,13 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, TrainingError
 from dermsentry.files import read_json
 from dermsentry.images import read_fitted
-from dermsentry.learn import training
-from dermsentry.learn.batches import Examples
-from dermsentry.learn.pixels import DecodedPhotographs
-from dermsentry.learn.split import Split, make_split
-from dermsentry.learn.training import Run, parts_of, train, with_copies
 from dermsentry.model import open_bundle
 from dermsentry.phantoms import Phantoms
+from dermsentry.split import Split, make_split
+from dermsentry.training import training
+from dermsentry.training.batches import Examples
+from dermsentry.training.pipeline import Run, parts_of, train, with_copies
+from dermsentry.training.pixels import DecodedPhotographs
 from examples import examples
 from tables import table_collection
 

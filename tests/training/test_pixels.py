@@ -15,9 +15,9 @@ import pytest
 from dermsentry.collection import Collection, read_collection
 from dermsentry.errors import InputError, OutputError
 from dermsentry.images import read_fitted
-from dermsentry.learn import pixels
-from dermsentry.learn.pixels import decode, digest
 from dermsentry.phantoms import Phantoms
+from dermsentry.training import pixels
+from dermsentry.training.pixels import decode, digest
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dermsentry.errors import InputError
-from dermsentry.learn import pretrained
-from dermsentry.learn.networks import efficientnet_lite0
-from dermsentry.learn.pretrained import load_imagenet, read_tensors
+from dermsentry.training import pretrained
+from dermsentry.training.networks import efficientnet_lite0
+from dermsentry.training.pretrained import load_imagenet, read_tensors
 
 MAGIC = 0x1950A86A20F9469CFC6C
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dermsentry.learn.variation import Variation, vary
+from dermsentry.training.strong_augmentation import Variation, vary
 
 STILL = Variation(
     zoom=(1.0, 1.0), aspect=1.0, shift=0.0, light=0.0, gain=0.0, saturation=0.0, gamma=0.0,

@@ -4,7 +4,7 @@ audit = audit_collection(collection, labels=read_labels("ground-truth.csv"))
 write_audit(audit, collection, Path("audit"))        # audit.json and audit.html
 """
 
+from dermsentry.audit.audit import Audit, audit_collection
 from dermsentry.audit.report import write_audit
-from dermsentry.audit.whole import Audit, audit_collection
 
 __all__ = ["Audit", "audit_collection", "write_audit"]

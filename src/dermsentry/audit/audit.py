@@ -14,12 +14,12 @@ import pandas as pd
 from dermsentry.audit.balance import Balance, count_classes
 from dermsentry.audit.conflicts import find_conflicts
 from dermsentry.audit.duplicates import Duplicates, duplicates_of
-from dermsentry.audit.groups import connected_groups
 from dermsentry.audit.labels import Comparison, compare_labels
 from dermsentry.audit.leaks import Placed, SharedLesion, find_leaks, find_shared_lesions, place
 from dermsentry.audit.shortcuts import Shortcut, find_shortcuts
 from dermsentry.audit.survey import survey_collection
 from dermsentry.collection import Collection
+from dermsentry.collection.groups import connected_groups
 from dermsentry.files import versions
 from dermsentry.phantoms import is_synthetic
 

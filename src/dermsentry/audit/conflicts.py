@@ -7,8 +7,7 @@ from itertools import combinations
 
 import pandas as pd
 
-from dermsentry.audit.duplicates import DuplicateGroup
-from dermsentry.audit.groups import join_photographs
+from dermsentry.collection.groups import DuplicateGroup, join_photographs
 from dermsentry.diagnoses import agree
 
 

@@ -6,30 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.audit.alignment import IDENTITY, Floats, alike, normalise, step, warp
-from dermsentry.audit.components import Joined
 from dermsentry.audit.survey import THUMB, Survey, survey_collection, thumbnails
 from dermsentry.collection import Collection
+from dermsentry.collection.components import Joined
+from dermsentry.collection.groups import DuplicateGroup
 from dermsentry.files import sha256
-
-Kind = Literal["identical", "near"]
-
-
-@dataclass(frozen=True)
-class DuplicateGroup:
-    """Photographs that are one: `kind` is `identical` (same pixels) or `near`; `photographs` sorted paths.
-
-    `same_bytes` tells whether the files, too, are equal byte for byte.
-    """
-
-    kind: Kind
-    photographs: tuple[str, ...]
-    same_bytes: bool = False
 
 
 @dataclass(frozen=True)

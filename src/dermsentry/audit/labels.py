@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dermsentry.audit.groups import original_id
+from dermsentry.collection.groups import original_id
 from dermsentry.diagnoses import agree
 
 

@@ -8,8 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from dermsentry.audit.duplicates import DuplicateGroup
-from dermsentry.audit.groups import join_photographs, lesion_keys, patient_keys
+from dermsentry.collection.groups import DuplicateGroup, join_photographs, lesion_keys, patient_keys
 
 
 @dataclass(frozen=True)

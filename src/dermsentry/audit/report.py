@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dermsentry.audit.audit import Audit
 from dermsentry.audit.balance import UNSPLIT
 from dermsentry.audit.leaks import Placed, on_both_sides, place
 from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE
-from dermsentry.audit.whole import Audit
-from dermsentry.audit.words import explain
+from dermsentry.audit.summary import explain
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import codes_of, name_of
 from dermsentry.files import write_json
 from dermsentry.images import Pixels, Unreadable, read_photograph
-from dermsentry.report.figures import AMBER, BLUE, GREY, RED, as_png, bars, new_figure
-from dermsentry.report.html import write_report
+from dermsentry.reporting.figures import AMBER, BLUE, GREY, RED, as_png, bars, new_figure
+from dermsentry.reporting.html import write_report
 
 _SIDE = 170  # pixels; as wide as the page draws a picture of a pair
 _SHOWN = 500  # groups of a kind that are drawn; all are listed, and in audit.json

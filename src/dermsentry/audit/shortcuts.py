@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dermsentry.audit.groups import original_id
 from dermsentry.audit.survey import SURROUND, Survey
+from dermsentry.collection.groups import original_id
 from dermsentry.diagnoses import MELANOMA, codes_of, label_space
 
 Matrix = NDArray[np.float64]

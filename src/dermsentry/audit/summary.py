@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from dermsentry.audit.audit import Audit
 from dermsentry.audit.balance import UNSPLIT
 from dermsentry.audit.leaks import Placed
 from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE, Shortcut
-from dermsentry.audit.whole import Audit
 from dermsentry.diagnoses import MELANOMA, agree, codes_of, name_of
 
 Weight = Literal["corrupts", "matters", "fine"]

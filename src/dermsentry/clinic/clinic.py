@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from dermsentry.card import Card
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.model.card import Card
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dermsentry.errors import InputError
-from dermsentry.screen.triage import TIERS
+from dermsentry.screening.triage import TIERS
 
 FILE = "clinic.toml"
 LONGEST_HOURS = 24.0 * 366

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
-from dermsentry.audit.components import Joined
-from dermsentry.audit.duplicates import DuplicateGroup
+from dermsentry.collection.components import Joined
+
+Kind = Literal["identical", "near"]
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Photographs that are one: `kind` is `identical` (same pixels) or `near`; `photographs` sorted paths.
+
+    `same_bytes` tells whether the files, too, are equal byte for byte.
+    """
+
+    kind: Kind
+    photographs: tuple[str, ...]
+    same_bytes: bool = False
+
 
 _ISIC = re.compile(r"ISIC_\d{7,}")
 # Augmentor names its copies `<class>_original_<file name>_<uuid>`.

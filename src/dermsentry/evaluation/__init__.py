@@ -4,9 +4,9 @@ evaluate(bundle, collection, split)                  # a model bundle on photogr
 evaluate_predictions(truth, probability, groups)     # predictions from anywhere
 """
 
-from dermsentry.judge.bundles import evaluate
-from dermsentry.judge.evaluation import evaluate_predictions
-from dermsentry.judge.figures import Evaluation
-from dermsentry.judge.intervals import Interval
+from dermsentry.evaluation.pipeline import evaluate
+from dermsentry.evaluation.predictions import evaluate_predictions
+from dermsentry.evaluation.results import Evaluation
+from dermsentry.stats.intervals import Estimate
 
-__all__ = ["Evaluation", "Interval", "evaluate", "evaluate_predictions"]
+__all__ = ["Estimate", "Evaluation", "evaluate", "evaluate_predictions"]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 from dermsentry.errors import InputError
-from dermsentry.judge.calibration import (
+from dermsentry.stats.calibration import (
     Floats,
     apply_isotonic,
     apply_platt,
@@ -24,13 +24,13 @@ from dermsentry.judge.calibration import (
     known_logits,
     melanoma_log_odds,
 )
-from dermsentry.judge.intervals import (
-    Interval,
+from dermsentry.stats.intervals import (
+    Estimate,
     bootstrap,
     group_index,
     percentile_interval,
 )
-from dermsentry.judge.metrics import brier_score_loss, expected_calibration_error, log_loss
+from dermsentry.stats.metrics import brier_score_loss, expected_calibration_error, log_loss
 
 NINE = ("none", "temperature", "bias-corrected temperature")
 """The methods that give nine probabilities, the simplest first."""
@@ -52,18 +52,18 @@ class CalibrationMethod:
     folds: int
     photographs: int
     melanomas: int
-    log_loss: Interval | None
-    melanoma_log_loss: Interval | None
-    melanoma_brier_score: Interval | None
-    melanoma_calibration_error: Interval | None
-    melanoma_calibration_error_equal_mass: Interval | None
+    log_loss: Estimate | None
+    melanoma_log_loss: Estimate | None
+    melanoma_brier_score: Estimate | None
+    melanoma_calibration_error: Estimate | None
+    melanoma_calibration_error_equal_mass: Estimate | None
     chosen: bool
     chosen_for_melanoma: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            name: value.as_dict() if isinstance(value, Interval) else value
+            name: value.as_dict() if isinstance(value, Estimate) else value
             for name, value in vars(self).items()
         }
 
@@ -80,14 +80,14 @@ def read_comparison(record: Any) -> tuple[CalibrationMethod, ...]:
 
 
 def _read_method(entry: Any) -> CalibrationMethod:
-    def interval(name: str) -> Interval | None:
+    def interval(name: str) -> Estimate | None:
         figure = entry[name]
         if figure is None:
             return None
         ends = [figure[end] for end in ("value", "low", "high")]
         if not all(type(end) in (int, float) and np.isfinite(end) for end in ends):
             raise ValueError(name)
-        return Interval(*map(float, ends))
+        return Estimate(*map(float, ends))
 
     method, counts = entry["method"], [entry[name] for name in ("folds", "photographs", "melanomas")]
     if method not in (*NINE, *MELANOMA_ALONE) or not all(type(count) is int for count in counts):
@@ -187,7 +187,7 @@ def compare_calibrations(
         known = [method for method in methods if found.get(f"{method} {figure}", np.nan) >= 0]
         return min(known, key=lambda method: found[f"{method} {figure}"], default=None)
 
-    def interval(name: str) -> Interval | None:
+    def interval(name: str) -> Estimate | None:
         if name not in found:
             return None
         return percentile_interval(found[name], drawn[name], unbiased="calibration" in name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dermsentry.diagnoses import name_of
-from dermsentry.judge.figures import ClassFigures, MelanomaFigures
-from dermsentry.judge.intervals import provable
+from dermsentry.evaluation.results import ClassFigures, MelanomaFigures
+from dermsentry.stats.intervals import provable
 
 CLAIM = 0.95
 """The melanoma sensitivity that a reader will want to see shown."""

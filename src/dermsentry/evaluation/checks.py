@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.errors import InputError
+from dermsentry.evaluation.predict import Seen, choose_sample
+from dermsentry.evaluation.refusal import Refusal, Refusals, measure_refusal, refusals
+from dermsentry.evaluation.robustness.measurement import Robustness, Step, measure_robustness
+from dermsentry.evaluation.saliency.localisation import ExplanationCheck, check_explanations
+from dermsentry.evaluation.saliency.masks import find_masks, read_mask
+from dermsentry.evaluation.subgroups.attributes import Attribute, subgroups
 from dermsentry.images import Pixels, Unreadable
-from dermsentry.judge.explanation import ExplanationCheck, check_explanations
-from dermsentry.judge.masks import find_masks, read_mask
-from dermsentry.judge.reading import Seen, choose_sample
-from dermsentry.judge.refusal import Refusal, Refusals, measure_refusal, refusals
-from dermsentry.judge.robustness import Robustness, Step, measure_robustness
-from dermsentry.judge.subgroups import Attribute, subgroups
 from dermsentry.model import Bundle
 from dermsentry.progress import track
 

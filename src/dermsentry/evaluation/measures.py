@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of, label_space
-from dermsentry.judge.intervals import group_index
-from dermsentry.judge.metrics import (
+from dermsentry.stats.intervals import group_index
+from dermsentry.stats.metrics import (
     accuracy_score,
     balanced_accuracy_score,
     brier_score_loss,

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
-from dermsentry.card import Threshold
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
-from dermsentry.files import versions, write_json, write_text
-from dermsentry.judge.calibration_methods import read_comparison
-from dermsentry.judge.choosing import Split, choose
-from dermsentry.judge.evaluation import SENSITIVITY_TARGET, evaluate_predictions
-from dermsentry.judge.figures import Evaluation
-from dermsentry.judge.further import (
+from dermsentry.evaluation.calibration_methods import read_comparison
+from dermsentry.evaluation.checks import (
     CORRUPTED,
     by_subgroup,
     compare_heat,
@@ -28,14 +21,18 @@ from dermsentry.judge.further import (
     try_strange,
     try_worse,
 )
-from dermsentry.judge.intervals import Interval
-from dermsentry.judge.operating_point import FrozenThreshold
-from dermsentry.judge.prevalence import check_prevalence
-from dermsentry.judge.reading import Seen, choose_sample, read_and_predict
-from dermsentry.judge.refusal import refusals
-from dermsentry.judge.report import write_page
-from dermsentry.judge.shuffled_weights import control_of
+from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold
+from dermsentry.evaluation.clinical_utility.prevalence import check_prevalence
+from dermsentry.evaluation.predict import Seen, choose_sample, read_and_predict
+from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, evaluate_predictions
+from dermsentry.evaluation.refusal import refusals
+from dermsentry.evaluation.report import write_page
+from dermsentry.evaluation.results import Evaluation
+from dermsentry.evaluation.saliency.weight_randomisation import control_of
+from dermsentry.evaluation.selection import Split, choose
+from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
+from dermsentry.model.card import Threshold
 from dermsentry.phantoms import is_synthetic
 
 
@@ -171,8 +168,7 @@ def evaluate(
 
 def _with_origin(point: FrozenThreshold | None, alert: Threshold) -> FrozenThreshold | None:
     """The operating point with what the card says of where its threshold was chosen."""
-    there = None if alert.sensitivity is None else Interval(**asdict(alert.sensitivity))
-    return point and replace(point, chosen_on=alert.chosen_on, sensitivity_there=there)
+    return point and replace(point, chosen_on=alert.chosen_on, sensitivity_there=alert.sensitivity)
 
 
 def _remarks_on_training(bundle: Bundle, collection: Collection, unsplit: bool) -> Iterator[str]:
@@ -228,9 +224,5 @@ def _files_judged(collection: Collection, read: pd.DataFrame) -> list[Path]:
     return [collection.root / path for path in read.loc[read["diagnosis"] != "", "path"]]
 
 
-def _csv(header: Sequence[str], rows: Any) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    return "".join(map(csv_line, [header, *rows]))

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import codes_of
-from dermsentry.judge.calibration import reliability
-from dermsentry.judge.decision_curve import DecisionCurve
-from dermsentry.judge.figures import Evaluation
-from dermsentry.judge.intervals import bootstrap
-from dermsentry.judge.measuring import merged
-from dermsentry.judge.metrics import precision_recall_curve, rank, roc_curve
-from dermsentry.report.figures import AMBER, BLUE, GREY, INK, RED, as_png, confusion, new_figure
+from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve
+from dermsentry.evaluation.measures import merged
+from dermsentry.evaluation.results import Evaluation
+from dermsentry.reporting.figures import AMBER, BLUE, GREY, INK, RED, as_png, confusion, new_figure
+from dermsentry.stats.calibration import reliability
+from dermsentry.stats.intervals import bootstrap
+from dermsentry.stats.metrics import precision_recall_curve, rank, roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

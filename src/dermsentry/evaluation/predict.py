@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import BundleError, InputError
+from dermsentry.evaluation.subgroups.skin_tone import skin_tone
 from dermsentry.images import Pixels, Unreadable, read_many
-from dermsentry.judge.skin_tone import skin_tone
 from dermsentry.model import Bundle
 from dermsentry.progress import track
 

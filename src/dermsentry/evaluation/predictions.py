@@ -13,14 +13,10 @@ from numpy.typing import ArrayLike
 
 from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import InputError
-from dermsentry.judge.caveats import caveats
-from dermsentry.judge.decision_curve import DecisionCurve, decision_curve
-from dermsentry.judge.figures import AtSensitivity, ClassFigures, Decision, Evaluation, MelanomaFigures
-from dermsentry.judge.intervals import Interval, bootstrap, percentile_interval, proportion_interval
-from dermsentry.judge.measuring import SENSITIVITIES, Floats, Judged, Truths, measure, prepare
-from dermsentry.judge.metrics import confusion_matrix
-from dermsentry.judge.operating_point import FrozenThreshold, threshold_for_sensitivity
-from dermsentry.judge.prevalence import (
+from dermsentry.evaluation.caveats import caveats
+from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve, decision_curve
+from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold, threshold_for_sensitivity
+from dermsentry.evaluation.clinical_utility.prevalence import (
     PREVALENCES,
     ClinicalValue,
     Restated,
@@ -28,6 +24,10 @@ from dermsentry.judge.prevalence import (
     clinical_value,
     restate,
 )
+from dermsentry.evaluation.measures import SENSITIVITIES, Floats, Judged, Truths, measure, prepare
+from dermsentry.evaluation.results import AtSensitivity, ClassFigures, Decision, Evaluation, MelanomaFigures
+from dermsentry.stats.intervals import Estimate, bootstrap, percentile_interval, proportion_interval
+from dermsentry.stats.metrics import confusion_matrix
 
 SENSITIVITY_TARGET = 0.95
 
@@ -140,7 +140,7 @@ def _checked(
 
 def _overall_figures(
     judged: Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
-) -> dict[str, Interval | None]:
+) -> dict[str, Estimate | None]:
     groups = judged.groups(np.ones(len(judged.true), dtype=np.bool_))
     figures = {"accuracy": proportion_interval(found["accuracy"], drawn["accuracy"], groups)}
     for name in ("balanced_accuracy", "roc_auc", "average_precision"):
@@ -159,10 +159,10 @@ def _class_figures(
         groups = judged.groups(own)
         enough = groups >= 2 and judged.groups(~own) >= 2
 
-        def proportion(name: str, independent: int) -> Interval | None:
+        def proportion(name: str, independent: int) -> Estimate | None:
             return proportion_interval(found[name], drawn[name], independent)
 
-        def ranked(name: str, enough: bool = enough) -> Interval | None:
+        def ranked(name: str, enough: bool = enough) -> Estimate | None:
             return _share(found[name], drawn[name], enough) if name in found else None
 
         figures.append(
@@ -187,7 +187,7 @@ def _melanoma_figures(
     groups, others = judged.told_groups(truth), judged.told_groups(~truth)
     enough = groups >= 2 and others >= 2
 
-    def ranked(name: str) -> Interval | None:
+    def ranked(name: str) -> Estimate | None:
         return _share(found[name], drawn[name], enough) if name in found else None
 
     at_sensitivity = []
@@ -213,14 +213,14 @@ def _melanoma_figures(
 
 def _specificity_at(
     judged: Judged, sensitivity: float, found: Mapping[str, float], drawn: Mapping[str, Floats]
-) -> Interval | None:
+) -> Estimate | None:
     name = f"melanoma at {sensitivity}"
     if name not in found:
         return None
     others = judged.told_groups(~judged.melanoma)
     specificity = proportion_interval(found[name], drawn[name], others)
     enough = judged.told_groups(judged.melanoma) >= 2 and others >= 2
-    return specificity if specificity is None or enough else Interval(specificity.value, 0.0, 1.0)
+    return specificity if specificity is None or enough else Estimate(specificity.value, 0.0, 1.0)
 
 
 def _operating_point(
@@ -239,7 +239,7 @@ def _operating_point(
         value = threshold_for_sensitivity(judged.melanoma, judged.score, target).threshold
         needed = percentile_interval(value, drawn[f"melanoma from {target}"])
         if needed is not None and melanoma.groups < 2:
-            needed = Interval(value, 0.0, 1.0)
+            needed = Estimate(value, 0.0, 1.0)
     return FrozenThreshold(
         threshold=decision.threshold,
         sensitivity_target=target,
@@ -294,7 +294,7 @@ def _restated(
 def _decision(judged: Judged, rule: int, found: Mapping[str, float], drawn: Mapping[str, Floats]) -> Decision:
     threshold, alert = judged.rules[rule]
 
-    def proportion(name: str, here: Truths) -> Interval | None:
+    def proportion(name: str, here: Truths) -> Estimate | None:
         key = f"{name} {rule}"
         return proportion_interval(found[key], drawn[key], judged.told_groups(here)) if key in found else None
 
@@ -309,15 +309,15 @@ def _decision(judged: Judged, rule: int, found: Mapping[str, float], drawn: Mapp
     )
 
 
-def _share(value: float, drawn: Floats, enough: bool) -> Interval | None:
+def _share(value: float, drawn: Floats, enough: bool) -> Estimate | None:
     """A figure in 0..1; its interval is all of that where there are too few groups to draw from."""
     interval = percentile_interval(value, drawn)
-    return interval if interval is None or enough else Interval(value, 0.0, 1.0)
+    return interval if interval is None or enough else Estimate(value, 0.0, 1.0)
 
 
 def _loss(
     name: str, found: Mapping[str, float], drawn: Mapping[str, Floats], enough: bool
-) -> Interval | None:
+) -> Estimate | None:
     """A figure without an upper bound to fall back on: None where there are too few groups to draw from."""
     if not enough or name not in found:
         return None

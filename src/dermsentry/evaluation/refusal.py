@@ -1,7 +1,7 @@
 """Whether a model refuses what is no lesion, and what that costs in lesions refused.
 
-Two gates refuse: the photograph's quality (`screen/quality.py`), and how familiar the network finds it
-(`learn/familiarity.py`). Each is told apart.
+Two gates refuse: the photograph's quality (`screening/quality.py`), and how familiar the network finds it
+(`training/out_of_distribution.py`). Each is told apart.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.errors import InputError
-from dermsentry.judge.intervals import (
-    Interval,
+from dermsentry.model import Bundle
+from dermsentry.screening import screen
+from dermsentry.screening.triage import FAMILIAR, Tier
+from dermsentry.stats.intervals import (
+    Estimate,
     bootstrap,
     exact_binomial,
     proportion_interval,
 )
-from dermsentry.judge.metrics import rank
-from dermsentry.model import Bundle
-from dermsentry.screen import screen
-from dermsentry.screen.triage import FAMILIAR, Tier
+from dermsentry.stats.metrics import rank
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -74,8 +74,8 @@ class Gate:
     name: str
     known_refused: int
     strange_refused: int
-    known: Interval
-    strange: Interval
+    known: Estimate
+    strange: Estimate
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -101,7 +101,7 @@ class AtShare:
     limit: float
     known_refused: int
     strange_refused: int
-    strange: Interval
+    strange: Estimate
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -156,7 +156,7 @@ class Refusal:
     known_groups: int
     strange: int
     unreadable: int
-    roc_auc: Interval | None
+    roc_auc: Estimate | None
     gates: tuple[Gate, ...]
     at_share: tuple[AtShare, ...]
     reasons: tuple[Reason, ...]
@@ -252,7 +252,7 @@ def measure_refusal(
     lesions = [groups[row] for row in real.tolist()]
     independent = len(set(lesions))
     first, second = known.familiarity[real], strange.familiarity[other]
-    area: Interval | None = None
+    area: Estimate | None = None
     at_share: tuple[AtShare, ...] = ()
     if not (np.isnan(first).any() or np.isnan(second).any()):
         area, at_share = _by_familiarity(first, second, lesions, resamples, seed)
@@ -289,7 +289,7 @@ def _gate(name: str, known: Truths, strange: Truths, independent: int) -> Gate:
 
 def _by_familiarity(
     known: Floats, strange: Floats, lesions: Sequence[str], resamples: int, seed: int
-) -> tuple[Interval | None, tuple[AtShare, ...]]:
+) -> tuple[Estimate | None, tuple[AtShare, ...]]:
     """The AUROC of familiarity, and what a limit gives that refuses each of `SHARES` of the real ones."""
     order = np.argsort(known, kind="stable")
     known = known[order]

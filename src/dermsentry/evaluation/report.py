@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA, name_of
+from dermsentry.evaluation import plots
+from dermsentry.evaluation.caveats import CLAIM
+from dermsentry.evaluation.clinical_utility.operating_point import proof
+from dermsentry.evaluation.measures import merged
+from dermsentry.evaluation.results import Evaluation
+from dermsentry.evaluation.summary import CLINIC, verdict
 from dermsentry.images import Pixels, Unreadable, read_photograph
-from dermsentry.judge import plots
-from dermsentry.judge.caveats import CLAIM
-from dermsentry.judge.figures import Evaluation
-from dermsentry.judge.intervals import provable
-from dermsentry.judge.measuring import merged
-from dermsentry.judge.operating_point import proof
-from dermsentry.judge.words import CLINIC, verdict
-from dermsentry.report import write_report
+from dermsentry.reporting import write_report
+from dermsentry.stats.intervals import provable
 
 SHOWN = 12  # photographs in each gallery
 SIDE = 220  # pixels of a gallery picture's longer side

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of, name_of
-from dermsentry.judge.decision_curve import DecisionCurve
-from dermsentry.judge.explanation import ExplanationCheck
-from dermsentry.judge.intervals import LEVEL, Interval, provable
-from dermsentry.judge.operating_point import FrozenThreshold
-from dermsentry.judge.prevalence import ClinicalValue, Restated
-from dermsentry.judge.refusal import Refusal
-from dermsentry.judge.robustness import Robustness
-from dermsentry.judge.subgroups import Attribute
+from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve
+from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold
+from dermsentry.evaluation.clinical_utility.prevalence import ClinicalValue, Restated
+from dermsentry.evaluation.refusal import Refusal
+from dermsentry.evaluation.robustness.measurement import Robustness
+from dermsentry.evaluation.saliency.localisation import ExplanationCheck
+from dermsentry.evaluation.subgroups.attributes import Attribute
+from dermsentry.stats.intervals import LEVEL, Estimate, provable
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class ClassFigures:
     photographs: int
     groups: int
     predicted: int
-    recall: Interval | None
-    precision: Interval | None
-    roc_auc: Interval | None
-    average_precision: Interval | None
+    recall: Estimate | None
+    precision: Estimate | None
+    roc_auc: Estimate | None
+    average_precision: Estimate | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -64,10 +64,10 @@ class Decision:
     threshold: float | None
     detected: int
     alerts: int
-    sensitivity: Interval | None
-    specificity: Interval | None
-    positive_predictive_value: Interval | None
-    negative_predictive_value: Interval | None
+    sensitivity: Estimate | None
+    specificity: Estimate | None
+    positive_predictive_value: Estimate | None
+    negative_predictive_value: Estimate | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -93,7 +93,7 @@ class AtSensitivity:
 
     sensitivity: float
     threshold: float
-    specificity: Interval
+    specificity: Estimate
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -114,12 +114,12 @@ class MelanomaFigures:
     photographs: int
     groups: int
     others: int
-    roc_auc: Interval | None
-    average_precision: Interval | None
-    log_loss: Interval | None
-    brier_score: Interval | None
-    calibration_error: Interval | None
-    calibration_error_equal_mass: Interval | None
+    roc_auc: Estimate | None
+    average_precision: Estimate | None
+    log_loss: Estimate | None
+    brier_score: Estimate | None
+    calibration_error: Estimate | None
+    calibration_error_equal_mass: Estimate | None
     decisions: tuple[Decision, ...]
     at_sensitivity: tuple[AtSensitivity, ...]
 
@@ -143,7 +143,7 @@ class MelanomaFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation. Every figure is an `Interval`, or None where there is nothing to measure.
+    """An evaluation. Every figure is an `Estimate`, or None where there is nothing to measure.
 
     `classes` are all that the truth can tell apart, those without photographs too. `balanced_accuracy`,
     `roc_auc` and `average_precision` are means over the classes that have photographs. `truth`,
@@ -154,7 +154,7 @@ class Evaluation:
 
     photographs: int
     unknown: int
-    overall: Mapping[str, Interval | None]
+    overall: Mapping[str, Estimate | None]
     classes: tuple[ClassFigures, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
     melanoma: MelanomaFigures
@@ -192,27 +192,27 @@ class Evaluation:
         return np.asarray(self.probability[:, CODES.index(MELANOMA)])
 
     @property
-    def accuracy(self) -> Interval | None:
+    def accuracy(self) -> Estimate | None:
         """Share of photographs called what they are."""
         return self.overall["accuracy"]
 
     @property
-    def balanced_accuracy(self) -> Interval | None:
+    def balanced_accuracy(self) -> Estimate | None:
         """Mean recall over the classes that have photographs."""
         return self.overall["balanced_accuracy"]
 
     @property
-    def roc_auc(self) -> Interval | None:
+    def roc_auc(self) -> Estimate | None:
         """Mean over the classes that have photographs of each against the rest."""
         return self.overall["roc_auc"]
 
     @property
-    def sensitivity(self) -> Interval | None:
+    def sensitivity(self) -> Estimate | None:
         """Share of melanomas that raise an alert: at the threshold, if given, else by largest probability."""
         return self.melanoma.decisions[-1].sensitivity
 
     @property
-    def specificity(self) -> Interval | None:
+    def specificity(self) -> Estimate | None:
         """Share of the others that raise none, by the same rule as `sensitivity`."""
         return self.melanoma.decisions[-1].specificity
 
@@ -245,5 +245,5 @@ class Evaluation:
         }
 
 
-def _plain(figure: Interval | None) -> dict[str, float] | None:
+def _plain(figure: Estimate | None) -> dict[str, float] | None:
     return None if figure is None else figure.as_dict()

@@ -82,7 +82,7 @@ def _remarks_on_part(table: pd.DataFrame, part: str, learned: set[str]) -> tuple
 
 def _choose_unsplit(collection: Collection, part: str) -> Chosen:
     from dermsentry.audit.duplicates import find_duplicates
-    from dermsentry.audit.groups import connected_groups
+    from dermsentry.collection.groups import connected_groups
 
     if part != "test":
         raise InputError(f"Received the part {part!r} without a split; give the split.csv that names it.")

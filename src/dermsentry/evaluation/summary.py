@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dermsentry.judge.caveats import CLAIM
-from dermsentry.judge.figures import Evaluation
-from dermsentry.judge.intervals import Interval, provable
-from dermsentry.judge.operating_point import proof
+from dermsentry.evaluation.caveats import CLAIM
+from dermsentry.evaluation.clinical_utility.operating_point import proof
+from dermsentry.evaluation.results import Evaluation
+from dermsentry.stats.intervals import Estimate, provable
 
 CLINIC = 0.02
 """Melanomas among the lesions of the clinic that the words speak of, where none is given."""
@@ -52,7 +52,7 @@ def summary(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def share(figure: Interval) -> str:
+def share(figure: Estimate) -> str:
     """A share in words: `94 % (70 to 100)`."""
     return f"{_percent(figure.value)} ({100 * figure.low:.0f} to {100 * figure.high:.0f})"
 
@@ -76,7 +76,7 @@ def _threshold_lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"{f'{stated} here it takes':<22}{value:>8}  {f'({low} to {high})':<18}{cost}".rstrip()
 
 
-def _line(name: str, figure: Interval | None, scale: int, remark: str) -> str:
+def _line(name: str, figure: Estimate | None, scale: int, remark: str) -> str:
     if figure is None:
         return f"{name:<22}{'–':>8}"
     form = ".1f" if scale == 100 else ".3f"

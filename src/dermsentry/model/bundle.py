@@ -23,14 +23,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from dermsentry.card import Card as Card
-from dermsentry.card import Estimate as Estimate
-from dermsentry.card import Familiarity as Familiarity
-from dermsentry.card import Floats, card_digest, card_text, parse_card
-from dermsentry.card import SelfTest as SelfTest
-from dermsentry.card import Threshold as Threshold
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.images import Pixels
+from dermsentry.model.card import Card as Card
+from dermsentry.model.card import Familiarity as Familiarity
+from dermsentry.model.card import Floats, card_digest, card_text, parse_card
+from dermsentry.model.card import SelfTest as SelfTest
+from dermsentry.model.card import Threshold as Threshold
+from dermsentry.parallel import cores
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 OUTPUTS = ("probability", "embedding", "heat", "familiarity")
@@ -158,11 +158,6 @@ def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
         (made / CARD_FILE).write_text(card_text(filled, path / CARD_FILE), encoding="utf-8")
         opened = open_bundle(made)
     return replace(opened, folder=path)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def self_test_picture(seed: int, size: int) -> Pixels:

@@ -17,21 +17,13 @@ from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import BundleError
 from dermsentry.files import to_json
 from dermsentry.images import ASPECTS, Aspect
+from dermsentry.stats.intervals import Estimate
 
 SCHEMA = 1
 
 Floats = NDArray[np.float32]
 Cut = Literal["alert", "refer"]
 CUTS: tuple[Cut, ...] = get_args(Cut)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval, each from 0 to 1."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Familiarity:
-    """What the network refuses as unlike what it learned from; see `learn/familiarity.py`.
+    """What the network refuses as unlike what it learned from; see `training/out_of_distribution.py`.
 
     `known`: how many photographs held out of training set the limit; `known_refused`: the share of them it
     refuses. `strange`: how many views of pictures that show no lesion it was fitted against;

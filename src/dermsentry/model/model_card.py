@@ -11,9 +11,9 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dermsentry.card import CUTS, Card, Threshold, describe_familiarity
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.model import Bundle
+from dermsentry.model.card import CUTS, Card, Threshold, describe_familiarity
 
 WIDTH = 100
 

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
-from dermsentry.judge.calibration import apply_temperature
-from dermsentry.judge.evaluation import evaluate_predictions
-from dermsentry.judge.figures import Evaluation
-from dermsentry.learn.balancing import PER_CLASS
-from dermsentry.learn.batches import Examples
-from dermsentry.learn.fitting import (
+from dermsentry.evaluation.predictions import evaluate_predictions
+from dermsentry.evaluation.results import Evaluation
+from dermsentry.split import Split
+from dermsentry.stats.calibration import apply_temperature
+from dermsentry.training.balancing import PER_CLASS
+from dermsentry.training.batches import Examples
+from dermsentry.training.fitting import (
     Configuration,
     Fitted,
     Precision,
@@ -28,11 +29,10 @@ from dermsentry.learn.fitting import (
     fit,
     predict_logits,
 )
-from dermsentry.learn.linear import fit_head, head_logits
-from dermsentry.learn.pixels import DecodedPhotographs
-from dermsentry.learn.scoring import is_right
-from dermsentry.learn.split import Split
-from dermsentry.learn.training import examples_of, followed_by_copies
+from dermsentry.training.linear_probe import fit_head, head_logits
+from dermsentry.training.pipeline import examples_of, followed_by_copies
+from dermsentry.training.pixels import DecodedPhotographs
+from dermsentry.training.scoring import is_right
 
 Protocol = Literal["as-assigned", "honest"]
 PROTOCOLS: tuple[Protocol, ...] = ("as-assigned", "honest")

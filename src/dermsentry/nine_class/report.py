@@ -10,13 +10,13 @@ import numpy as np
 from dermsentry.diagnoses import CODES, codes_of, name_of
 from dermsentry.files import write_bytes
 from dermsentry.images import Pixels
-from dermsentry.learn.augmentation import augment
-from dermsentry.learn.experiments import Material, Result
+from dermsentry.nine_class.experiments import Material, Result
 from dermsentry.phantoms import is_synthetic
-from dermsentry.report import figures, write_report
+from dermsentry.reporting import figures, write_report
+from dermsentry.training.augmentation import augment
 
 if TYPE_CHECKING:
-    from dermsentry.learn.study import Study
+    from dermsentry.nine_class.study import Study
 
 
 _TITLES = {"collection": "The photographs", "best": "In the end"}

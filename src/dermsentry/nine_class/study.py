@@ -16,8 +16,8 @@ from dermsentry.diagnoses import name_of
 from dermsentry.errors import InputError
 from dermsentry.files import versions, write_json
 from dermsentry.images import Aspect
-from dermsentry.learn.balancing import PER_CLASS
-from dermsentry.learn.experiments import (
+from dermsentry.model import Bundle
+from dermsentry.nine_class.experiments import (
     EXPERIMENTS,
     PROTOCOLS,
     Material,
@@ -25,7 +25,7 @@ from dermsentry.learn.experiments import (
     Result,
     run_experiment,
 )
-from dermsentry.learn.findings import (
+from dermsentry.nine_class.findings import (
     Finding,
     Fit,
     best_sentence,
@@ -36,14 +36,14 @@ from dermsentry.learn.findings import (
     leakage_sentence,
     melanoma_sentence,
 )
-from dermsentry.learn.fitting import Configuration, Precision
-from dermsentry.learn.linear import embed
-from dermsentry.learn.pixels import decode
-from dermsentry.learn.report import draw_figures, write_study_report
-from dermsentry.learn.split import Split, make_split, random_split, write_split
-from dermsentry.learn.training import bundle_of, refuse_unusable, training_record
-from dermsentry.model import Bundle
+from dermsentry.nine_class.report import draw_figures, write_study_report
 from dermsentry.phantoms import is_synthetic
+from dermsentry.split import Split, make_split, random_split, write_split
+from dermsentry.training.balancing import PER_CLASS
+from dermsentry.training.fitting import Configuration, Precision
+from dermsentry.training.linear_probe import embed
+from dermsentry.training.pipeline import bundle_of, refuse_unusable, training_record
+from dermsentry.training.pixels import decode
 
 
 @dataclass(frozen=True, eq=False)

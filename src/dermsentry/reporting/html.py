@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from dermsentry import __version__
+from dermsentry._version import __version__
 from dermsentry.diagnoses import name_of
 from dermsentry.files import write_text
 from dermsentry.images import Pixels
@@ -83,7 +83,7 @@ def _groupby_kept(items: Iterable[Any], attribute: str) -> list[tuple[Any, list[
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("dermsentry.report"),
+        loader=PackageLoader("dermsentry.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

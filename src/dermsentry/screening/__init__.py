@@ -12,10 +12,10 @@ from typing import Any
 from dermsentry.files import write_bytes
 from dermsentry.model import BUNDLED, Bundle, open_bundle
 from dermsentry.progress import track
-from dermsentry.screen.finding import Finding
-from dermsentry.screen.inference import screen_sources
-from dermsentry.screen.inputs import find_photographs, require_own_names
-from dermsentry.screen.writers import findings_file, predictions_file
+from dermsentry.screening.finding import Finding
+from dermsentry.screening.inference import screen_sources
+from dermsentry.screening.inputs import find_photographs, require_own_names
+from dermsentry.screening.writers import findings_file, predictions_file
 
 __all__ = ["Finding", "screen"]
 

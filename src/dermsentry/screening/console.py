@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Literal
 
 from dermsentry.errors import OutputError
-from dermsentry.screen.finding import Finding
-from dermsentry.screen.triage import TIERS, Tier
-from dermsentry.screen.writers import predictions_header, predictions_row, table_header, table_rows
+from dermsentry.screening.finding import Finding
+from dermsentry.screening.triage import TIERS, Tier
+from dermsentry.screening.writers import predictions_header, predictions_row, table_header, table_rows
 
 Form = Literal["table", "json", "csv"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dermsentry.diagnoses import MELANOMA
-from dermsentry.screen.quality import Quality
-from dermsentry.screen.triage import Tier
+from dermsentry.screening.quality import Quality
+from dermsentry.screening.triage import Tier
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,19 @@ their number. Decoding, resizing and the network let other threads run meanwhile
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from dermsentry.diagnoses import MELANOMA
 from dermsentry.images import Photograph, Unreadable, fit, read_photograph
 from dermsentry.model import Bundle
-from dermsentry.screen.explanation import draw_heat
-from dermsentry.screen.finding import Finding
-from dermsentry.screen.inputs import Source
-from dermsentry.screen.quality import assess
-from dermsentry.screen.triage import triage
+from dermsentry.parallel import map_ordered
+from dermsentry.screening.finding import Finding
+from dermsentry.screening.inputs import Source
+from dermsentry.screening.quality import assess
+from dermsentry.screening.saliency import draw_heat
+from dermsentry.screening.triage import triage
 
 AHEAD = 16  # photographs a thread may be ahead of the slowest one before it, or of who takes the findings
 
@@ -42,17 +41,12 @@ def screen_sources(sources: Iterable[Source], bundle: Bundle, *, heat: bool = Fa
         The network failed.
     """
     # One more than the cores: while one waits for the interpreter, another computes (5 % faster on two).
-    with ThreadPoolExecutor(bundle.threads + (bundle.threads > 1)) as pool:
-        waiting: deque[Future[Screened]] = deque()
-        try:
-            for source in sources:
-                if len(waiting) >= AHEAD * bundle.threads:
-                    yield waiting.popleft().result()
-                waiting.append(pool.submit(_screen_one, source, bundle, heat))
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    return map_ordered(
+        lambda source: _screen_one(source, bundle, heat),
+        sources,
+        threads=bundle.threads + (bundle.threads > 1),
+        ahead=AHEAD * bundle.threads,
+    )
 
 
 def screen_photograph(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from dermsentry.card import Card, Threshold
 from dermsentry.diagnoses import DIAGNOSES, MELANOMA, name_of
-from dermsentry.screen.quality import DRAWN, Quality
+from dermsentry.model.card import Card, Threshold
+from dermsentry.screening.quality import DRAWN, Quality
 
 Tier = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
 TIERS: tuple[Tier, ...] = get_args(Tier)

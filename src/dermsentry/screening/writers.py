@@ -5,15 +5,13 @@ Files are written while screening goes on and take their place when it ends: who
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dermsentry.diagnoses import CODES, name_of
-from dermsentry.files import whole_file
-from dermsentry.screen.finding import Finding
+from dermsentry.files import csv_line, whole_file
+from dermsentry.screening.finding import Finding
 
 # How a terminal shows a tier: bold white on red, yellow, as it is, cyan, magenta.
 _COLOURS = {"alert": "1;97;41", "refer": "33", "routine": "0", "cannot-say": "36", "unreadable": "35"}
@@ -49,13 +47,7 @@ def predictions_row(finding: Finding) -> str:
     if finding.probabilities is None:
         return ""
     # Always with decimals: a column of `0` and `1` would be read as whole numbers, which the rules refuse.
-    return _csv_line([finding.image, *(f"{finding.probabilities[code]:.6f}" for code in CODES)])
-
-
-def _csv_line(fields: list[str]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(fields)
-    return buffer.getvalue()
+    return csv_line([finding.image, *(f"{finding.probabilities[code]:.6f}" for code in CODES)])
 
 
 def table_header() -> str:

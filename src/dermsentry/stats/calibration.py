@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 from dermsentry.errors import InputError
-from dermsentry.judge.intervals import (
-    Interval,
+from dermsentry.stats.intervals import (
+    Estimate,
     exact_binomial,
 )
-from dermsentry.judge.metrics import bin_of
+from dermsentry.stats.metrics import bin_of
 
 Floats = NDArray[np.float64]
 
@@ -249,7 +249,7 @@ class ReliabilityBin:
 
     photographs: int
     stated: float
-    observed: Interval
+    observed: Estimate
 
 
 def reliability(

@@ -23,8 +23,8 @@ Statistic = Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A figure with its 95 % interval, `low` ≤ `value` ≤ `high`."""
+class Estimate:
+    """A figure with its two-sided 95 % interval, `low` ≤ `value` ≤ `high`."""
 
     value: float
     low: float
@@ -79,7 +79,7 @@ def _beta_quantile(share: float, a: float, b: float) -> float:
             high = middle
 
 
-def exact_binomial(successes: float, trials: float) -> Interval:
+def exact_binomial(successes: float, trials: float) -> Estimate:
     """The Clopper–Pearson interval of `successes` out of `trials`; 16 of 16 gives 79.4 % to 100 %.
 
     Both may be fractions, as with an effective number of independent trials (Korn & Graubard, Survey
@@ -93,7 +93,7 @@ def exact_binomial(successes: float, trials: float) -> Interval:
     low = 0.0 if successes == 0 else _beta_quantile(tail, successes, failures + 1)
     high = 1.0 if failures == 0 else _beta_quantile(1 - tail, successes + 1, failures)
     value = successes / trials
-    return Interval(value, min(low, value), max(high, value))
+    return Estimate(value, min(low, value), max(high, value))
 
 
 def provable(trials: int) -> float:
@@ -153,7 +153,7 @@ def bootstrap(
 
 def percentile_interval(
     value: float, drawn: NDArray[np.float64], *, unbiased: bool = False
-) -> Interval | None:
+) -> Estimate | None:
     """The percentile interval (Efron & Tibshirani, 1993, chapter 13); None where `value` is NaN.
 
     Resamples with nothing to measure are left out. With `unbiased` the interval is moved by the bootstrap's
@@ -163,16 +163,16 @@ def percentile_interval(
         return None
     known = drawn[~np.isnan(drawn)]
     if not len(known):
-        return Interval(value, value, value)
+        return Estimate(value, value, value)
     tail = 100 * (1 - LEVEL) / 2
     low, high = (float(bound) for bound in np.percentile(known, [tail, 100 - tail]))
     if unbiased:
         bias = float(known.mean()) - value
         low, high = max(0.0, low - bias), max(0.0, high - bias)
-    return Interval(value, min(low, value), max(high, value))
+    return Estimate(value, min(low, value), max(high, value))
 
 
-def proportion_interval(value: float, drawn: NDArray[np.float64], independent: int) -> Interval | None:
+def proportion_interval(value: float, drawn: NDArray[np.float64], independent: int) -> Estimate | None:
     """The interval of a share: the bootstrap's, never narrower than the exact one of `independent` groups.
 
     The bootstrap alone would call 16 of 16 certain: every resample finds all of them.
@@ -181,4 +181,4 @@ def proportion_interval(value: float, drawn: NDArray[np.float64], independent: i
     if first is None or independent < 1:
         return first
     exact = exact_binomial(min(1.0, value) * independent, independent)
-    return Interval(value, min(first.low, exact.low), max(first.high, exact.high))
+    return Estimate(value, min(first.low, exact.low), max(first.high, exact.high))

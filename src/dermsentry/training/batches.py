@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, codes_of
-from dermsentry.learn.augmentation import augment
+from dermsentry.training.augmentation import augment
 
 
 def targets(labels: Sequence[str]) -> NDArray[np.float32]:

@@ -12,15 +12,16 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.card import Card, Cut, Estimate, Threshold
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 from dermsentry.errors import BundleError
+from dermsentry.evaluation.clinical_utility.operating_point import threshold_for_sensitivity
 from dermsentry.images import Aspect
-from dermsentry.judge.calibration import apply_temperature, fit_temperature
-from dermsentry.judge.operating_point import threshold_for_sensitivity
-from dermsentry.learn.familiarity import fit_familiarity
-from dermsentry.learn.networks import FamiliarityWeights, describe, folded
 from dermsentry.model import OUTPUTS, Bundle, Outputs, write_bundle
+from dermsentry.model.card import Card, Cut, Threshold
+from dermsentry.stats.calibration import apply_temperature, fit_temperature
+from dermsentry.stats.intervals import Estimate
+from dermsentry.training.networks import FamiliarityWeights, describe, folded
+from dermsentry.training.out_of_distribution import fit_familiarity
 
 ALERT_SENSITIVITY = 0.95
 REFER_SENSITIVITY = 0.99

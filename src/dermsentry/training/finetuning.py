@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from dermsentry.errors import TrainingError
 from dermsentry.files import fingerprint, write_bytes, write_text
-from dermsentry.learn.batches import targets
-from dermsentry.learn.fitting import prepare
-from dermsentry.learn.networks import candidate_crossentropy
-from dermsentry.learn.variation import Variation, vary
 from dermsentry.progress import track
+from dermsentry.training.batches import targets
+from dermsentry.training.fitting import prepare
+from dermsentry.training.networks import candidate_crossentropy
+from dermsentry.training.strong_augmentation import Variation, vary
 
 BALANCE = 1 / 3
 EVERY = 8  # steps between two updates of the averaged weights

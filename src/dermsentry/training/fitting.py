@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import fingerprint, read_json, to_json, write_json, write_text
 from dermsentry.images import Aspect
-from dermsentry.learn.balancing import class_weights, sample_weights
-from dermsentry.learn.batches import Batches, Examples
-from dermsentry.learn.callbacks import KeepState, RichProgress, StopOnNaN
-from dermsentry.learn.networks import NETWORKS, accuracy, candidate_crossentropy, efficientnet_lite0
-from dermsentry.learn.pixels import digest
-from dermsentry.learn.pretrained import load_imagenet, load_onnx
 from dermsentry.model import read_network
+from dermsentry.training.balancing import class_weights, sample_weights
+from dermsentry.training.batches import Batches, Examples
+from dermsentry.training.callbacks import KeepState, RichProgress, StopOnNaN
+from dermsentry.training.networks import NETWORKS, accuracy, candidate_crossentropy, efficientnet_lite0
+from dermsentry.training.pixels import digest
+from dermsentry.training.pretrained import load_imagenet, load_onnx
 
 # It wonders at every new network that one process trains.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)

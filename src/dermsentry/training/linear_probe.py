@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import TrainingError
 from dermsentry.files import fingerprint, write_bytes
-from dermsentry.learn.batches import Examples
-from dermsentry.learn.fitting import Configuration, Fitted, build
-from dermsentry.learn.pixels import DecodedPhotographs, digest
-from dermsentry.learn.scoring import is_right, mean_recall
 from dermsentry.progress import track
+from dermsentry.training.batches import Examples
+from dermsentry.training.fitting import Configuration, Fitted, build
+from dermsentry.training.pixels import DecodedPhotographs, digest
+from dermsentry.training.scoring import is_right, mean_recall
 
 PENALTIES = (0.0003, 0.001, 0.003, 0.01)
 """Inverse strengths of the L2 penalty that are tried; the one with the best validation accuracy, each class

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from dermsentry.images import Pixels, fit, read_photograph
-from dermsentry.learn.variation import Variation, vary
+from dermsentry.training.strong_augmentation import Variation, vary
 
 CROPS = 5
 """Square parts of each picture, from 40 to 90 % of its shorter side."""
@@ -69,7 +69,7 @@ def _samples() -> Iterator[Pixels]:
     import sklearn.datasets
     from matplotlib import cbook
 
-    for path in sorted((Path(__file__).parent / "strange").glob("*.jpg")):
+    for path in sorted((Path(__file__).parent / "non_lesion_images").glob("*.jpg")):
         yield read_photograph(path).pixels
     yield from sklearn.datasets.load_sample_images().images
     portrait = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)

@@ -16,11 +16,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.card import Familiarity
 from dermsentry.images import Pixels
-from dermsentry.learn.batches import Examples
-from dermsentry.learn.networks import ALWAYS_FAMILIAR, FamiliarityWeights, middle_features
-from dermsentry.learn.strange_pictures import strange_pictures, varied
+from dermsentry.model.card import Familiarity
+from dermsentry.training.batches import Examples
+from dermsentry.training.networks import ALWAYS_FAMILIAR, FamiliarityWeights, middle_features
+from dermsentry.training.non_lesions import strange_pictures, varied
 
 KNOWN = 1500
 """Training photographs that are enough to say what is known."""

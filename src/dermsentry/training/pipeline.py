@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, TrainingError
+from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.files import versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
-from dermsentry.judge.evaluation import evaluate_predictions
-from dermsentry.learn.balancing import PER_CLASS, balanced_copies
-from dermsentry.learn.batches import Examples
-from dermsentry.learn.export import calibrate, export_bundle
-from dermsentry.learn.familiarity import drawn
-from dermsentry.learn.fitting import (
+from dermsentry.model import Bundle, read_network
+from dermsentry.phantoms import is_synthetic
+from dermsentry.split import APART, Split, check_split
+from dermsentry.training.balancing import PER_CLASS, balanced_copies
+from dermsentry.training.batches import Examples
+from dermsentry.training.export import calibrate, export_bundle
+from dermsentry.training.fitting import (
     WEIGHTS,
     Configuration,
     Fitted,
@@ -33,11 +35,9 @@ from dermsentry.learn.fitting import (
     predict_logits,
     prepare,
 )
-from dermsentry.learn.linear import embed, fit_head, head_logits
-from dermsentry.learn.pixels import DecodedPhotographs, decode
-from dermsentry.learn.split import APART, Split, check_split
-from dermsentry.model import Bundle, read_network
-from dermsentry.phantoms import is_synthetic
+from dermsentry.training.linear_probe import embed, fit_head, head_logits
+from dermsentry.training.out_of_distribution import drawn
+from dermsentry.training.pixels import DecodedPhotographs, decode
 
 Recipe = Literal["linear", "cnn", "lite0"]
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)

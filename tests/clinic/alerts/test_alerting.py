@@ -17,13 +17,13 @@ from dermsentry.clinic.alerts.alerting import (
     raise_alerts,
     raise_late_alerts,
 )
-from dermsentry.clinic.review.reading import CannotRead, decide
 from dermsentry.clinic.settings import Mail, Rule, Settings, Webhook
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import Trail, verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Delivery, now
-from dermsentry.screen.triage import TIERS
+from dermsentry.clinic.worklist.reading import CannotRead, decide
+from dermsentry.screening.triage import TIERS
 
 Cases = Callable[..., int]
 People = Callable[..., Person]

@@ -17,9 +17,9 @@ from dermsentry.clinic.export import case_table as module
 from dermsentry.clinic.export.case_table import COLUMNS, PERSONAL, case_table
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Case, Outcome, now
-from dermsentry.clinic.store.text import csv_line
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
+from dermsentry.files import csv_line
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from clinic.filled_store import Store, card, decide, finding, screen, take, undo
 from dermsentry.clinic.export import fhir
 from dermsentry.clinic.export.decisions import Decision, settle
 from dermsentry.clinic.export.fhir import SNOMED, fhir_bundle, local_system
-from dermsentry.clinic.receive.intake import About
+from dermsentry.clinic.intake.admission import About
 from dermsentry.clinic.store.database import open_database, reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Case, Model, Outcome, Read, now
 from dermsentry.diagnoses import CODES

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from clinic.cases import photograph as draw
-from dermsentry.clinic.receive import intake
-from dermsentry.clinic.receive.intake import LONGEST, MAX_BYTES, About, Received, receive, sniff
+from dermsentry.clinic.intake import intake
+from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, Received, receive, sniff
 from dermsentry.clinic.store.audit_trail import Trail, verify
 from dermsentry.clinic.store.database import DatabaseError, open_database, reading
 from dermsentry.clinic.store.pictures import Pictures

@@ -22,13 +22,13 @@ from pydicom.sequence import Sequence
 
 from clinic.dicom_files import as_bytes, close, dicom_bytes, dicom_dataset
 from clinic.filled_store import Store
-from dermsentry.clinic.receive import dicom
-from dermsentry.clinic.receive.dicom import NotTaken, describe, read_dicom, read_reference
-from dermsentry.clinic.receive.intake import About, Received, receive
-from dermsentry.clinic.screening.screener import Screener
+from dermsentry.clinic.intake import dicom
+from dermsentry.clinic.intake.admission import About, Received, receive
+from dermsentry.clinic.intake.dicom import NotTaken, describe, read_dicom, read_reference
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.pictures import may_leave
 from dermsentry.clinic.store.tables import Case
+from dermsentry.clinic.worker.screener import Screener
 from dermsentry.errors import InputError
 from dermsentry.images import Photograph, Unreadable
 from dermsentry.model import bundled

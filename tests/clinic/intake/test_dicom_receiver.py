@@ -20,9 +20,9 @@ from sqlalchemy import select
 
 from clinic.dicom_files import dicom_dataset
 from clinic.filled_store import Store
-from dermsentry.clinic.receive import dicom_receiver, intake
-from dermsentry.clinic.receive.dicom import PHOTOGRAPHS
-from dermsentry.clinic.receive.dicom_receiver import Receiver, start_receiver
+from dermsentry.clinic.intake import dicom_receiver, intake
+from dermsentry.clinic.intake.dicom import PHOTOGRAPHS
+from dermsentry.clinic.intake.dicom_receiver import Receiver, start_receiver
 from dermsentry.clinic.settings import Dicom, Settings, read_settings
 from dermsentry.clinic.store import pictures
 from dermsentry.clinic.store.audit_trail import verify

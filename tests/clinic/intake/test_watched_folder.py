@@ -15,8 +15,8 @@ from sqlalchemy import select
 
 from clinic.dicom_files import dicom_bytes
 from clinic.filled_store import Store
-from dermsentry.clinic.receive import intake, watched_folder
-from dermsentry.clinic.receive.watched_folder import Taken, Watched, open_folder, take, watch
+from dermsentry.clinic.intake import intake, watched_folder
+from dermsentry.clinic.intake.watched_folder import Taken, Watched, open_folder, take, watch
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import DatabaseError, reading
 from dermsentry.clinic.store.pictures import Pictures

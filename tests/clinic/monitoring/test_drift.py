@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from bundles import REFUSING, tiny_card
-from dermsentry.clinic.review.drift import FIRST, LEAST, MEASURES, compare_with_card, shifts, stability
+from dermsentry.clinic.monitoring.drift import FIRST, LEAST, MEASURES, compare_with_card, shifts, stability
 from dermsentry.model import read_network
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from dermsentry.clinic.review.figures import FEW, Figure, inverse, kappa, redraw, share
+from dermsentry.clinic.monitoring.estimates import FEW, Figure, inverse, kappa, redraw, share
 from dermsentry.diagnoses import CODES
-from dermsentry.judge.intervals import bootstrap, exact_binomial
+from dermsentry.stats.intervals import bootstrap, exact_binomial
 
 
 def test_a_share_counts_and_is_never_surer_than_its_patients() -> None:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from dermsentry.clinic.review.outcomes import Imported, import_outcomes, record_outcome
+from dermsentry.clinic.monitoring.outcomes import Imported, import_outcomes, record_outcome
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import Trail, verify
 from dermsentry.clinic.store.database import reading, writing

@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import Engine
 
 from dermsentry.clinic.alerts.alerting import raise_alerts
-from dermsentry.clinic.review.outcomes import record_outcome
-from dermsentry.clinic.review.performance import Performance, measure_performance
-from dermsentry.clinic.review.reading import decide
+from dermsentry.clinic.monitoring.outcomes import record_outcome
+from dermsentry.clinic.monitoring.performance import Performance, measure_performance
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, now
-from dermsentry.judge.intervals import exact_binomial
+from dermsentry.clinic.worklist.reading import decide
+from dermsentry.stats.intervals import exact_binomial
 
 People = Callable[..., Person]
 Cases = Callable[..., int]

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select, update
 
 from clinic.filled_store import Store
-from dermsentry.clinic.serve import housekeeping
-from dermsentry.clinic.serve.housekeeping import keep_house, run_housekeeping
+from dermsentry.clinic.server import housekeeping
+from dermsentry.clinic.server.housekeeping import keep_house, run_housekeeping
 from dermsentry.clinic.settings import Mail, Rule, Settings
 from dermsentry.clinic.store.accounts import add_account, sign_in
 from dermsentry.clinic.store.audit_trail import verify

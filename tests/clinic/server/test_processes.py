@@ -12,8 +12,8 @@ import pytest
 
 from clinic import server_parts
 from clinic.waiting import wait_until
-from dermsentry.clinic.serve import processes
-from dermsentry.clinic.serve.processes import Part, keep_running, pause_after
+from dermsentry.clinic.server import processes
+from dermsentry.clinic.server.processes import Part, keep_running, pause_after
 
 
 @contextmanager

@@ -22,13 +22,13 @@ from clinic.postgresql import running_cluster
 from clinic.server_process import PASSWORD, Server, add_sender, case_of, photograph, send, server
 from clinic.waiting import free_port, wait_until
 from dermsentry import cli
-from dermsentry.clinic.screening import queue
 from dermsentry.clinic.store import folder as data_folder
 from dermsentry.clinic.store.audit_trail import open_trail, verify
 from dermsentry.clinic.store.database import open_database, reading, writing
 from dermsentry.clinic.store.folder import database_of
 from dermsentry.clinic.store.tables import Alert, Case, Event
 from dermsentry.clinic.web import app
+from dermsentry.clinic.worker import queue
 
 Call = Callable[..., int]
 
@@ -207,7 +207,7 @@ def test_a_database_without_space_is_one_line_and_exit_4(
 ) -> None:
     from sqlalchemy import Engine, event
 
-    from dermsentry.clinic.serve import serving
+    from dermsentry.clinic.server import serving
 
     def cramped(url: str) -> Engine:
         engine = open_database(url)

@@ -25,13 +25,13 @@ from sqlalchemy import Engine, select
 from bundles import lesion
 from clinic.web_app import FIRST_TOKEN, PASSWORD
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.screening.screener import Screener
-from dermsentry.clinic.screening.worker import work
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import Trail, verify
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import Case, Event
 from dermsentry.clinic.web.app import create_app
+from dermsentry.clinic.worker.screener import Screener
+from dermsentry.clinic.worker.worker import work
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

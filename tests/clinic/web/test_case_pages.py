@@ -12,10 +12,10 @@ from sqlalchemy import Engine, select, update
 
 from clinic.cases import photograph
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.screening.worker import register
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Event, Model, Read, SignIn, now
+from dermsentry.clinic.worker.worker import register
 from dermsentry.diagnoses import DIAGNOSES
 
 Maker = Callable[..., TestClient]

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 
 from clinic.dicom_files import dicom_bytes
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.receive.intake import About, receive
+from dermsentry.clinic.intake.admission import About, receive
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Delivery, Event, now
 

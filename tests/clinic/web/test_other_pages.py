@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select, update
 
 from clinic.cases import screened
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.review.performance import Day
+from dermsentry.clinic.monitoring.performance import Day
 from dermsentry.clinic.settings import Mail, Settings
 from dermsentry.clinic.store.audit_trail import Trail, append
 from dermsentry.clinic.store.database import reading, writing

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 
 from clinic.cases import photograph
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.receive.intake import MAX_BYTES
+from dermsentry.clinic.intake.admission import MAX_BYTES
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.tables import Case, Event, Job, Read
 from dermsentry.errors import OutputError
@@ -248,7 +248,7 @@ def test_an_uploader_sees_what_became_of_their_own_alone(
 def test_what_was_kept_before_a_fault_is_not_denied(
     browser: Maker, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    from dermsentry.clinic.receive.intake import receive
+    from dermsentry.clinic.intake.admission import receive
     from dermsentry.clinic.web import receiving
 
     def failing(*given: Any, **told: Any) -> Any:

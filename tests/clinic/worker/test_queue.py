@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, select
 
-from dermsentry.clinic.screening import queue
-from dermsentry.clinic.screening.queue import MOST_ATTEMPTS, Leased, finish, give_up_lease, length, renew
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Job, now
+from dermsentry.clinic.worker import queue
+from dermsentry.clinic.worker.queue import MOST_ATTEMPTS, Leased, finish, give_up_lease, length, renew
 
 Cases = Callable[..., int]
 

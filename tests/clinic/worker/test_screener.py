@@ -17,7 +17,7 @@ from PIL import Image
 
 from bundles import tiny_bundle
 from clinic.cases import photograph
-from dermsentry.clinic.screening.screener import (
+from dermsentry.clinic.worker.screener import (
     THUMBNAIL,
     VIEW,
     Screener,
@@ -127,7 +127,7 @@ def test_a_photograph_that_takes_too_much_memory_is_unreadable(bundle_folder: Pa
 
 def test_a_process_whose_worker_is_gone_ends_by_itself(bundle_folder: Path) -> None:
     code = (
-        "import sys, time; from dermsentry.clinic.screening import screener;"
+        "import sys, time; from dermsentry.clinic.worker import screener;"
         "screener._answer = lambda *_: time.sleep(99);"  # a file that holds its decoder
         f"screener._serve({str(bundle_folder)!r}, 2**31, 1)"
     )

@@ -15,17 +15,17 @@ from sqlalchemy import Engine, func, select, text
 
 from bundles import tiny_bundle
 from clinic.cases import photograph, reread
-from dermsentry.clinic.receive.intake import About, receive
-from dermsentry.clinic.screening import queue, worker
-from dermsentry.clinic.screening.queue import MOST_ATTEMPTS, lease
-from dermsentry.clinic.screening.screener import Screener, Screening, unread
-from dermsentry.clinic.screening.worker import keep_result, register, run_worker, work
-from dermsentry.clinic.serve.processes import Part, run_part
+from dermsentry.clinic.intake.admission import About, receive
+from dermsentry.clinic.server.processes import Part, run_part
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import Trail, open_trail, verify
 from dermsentry.clinic.store.database import DatabaseError, migrate, open_database, reading, writing
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Alert, Case, Event, Job, Model, now
+from dermsentry.clinic.worker import queue, worker
+from dermsentry.clinic.worker.queue import MOST_ATTEMPTS, lease
+from dermsentry.clinic.worker.screener import Screener, Screening, unread
+from dermsentry.clinic.worker.worker import keep_result, register, run_worker, work
 from dermsentry.errors import BundleError
 from dermsentry.model import Bundle
 

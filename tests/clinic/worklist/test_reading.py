@@ -15,12 +15,12 @@ from sqlalchemy import Engine, delete, select
 
 from clinic.cases import reread
 from dermsentry.clinic.alerts.alerting import raise_alerts
-from dermsentry.clinic.review.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import Trail, verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Alert, Case, Event, Read
+from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 

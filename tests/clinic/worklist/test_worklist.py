@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, select, text
 
 from clinic.cases import reread, screened
-from dermsentry.clinic.review.reading import decide
-from dermsentry.clinic.review.worklist import (
+from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.audit_trail import Trail
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Case, now
+from dermsentry.clinic.worklist.reading import decide
+from dermsentry.clinic.worklist.worklist import (
     Filter,
     _read_cursor,
     counts,
@@ -22,11 +27,6 @@ from dermsentry.clinic.review.worklist import (
     next_case,
     previous_cases,
 )
-from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import Trail
-from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import Case, now
 from dermsentry.errors import InputError
 
 ALL = Filter(stage="all")

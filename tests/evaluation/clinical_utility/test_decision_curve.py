@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermsentry.errors import InputError
+from dermsentry.evaluation.clinical_utility.decision_curve import (
+    THRESHOLD_PROBABILITIES,
+    decision_curve,
+    net_benefit,
+)
 from dermsentry.files import to_json
-from dermsentry.judge.decision_curve import THRESHOLD_PROBABILITIES, decision_curve, net_benefit
 
 PAIRS = st.lists(
     st.tuples(st.booleans(), st.integers(0, 20).map(lambda i: i / 20) | st.floats(0, 1), st.integers(0, 3)),

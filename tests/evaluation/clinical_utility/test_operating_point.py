@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermsentry.errors import InputError
-from dermsentry.judge.operating_point import threshold_for_sensitivity
+from dermsentry.evaluation.clinical_utility.operating_point import threshold_for_sensitivity
 
 SCORES = st.integers(0, 10).map(lambda i: i / 10) | st.floats(0, 1, width=32)
 

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from sklearn import metrics as theirs
 
 from dermsentry.errors import InputError
-from dermsentry.files import to_json
-from dermsentry.judge.intervals import exact_binomial
-from dermsentry.judge.metrics import weights_at_prevalence
-from dermsentry.judge.prevalence import (
+from dermsentry.evaluation.clinical_utility.prevalence import (
     at_prevalence,
     clinical_value,
     predictive_values,
     restate,
     shift_prior,
 )
+from dermsentry.files import to_json
+from dermsentry.stats.intervals import exact_binomial
+from dermsentry.stats.metrics import weights_at_prevalence
 
 SHARES = st.floats(0.01, 0.99)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dermsentry.judge.corruptions import (
+from dermsentry.evaluation.robustness.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
     noise_of_equal_energy,

@@ -6,11 +6,11 @@ from sklearn import metrics as theirs
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
+from dermsentry.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES
+from dermsentry.evaluation.robustness.measurement import BATCH, measure_robustness
 from dermsentry.files import to_json
-from dermsentry.judge.corruptions import CORRUPTIONS, SEVERITIES
-from dermsentry.judge.robustness import BATCH, measure_robustness
 from dermsentry.phantoms import draw_phantom
-from dermsentry.report import render
+from dermsentry.reporting import render
 
 MEL, NV = CODES.index("MEL"), CODES.index("NV")
 N, SIZE = 12, 40

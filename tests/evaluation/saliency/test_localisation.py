@@ -13,12 +13,12 @@ from scipy import stats
 
 from bundles import lesion, tiny_bundle, tiny_onnx
 from dermsentry.errors import InputError
+from dermsentry.evaluation.saliency.localisation import TOLERANCE, check_explanations
+from dermsentry.evaluation.saliency.masks import find_masks, fit_mask, read_mask
+from dermsentry.evaluation.saliency.weight_randomisation import control_of, randomised
 from dermsentry.files import to_json
 from dermsentry.images import ASPECTS, Aspect, Unreadable, fit
-from dermsentry.judge.explanation import TOLERANCE, check_explanations
-from dermsentry.judge.masks import find_masks, fit_mask, read_mask
-from dermsentry.judge.shuffled_weights import control_of, randomised
-from dermsentry.report import render
+from dermsentry.reporting import render
 
 SIZE = 64
 

@@ -11,10 +11,10 @@ from sklearn import metrics as theirs
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
+from dermsentry.evaluation.subgroups.attributes import FEW, MANY, difference_of_shares, subgroups
 from dermsentry.files import to_json
-from dermsentry.judge.intervals import Interval, exact_binomial
-from dermsentry.judge.subgroups import FEW, MANY, difference_of_shares, subgroups
-from dermsentry.report import render
+from dermsentry.reporting import render
+from dermsentry.stats.intervals import Estimate, exact_binomial
 
 MEL = CODES.index("MEL")
 
@@ -139,7 +139,7 @@ def test_all_found_in_both_is_no_certain_equality():
 
 
 def test_the_difference_of_two_shares_by_hand():
-    found = difference_of_shares(Interval(0.9, 0.7, 0.98), Interval(0.6, 0.5, 0.7))
+    found = difference_of_shares(Estimate(0.9, 0.7, 0.98), Estimate(0.6, 0.5, 0.7))
     assert found.value == pytest.approx(0.3)
     assert found.low == pytest.approx(0.3 - math.sqrt(0.2**2 + 0.1**2))
     assert found.high == pytest.approx(0.3 + math.sqrt(0.08**2 + 0.1**2))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermsentry.judge.skin_tone import TONES, skin_tone, srgb_to_lab, tone_of
+from dermsentry.evaluation.subgroups.skin_tone import TONES, skin_tone, srgb_to_lab, tone_of
 from dermsentry.phantoms import draw_phantom
 
 

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.export.decisions import Decision, settle
 from dermsentry.clinic.store.tables import Case, Outcome, Read
-from dermsentry.clinic.store.text import csv_line
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
+from dermsentry.files import csv_line
 
 PERSONAL = ("patient", "lesion", "file_name", "note")
 COLUMNS = (

@@ -24,7 +24,7 @@ from dermsentry.clinic.export.decisions import Decision, decision_of
 from dermsentry.clinic.store.tables import JUDGED, Case, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
-from dermsentry.screen.triage import MEANING
+from dermsentry.screening.triage import MEANING
 
 SNOMED = "http://snomed.info/sct"
 UNITS = "http://unitsofmeasure.org"

@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 import dermsentry
 from dermsentry.clinic.export.coding import SNOMED_CODES, oid
 from dermsentry.clinic.export.decisions import Decision, decision_of
-from dermsentry.clinic.receive.dicom import read_reference
-from dermsentry.clinic.receive.intake import DICOM
+from dermsentry.clinic.intake.admission import DICOM
+from dermsentry.clinic.intake.dicom import read_reference
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import JUDGED, Case, Read
 from dermsentry.diagnoses import CODES, name_of

@@ -145,7 +145,7 @@ def _same(sha256: str, instance: str | None) -> ColumnElement[bool]:
 
 def _with_header(about: About, data: bytes) -> tuple[About, str | None]:
     """What is told with a DICOM file and by it, and what the image is known by. Raises InputError."""
-    from dermsentry.clinic.receive.dicom import describe
+    from dermsentry.clinic.intake.dicom import describe
 
     try:
         header = describe(data)

@@ -22,8 +22,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 from sqlalchemy import Engine
 
-from dermsentry.clinic.receive.dicom import PHOTOGRAPHS, NotTaken, describe, transfer_syntaxes
-from dermsentry.clinic.receive.intake import MAX_BYTES, About, receive
+from dermsentry.clinic.intake.admission import MAX_BYTES, About, receive
+from dermsentry.clinic.intake.dicom import PHOTOGRAPHS, NotTaken, describe, transfer_syntaxes
 from dermsentry.clinic.settings import Dicom
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import DatabaseError

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from dermsentry.clinic.receive.intake import MAX_BYTES, About, receive
+from dermsentry.clinic.intake.admission import MAX_BYTES, About, receive
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import DatabaseError
 from dermsentry.clinic.store.pictures import Pictures

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.clinic.review.figures import Figure, share
-from dermsentry.screen.triage import FAMILIAR
+from dermsentry.clinic.monitoring.estimates import Figure, share
+from dermsentry.screening.triage import FAMILIAR
 
 FIRST = 500
 """The clinic's first photographs by a model, which later ones are compared with."""

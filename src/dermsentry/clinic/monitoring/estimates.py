@@ -1,7 +1,7 @@
 """Figures of a clinic's own cases: each with its interval, what it was counted from, whether that is little.
 
 Photographs of one patient are not independent: patients are drawn again, never photographs, and an interval
-is never narrower than the exact one of as many patients (`dermsentry.judge.intervals`).
+is never narrower than the exact one of as many patients (`dermsentry.stats.intervals`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.judge.intervals import group_index, percentile_interval, proportion_interval
+from dermsentry.stats.intervals import group_index, percentile_interval, proportion_interval
 
 FEW = 30
 """Patients below which a figure is said to rest on few: one more would move a share by over three points."""

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.review.drift import MEASURES, Compared, Shift, compare_with_card, shifts
-from dermsentry.clinic.review.figures import Figure, Flags, inverse, kappa, share
+from dermsentry.clinic.monitoring.drift import MEASURES, Compared, Shift, compare_with_card, shifts
+from dermsentry.clinic.monitoring.estimates import Figure, Flags, inverse, kappa, share
 from dermsentry.clinic.store.tables import Alert, Case, Model, Outcome, Read, now
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 

@@ -16,13 +16,11 @@ from typing import Any
 import uvicorn
 from sqlalchemy import select
 
-from dermsentry.card import Card
 from dermsentry.clinic.alerts.delivery import read_secrets, run_deliveries
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.screening.worker import register, run_worker
-from dermsentry.clinic.serve.housekeeping import run_housekeeping
-from dermsentry.clinic.serve.processes import Part, keep_running
-from dermsentry.clinic.serve.ways_in import run_receiver, run_watched_folder
+from dermsentry.clinic.server.housekeeping import run_housekeeping
+from dermsentry.clinic.server.processes import Part, keep_running
+from dermsentry.clinic.server.ways_in import run_receiver, run_watched_folder
 from dermsentry.clinic.settings import Settings, read_settings
 from dermsentry.clinic.store.accounts import has_accounts
 from dermsentry.clinic.store.audit_trail import append, belongs, open_trail, remember
@@ -30,8 +28,10 @@ from dermsentry.clinic.store.database import DatabaseError, migrate, open_databa
 from dermsentry.clinic.store.folder import KEY, prepare
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Event
+from dermsentry.clinic.worker.worker import register, run_worker
 from dermsentry.errors import InputError, OutputError
 from dermsentry.model import BUNDLED, bundled, read_network
+from dermsentry.model.card import Card
 
 GRACE_S = 10
 
@@ -152,14 +152,14 @@ def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
         ]
     dicom = settings.dicom if plan.dicom_port is None else replace(settings.dicom, port=plan.dicom_port)
     if dicom.port:
-        from dermsentry.clinic.receive.dicom_receiver import start_receiver
+        from dermsentry.clinic.intake.dicom_receiver import start_receiver
 
         # Begun and ended here first: whatever is wrong with it is told at once, at the terminal.
         start_receiver(clinic.engine, clinic.trail, clinic.pictures, dicom).close()
         parts.append(Part("DICOM receiver", run_receiver, (*common, dicom)))
     watched = plan.watch or _watched(settings)
     if watched is not None:
-        from dermsentry.clinic.receive.watched_folder import open_folder
+        from dermsentry.clinic.intake.watched_folder import open_folder
 
         os.umask(umask)
         open_folder(watched)
@@ -223,7 +223,7 @@ class _Server(uvicorn.Server):
 
 
 def _note(clinic: Clinic, action: str, detail: dict[str, Any]) -> None:
-    from dermsentry import __version__
+    from dermsentry._version import __version__
 
     with writing(clinic.engine) as session:
         append(session, clinic.trail, "system", action, "server", {"version": __version__, **detail})

@@ -15,7 +15,7 @@ from dermsentry.clinic.waiting import wait_for
 
 def run_receiver(url: str, folder: Path, settings: Dicom, stopped: Callable[[], bool]) -> None:
     """Receive photographs by DICOM until told to stop. Raises InputError where it cannot listen."""
-    from dermsentry.clinic.receive.dicom_receiver import start_receiver
+    from dermsentry.clinic.intake.dicom_receiver import start_receiver
 
     receiver = start_receiver(open_database(url), open_trail(folder), Pictures(folder), settings)
     try:
@@ -31,7 +31,7 @@ def run_watched_folder(
 
     `umask`: of whoever began the server. Others put files into this folder, and look for what became of them.
     """
-    from dermsentry.clinic.receive.watched_folder import open_folder, watch
+    from dermsentry.clinic.intake.watched_folder import open_folder, watch
 
     os.umask(umask)
     watch(open_database(url), open_trail(folder), Pictures(folder), open_folder(watched), stopped)

@@ -28,8 +28,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.store.tables import Event, now
-from dermsentry.clinic.store.text import csv_line
 from dermsentry.errors import InputError, OutputError
+from dermsentry.files import csv_line
 
 COLUMNS = ("id", "at", "actor", "action", "subject", "detail", "previous", "hash")
 FIRST = "0" * 64

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
-from typing import Any
-
 
 def clean(text: str, *, keep_lines: bool = False) -> str:
     """Text that every database keeps: without spaces around, and without control characters within."""
     kept = "\n" if keep_lines else ""
     text = text.replace("\r\n", "\n").encode("utf-8", "replace").decode("utf-8")
     return "".join(c if c.isprintable() or c in kept else " " for c in text).strip()
-
-
-def csv_line(fields: Sequence[Any]) -> str:
-    """Fields as a line of CSV, its end included (RFC 4180, but for a lone line feed)."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(fields)
-    return out.getvalue()

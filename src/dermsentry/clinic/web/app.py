@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
-from dermsentry import __version__
+from dermsentry._version import __version__
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.web import errors
 from dermsentry.clinic.web.api import audit as api_audit

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from urllib.parse import urlencode
 
-from dermsentry.clinic.review.worklist import Filter, Lane
+from dermsentry.clinic.worklist.worklist import Filter, Lane
 from dermsentry.errors import InputError
-from dermsentry.screen.triage import TIERS
+from dermsentry.screening.triage import TIERS
 
 LANES = ("suspicion", "cannot-say", "waiting", "decided")
 FIELDS = ("lane", "tier", "search", "site", "since", "until")

@@ -9,7 +9,7 @@ from threading import Lock
 
 from fastapi import Request
 
-from dermsentry.clinic.review.performance import Performance, measure_performance
+from dermsentry.clinic.monitoring.performance import Performance, measure_performance
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.web.security import clinic_of
 

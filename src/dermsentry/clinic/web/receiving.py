@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from dermsentry.clinic.receive.intake import LONGEST, MAX_BYTES, About, receive
+from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, receive
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.web.headers import read_form
 from dermsentry.clinic.web.security import MOST_FILES, clinic_of

@@ -13,10 +13,10 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dermsentry import __version__
+from dermsentry._version import __version__
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.tables import ACTIONS, now
-from dermsentry.clinic.web import words
+from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.diagnoses import DIAGNOSES, name_of
 
@@ -98,19 +98,19 @@ def environment() -> Environment:
         auto_reload=False,
     )
     made.filters |= {
-        "percent": words.percent,
+        "percent": wording.percent,
         "count": "{:,}".format,
         "name_of": name_of,
-        "since": lambda moment: words.age(now() - moment),
+        "since": lambda moment: wording.age(now() - moment),
         "moment": _moment,
         "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
-        "likeliest": words.likeliest,
-        "sentence": words.sentence,
+        "likeliest": wording.likeliest,
+        "sentence": wording.sentence,
     }
     made.globals |= {
         "version": __version__,
         "static": static_path,
-        "words": words,
+        "words": wording,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
     }

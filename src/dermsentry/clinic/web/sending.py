@@ -9,9 +9,9 @@ from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.review import worklist
 from dermsentry.clinic.store.pictures import SUFFIX, Kind, Pictures
 from dermsentry.clinic.store.tables import Case
+from dermsentry.clinic.worklist import worklist
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MEDIA = {"jpg": "image/jpeg", "png": "image/png"}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from dermsentry.screen.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
-from dermsentry.screen.triage import FAMILIAR, MEANING
+from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
+from dermsentry.screening.triage import FAMILIAR, MEANING
 
 LANES = {
     "suspicion": "By suspicion",

@@ -24,11 +24,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dermsentry.clinic.receive.intake import DICOM
+from dermsentry.clinic.intake.admission import DICOM
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
 from dermsentry.images import Photograph, Unreadable, read_photograph
-from dermsentry.screen.triage import TIERS
+from dermsentry.screening.triage import TIERS
 
 if TYPE_CHECKING:
     from dermsentry.model import Bundle
@@ -122,7 +122,7 @@ class Screener:
             return self._process
         self.close()
         limits = [str(self.memory), str(math.ceil(self.time_s) + 1)]
-        command = [sys.executable, "-m", "dermsentry.clinic.screening.screener", str(self.bundle), *limits]
+        command = [sys.executable, "-m", "dermsentry.clinic.worker.screener", str(self.bundle), *limits]
         # A session of its own: Ctrl-C at the terminal ends the server first, which then ends this.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -254,7 +254,7 @@ def _serve(folder: str, memory: int, time_s: int) -> None:
 
 
 def _answer(path: Path, kind: str, bundle: Bundle) -> tuple[dict[str, Any], dict[str, bytes]]:
-    from dermsentry.screen.inference import screen_photograph
+    from dermsentry.screening.inference import screen_photograph
 
     try:
         photograph = _decode(path, kind)
@@ -271,7 +271,7 @@ def _answer(path: Path, kind: str, bundle: Bundle) -> tuple[dict[str, Any], dict
 
 def _decode(path: Path, kind: str) -> Photograph:
     if kind == DICOM:
-        from dermsentry.clinic.receive.dicom import read_dicom
+        from dermsentry.clinic.intake.dicom import read_dicom
 
         return read_dicom(path)
     return read_photograph(path)

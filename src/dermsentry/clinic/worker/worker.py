@@ -14,7 +14,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.alerts.alerting import raise_alerts
-from dermsentry.clinic.screening.queue import (
+from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.store.database import DatabaseError, writing
+from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.tables import LANES, RANKS, Model, now
+from dermsentry.clinic.waiting import wait_for
+from dermsentry.clinic.worker.queue import (
     LEASE,
     MOST_ATTEMPTS,
     Leased,
@@ -23,13 +29,7 @@ from dermsentry.clinic.screening.queue import (
     lease,
     renew,
 )
-from dermsentry.clinic.screening.screener import Screener, Screening, unread
-from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.audit_trail import Trail, append, hold
-from dermsentry.clinic.store.database import DatabaseError, writing
-from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import LANES, RANKS, Model, now
-from dermsentry.clinic.waiting import wait_for
+from dermsentry.clinic.worker.screener import Screener, Screening, unread
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.files import write_bytes
 from dermsentry.model import Card

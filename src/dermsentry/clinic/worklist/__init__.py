@@ -1,1 +1,1 @@
-"""What people do with cases, and how well it went: worklist, reads, outcomes, performance."""
+"""The worklist: which cases wait, who decided what, second reads."""

@@ -12,13 +12,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.alerts.alerting import acknowledge, reopen
-from dermsentry.clinic.review.worklist import find_case
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.audit_trail import Trail, append, hold
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, Case, Read, now
 from dermsentry.clinic.store.text import clean
+from dermsentry.clinic.worklist.worklist import find_case
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 

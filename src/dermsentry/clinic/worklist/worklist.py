@@ -24,7 +24,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.tables import DECIDED, LANES, LARGEST_ID, OPEN, RANKS, Case, Read
 from dermsentry.errors import InputError
-from dermsentry.screen.triage import TIERS
+from dermsentry.screening.triage import TIERS
 
 Lane = Literal["suspicion", "cannot-say", "waiting"]
 Stage = Literal["open", "decided", "all"]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.errors import InputError
-from dermsentry.judge.intervals import LEVEL, bootstrap
-from dermsentry.judge.metrics import rank, weights_at_prevalence
+from dermsentry.stats.intervals import LEVEL, bootstrap
+from dermsentry.stats.metrics import rank, weights_at_prevalence
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dermsentry.errors import InputError
-from dermsentry.judge.intervals import Interval, exact_binomial, provable
+from dermsentry.stats.intervals import Estimate, exact_binomial, provable
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class OperatingPoint:
 
     threshold: float
     sensitivity_target: float
-    sensitivity: Interval
-    specificity: Interval | None
+    sensitivity: Estimate
+    specificity: Estimate | None
     positives: int
     negatives: int
 
@@ -58,12 +58,12 @@ class FrozenThreshold:
     others: int
     detected: int
     false_alarms: int
-    sensitivity: Interval | None
-    specificity: Interval | None
-    needed: Interval | None
-    needed_specificity: Interval | None
+    sensitivity: Estimate | None
+    specificity: Estimate | None
+    needed: Estimate | None
+    needed_specificity: Estimate | None
     chosen_on: str = ""
-    sensitivity_there: Interval | None = None
+    sensitivity_there: Estimate | None = None
 
     @property
     def provable_sensitivity(self) -> float:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.errors import InputError
-from dermsentry.judge.decision_curve import DecisionCurve, decision_curve
-from dermsentry.judge.intervals import Interval, bootstrap, percentile_interval
-from dermsentry.judge.metrics import (
+from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve, decision_curve
+from dermsentry.stats.intervals import Estimate, bootstrap, percentile_interval
+from dermsentry.stats.metrics import (
     brier_score_loss,
     expected_calibration_error,
     log_loss,
@@ -77,12 +77,12 @@ class ClinicalValue:
     """
 
     prevalence: float
-    positive_predictive_value: Interval | None
-    negative_predictive_value: Interval | None
-    number_needed_to_biopsy: Interval | None
-    alerts: Interval
-    found: Interval
-    missed: Interval
+    positive_predictive_value: Estimate | None
+    negative_predictive_value: Estimate | None
+    number_needed_to_biopsy: Estimate | None
+    alerts: Estimate
+    found: Estimate
+    missed: Estimate
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; counts `per_thousand`, no upper end as null."""
@@ -105,8 +105,8 @@ class ClinicalValue:
 
 
 def clinical_value(
-    sensitivity: Interval,
-    specificity: Interval,
+    sensitivity: Estimate,
+    specificity: Estimate,
     drawn: tuple[Floats, Floats],
     prevalences: Sequence[float] = PREVALENCES,
 ) -> tuple[ClinicalValue, ...]:
@@ -142,7 +142,7 @@ def check_prevalence(prevalence: float) -> float:
 
 
 def _value_at(
-    prevalence: float, sensitivity: Interval, specificity: Interval, drawn: tuple[Floats, Floats]
+    prevalence: float, sensitivity: Estimate, specificity: Estimate, drawn: tuple[Floats, Floats]
 ) -> ClinicalValue:
     def figures(found: Floats, quiet: Floats) -> dict[str, Floats]:
         right, wrong = predictive_values(found, quiet, prevalence)
@@ -157,14 +157,14 @@ def _value_at(
     ends = figures(np.array(found), np.array(quiet))
     resampled = figures(*drawn)
 
-    def interval(name: str) -> Interval | None:
+    def interval(name: str) -> Estimate | None:
         first = percentile_interval(float(ends[name][0]), resampled[name])
         if first is None:
             return None
         known = ends[name][~np.isnan(ends[name])]
-        return Interval(first.value, min(first.low, float(known.min())), max(first.high, float(known.max())))
+        return Estimate(first.value, min(first.low, float(known.min())), max(first.high, float(known.max())))
 
-    def count(name: str) -> Interval:
+    def count(name: str) -> Estimate:
         number = interval(name)
         if number is None:
             raise ValueError("Received a sensitivity or a specificity that is no number")
@@ -173,7 +173,7 @@ def _value_at(
     right = interval("right")
     needed = None
     if right is not None and right.value > 0:
-        needed = Interval(1 / right.value, 1 / right.high, 1 / right.low if right.low > 0 else np.inf)
+        needed = Estimate(1 / right.value, 1 / right.high, 1 / right.low if right.low > 0 else np.inf)
     return ClinicalValue(
         prevalence=prevalence,
         positive_predictive_value=right,
@@ -197,8 +197,8 @@ class Restated:
 
     prevalence: float
     prior: float
-    as_stated: dict[str, Interval | None]
-    corrected: dict[str, Interval | None]
+    as_stated: dict[str, Estimate | None]
+    corrected: dict[str, Estimate | None]
     decision_curve: DecisionCurve
 
     def as_dict(self) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def restate(
     found = {name: float(value[0]) for name, value in measure(np.ones((1, len(truth)))).items()}
     drawn = bootstrap(groups, measure, resamples=resamples, seed=seed)
 
-    def figures(name: str) -> dict[str, Interval | None]:
+    def figures(name: str) -> dict[str, Estimate | None]:
         return {
             key.removeprefix(f"{name} "): percentile_interval(
                 value, drawn[key], unbiased="calibration" in key

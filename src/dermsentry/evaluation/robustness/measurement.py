@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 from dermsentry.errors import InputError
-from dermsentry.images import Pixels
-from dermsentry.judge.corruptions import (
+from dermsentry.evaluation.robustness.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
     noise_of_equal_energy,
@@ -21,14 +20,15 @@ from dermsentry.judge.corruptions import (
     shifted,
     turned,
 )
-from dermsentry.judge.intervals import (
-    Interval,
+from dermsentry.images import Pixels
+from dermsentry.stats.intervals import (
+    Estimate,
     bootstrap,
     group_index,
     percentile_interval,
     proportion_interval,
 )
-from dermsentry.judge.metrics import rank
+from dermsentry.stats.metrics import rank
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -53,11 +53,11 @@ class Cell:
 
     corruption: str
     severity: int
-    roc_auc: Interval | None
-    drop: Interval | None
-    flips: Interval
-    change: Interval
-    noise_flips: Interval
+    roc_auc: Estimate | None
+    drop: Estimate | None
+    flips: Estimate
+    change: Estimate
+    noise_flips: Estimate
     rms: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -87,10 +87,10 @@ class RepeatCapture:
     captures: tuple[str, ...]
     flipped: int
     melanomas_flipped: int
-    flips: Interval
-    flip_rate: Interval
-    by_capture: Mapping[str, Interval]
-    spread: Interval
+    flips: Estimate
+    flip_rate: Estimate
+    by_capture: Mapping[str, Estimate]
+    spread: Estimate
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -115,7 +115,7 @@ class Robustness:
     groups: int
     melanomas: int
     threshold: float | None
-    roc_auc: Interval | None
+    roc_auc: Estimate | None
     cells: tuple[Cell, ...]
     repeat: RepeatCapture
     resamples: int
@@ -323,26 +323,26 @@ class _Figures:
         self._areas = self._ranked(clean)
         self.roc_auc = self.area(clean)
 
-    def mean(self, values: NDArray[Any]) -> Interval:
+    def mean(self, values: NDArray[Any]) -> Estimate:
         """Of a value per photograph, (n,)."""
         found = self._weights @ values / self._weights.sum(axis=1)
         return _known(percentile_interval(float(found[0]), found[1:]))
 
-    def share(self, happened: NDArray[Any]) -> Interval:
+    def share(self, happened: NDArray[Any]) -> Estimate:
         """Of photographs: true or false for each, or a share of its own, (n,)."""
         found = self._weights @ happened / self._weights.sum(axis=1)
         return _known(proportion_interval(float(found[0]), found[1:], self._independent))
 
-    def flips(self, scores: _Scores) -> Interval:
+    def flips(self, scores: _Scores) -> Estimate:
         """The share of photographs whose decision is another one than the clean photograph's."""
         return self.share(scores.alert != self.clean.alert)
 
-    def area(self, scores: _Scores) -> Interval | None:
+    def area(self, scores: _Scores) -> Estimate | None:
         """The AUROC of melanoma."""
         found = self._ranked(scores)
         return None if found is None else percentile_interval(float(found[0]), found[1:])
 
-    def drop(self, scores: _Scores) -> Interval | None:
+    def drop(self, scores: _Scores) -> Estimate | None:
         """By how much the AUROC is less than the clean one, on the same draws."""
         found = self._ranked(scores)
         if found is None or self._areas is None:
@@ -350,7 +350,7 @@ class _Figures:
         lost = self._areas - found
         return percentile_interval(float(lost[0]), lost[1:])
 
-    def median(self, values: Floats) -> Interval:
+    def median(self, values: Floats) -> Estimate:
         """The lower weighted median of a value per photograph, (n,)."""
         order = np.argsort(values)
         total = np.cumsum(self._weights[:, order], axis=1)
@@ -367,7 +367,7 @@ class _Figures:
         return np.asarray(areas)
 
 
-def _known(interval: Interval | None) -> Interval:
+def _known(interval: Estimate | None) -> Estimate:
     if interval is None:
         raise InputError("The network gave no number for a photograph; it has diverged.")
     return interval

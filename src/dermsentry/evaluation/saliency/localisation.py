@@ -17,8 +17,8 @@ from PIL import Image
 
 from dermsentry.diagnoses import MELANOMA
 from dermsentry.errors import InputError
-from dermsentry.judge.intervals import Interval, bootstrap, percentile_interval, proportion_interval
-from dermsentry.judge.masks import Masks
+from dermsentry.evaluation.saliency.masks import Masks
+from dermsentry.stats.intervals import Estimate, bootstrap, percentile_interval, proportion_interval
 
 Floats = NDArray[np.float64]
 
@@ -36,9 +36,9 @@ class Hits:
     two are None where no photograph has positive heat.
     """
 
-    inside: Interval | None
-    ratio: Interval | None
-    pointing: Interval
+    inside: Estimate | None
+    ratio: Estimate | None
+    pointing: Estimate
     hits: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,9 +65,9 @@ class Lesions:
     photographs: int
     groups: int
     without_heat: int
-    area: Interval
-    pointing_chance: Interval
-    pointing_centre: Interval
+    area: Estimate
+    pointing_chance: Estimate
+    pointing_centre: Estimate
     model: Hits
     exchanged: Hits | None
     randomised: Hits | None
@@ -108,7 +108,7 @@ class ExplanationCheck:
 
     all: Lesions
     melanomas: Lesions | None
-    rank_correlation: Interval | None
+    rank_correlation: Estimate | None
     empty: int
     resamples: int
     seed: int
@@ -277,17 +277,17 @@ class _Figures:
         drawn = bootstrap(own, lambda weights: {"weights": weights}, resamples=resamples, seed=seed)
         self._weights = np.concatenate([np.ones((1, len(own))), drawn["weights"]])
 
-    def mean(self, values: Floats) -> Interval | None:
+    def mean(self, values: Floats) -> Estimate | None:
         """Of a value per photograph, (n,), without those that are NaN."""
         found = self._means(values)
         return percentile_interval(float(found[0]), found[1:])
 
-    def share(self, happened: Floats) -> Interval | None:
+    def share(self, happened: Floats) -> Estimate | None:
         """Of photographs: 1 or 0 for each, or a part, (n,)."""
         found = self._means(happened)
         return proportion_interval(float(found[0]), found[1:], self.groups)
 
-    def ratio(self, above: Floats, below: Floats) -> Interval | None:
+    def ratio(self, above: Floats, below: Floats) -> Estimate | None:
         """Mean over mean, of the photographs whose value `above` is not NaN."""
         found = self._means(above) / self._means(np.where(np.isnan(above), np.nan, below))
         return percentile_interval(float(found[0]), found[1:])
@@ -331,11 +331,11 @@ def _spearman(first: Floats, second: Floats) -> float:
     return float(one @ two) / length if length > 0 else float("nan")
 
 
-def _known(figure: Interval | None) -> Interval:
+def _known(figure: Estimate | None) -> Estimate:
     if figure is None:
         raise InputError("Received heat that is not finite numbers; the network has diverged.")
     return figure
 
 
-def _plain(figure: Interval | None) -> dict[str, float] | None:
+def _plain(figure: Estimate | None) -> dict[str, float] | None:
     return None if figure is None else figure.as_dict()

@@ -15,16 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 from dermsentry.errors import InputError
-from dermsentry.judge.intervals import (
-    Interval,
+from dermsentry.evaluation.subgroups.skin_tone import TONES, tone_of
+from dermsentry.stats.intervals import (
+    Estimate,
     bootstrap,
     exact_binomial,
     group_index,
     percentile_interval,
     proportion_interval,
 )
-from dermsentry.judge.metrics import rank, recall_score
-from dermsentry.judge.skin_tone import TONES, tone_of
+from dermsentry.stats.metrics import rank, recall_score
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -54,12 +54,12 @@ class Subgroup:
     groups: int
     melanomas: int
     enough: bool
-    roc_auc: Interval | None
-    sensitivity: Interval | None
-    specificity: Interval | None
-    difference_roc_auc: Interval | None
-    difference_sensitivity: Interval | None
-    difference_specificity: Interval | None
+    roc_auc: Estimate | None
+    sensitivity: Estimate | None
+    specificity: Estimate | None
+    difference_roc_auc: Estimate | None
+    difference_sensitivity: Estimate | None
+    difference_specificity: Estimate | None
     melanoma_groups: int
     other_groups: int
 
@@ -262,14 +262,14 @@ class _Figures:
     found: Mapping[str, float]
     drawn: Mapping[str, Floats]
 
-    def of(self, name: str, part: str, independent: int = 0) -> Interval | None:
+    def of(self, name: str, part: str, independent: int = 0) -> Estimate | None:
         """A figure of a part; a share if a number of independent lesions is given."""
         key = f"{name} {part}"
         if key not in self.found:
             return None
         return proportion_interval(self.found[key], self.drawn[key], independent)
 
-    def difference(self, name: str, part: str, independent: tuple[int, int] = (0, 0)) -> Interval | None:
+    def difference(self, name: str, part: str, independent: tuple[int, int] = (0, 0)) -> Estimate | None:
         """A figure of a part less that of its others."""
         one, other = f"{name} {part}", f"{name} not {part}"
         if one not in self.found or other not in self.found:
@@ -283,15 +283,15 @@ class _Figures:
             for key, lesions in zip((one, other), independent, strict=True)
         ]
         wider = difference_of_shares(*exact)
-        return Interval(value, min(first.low, wider.low), max(first.high, wider.high))
+        return Estimate(value, min(first.low, wider.low), max(first.high, wider.high))
 
 
-def difference_of_shares(one: Interval, other: Interval) -> Interval:
+def difference_of_shares(one: Estimate, other: Estimate) -> Estimate:
     """`one` less `other`, its interval from those of two independent shares: Zou & Donner (2008), eq. 6."""
     value = one.value - other.value
     low = math.hypot(one.value - one.low, other.high - other.value)
     high = math.hypot(one.high - one.value, other.value - other.low)
-    return Interval(value, max(-1.0, value - low), min(1.0, value + high))
+    return Estimate(value, max(-1.0, value - low), min(1.0, value + high))
 
 
 def _joined(values: Sequence[str], order: Sequence[str]) -> tuple[list[str], list[str]]:

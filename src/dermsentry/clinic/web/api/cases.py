@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.review.worklist import list_cases
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.web.api.schemas import (
@@ -35,6 +34,7 @@ from dermsentry.clinic.web.security import (
     clinic_of,
 )
 from dermsentry.clinic.web.sending import find_case, send_picture
+from dermsentry.clinic.worklist.worklist import list_cases
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 

@@ -9,9 +9,8 @@ from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
-from dermsentry.clinic.review.outcomes import record_outcome
-from dermsentry.clinic.review.performance import Performance
-from dermsentry.clinic.review.reading import decide, undo, visible_reads
+from dermsentry.clinic.monitoring.outcomes import record_outcome
+from dermsentry.clinic.monitoring.performance import Performance
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import LARGEST_ID, Outcome, Read
 from dermsentry.clinic.web.api.schemas import (
@@ -36,6 +35,7 @@ from dermsentry.clinic.web.security import (
     clinic_of,
 )
 from dermsentry.clinic.web.sending import find_case
+from dermsentry.clinic.worklist.reading import decide, undo, visible_reads
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 

@@ -12,8 +12,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.review.reading import visible_reads
-from dermsentry.clinic.review.worklist import find_case
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import as_csv, verify
 from dermsentry.clinic.store.database import reading
@@ -21,6 +19,8 @@ from dermsentry.clinic.store.tables import LARGEST_ID, Event, now
 from dermsentry.clinic.web.exporting import CSV, in_blocks, note_export
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Auditor, clinic_of
+from dermsentry.clinic.worklist.reading import visible_reads
+from dermsentry.clinic.worklist.worklist import find_case
 
 router = APIRouter(include_in_schema=False)
 

@@ -12,8 +12,6 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.review.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
-from dermsentry.clinic.review.worklist import next_case, previous_cases
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.pictures import Kind, may_leave
@@ -24,8 +22,10 @@ from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoabl
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.sending import find_case, send_picture
+from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
+from dermsentry.clinic.worklist.worklist import next_case, previous_cases
 from dermsentry.errors import InputError
-from dermsentry.model_card import card_page
+from dermsentry.model.model_card import card_page
 
 router = APIRouter(include_in_schema=False)
 
@@ -119,7 +119,7 @@ def model(request: Request, person: Reader, digest: str) -> Response:
     import json
     from pathlib import Path
 
-    from dermsentry.card import parse_card
+    from dermsentry.model.card import parse_card
 
     clinic = clinic_of(request)
     card = clinic.card

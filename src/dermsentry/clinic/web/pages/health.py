@@ -13,14 +13,14 @@ from pydantic import BaseModel, Field
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from dermsentry import __version__
+from dermsentry._version import __version__
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.screening.queue import length
 from dermsentry.clinic.store.database import DatabaseError, reading
 from dermsentry.clinic.store.tables import Alert, Case, Delivery, Job, now
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Open, SignedIn, clinic_of
-from dermsentry.clinic.web.words import age
+from dermsentry.clinic.web.wording import age
+from dermsentry.clinic.worker.queue import length
 
 router = APIRouter()
 

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.review.outcomes import METHODS, import_outcomes, record_outcome
+from dermsentry.clinic.monitoring.outcomes import METHODS, import_outcomes, record_outcome
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, Read

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
-from dermsentry.clinic.review.performance import Day
+from dermsentry.clinic.monitoring.performance import Day
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.measuring import measured
 from dermsentry.clinic.web.rendering import page, part

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.receive.intake import LONGEST, MAX_BYTES
+from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import Case, Read

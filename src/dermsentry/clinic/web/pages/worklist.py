@@ -9,13 +9,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.review.worklist import counts, list_cases
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import LARGEST_ID, Read
 from dermsentry.clinic.web.filters import LANES, as_query, read_filter
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
+from dermsentry.clinic.worklist.worklist import counts, list_cases
 
 router = APIRouter(include_in_schema=False)
 

@@ -1,0 +1,1 @@
+"""Recipes: how what Dermsentry ships is made. Not installed."""

@@ -1,0 +1,1 @@
+"""How readers and the model do in this clinic: performance, outcomes, drift."""

@@ -1,0 +1,1 @@
+"""Whether alerts hold when a photograph is worse, or is taken again."""

@@ -1,0 +1,1 @@
+"""Whether a model serves some patients worse than others."""

@@ -1,0 +1,34 @@
+"""The model bundle: its network, its card, and the card as a page to read."""
+
+from dermsentry.model.bundle import (
+    BUNDLED,
+    CARD_FILE,
+    MODEL_FILE,
+    OUTPUTS,
+    Bundle,
+    Outputs,
+    bundled,
+    open_bundle,
+    read_network,
+    self_test_picture,
+    write_bundle,
+)
+from dermsentry.model.card import Card, Familiarity, SelfTest, Threshold
+
+__all__ = [
+    "BUNDLED",
+    "CARD_FILE",
+    "MODEL_FILE",
+    "OUTPUTS",
+    "Bundle",
+    "Card",
+    "Familiarity",
+    "Outputs",
+    "SelfTest",
+    "Threshold",
+    "bundled",
+    "open_bundle",
+    "read_network",
+    "self_test_picture",
+    "write_bundle",
+]

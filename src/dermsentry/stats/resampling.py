@@ -1,0 +1,122 @@
+"""The bootstrap over groups: drawn once, used for every figure of an evaluation.
+
+Photographs of one lesion or one patient are not independent, so what is drawn again is groups, never
+photographs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermsentry.errors import InputError
+from dermsentry.stats.intervals import Estimate, percentile_interval, proportion_interval
+
+_BLOCK = 1_000_000  # weights held at once; keeps the memory of a bootstrap flat
+
+Floats = NDArray[np.float64]
+Statistic = Callable[[Floats], Mapping[str, Floats]]
+"""Takes weights (r, n), how often each photograph occurs in each of r resamples, and gives named figures,
+each of shape (r, ...); NaN where a resample has nothing to measure."""
+
+
+def group_index(groups: Sequence[str]) -> NDArray[np.int64]:
+    """Groups numbered 0, 1, …, shape (n,), in the order of their names."""
+    return np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A figure, and the same figure in each resample.
+
+    `value` (...) is of the photographs themselves, `drawn` (r, ...) of the resamples.
+    """
+
+    value: Floats
+    drawn: Floats
+
+    def interval(self, *, unbiased: bool = False) -> Estimate | None:
+        """A single figure with its percentile interval; see `intervals.percentile_interval`."""
+        return percentile_interval(float(self.value), self.drawn, unbiased=unbiased)
+
+    def proportion(self, independent: int) -> Estimate | None:
+        """A share with its interval; see `intervals.proportion_interval`."""
+        return proportion_interval(float(self.value), self.drawn, independent)
+
+
+@dataclass(frozen=True, eq=False)
+class Resampler:
+    """Draws the groups of n photographs again with replacement.
+
+    Parameters
+    ----------
+    groups
+        The group of each photograph.
+    resamples
+        How often to draw; at least 2, better 1000.
+    seed
+        The same seed gives the same draws, whatever is measured on them.
+
+    Raises
+    ------
+    InputError
+        Fewer than 2 resamples, or no photographs.
+    """
+
+    groups: Sequence[str]
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resamples < 2:
+            raise InputError(f"Received {self.resamples} resamples; expected at least 2, better 1000.")
+        if not len(self.groups):
+            raise InputError("Received no photographs to draw from; expected at least one.")
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @cached_property
+    def index(self) -> NDArray[np.int64]:
+        """Each photograph's group as a number, (n,)."""
+        return group_index(self.groups)
+
+    def count(self, here: NDArray[np.bool_] | None = None) -> int:
+        """How many groups there are, or how many have a photograph in `here`, (n,)."""
+        return len(np.unique(self.index if here is None else self.index[here]))
+
+    def among(self, here: NDArray[np.bool_]) -> Resampler:
+        """The same of the photographs `here`, (n,), itself where these are all. InputError for none."""
+        if here.all():
+            return self
+        own = [group for group, wanted in zip(self.groups, here, strict=True) if wanted]
+        return Resampler(own, self.resamples, self.seed)
+
+    def measure(self, statistic: Statistic) -> dict[str, Resampled]:
+        """Each figure of `statistic`, of the photographs themselves and of every resample."""
+        found = statistic(np.ones((1, len(self))))
+        parts: dict[str, list[Floats]] = {name: [] for name in found}
+        step = max(1, _BLOCK // len(self))
+        for start in range(0, self.resamples, step):
+            weights = self._counts[start : start + step][:, self.index].astype(np.float64)
+            for name, values in statistic(weights).items():
+                parts[name].append(values)
+        return {name: Resampled(value[0], np.concatenate(parts[name])) for name, value in found.items()}
+
+    @cached_property
+    def _counts(self) -> NDArray[np.uint8]:
+        """How often each group occurs in each resample, (resamples, groups)."""
+        number = int(self.index.max()) + 1
+        rng = np.random.default_rng(self.seed)
+        counts = np.empty((self.resamples, number), dtype=np.uint8)
+        step = max(1, _BLOCK // number)
+        for start in range(0, self.resamples, step):
+            rows = min(step, self.resamples - start)
+            drawn = rng.integers(0, number, size=(rows, number)) + number * np.arange(rows)[:, None]
+            own = np.bincount(drawn.ravel(), minlength=rows * number)
+            counts[start : start + rows] = own.reshape(rows, number)
+        return counts
