@@ -10,11 +10,12 @@ import pytest
 
 from dermsentry.collection import Collection, read_collection
 from dermsentry.errors import DermsentryError, InputError, TrainingError
+from dermsentry.nine_class import experiments
 from dermsentry.nine_class.experiments import EXPERIMENTS, Material, run_experiment
 from dermsentry.nine_class.study import Study, study
 from dermsentry.phantoms import draw_phantoms
 from dermsentry.split import make_split, random_split
-from dermsentry.training import experiments, fitting
+from dermsentry.training import fitting
 from dermsentry.training.pixels import decode
 
 OPTIONS = {"epochs": (2, 1, 1), "per_class": 20, "size": 48}

@@ -18,7 +18,7 @@ from dermsentry.images import read_fitted
 from dermsentry.model import open_bundle
 from dermsentry.phantoms import Phantoms
 from dermsentry.split import Split, make_split
-from dermsentry.training import training
+from dermsentry.training import pipeline
 from dermsentry.training.batches import Examples
 from dermsentry.training.pipeline import Run, parts_of, train, with_copies
 from dermsentry.training.pixels import DecodedPhotographs
@@ -46,14 +46,14 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(phantom_collection: Collection, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     groups: list[str] = []
-    judge = training.evaluate_predictions
+    judge = pipeline.evaluate_predictions
 
     def listen(truth: Any, probability: Any, given: Any, **options: Any) -> Any:
         groups.extend(given)
         return judge(truth, probability, given, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "evaluate_predictions", listen)
+        patch.setattr(pipeline, "evaluate_predictions", listen)
         folder = tmp_path_factory.mktemp("train") / "run"
         run = train(phantom_collection, split, folder, network="cnn", size=48, epochs=2, aspect="pad", seed=1)
     return Ran(run, groups)
