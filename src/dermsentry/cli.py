@@ -16,7 +16,7 @@ from dermsentry.errors import EXIT_CODES, DermsentryError
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
-    from dermsentry.training.fitting import Precision
+    from dermsentry.training.configuration import Precision
 
 Number = TypeVar("Number", int, float)
 Choice = TypeVar("Choice", bound=str)
@@ -224,7 +224,7 @@ def train(
     check_split(known)
     _load_keras()
     from dermsentry.images import ASPECTS
-    from dermsentry.training.fitting import WEIGHTS
+    from dermsentry.training.configuration import WEIGHTS
     from dermsentry.training.pipeline import BALANCES, RECIPES
     from dermsentry.training.pipeline import train as fit
 
@@ -271,8 +271,8 @@ def study(
         collection, out, epochs=lengths, fast=fast, labels=known, per_class=per_class,
         precision=_precision(precision), seed=seed, quiet=False,
     )  # fmt: skip
-    for finding in finished.findings:
-        typer.echo(f"- {finding.sentence}")
+    for conclusion in finished.conclusions:
+        typer.echo(f"- {conclusion.sentence}")
     _say(f"Written: {out / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
 
 
@@ -382,7 +382,7 @@ def _load_keras() -> None:
 
 
 def _precision(text: str) -> Precision | None:
-    from dermsentry.training.fitting import PRECISIONS
+    from dermsentry.training.configuration import PRECISIONS
 
     return None if text == "auto" else _one_of(text, PRECISIONS, "--precision")
 

@@ -13,8 +13,9 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import OutputError, TrainingError
 from dermsentry.training import linear_probe
 from dermsentry.training.batches import Examples
-from dermsentry.training.fitting import Configuration, predict_logits
-from dermsentry.training.linear_probe import embed, fit_head, head_logits
+from dermsentry.training.configuration import Configuration
+from dermsentry.training.fitted import head_logits, predict_logits
+from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.pixels import DecodedPhotographs
 from examples import pictures
 

@@ -1,4 +1,4 @@
-"""From a collection to a model bundle: split, train, judge under both protocols, export."""
+"""From a collection and its split to a model bundle: train, calibrate, export."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""`train`: one network from a collection and an honest split, to a bundle."""
+"""`train`: one network, from a collection and an honest split to a bundle."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,29 +14,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, TrainingError
-from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.files import versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
-from dermsentry.model import Bundle, read_network
+from dermsentry.model import read_network
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import APART, Split, check_split
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
-from dermsentry.training.export import calibrate, export_bundle
-from dermsentry.training.fitting import (
-    WEIGHTS,
-    Configuration,
-    Fitted,
-    Precision,
-    Weights,
-    best_precision,
-    fit,
-    predict_logits,
-    prepare,
-)
-from dermsentry.training.linear_probe import embed, fit_head, head_logits
+from dermsentry.training.configuration import WEIGHTS, Configuration, Precision, Weights, best_precision
+from dermsentry.training.export import make_bundle
+from dermsentry.training.fitted import Fitted
+from dermsentry.training.linear_probe import embed, fit_head
+from dermsentry.training.loop import fit, prepare
 from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pixels import DecodedPhotographs, decode
 
@@ -45,15 +36,43 @@ Balance = Literal["none", "augmentor", "class-weights"]
 BALANCES: tuple[Balance, ...] = get_args(Balance)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
-    """A finished training: its folder, its bundle's folder, and a row per epoch of its history."""
+    """A finished training.
+
+    Parameters
+    ----------
+    folder
+        With `run.json`, `history.csv` and what a resumed training needs.
+    bundle
+        The folder of its model bundle, which screens.
+    history
+        A row per epoch, or per penalty of `linear`.
+    best_epoch
+        The row that was kept, from 1.
+    seconds
+        Training time over all sittings.
+    """
 
     folder: Path
     bundle: Path
     history: pd.DataFrame
     best_epoch: int
     seconds: float
+
+    def __repr__(self) -> str:
+        """One line."""
+        return (
+            f"<Run {self.bundle}: epoch {self.best_epoch} of {len(self.history)} kept, {self.seconds:.0f} s>"
+        )
+
+    def _repr_html_(self) -> str:
+        table: str = self.history.to_html(index=False)
+        return f"<p>{escape(repr(self))}</p>{table}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """The history, a row per epoch."""
+        return self.history.copy()
 
 
 def train(
@@ -74,30 +93,55 @@ def train(
     tensorboard: bool = False,
     quiet: bool = True,
 ) -> Run:
-    """Train a network and write its bundle; run again after an interruption, it goes on where it stopped.
+    """Train a network and write its bundle. Run it again to resume after the last whole epoch.
 
     Parameters
     ----------
+    collection
+        Where the images are.
+    split
+        Which image is in which part: `train` fits, `validation` chooses the epoch or the penalty,
+        `calibration` the temperature, both of these the thresholds.
+    out
+        Folder of the run.
     network
         `linear`: a frozen EfficientNet-Lite0 with a linear head, minutes; `cnn`: the assignment's three
-        convolutions; `lite0`: EfficientNet-Lite0 from ImageNet weights, all of it trained.
-    epochs, augmented, balance, learning_rate
-        Of `cnn` and `lite0`; `linear` weighs classes to count the same and has no epochs.
+        convolutions; `lite0`: EfficientNet-Lite0 from pretrained weights, all of it trained.
+    epochs
+        Of `cnn` and `lite0`; `linear` has none.
+    augmented
+        Whether `cnn` and `lite0` see each image changed at random, anew in each epoch.
+    balance
+        What is done about rare classes in `cnn` and `lite0`: `none`, `augmentor` (copies drawn by Augmentor)
+        or `class-weights` (in the loss). `linear` always weighs classes to count the same.
+    size, aspect
+        The network's side in pixels, and how an image is made square; the bundle keeps both.
+    learning_rate
+        Adam learning rate of `cnn` and `lite0`.
     weights
         What `linear` and `lite0` begin with: `imagenet`, or `dermoscopy`, the bundled model's. The latter has
-        learned from the photographs that its card names: leave those out when judging.
+        learned from the images that its card names: leave those out of an evaluation.
     precision
-        In which `cnn` and `lite0` compute while training; by default what this machine is faster in.
-    size, aspect
-        The network's side in pixels and how a photograph is brought to it; the bundle keeps both.
+        What `cnn` and `lite0` compute in while training; by default what is faster on this machine.
+    seed
+        Random seed.
+    tensorboard
+        Also write logs for TensorBoard.
+    quiet
+        Show no progress on stderr.
+
+    Returns
+    -------
+    Run
+        Its `bundle` is the folder to evaluate and screen with.
 
     Raises
     ------
     InputError
-        The split's parts share a group or have photographs that the collection has not, or an option is none
-        of the above.
+        The split's parts share a group or have images that the collection has not, or an option is none of
+        the above.
     TrainingError
-        A part is empty, one class only, or the loss is not a number.
+        A part is empty, there is one class only, or the loss is not a number.
     OutputError
         `out` cannot be written.
     """
@@ -113,7 +157,7 @@ def train(
     if epochs < 1 or size < 32 or seed < 0 or not 0 < learning_rate < math.inf:
         raise InputError(
             f"Received epochs={epochs}, size={size}, seed={seed}, learning_rate={learning_rate:g}; expected "
-            "at least 1 epoch, 32 pixels, a seed of at least 0 and a rate above 0."
+            "at least 1 epoch, 32 pixels, a random seed of at least 0 and a learning rate above 0."
         )
     check_split(split)
     folder = Path(out)
@@ -132,45 +176,65 @@ def train(
         precision="float32" if network == "linear" else precision or best_precision(),
         seed=seed,
     )
-    recorded = {**asdict(configuration), "recipe": network, "balance": balance}
+    recorded = {**configuration.record(), "recipe": network, "balance": balance}
     training = training_record(collection, split, recorded, None if network == "cnn" else weights)
     write_json(folder / "run.json", training)
     embeddings = None
     if network == "linear":
         prepare(folder, {"configuration": recorded})
         embeddings = embed(configuration, decoded, folder / "cache", quiet=quiet)
-        fitted = fit_head(configuration, embeddings, parts["train"], parts["validation"])
-        write_text(folder / "history.csv", fitted.history.to_csv(index=False, lineterminator="\n"))
-    else:
-        examples = with_copies(parts["train"], seed=seed) if balance == "augmentor" else parts["train"]
-        fitted = fit(
-            configuration,
-            examples,
-            parts["validation"],
-            folder,
-            name=network,
-            tensorboard=tensorboard,
-            quiet=quiet,
-        )
-    name = f"{network} on {collection.root.resolve().name}"
+    train_part = with_copies(parts["train"], seed=seed)[0] if balance == "augmentor" else parts["train"]
+    fitted = fit_network(
+        configuration,
+        train_part,
+        parts["validation"],
+        folder,
+        embeddings=embeddings,
+        name=network,
+        tensorboard=tensorboard,
+        quiet=quiet,
+    )
     groups = dict(zip(split.table["path"], split.table["group"], strict=True))
     paths = list(collection.table["path"])
-    bundle = bundle_of(
+    bundle = make_bundle(
         fitted,
-        parts,
+        parts["validation"],
+        parts["calibration"],
+        {"validation": [groups[paths[row]] for row in parts["validation"].rows]},
+        drawn(parts["train"], seed),
         folder / "bundle",
-        name,
-        aspect,
-        training,
-        embeddings,
-        groups=[groups[paths[row]] for row in parts["validation"].rows],
+        name=f"{network} on {collection.root.resolve().name}",
+        aspect=aspect,
+        training=training,
         seed=seed,
     )
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
+def fit_network(
+    configuration: Configuration,
+    train: Examples,
+    validation: Examples,
+    folder: Path,
+    *,
+    embeddings: NDArray[np.float32] | None = None,
+    name: str = "training",
+    tensorboard: bool = False,
+    quiet: bool = True,
+) -> Fitted:
+    """Fit a linear head where there are `embeddings` of all photographs, else the whole network; see `fit`.
+
+    `folder` gets `history.csv` and, of the whole network, what a resumed training needs.
+    """
+    if embeddings is None:
+        return fit(configuration, train, validation, folder, name=name, tensorboard=tensorboard, quiet=quiet)
+    fitted = fit_head(configuration, embeddings, train, validation)
+    write_text(folder / "history.csv", fitted.history.to_csv(index=False, lineterminator="\n"))
+    return fitted
+
+
 def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) -> dict[str, Examples]:
-    """Each part's readable photographs of a known diagnosis, by the split's own labels.
+    """Each part's readable images of a known diagnosis, by the split's own labels.
 
     Raises InputError if the split has photographs that the collection has not.
     """
@@ -179,7 +243,7 @@ def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) 
     if outside:
         raise InputError(
             f"The split has {len(outside)} photographs that are not in {collection.root}, "
-            f"such as {outside[0]}; make it anew."
+            f"such as {outside[0]}; split the collection again."
         )
     table = split.table
     return {part: examples_of(table[table["part"] == part], collection, decoded) for part in APART}
@@ -211,14 +275,14 @@ def refuse_unusable(train: Examples, validation: Examples) -> None:
         )
 
 
-def with_copies(train: Examples, *, per_class: int = PER_CLASS, seed: int = 0) -> Examples:
-    """The training photographs and, after them, Augmentor's copies up to `per_class` of each label."""
-    return followed_by_copies(train, per_class=per_class, seed=seed)[0]
+def with_copies(
+    train: Examples, *, per_class: int = PER_CLASS, seed: int = 0
+) -> tuple[Examples, NDArray[np.int64]]:
+    """The images and, after them, Augmentor's copies up to `per_class` of each label.
 
-
-def followed_by_copies(train: Examples, *, per_class: int, seed: int) -> tuple[Examples, NDArray[np.int64]]:
-    """`with_copies`, and which of the N photographs each copy was drawn from, (M,)."""
-    own = train.gather(np.arange(len(train)))
+    The second value (M,) says which of the N images each copy was drawn from.
+    """
+    own = train.gather(slice(None))
     copies, origins = balanced_copies(own, train.labels, per_class=per_class, seed=seed)
     rows = np.concatenate([train.rows, len(train.pixels) + np.arange(len(copies))])
     labels = (*train.labels, *(train.labels[i] for i in origins))
@@ -246,55 +310,3 @@ def training_record(
         "configuration": dict(configuration),
         "versions": versions(),
     }
-
-
-def bundle_of(
-    fitted: Fitted,
-    parts: Mapping[str, Examples],
-    folder: Path,
-    name: str,
-    aspect: Aspect,
-    training: Mapping[str, Any],
-    embeddings: NDArray[np.float32] | None,
-    *,
-    groups: Sequence[str] | None = None,
-    seed: int = 0,
-) -> Bundle:
-    """Export a fitted network; its card holds the figures on the validation photographs.
-
-    `groups` are those of the validation photographs, for the intervals; without them each stands alone.
-    `seed` draws the training photographs that the out-of-distribution score is fitted to.
-    """
-    validation, calibration = parts["validation"], parts["calibration"]
-    held_out = Examples(
-        validation.pixels,
-        np.concatenate([validation.rows, calibration.rows]),
-        (*validation.labels, *calibration.labels),
-    )
-    if embeddings is None:
-        logits = predict_logits(fitted.network, held_out)
-    else:
-        logits = head_logits(fitted.network, embeddings[held_out.rows])
-    of_calibration = np.arange(len(held_out)) >= len(validation)
-    temperature, probability = calibrate(logits, held_out.labels, of_calibration)
-    judged = evaluate_predictions(
-        validation.labels,
-        probability[: len(validation)],
-        [str(row) for row in validation.rows] if groups is None else groups,
-        resamples=200,
-    )
-    figures = {what: None if figure is None else figure.as_dict() for what, figure in judged.overall.items()}
-    return export_bundle(
-        fitted.network,
-        folder,
-        name=name,
-        known=drawn(parts["train"], seed),
-        pixels=held_out.gather(np.arange(len(held_out))),
-        labels=held_out.labels,
-        probability=probability,
-        temperature=temperature,
-        aspect=aspect,
-        training=training,
-        evaluation={"validation": figures, "classes": list(CODES)},
-        seed=seed,
-    )
