@@ -24,7 +24,7 @@ from sqlalchemy import Engine, select
 
 from bundles import lesion
 from clinic.web_app import FIRST_TOKEN, PASSWORD
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import Trail, verify
 from dermsentry.clinic.store.database import reading
@@ -65,7 +65,7 @@ class Served:
 
 
 @pytest.fixture
-def served(clinic: Clinic) -> Iterator[Served]:
+def served(clinic: ServedClinic) -> Iterator[Served]:
     """The clinic behind a real server, with a worker beside it."""
     import uvicorn
 
@@ -75,15 +75,7 @@ def served(clinic: Clinic) -> Iterator[Served]:
 
     def screens() -> None:
         with Screener(clinic.bundle) as screener:
-            work(
-                clinic.engine,
-                clinic.trail,
-                clinic.pictures,
-                clinic.settings,
-                screener,
-                clinic.card,
-                stopped.is_set,
-            )
+            work(clinic, screener, clinic.card, stopped.is_set)
 
     threads = [
         threading.Thread(target=server.run, kwargs={"sockets": [listening]}),

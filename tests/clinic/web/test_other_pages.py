@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
 from clinic.cases import screened
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.monitoring.performance import Day
 from dermsentry.clinic.settings import Mail, Settings
 from dermsentry.clinic.store.audit_trail import Trail, append
@@ -315,7 +315,7 @@ def test_an_administrator_revokes_anybodys_token(browser: Maker, program: Maker)
 
 
 def test_health_says_little_to_strangers_and_more_to_people(
-    nobody: TestClient, browser: Maker, add_case: Adder, engine: Engine, clinic: Clinic
+    nobody: TestClient, browser: Maker, add_case: Adder, engine: Engine, clinic: ServedClinic
 ) -> None:
     answer = nobody.get("/health")
     assert answer.status_code == 200

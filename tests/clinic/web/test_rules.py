@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 
 from clinic.web_app import all_routes
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.store.accounts import MAY, SCOPES
 from dermsentry.clinic.store.tables import ROLES
 from dermsentry.clinic.web import app as app_module
@@ -106,7 +106,9 @@ def test_every_route_stands_in_the_matrix(app: FastAPI) -> None:
     assert set(ROUTES) == set(rules(app))
 
 
-def test_a_route_without_a_rule_is_refused_at_start(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_route_without_a_rule_is_refused_at_start(
+    clinic: ServedClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
     router = APIRouter()
 
     @router.get("/open-door")
@@ -118,7 +120,7 @@ def test_a_route_without_a_rule_is_refused_at_start(clinic: Clinic, monkeypatch:
         create_app(clinic)
 
 
-def test_a_part_of_the_app_that_is_no_route_is_refused_at_start(clinic: Clinic) -> None:
+def test_a_part_of_the_app_that_is_no_route_is_refused_at_start(clinic: ServedClinic) -> None:
     app = create_app(clinic)
     app.mount("/side-door", FastAPI())
     with pytest.raises(RuntimeError, match="/side-door"):

@@ -100,7 +100,7 @@ def _blind_to(session: Session, clinic: Clinic, person: Person, events: Iterable
         case = find_case(session, int(event.subject.removeprefix("case ")))
         if case is None or case.stage == "decided":
             continue
-        seen = {read.id for read in visible_reads(session, clinic.settings, case, person)}
+        seen = {read.id for read in visible_reads(session, clinic, case, person)}
         if json.loads(event.detail).get("read") not in seen:
             found.add(event.id)
     return found
