@@ -15,6 +15,12 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Rule, Settings
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
+from dermsentry.clinic.store.events import (
+    AlertAcknowledgedEvent,
+    AlertEscalatedEvent,
+    AlertRaisedEvent,
+    AlertReopenedEvent,
+)
 from dermsentry.clinic.store.tables import OPEN, Alert, Case, Delivery, now
 
 
@@ -30,7 +36,7 @@ def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
         session.add(alert)
         session.flush()
         _queue(session, clinic.settings, alert, escalation=False)
-        append(session, clinic.trail, "system", "alert raised", f"case {case.id}", {"rule": rule.name})
+        append(session, clinic.trail, "system", AlertRaisedEvent(case.id, rule.name))
         raised.append(alert)
     return raised
 
@@ -69,9 +75,7 @@ def escalate(session: Session, clinic: Clinic) -> int:
     for alert in due:
         alert.escalated_at = now()
         _queue(session, clinic.settings, alert, escalation=True)
-        append(
-            session, clinic.trail, "system", "alert escalated", f"case {alert.case_id}", {"rule": alert.rule}
-        )
+        append(session, clinic.trail, "system", AlertEscalatedEvent(alert.case_id, alert.rule))
     return len(due)
 
 
@@ -83,9 +87,7 @@ def acknowledge(session: Session, clinic: Clinic, case_id: int, person: Person) 
     ).all()
     for alert in opened:
         alert.acknowledged_at, alert.acknowledged_by = now(), person.account_id
-        append(
-            session, clinic.trail, person.name, "alert acknowledged", f"case {case_id}", {"rule": alert.rule}
-        )
+        append(session, clinic.trail, person.name, AlertAcknowledgedEvent(case_id, alert.rule))
     return len(opened)
 
 
@@ -101,9 +103,7 @@ def reopen(session: Session, clinic: Clinic, case_id: int, person: Person, since
     ).all()
     for alert in closed:
         alert.acknowledged_at = alert.acknowledged_by = None
-        append(
-            session, clinic.trail, person.name, "alert opened again", f"case {case_id}", {"rule": alert.rule}
-        )
+        append(session, clinic.trail, person.name, AlertReopenedEvent(case_id, alert.rule))
     return len(closed)
 
 

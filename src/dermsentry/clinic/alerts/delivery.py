@@ -35,6 +35,13 @@ from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.settings import Mail, Settings
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import DatabaseError, writing
+from dermsentry.clinic.store.events import (
+    MessageEvent,
+    MessageGivenUpEvent,
+    MessageNotSentEvent,
+    MessageQueuedAgainEvent,
+    MessageSentEvent,
+)
 from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Delivery, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.errors import InputError, OutputError
@@ -142,24 +149,18 @@ def settle(session: Session, clinic: Clinic, claimed: Claimed, problem: str) -> 
     if found is None or found.state != "sending" or found.attempts != claimed.attempt:
         return
     found.error = problem
+    told = (claimed.case_id, found.id, found.channel, claimed.attempt)
+    event: MessageEvent
     if not problem:
         found.state, found.sent_at = "sent", now()
-        action = "message sent"
+        event = MessageSentEvent(*told)
     elif claimed.attempt >= MOST_TRIES:
         found.state = "dead"
-        action = "message given up"
+        event = MessageGivenUpEvent(*told, problem)
     else:
         found.state, found.next_at = "pending", now() + pause(claimed.attempt)
-        action = "message not sent"
-    detail = {"delivery": found.id, "channel": found.channel, "attempt": claimed.attempt}
-    append(
-        session,
-        clinic.trail,
-        "system",
-        action,
-        f"case {claimed.case_id}",
-        {**detail, "problem": problem} if problem else detail,
-    )
+        event = MessageNotSentEvent(*told, problem)
+    append(session, clinic.trail, "system", event)
 
 
 def pause(attempt: int) -> timedelta:
@@ -196,9 +197,7 @@ def send_again(session: Session, clinic: Clinic, delivery_id: int, actor: str) -
         raise InputError(f"There is no message {delivery_id} that was given up.")
     found.state, found.attempts, found.next_at = "pending", 0, now()
     alert = session.get_one(Alert, found.alert_id)
-    append(
-        session, clinic.trail, actor, "message queued again", f"case {alert.case_id}", {"delivery": found.id}
-    )
+    append(session, clinic.trail, actor, MessageQueuedAgainEvent(alert.case_id, found.id))
 
 
 def signature(secret: str, timestamp: int, body: bytes) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, or_, select
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import writing
+from dermsentry.clinic.store.events import ReceivedAgainEvent, ReceivedEvent
 from dermsentry.clinic.store.tables import Case, Job
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
@@ -114,7 +115,7 @@ def receive(
         hold(session)  # two senders of one photograph come one after the other
         existing = session.scalar(select(Case.id).where(_same(sha256, instance)))
         if existing is not None:
-            append(session, clinic.trail, actor, "received again", f"case {existing}", {"source": source})
+            append(session, clinic.trail, actor, ReceivedAgainEvent(existing, source))
             return Received(existing, False)
         case = Case(
             sha256=sha256,
@@ -132,9 +133,7 @@ def receive(
         session.add(case)
         session.flush()
         session.add(Job(case_id=case.id))
-        append(
-            session, clinic.trail, actor, "received", f"case {case.id}", {"sha256": sha256, "source": source}
-        )
+        append(session, clinic.trail, actor, ReceivedEvent(case.id, sha256, source))
         return Received(case.id, True)
 
 

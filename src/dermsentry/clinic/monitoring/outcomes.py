@@ -13,6 +13,7 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.events import OutcomeRecordedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, now
 from dermsentry.clinic.store.text import clean
 from dermsentry.diagnoses import CODES, find_label
@@ -206,6 +207,5 @@ def _record(
     )
     session.add(outcome)
     session.flush()
-    told = {"outcome": outcome.id, "diagnosis": diagnosis, "method": method}
-    append(session, clinic.trail, person.name, "outcome recorded", f"case {case_id}", told)
+    append(session, clinic.trail, person.name, OutcomeRecordedEvent(case_id, outcome.id, diagnosis, method))
     return outcome

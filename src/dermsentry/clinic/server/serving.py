@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 from sqlalchemy import select
 
+from dermsentry._version import __version__
 from dermsentry.clinic.alerts.delivery import read_secrets, run_deliveries
 from dermsentry.clinic.clinic import ServedClinic, open_clinic
 from dermsentry.clinic.server.housekeeping import run_housekeeping
@@ -25,6 +26,7 @@ from dermsentry.clinic.settings import Settings, read_settings
 from dermsentry.clinic.store.accounts import has_accounts
 from dermsentry.clinic.store.audit_trail import append, belongs, open_trail, remember
 from dermsentry.clinic.store.database import DatabaseError, migrate, open_database, reading, writing
+from dermsentry.clinic.store.events import ServerEvent, ServerStartedEvent, ServerStoppedEvent
 from dermsentry.clinic.store.folder import KEY, prepare
 from dermsentry.clinic.store.tables import Event
 from dermsentry.clinic.worker.worker import register, run_worker
@@ -103,10 +105,10 @@ def _serve(
 
         try:
             parts = parts_of(plan, clinic, umask)
-            _note(clinic, "server started", {"model": card.digest, "workers": plan.workers})
+            _note(clinic, ServerStartedEvent(__version__, card.digest, plan.workers))
             _run(make_app(clinic), listening, parts, announce, say)
             with suppress(DatabaseError, OutputError):
-                _note(clinic, "server stopped", {})
+                _note(clinic, ServerStoppedEvent(__version__))
         finally:
             clinic.close()
 
@@ -226,11 +228,9 @@ class _Server(uvicorn.Server):
         self.should_exit = self.should_exit or self.ended.is_set()
 
 
-def _note(clinic: ServedClinic, action: str, detail: dict[str, Any]) -> None:
-    from dermsentry._version import __version__
-
+def _note(clinic: ServedClinic, event: ServerEvent) -> None:
     with writing(clinic.engine) as session:
-        append(session, clinic.trail, "system", action, "server", {"version": __version__, **detail})
+        append(session, clinic.trail, "system", event)
     with reading(clinic.engine) as session:
         remember(session, clinic.trail)
 

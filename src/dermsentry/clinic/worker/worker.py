@@ -17,6 +17,7 @@ from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import DatabaseError, writing
+from dermsentry.clinic.store.events import ScreenedEvent
 from dermsentry.clinic.store.tables import LANES, RANKS, Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import (
@@ -73,19 +74,9 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     case.melanoma, case.melanoma_order = found["melanoma"], -(found["melanoma"] or 0.0)
     case.lane = LANES.get(case.tier, "cannot-say")
     case.rank = RANKS[case.tier]
-    append(
-        session,
-        clinic.trail,
-        "worker",
-        "screened",
-        f"case {case.id}",
-        {
-            "tier": case.tier,
-            "melanoma": case.melanoma,
-            "model": card.digest,
-            "threshold": card.thresholds["alert"].value,
-        },
-    )
+    threshold = card.thresholds["alert"].value
+    told = ScreenedEvent(case.id, case.tier, case.melanoma, card.digest, threshold)
+    append(session, clinic.trail, "worker", told)
     raise_alerts(session, clinic, case)
     return True
 

@@ -16,6 +16,7 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
 from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, Case, Read, now
 from dermsentry.clinic.store.text import clean
 from dermsentry.clinic.worklist.worklist import find_case
@@ -92,7 +93,7 @@ def decide(
     session.flush()
     session.refresh(read, ["account"])
     _move(case, clinic, (*before, read))
-    append(session, clinic.trail, person.name, "read", f"case {case.id}", _told(read, case))
+    append(session, clinic.trail, person.name, _event(ReadEvent, read, case))
     acknowledge(session, clinic, case.id, person)
     return read
 
@@ -125,7 +126,7 @@ def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None
     case = session.get_one(Case, read.case_id, populate_existing=True)
     read.undone_at = now()
     _move(case, clinic, reads[:-1])
-    append(session, clinic.trail, person.name, "read undone", f"case {case.id}", _told(read, case))
+    append(session, clinic.trail, person.name, _event(ReadUndoneEvent, read, case))
     reopen(session, clinic, case.id, person, read.at)
 
 
@@ -196,14 +197,15 @@ def _move(case: Case, clinic: Clinic, reads: Sequence[Read]) -> None:
     case.decided_at = now() if case.stage == "decided" else None
 
 
-def _told(read: Read, case: Case) -> dict[str, object]:
-    return {
-        "read": read.id,
-        "position": read.position,
-        "agrees": read.agrees,
-        "diagnosis": read.diagnosis,
-        "action": read.action,
-        "stage": case.stage,
-        "model": case.model_digest,
-        "tier": case.tier,
-    }
+def _event(kind: type[ReadEvent], read: Read, case: Case) -> ReadEvent:
+    return kind(
+        case.id,
+        read=read.id,
+        position=read.position,
+        agrees=read.agrees,
+        diagnosis=read.diagnosis,
+        decided=read.action,
+        stage=case.stage,
+        model=case.model_digest,
+        tier=case.tier,
+    )
