@@ -51,7 +51,7 @@ _PIECE = 1 << 20
 _ALLOWED = re.compile(
     r"clinic\.(sqlite|dump|toml)|audit\.(key|anchor)|"
     r"photographs/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{64}|"
-    r"pictures/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{64}\.(view\.jpg|thumbnail\.jpg|heat\.png)"
+    r"pictures/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{64}\.(view\.jpg|thumbnail\.jpg|saliency\.png|heat\.png)"
 )
 
 

@@ -143,5 +143,5 @@ def test_a_damaged_photograph_is_found_and_healed_by_coming_again(
 def test_pictures_lie_in_folders_that_stay_small(pictures: Pictures) -> None:
     sha256 = "ab12" + "0" * 60
     assert pictures.original(sha256) == pictures.folder / "photographs" / "ab" / "12" / sha256
-    assert pictures.drawn(sha256, "heat").name == f"{sha256}.heat.png"
+    assert pictures.drawn(sha256, "saliency").name == f"{sha256}.saliency.png"
     assert pictures.drawn(sha256, "view").name == f"{sha256}.view.jpg"

@@ -434,7 +434,7 @@ def test_a_dicom_photograph_is_screened_in_the_limited_process(tmp_path: Path) -
         path.write_bytes(REFUSED_GREY)
         refused = screener.screen(path, "DICOM")
     assert (screened.width, screened.height) == (320, 240)
-    assert set(screened.pictures) == {"view", "thumbnail", "heat"}
+    assert set(screened.pictures) == {"view", "thumbnail", "saliency"}
     assert refused.finding["tier"] == "unreadable"
     assert "grey picture" in refused.finding["reasons"][0]
 

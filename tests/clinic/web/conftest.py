@@ -129,6 +129,6 @@ def draw(clinic: ServedClinic) -> Callable[[str], None]:
     def put(sha256: str) -> None:
         for kind in ("view", "thumbnail"):
             write_bytes(clinic.pictures.drawn(sha256, kind), photograph())  # type: ignore[arg-type]
-        write_bytes(clinic.pictures.drawn(sha256, "heat"), photograph(kind="PNG", size=(64, 64)))
+        write_bytes(clinic.pictures.drawn(sha256, "saliency"), photograph(kind="PNG", size=(64, 64)))
 
     return put

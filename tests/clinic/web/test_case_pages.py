@@ -204,7 +204,7 @@ def test_pictures_are_drawn_ones_with_safe_headers(
     draw("c" * 64)
     number, bare = add_case("alert", 0.9, sha256="c" * 64), add_case("alert", 0.9)
     who = browser()
-    for kind, media in (("view", "image/jpeg"), ("thumbnail", "image/jpeg"), ("heat", "image/png")):
+    for kind, media in (("view", "image/jpeg"), ("thumbnail", "image/jpeg"), ("saliency", "image/png")):
         answer = who.get(f"/cases/{number}/picture/{kind}")
         assert answer.headers["content-type"] == media
         assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"

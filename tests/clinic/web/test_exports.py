@@ -106,7 +106,7 @@ def test_pixels_that_name_the_patient_are_looked_at_but_never_taken_away(
     with reading(engine) as session:
         draw(session.get_one(Case, number).sha256)
     assert browser().get(f"/cases/{number}/picture/view").status_code == 200
-    for kind in ("view", "thumbnail", "heat"):
+    for kind in ("view", "thumbnail", "saliency"):
         answer = program("dermatologist").get(f"/api/cases/{number}/picture/{kind}")
         assert answer.status_code == 409
         assert "name the patient" in answer.json()["detail"]

@@ -50,7 +50,7 @@ def waiting(request: Request, _: Reader, case_id: int) -> Response:
 
 @router.get("/cases/{case_id}/picture/{kind}")
 def picture(request: Request, person: Reader, case_id: int, kind: Kind) -> Response:
-    """A picture drawn from the case's photograph: `view`, `thumbnail` or `heat`."""
+    """A picture drawn from the case's photograph: `view`, `thumbnail` or `saliency`."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
@@ -190,7 +190,7 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         "thresholds": {name: cut["value"] for name, cut in thresholds.items()},
         "aspect": case.model.card["aspect"] if case.model else "squash",
         "has_picture": clinic.pictures.drawn(case.sha256, "view").is_file(),
-        "has_heat": clinic.pictures.drawn(case.sha256, "heat").is_file(),
+        "has_saliency": clinic.pictures.drawn(case.sha256, "saliency").is_file(),
         "reads": visible_reads(session, clinic, case, person),
         "outcomes": outcomes,
         "alerts": alerts,
