@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from dermsentry.clinic import lengths
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import TIERS
 
@@ -125,8 +126,8 @@ def _check(read: Settings, where: str) -> None:
         raise InputError(f"{where}: two rules have one name; each needs its own.")
     for rule in read.rules:
         place = f"{where}: rule {rule.name!r}"
-        if not (1 <= len(rule.name) <= 80 and rule.name.isprintable()):
-            raise InputError(f"{place}: expected a name of 1 to 80 characters.")
+        if not (1 <= len(rule.name) <= lengths.RULE and rule.name.isprintable()):
+            raise InputError(f"{place}: expected a name of 1 to {lengths.RULE} characters.")
         unknown = [tier for tier in rule.tiers if tier not in TIERS]
         if unknown:
             raise InputError(

@@ -5,24 +5,25 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import OutcomeRecordedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, now
-from dermsentry.clinic.store.text import clean
+from dermsentry.clinic.store.text import clean, clean_note
 from dermsentry.diagnoses import CODES, find_label
 from dermsentry.errors import InputError
 
-METHODS = ("histology", "follow-up")
+Method = Literal["histology", "follow-up"]
+METHODS: tuple[Method, ...] = get_args(Method)
 COLUMNS = ("case", "diagnosis", "method", "note")
-LONGEST_NOTE = 4000
-LONGEST_LABEL = 20  # what cannot be told apart is two diagnoses, rarely three
 MOST_LINES = 20_000
 
 
@@ -173,15 +174,12 @@ def _line(number: int, columns: list[str], row: list[str]) -> _Line:
 
 def _values(diagnosis: str, method: str, note: str) -> tuple[str, str]:
     label = find_label(diagnosis)
-    if label is None or len(label) > LONGEST_LABEL:
+    if label is None or len(label) > lengths.CODE:
         given, known = clean(diagnosis)[:40], ", ".join(CODES)
         raise InputError(f"Received the diagnosis {given!r}; expected one of {known}, or its name.")
     if method not in METHODS:
         raise InputError(f"Received the method {clean(method)[:40]!r}; expected {' or '.join(METHODS)}.")
-    note = clean(note, keep_lines=True)
-    if len(note) > LONGEST_NOTE:
-        raise InputError(f"Received a note of {len(note)} characters; expected up to {LONGEST_NOTE}.")
-    return label, note
+    return label, clean_note(note)
 
 
 def _latest(session: Session, case_ids: set[int]) -> dict[int, tuple[str, str, str]]:

@@ -20,6 +20,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.store.tables import ROLES, Account, SignIn, Token, now
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
@@ -43,7 +44,7 @@ ATTEMPTS, WINDOW_S = 5, 300
 _hasher = PasswordHasher()
 _hashing = BoundedSemaphore(4)
 """Each hash takes 64 MiB while it is made; strangers could ask for many at once."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,79}")
+_NAME = re.compile(rf"[a-z0-9][a-z0-9._@+-]{{0,{lengths.ACCOUNT - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def add_account(session: Session, name: str, full_name: str, role: str, password
     name = name.strip().casefold()
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"Received the account name {name!r}; expected 1 to 80 letters, digits and . _ @ + -."
+            f"Received the account name {name!r}; expected 1 to {lengths.ACCOUNT} letters, digits "
+            "and . _ @ + -."
         )
     if role not in ROLES:
         raise InputError(f"Received the role {role!r}; expected one of {', '.join(ROLES)}.")
@@ -82,7 +84,9 @@ def add_account(session: Session, name: str, full_name: str, role: str, password
         raise InputError("Received no full name; it stands beside each decision.")
     if session.scalar(select(Account.id).where(Account.name == name)) is not None:
         raise InputError(f"There is an account {name} already.")
-    account = Account(name=name, full_name=full_name[:200], role=role, password_hash=hash_password(password))
+    account = Account(
+        name=name, full_name=full_name[: lengths.FULL_NAME], role=role, password_hash=hash_password(password)
+    )
     try:
         with session.begin_nested():
             session.add(account)
@@ -207,7 +211,7 @@ def add_token(
     secret = f"ds_{secrets.token_urlsafe(32)}"
     token = Token(
         account_id=account.id,
-        label=label[:120],
+        label=label[: lengths.TOKEN_LABEL],
         secret_hash=_digest(secret),
         scopes=list(wanted),
         expires_at=expires_at,
