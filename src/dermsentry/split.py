@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ import pandas as pd
 from dermsentry.audit.conflicts import find_conflicts
 from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection
-from dermsentry.collection.groups import DuplicateGroup, connected_groups, join_photographs, original_id
+from dermsentry.collection.groups import DuplicateGroup, connected_groups, original_id, same_photographs
 from dermsentry.diagnoses import find_label, narrow
 from dermsentry.errors import InputError
 from dermsentry.files import fingerprint, write_bytes
+from dermsentry.tables import read_table
 
 COLUMNS = ("path", "image_id", "diagnosis", "group", "part", "reason")
 PARTS = ("train", "validation", "calibration", "test", "test-leaking", "quarantined")
@@ -251,26 +251,14 @@ def read_split(path: str | Path, collection: Collection | None = None) -> Split:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """The file's columns as text, `reason` added where it is missing. Raises InputError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than columns
-            table = pd.read_csv(
-                path,
-                dtype=str,
-                keep_default_na=False,
-                index_col=False,
-                encoding="utf-8-sig",  # a spreadsheet puts a mark before the first column
-                encoding_errors="surrogateescape",
-            ).fillna("")
-    except OSError as error:
-        raise InputError(f"Cannot read the split {path}: {error.strerror or error}.") from error
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise InputError(f"{path} is not a CSV table: {str(error).splitlines()[0]}.") from error
+    table = read_table(path, exact=True)
     if "reason" not in table.columns:
         table["reason"] = ""
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
+    for column in ("diagnosis", "group", "part", "reason"):
+        table[column] = table[column].str.strip()
     return table
 
 
@@ -286,7 +274,7 @@ def _settled(
         path: known.get(image_id) or known.get(original_id(image_id)) or ""
         for path, image_id in zip(table["path"], table["image_id"], strict=True)
     }
-    for copies in join_photographs(table, duplicates).components():
+    for copies in same_photographs(table, duplicates):
         try:
             said = reduce(narrow, (reference[path] for path in copies))
         except ValueError:  # the table contradicts itself: each keeps its own, which makes a conflict

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pandas as pd
 
-from dermsentry.collection.groups import DuplicateGroup, join_photographs
+from dermsentry.collection.groups import DuplicateGroup, same_photographs
 from dermsentry.diagnoses import agree
 
 
@@ -18,7 +18,7 @@ def find_conflicts(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) ->
     """
     label = dict(zip(table["path"], table["diagnosis"], strict=True))
     found = []
-    for paths in join_photographs(table, duplicates).components():
+    for paths in same_photographs(table, duplicates):
         labels = sorted({label[path] for path in paths})
         if not all(agree(first, second) for first, second in combinations(labels, 2)):
             found.append(tuple(sorted(paths)))

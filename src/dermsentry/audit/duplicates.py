@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from dermsentry.audit.alignment import IDENTITY, Floats, alike, normalise, step, warp
 from dermsentry.audit.survey import THUMB, Survey, survey_collection, thumbnails
 from dermsentry.collection import Collection
-from dermsentry.collection.components import Joined
-from dermsentry.collection.groups import DuplicateGroup
+from dermsentry.collection.groups import DuplicateGroup, components
 from dermsentry.files import sha256
 
 
@@ -52,12 +51,10 @@ def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> 
     firsts = np.array([members[0] for members in copies.values()], dtype=np.int64)
     names = [survey.paths[i] for i in firsts]
     pairs = near_pairs(survey.thumbs[firsts], names, root, workers=workers)
-    joined = Joined(sorted({place for i, j, _ in pairs for place in (i, j)}))
-    for i, j, _ in pairs:
-        joined.join(i, j)
     near = [
         sorted(survey.paths[copy] for i in members for copy in copies[survey.pixels[firsts[i]]])
-        for members in joined.components()
+        for members in components(len(firsts), ((i, j) for i, j, _ in pairs))
+        if len(members) > 1
     ]
     groups += [DuplicateGroup("near", tuple(paths)) for paths in sorted(near)]
     return Duplicates(tuple(groups), dict(survey.unreadable))

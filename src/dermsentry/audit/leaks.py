@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from dermsentry.collection.groups import DuplicateGroup, join_photographs, lesion_keys, patient_keys
+from dermsentry.collection.groups import DuplicateGroup, lesion_keys, patient_keys, same_photographs
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,7 @@ def on_both_sides(photographs: Iterable[Placed]) -> bool:
 def find_leaks(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[tuple[Placed, ...]]:
     """Each photograph that is in more than one split: its copies, or files under the same image id."""
     placed = place(table)
-    groups = [
-        tuple(placed[path] for path in sorted(paths))
-        for paths in join_photographs(table, duplicates).components()
-    ]
+    groups = [tuple(placed[path] for path in sorted(paths)) for paths in same_photographs(table, duplicates)]
     return sorted((group for group in groups if on_both_sides(group)), key=lambda group: group[0].path)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import pandas as pd
-
-from dermsentry.collection.components import Joined
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Kind = Literal["identical", "near"]
 
@@ -50,24 +53,39 @@ def is_counter(image_id: str) -> bool:
     return bool(_COUNTER.match(image_id))
 
 
-def join_photographs(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> Joined[str]:
-    """The paths of `table`, copies joined: identical, near-identical, or under one image id."""
-    joined = Joined(table["path"])
-    known = set(table["path"])
+def components(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """What `pairs` of the positions 0 to `count` - 1 connect; each in order, by their first positions."""
+    if not count:
+        return []
+    first, second = np.array(list(pairs), dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    found: dict[int, list[int]] = {}
+    for position, label in enumerate(connected_components(graph, directed=False)[1].tolist()):
+        found.setdefault(label, []).append(position)
+    return list(found.values())
+
+
+def same_photographs(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[list[str]]:
+    """The paths of each photograph of `table`: identical, near-identical, or under one image id."""
+    paths = list(table["path"])
+    return [[paths[i] for i in members] for members in components(len(paths), _copies(table, duplicates))]
+
+
+def _copies(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> Iterator[tuple[int, int]]:
+    """Pairs of rows that are one photograph."""
+    row = {path: i for i, path in enumerate(table["path"])}
     for group in duplicates:
-        paths = [path for path in group.photographs if path in known]
-        for path in paths[1:]:
-            joined.join(paths[0], path)
-    ids = ["" if is_counter(image_id) else original_id(image_id) for image_id in table["image_id"]]
-    _join_equal(joined, table["path"], ids)
-    return joined
+        known = [row[path] for path in group.photographs if path in row]
+        yield from pairwise(known)
+    yield from _equal("" if is_counter(image_id) else original_id(image_id) for image_id in table["image_id"])
 
 
-def _join_equal(joined: Joined[str], paths: Iterable[str], keys: Iterable[str]) -> None:
-    first: dict[str, str] = {}
-    for path, key in zip(paths, keys, strict=True):
+def _equal(keys: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Pairs of positions with the same key, `""` being none."""
+    first: dict[str, int] = {}
+    for i, key in enumerate(keys):
         if key:
-            joined.join(first.setdefault(key, path), path)
+            yield first.setdefault(key, i), i
 
 
 def _per_source(table: pd.DataFrame, column: str) -> list[str]:
@@ -96,15 +114,14 @@ def connected_groups(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) 
     A group is named after the smallest image id in it, whatever the order of the rows; where two groups
     would share a name (counters again), after its smallest path.
     """
-    joined = join_photographs(table, duplicates)
-    _join_equal(joined, table["path"], lesion_keys(table))
-    _join_equal(joined, table["path"], patient_keys(table))
-    ids = dict(zip(table["path"], table["image_id"], strict=True))
-    members = joined.components()
-    smallest = [min(original_id(ids[path]) for path in paths) for paths in members]
-    taken = pd.Series(smallest, dtype=object).duplicated(keep=False)
-    names = {
-        joined.find(paths[0]): min(paths) if twice else name
-        for paths, name, twice in zip(members, smallest, taken, strict=True)
-    }
-    return [names[joined.find(path)] for path in table["path"]]
+    paths, ids = list(table["path"]), list(table["image_id"])
+    pairs = [*_copies(table, duplicates), *_equal(lesion_keys(table)), *_equal(patient_keys(table))]
+    members = components(len(paths), pairs)
+    smallest = [min(original_id(ids[i]) for i in rows) for rows in members]
+    shared = {name for name, count in Counter(smallest).items() if count > 1}
+    names = [""] * len(paths)
+    for rows, name in zip(members, smallest, strict=True):
+        own = min(paths[i] for i in rows) if name in shared else name
+        for i in rows:
+            names[i] = own
+    return names
