@@ -1,4 +1,4 @@
-"""The same photograph under two diagnoses."""
+"""The same photograph with two labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dermsentry.diagnoses import agree
 
 
 def find_conflicts(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[tuple[str, ...]]:
-    """The paths of each photograph whose copies stand under diagnoses that cannot all be true.
+    """The paths of each photograph whose copies carry labels that cannot all be true.
 
     Copies are identical, near-identical, or under one image id; `PBK|SK` and `SK` are no conflict.
     """

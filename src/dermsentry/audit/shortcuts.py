@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from dermsentry.audit.survey import SURROUND, Survey
 from dermsentry.collection.groups import original_id
 from dermsentry.diagnoses import MELANOMA, codes_of, label_space
+from dermsentry.stats.metrics import roc_auc_score
 
 Matrix = NDArray[np.float64]
 
-_ID = "id number"
+ID_NUMBER = "id number"
 FAMILIES: dict[str, tuple[str, ...]] = {
     "picture size": ("width", "height"),
     "border and vignette": ("corner darkness", "edge darkness", "rim contrast"),
     "colour of the rim": ("rim red", "rim green", "rim blue"),
     "JPEG compression": ("quantisation",),
-    "range of image ids": (_ID,),
+    "range of image ids": (ID_NUMBER,),
 }
 VISIBLE = "all that a picture shows"
 EVERYTHING = "all of these together"
@@ -101,14 +102,16 @@ def find_shortcuts(
         for family, names in FAMILIES.items()
         if (used := tuple(name for name in names if name in columns and np.ptp(columns[name]) > 0))
     }
-    seen = tuple(name for names in families.values() for name in names if name != _ID)
-    if sum(_ID not in names for names in families.values()) > 1:
+    seen = tuple(name for names in families.values() for name in names if name != ID_NUMBER)
+    if sum(ID_NUMBER not in names for names in families.values()) > 1:
         families[VISIBLE] = seen
-    if _ID in columns and seen:
-        families[EVERYTHING] = (*seen, _ID)
+    if ID_NUMBER in columns and seen:
+        families[EVERYTHING] = (*seen, ID_NUMBER)
     found = []
     for family, names in families.items():
-        design = np.hstack([_binned(columns[name], _ID_BINS if name == _ID else _BINS) for name in names])
+        design = np.hstack(
+            [_binned(columns[name], _ID_BINS if name == ID_NUMBER else _BINS) for name in names]
+        )
         found.append(_measure(family, names, design, shuffled, folds, classes))
     return tuple(found)
 
@@ -174,7 +177,7 @@ def _columns(table: pd.DataFrame, survey: Survey, paths: list[str]) -> dict[str,
     columns = {name: surround[:, k] for k, name in enumerate(SURROUND)}
     numbers = [re.search(r"(\d{4,})\D*$", original_id(image_id)) for image_id in table["image_id"]]
     if all(numbers):
-        columns[_ID] = np.array([float(found[1][:15]) for found in numbers if found])
+        columns[ID_NUMBER] = np.array([float(found[1][:15]) for found in numbers if found])
     return columns
 
 
@@ -229,7 +232,7 @@ def _measure(
     if MELANOMA in classes:
         place = classes.index(MELANOMA)
         likely = np.exp(scores[0] - scores[0].max(axis=1, keepdims=True))
-        melanoma = _auroc(likely[:, place] / likely.sum(axis=1), labels[0] == place)
+        melanoma = float(roc_auc_score(labels[0] == place, likely[:, place] / likely.sum(axis=1)))
     reached = recalls.mean(axis=0)
     measured, chance = float(reached[0]), reached[1:]
     return Shortcut(
@@ -262,13 +265,3 @@ def _discriminate(x: Matrix, truths: NDArray[np.int64], seen: Matrix, count: int
     directions = lifted @ np.linalg.inv(np.eye(count) - between)
     halves = 0.5 * np.einsum("rcp,rpc->rc", means, directions)
     return np.asarray(seen @ directions - halves[:, None, :])
-
-
-def _auroc(scores: Matrix, positive: NDArray[np.bool_]) -> float | None:
-    """Area under the ROC curve by the rank sum, ties counted half."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    hits = int(positive.sum())
-    if hits in (0, len(positive)):
-        return None
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(positive) - hits)))
