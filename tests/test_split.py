@@ -160,7 +160,8 @@ def test_another_seed_is_another_split() -> None:
 def test_the_file_is_the_same_byte_for_byte_in_any_process(tmp_path: Path) -> None:
     code = """
 import sys
-from dermsentry.audit.duplicates import DuplicateGroup, Duplicates
+from dermsentry.audit.duplicates import Duplicates
+from dermsentry.collection.groups import DuplicateGroup
 from dermsentry.split import make_split, write_split
 from tables import table_collection
 rows = [{"diagnosis": "MEL NV SK".split()[i % 3], "lesion_id": f"l{i // 2}", "split": "test" * (i % 7 == 0)}

@@ -36,7 +36,7 @@ def test_a_case_shows_what_the_model_found_with_its_operating_point(browser: Mak
     assert "alert from 50\u00a0%, refer from 20\u00a0%" in page
     melanoma = page[page.index('<tr class="melanoma">') :]
     assert melanoma.index('x="49.75"') < melanoma.index("</tr>")
-    assert "Like the pictures the model learned from (90\u00a0% familiar)." in page
+    assert "Like the pictures the model learned from (out-of-distribution score 0.10)." in page
     assert "Sharp and well lit" in page
     assert f"/models/{'a' * 64}" in page
     assert "<q>" not in page
@@ -47,7 +47,7 @@ def test_a_case_shows_what_the_model_found_with_its_operating_point(browser: Mak
 def test_what_the_model_could_not_judge_never_looks_like_a_clean_bill(
     browser: Maker, add_case: Adder
 ) -> None:
-    number = add_case("cannot-say", 0.01, familiarity=0.2)
+    number = add_case("cannot-say", 0.01, out_of_distribution=0.8)
     page = browser().get(f"/cases/{number}").text
     assert "This is no clean bill." in page
     assert "it must not judge this" in page

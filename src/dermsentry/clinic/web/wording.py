@@ -1,4 +1,4 @@
-"""What the pages say in words of tiers, lanes, stages, familiarity and quality."""
+"""What the pages say in words of tiers, lanes, stages, out-of-distribution score and quality."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
-from dermsentry.screening.triage import FAMILIAR, MEANING
+from dermsentry.screening.triage import MEANING, OUT_OF_DISTRIBUTION_LIMIT
 
 LANES = {
     "suspicion": "By suspicion",
@@ -106,21 +106,21 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
 
 
-def familiarity(value: float | None) -> tuple[str, str]:
-    """How familiar a picture is to the model: a word that styles can use, and a sentence."""
+def out_of_distribution(value: float | None) -> tuple[str, str]:
+    """How unlike the model's training images a picture is: a word that styles can use, and a sentence."""
     if value is None:
         return "unknown", "This model cannot tell whether a picture is like those it learned from."
-    if value < FAMILIAR:
+    if value > OUT_OF_DISTRIBUTION_LIMIT:
         return (
             "bad",
-            f"Unlike anything the model learned from ({percent(value)} familiar): it must not judge this.",
+            f"Unlike anything the model learned from (out-of-distribution score {value:.2f}): not assessed.",
         )
-    if value < 0.7:
+    if value > 0.3:
         return (
             "fair",
-            f"At the edge of what the model knows ({percent(value)} familiar): trust it less here.",
+            f"Unusual for this model (out-of-distribution score {value:.2f}): rely on it less here.",
         )
-    return "good", f"Like the pictures the model learned from ({percent(value)} familiar)."
+    return "good", f"Like the pictures the model learned from (out-of-distribution score {value:.2f})."
 
 
 def quality(found: Mapping[str, Any] | None) -> tuple[str, str]:
