@@ -276,6 +276,20 @@ def test_the_random_split_keeps_a_test_that_the_honest_one_took() -> None:
     assert {p for p, part in parts_of(random_split(collection, honest)).items() if part == "test"} == taken
 
 
+def test_a_split_is_shown_in_a_line_a_table_and_a_frame(phantom_collection: Collection) -> None:
+    split = make_split(phantom_collection, duplicates=NO_COPIES)
+    counts = split.counts()
+    assert repr(split).startswith(f"<Split of {len(split)} photographs: {counts['train']} train, ")
+    assert "\n" not in repr(split)
+    page = split._repr_html_()
+    assert [page.index(f"<th>{part}</th>") for part in counts] == sorted(
+        page.index(f"<th>{part}</th>") for part in counts
+    )
+    assert f"<td>{len(split)}</td>" in page
+    assert split.to_frame().equals(split.table)
+    assert split.to_frame() is not split.table
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> tuple[Path, Collection]:
     collection = table_collection(
