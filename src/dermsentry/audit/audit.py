@@ -1,4 +1,4 @@
-"""The whole audit of a collection: everything found, as `audit.json` has it."""
+"""The whole audit of a collection: everything found, with the fields of `audit.json`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Balance:
     least
         The label with the fewest photographs there, `""` if none has a label.
     dominant
-        Labels that have at least a quarter more than an equal share of it, most first.
+        Labels that have at least a quarter more than an equal share there, most first.
     """
 
     splits: dict[str, int]

@@ -24,7 +24,7 @@ class Disagreement:
 def compare_labels(table: pd.DataFrame, labels: Mapping[str, str]) -> tuple[int, tuple[Disagreement, ...]]:
     """How many of a collection's labels the reference covers, and those that it contradicts.
 
-    A reference that does not tell two diagnoses apart (`PBK|SK`) agrees with both. A renamed copy is looked
+    A reference that does not distinguish two diagnoses (`PBK|SK`) agrees with both. A renamed copy is looked
     up by the ISIC id in its name. Photographs without a label are not compared.
     """
     found, compared = [], 0

@@ -24,11 +24,11 @@ from dermsentry.reporting.html import write_report
 from dermsentry.stats.numbers import decimal, percent
 
 _SIDE = 170  # pixels; as wide as the page draws a picture of a pair
-_SHOWN = 500  # groups of a kind that are drawn; all are listed, and in audit.json
+_SHOWN = 500  # groups of a kind that are drawn; all are listed, here and in audit.json
 
 
 @dataclass(frozen=True)
-class Shown:
+class _Shown:
     """A photograph on the page: a small picture (None: unreadable), its path and a line about it."""
 
     picture: Pixels | None
@@ -103,10 +103,10 @@ def _lines(group: Sequence[AuditedPhotograph]) -> list[str]:
     return [f"{photograph.path} ({_note(photograph)})" for photograph in group]
 
 
-def _drawn(root: Path, groups: Iterable[Sequence[AuditedPhotograph]]) -> list[list[Shown]]:
+def _drawn(root: Path, groups: Iterable[Sequence[AuditedPhotograph]]) -> list[list[_Shown]]:
     """The first groups, at most six photographs of each."""
     chosen = [group for _, group in zip(range(_SHOWN), groups, strict=False)]
-    return [[Shown(_small(root, p.path), p.path, _note(p)) for p in group[:6]] for group in chosen]
+    return [[_Shown(_small(root, p.path), p.path, _note(p)) for p in group[:6]] for group in chosen]
 
 
 def _near(audit: Audit, collection: Collection) -> list[list[AuditedPhotograph]]:
@@ -116,7 +116,7 @@ def _near(audit: Audit, collection: Collection) -> list[list[AuditedPhotograph]]
     ]
 
 
-def _gallery(audit: Audit, collection: Collection) -> list[Shown]:
+def _gallery(audit: Audit, collection: Collection) -> list[_Shown]:
     """A photograph of each label that nothing is known against, from train where there is one."""
     doubtful = {p.path for group in audit.conflicts for p in group.photographs}
     doubtful |= {d.path for d in audit.label_disagreements}
@@ -130,7 +130,7 @@ def _gallery(audit: Audit, collection: Collection) -> list[Shown]:
         if path not in unreadable:
             candidates[label or UNKNOWN].append(path)
     return [
-        Shown(
+        _Shown(
             _small(collection.root, candidates[label][0]),
             _name(label).capitalize(),
             f"{sum(counts.values()):,} photographs",
@@ -150,7 +150,7 @@ def _short(label: str) -> str:
 
 
 def _distribution(audit: Audit) -> bytes:
-    """Photographs of each class, a panel per split; the dominating ones and the rarest stand out."""
+    """Photographs of each class, a panel per split; the dominating ones and the rarest in another colour."""
     labels = sorted(audit.classes, key=lambda label: -audit.classes[label][audit.counted_in])
     height = 0.8 + 0.3 * len(labels)
     with new_figure(1, len(audit.splits), width=8.6, height=height) as (figure, axes):
@@ -188,10 +188,10 @@ def _surroundings(audit: Audit) -> bytes | None:
         return as_png(figure)
 
 
-def _disagreements(audit: Audit, root: Path) -> list[Shown]:
+def _disagreements(audit: Audit, root: Path) -> list[_Shown]:
     first = sorted(audit.label_disagreements, key=lambda d: (d.split != "test", d.path))[:_SHOWN]
     return [
-        Shown(
+        _Shown(
             _small(root, d.path),
             d.path,
             f"labelled {name_of(d.diagnosis)}; reference: {name_of(d.reference)}",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dermsentry.audit.audit import Audit
 
 Severity = Literal["corrupts", "matters", "fine"]
-Facts = tuple[Severity, dict[str, Any]]
+_Facts = tuple[Severity, dict[str, Any]]
 
 _TEMPLATE = "audit_findings.txt"
 _GUESS = 0.5  # the accuracy that a model is taken to have honestly, to show what leaks add
@@ -79,7 +79,7 @@ def as_text(audit: Audit, width: int = 96) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _conflicts(audit: Audit) -> Facts:
+def _conflicts(audit: Audit) -> _Facts:
     groups = [[p.diagnosis for p in group.photographs] for group in audit.conflicts]
     pairs = Counter(" and ".join(sorted({name_of(label) for label in labels})) for labels in groups)
     pair, often = pairs.most_common(1)[0] if groups else ("", 0)
@@ -94,7 +94,7 @@ def _conflicts(audit: Audit) -> Facts:
     }
 
 
-def _leaks(audit: Audit) -> Facts:
+def _leaks(audit: Audit) -> _Facts:
     leaking, tests = count_in_test(audit.leaks), audit.splits.get("test", 0)
     same = _same_label(audit.leaks)
     memorised = (same + _GUESS * (tests - leaking)) / tests if tests else _GUESS
@@ -123,7 +123,7 @@ def _same_label(leaks: Iterable[PhotographGroup]) -> int:
     return same
 
 
-def _shared_lesions(audit: Audit) -> Facts:
+def _shared_lesions(audit: Audit) -> _Facts:
     kinds = Counter(shared.of for shared in audit.shared_lesions)
     return "corrupts" if kinds else "fine", {
         "kinds": [counted(kinds[of], of) for of in ("lesion", "patient") if kinds[of]],
@@ -132,7 +132,7 @@ def _shared_lesions(audit: Audit) -> Facts:
     }
 
 
-def _reference(audit: Audit) -> Facts:
+def _reference(audit: Audit) -> _Facts:
     wrong = audit.label_disagreements
     pairs = Counter(f"{name_of(d.diagnosis)} is {name_of(d.reference)}" for d in wrong)
     return "corrupts" if wrong else "fine", {
@@ -146,7 +146,7 @@ def _reference(audit: Audit) -> Facts:
     }
 
 
-def _duplicates(audit: Audit) -> Facts:
+def _duplicates(audit: Audit) -> _Facts:
     summary = audit.summary
     return "matters" if audit.twins.images else "fine", {
         "identical": summary["identical_groups"],
@@ -157,7 +157,7 @@ def _duplicates(audit: Audit) -> Facts:
     }
 
 
-def _balance(audit: Audit) -> Facts:
+def _balance(audit: Audit) -> _Facts:
     known = {label: counts[audit.counted_in] for label, counts in audit.classes.items() if label != UNKNOWN}
     total = sum(known.values())
     if len(known) < 2 or not total:
@@ -185,7 +185,7 @@ def _balance(audit: Audit) -> Facts:
     }
 
 
-def _shortcuts(audit: Audit) -> Facts:
+def _shortcuts(audit: Audit) -> _Facts:
     telling = [s for s in audit.shortcuts if s.tells]
     single = [s for s in telling if s.family not in (VISIBLE, EVERYTHING)]
     best = max(telling, key=lambda s: s.balanced_accuracy, default=None)
@@ -201,12 +201,12 @@ def _shortcuts(audit: Audit) -> Facts:
     }
 
 
-def _unreadable(audit: Audit) -> Facts:
+def _unreadable(audit: Audit) -> _Facts:
     files = len(audit.unreadable)
     return "matters" if files else "fine", {"files": files, "images": audit.images}
 
 
-_TOPICS: dict[str, tuple[str, Callable[[Audit], Facts]]] = {
+_TOPICS: dict[str, tuple[str, Callable[[Audit], _Facts]]] = {
     "conflicts": ("Conflicting labels", _conflicts),
     "leaks": ("Leaks", _leaks),
     "shared_lesions": ("Lesions in more than one split", _shared_lesions),

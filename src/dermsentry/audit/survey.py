@@ -1,4 +1,4 @@
-"""One pass over the photographs: what the audit keeps of each, about 1.2 KB whatever its size."""
+"""One pass over the photographs, which keeps about 1.2 KB of each."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dermsentry.parallel import cores, map_ordered
 from dermsentry.progress import track
 
 THUMB = 32
-"""Side of the grey thumbnail that copies are recognised by."""
+"""Side of the grey thumbnail that duplicates are recognised by."""
 
-_ENOUGH = 512  # larger JPEGs are decoded at a reduced size: a copy is recognised all the same
+_ENOUGH = 512  # larger JPEGs are decoded at a reduced size: a duplicate is recognised all the same
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,7 +40,7 @@ class Survey:
     thumbs
         (n, 32, 32) uint8: luminance, squashed to a square.
     surround
-        (n, len(SURROUND)) float32: what is told by anything but the lesion, see `surround`.
+        (n, len(SURROUND)) float32: what can be measured around the lesion, see `surround`.
     unreadable
         Path to reason, for the others.
     """
@@ -120,7 +120,7 @@ def thumbnails(root: Path, paths: Sequence[str], side: int, workers: int | None 
 def survey_collection(collection: Collection, *, workers: int | None = None, quiet: bool = True) -> Survey:
     """Read every photograph once, on `workers` threads (default: one per core).
 
-    Unreadable ones are listed, never raised. Memory grows by about 1.2 KB a photograph.
+    An unreadable one is listed, not raised. Memory grows by about 1.2 KB a photograph.
     """
     root = collection.root
 

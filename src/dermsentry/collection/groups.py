@@ -1,4 +1,4 @@
-"""Which photographs belong together: copies, one lesion, one patient. A split may never part them."""
+"""Which photographs belong together: duplicates, one lesion, one patient. A split never separates them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Kind = Literal["identical", "near"]
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Photographs that are one: `kind` is `identical` (same pixels) or `near`; `photographs` sorted paths.
+    """Files that are one photograph: `identical` (same pixels) or `near`; `photographs` are sorted paths.
 
-    `same_bytes` tells whether the files, too, are equal byte for byte.
+    `same_bytes` says whether the files are also equal byte for byte.
     """
 
     kind: Kind
@@ -35,12 +35,12 @@ _AUGMENTOR = re.compile(
     r"^.*_original_(?P<id>.+)\.(?:jpe?g|png|bmp|tiff?|webp)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
     re.I,
 )
-# What a camera or a person counts with: two folders may both have their `IMG_0001`.
+# Names that only count: two folders may both have their `IMG_0001`.
 _COUNTER = re.compile(r"^(?:im|img|image|dsc[nf]?|p|pic|picture|photo|scan|file)?[ _-]?\(?\d{1,6}\)?$", re.I)
 
 
 def original_id(image_id: str) -> str:
-    """The photograph a file name speaks of: the ISIC id in it, or the original that Augmentor copied."""
+    """The image id that a file name refers to: the ISIC id in it, or the original that Augmentor copied."""
     isic: set[str] = set(_ISIC.findall(image_id))
     if len(isic) == 1:
         return isic.pop()
@@ -49,7 +49,7 @@ def original_id(image_id: str) -> str:
 
 
 def is_counter(image_id: str) -> bool:
-    """Whether a name only counts (`12`, `IMG_0012`): the same one in two folders says nothing."""
+    """Whether a name only counts (`12`, `IMG_0012`), so that the same one in two folders means nothing."""
     return bool(_COUNTER.match(image_id))
 
 
@@ -97,22 +97,22 @@ def _per_source(table: pd.DataFrame, column: str) -> list[str]:
 
 
 def lesion_keys(table: pd.DataFrame) -> list[str]:
-    """What tells each row's lesion from every other, `""` where it is unknown; it ends in the lesion's id."""
+    """A key of each row's lesion, unique over all sources, that ends in its id; `""` where it is unknown."""
     return _per_source(table, "lesion_id")
 
 
 def patient_keys(table: pd.DataFrame) -> list[str]:
-    """What tells each row's patient from every other, `""` where unknown; it ends in the patient's id."""
+    """A key of each row's patient, unique over all sources, that ends in its id; `""` where it is unknown."""
     return _per_source(table, "patient_id")
 
 
 def connected_groups(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[str]:
-    """The group of each row of a collection's table; what shares a group must stay on one side of a split.
+    """The group of each row of a collection's table; what shares a group must stay in one part of a split.
 
-    Two photographs are connected if they are copies (`duplicates`), have the same image id (unless the id
-    is a mere counter such as `IMG_0012`), show the same lesion or the same patient; connections chain.
-    A group is named after the smallest image id in it, whatever the order of the rows; where two groups
-    would share a name (counters again), after its smallest path.
+    Two photographs are connected if they are duplicates, have the same image id (unless that only counts,
+    such as `IMG_0012`), or show the same lesion or the same patient; connections chain. A group is named
+    after the smallest image id in it, in any order of the rows; where two groups would share a name
+    (counters again), after its smallest path.
     """
     paths, ids = list(table["path"]), list(table["image_id"])
     pairs = [*_copies(table, duplicates), *_equal(lesion_keys(table)), *_equal(patient_keys(table))]

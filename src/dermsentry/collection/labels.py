@@ -28,7 +28,7 @@ def read_labels(path: str | Path) -> dict[str, str]:
     -------
     dict
         Image id, without a file's suffix, to label: a code of `diagnoses.CODES`, or several joined by `|`
-        where the table does not tell them apart. Rows of any other diagnosis are left out.
+        where the table does not distinguish them. Rows of any other diagnosis are left out.
 
     Raises
     ------

@@ -19,7 +19,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Collection:
-    """Read it; a diagnosis that is none of the nine is kept as unknown, and told. Raises InputError."""
+    """Read it; a diagnosis that is none of the nine is kept as unknown and listed. Raises InputError."""
     labels = next(path / name for name in _TABLES if (path / name).is_file())
     table = read_columns(labels, "image_id", "diagnosis")
     beside = sorted(
