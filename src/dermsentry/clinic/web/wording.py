@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from dermsentry.clinic.store.tables import Case
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
 from dermsentry.screening.triage import FAMILIAR, MEANING
+from dermsentry.stats.numbers import MISSING, compared
 
 LANES = {
     "suspicion": "By suspicion",
@@ -64,22 +66,16 @@ SCOPES = {
     "audit:read": "read the audit trail",
 }
 meaning = MEANING
-SPACE = "\u00a0"
-"""Keeps a number and its unit on one line."""
 
 
-def percent(share: float | None, digits: int | None = None) -> str:
-    """A share in per cent, with digits that keep it from looking like none or like all."""
-    if share is None:
-        return "–"
-    value = 100 * share
-    if digits is None:
-        if 0 < value < 0.05:
-            return f"< 0.1{SPACE}%"
-        if 99.95 <= value < 100:
-            return f"> 99.9{SPACE}%"
-        digits = 0 if 10 <= value <= 99 or value in (0.0, 100.0) else 1
-    return f"{value:.{digits}f}{SPACE}%"
+def probability(case: Case) -> str:
+    """The probability of melanoma, with the digits that keep it on its side of its model's thresholds."""
+    return MISSING if case.melanoma is None else compared(case.melanoma, *thresholds(case).values())[0]
+
+
+def thresholds(case: Case) -> dict[str, float]:
+    """The thresholds of the model that screened a case, by tier; none where it waits."""
+    return {name: cut["value"] for name, cut in case.model.card["thresholds"].items()} if case.model else {}
 
 
 def age(time: timedelta) -> str:
@@ -110,17 +106,12 @@ def familiarity(value: float | None) -> tuple[str, str]:
     """How familiar a picture is to the model: a word that styles can use, and a sentence."""
     if value is None:
         return "unknown", "This model cannot tell whether a picture is like those it learned from."
+    [text, _] = compared(value, FAMILIAR)
     if value < FAMILIAR:
-        return (
-            "bad",
-            f"Unlike anything the model learned from ({percent(value)} familiar): it must not judge this.",
-        )
+        return "bad", f"Unlike anything the model learned from ({text} familiar): it must not judge this."
     if value < 0.7:
-        return (
-            "fair",
-            f"At the edge of what the model knows ({percent(value)} familiar): trust it less here.",
-        )
-    return "good", f"Like the pictures the model learned from ({percent(value)} familiar)."
+        return "fair", f"At the edge of what the model knows ({text} familiar): trust it less here."
+    return "good", f"Like the pictures the model learned from ({text} familiar)."
 
 
 def quality(found: Mapping[str, Any] | None) -> tuple[str, str]:
