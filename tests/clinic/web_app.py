@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
@@ -29,7 +29,7 @@ def shown(answer: Response) -> BeautifulSoup:
     return BeautifulSoup(answer.text, "html.parser")
 
 
-def texts(page: BeautifulSoup, selector: str) -> list[str]:
+def texts(page: Tag, selector: str) -> list[str]:
     """The text of each element that the selector finds, its spaces made plain."""
     return [" ".join(found.get_text().split()) for found in page.select(selector)]
 
