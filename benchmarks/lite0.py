@@ -106,7 +106,7 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
         helper.make_node("Mul", ["middle.features", "known.w"], ["known.each"]),
         helper.make_node("ReduceSum", ["known.each", "all"], ["known"], keepdims=0),
         helper.make_node("Add", ["known", "known.b"], ["margin"]),
-        helper.make_node("Sigmoid", ["margin"], ["familiarity"]),
+        helper.make_node("Sigmoid", ["margin"], ["out_of_distribution"]),
     ]
     tensors |= {
         "known.w": np.zeros((1, 2 * MIDDLE, 1, 1), np.float32),
@@ -117,7 +117,7 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
         "probability": [len(CODES)],
         "embedding": [FEATURES],
         "heat": [side, side, len(CODES)],
-        "familiarity": [],
+        "out_of_distribution": [],
     }
     graph = helper.make_graph(
         nodes,

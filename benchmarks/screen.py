@@ -2,12 +2,12 @@
 
     python benchmarks/screen.py [--model BUNDLE] [--photographs FOLDER] [--count 600] [--memory]
 
-Prints images/s end to end (read, decode, resize, quality, network, familiarity, triage, findings.jsonl and
-predictions.csv; then with heat maps too) and of ONNX Runtime alone on tensors that are ready, in turns in one
-run, with the same network on the same cores. Bare ONNX Runtime twice: as it comes (batches of 32, its threads
-inside the network), which the target's ratio is against, and as Dermsentry uses it (one photograph on each
-core), which shows what reading and judging cost. Then the seconds from the command to its first finding, and
-with --memory the peak memory of screening 2,000 and 20,000 photographs.
+Prints images/s end to end (read, decode, resize, quality, network, out_of_distribution, triage,
+findings.jsonl and predictions.csv; then with heat maps too) and of ONNX Runtime alone on tensors that are
+ready, in turns in one run, with the same network on the same cores. Bare ONNX Runtime twice: as it comes
+(batches of 32, its threads inside the network), which the target's ratio is against, and as Dermsentry uses
+it (one photograph on each core), which shows what reading and judging cost. Then the seconds from the command
+to its first finding, and with --memory the peak memory of screening 2,000 and 20,000 photographs.
 
 Without --model a network of EfficientNet-Lite0's size with random weights; without --photographs phantoms.
 Wants a machine that does nothing else. Expected on 2 cores: ratio at least 0.85, first finding under 1 s, the
@@ -32,7 +32,7 @@ from lite0 import lite0_onnx
 
 from dermsentry.images import Pixels, read_many
 from dermsentry.model import MODEL_FILE, OUTPUTS, Bundle, open_bundle, write_bundle
-from dermsentry.model.card import Card, Familiarity, Threshold
+from dermsentry.model.card import Card, OutOfDistribution, Threshold
 from dermsentry.screening import screen
 from dermsentry.screening.inputs import find_photographs
 
@@ -155,7 +155,7 @@ def stand_in(folder: Path) -> Path:
         aspect="squash",
         temperature=1.0,
         thresholds={"alert": cut, "refer": cut},
-        familiarity=Familiarity(1, 0.0, 1, 0.0),
+        out_of_distribution=OutOfDistribution(1, 0.0, 1, 0.0),
         evaluation={},
         training={
             "fingerprint": "none",

@@ -11,11 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
-from dermsentry.model import Bundle, Card, Familiarity, Threshold, write_bundle
+from dermsentry.model import Bundle, Card, OutOfDistribution, Threshold, write_bundle
 from dermsentry.stats.intervals import Estimate
 
 SIZE = 64
-REFUSING = Familiarity(known=300, known_refused=0.005, strange=750, strange_refused=0.98)
+REFUSING = OutOfDistribution(held_out=300, held_out_refused=0.005, non_lesions=750, non_lesions_refused=0.98)
 """What the card of a network says that refuses what it does not know."""
 
 
@@ -29,8 +29,8 @@ def tiny_onnx(
 ) -> bytes:
     """Mean colour over 4×4 places, a linear map to the classes, softmax.
 
-    Its familiarity is 1 where `colour` is 0; otherwise it falls from 1 to 0 with blue, as fast as `colour` is
-    high, through 0.5 where the mean of blue is half its range.
+    Its out_of_distribution is 0 where `colour` is 0; otherwise it rises from 0 to 1 with blue, as fast as
+    `colour` is high, through 0.5 where the mean of blue is half its range.
     """
     rng = np.random.default_rng(7)
     weight = rng.normal(0, 0.3, (classes, 3, 1, 1)).astype(np.float32)
@@ -44,8 +44,8 @@ def tiny_onnx(
         "weight": weight,
         "bias": bias,
         "axes": np.array([2, 3], np.int64),
-        "towards": np.array([0, 0, -colour], np.float32),
-        "limit": np.float32(colour / 2 if colour else 30),
+        "towards": np.array([0, 0, colour], np.float32),
+        "limit": np.float32(-colour / 2 if colour else -30),
         "last": np.array([1], np.int64),
     }
     step = size // 4
@@ -57,14 +57,14 @@ def tiny_onnx(
             "AveragePool", ["channels"], ["places"], kernel_shape=[step, step], strides=[step, step]
         ),
         helper.make_node("Conv", ["places", "weight", "bias"], ["shares"]),
-        helper.make_node("Transpose", ["shares"], ["heat"], perm=[0, 2, 3, 1]),
+        helper.make_node("Transpose", ["shares"], ["class_activation"], perm=[0, 2, 3, 1]),
         helper.make_node("ReduceMean", ["shares", "axes"], ["logits"], keepdims=0),
         helper.make_node("Softmax", ["logits"], ["probability"], axis=1),
         helper.make_node("ReduceMean", ["places", "axes"], ["embedding"], keepdims=0),
         helper.make_node("Mul", ["embedding", "towards"], ["each"]),
         helper.make_node("ReduceSum", ["each", "last"], ["together"], keepdims=0),
         helper.make_node("Add", ["together", "limit"], ["margin"]),
-        helper.make_node("Sigmoid", ["margin"], ["familiarity"]),
+        helper.make_node("Sigmoid", ["margin"], ["out_of_distribution"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -73,8 +73,8 @@ def tiny_onnx(
         [
             helper.make_tensor_value_info("probability", TensorProto.FLOAT, [batch, classes]),
             helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 3]),
-            helper.make_tensor_value_info("heat", TensorProto.FLOAT, [batch, 4, 4, classes]),
-            helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, [batch]),
+            helper.make_tensor_value_info("class_activation", TensorProto.FLOAT, [batch, 4, 4, classes]),
+            helper.make_tensor_value_info("out_of_distribution", TensorProto.FLOAT, [batch]),
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
     )
@@ -94,7 +94,7 @@ def tiny_card(**overrides: Any) -> Card:
             "alert": Threshold(0.5, 0.8, reached, "calibration"),
             "refer": Threshold(0.2, 0.95, None, "calibration"),
         },
-        "familiarity": None,
+        "out_of_distribution": None,
         "evaluation": {},
         "training": {
             "fingerprint": "0" * 64,
@@ -110,10 +110,12 @@ def tiny_card(**overrides: Any) -> Card:
 def tiny_bundle(folder: Path, **overrides: Any) -> Bundle:
     """Write a bundle into `folder`; keywords replace fields of its card.
 
-    With `familiarity` in the card, the network refuses what is blue.
+    With `out_of_distribution` in the card, the network refuses what is blue.
     """
     card = tiny_card(**overrides)
-    return write_bundle(folder, tiny_onnx(card.size, colour=0.0 if card.familiarity is None else 40.0), card)
+    return write_bundle(
+        folder, tiny_onnx(card.size, colour=0.0 if card.out_of_distribution is None else 40.0), card
+    )
 
 
 def lesion(darkness: int = 100, seed: int = 0, side: int = 160) -> Pixels:

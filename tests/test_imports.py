@@ -40,8 +40,8 @@ except SystemExit as leaving:
 @pytest.mark.parametrize(
     "module",
     [
-        "screen", "model", "judge", "audit", "images", "collection", "phantoms",
-        "clinic.serve.serving", "clinic.serve.ways_in", "clinic.screening.worker", "clinic.store.backup",
+        "screening", "model", "evaluation", "audit", "images", "collection", "phantoms",
+        "clinic.server.serving", "clinic.server.ways_in", "clinic.worker.worker", "clinic.store.backup",
         "clinic.web.app",
     ],
 )  # fmt: skip

@@ -160,7 +160,8 @@ def test_another_seed_is_another_split() -> None:
 def test_the_file_is_the_same_byte_for_byte_in_any_process(tmp_path: Path) -> None:
     code = """
 import sys
-from dermsentry.audit.duplicates import DuplicateGroup, Duplicates
+from dermsentry.audit.duplicates import Duplicates
+from dermsentry.collection.groups import DuplicateGroup
 from dermsentry.split import make_split, write_split
 from tables import table_collection
 rows = [{"diagnosis": "MEL NV SK".split()[i % 3], "lesion_id": f"l{i // 2}", "split": "test" * (i % 7 == 0)}
@@ -169,9 +170,8 @@ copies = Duplicates((DuplicateGroup("near", ("0001.jpg", "0004.jpg")),), {"0005.
 write_split(make_split(table_collection(rows), duplicates=copies), sys.argv[1])
 assert not {"keras", "tensorflow", "sklearn"} & set(sys.modules), "a split needs no training framework"
 """
-    here = str(Path(__file__).resolve().parents[1])
     for name in ("0", "1"):
-        environment = {**os.environ, "PYTHONHASHSEED": name, "PYTHONPATH": here}
+        environment = {**os.environ, "PYTHONHASHSEED": name, "PYTHONPATH": os.pathsep.join(sys.path)}
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True, env=environment)
     assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
 

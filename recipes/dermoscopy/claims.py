@@ -170,11 +170,11 @@ def _refused(evaluation: Evaluation) -> dict[str, Any]:
         return {}
     gate = refusal.gates[0]
     return {
-        "photographs": refusal.known,
-        "pictures_without_a_lesion": refusal.strange,
-        "without_a_lesion_refused": gate.strange.as_dict(),
-        "photographs_refused": gate.known.as_dict(),
-        **({"familiarity_roc_auc": refusal.roc_auc.as_dict()} if refusal.roc_auc else {}),
+        "photographs": refusal.lesions,
+        "pictures_without_a_lesion": refusal.non_lesions,
+        "without_a_lesion_refused": gate.non_lesions.as_dict(),
+        "photographs_refused": gate.lesions.as_dict(),
+        **({"out_of_distribution_roc_auc": refusal.roc_auc.as_dict()} if refusal.roc_auc else {}),
     }
 
 

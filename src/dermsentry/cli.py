@@ -124,7 +124,7 @@ def evaluate(
         typer.Option("--robustness", help="Also judge worse photographs and second ones: minutes more."),
     ] = False,
     masks: Annotated[
-        Path | None, typer.Option(help="Folder of lesion masks: also judge whether the heat lies on them.")
+        Path | None, typer.Option(help="Folder of lesion masks: also judge whether saliency falls on them.")
     ] = None,
     not_lesions: Annotated[
         Path | None, typer.Option(help="Folder of pictures without a lesion: also judge which are refused.")
@@ -286,7 +286,8 @@ def screen(
         Path, typer.Option(help="Folder of a model bundle; by default the one that Dermsentry brings.")
     ] = Path("dermoscopy"),
     out: Annotated[
-        Path | None, typer.Option(help="Folder for findings.jsonl, predictions.csv and, with --heat, heat/.")
+        Path | None,
+        typer.Option(help="Folder for findings.jsonl, predictions.csv and, with --saliency, saliency/."),
     ] = None,
     format: Annotated[
         Literal["table", "json", "csv"], typer.Option(help="What stdout gets; csv is the ISIC challenge's.")
@@ -295,8 +296,8 @@ def screen(
         Path | None, typer.Option(help="File for the probabilities as the ISIC challenge's CSV.")
     ] = None,
     findings: Annotated[Path | None, typer.Option(help="File for the findings as JSON lines.")] = None,
-    heat: Annotated[
-        bool, typer.Option("--heat", help="Also draw where the network saw melanoma; needs --out.")
+    saliency: Annotated[
+        bool, typer.Option("--saliency", help="Also draw where the network saw melanoma; needs --out.")
     ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Photographs at the same time; by default one per core.")
@@ -310,8 +311,8 @@ def screen(
     from dermsentry.screening.inputs import find_photographs, read_list, require_own_names
 
     start = time.monotonic()
-    if heat and out is None:
-        raise InputError("Received --heat without --out; expected a folder for the pictures.")
+    if saliency and out is None:
+        raise InputError("Received --saliency without --out; expected a folder for the pictures.")
     listed = "-" in photographs
     if listed:
         given = read_list(os.fsdecode(sys.stdin.buffer.read()))
@@ -334,7 +335,7 @@ def screen(
         bundle,
         findings=findings or (out / "findings.jsonl" if out else None),
         predictions=predictions,
-        heat=out / "heat" if heat and out else None,
+        saliency=out / "saliency" if saliency and out else None,
         strict=not listed,
         quiet=sys.stdout.isatty() or not sys.stderr.isatty(),
     )

@@ -49,7 +49,7 @@ class Alert:
     finding: Finding
     diagnosis: str
     photograph: Pixels
-    heat: bytes
+    saliency: bytes
 
 
 def demo(
@@ -119,7 +119,7 @@ def demo(
             run.bundle,
             findings=folder / "screen" / "findings.jsonl",
             predictions=folder / "screen" / "predictions.csv",
-            heat=folder / "screen" / "heat",
+            saliency=folder / "screen" / "saliency",
         )
     )
     findings = tuple(sorted(findings, key=_urgency))
@@ -193,7 +193,7 @@ def _write_page(
         tiers=_tiers(findings),
         meaning=MEANING,
         melanomas=melanomas,
-        alerts=_alerts(page.parent / "screen" / "heat", findings, truth),
+        alerts=_alerts(page.parent / "screen" / "saliency", findings, truth),
         alert_count=_tiers(findings).get("alert", 0),
         seconds=seconds,
     )
@@ -217,7 +217,7 @@ def _planted(planted: Phantoms, found: dict[str, Any]) -> list[tuple[str, int, i
     ]
 
 
-def _alerts(heat: Path, findings: Sequence[Finding], truth: dict[str, str]) -> list[Alert]:
+def _alerts(saliency: Path, findings: Sequence[Finding], truth: dict[str, str]) -> list[Alert]:
     alerts = []
     for finding in [f for f in findings if f.tier == "alert"][:SHOWN]:
         try:
@@ -225,6 +225,6 @@ def _alerts(heat: Path, findings: Sequence[Finding], truth: dict[str, str]) -> l
         except Unreadable:  # gone since it was screened
             continue
         alerts.append(
-            Alert(finding, truth[finding.path], photograph, (heat / f"{finding.image}.png").read_bytes())
+            Alert(finding, truth[finding.path], photograph, (saliency / f"{finding.image}.png").read_bytes())
         )
     return alerts

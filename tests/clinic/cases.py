@@ -21,7 +21,7 @@ def screened(
     melanoma: float | None = 0.7,
     *,
     received_at: datetime | None = None,
-    familiarity: float | None = 0.9,
+    out_of_distribution: float | None = 0.1,
     **fields: Any,
 ) -> Case:
     """A case as the worker leaves it; with an empty tier as it came in."""
@@ -50,7 +50,7 @@ def screened(
         "tier": tier,
         "melanoma": melanoma,
         "probabilities": shares,
-        "familiarity": None if melanoma is None else familiarity,
+        "out_of_distribution": None if melanoma is None else out_of_distribution,
         "quality": None if melanoma is None else quality,
         "reasons": ["drawn for a test"],
     }

@@ -246,8 +246,8 @@ def test_what_is_no_lesion_is_screened_beside_what_is(bundle, photographs, tmp_p
     evaluation = evaluate(
         bundle, photographs, split_of(photographs), out=tmp_path / "out", not_lesions=strange, resamples=20
     )
-    assert (evaluation.refusal.known, evaluation.refusal.strange) == (9, 3)
-    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["refusal"]["strange"] == 3
+    assert (evaluation.refusal.lesions, evaluation.refusal.non_lesions) == (9, 3)
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["refusal"]["non_lesions"] == 3
     assert "Does it refuse what is no lesion?" in (tmp_path / "out" / "evaluation.html").read_text()
     with pytest.raises(InputError, match="does not exist"):
         evaluate(bundle, photographs, split_of(photographs), not_lesions=tmp_path / "nowhere")

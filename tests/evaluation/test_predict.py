@@ -14,7 +14,7 @@ from bundles import SIZE, lesion, tiny_bundle
 from dermsentry.collection import Collection, read_collection
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
-from dermsentry.evaluation import reading
+from dermsentry.evaluation import predict
 from dermsentry.evaluation.predict import choose_sample, read_and_predict
 from dermsentry.images import read_fitted
 from dermsentry.model import Bundle
@@ -36,7 +36,7 @@ def photographs(tmp_path: Path) -> Collection:
 
 @pytest.mark.parametrize("batch", [2, 3, 64])
 def test_what_was_asked_for_is_kept(bundle, photographs, monkeypatch, batch):
-    monkeypatch.setattr(reading, "BATCH", batch)
+    monkeypatch.setattr(predict, "BATCH", batch)
     control = tiny_bundle(bundle.folder.parent / "control")
     table = photographs.table
     seen = read_and_predict(
@@ -53,8 +53,10 @@ def test_what_was_asked_for_is_kept(bundle, photographs, monkeypatch, batch):
     np.testing.assert_array_equal(seen.pixels, pixels[[0, 4]])
     outputs = bundle.predict(pixels)
     np.testing.assert_allclose(seen.probability, outputs.probability, atol=1e-6)
-    np.testing.assert_allclose(seen.heat, outputs.heat[[2, 5]][..., CODES.index("MEL")], atol=1e-5)
-    np.testing.assert_allclose(seen.control, seen.heat, atol=1e-5)
+    np.testing.assert_allclose(
+        seen.activation, outputs.class_activation[[2, 5]][..., CODES.index("MEL")], atol=1e-5
+    )
+    np.testing.assert_allclose(seen.control, seen.activation, atol=1e-5)
 
 
 def test_a_control_that_gives_no_numbers_is_left_out(bundle, photographs, monkeypatch):
@@ -62,15 +64,15 @@ def test_a_control_that_gives_no_numbers_is_left_out(bundle, photographs, monkey
         def predict(self, pixels):
             raise BundleError("the network gave a value that is no probability")
 
-    monkeypatch.setattr(reading, "BATCH", 2)
+    monkeypatch.setattr(predict, "BATCH", 2)
     seen = read_and_predict(bundle, photographs, photographs.table, explained={0, 1, 5}, control=Broken())
-    assert len(seen.heat) == 3
+    assert len(seen.activation) == 3
     assert seen.control is None
 
 
 def test_nothing_is_kept_that_was_not_asked_for(bundle, photographs):
     seen = read_and_predict(bundle, photographs, photographs.table)
-    assert len(seen.pixels) == len(seen.heat) == len(seen.sample) == 0
+    assert len(seen.pixels) == len(seen.activation) == len(seen.sample) == 0
     assert seen.control is None
 
 

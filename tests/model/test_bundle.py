@@ -21,18 +21,18 @@ from dermsentry.model import (
     CARD_FILE,
     MODEL_FILE,
     Bundle,
-    Estimate,
     Threshold,
     open_bundle,
     self_test_picture,
     write_bundle,
 )
 from dermsentry.model.card import card_digest, card_text, describe, parse_card
+from dermsentry.stats.intervals import Estimate
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("model") / "tiny", familiarity=REFUSING).folder
+    return tiny_bundle(tmp_path_factory.mktemp("model") / "tiny", out_of_distribution=REFUSING).folder
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_written_bundle_opens_with_everything_its_card_said(original: Path) ->
     assert card.classes == CODES
     assert card.thresholds["alert"] == Threshold(0.5, 0.8, Estimate(0.94, 0.85, 0.98), "calibration")
     assert card.thresholds["refer"].sensitivity is None
-    assert card.familiarity == REFUSING
+    assert card.out_of_distribution == REFUSING
     assert card.self_test is not None
     assert sum(card.self_test.probability) == pytest.approx(1, abs=1e-5)
     assert bundle.name == f"tiny {card.digest[:12]} (synthetic)"
@@ -76,8 +76,8 @@ def test_predict_gives_the_same_for_any_batch_and_any_threads(
     together = bundle.predict(pixels)
     assert together.probability.shape == (count, 9)
     assert together.embedding.shape == (count, 3)
-    assert together.heat.shape == (count, 4, 4, 9)
-    assert together.familiarity.shape == (count,)
+    assert together.class_activation.shape == (count, 4, 4, 9)
+    assert together.out_of_distribution.shape == (count,)
     for position in range(count):
         alone = bundle.predict(pixels[position : position + 1])
         np.testing.assert_allclose(alone.probability[0], together.probability[position], atol=1e-6)
@@ -85,7 +85,7 @@ def test_predict_gives_the_same_for_any_batch_and_any_threads(
 
 def test_heat_is_the_logits_share_of_each_place(original: Path) -> None:
     outputs = open_bundle(original).predict(pictures(2))
-    logits = outputs.heat.mean(axis=(1, 2))
+    logits = outputs.class_activation.mean(axis=(1, 2))
     shares = np.exp(logits - logits.max(1, keepdims=True))
     np.testing.assert_allclose(outputs.probability, shares / shares.sum(1, keepdims=True), atol=1e-5)
 
@@ -127,7 +127,7 @@ def test_a_missing_folder_or_file_is_named(folder: Path, tmp_path: Path) -> None
 
 
 def test_a_bundle_from_the_future_says_to_upgrade(folder: Path) -> None:
-    rewrite(folder, lambda record: record.update(schema=2, brand_new={"of": "later"}))
+    rewrite(folder, lambda record: record.update(schema=3, brand_new={"of": "later"}))
     assert "written by a later version" in refused(folder)
 
 
@@ -159,14 +159,15 @@ def test_other_weights_fail_the_self_test_even_with_their_own_hash(folder: Path)
     assert "self-test does not give" in refused(folder)
 
 
-def test_other_limits_of_what_is_familiar_fail_the_self_test(folder: Path) -> None:
-    rewrite(folder, lambda record: record["self_test"].update(familiarity=0.4))
+def test_another_out_of_distribution_limit_fails_the_self_test(folder: Path) -> None:
+    rewrite(folder, lambda record: record["self_test"].update(out_of_distribution=0.4))
     assert re.search(
-        r"probability off by 0, heat by 0, familiarity by 0\.\d+, allowed 0\.001", refused(folder)
+        r"probability off by 0, class activation by 0, out-of-distribution score by 0\.\d+, allowed 0\.001",
+        refused(folder),
     )
 
 
-def test_a_familiarity_that_is_no_probability_is_refused(folder: Path) -> None:
+def test_a_score_that_is_no_probability_is_refused(folder: Path) -> None:
     class Wrong:
         def run(self, names: object, feeds: object) -> list[object]:
             return [np.full((1, 9), 1 / 9), np.zeros((1, 3)), np.zeros((1, 4, 4, 9)), np.array([np.nan])]
@@ -176,13 +177,13 @@ def test_a_familiarity_that_is_no_probability_is_refused(folder: Path) -> None:
         Bundle(folder, bundle.card, 1, Wrong()).predict(pictures(1))
 
 
-def test_what_is_unlike_the_known_is_less_familiar(folder: Path) -> None:
+def test_what_is_unlike_the_training_images_scores_higher(folder: Path) -> None:
     colours = np.zeros((3, SIZE, SIZE, 3), np.uint8)
     colours[..., 2] = np.array([100, 128, 160])[:, None, None]
     outputs = open_bundle(folder).predict(colours)
-    assert outputs.familiarity[0] > 0.9
-    assert outputs.familiarity[1] == pytest.approx(0.5, abs=0.05)
-    assert outputs.familiarity[2] < 0.1
+    assert outputs.out_of_distribution[0] < 0.1
+    assert outputs.out_of_distribution[1] == pytest.approx(0.5, abs=0.05)
+    assert outputs.out_of_distribution[2] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -231,12 +232,12 @@ def test_a_network_that_is_no_bundles_is_refused_before_anything_is_written(
             "refer.value: received 0.5, expected at most the alert's 0.2",
         ),
         (
-            {"familiarity": replace(REFUSING, known=0)},
-            "familiarity.known: received 0, expected a whole number",
+            {"out_of_distribution": replace(REFUSING, held_out=0)},
+            "out_of_distribution.held_out: received 0, expected a whole number",
         ),
         (
-            {"familiarity": replace(REFUSING, strange_refused=2.0)},
-            "strange_refused: received 2, expected a num",
+            {"out_of_distribution": replace(REFUSING, non_lesions_refused=2.0)},
+            "non_lesions_refused: received 2, expected a num",
         ),
     ],
 )

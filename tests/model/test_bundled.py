@@ -17,7 +17,7 @@ from dermsentry.phantoms import Phantoms
 from dermsentry.training.fitting import Configuration, build
 from dermsentry.training.pipeline import train
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_it_opens_and_is_small() -> None:

@@ -55,7 +55,7 @@ TRAINING: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("card") / "bundle"
-    return tiny_bundle(folder, evaluation=EVALUATION, training=TRAINING, familiarity=REFUSING)
+    return tiny_bundle(folder, evaluation=EVALUATION, training=TRAINING, out_of_distribution=REFUSING)
 
 
 def with_card(bundle: Bundle, **fields: Any) -> Bundle:
@@ -163,7 +163,7 @@ def test_what_is_missing_is_said(bundle: Bundle) -> None:
     training = {k: v for k, v in TRAINING.items() if k not in ("weights_licence", "photographs_by_diagnosis")}
     bare = {**training, "synthetic": True, "licences": [], "configuration": {}, "versions": {}}
     bare.pop("photographs")
-    text = model_card(with_card(bundle, evaluation={}, training=bare, familiarity=None))
+    text = model_card(with_card(bundle, evaluation={}, training=bare, out_of_distribution=None))
     for words in (
         "drawn pictures",
         "None was measured.",

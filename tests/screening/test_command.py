@@ -23,7 +23,7 @@ def dermsentry(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedPr
 
 def test_table(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = dermsentry("screen", photographs, "--model", bundle.folder, "--out", out, "--heat")
+    done = dermsentry("screen", photographs, "--model", bundle.folder, "--out", out, "--saliency")
     assert done.returncode == 3
     lines = done.stdout.decode().splitlines()
     assert lines[0].split() == ["tier", "melanoma", "likeliest", "photograph"]
@@ -32,7 +32,7 @@ def test_table(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     said = done.stderr.decode()
     assert "learned from drawn pictures" in said
     assert "9 photographs in" in said
-    assert sorted(p.name for p in out.iterdir()) == ["findings.jsonl", "heat", "predictions.csv"]
+    assert sorted(p.name for p in out.iterdir()) == ["findings.jsonl", "predictions.csv", "saliency"]
 
 
 def test_json_and_a_list_on_stdin(photographs: Path, bundle: Bundle) -> None:
@@ -127,7 +127,7 @@ def test_a_name_cannot_move_the_cursor(tmp_path: Path, bundle: Bundle) -> None:
             "nowhere does not exist; expected a photograph, a folder or a pattern.",
         ),
         (("PHOTOGRAPHS", "--model", "nowhere"), 6, "nowhere is no model bundle"),
-        (("PHOTOGRAPHS", "--model", "BUNDLE", "--heat"), 2, "--heat without --out"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--saliency"), 2, "--saliency without --out"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--format", "xml"), 2, "Invalid value"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--threads", "0"), 2, "Invalid value"),
         (("-", "--model", "BUNDLE"), 2, "Received no photographs"),

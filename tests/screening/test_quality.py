@@ -185,7 +185,7 @@ def test_real_photographs_pass_and_spoiled_ones_do_not(real_data: Path, pattern:
 
 
 @pytest.mark.real
-def test_charts_are_refused_and_pets_are_left_to_familiarity(real_data: Path) -> None:
+def test_charts_are_refused_and_pets_are_left_to_out_of_distribution(real_data: Path) -> None:
     folder = real_data / "not-lesions"
     charts = [assess(read_fitted(path, 192, "squash"), 400, 400) for path in sorted(folder.glob("*.png"))]
     assert all(quality.problems == (DRAWN,) for quality in charts)

@@ -8,11 +8,11 @@ from PIL import Image
 
 from bundles import lesion
 from dermsentry.images import fit
-from dermsentry.screening.saliency import draw_heat
+from dermsentry.screening.saliency import draw_saliency
 
 
 def drawn(heat: object) -> np.ndarray[tuple[int, int, int], np.dtype[np.float64]]:
-    picture = Image.open(io.BytesIO(draw_heat(fit(lesion(), 96, "squash"), np.asarray(heat, np.float32))))
+    picture = Image.open(io.BytesIO(draw_saliency(fit(lesion(), 96, "squash"), np.asarray(heat, np.float32))))
     assert (picture.format, picture.size) == ("PNG", (96, 96))
     return np.asarray(picture.convert("RGB")).astype(np.float64)
 

@@ -17,9 +17,20 @@ from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.images import read_fitted
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.screening import Finding, screen
-from dermsentry.screening.triage import FAMILIAR, UNFAMILIAR
+from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT, UNLIKE
 
-FIELDS = ["image", "path", "tier", "melanoma", "probabilities", "familiarity", "quality", "reasons", "model"]
+FIELDS = [
+    "schema",
+    "image",
+    "path",
+    "tier",
+    "melanoma",
+    "probabilities",
+    "out_of_distribution",
+    "quality",
+    "reasons",
+    "model",
+]
 
 
 def test_every_photograph_has_its_finding_in_order(photographs: Path, bundle: Bundle) -> None:
@@ -59,14 +70,20 @@ def test_threads_and_numbers_change_nothing(photographs: Path, bundle: Bundle) -
 def test_files_of_a_run(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = list(
-        screen([photographs], bundle, findings=out / "f.jsonl", predictions=out / "p.csv", heat=out / "heat")
+        screen(
+            [photographs],
+            bundle,
+            findings=out / "f.jsonl",
+            predictions=out / "p.csv",
+            saliency=out / "saliency",
+        )
     )
     lines = [json.loads(line) for line in (out / "f.jsonl").read_text().splitlines()]
     assert lines == [json.loads(json.dumps(f.as_dict())) for f in found]
     assert all(list(line) == FIELDS for line in lines)
-    assert sorted(p.name for p in (out / "heat").iterdir()) == [f"lesion{i}.png" for i in range(6)]
+    assert sorted(p.name for p in (out / "saliency").iterdir()) == [f"lesion{i}.png" for i in range(6)]
     assert_the_challenge_accepts(out / "p.csv", [f"lesion{i}" for i in range(6)])
-    assert sorted(p.name for p in out.iterdir()) == ["f.jsonl", "heat", "p.csv"]
+    assert sorted(p.name for p in out.iterdir()) == ["f.jsonl", "p.csv", "saliency"]
 
 
 def assert_the_challenge_accepts(path: Path, images: list[str]) -> None:
@@ -99,7 +116,11 @@ def test_odd_names_survive_the_files(tmp_path: Path, bundle: Bundle) -> None:
         Image.fromarray(lesion()).save(folder / "x.jpg")
         (folder / "x.jpg").rename(folder / f"{name}.jpg")
     out = tmp_path / "out"
-    list(screen([folder], bundle, findings=out / "f.jsonl", predictions=out / "p.csv", heat=out / "heat"))
+    list(
+        screen(
+            [folder], bundle, findings=out / "f.jsonl", predictions=out / "p.csv", saliency=out / "saliency"
+        )
+    )
     lines = [json.loads(line) for line in (out / "f.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {line["image"] for line in lines} == set(names)
     with (out / "p.csv").open(encoding="utf-8", newline="") as file:
@@ -138,7 +159,7 @@ def test_an_output_that_cannot_be_written_is_one_clear_error(
     photographs: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    for keyword in ("findings", "predictions", "heat"):
+    for keyword in ("findings", "predictions", "saliency"):
         with pytest.raises(OutputError, match="Cannot write"):
             list(screen([photographs], bundle, **{keyword: tmp_path / "file" / "below"}))  # type: ignore[arg-type]
 
@@ -171,13 +192,13 @@ def test_a_failing_network_ends_the_run_with_its_error(
 
 
 def test_what_the_model_does_not_know_is_refused(photographs: Path, tmp_path: Path) -> None:
-    opened = tiny_bundle(tmp_path / "strict", familiarity=REFUSING)
+    opened = tiny_bundle(tmp_path / "strict", out_of_distribution=REFUSING)
     Image.fromarray(lesion()[..., ::-1]).save(tmp_path / "blue.png")
     finding = next(iter(screen([tmp_path / "blue.png"], opened)))
     assert finding.tier == "cannot-say"
-    assert finding.reasons[0] == UNFAMILIAR
-    assert finding.familiarity is not None
-    assert finding.familiarity < FAMILIAR
+    assert finding.reasons[0] == UNLIKE
+    assert finding.out_of_distribution is not None
+    assert finding.out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT
 
 
 def test_the_package_is_the_function_too(photographs: Path, bundle: Bundle) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bundles import tiny_card
 from dermsentry.diagnoses import CODES
 from dermsentry.screening.quality import BLURRED, DRAWN, Quality
-from dermsentry.screening.triage import MEANING, TIERS, UNFAMILIAR, triage
+from dermsentry.screening.triage import MEANING, TIERS, UNLIKE, triage
 
 GOOD = Quality(450, 0.5, 150.0, 40.0, ())
 BAD = Quality(450, 0.2, 150.0, 40.0, (BLURRED,))
@@ -38,37 +38,37 @@ def shares(**given: float) -> dict[str, float]:
     ],
 )
 def test_tiers_and_their_reasons(probabilities: dict[str, float], tier: str, reason: str) -> None:
-    found, reasons = triage(probabilities, 0.9, GOOD, CARD)
+    found, reasons = triage(probabilities, 0.1, GOOD, CARD)
     assert found == tier
     assert any(reason in text for text in reasons), reasons
 
 
-def test_an_unfamiliar_picture_is_never_judged() -> None:
-    assert triage(shares(MEL=0.99), 0.49, GOOD, CARD) == ("cannot-say", (UNFAMILIAR,))
-    assert triage(shares(MEL=0.99), 0.49, BAD, CARD) == ("cannot-say", (BLURRED, UNFAMILIAR))
+def test_an_out_of_distribution_picture_is_never_assessed() -> None:
+    assert triage(shares(MEL=0.99), 0.51, GOOD, CARD) == ("cannot-say", (UNLIKE,))
+    assert triage(shares(MEL=0.99), 0.51, BAD, CARD) == ("cannot-say", (BLURRED, UNLIKE))
 
 
 def test_a_chart_is_never_judged() -> None:
     for melanoma in (0.01, 0.99):
-        assert triage(shares(MEL=melanoma), 0.9, CHART, CARD) == ("cannot-say", (DRAWN,))
+        assert triage(shares(MEL=melanoma), 0.1, CHART, CARD) == ("cannot-say", (DRAWN,))
         assert triage(shares(MEL=melanoma), None, CHART, CARD) == ("cannot-say", (DRAWN,))
 
 
 def test_poor_quality_alerts_but_never_reassures() -> None:
-    tier, reasons = triage(shares(MEL=0.7), 0.9, BAD, CARD)
+    tier, reasons = triage(shares(MEL=0.7), 0.1, BAD, CARD)
     assert (tier, reasons[-1]) == ("alert", BLURRED)
-    assert triage(shares(MEL=0.3), 0.9, BAD, CARD) == ("cannot-say", (BLURRED,))
+    assert triage(shares(MEL=0.3), 0.1, BAD, CARD) == ("cannot-say", (BLURRED,))
     assert triage(shares(NV=0.99), None, BAD, CARD) == ("cannot-say", (BLURRED,))
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=9, max_size=9), st.none() | st.floats(0, 1), st.booleans())
 def test_every_photograph_gets_a_tier_with_reasons_and_more_melanoma_never_calms(
-    weights: list[float], familiarity: float | None, good: bool
+    weights: list[float], out_of_distribution: float | None, good: bool
 ) -> None:
     total = sum(weights)
     probabilities = {code: weight / total for code, weight in zip(CODES, weights, strict=True)}
     quality = GOOD if good else BAD
-    tier, reasons = triage(probabilities, familiarity, quality, CARD)
+    tier, reasons = triage(probabilities, out_of_distribution, quality, CARD)
     assert tier in MEANING
     assert tier != "unreadable"
     assert reasons
@@ -77,7 +77,7 @@ def test_every_photograph_gets_a_tier_with_reasons_and_more_melanoma_never_calms
     worse = {c: p * 0.4 / rest if c != "MEL" else 0.6 for c, p in probabilities.items()}
     order = ["routine", "cannot-say", "refer", "alert"]
     if probabilities["MEL"] < 0.6:
-        assert order.index(triage(worse, familiarity, quality, CARD)[0]) >= order.index(tier)
+        assert order.index(triage(worse, out_of_distribution, quality, CARD)[0]) >= order.index(tier)
 
 
 def test_every_tier_has_its_meaning() -> None:

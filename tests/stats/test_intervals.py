@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from dermsentry.errors import InputError
-from dermsentry.evaluation import intervals
+from dermsentry.stats import intervals
 from dermsentry.stats.intervals import (
     Estimate,
     beta_cdf,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as theirs
 
-from dermsentry.evaluation import metrics as ours
+from dermsentry.stats import metrics as ours
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
 

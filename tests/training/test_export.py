@@ -25,8 +25,8 @@ from dermsentry.training.export import (
     to_onnx,
 )
 from dermsentry.training.networks import (
-    ALWAYS_FAMILIAR,
-    FamiliarityWeights,
+    IN_DISTRIBUTION,
+    OutOfDistributionWeights,
     cnn,
     describe,
     efficientnet_lite0,
@@ -72,25 +72,25 @@ def bundle(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Bu
 
 def test_the_bundle_says_what_keras_says(network: keras.Model, bundle: Bundle) -> None:
     opened = open_bundle(bundle.folder)
-    expected = [np.asarray(value) for value in describe(network, 1.7, ALWAYS_FAMILIAR)(PIXELS)]
+    expected = [np.asarray(value) for value in describe(network, 1.7, IN_DISTRIBUTION)(PIXELS)]
     for count in (1, 12):
         got = opened.predict(PIXELS[:count])
         np.testing.assert_allclose(got.probability, expected[0][:count], atol=1e-4)
         np.testing.assert_allclose(got.embedding, expected[1][:count], rtol=1e-3, atol=1e-3)
-        np.testing.assert_allclose(got.heat, expected[2][:count], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(got.class_activation, expected[2][:count], rtol=1e-3, atol=1e-3)
 
 
 def test_the_card_says_how_it_was_made(bundle: Bundle) -> None:
     card = bundle.card
     assert (card.name, card.size, card.aspect, card.temperature) == ("made", 32, "crop", 1.7)
     assert card.thresholds["alert"].chosen_on == "validation and calibration"
-    assert card.familiarity is None
+    assert card.out_of_distribution is None
     assert card.synthetic
 
 
 def test_a_few_photographs_say_nothing_of_what_is_familiar(bundle: Bundle) -> None:
-    assert read_json(bundle.folder / "card.json")["familiarity"] is None
-    np.testing.assert_array_equal(bundle.predict(PIXELS).familiarity, 1)
+    assert read_json(bundle.folder / "card.json")["out_of_distribution"] is None
+    np.testing.assert_array_equal(bundle.predict(PIXELS).out_of_distribution < 1e-9, True)
 
 
 def test_the_bundle_refuses_what_is_no_lesion(network: keras.Model, tmp_path: Path) -> None:
@@ -99,47 +99,47 @@ def test_the_bundle_refuses_what_is_no_lesion(network: keras.Model, tmp_path: Pa
     made = exported(
         network, tmp_path / "bundle", labels=labels, pixels=held_out, known=pictures(labels, seed=4)
     )
-    said = made.card.familiarity
+    said = made.card.out_of_distribution
     assert said is not None
-    known = made.predict(held_out).familiarity
-    assert said.known == 60
-    assert said.known_refused == (known < 0.5).mean() == 0
-    assert np.median(known) == pytest.approx(0.9, abs=0.01)
-    assert said.strange_refused > 0.8
+    known = made.predict(held_out).out_of_distribution
+    assert said.held_out == 60
+    assert said.held_out_refused == (known > 0.5).mean() == 0
+    assert np.median(known) == pytest.approx(0.1, abs=0.01)
+    assert said.non_lesions_refused > 0.8
     # An even grey and a grid, neither of which it was fitted on.
     others = np.full((2, 32, 32, 3), 128, np.uint8)
     others[1, ::4] = 0
-    assert (made.predict(others).familiarity < 0.5).all()
+    assert (made.predict(others).out_of_distribution > 0.5).all()
 
 
 def test_a_rounded_network_takes_half_the_bytes_and_says_the_same() -> None:
     keras.utils.set_random_seed(0)
     whole = efficientnet_lite0(32)
     half = rounded(whole)
-    onnx = to_onnx(half, 1.7, ALWAYS_FAMILIAR)
-    assert len(onnx) < 0.55 * len(to_onnx(whole, 1.7, ALWAYS_FAMILIAR))
+    onnx = to_onnx(half, 1.7, IN_DISTRIBUTION)
+    assert len(onnx) < 0.55 * len(to_onnx(whole, 1.7, IN_DISTRIBUTION))
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     (probability,) = session.run(["probability"], {"image": PIXELS})
     for keras_network, allowed in ((half, 1e-5), (whole, 0.01)):
-        expected = np.asarray(describe(keras_network, 1.7, ALWAYS_FAMILIAR)(PIXELS)[0])
+        expected = np.asarray(describe(keras_network, 1.7, IN_DISTRIBUTION)(PIXELS)[0])
         np.testing.assert_allclose(probability, expected, atol=allowed)
 
 
 def test_a_difference_to_keras_is_refused(network: keras.Model, bundle: Bundle) -> None:
     onnx = (bundle.folder / "model.onnx").read_bytes()
     card: Card = bundle.card
-    check_parity(network, 1.7, ALWAYS_FAMILIAR, onnx, card, PIXELS)
+    check_parity(network, 1.7, IN_DISTRIBUTION, onnx, card, PIXELS)
     with pytest.raises(BundleError, match=r"^made: probability differs by .* at batch 1; at most 0\.0001"):
-        check_parity(network, 1.9, ALWAYS_FAMILIAR, onnx, card, PIXELS)
-    other = FamiliarityWeights(np.zeros(1, np.float32), 2.0)
-    with pytest.raises(BundleError, match=r"^made: familiarity differs by 0\.12 .* at most 0\.001"):
+        check_parity(network, 1.9, IN_DISTRIBUTION, onnx, card, PIXELS)
+    other = OutOfDistributionWeights(np.zeros(1, np.float32), -2.0)
+    with pytest.raises(BundleError, match=r"^made: out_of_distribution differs by 0\.12 .* at most 0\.001"):
         check_parity(network, 1.7, other, onnx, card, PIXELS)
     kernel, bias = network.get_layer("logits").get_weights()
     try:
         network.get_layer("logits").set_weights([kernel * np.nan, bias])
-        broken = to_onnx(network, 1.7, ALWAYS_FAMILIAR)
+        broken = to_onnx(network, 1.7, IN_DISTRIBUTION)
         with pytest.raises(BundleError, match="differs by nan"):
-            check_parity(network, 1.7, ALWAYS_FAMILIAR, broken, card, PIXELS[:2])
+            check_parity(network, 1.7, IN_DISTRIBUTION, broken, card, PIXELS[:2])
     finally:
         network.get_layer("logits").set_weights([kernel, bias])
 

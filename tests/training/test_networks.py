@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from dermsentry.diagnoses import CODES
 from dermsentry.training.networks import (
-    ALWAYS_FAMILIAR,
+    IN_DISTRIBUTION,
     MIDDLE,
-    FamiliarityWeights,
+    OutOfDistributionWeights,
     accuracy,
     candidate_crossentropy,
     cnn,
@@ -40,7 +40,7 @@ def network(request: pytest.FixtureRequest) -> keras.Model:
 
 
 def test_heat_over_all_places_and_the_bias_is_the_logits(network: keras.Model) -> None:
-    _, embedding, heat, _ = (np.asarray(value) for value in describe(network, 1.7, ALWAYS_FAMILIAR)(PIXELS))
+    _, embedding, heat, _ = (np.asarray(value) for value in describe(network, 1.7, IN_DISTRIBUTION)(PIXELS))
     logits = np.asarray(network(PIXELS, training=False))
     bias = np.asarray(network.get_layer("logits").weights[1])
     scale = np.abs(logits).max()
@@ -55,9 +55,9 @@ def test_heat_over_all_places_and_the_bias_is_the_logits(network: keras.Model) -
 
 
 def test_probability_is_of_the_logits_at_the_temperature(network: keras.Model) -> None:
-    outputs = describe(network, 2.5, ALWAYS_FAMILIAR)(PIXELS)
+    outputs = describe(network, 2.5, IN_DISTRIBUTION)(PIXELS)
     probability, embedding, _, known = (np.asarray(value) for value in outputs)
-    np.testing.assert_array_equal(known, 1)
+    np.testing.assert_allclose(known, 0, atol=1e-12)
     logits = np.asarray(network(PIXELS, training=False)).astype(float) / 2.5
     expected = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(probability, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
@@ -138,11 +138,11 @@ def test_middle_features_are_each_channels_mean_and_spread(network: keras.Model)
     np.testing.assert_allclose(found[:, channels:], places.std(axis=(1, 2)), rtol=1e-3, atol=1e-4)
 
 
-def test_familiarity_is_logistic_in_the_middle_features(network: keras.Model) -> None:
+def test_the_out_of_distribution_score_is_logistic_in_the_middle_features(network: keras.Model) -> None:
     features = middle_features(network, PIXELS)
     kernel = np.random.default_rng(0).normal(0, 1, features.shape[1]).astype(np.float32)
     kernel /= np.abs(features @ kernel).max()
-    known = np.asarray(describe(network, 1.0, FamiliarityWeights(kernel, 0.3))(PIXELS)[3])
+    known = np.asarray(describe(network, 1.0, OutOfDistributionWeights(kernel, 0.3))(PIXELS)[3])
     np.testing.assert_allclose(known, 1 / (1 + np.exp(-(features @ kernel + 0.3))), atol=1e-4)
     assert known.std() > 0 or network.name == "lite0"  # whose random weights saturate
 

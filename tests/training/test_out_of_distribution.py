@@ -17,13 +17,13 @@ import dermsentry.training
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
 from dermsentry.training.networks import (
-    ALWAYS_FAMILIAR,
-    FamiliarityWeights,
+    IN_DISTRIBUTION,
+    OutOfDistributionWeights,
     cnn,
     efficientnet_lite0,
     middle_features,
 )
-from dermsentry.training.non_lesions import CROPS, VARIED, strange_pictures, varied
+from dermsentry.training.non_lesions import CROPS, VARIED, non_lesion_views, varied
 from dermsentry.training.out_of_distribution import (
     ENOUGH,
     FEWEST,
@@ -31,20 +31,20 @@ from dermsentry.training.out_of_distribution import (
     KNOWN_REFUSED,
     ORDINARY,
     drawn,
-    fit_familiarity,
+    fit_out_of_distribution,
     limit_of,
 )
 from examples import examples, pictures
 
-SAMPLES = Path(dermsentry.training.__file__).parent / "strange"
+SAMPLES = Path(dermsentry.training.__file__).parent / "non_lesion_images"
 
 
 def lesions(count: int, seed: int) -> Pixels:
     return pictures([CODES[i % len(CODES)] for i in range(count)], seed=seed)
 
 
-def margins(network: keras.Model, weights: FamiliarityWeights, pixels: Pixels) -> np.ndarray:
-    return middle_features(network, pixels) @ weights.kernel + weights.bias
+def margins(network: keras.Model, weights: OutOfDistributionWeights, pixels: Pixels) -> np.ndarray:
+    return -(middle_features(network, pixels) @ weights.kernel + weights.bias)
 
 
 @pytest.fixture(
@@ -65,20 +65,20 @@ def small() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def strange() -> tuple[Pixels, np.ndarray]:
-    return strange_pictures(32, seed=0)
+    return non_lesion_views(32, seed=0)
 
 
 def test_lesions_are_told_from_anything_else(network: keras.Model) -> None:
     held_out, unseen = lesions(240, seed=2), lesions(60, seed=3)
-    weights, said = fit_familiarity(network, lesions(90, seed=1), held_out, seed=0)
+    weights, said = fit_out_of_distribution(network, lesions(90, seed=1), held_out, seed=0)
     assert said is not None
     known = margins(network, weights, held_out)
-    assert said.known == 240
-    assert said.known_refused == (known < 0).mean() == pytest.approx(KNOWN_REFUSED, abs=1 / 240)
+    assert said.held_out == 240
+    assert said.held_out_refused == (known < 0).mean() == pytest.approx(KNOWN_REFUSED, abs=1 / 240)
     assert np.median(known) == pytest.approx(np.log(ORDINARY / (1 - ORDINARY)), rel=0.02)
-    assert said.strange_refused > 0.8
-    others = strange_pictures(32, seed=8)[0]
-    assert said.strange == len(others)
+    assert said.non_lesions_refused > 0.8
+    others = non_lesion_views(32, seed=8)[0]
+    assert said.non_lesions == len(others)
     first, second = margins(network, weights, unseen), margins(network, weights, others)
     assert roc_auc_score(np.r_[np.ones(60), np.zeros(len(others))], np.r_[first, second]) > 0.97
     assert (first < 0).mean() <= 0.05
@@ -86,7 +86,7 @@ def test_lesions_are_told_from_anything_else(network: keras.Model) -> None:
 
 def test_the_seed_decides(small: keras.Model) -> None:
     known, held_out = lesions(30, seed=1), lesions(30, seed=2)
-    one, same, other = (fit_familiarity(small, known, held_out, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (fit_out_of_distribution(small, known, held_out, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one[0].kernel, same[0].kernel)
     assert one[1] == same[1]
     assert not np.array_equal(one[0].kernel, other[0].kernel)
@@ -95,15 +95,15 @@ def test_the_seed_decides(small: keras.Model) -> None:
 @pytest.mark.parametrize(("known", "held_out"), [(FEWEST - 1, 50), (50, FEWEST - 1), (50, 0)])
 def test_too_few_photographs_say_nothing(small: keras.Model, known: int, held_out: int) -> None:
     given_pixels = lesions(known, seed=1), np.zeros((held_out, 32, 32, 3), np.uint8)
-    assert fit_familiarity(small, *given_pixels) == (ALWAYS_FAMILIAR, None)
+    assert fit_out_of_distribution(small, *given_pixels) == (IN_DISTRIBUTION, None)
 
 
 def test_photographs_that_are_all_alike_have_a_limit(small: keras.Model) -> None:
     same = np.repeat(lesions(1, seed=1), FEWEST, axis=0)
-    weights, said = fit_familiarity(small, same, same)
+    weights, said = fit_out_of_distribution(small, same, same)
     assert said is not None
     assert np.isfinite(weights.kernel).all()
-    assert said.known_refused in (0.0, 1.0)
+    assert said.held_out_refused in (0.0, 1.0)
 
 
 @given(arrays.arrays(np.float64, st.integers(1, 3 * ENOUGH), elements=st.floats(-50, 50)))
@@ -126,9 +126,9 @@ def test_views_are_of_every_picture_whole_cropped_and_varied(strange: tuple[Pixe
     assert views.shape == (count * (1 + CROPS) * (1 + VARIED), 32, 32, 3)
     assert views.dtype == np.uint8
     assert (np.bincount(of) == (1 + CROPS) * (1 + VARIED)).all()
-    again, _ = strange_pictures(32, seed=0)
+    again, _ = non_lesion_views(32, seed=0)
     np.testing.assert_array_equal(views, again)
-    assert not np.array_equal(views, strange_pictures(32, seed=1)[0])
+    assert not np.array_equal(views, non_lesion_views(32, seed=1)[0])
     whole = views[: count * (1 + CROPS) : 1 + CROPS].astype(float)
     assert np.linalg.norm(whole[0] - whole[1]) > 0
 

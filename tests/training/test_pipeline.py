@@ -72,7 +72,7 @@ def test_a_run_ends_in_a_bundle_that_predicts(ran: Ran, phantoms: Phantoms, spli
     pixels = np.stack([read_fitted(phantoms.root / path, 48, "pad") for path in test])
     outputs = bundle.predict(pixels)
     np.testing.assert_allclose(outputs.probability.sum(axis=1), 1, atol=1e-5)
-    assert outputs.heat.shape == (len(test), 6, 6, 9)
+    assert outputs.class_activation.shape == (len(test), 6, 6, 9)
 
 
 def test_a_run_keeps_its_record(ran: Ran) -> None:

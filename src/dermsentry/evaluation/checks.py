@@ -1,4 +1,4 @@
-"""The checks of a bundle beyond its predictions: patients, worse photographs, heat, and what is no lesion."""
+"""Checks of a bundle beyond its predictions: subgroups, corruptions, saliency, pictures without a lesion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CORRUPTED = 400
 """Photographs, at most, that robustness is measured on: each is predicted some hundred and fifty times."""
 
 EXPLAINED = 1000
-"""Photographs, at most, whose heat is compared with their masks."""
+"""Photographs, at most, whose saliency is compared with their masks."""
 
 SCREENED = 2000
 """Photographs, at most, that are screened to see how many real lesions are refused."""
@@ -93,15 +93,15 @@ def sample_masks(
     return masks
 
 
-def compare_heat(
+def compare_saliency(
     seen: Seen, masks: Mapping[int, NDArray[np.bool_]], resamples: int, seed: int
 ) -> ExplanationCheck | None:
-    """Compare the heat that was kept with masks, by position; None where there are none."""
+    """Compare the class activation that was kept with masks, by position; None where there are none."""
     if not len(seen.explained):
         return None
     rows = seen.table.iloc[seen.explained]
     return check_explanations(
-        seen.heat,
+        seen.activation,
         np.stack([masks[position] for position in seen.positions[seen.explained].tolist()]),
         list(rows["diagnosis"]),
         list(rows["group"]),

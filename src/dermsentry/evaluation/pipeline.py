@@ -16,7 +16,7 @@ from dermsentry.evaluation.calibration_methods import read_comparison
 from dermsentry.evaluation.checks import (
     CORRUPTED,
     by_subgroup,
-    compare_heat,
+    compare_saliency,
     sample_masks,
     try_strange,
     try_worse,
@@ -72,8 +72,8 @@ def evaluate(
     robustness
         Also corrupt at most 400 photographs and take them again; see `measure_robustness`.
     masks
-        A folder of lesion masks, `<image id>_segmentation.png`: also ask whether the heat lies on the lesion,
-        for at most 1,000 photographs; see `check_explanations`.
+        A folder of lesion masks, `<image id>_segmentation.png`: also ask whether saliency falls on the
+        lesion, for at most 1,000 photographs; see `check_explanations`.
     not_lesions
         A folder of pictures that show no lesion: also ask which of them screening refuses, against at most
         2,000 of the photographs; see `measure_refusal`.
@@ -157,7 +157,7 @@ def evaluate(
         operating_point=_with_origin(evaluation.operating_point, alert),
         subgroups=by_subgroup(seen, collection, alert.value, resamples, seed),
         robustness=try_worse(opened, seen, alert.value, seed, quiet) if robustness else None,
-        explanation=compare_heat(seen, marked, resamples, seed),
+        explanation=compare_saliency(seen, marked, resamples, seed),
         refusal=None if strange is None else try_strange(opened, collection, seen, strange, resamples, seed),
         warnings=(*remarks, *evaluation.warnings),
     )

@@ -30,7 +30,7 @@ class Seen:
 
     `table` has their rows, `positions` (n,) where these were, `probability` (n, 9) is by `CODES`, `skin_tone`
     in degrees. `sample` are the rows whose `pixels` (k, size, size, 3) were kept; `explained` those whose
-    melanoma `heat` (m, h, w) was, and `control` the same from another network, None without one.
+    melanoma `activation` (m, h, w) was, and `control` the same from another network, None without one.
     """
 
     table: pd.DataFrame
@@ -40,7 +40,7 @@ class Seen:
     sample: NDArray[np.int64]
     pixels: Pixels
     explained: NDArray[np.int64]
-    heat: Floats
+    activation: Floats
     control: Floats | None
     unreadable: list[dict[str, str]]
 
@@ -69,7 +69,7 @@ def read_and_predict(
     pixels: list[Pixels] = []
     waiting: list[Pixels] = []
     found: list[Floats] = []
-    heat: list[Floats] = []
+    activation: list[Floats] = []
     other: list[Floats] = []
 
     def run() -> None:
@@ -81,10 +81,10 @@ def read_and_predict(
         found.append(outputs.probability.astype(np.float64))
         here = [i for i, position in enumerate(kept[-len(waiting) :]) if position in explained]
         if here:
-            heat.append(outputs.heat[here, :, :, _MEL].astype(np.float64))
+            activation.append(outputs.class_activation[here, :, :, _MEL].astype(np.float64))
             try:
                 if control is not None:
-                    other.append(control.predict(batch[here]).heat[..., _MEL].astype(np.float64))
+                    other.append(control.predict(batch[here]).class_activation[..., _MEL].astype(np.float64))
             except BundleError:
                 control = None
         waiting.clear()
@@ -112,7 +112,7 @@ def read_and_predict(
         sample=_rows(kept, sample),
         pixels=np.stack(pixels) if pixels else np.zeros((0, card.size, card.size, 3), np.uint8),
         explained=_rows(kept, explained),
-        heat=np.concatenate(heat) if heat else np.zeros((0, 1, 1)),
+        activation=np.concatenate(activation) if activation else np.zeros((0, 1, 1)),
         control=np.concatenate(other) if control is not None and other else None,
         unreadable=unreadable,
     )

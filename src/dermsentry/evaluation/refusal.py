@@ -1,7 +1,7 @@
 """Whether a model refuses what is no lesion, and what that costs in lesions refused.
 
-Two gates refuse: the photograph's quality (`screening/quality.py`), and how familiar the network finds it
-(`training/out_of_distribution.py`). Each is told apart.
+Two gates refuse: the photograph's quality (`screening/quality.py`), and the network's out-of-distribution
+score (`training/out_of_distribution.py`). Each is told apart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dermsentry.errors import InputError
 from dermsentry.model import Bundle
 from dermsentry.screening import screen
-from dermsentry.screening.triage import FAMILIAR, Tier
+from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT, Tier
 from dermsentry.stats.intervals import (
     Estimate,
     bootstrap,
@@ -38,20 +38,21 @@ SHARES = (0.01, 0.02, 0.05)
 class Refusals:
     """What screening made of n files, in the order in which it took them.
 
-    `names` (n): the file's name. `familiarity` (n,), from 0 to 1, NaN where unknown: unreadable, or a card
-    without statistics of it. `poor` (n,): of poor quality. `tiers`, `reasons` (n): as screening gives them.
+    `names` (n): the file's name. `out_of_distribution` (n,), from 0 to 1, NaN where unknown: unreadable, or a
+    card without statistics of it. `poor` (n,): of poor quality. `tiers`, `reasons` (n): as screening gives
+    them.
     """
 
     names: tuple[str, ...]
-    familiarity: Floats
+    out_of_distribution: Floats
     poor: Truths
     tiers: tuple[Tier, ...]
     reasons: tuple[tuple[str, ...], ...]
 
     @property
-    def unfamiliar(self) -> Truths:
-        """Whether each was less familiar than screening wants, (n,)."""
-        return np.asarray(self.familiarity < FAMILIAR)  # false where NaN
+    def unlike(self) -> Truths:
+        """Whether the score of each is above the limit of screening, (n,)."""
+        return np.asarray(self.out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT)  # false where NaN
 
     @property
     def refused(self) -> Truths:
@@ -66,95 +67,95 @@ class Refusals:
 
 @dataclass(frozen=True)
 class Gate:
-    """How many of the real photographs and of the strange ones one gate refuses.
+    """How many real lesions and how many pictures without a lesion one gate refuses.
 
-    `known` and `strange` are shares with exact intervals, of the real ones over lesions.
+    `lesions` and `non_lesions` are shares with exact intervals, of the former over lesions.
     """
 
     name: str
-    known_refused: int
-    strange_refused: int
-    known: Estimate
-    strange: Estimate
+    lesions_refused: int
+    non_lesions_refused: int
+    lesions: Estimate
+    non_lesions: Estimate
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "gate": self.name,
-            "known_refused": self.known_refused,
-            "strange_refused": self.strange_refused,
-            "known": self.known.as_dict(),
-            "strange": self.strange.as_dict(),
+            "lesions_refused": self.lesions_refused,
+            "non_lesions_refused": self.non_lesions_refused,
+            "lesions": self.lesions.as_dict(),
+            "non_lesions": self.non_lesions.as_dict(),
         }
 
 
 @dataclass(frozen=True)
 class AtShare:
-    """The limit of familiarity that would refuse at most `share` of the real photographs.
+    """The limit of the out-of-distribution score that would refuse at most `share` of the real lesions.
 
-    `known_refused` are those it refuses, fewer where several are equally familiar; `strange` is the share of
-    the strange ones that it refuses. The limit is chosen on the very photographs it is judged on, again in
-    each resample.
+    `lesions_refused` are those it refuses, fewer where several have the same score; `non_lesions` is the
+    share of pictures without a lesion that it refuses. The limit is chosen on the very photographs it is
+    judged on, again in each resample.
     """
 
     share: float
     limit: float
-    known_refused: int
-    strange_refused: int
-    strange: Estimate
+    lesions_refused: int
+    non_lesions_refused: int
+    non_lesions: Estimate
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "share": self.share,
             "limit": self.limit,
-            "known_refused": self.known_refused,
-            "strange_refused": self.strange_refused,
-            "strange": self.strange.as_dict(),
+            "lesions_refused": self.lesions_refused,
+            "non_lesions_refused": self.non_lesions_refused,
+            "non_lesions": self.non_lesions.as_dict(),
         }
 
 
 @dataclass(frozen=True)
 class Reason:
-    """A reason that screening gave, before its colon, and how many real and strange pictures it was given."""
+    """A reason that screening gave, before its colon, and how often for lesions and for other pictures."""
 
     words: str
-    known: int
-    strange: int
+    lesions: int
+    non_lesions: int
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"reason": self.words, "known": self.known, "strange": self.strange}
+        return {"reason": self.words, "lesions": self.lesions, "non_lesions": self.non_lesions}
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A strange picture that got an opinion: the file's name, its tier and how familiar it was, if known."""
+    """A picture without a lesion that was not refused: file name, tier, and score where there is one."""
 
     name: str
     tier: Tier
-    familiarity: float | None
+    out_of_distribution: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"name": self.name, "tier": self.tier, "familiarity": self.familiarity}
+        return {"name": self.name, "tier": self.tier, "out_of_distribution": self.out_of_distribution}
 
 
 @dataclass(frozen=True)
 class Refusal:
     """Real lesions against pictures that show none.
 
-    `known` and `strange` count the readable files, `unreadable` the others on both sides. `roc_auc`: how
-    often a real lesion is more familiar than a strange picture, its interval never narrower than the exact
-    one of as many pictures as the smaller side has; None where the card has no statistics of it.
-    `gates`: screening as it is, then each gate alone. `at_share`: what other limits of familiarity would
-    give. `reasons`: why pictures were refused; one picture may have several. `accepted`: the strange pictures
-    that got an opinion, the most familiar first.
+    `lesions` and `non_lesions` count the readable files, `unreadable` the others on both sides. `roc_auc`:
+    how often a picture without a lesion scores above a real lesion, its interval never narrower than the
+    exact one of as many pictures as the smaller side has; None where the card has no statistics of it.
+    `gates`: screening as it is, then each gate alone. `at_share`: what other limits of the score would give.
+    `reasons`: why pictures were refused; one picture may have several. `accepted`: the pictures without a
+    lesion that got an opinion, the lowest score first.
     """
 
-    known: int
-    known_groups: int
-    strange: int
+    lesions: int
+    lesion_groups: int
+    non_lesions: int
     unreadable: int
     roc_auc: Estimate | None
     gates: tuple[Gate, ...]
@@ -167,9 +168,9 @@ class Refusal:
     def as_dict(self) -> dict[str, Any]:
         """What `evaluation.json` holds under `refusal`."""
         return {
-            "known": self.known,
-            "known_groups": self.known_groups,
-            "strange": self.strange,
+            "lesions": self.lesions,
+            "lesion_groups": self.lesion_groups,
+            "non_lesions": self.non_lesions,
             "unreadable": self.unreadable,
             "roc_auc": None if self.roc_auc is None else self.roc_auc.as_dict(),
             "gates": [gate.as_dict() for gate in self.gates],
@@ -182,7 +183,7 @@ class Refusal:
 
 
 def refusals(paths: Iterable[str | Path], bundle: str | Path | Bundle, *, quiet: bool = True) -> Refusals:
-    """Screen files, and keep how familiar each was and why it was refused.
+    """Screen files, and keep the score of each and why it was refused.
 
     Parameters
     ----------
@@ -201,10 +202,10 @@ def refusals(paths: Iterable[str | Path], bundle: str | Path | Bundle, *, quiet:
         The bundle was refused.
     """
     found = list(screen(paths, bundle, quiet=quiet))
-    known = np.array([np.nan if f.familiarity is None else f.familiarity for f in found], dtype=np.float64)
+    scores = [np.nan if f.out_of_distribution is None else f.out_of_distribution for f in found]
     return Refusals(
         names=tuple(Path(f.path).name for f in found),
-        familiarity=known,
+        out_of_distribution=np.array(scores, dtype=np.float64),
         poor=np.array([f.quality is not None and not f.quality.acceptable for f in found], dtype=np.bool_),
         tiers=tuple(f.tier for f in found),
         reasons=tuple(f.reasons for f in found),
@@ -212,8 +213,8 @@ def refusals(paths: Iterable[str | Path], bundle: str | Path | Bundle, *, quiet:
 
 
 def measure_refusal(
-    known: Refusals,
-    strange: Refusals,
+    lesions: Refusals,
+    non_lesions: Refusals,
     groups: Sequence[str],
     *,
     seed: int = 0,
@@ -223,11 +224,11 @@ def measure_refusal(
 
     Parameters
     ----------
-    known, strange
+    lesions, non_lesions
         What `refusals` gave for real lesions and for pictures that show none.
     groups
-        The lesion of each real photograph, in the order of `known`. The bootstrap draws lesions, and strange
-        pictures one by one.
+        The lesion of each real photograph, in the order of `lesions`. The bootstrap draws lesions, and the
+        other pictures one by one.
     seed, resamples
         Of the bootstrap.
 
@@ -241,68 +242,75 @@ def measure_refusal(
     InputError
         There is no readable file on one side, or the number of groups is another one.
     """
-    if len(groups) != len(known.names):
+    if len(groups) != len(lesions.names):
         raise InputError(
-            f"Received {len(groups)} groups for {len(known.names)} photographs; expected one each."
+            f"Received {len(groups)} groups for {len(lesions.names)} photographs; expected one each."
         )
-    real, other = np.flatnonzero(known.readable), np.flatnonzero(strange.readable)
-    for rows, all_of, what in ((real, known, "photographs"), (other, strange, "pictures without a lesion")):
+    real, other = np.flatnonzero(lesions.readable), np.flatnonzero(non_lesions.readable)
+    for rows, all_of, what in (
+        (real, lesions, "photographs"),
+        (other, non_lesions, "pictures without a lesion"),
+    ):
         if not len(rows):
             raise InputError(f"None of the {len(all_of.names)} {what} could be read; expected at least one.")
-    lesions = [groups[row] for row in real.tolist()]
-    independent = len(set(lesions))
-    first, second = known.familiarity[real], strange.familiarity[other]
+    lesion_of = [groups[row] for row in real.tolist()]
+    independent = len(set(lesion_of))
+    first, second = lesions.out_of_distribution[real], non_lesions.out_of_distribution[other]
     area: Estimate | None = None
     at_share: tuple[AtShare, ...] = ()
     if not (np.isnan(first).any() or np.isnan(second).any()):
-        area, at_share = _by_familiarity(first, second, lesions, resamples, seed)
+        area, at_share = _by_score(first, second, lesion_of, resamples, seed)
     gates = (
-        ("screening as it is", known.refused, strange.refused),
-        ("by quality", known.poor, strange.poor),
-        ("by familiarity", known.unfamiliar, strange.unfamiliar),
+        ("screening as it is", lesions.refused, non_lesions.refused),
+        ("by quality", lesions.poor, non_lesions.poor),
+        ("by out-of-distribution score", lesions.unlike, non_lesions.unlike),
     )
     return Refusal(
-        known=len(real),
-        known_groups=independent,
-        strange=len(other),
-        unreadable=len(known.names) - len(real) + len(strange.names) - len(other),
+        lesions=len(real),
+        lesion_groups=independent,
+        non_lesions=len(other),
+        unreadable=len(lesions.names) - len(real) + len(non_lesions.names) - len(other),
         roc_auc=area,
         gates=tuple(_gate(name, own[real], others[other], independent) for name, own, others in gates),
         at_share=at_share,
-        reasons=_reasons(known, strange),
-        accepted=_accepted(strange),
+        reasons=_reasons(lesions, non_lesions),
+        accepted=_accepted(non_lesions),
         resamples=resamples,
         seed=seed,
     )
 
 
-def _gate(name: str, known: Truths, strange: Truths, independent: int) -> Gate:
+def _gate(name: str, lesions: Truths, non_lesions: Truths, independent: int) -> Gate:
     # Photographs of one lesion are not independent: their share counts as of so many lesions.
     return Gate(
         name=name,
-        known_refused=int(known.sum()),
-        strange_refused=int(strange.sum()),
-        known=exact_binomial(float(known.mean()) * independent, independent),
-        strange=exact_binomial(int(strange.sum()), len(strange)),
+        lesions_refused=int(lesions.sum()),
+        non_lesions_refused=int(non_lesions.sum()),
+        lesions=exact_binomial(float(lesions.mean()) * independent, independent),
+        non_lesions=exact_binomial(int(non_lesions.sum()), len(non_lesions)),
     )
 
 
-def _by_familiarity(
-    known: Floats, strange: Floats, lesions: Sequence[str], resamples: int, seed: int
+def _by_score(
+    lesions: Floats, non_lesions: Floats, lesion_of: Sequence[str], resamples: int, seed: int
 ) -> tuple[Estimate | None, tuple[AtShare, ...]]:
-    """The AUROC of familiarity, and what a limit gives that refuses each of `SHARES` of the real ones."""
-    order = np.argsort(known, kind="stable")
-    known = known[order]
-    drawn_from = [*(f"lesion {lesions[i]}" for i in order), *(f"picture {i}" for i in range(len(strange)))]
-    real = np.arange(len(drawn_from)) < len(known)
-    score = np.concatenate([known, strange])
+    """The AUROC of the score, and what a limit gives that refuses each of `SHARES` of the real lesions."""
+    lesions, non_lesions = 1 - lesions, 1 - non_lesions  # so that the least alike come first
+    order = np.argsort(lesions, kind="stable")
+    lesions = lesions[order]
+    drawn_from = [
+        *(f"lesion {lesion_of[i]}" for i in order),
+        *(f"picture {i}" for i in range(len(non_lesions))),
+    ]
+    real = np.arange(len(drawn_from)) < len(lesions)
+    score = np.concatenate([lesions, non_lesions])
 
     def measure(weights: Floats) -> dict[str, Floats]:
-        own, others = weights[:, : len(known)], weights[:, len(known) :]
+        own, others = weights[:, : len(lesions)], weights[:, len(lesions) :]
         out = {"roc_auc": np.asarray(rank(real, score, sample_weight=weights).roc_auc())}
         counts = others.sum(axis=1)
         for share in SHARES:
-            refused = others * (strange < _limits(known, own, share)[:, None])
+            refused = others * (non_lesions < _limits(lesions, own, share)[:, None])
             unknown = np.full(len(weights), np.nan)
             out[str(share)] = np.divide(refused.sum(axis=1), counts, out=unknown, where=counts > 0)
         return out
@@ -311,26 +319,26 @@ def _by_familiarity(
     drawn = bootstrap(drawn_from, measure, resamples=resamples, seed=seed)
     points = []
     for share in SHARES:
-        limit = float(_limits(known, np.ones((1, len(known))), share)[0])
-        found = proportion_interval(value[str(share)], drawn[str(share)], len(strange))
+        limit = float(_limits(lesions, np.ones((1, len(lesions))), share)[0])
+        found = proportion_interval(value[str(share)], drawn[str(share)], len(non_lesions))
         if found is not None:
-            refused = int((strange < limit).sum())
-            points.append(AtShare(share, limit, int((known < limit).sum()), refused, found))
+            refused = int((non_lesions < limit).sum())
+            points.append(AtShare(share, 1 - limit, int((lesions < limit).sum()), refused, found))
     # Where the two never overlap, the bootstrap would call an area of 1 certain.
-    smaller = min(len(set(lesions)), len(strange))
+    smaller = min(len(set(lesion_of)), len(non_lesions))
     return proportion_interval(value["roc_auc"], drawn["roc_auc"], smaller), tuple(points)
 
 
-def _limits(known: Floats, weights: Floats, share: float) -> Floats:
-    """The highest limits, (r,), below which at most `share` of the known, ascending, lies; weights (r, n)."""
+def _limits(lesions: Floats, weights: Floats, share: float) -> Floats:
+    """The highest limits, (r,), below which at most `share` of the ascending scores lies; weights (r, n)."""
     total = np.cumsum(weights, axis=1)
     # The slack keeps 2 of 100 at "2 %" from failing by a rounding error.
     within = total <= share * total[:, -1:] * (1 + 1e-12)
-    return np.asarray(known[np.minimum(within.sum(axis=1), len(known) - 1)])
+    return np.asarray(lesions[np.minimum(within.sum(axis=1), len(lesions) - 1)])
 
 
-def _reasons(known: Refusals, strange: Refusals) -> tuple[Reason, ...]:
-    """The reasons of refused pictures, the most frequent among the strange first."""
+def _reasons(lesions: Refusals, non_lesions: Refusals) -> tuple[Reason, ...]:
+    """The reasons of refused pictures, the most frequent among pictures without a lesion first."""
     counts = [
         Counter(
             words.partition(":")[0]
@@ -338,16 +346,18 @@ def _reasons(known: Refusals, strange: Refusals) -> tuple[Reason, ...]:
             if tier == "cannot-say"
             for words in own
         )
-        for side in (known, strange)
+        for side in (lesions, non_lesions)
     ]
     every = [Reason(words, counts[0][words], counts[1][words]) for words in {**counts[1], **counts[0]}]
-    return tuple(sorted(every, key=lambda reason: (-reason.strange, -reason.known, reason.words)))
+    return tuple(sorted(every, key=lambda reason: (-reason.non_lesions, -reason.lesions, reason.words)))
 
 
-def _accepted(strange: Refusals) -> tuple[Accepted, ...]:
+def _accepted(non_lesions: Refusals) -> tuple[Accepted, ...]:
     found = [
         Accepted(name, tier, None if np.isnan(own) else float(own))
-        for name, tier, own in zip(strange.names, strange.tiers, strange.familiarity, strict=True)
+        for name, tier, own in zip(
+            non_lesions.names, non_lesions.tiers, non_lesions.out_of_distribution, strict=True
+        )
         if tier not in ("cannot-say", "unreadable")
     ]
-    return tuple(sorted(found, key=lambda picture: (-(picture.familiarity or 0.0), picture.name)))
+    return tuple(sorted(found, key=lambda picture: (picture.out_of_distribution or 0.0, picture.name)))

@@ -219,7 +219,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """What `evaluation.json` holds."""
         return {
-            "schema": 1,
+            "schema": 2,
             **self.about,
             "photographs": self.photographs,
             "groups": len(set(self.groups)),

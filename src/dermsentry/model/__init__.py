@@ -13,7 +13,7 @@ from dermsentry.model.bundle import (
     self_test_picture,
     write_bundle,
 )
-from dermsentry.model.card import Card, Familiarity, SelfTest, Threshold
+from dermsentry.model.card import Card, OutOfDistribution, SelfTest, Threshold
 
 __all__ = [
     "BUNDLED",
@@ -22,7 +22,7 @@ __all__ = [
     "OUTPUTS",
     "Bundle",
     "Card",
-    "Familiarity",
+    "OutOfDistribution",
     "Outputs",
     "SelfTest",
     "Threshold",

@@ -1,7 +1,8 @@
 """The model bundle: a folder with `model.onnx` and `card.json`, written whole, verified whenever opened.
 
 The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `probability` (N, 9) calibrated,
-`embedding` (N, d), `heat` (N, h, w, 9), each class's share of its logit per place, and `familiarity` (N,).
+`embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place, and
+`out_of_distribution` (N,).
 
 The hash and the digest find what changed by accident or by a careless hand. They are no signature: who can
 write the folder can also write both anew.
@@ -26,14 +27,15 @@ import numpy as np
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.images import Pixels
 from dermsentry.model.card import Card as Card
-from dermsentry.model.card import Familiarity as Familiarity
 from dermsentry.model.card import Floats, card_digest, card_text, parse_card
+from dermsentry.model.card import OutOfDistribution as OutOfDistribution
 from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
 from dermsentry.parallel import cores
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
-OUTPUTS = ("probability", "embedding", "heat", "familiarity")
+OUTPUTS = ("probability", "embedding", "class_activation", "out_of_distribution")
+OUTPUTS_OF_SCHEMA_1 = ("probability", "embedding", "heat", "familiarity")
 MAX_CARD_BYTES = 32 * 1024 * 1024
 BUNDLED = "dermoscopy"
 """The name of the bundle that the package brings."""
@@ -43,15 +45,15 @@ BUNDLED = "dermoscopy"
 class Outputs:
     """What the network gives for N photographs, float32.
 
-    `probability` (N, 9), calibrated, in the card's order of classes; `embedding` (N, d); `heat` (N, h, w, 9);
-    `familiarity` (N,), from 0 to 1: below 0.5 a photograph is unlike what the network learned from. It is 1
-    throughout where the card's `familiarity` is None.
+    `probability` (N, 9), calibrated, in the card's order of classes; `embedding` (N, d); `class_activation`
+    (N, h, w, 9); `out_of_distribution` (N,), from 0 to 1: above 0.5 a photograph is unlike what the network
+    learned from. It is 0 throughout where the card's `out_of_distribution` is None.
     """
 
     probability: Floats
     embedding: Floats
-    heat: Floats
-    familiarity: Floats
+    class_activation: Floats
+    out_of_distribution: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,7 @@ class Bundle:
     card: Card
     threads: int
     session: Any = field(repr=False)
+    output_names: tuple[str, ...] = field(default=OUTPUTS, repr=False)
 
     @property
     def name(self) -> str:
@@ -96,11 +99,13 @@ class Bundle:
     def predict_here(self, pixels: Pixels) -> Outputs:
         """Predict on the calling thread alone; see `predict`. One photograph at a time is fastest."""
         try:
-            outputs = Outputs(*self.session.run(list(OUTPUTS), {"image": pixels}))
+            outputs = Outputs(*self.session.run(list(self.output_names), {"image": pixels}))
         except Exception as error:
             problem = f"the network failed on {len(pixels)} photographs: {_first_line(error)}"
             raise BundleError(f"{self.folder}: {problem}.") from error
-        for values in (outputs.probability, outputs.familiarity):
+        if self.output_names == OUTPUTS_OF_SCHEMA_1:
+            outputs = replace(outputs, out_of_distribution=1 - outputs.out_of_distribution)
+        for values in (outputs.probability, outputs.out_of_distribution):
             if not ((values >= 0).all() and (values <= 1.0001).all()):  # so that NaN fails
                 raise BundleError(
                     f"{self.folder}: the network gave a value that is no probability; export it again."
@@ -129,7 +134,8 @@ def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> 
         Whatever does not hold, in one line.
     """
     path, card, onnx = _verified(folder)
-    bundle = Bundle(path, card, threads or cores(), _session(onnx, card, path / MODEL_FILE))
+    session = _session(onnx, card, path / MODEL_FILE)
+    bundle = Bundle(path, card, threads or cores(), session, _output_names(session))
     _verify_self_test(bundle)
     return bundle
 
@@ -209,15 +215,16 @@ def _filled(path: Path, onnx: bytes, card: Card) -> Card:
         digest="0" * 64,
     )
     parse_card(card_text(draft, where), where)
-    bundle = Bundle(path, draft, 1, _session(onnx, draft, path / MODEL_FILE))
+    session = _session(onnx, draft, path / MODEL_FILE)
+    bundle = Bundle(path, draft, 1, session, _output_names(session))
     outputs = bundle.predict(self_test_picture(test.seed, draft.size))
     _verify_outputs(outputs, draft, path)
     probability = tuple(float(p) for p in outputs.probability[0])
     test = replace(
         test,
         probability=probability,
-        heat_mean=float(outputs.heat.mean()),
-        familiarity=min(float(outputs.familiarity[0]), 1.0),
+        class_activation_mean=float(outputs.class_activation.mean()),
+        out_of_distribution=min(float(outputs.out_of_distribution[0]), 1.0),
     )
     filled = replace(draft, self_test=test)
     return replace(filled, digest=card_digest(card_text(filled, where)))
@@ -285,6 +292,12 @@ def _session(onnx: bytes, card: Card, where: Path) -> Any:
     return session
 
 
+def _output_names(session: Any) -> tuple[str, ...]:
+    """The names of `OUTPUTS` in this network, which may be those of schema 1."""
+    names = {output.name for output in session.get_outputs()}
+    return OUTPUTS_OF_SCHEMA_1 if "familiarity" in names else OUTPUTS
+
+
 def _verify_signature(session: Any, size: int, where: Path) -> None:
     inputs = [(i.name, i.type, list(i.shape)) for i in session.get_inputs()]
     if len(inputs) != 1 or inputs[0][:2] != ("image", "tensor(uint8)") or inputs[0][2][1:] != [size, size, 3]:
@@ -295,18 +308,20 @@ def _verify_signature(session: Any, size: int, where: Path) -> None:
             f"{where}: the network takes exactly {inputs[0][2][0]} photographs, expected any number."
         )
     outputs = {o.name: (o.type, len(o.shape)) for o in session.get_outputs()}
-    expected_ranks = {name: ("tensor(float)", rank) for name, rank in zip(OUTPUTS, (2, 2, 4, 1), strict=True)}
+    names = _output_names(session)
+    expected_ranks = {name: ("tensor(float)", rank) for name, rank in zip(names, (2, 2, 4, 1), strict=True)}
     if outputs != expected_ranks:
         raise BundleError(f"{where}: the network gives (type, rank) {outputs}, expected {expected_ranks}.")
 
 
 def _verify_outputs(outputs: Outputs, card: Card, where: Path) -> None:
     """Raise BundleError unless these are what a bundle gives for one photograph."""
-    probability, embedding, heat = outputs.probability, outputs.embedding, outputs.heat
-    width, known = len(card.classes), outputs.familiarity
-    one_each = (len(embedding), heat.shape[0], heat.shape[3], *known.shape) == (1, 1, width, 1)
+    probability, embedding = outputs.probability, outputs.embedding
+    activation, score = outputs.class_activation, outputs.out_of_distribution
+    width = len(card.classes)
+    one_each = (len(embedding), activation.shape[0], activation.shape[3], *score.shape) == (1, 1, width, 1)
     if probability.shape != (1, width) or not one_each:
-        shapes = f"{probability.shape}, {embedding.shape}, {heat.shape} and {known.shape}"
+        shapes = f"{probability.shape}, {embedding.shape}, {activation.shape} and {score.shape}"
         expected = f"(N, {width}), (N, d), (N, h, w, {width}) and (N,)"
         raise BundleError(f"{where}: for one photograph the network gives {shapes}, expected {expected}.")
     total = float(probability.sum())
@@ -320,13 +335,14 @@ def _verify_self_test(bundle: Bundle) -> None:
     outputs = bundle.predict(self_test_picture(test.seed, card.size))
     _verify_outputs(outputs, card, where)
     change = float(np.abs(outputs.probability[0] - np.asarray(test.probability)).max())
-    heat_change = abs(float(outputs.heat.mean()) - test.heat_mean) / max(1.0, abs(test.heat_mean))
-    known_change = abs(float(outputs.familiarity[0]) - test.familiarity)
-    changes = (change, heat_change, known_change)
+    mean = test.class_activation_mean
+    activation_change = abs(float(outputs.class_activation.mean()) - mean) / max(1.0, abs(mean))
+    score_change = abs(float(outputs.out_of_distribution[0]) - test.out_of_distribution)
+    changes = (change, activation_change, score_change)
     if not all(one <= test.tolerance for one in changes):  # so that NaN fails
         found = (
-            f"probability off by {change:.2g}, heat by {heat_change:.2g}, familiarity by {known_change:.2g}, "
-            f"allowed {test.tolerance:.2g}"
+            f"probability off by {change:.2g}, class activation by {activation_change:.2g}, "
+            f"out-of-distribution score by {score_change:.2g}, allowed {test.tolerance:.2g}"
         )
         raise BundleError(
             f"{where}: the self-test does not give what it gave when written ({found}); get it again."

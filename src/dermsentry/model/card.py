@@ -19,7 +19,7 @@ from dermsentry.files import to_json
 from dermsentry.images import ASPECTS, Aspect
 from dermsentry.stats.intervals import Estimate
 
-SCHEMA = 1
+SCHEMA = 2
 
 Floats = NDArray[np.float32]
 Cut = Literal["alert", "refer"]
@@ -41,18 +41,18 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Familiarity:
+class OutOfDistribution:
     """What the network refuses as unlike what it learned from; see `training/out_of_distribution.py`.
 
-    `known`: how many photographs held out of training set the limit; `known_refused`: the share of them it
-    refuses. `strange`: how many views of pictures that show no lesion it was fitted against;
-    `strange_refused`: the share of them that a fit refuses which had not seen their picture.
+    `held_out`: how many photographs held out of training set the limit; `held_out_refused`: the share of them
+    it refuses. `non_lesions`: how many views of pictures without a lesion the score was fitted against;
+    `non_lesions_refused`: the share of them that is refused by a fit that had not seen their picture.
     """
 
-    known: int
-    known_refused: float
-    strange: int
-    strange_refused: float
+    held_out: int
+    held_out_refused: float
+    non_lesions: int
+    non_lesions_refused: float
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class SelfTest:
 
     seed: int
     probability: tuple[float, ...]
-    heat_mean: float
-    familiarity: float
+    class_activation_mean: float
+    out_of_distribution: float
     tolerance: float
 
 
@@ -82,7 +82,7 @@ class Card:
     aspect: Aspect
     temperature: float
     thresholds: Mapping[Cut, Threshold]
-    familiarity: Familiarity | None
+    out_of_distribution: OutOfDistribution | None
     evaluation: Mapping[str, Any]
     training: Mapping[str, Any]
     classes: tuple[str, ...] = CODES
@@ -113,10 +113,10 @@ def describe(card: Card) -> str:
     if card.synthetic:
         lines.append("Trained on drawn pictures: nothing that it says is about patients.")
     lines += [_describe_threshold(name, card.thresholds[name]) for name in CUTS]
-    if card.familiarity is None:
+    if card.out_of_distribution is None:
         lines.append("Cannot tell a picture that is no lesion: too few photographs made it.")
     else:
-        lines.append(describe_familiarity(card.familiarity))
+        lines.append(describe_out_of_distribution(card.out_of_distribution))
     lines += [f"On {part}: {listed}." for part, listed in _describe_figures(card.evaluation)]
     licences = ", ".join(training["licences"]) or "none stated"
     lines.append(f"Trained on data {training['fingerprint'][:12]}; licences: {licences}.")
@@ -126,13 +126,13 @@ def describe(card: Card) -> str:
     return "\n".join(lines)
 
 
-def describe_familiarity(found: Familiarity) -> str:
+def describe_out_of_distribution(found: OutOfDistribution) -> str:
     """What a network refuses, in a sentence."""
-    known, strange = f"{100 * found.known_refused:.1f} %", f"{100 * found.strange_refused:.1f} %"
+    refused, others = f"{100 * found.held_out_refused:.1f} %", f"{100 * found.non_lesions_refused:.1f} %"
     return (
-        f"Refuses pictures unlike those it learned from: {known} of {found.known} photographs that were held "
-        f"out of training to set this limit, and {strange} of {found.strange} views of pictures without a "
-        "lesion, each judged by a fit that had not seen its picture."
+        f"Refuses pictures unlike those it learned from: {refused} of {found.held_out} photographs that were "
+        f"held out of training to set this limit, and {others} of {found.non_lesions} views of pictures "
+        "without a lesion, each scored by a fit that had not seen its picture."
     )
 
 
@@ -208,7 +208,36 @@ def parse_card(text: str, where: Path) -> Card:
         raise BundleError(f"{where} is not readable JSON: {error}.") from error
     if not isinstance(record, dict):
         raise BundleError(f"{where}: received {_kind(record)}, expected an object with a card's fields.")
-    return _card(_Reader(record, f"{where}: "))
+    return _card(_Reader(_in_today_s_names(record), f"{where}: "))
+
+
+_FIELDS_OF_SCHEMA_1 = {
+    "known": "held_out",
+    "known_refused": "held_out_refused",
+    "strange": "non_lesions",
+    "strange_refused": "non_lesions_refused",
+}
+
+
+def _in_today_s_names(record: dict[str, Any]) -> dict[str, Any]:
+    """A card of schema 1 under the names of schema 2; any other as it is."""
+    if record.get("schema") != 1 or "familiarity" not in record:
+        return record
+    renamed = {key: value for key, value in record.items() if key != "familiarity"}
+    old = record["familiarity"]
+    if isinstance(old, dict):
+        old = {_FIELDS_OF_SCHEMA_1.get(key, key): value for key, value in old.items()}
+    renamed["out_of_distribution"] = old
+    test = record.get("self_test")
+    if isinstance(test, dict):
+        test = dict(test)
+        if "heat_mean" in test:
+            test["class_activation_mean"] = test.pop("heat_mean")
+        familiarity = test.pop("familiarity", None)
+        if isinstance(familiarity, int | float):
+            test["out_of_distribution"] = 1 - familiarity
+        renamed["self_test"] = test
+    return renamed
 
 
 def _kind(value: Any) -> str:
@@ -296,7 +325,7 @@ def _card(reader: _Reader) -> Card:
         raise reader.wrong("classes", f"the codes {', '.join(CODES)} in this order")
     if record.get("aspect") not in ASPECTS:
         raise reader.wrong("aspect", " or ".join(ASPECTS))
-    unfamiliar = "familiarity" in record and record["familiarity"] is None
+    without = "out_of_distribution" in record and record["out_of_distribution"] is None
     hexadecimal = (r"[0-9a-f]{64}", "64 hexadecimal digits")
     day = (r"\d{4}-\d\d-\d\d(T[0-9:.+\-Z]{5,30})?", "a date such as 2026-01-31T12:00:00+00:00")
     return Card(
@@ -305,10 +334,9 @@ def _card(reader: _Reader) -> Card:
         aspect=cast(Aspect, record["aspect"]),
         temperature=reader.number("temperature", 1e-3, 1e3),
         thresholds=_thresholds(reader.below("thresholds")),
-        familiarity=None if unfamiliar else _familiarity(reader.below("familiarity")),
+        out_of_distribution=None if without else _out_of_distribution(reader.below("out_of_distribution")),
         evaluation=reader.below("evaluation").record,
         training=_training(reader.below("training")),
-        schema=schema,
         created=reader.text("created", *day),
         self_test=_self_test(reader.below("self_test")),
         sha256=reader.text("sha256", *hexadecimal),
@@ -341,13 +369,13 @@ def _threshold(reader: _Reader) -> Threshold:
     )
 
 
-def _familiarity(reader: _Reader) -> Familiarity:
-    reader.only(Familiarity)
-    return Familiarity(
-        known=reader.whole("known", 1, 10**9),
-        known_refused=reader.number("known_refused", 0, 1),
-        strange=reader.whole("strange", 1, 10**9),
-        strange_refused=reader.number("strange_refused", 0, 1),
+def _out_of_distribution(reader: _Reader) -> OutOfDistribution:
+    reader.only(OutOfDistribution)
+    return OutOfDistribution(
+        held_out=reader.whole("held_out", 1, 10**9),
+        held_out_refused=reader.number("held_out_refused", 0, 1),
+        non_lesions=reader.whole("non_lesions", 1, 10**9),
+        non_lesions_refused=reader.number("non_lesions_refused", 0, 1),
     )
 
 
@@ -373,7 +401,7 @@ def _self_test(reader: _Reader) -> SelfTest:
     return SelfTest(
         seed=reader.whole("seed", 0, 2**63 - 1),
         probability=tuple(probability.tolist()),
-        heat_mean=reader.number("heat_mean", -1e9, 1e9),
-        familiarity=reader.number("familiarity", 0, 1),
+        class_activation_mean=reader.number("class_activation_mean", -1e9, 1e9),
+        out_of_distribution=reader.number("out_of_distribution", 0, 1),
         tolerance=reader.number("tolerance", 1e-7, 0.02),  # one that lets everything pass would be no test
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.model import Bundle
-from dermsentry.model.card import CUTS, Card, Threshold, describe_familiarity
+from dermsentry.model.card import CUTS, Card, Threshold, describe_out_of_distribution
 
 WIDTH = 100
 
@@ -54,7 +54,7 @@ def card_page(card: Card) -> str:
         *_data(card),
         *_thresholds(card),
         *_figures(card.evaluation),
-        *_familiarity(card),
+        *_out_of_distribution(card),
         *_failures(card.evaluation),
         *_licence(card),
     ]
@@ -229,18 +229,18 @@ def _records(content: Any) -> Iterator[str]:
         yield _bullets(sentences)
 
 
-def _familiarity(card: Card) -> Iterator[str]:
+def _out_of_distribution(card: Card) -> Iterator[str]:
     yield "## Pictures that it refuses"
-    known = card.familiarity
-    if known is None:
+    found = card.out_of_distribution
+    if found is None:
         yield _paragraph(
             "None: too few photographs made it, and it will give a diagnosis to a picture of anything."
         )
         return
     yield _paragraph(
-        f"{describe_familiarity(known)} They get `cannot-say` instead of a diagnosis. So do photographs that "
-        "are out of focus, too dark or too bright, or without a lesion in view, unless they raise an alert, "
-        "and charts always."
+        f"{describe_out_of_distribution(found)} They get `cannot-say` instead of a diagnosis. So do images "
+        "that are out of focus, too dark or too bright, or without a lesion in view, unless they raise an "
+        "alert, and charts always."
     )
 
 

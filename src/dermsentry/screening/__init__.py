@@ -26,7 +26,7 @@ def screen(
     *,
     findings: str | Path | None = None,
     predictions: str | Path | None = None,
-    heat: str | Path | None = None,
+    saliency: str | Path | None = None,
     threads: int | None = None,
     strict: bool = True,
     quiet: bool = True,
@@ -43,8 +43,8 @@ def screen(
         A file for the findings, as JSON lines.
     predictions
         A file for the probabilities, as the ISIC challenge's CSV.
-    heat
-        A folder for heat maps, `NAME.png` for each readable photograph: where the network saw melanoma.
+    saliency
+        A folder for saliency maps, `NAME.png` for each readable photograph: where the network saw melanoma.
     threads
         How many photographs are worked on at the same time; by default one per core. An opened bundle has
         its own number.
@@ -53,8 +53,8 @@ def screen(
     quiet
         Whether to show no progress on stderr.
 
-    The two files take their place once the last finding was taken, heat maps one by one. What is wrong with
-    the paths, the names or the bundle is raised at once, before the first finding.
+    The two files take their place once the last finding was taken, saliency maps one by one. What is wrong
+    with the paths, the names or the bundle is raised at once, before the first finding.
 
     Raises
     ------
@@ -65,10 +65,10 @@ def screen(
     OutputError
         A file cannot be written.
     """
-    heat_folder = Path(heat) if heat is not None else None
-    sources = find_photographs(paths, leave_out=heat_folder, strict=strict)
-    if heat_folder is not None or predictions is not None:
-        require_own_names(sources, "the challenge's CSV" if predictions is not None else "a heat map")
+    saliency_folder = Path(saliency) if saliency is not None else None
+    sources = find_photographs(paths, leave_out=saliency_folder, strict=strict)
+    if saliency_folder is not None or predictions is not None:
+        require_own_names(sources, "the challenge's CSV" if predictions is not None else "a saliency map")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, threads=threads)
 
     def run() -> Iterator[Finding]:
@@ -78,12 +78,12 @@ def screen(
                 writers.append(files.enter_context(findings_file(Path(findings))))
             if predictions is not None:
                 writers.append(files.enter_context(predictions_file(Path(predictions))))
-            results = screen_sources(sources, opened, heat=heat_folder is not None)
+            results = screen_sources(sources, opened, saliency=saliency_folder is not None)
             for screened in results if quiet else track(results, "Screening", len(sources)):
                 for write in writers:
                     write(screened.finding)
-                if heat_folder is not None and screened.heat is not None:
-                    write_bytes(heat_folder / f"{screened.finding.image}.png", screened.heat)
+                if saliency_folder is not None and screened.saliency is not None:
+                    write_bytes(saliency_folder / f"{screened.finding.image}.png", screened.saliency)
                 yield screened.finding
 
     return run()

@@ -11,21 +11,24 @@ from dermsentry.diagnoses import MELANOMA
 from dermsentry.screening.quality import Quality
 from dermsentry.screening.triage import Tier
 
+SCHEMA = 2
+"""Of a line of `findings.jsonl`; in schema 1 `out_of_distribution` was `familiarity`, 1 less the score."""
+
 
 @dataclass(frozen=True)
 class Finding:
     """One photograph's finding.
 
-    `image` is the file's stem; `probabilities` has all nine codes; `familiarity` is None where the model
-    cannot say. Of an unreadable photograph `probabilities`, `familiarity` and `quality` are None,
-    and `reasons` says why it could not be read. `model` names the model and the start of its digest.
+    `image` is the file's stem; `probabilities` has all nine codes; `out_of_distribution` is None where the
+    model cannot say. Of an unreadable photograph `probabilities`, `out_of_distribution` and `quality` are
+    None, and `reasons` says why it could not be read. `model` names the model and the start of its digest.
     """
 
     image: str
     path: str
     tier: Tier
     probabilities: Mapping[str, float] | None
-    familiarity: float | None
+    out_of_distribution: float | None
     quality: Quality | None
     reasons: tuple[str, ...]
     model: str
@@ -45,12 +48,13 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """The fields as they stand in `findings.jsonl`."""
         return {
+            "schema": SCHEMA,
             "image": self.image,
             "path": self.path,
             "tier": self.tier,
             "melanoma": self.melanoma,
             "probabilities": self.probabilities,
-            "familiarity": self.familiarity,
+            "out_of_distribution": self.out_of_distribution,
             "quality": self.quality.as_dict() if self.quality is not None else None,
             "reasons": self.reasons,
             "model": self.model,

@@ -18,7 +18,7 @@ from dermsentry.parallel import map_ordered
 from dermsentry.screening.finding import Finding
 from dermsentry.screening.inputs import Source
 from dermsentry.screening.quality import assess
-from dermsentry.screening.saliency import draw_heat
+from dermsentry.screening.saliency import draw_saliency
 from dermsentry.screening.triage import triage
 
 AHEAD = 16  # photographs a thread may be ahead of the slowest one before it, or of who takes the findings
@@ -26,13 +26,15 @@ AHEAD = 16  # photographs a thread may be ahead of the slowest one before it, or
 
 @dataclass(frozen=True)
 class Screened:
-    """A finding, and its heat map as PNG where one was wanted and the photograph could be read."""
+    """A finding, and its saliency map as PNG where one was wanted and the photograph could be read."""
 
     finding: Finding
-    heat: bytes | None = None
+    saliency: bytes | None = None
 
 
-def screen_sources(sources: Iterable[Source], bundle: Bundle, *, heat: bool = False) -> Iterator[Screened]:
+def screen_sources(
+    sources: Iterable[Source], bundle: Bundle, *, saliency: bool = False
+) -> Iterator[Screened]:
     """Screen photographs on the bundle's threads, yielding each as soon as it and all before it are done.
 
     Raises
@@ -42,7 +44,7 @@ def screen_sources(sources: Iterable[Source], bundle: Bundle, *, heat: bool = Fa
     """
     # One more than the cores: while one waits for the interpreter, another computes (5 % faster on two).
     return map_ordered(
-        lambda source: _screen_one(source, bundle, heat),
+        lambda source: _screen_one(source, bundle, saliency),
         sources,
         threads=bundle.threads + (bundle.threads > 1),
         ahead=AHEAD * bundle.threads,
@@ -50,7 +52,7 @@ def screen_sources(sources: Iterable[Source], bundle: Bundle, *, heat: bool = Fa
 
 
 def screen_photograph(
-    photograph: Photograph, bundle: Bundle, name: str = "", path: str = "", *, heat: bool = False
+    photograph: Photograph, bundle: Bundle, name: str = "", path: str = "", *, saliency: bool = False
 ) -> Screened:
     """Screen a decoded photograph; `name` and `path` are what its finding calls it.
 
@@ -66,11 +68,12 @@ def screen_photograph(
     # Rounded before anything is decided, so that a finding's numbers and its tier never disagree.
     shares = [min(round(float(share), 6), 1.0) for share in outputs.probability[0]]
     probabilities = dict(zip(card.classes, shares, strict=True))
-    known = None if card.familiarity is None else round(min(float(outputs.familiarity[0]), 1.0), 4)
-    tier, reasons = triage(probabilities, known, quality, card)
-    finding = Finding(name, path, tier, probabilities, known, quality, reasons, bundle.name)
-    melanoma = outputs.heat[0, :, :, card.classes.index(MELANOMA)]
-    return Screened(finding, draw_heat(pixels, melanoma) if heat else None)
+    score = min(max(round(float(outputs.out_of_distribution[0]), 4), 0.0), 1.0)
+    unlike = None if card.out_of_distribution is None else score
+    tier, reasons = triage(probabilities, unlike, quality, card)
+    finding = Finding(name, path, tier, probabilities, unlike, quality, reasons, bundle.name)
+    melanoma = outputs.class_activation[0, :, :, card.classes.index(MELANOMA)]
+    return Screened(finding, draw_saliency(pixels, melanoma) if saliency else None)
 
 
 def unreadable(reason: str, bundle: Bundle, name: str = "", path: str = "") -> Screened:
@@ -78,10 +81,10 @@ def unreadable(reason: str, bundle: Bundle, name: str = "", path: str = "") -> S
     return Screened(Finding(name, path, "unreadable", None, None, None, (reason,), bundle.name))
 
 
-def _screen_one(source: Source, bundle: Bundle, heat: bool) -> Screened:
+def _screen_one(source: Source, bundle: Bundle, saliency: bool) -> Screened:
     try:
         root = Path(source.root) if source.root is not None else None
         photograph = read_photograph(Path(source.path), root=root, enough_for=2 * bundle.card.size)
     except Unreadable as error:
         return unreadable(error.reason, bundle, source.name, source.path)
-    return screen_photograph(photograph, bundle, source.name, source.path, heat=heat)
+    return screen_photograph(photograph, bundle, source.name, source.path, saliency=saliency)

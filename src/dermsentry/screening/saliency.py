@@ -1,4 +1,4 @@
-"""Where in a photograph the network saw what it took for melanoma: a heat map over the picture, as PNG."""
+"""Where in an image the network saw what it took for melanoma: a saliency map over it, as PNG."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from PIL import Image
 
 from dermsentry.images import Pixels
 
-_GREYS, _HEATS = 32, 8
+_GREYS, _LEVELS = 32, 8
 
 
-def draw_heat(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
-    """Draw a heat map over its photograph.
+def draw_saliency(pixels: Pixels, activation: NDArray[np.float32]) -> bytes:
+    """Draw a saliency map over its photograph.
 
-    The photograph becomes grey, so that colour means heat alone: none where a place speaks against the class
-    or not for it, yellow to red where it speaks for it, red where it does most in this picture.
+    The photograph becomes grey, so that colour means saliency alone: none where a place speaks against the
+    class or not for it, yellow to red where it speaks for it, red where it does most in this picture.
 
     Parameters
     ----------
     pixels
         (size, size, 3) uint8: the photograph as the network saw it.
-    heat
+    activation
         (h, w): one class's share of its logit per place.
 
     Returns
@@ -34,11 +34,11 @@ def draw_heat(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
     """
     size = len(pixels)
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
-    hottest = float(heat.max())
-    share = np.maximum(heat, 0) / hottest if hottest > 1e-6 else np.zeros_like(heat)
+    hottest = float(activation.max())
+    share = np.maximum(activation, 0) / hottest if hottest > 1e-6 else np.zeros_like(activation)
     small = Image.fromarray((255 * share).astype(np.uint8))
     smooth = np.asarray(small.resize((size, size), Image.Resampling.BICUBIC))
-    # Three bits of heat above five of grey: the palette's 256 places.
+    # Three bits of saliency above five of grey: the palette's 256 places.
     picture = Image.fromarray((smooth & 0xE0) | (grey >> 3)).convert("P")
     picture.putpalette(_palette())
     buffer = io.BytesIO()
@@ -49,7 +49,7 @@ def draw_heat(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
 @lru_cache
 def _palette() -> bytes:
     grey = np.linspace(0, 255, _GREYS)[None, :, None]
-    share = np.linspace(0, 1, _HEATS)[:, None, None]
+    share = np.linspace(0, 1, _LEVELS)[:, None, None]
     yellow, red = np.array([255, 220, 40]), np.array([215, 25, 25])
     colour = yellow + (red - yellow) * share
     strength = np.where(share > 0, 0.2 + 0.4 * share, 0)

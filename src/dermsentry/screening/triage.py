@@ -20,15 +20,17 @@ MEANING: dict[Tier, str] = {
     "unreadable": "the file could not be read",
 }
 
-FAMILIAR = 0.5  # below this a photograph is not judged; the network's limit is folded into it
+OUT_OF_DISTRIBUTION_LIMIT = (
+    0.5  # above this an image is not assessed; the network's own limit is folded into it
+)
 LIKELY = 0.5  # that it is another diagnosis which should be seen soon
 _SEEN_SOON = tuple(d.code for d in DIAGNOSES if d.urgency != "routine" and d.code != MELANOMA)
 
-UNFAMILIAR = "unlike anything the model learned from: retake as a close-up of one lesion"
+UNLIKE = "unlike anything the model learned from: retake as a close-up of one lesion"
 
 
 def triage(
-    probabilities: Mapping[str, float], familiarity: float | None, quality: Quality, card: Card
+    probabilities: Mapping[str, float], out_of_distribution: float | None, quality: Quality, card: Card
 ) -> tuple[Tier, tuple[str, ...]]:
     """The tier of a readable photograph, and the reasons for it.
 
@@ -40,15 +42,15 @@ def triage(
     ----------
     probabilities
         Code to probability, all nine.
-    familiarity
+    out_of_distribution
         From 0 to 1, None where the model cannot say.
     quality, card
         Of the photograph; of the model.
     """
     melanoma, likeliest = probabilities[MELANOMA], max(probabilities, key=probabilities.__getitem__)
     alert, refer = card.thresholds["alert"], card.thresholds["refer"]
-    if familiarity is not None and familiarity < FAMILIAR:
-        return "cannot-say", (*quality.problems, UNFAMILIAR)
+    if out_of_distribution is not None and out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT:
+        return "cannot-say", (*quality.problems, UNLIKE)
     if DRAWN in quality.problems:
         return "cannot-say", quality.problems
     if melanoma >= alert.value:

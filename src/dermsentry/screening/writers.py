@@ -1,4 +1,4 @@
-"""Findings as people and programs want them: table, JSON lines, the ISIC challenge's CSV, heat maps.
+"""Findings as people and programs want them: table, JSON lines, the ISIC challenge's CSV, saliency maps.
 
 Files are written while screening goes on and take their place when it ends: whole, or not at all.
 """

@@ -20,14 +20,14 @@ from dermsentry.model import OUTPUTS, Bundle, Outputs, write_bundle
 from dermsentry.model.card import Card, Cut, Threshold
 from dermsentry.stats.calibration import apply_temperature, fit_temperature
 from dermsentry.stats.intervals import Estimate
-from dermsentry.training.networks import FamiliarityWeights, describe, folded
-from dermsentry.training.out_of_distribution import fit_familiarity
+from dermsentry.training.networks import OutOfDistributionWeights, describe, folded
+from dermsentry.training.out_of_distribution import fit_out_of_distribution
 
 ALERT_SENSITIVITY = 0.95
 REFER_SENSITIVITY = 0.99
-PARITY = {"probability": 1e-4, "embedding": 1e-3, "heat": 1e-3, "familiarity": 1e-3}
-"""The largest difference allowed between Keras and ONNX Runtime, embedding's and heat's as a share of their
-largest value."""
+PARITY = {"probability": 1e-4, "embedding": 1e-3, "class_activation": 1e-3, "out_of_distribution": 1e-3}
+"""The largest difference allowed between Keras and ONNX Runtime, embedding's and class activation's as a
+share of their largest value."""
 
 
 def export_bundle(
@@ -50,17 +50,17 @@ def export_bundle(
     Parameters
     ----------
     known
-        Training photographs, (M, size, size, 3) uint8, at most as many as `familiarity.drawn` gives: what is
-        familiar.
+        Training photographs, (M, size, size, 3) uint8, at most as many as `out_of_distribution.drawn` gives:
+        what is in distribution.
     pixels, labels, probability
         The photographs held out of training for validation and calibration: (N, size, size, 3) uint8, N
-        labels, (N, 9) calibrated. They choose the thresholds, and the limit of what is familiar.
+        labels, (N, 9) calibrated. They choose the thresholds, and the limit of the out-of-distribution score.
     temperature
         What calibrated the probabilities.
     training, evaluation
         What the card says of them; see `Card`.
     seed
-        Of `fit_familiarity`.
+        Of `fit_out_of_distribution`.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def export_bundle(
     OutputError
         The folder cannot be written.
     """
-    weights, familiarity = fit_familiarity(network, known, pixels, seed=seed)
+    weights, out_of_distribution = fit_out_of_distribution(network, known, pixels, seed=seed)
     onnx = to_onnx(network, temperature, weights)
     card = Card(
         name=name,
@@ -77,7 +77,7 @@ def export_bundle(
         aspect=aspect,
         temperature=temperature,
         thresholds=choose_thresholds(probability, labels),
-        familiarity=familiarity,
+        out_of_distribution=out_of_distribution,
         evaluation=evaluation,
         training=training,
     )
@@ -132,7 +132,7 @@ def rounded(network: keras.Model) -> keras.Model:
     return plain
 
 
-def to_onnx(network: keras.Model, temperature: float, familiarity: FamiliarityWeights) -> bytes:
+def to_onnx(network: keras.Model, temperature: float, out_of_distribution: OutOfDistributionWeights) -> bytes:
     """The network as ONNX with a bundle's outputs; input `image`, uint8.
 
     Large tensors whose values half precision holds exactly are stored so: half the bytes, the same network.
@@ -144,7 +144,7 @@ def to_onnx(network: keras.Model, temperature: float, familiarity: FamiliarityWe
         import tf2onnx
 
         logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-        outputs = describe(network, temperature, familiarity)
+        outputs = describe(network, temperature, out_of_distribution)
         size = int(network.input.shape[1])
 
         given = [tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")]
@@ -179,7 +179,7 @@ def _store_halves(graph: Any) -> None:
 def check_parity(
     network: keras.Model,
     temperature: float,
-    familiarity: FamiliarityWeights,
+    out_of_distribution: OutOfDistributionWeights,
     onnx: bytes,
     card: Card,
     pixels: NDArray[np.uint8],
@@ -188,12 +188,16 @@ def check_parity(
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    outputs = describe(network, temperature, familiarity)
+    outputs = describe(network, temperature, out_of_distribution)
     for count in (1, len(pixels)):
         expected = [np.asarray(value) for value in outputs(pixels[:count])]
         got = Outputs(*session.run(list(OUTPUTS), {"image": pixels[:count]}))
         for (what, allowed), wanted in zip(PARITY.items(), expected, strict=True):
-            scale = 1.0 if what in ("probability", "familiarity") else max(1.0, float(np.abs(wanted).max()))
+            scale = (
+                1.0
+                if what in ("probability", "out_of_distribution")
+                else max(1.0, float(np.abs(wanted).max()))
+            )
             difference = float(np.abs(getattr(got, what) - wanted).max()) / scale
             if not difference <= allowed:
                 raise BundleError(

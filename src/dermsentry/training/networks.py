@@ -1,4 +1,4 @@
-"""The networks, and what a bundle takes from them: probability, embedding and heat in one pass.
+"""The networks, and what a bundle takes from them: probability, embedding and class activation in one pass.
 
 Every network takes `image`, (N, size, size, 3) uint8, and rescales it inside. Its last layers are named:
 `features` (N, h, w, c), then a linear head (`logits` on their mean) or, in the assignment's network, a dense
@@ -66,8 +66,10 @@ MIDDLE = {"cnn": "features", "lite0": "block4c_add"}
 
 
 @dataclass(frozen=True, eq=False)
-class FamiliarityWeights:
-    """What middle features become familiarity by, sigmoid(features · kernel + bias): 0.5 is the limit.
+class OutOfDistributionWeights:
+    """Turns middle features into the out-of-distribution score, sigmoid(features · kernel + bias).
+
+    Above 0.5 a picture is unlike what the network learned from.
 
     `kernel` is (t,) float32; of length 1 it counts for every feature.
     """
@@ -76,8 +78,8 @@ class FamiliarityWeights:
     bias: float
 
 
-ALWAYS_FAMILIAR = FamiliarityWeights(np.zeros(1, np.float32), 30.0)
-"""Familiarity 1, whatever is seen."""
+IN_DISTRIBUTION = OutOfDistributionWeights(np.zeros(1, np.float32), -30.0)
+"""A score of 0, whatever is seen."""
 
 
 def _convolution(
@@ -140,14 +142,15 @@ def _mean_and_spread(middle: Any) -> Any:
 
 
 def describe(
-    network: keras.Model, temperature: float, familiarity: FamiliarityWeights
+    network: keras.Model, temperature: float, out_of_distribution: OutOfDistributionWeights
 ) -> Callable[[Any], tuple[Any, Any, Any, Any]]:
-    """A function of pixels that gives (probability, embedding, heat, familiarity) of a float32 network.
+    """A function of pixels that gives (probability, embedding, class_activation,
+    out_of_distribution) of a float32 network.
 
-    `heat` (N, h, w, 9) is each place's share of the logits: summed over places, plus the bias, it is the
-    logits. For a mean-pooled linear head that is the class activation map (Zhou et al., CVPR 2016); behind a
-    ReLU layer the same holds with the units that are off left out, exactly, since the network is linear
-    there; the bias of those that are on is shared evenly among the places.
+    `class_activation` (N, h, w, 9) is each place's share of the logits: summed over places, plus the bias, it
+    is the logits. For a mean-pooled linear head that is the class activation map (Zhou et al., CVPR 2016);
+    behind a ReLU layer the same holds with the units that are off left out, exactly, since the network is
+    linear there; the bias of those that are on is shared evenly among the places.
     """
     names = {layer.name for layer in network.layers}
     features = network.get_layer("features").output
@@ -158,7 +161,9 @@ def describe(
 
     def outputs(image: Any) -> tuple[Any, Any, Any, Any]:
         last, middle = trunk(image, training=False)
-        known = ops.sum(_mean_and_spread(middle) * familiarity.kernel, axis=1) + familiarity.bias
+        score = (
+            ops.sum(_mean_and_spread(middle) * out_of_distribution.kernel, axis=1) + out_of_distribution.bias
+        )
         flat = ops.reshape(last, (-1, places, channels))
         if "hidden" in names:
             hidden_kernel, hidden_bias = network.get_layer("hidden").weights
@@ -170,13 +175,13 @@ def describe(
             before = ops.sum(by_place, axis=0)
             embedding = ops.relu(before)
             on = ops.cast(before > 0, "float32")
-            heat = ops.matmul(ops.transpose(by_place, (1, 0, 2)) * ops.expand_dims(on, 1), kernel)
+            activation = ops.matmul(ops.transpose(by_place, (1, 0, 2)) * ops.expand_dims(on, 1), kernel)
         else:
             embedding = ops.mean(flat, axis=1)
-            heat = ops.matmul(flat, kernel) / places
+            activation = ops.matmul(flat, kernel) / places
         logits = ops.matmul(embedding, kernel) + bias
-        shaped = ops.reshape(heat, (-1, height, width, len(CODES)))
-        return ops.softmax(logits / temperature), embedding, shaped, ops.sigmoid(known)
+        shaped = ops.reshape(activation, (-1, height, width, len(CODES)))
+        return ops.softmax(logits / temperature), embedding, shaped, ops.sigmoid(score)
 
     return outputs
 

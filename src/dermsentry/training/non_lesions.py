@@ -1,7 +1,7 @@
 """Pictures that show no lesion, for a network to know them by: public sample pictures, and drawn ones.
 
-The sample pictures are this package's (`strange/`, public domain or CC0), scikit-learn's and Matplotlib's,
-read where those are installed. Pages, charts, noise and gradients are drawn.
+The sample pictures are this package's (`non_lesion_images/`, public domain or CC0), scikit-learn's and
+Matplotlib's, read where those are installed. Pages, charts, noise and gradients are drawn.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BATCH = 64
 _SIDE = 256
 
 
-def strange_pictures(size: int, seed: int = 0) -> tuple[Pixels, NDArray[np.int64]]:
+def non_lesion_views(size: int, seed: int = 0) -> tuple[Pixels, NDArray[np.int64]]:
     """Views of pictures that show no lesion, and which picture each is of.
 
     Parameters

@@ -1,4 +1,4 @@
-"""How much a photograph is like those a network learned from, fitted against pictures that show no lesion.
+"""How unlike those a network learned from a photograph is, fitted against pictures that show no lesion.
 
 A network that was trained on lesions forgets in its last layers whatever tells them from anything else: with
 EfficientNet-Lite0 trained on dermoscopy, a Mahalanobis distance on the last embedding (Lee et al., NeurIPS
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.images import Pixels
-from dermsentry.model.card import Familiarity
+from dermsentry.model.card import OutOfDistribution
 from dermsentry.training.batches import Examples
-from dermsentry.training.networks import ALWAYS_FAMILIAR, FamiliarityWeights, middle_features
-from dermsentry.training.non_lesions import strange_pictures, varied
+from dermsentry.training.networks import IN_DISTRIBUTION, OutOfDistributionWeights, middle_features
+from dermsentry.training.non_lesions import non_lesion_views, varied
 
 KNOWN = 1500
 """Training photographs that are enough to say what is known."""
@@ -31,7 +31,7 @@ ENOUGH = 200
 FEWEST = 20
 """With fewer photographs to learn from or held out, nothing is said."""
 ORDINARY = 0.9
-"""The familiarity of the median photograph held out."""
+"""1 - the score of the median photograph held out."""
 PENALTY = 0.003
 """Inverse strength of the L2 penalty; of 0.0003 to 0.1 the best at pictures that the fit had not seen."""
 FOLDS = 5
@@ -46,9 +46,9 @@ def drawn(examples: Examples, seed: int) -> Pixels:
     return examples.gather(np.sort(chosen))
 
 
-def fit_familiarity(
+def fit_out_of_distribution(
     network: keras.Model, known: Pixels, held_out: Pixels, *, seed: int = 0
-) -> tuple[FamiliarityWeights, Familiarity | None]:
+) -> tuple[OutOfDistributionWeights, OutOfDistribution | None]:
     """What the network multiplies its middle features by, and what that refuses.
 
     Parameters
@@ -59,8 +59,8 @@ def fit_familiarity(
         Photographs that it learned from, (N, size, size, 3) uint8; see `drawn`. Each counts as it is and
         varied.
     held_out
-        Photographs that it did not learn from, (M, size, size, 3) uint8. They set the limit, familiarity
-        0.5: it refuses `KNOWN_REFUSED` of them. With fewer than `ENOUGH` it lies below the least familiar of
+        Photographs that it did not learn from, (M, size, size, 3) uint8. They set the limit, a score of
+        0.5: it refuses `KNOWN_REFUSED` of them. With fewer than `ENOUGH` it lies below the least alike of
         them: the fewer there are, the nearer to the regression's own even odds.
     seed
         Of what is drawn, varied and left out.
@@ -68,47 +68,48 @@ def fit_familiarity(
     Returns
     -------
     tuple
-        With fewer than `FEWEST` photographs in `known` or `held_out`: weights that find everything familiar,
-        and None.
+        With fewer than `FEWEST` photographs in `known` or `held_out`: weights that find everything in
+        distribution, and None.
     """
     if min(len(known), len(held_out)) < FEWEST:
-        return ALWAYS_FAMILIAR, None
+        return IN_DISTRIBUTION, None
     rng = np.random.default_rng(seed)
     size = int(network.input.shape[1])
     lesions = middle_features(network, np.concatenate([known, varied(known, rng)])).astype(float)
     away = middle_features(network, held_out).astype(float)
-    views, pictures = strange_pictures(size, seed)
-    strange = middle_features(network, views).astype(float)
+    views, pictures = non_lesion_views(size, seed)
+    others = middle_features(network, views).astype(float)
     fold_of = rng.permutation(pictures.max() + 1)[pictures] % FOLDS
     refused = 0
     for fold in range(FOLDS):
         left_out = fold_of == fold
-        kernel, bias = _fit(lesions, strange[~left_out], away)
-        refused += int((strange[left_out] @ kernel + bias < 0).sum())
-    kernel, bias = _fit(lesions, strange, away)
-    found = Familiarity(
-        known=len(held_out),
-        known_refused=float((away @ kernel + bias < 0).mean()),
-        strange=len(strange),
-        strange_refused=refused / len(strange),
+        kernel, bias = _fit(lesions, others[~left_out], away)
+        refused += int((others[left_out] @ kernel + bias < 0).sum())
+    kernel, bias = _fit(lesions, others, away)
+    found = OutOfDistribution(
+        held_out=len(held_out),
+        held_out_refused=float((away @ kernel + bias < 0).mean()),
+        non_lesions=len(others),
+        non_lesions_refused=refused / len(others),
     )
-    return FamiliarityWeights(kernel.astype(np.float32), float(bias)), found
+    # The regression gives the log-odds of being in distribution.
+    return OutOfDistributionWeights(-kernel.astype(np.float32), -float(bias)), found
 
 
 def limit_of(held_out: Floats) -> float:
-    """The least log-odds (N,) at which a photograph is judged; see `fit_familiarity`."""
+    """The least log-odds (N,) at which a photograph is judged; see `fit_out_of_distribution`."""
     if len(held_out) >= ENOUGH:
         return float(np.quantile(held_out, KNOWN_REFUSED))
     least = float(held_out.min())
     return min(least, least * len(held_out) / ENOUGH)
 
 
-def _fit(lesions: Floats, strange: Floats, held_out: Floats) -> tuple[Floats, float]:
+def _fit(lesions: Floats, others: Floats, held_out: Floats) -> tuple[Floats, float]:
     """Kernel (t,) and bias for raw features: 0 at the limit, the logit of `ORDINARY` at the median."""
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(lesions)
-    features = scaler.transform(np.concatenate([lesions, strange]))
+    features = scaler.transform(np.concatenate([lesions, others]))
     is_lesion = np.arange(len(features)) < len(lesions)
     kernel, bias = _regression(features, is_lesion)
     kernel = kernel / scaler.scale_

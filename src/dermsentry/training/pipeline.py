@@ -263,7 +263,7 @@ def bundle_of(
     """Export a fitted network; its card holds the figures on the validation photographs.
 
     `groups` are those of the validation photographs, for the intervals; without them each stands alone.
-    `seed` draws the training photographs that say what is familiar.
+    `seed` draws the training photographs that the out-of-distribution score is fitted to.
     """
     validation, calibration = parts["validation"], parts["calibration"]
     held_out = Examples(

@@ -163,7 +163,7 @@ def test_before_a_person_decides_it_says_so(store: Store) -> None:
         "system": "http://unitsofmeasure.org",
         "code": "1",
     }
-    assert observation(bundle, "familiarity")["valueQuantity"]["value"] == 0.93
+    assert observation(bundle, "out-of-distribution")["valueQuantity"]["value"] == 0.07
     assert observation(bundle, "tier")["valueCodeableConcept"]["coding"][0]["code"] == "alert"
 
 

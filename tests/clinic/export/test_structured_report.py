@@ -66,8 +66,8 @@ def test_it_reads_back_as_it_was_meant(store: Store) -> None:
     assert report.SeriesInstanceUID != SERIES
     assert (report.PreliminaryFlag, report.CompletionFlag) == ("PRELIMINARY", "COMPLETE")
     found = shares(group)
-    assert set(found) == {*(f"P-{code}" for code in CODES), "familiarity"}
-    assert (found["P-MEL"], found["familiarity"]) == (0.61, 0.93)
+    assert set(found) == {*(f"P-{code}" for code in CODES), "ood-score"}
+    assert (found["P-MEL"], found["ood-score"]) == (0.61, 0.07)
     assert evaluations(group) == {"Tier": "T-alert"}
     (source,) = group.source_images
     assert source.referenced_sop_instance_uid == "1.2.826.0.1.3680043.10.1.3.1"

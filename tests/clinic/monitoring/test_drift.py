@@ -57,12 +57,12 @@ def test_the_cards_own_shares_are_compared_by_fishers_test() -> None:
         "nonsense": 5,
         "empty": {"sensitivity": None, "specificity": None, "photographs": 0, "melanomas": 0},
     }
-    card = tiny_card(familiarity=REFUSING, evaluation=evaluation).as_dict()
+    card = tiny_card(out_of_distribution=REFUSING, evaluation=evaluation).as_dict()
     melanoma = np.array([0.9] * 10 + [0.1] * 90 + [np.nan] * 20)
-    familiarity = np.array([0.2] * 20 + [0.9] * 100)
-    refused, alerted = compare_with_card(card, melanoma, familiarity, numbered(120))
+    scores = np.array([0.8] * 20 + [0.1] * 100)
+    refused, alerted = compare_with_card(card, melanoma, scores, numbered(120))
     assert (refused.here.count, refused.here.of) == (20, 120)
-    assert (refused.there, refused.there_of) == (REFUSING.known_refused, REFUSING.known)
+    assert (refused.there, refused.there_of) == (REFUSING.held_out_refused, REFUSING.held_out)
     assert refused.differs
     assert alerted.there == pytest.approx((45 + 30) / 200)
     assert (alerted.here.count, alerted.here.of, alerted.measured_on) == (10, 100, "a set")
@@ -71,7 +71,7 @@ def test_the_cards_own_shares_are_compared_by_fishers_test() -> None:
 
 
 def test_without_photographs_nothing_is_compared() -> None:
-    card = tiny_card(familiarity=REFUSING).as_dict()
+    card = tiny_card(out_of_distribution=REFUSING).as_dict()
     (refused,) = compare_with_card(card, np.full(3, np.nan), np.full(3, np.nan), numbered(3))
     assert refused.chance is None
     assert not refused.differs

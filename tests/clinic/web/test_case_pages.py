@@ -65,7 +65,7 @@ def test_no_probability_prints_on_the_wrong_side_of_a_threshold(
 def test_what_the_model_could_not_judge_never_looks_like_a_clean_bill(
     browser: Maker, add_case: Adder
 ) -> None:
-    number = add_case("cannot-say", 0.01, familiarity=0.2)
+    number = add_case("cannot-say", 0.01, out_of_distribution=0.8)
     page = shown(browser().get(f"/cases/{number}"))
     assert len(page.select(".finding .notice")) == 1
     assert len(page.select(".facts .is-bad")) == 1

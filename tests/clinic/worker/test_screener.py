@@ -160,7 +160,7 @@ def finding(**changed: Any) -> dict[str, Any]:
         "tier": "alert",
         "melanoma": 0.1,
         "probabilities": shares,
-        "familiarity": 0.9,
+        "out_of_distribution": 0.9,
         "quality": {"side": 200},
         "reasons": ["melanoma"],
         **changed,
@@ -174,7 +174,7 @@ def answer(found: Any, **changed: Any) -> dict[str, Any]:
 def test_an_answer_that_makes_sense_is_taken() -> None:
     jpeg = b"\xff\xd8\xff rest"
     assert _checked(answer(finding()), {"view": jpeg}).pictures == {"view": jpeg}
-    assert _checked(answer(finding(familiarity=None)), {}).finding["familiarity"] is None
+    assert _checked(answer(finding(out_of_distribution=None)), {}).finding["out_of_distribution"] is None
     assert _checked(answer(unread("why"), width=None, height=None), {}).width is None
 
 

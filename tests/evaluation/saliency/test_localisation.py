@@ -235,9 +235,9 @@ def test_a_control_predicts_other_heat_and_leaves_the_bundle_alone(tmp_path: Pat
     assert control is not None
     pixels = fit(lesion(), SIZE, "squash")[None]
     before = bundle.predict(pixels)
-    assert control.predict(pixels).heat.shape == before.heat.shape
-    assert not np.allclose(control.predict(pixels).heat, before.heat)
-    np.testing.assert_array_equal(bundle.predict(pixels).heat, before.heat)
+    assert control.predict(pixels).class_activation.shape == before.class_activation.shape
+    assert not np.allclose(control.predict(pixels).class_activation, before.class_activation)
+    np.testing.assert_array_equal(bundle.predict(pixels).class_activation, before.class_activation)
     assert replace(control, session=None) == replace(bundle, session=None) or control.card is bundle.card
 
 

@@ -96,7 +96,7 @@ def _observations(case: Case, decision: Decision) -> dict[str, dict[str, Any]]:
     assert case.finding is not None
     # A decoder's own words may be among them.
     reasons = [reason for reason in (_line(str(given)) for given in case.finding["reasons"]) if reason]
-    probabilities, familiarity = case.finding["probabilities"], case.finding["familiarity"]
+    probabilities, out_of_distribution = case.finding["probabilities"], case.finding["out_of_distribution"]
     shared = {
         "resourceType": "Observation",
         "status": "preliminary" if decision.read is None else "final",
@@ -131,14 +131,14 @@ def _observations(case: Case, decision: Decision) -> dict[str, dict[str, Any]]:
         # A small number of a picture that the model cannot judge would look like a clean bill.
         why = "error" if case.tier == "unreadable" else "unknown"
         found["probabilities"]["dataAbsentReason"] = _absent(why, "; ".join(reasons))
-    found["familiarity"] = {
+    found["out-of-distribution"] = {
         **shared,
-        "code": _coded("observation", "familiarity", "How familiar such pictures are to the model, 0 to 1"),
+        "code": _coded("observation", "out-of-distribution", "Out-of-distribution score, 0 to 1"),
     }
-    if familiarity is None:
-        found["familiarity"]["dataAbsentReason"] = _absent("unknown", "the model cannot say")
+    if out_of_distribution is None:
+        found["out-of-distribution"]["dataAbsentReason"] = _absent("unknown", "the model cannot say")
     else:
-        found["familiarity"]["valueQuantity"] = _share(familiarity)
+        found["out-of-distribution"]["valueQuantity"] = _share(out_of_distribution)
     if decision.read is not None:
         found["decision"] = _decision(case, decision, decision.read)
     return {name: _without_nothing(observation) for name, observation in found.items()}

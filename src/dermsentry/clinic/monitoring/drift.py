@@ -1,8 +1,9 @@
-"""Whether what comes in still is what the model was judged on: score, familiarity and quality.
+"""Whether what comes in still is what the model was judged on: score, out_of_distribution and quality.
 
 Two comparisons, each saying what stands against what:
 
-- with the shares that the model's card has figures of: how many photographs it refuses as unfamiliar, and how
+- with the shares that the model's card has figures of: how many photographs it refuses as out of
+distribution, and how
   many it alerts on (Fisher's exact test);
 - with the clinic's own first photographs by the same model, since a card holds no distributions: the
   two-sample Kolmogorov–Smirnov test and the population stability index (Siddiqi, Credit Risk Scorecards,
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.clinic.monitoring.estimates import Figure, share
-from dermsentry.screening.triage import FAMILIAR
+from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT
 
 FIRST = 500
 """The clinic's first photographs by a model, which later ones are compared with."""
@@ -31,7 +32,7 @@ BINS = 10
 LIKELY = 0.01
 """A chance below which a difference is told; five measures are looked at, so one in twenty would mislead."""
 LITTLE, MUCH = 0.1, 0.25
-MEASURES = ("melanoma", "familiarity", "sharpness", "brightness", "contrast")
+MEASURES = ("melanoma", "out_of_distribution", "sharpness", "brightness", "contrast")
 
 Floats = NDArray[np.float64]
 
@@ -73,15 +74,20 @@ class Shift:
 
 
 def compare_with_card(
-    card: Mapping[str, Any], melanoma: Floats, familiarity: Floats, patients: Sequence[str]
+    card: Mapping[str, Any], melanoma: Floats, out_of_distribution: Floats, patients: Sequence[str]
 ) -> tuple[Compared, ...]:
-    """The shares that a card has figures of; `melanoma` and `familiarity` (n,), NaN where there is none."""
+    """The shares that a card has figures of; `melanoma` and `out_of_distribution` (n,), NaN for none."""
     found = []
-    known = card.get("familiarity")
+    known = card.get("out_of_distribution")
     if isinstance(known, Mapping):
-        here = share(familiarity < FAMILIAR, ~np.isnan(familiarity), patients, "no photograph was screened")
-        refused, of = float(known["known_refused"]), int(known["known"])
-        found.append(_compared("refused as unfamiliar", here, refused, of, "validation"))
+        here = share(
+            out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT,
+            ~np.isnan(out_of_distribution),
+            patients,
+            "no photograph was screened",
+        )
+        refused, of = float(known["held_out_refused"]), int(known["held_out"])
+        found.append(_compared("refused as out of distribution", here, refused, of, "validation"))
     threshold = float(card["thresholds"]["alert"]["value"])
     here = share(melanoma >= threshold, ~np.isnan(melanoma), patients, "no photograph was screened")
     found += [_compared("at or above the alert threshold", here, *there) for there in _alerted(card)]

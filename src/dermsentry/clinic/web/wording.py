@@ -1,4 +1,4 @@
-"""What the pages say in words of tiers, lanes, stages, familiarity and quality."""
+"""What the pages say in words of tiers, lanes, stages, out-of-distribution score and quality."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from dermsentry.clinic.store.tables import Case
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
-from dermsentry.screening.triage import FAMILIAR, MEANING
-from dermsentry.stats.numbers import MISSING, compared
+from dermsentry.screening.triage import MEANING, OUT_OF_DISTRIBUTION_LIMIT
+from dermsentry.stats.numbers import MISSING, compared, decimal
 
 LANES = {
     "suspicion": "By suspicion",
@@ -66,6 +66,8 @@ SCOPES = {
     "audit:read": "read the audit trail",
 }
 meaning = MEANING
+UNUSUAL = 0.3
+"""Out-of-distribution score above which a finding is to be relied on less."""
 
 
 def probability(case: Case) -> str:
@@ -102,16 +104,17 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
 
 
-def familiarity(value: float | None) -> tuple[str, str]:
-    """How familiar a picture is to the model: a word that styles can use, and a sentence."""
+def out_of_distribution(value: float | None) -> tuple[str, str]:
+    """How unlike the model's training images a picture is: a word that styles can use, and a sentence."""
     if value is None:
         return "unknown", "This model cannot tell whether a picture is like those it learned from."
-    [text, _] = compared(value, FAMILIAR)
-    if value < FAMILIAR:
-        return "bad", f"Unlike anything the model learned from ({text} familiar): it must not judge this."
-    if value < 0.7:
-        return "fair", f"At the edge of what the model knows ({text} familiar): trust it less here."
-    return "good", f"Like the pictures the model learned from ({text} familiar)."
+    score, _ = compared(value, OUT_OF_DISTRIBUTION_LIMIT, digits=2, show=decimal)
+    told = f"(out-of-distribution score {score})"
+    if value > OUT_OF_DISTRIBUTION_LIMIT:
+        return "bad", f"Unlike the images the model learned from {told}: it cannot assess this reliably."
+    if value > UNUSUAL:
+        return "fair", f"Unusual for this model {told}: rely on it less here."
+    return "good", f"Like the images the model learned from {told}."
 
 
 def quality(found: Mapping[str, Any] | None) -> tuple[str, str]:

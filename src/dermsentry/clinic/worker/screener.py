@@ -152,7 +152,7 @@ def unread(reason: str) -> dict[str, Any]:
         "tier": "unreadable",
         "melanoma": None,
         "probabilities": None,
-        "familiarity": None,
+        "out_of_distribution": None,
         "quality": None,
         "reasons": [reason],
     }
@@ -162,7 +162,7 @@ def _checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screening:
     """What a process answered, if it is what one that no file took over would answer. Raises ValueError."""
     finding = answer["finding"]
     shares = finding["probabilities"]
-    numbers = [finding["melanoma"], finding["familiarity"], *(shares or {}).values()]
+    numbers = [finding["melanoma"], finding["out_of_distribution"], *(shares or {}).values()]
     sizes = (answer["width"], answer["height"])
     right = (
         set(finding) == set(unread(""))
@@ -258,13 +258,13 @@ def _answer(path: Path, kind: str, bundle: Bundle) -> tuple[dict[str, Any], dict
 
     try:
         photograph = _decode(path, kind)
-        screened = screen_photograph(photograph, bundle, heat=True)
+        screened = screen_photograph(photograph, bundle, saliency=True)
         drawn = {"view": _jpeg(photograph, VIEW), "thumbnail": _jpeg(photograph, THUMBNAIL)}
     except (Unreadable, MemoryError) as error:
         reason = error.reason if isinstance(error, Unreadable) else "too large to decode"
         return {"finding": unread(reason), "width": None, "height": None}, {}
-    if screened.heat is not None:
-        drawn["heat"] = screened.heat
+    if screened.saliency is not None:
+        drawn["heat"] = screened.saliency
     finding = {name: value for name, value in screened.finding.as_dict().items() if name in unread("")}
     return {"finding": finding, "width": photograph.width, "height": photograph.height}, drawn
 
