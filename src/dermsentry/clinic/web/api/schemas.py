@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.monitoring.outcomes import Method
@@ -21,8 +22,17 @@ Number = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The case's number
 Code = Literal["AK", "BCC", "DF", "MEL", "NV", "PBK", "SCC", "SK", "VASC"]
 assert set(Code.__args__) == set(CODES)  # type: ignore[attr-defined]
 
-Since = Annotated[date | None, Query(description="Received on this day or later (UTC)")]
-Until = Annotated[date | None, Query(description="Received on this day or earlier (UTC)")]
+
+def _is_day(given: Any) -> Any:
+    """Refuse a number, which Pydantic would take for seconds since 1970."""
+    if isinstance(given, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", given):
+        raise ValueError("expected a day such as 2026-01-31")
+    return given
+
+
+Day = Annotated[date, BeforeValidator(_is_day)]
+Since = Annotated[Day | None, Query(description="Received on this day or later (UTC)")]
+Until = Annotated[Day | None, Query(description="Received on this day or earlier (UTC)")]
 
 
 class _Row(BaseModel):

@@ -36,17 +36,17 @@ def alerts(
         pending = session.scalar(
             select(func.count()).select_from(Delivery).where(Delivery.state == "pending")
         )
-    return page(
-        request,
-        "alerts.html",
-        person=person,
-        alerts=found,
-        more=more,
-        all=all,
-        dead=dead,
-        pending=pending,
-        settings=clinic.settings,
-    )
+        return page(
+            request,
+            "alerts.html",
+            person=person,
+            alerts=found,
+            more=more,
+            all=all,
+            dead=dead,
+            pending=pending,
+            settings=clinic.settings,
+        )
 
 
 @router.post("/cases/{case_id}/acknowledge")

@@ -23,6 +23,7 @@ from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoabl
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.sending import find_case, send_picture
+from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.worklist.worklist import next_case, previous_cases
 from dermsentry.errors import InputError
@@ -183,12 +184,11 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         select(Outcome).where(Outcome.case_id == case.id).order_by(Outcome.id.desc())
     ).all()
     alerts = session.scalars(select(Alert).where(Alert.case_id == case.id).order_by(Alert.id)).all()
-    thresholds = case.model.card["thresholds"] if case.model else {}
     return {
         "case": case,
         "finding": finding,
         "probabilities": sorted(probabilities.items(), key=lambda item: -item[1]),
-        "thresholds": {name: cut["value"] for name, cut in thresholds.items()},
+        "thresholds": thresholds(case),
         "aspect": case.model.card["aspect"] if case.model else "squash",
         "has_picture": clinic.pictures.drawn(case.sha256, "view").is_file(),
         "has_saliency": clinic.pictures.drawn(case.sha256, "saliency").is_file(),
