@@ -568,12 +568,17 @@ def restore(
 
 
 def _clinic_folder() -> Path:
-    """The data folder. Raises InputError where the extra `clinic` is not installed."""
+    """The data folder. Raises InputError on another system than Linux, or without the extra `clinic`."""
     from importlib.util import find_spec
 
     from dermsentry.errors import InputError
 
-    missing = [name for name in ("sqlalchemy", "alembic", "uvicorn", "fastapi") if find_spec(name) is None]
+    if sys.platform != "linux":
+        raise InputError(
+            f"The clinic runs on Linux alone, not on {sys.platform}; use a Linux machine or container."
+        )
+    needed = ("sqlalchemy", "alembic", "uvicorn", "fastapi", "pydantic_settings")
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise InputError(
             f'The clinic needs {missing[0]}, which is not installed: pip install "dermsentry[clinic]".'
