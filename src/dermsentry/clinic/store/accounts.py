@@ -39,7 +39,7 @@ LONGEST_PASSWORD = 200
 SESSION = timedelta(hours=12)
 IDLE = timedelta(minutes=60)
 NOTED = timedelta(minutes=1)
-ATTEMPTS, WINDOW_S = 5, 300
+ATTEMPTS, WINDOW_S, MOST_REMEMBERED = 5, 300, 10_000
 
 _hasher = PasswordHasher()
 _hashing = BoundedSemaphore(4)
@@ -252,17 +252,6 @@ class Attempts:
     failed: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
     lock: Lock = field(default_factory=Lock)
 
-    def wait_s(self, *who: str) -> int:
-        """Seconds until another attempt is allowed; 0 where it is now."""
-        with self.lock:
-            return max((self._wait(key, time.monotonic()) for key in who), default=0)
-
-    def note(self, *who: str) -> None:
-        """Count a failed attempt."""
-        with self.lock:
-            for key in who:
-                self._note(key, time.monotonic())
-
     def enter(self, who: str) -> int:
         """Seconds until another attempt is allowed; 0 where it is now.
 
@@ -272,7 +261,11 @@ class Attempts:
             moment = time.monotonic()
             wait = self._wait(who, moment)
             if not wait:
-                self._note(who, moment)
+                self.failed[who].append(moment)
+                if len(self.failed) > MOST_REMEMBERED:  # names that a stranger made up
+                    for other in [other for other in self.failed if not self._wait(other, moment)]:
+                        if other != who:
+                            del self.failed[other]
             return wait
 
     def take_back(self, who: str) -> None:
@@ -281,18 +274,10 @@ class Attempts:
             if self.failed.get(who):
                 self.failed[who].pop()
 
-    def clear(self, *who: str) -> None:
+    def clear(self, who: str) -> None:
         """Forget: the sign-in succeeded."""
         with self.lock:
-            for key in who:
-                self.failed.pop(key, None)
-
-    def _note(self, key: str, moment: float) -> None:
-        self.failed[key].append(moment)
-        if len(self.failed) > 10_000:  # names that a stranger made up
-            for other in [other for other in self.failed if not self._wait(other, moment)]:
-                if other != key:
-                    del self.failed[other]
+            self.failed.pop(who, None)
 
     def _wait(self, key: str, moment: float) -> int:
         times = self.failed.get(key)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from fastapi import Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
@@ -13,7 +11,6 @@ from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.pictures import SUFFIX, Kind, Pictures
 from dermsentry.clinic.store.tables import Case
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
 MEDIA = {"jpg": "image/jpeg", "png": "image/png"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
