@@ -6,7 +6,7 @@ RUN = $(VENV)/bin
 DATA ?=
 OUT ?= demo
 DEVELOPER = $(VENV)/.developer
-USER = $(VENV)/.user
+RUNTIME = $(VENV)/.runtime
 
 .PHONY: help test lint types format demo model notebook api benchmarks pictures requirements clean
 
@@ -18,7 +18,7 @@ $(RUN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # What a user of every command but the clinic's needs, and what a developer needs; one goes on top of the other.
-$(USER): requirements/train.txt pyproject.toml | $(RUN)/python
+$(RUNTIME): requirements/train.txt pyproject.toml | $(RUN)/python
 	$(RUN)/python -m pip install --quiet -r requirements/train.txt
 	$(RUN)/python -m pip install --quiet --no-deps -e .
 	touch $@
@@ -43,7 +43,7 @@ format: $(DEVELOPER)  ## Format the code
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
-demo: $(USER)  ## Every stage on synthetic images, or on DATA=FOLDER; under 4 minutes without data
+demo: $(RUNTIME)  ## Every stage on synthetic images, or on DATA=FOLDER; under 4 minutes without data
 	$(RUN)/dermsentry demo --out $(OUT) $(if $(DATA),--data "$(DATA)")
 
 model: $(DEVELOPER)  ## Train the bundled model from DATA=FOLDER of its sets; hours, run it again to resume
