@@ -98,7 +98,7 @@ def audit(
     found = audit_collection(collection, labels=reference, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
-    typer.echo(to_json(found.as_dict()) if json else as_text(found), nl=False)
+    typer.echo(to_json(found) if json else as_text(found), nl=False)
     if out is not None:
         _say(f"Written: {out / 'audit.html'}")
     raise typer.Exit(1 if found.corrupting else 0)

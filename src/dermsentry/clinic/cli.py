@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -69,13 +70,13 @@ def serve(
 def verify_audit_log(db: Database = None) -> None:
     """Verify the clinic's audit trail: exit code 1 if an event was changed, removed or inserted."""
     folder = _clinic_folder()
+    from dermsentry.clinic.clinic import open_existing
     from dermsentry.clinic.store.audit_trail import verify
     from dermsentry.clinic.store.database import reading
-    from dermsentry.clinic.store.folder import closing, database_of, open_existing
+    from dermsentry.clinic.store.folder import database_of
 
-    engine, trail = open_existing(folder, database_of(folder, db))
-    with closing(engine), reading(engine) as session:
-        verdict = verify(session, trail)
+    with closing(open_existing(database_of(folder, db), folder)) as clinic, reading(clinic.engine) as session:
+        verdict = verify(session, clinic.trail)
     for problem in verdict.problems:
         typer.echo(problem)
     typer.echo(
@@ -91,13 +92,13 @@ def export_audit_log(
 ) -> None:
     """Write the clinic's audit trail as CSV, one event per line, with its hashes."""
     folder = _clinic_folder()
+    from dermsentry.clinic.clinic import open_existing
     from dermsentry.clinic.store.audit_trail import as_csv
     from dermsentry.clinic.store.database import reading
-    from dermsentry.clinic.store.folder import closing, database_of, open_existing
+    from dermsentry.clinic.store.folder import database_of
     from dermsentry.files import whole_file
 
-    engine, _ = open_existing(folder, database_of(folder, db))
-    with closing(engine), reading(engine) as session:
+    with closing(open_existing(database_of(folder, db), folder)) as clinic, reading(clinic.engine) as session:
         if out is None:
             for line in as_csv(session):
                 typer.echo(line, nl=False)
@@ -117,7 +118,7 @@ def backup(
 ) -> None:
     """Back up all of a clinic's data to a file while it runs; the file is as confidential as the data."""
     folder = _clinic_folder()
-    from dermsentry.clinic.store.backup import backup as run
+    from dermsentry.clinic.backup import backup as run
     from dermsentry.clinic.store.folder import database_of
 
     kept = run(folder, database_of(folder, db), out)
@@ -136,7 +137,7 @@ def restore(
     Exit code 1 if everything was restored but the audit trail or an image fails verification.
     """
     folder = _clinic_folder()
-    from dermsentry.clinic.store.backup import restore as run
+    from dermsentry.clinic.backup import restore as run
 
     kept = run(file, folder, db)
     typer.echo(f"{kept.cases} cases, {kept.photographs} photographs, {kept.events} events: {folder}")
