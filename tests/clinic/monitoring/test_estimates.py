@@ -6,7 +6,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from dermsentry.clinic.monitoring.estimates import FEW, Figure, inverse, kappa, redraw, share
 from dermsentry.diagnoses import CODES
-from dermsentry.stats.intervals import bootstrap, exact_binomial
+from dermsentry.stats.intervals import exact_binomial
+from dermsentry.stats.resampling import Resampler
 
 
 def test_a_share_counts_and_is_never_surer_than_its_patients() -> None:
@@ -34,7 +35,7 @@ def test_patients_are_redrawn_as_the_judge_redraws_them() -> None:
     rng = np.random.default_rng(3)
     groups = [f"p{i}" for i in rng.integers(0, 60, 200)]
     hit = rng.random(200) < 0.4
-    drawn = bootstrap(groups, lambda w: {"share": (w @ hit) / w.sum(axis=1)}, resamples=4000)["share"]
+    drawn = Resampler(groups, 4000).mean(hit).drawn
     names = sorted(set(groups))
     counts = np.array(
         [[sum(hit[j] for j, g in enumerate(groups) if g == n), groups.count(n)] for n in names], dtype=float

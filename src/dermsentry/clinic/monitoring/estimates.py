@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.stats.intervals import group_index, percentile_interval, proportion_interval
+from dermsentry.stats.intervals import percentile_interval, proportion_interval
+from dermsentry.stats.resampling import group_index
 
 FEW = 30
 """Patients below which a figure is said to rest on few: one more would move a share by over three points."""
@@ -100,7 +101,7 @@ def kappa(
 def redraw(per_patient: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
     """Sums over as many patients drawn with replacement: (patients, k) to (resamples, k).
 
-    As `judge.intervals.bootstrap` draws them. Patients with the same counts are alike, so that drawing how
+    As `stats.resampling.Resampler` draws them. Patients with the same counts are alike, so that drawing how
     many of each kind there are (a multinomial) is the same and takes no longer for 100,000 of them.
     """
     kinds, counts = np.unique(per_patient, axis=0, return_counts=True)
