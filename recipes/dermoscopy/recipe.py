@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dermsentry import files
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.evaluation.calibration_methods import METHODS, compare_calibrations
@@ -133,10 +134,10 @@ def make_bundle(
         training=_record(collection, split, plan, mix),
         evaluation={
             "validation": {
-                **plain(judged.overall),
-                "melanoma_roc_auc": plain(judged.melanoma.roc_auc),
+                **files.plain(judged.overall),
+                "melanoma_roc_auc": files.plain(judged.melanoma.roc_auc),
             },
-            "calibration": plain(compared),
+            "calibration": files.plain(compared),
         },
         seed=plan.seed,
     )
