@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -14,11 +15,14 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dermsentry._version import __version__
+from dermsentry.clinic.monitoring.estimates import Figure
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.diagnoses import DIAGNOSES, name_of
+from dermsentry.stats.intervals import Estimate
+from dermsentry.stats.numbers import compared, decimal, decimal_interval, percent, percent_interval
 
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
 
@@ -98,7 +102,12 @@ def environment() -> Environment:
         auto_reload=False,
     )
     made.filters |= {
-        "percent": wording.percent,
+        "percent": lambda share: _unbroken(percent(share)),
+        "percent_interval": lambda figure: _unbroken(percent_interval(_estimate(figure))),
+        "decimal": decimal,
+        "decimal_interval": lambda figure, digits: decimal_interval(_estimate(figure), digits),
+        "probability": lambda case: _unbroken(wording.probability(case)),
+        "unbroken": _unbroken,
         "count": "{:,}".format,
         "name_of": name_of,
         "since": lambda moment: wording.age(now() - moment),
@@ -113,8 +122,20 @@ def environment() -> Environment:
         "words": wording,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
+        "compared": compared,
     }
     return made
+
+
+def _estimate(figure: Figure) -> Estimate | None:
+    if figure.value is None or figure.low is None:
+        return None
+    return Estimate(figure.value, figure.low, math.inf if figure.high is None else figure.high)
+
+
+def _unbroken(text: str) -> str:
+    """A number and its unit on one line."""
+    return text.replace(" ", "\u00a0")
 
 
 def _moment(moment: datetime) -> str:

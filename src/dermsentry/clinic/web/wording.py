@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from dermsentry.clinic.store.tables import Case
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
 from dermsentry.screening.triage import MEANING, OUT_OF_DISTRIBUTION_LIMIT
+from dermsentry.stats.numbers import MISSING, compared, decimal
 
 LANES = {
     "suspicion": "By suspicion",
@@ -64,22 +66,18 @@ SCOPES = {
     "audit:read": "read the audit trail",
 }
 meaning = MEANING
-SPACE = "\u00a0"
-"""Keeps a number and its unit on one line."""
+UNUSUAL = 0.3
+"""Out-of-distribution score above which a finding is to be relied on less."""
 
 
-def percent(share: float | None, digits: int | None = None) -> str:
-    """A share in per cent, with digits that keep it from looking like none or like all."""
-    if share is None:
-        return "–"
-    value = 100 * share
-    if digits is None:
-        if 0 < value < 0.05:
-            return f"< 0.1{SPACE}%"
-        if 99.95 <= value < 100:
-            return f"> 99.9{SPACE}%"
-        digits = 0 if 10 <= value <= 99 or value in (0.0, 100.0) else 1
-    return f"{value:.{digits}f}{SPACE}%"
+def probability(case: Case) -> str:
+    """The probability of melanoma, with the digits that keep it on its side of its model's thresholds."""
+    return MISSING if case.melanoma is None else compared(case.melanoma, *thresholds(case).values())[0]
+
+
+def thresholds(case: Case) -> dict[str, float]:
+    """The thresholds of the model that screened a case, by tier; none where it waits."""
+    return {name: cut["value"] for name, cut in case.model.card["thresholds"].items()} if case.model else {}
 
 
 def age(time: timedelta) -> str:
@@ -110,17 +108,13 @@ def out_of_distribution(value: float | None) -> tuple[str, str]:
     """How unlike the model's training images a picture is: a word that styles can use, and a sentence."""
     if value is None:
         return "unknown", "This model cannot tell whether a picture is like those it learned from."
+    score, _ = compared(value, OUT_OF_DISTRIBUTION_LIMIT, digits=2, show=decimal)
+    told = f"(out-of-distribution score {score})"
     if value > OUT_OF_DISTRIBUTION_LIMIT:
-        return (
-            "bad",
-            f"Unlike anything the model learned from (out-of-distribution score {value:.2f}): not assessed.",
-        )
-    if value > 0.3:
-        return (
-            "fair",
-            f"Unusual for this model (out-of-distribution score {value:.2f}): rely on it less here.",
-        )
-    return "good", f"Like the pictures the model learned from (out-of-distribution score {value:.2f})."
+        return "bad", f"Unlike the images the model learned from {told}: it cannot assess this reliably."
+    if value > UNUSUAL:
+        return "fair", f"Unusual for this model {told}: rely on it less here."
+    return "good", f"Like the images the model learned from {told}."
 
 
 def quality(found: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -131,7 +131,7 @@ def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
     },
 )
 def picture(request: Request, _: TokenReads, case_id: Number, kind: Kind) -> Response:
-    """The photograph drawn anew: `view` (JPEG, up to 2048 pixels), `thumbnail`, or `heat` (PNG).
+    """The photograph drawn anew: `view` (JPEG, up to 2048 pixels), `thumbnail`, or `saliency` (PNG).
 
     A DICOM photograph that names the patient in its pixels is refused: it may be looked at, not taken away.
     """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dermsentry.clinic.store.tables import LARGEST_ID
 from dermsentry.clinic.web.errors import Problem, problem_responses
@@ -22,8 +23,17 @@ Action = Literal["biopsy", "follow-up", "discharge", "retake"]
 Lane = Literal["suspicion", "cannot-say", "waiting", "decided"]
 TierName = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
 
-Since = Annotated[date | None, Query(description="Received on this day or later (UTC)")]
-Until = Annotated[date | None, Query(description="Received on this day or earlier (UTC)")]
+
+def _is_day(given: Any) -> Any:
+    """Refuse a number, which Pydantic would take for seconds since 1970."""
+    if isinstance(given, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", given):
+        raise ValueError("expected a day such as 2026-01-31")
+    return given
+
+
+Day = Annotated[date, BeforeValidator(_is_day)]
+Since = Annotated[Day | None, Query(description="Received on this day or later (UTC)")]
+Until = Annotated[Day | None, Query(description="Received on this day or earlier (UTC)")]
 
 
 class _Row(BaseModel):
@@ -34,7 +44,7 @@ class CaseSummary(_Row):
     """A case as it stands in the worklist."""
 
     id: int
-    state: Literal["waiting", "screened", "failed"]
+    state: Literal["waiting", "screened"]
     lane: Literal["suspicion", "cannot-say", "waiting"]
     stage: Literal["unread", "second-read", "adjudication", "decided"]
     tier: str = Field(description="alert, refer, routine, cannot-say, unreadable, or empty while it waits")

@@ -38,21 +38,20 @@ def worklist(
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
         open_by = counts(session)
         read = undoable(session, done, person)
-    more = as_query(text, after=found.next) if found.next else ""
-    return page(
-        request,
-        "worklist.html",
-        person=person,
-        text=text,
-        lanes=[(lane, "/?" + as_query({**text, "lane": lane, "tier": ""})) for lane in LANES],
-        counts=open_by,
-        filtered=any(text[name] for name in text if name != "lane"),
-        read=read,
-        cases=found.cases,
-        more=more,
-        carried=as_query(text),
-        continued=bool(after),
-    )
+        return page(
+            request,
+            "worklist.html",
+            person=person,
+            text=text,
+            lanes=[(lane, "/?" + as_query({**text, "lane": lane, "tier": ""})) for lane in LANES],
+            counts=open_by,
+            filtered=any(text[name] for name in text if name != "lane"),
+            read=read,
+            cases=found.cases,
+            more=as_query(text, after=found.next) if found.next else "",
+            carried=as_query(text),
+            continued=bool(after),
+        )
 
 
 @router.get("/worklist/rows")
@@ -62,8 +61,8 @@ def rows(request: Request, person: Reader, after: Annotated[str, Query(max_lengt
     text, wanted = read_filter(request.query_params, own_reads(clinic, person))
     with reading(clinic.engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
-    more = as_query(text, after=found.next) if found.next else ""
-    return HTMLResponse(part("_rows.html", cases=found.cases, more=more, carried=as_query(text)))
+        more = as_query(text, after=found.next) if found.next else ""
+        return HTMLResponse(part("_rows.html", cases=found.cases, more=more, carried=as_query(text)))
 
 
 def undoable(session: Session, read_id: int, person: Person) -> Read | None:
