@@ -50,9 +50,9 @@ ROUTERS = (
     api_audit.router,
 )
 ABOUT = """
-Photographs of skin lesions go in, a ranked worklist comes out. Every call carries a token made on the page
-*My account*, as `Authorization: Bearer ds_…`.
-Every error is an envelope of `error`, `detail` and `request_id`.
+Upload photographs of skin lesions and read the ranked worklist. Every call needs a token, created on the page
+*My account* and sent as `Authorization: Bearer ds_…`.
+Every error is an object with `error`, `detail` and `request_id`.
 
 Research software, not a medical device.
 """

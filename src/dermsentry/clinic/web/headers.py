@@ -131,5 +131,5 @@ async def read_form(request: Request, most_files: int) -> FormData:
     request.scope["dermsentry.forms"].append(form)
     boundary = re.search(r'boundary="?([^";,]+)', request.headers.get("content-type", ""))
     if boundary and f"--{boundary[1]}--".encode() not in request.scope["dermsentry.end"]:
-        raise HTTPException(400, "The form has no end, so that its last file may be cut; send it again.")
+        raise HTTPException(400, "The form is incomplete, so its last file may be truncated; send it again.")
     return form
