@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -95,7 +96,7 @@ def audit(
     found = audit_collection(collection, labels=reference, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
-    typer.echo(to_json(found.as_dict()) if json else as_text(found), nl=False)
+    typer.echo(to_json(found) if json else as_text(found), nl=False)
     if out is not None:
         _say(f"Side by side, and what it means: {out / 'audit.html'}")
     raise typer.Exit(1 if found.corrupting else 0)
@@ -490,13 +491,13 @@ def serve(
 def verify_audit_log(db: Database = None) -> None:
     """Go through the clinic's audit trail: exit code 1 where an event was changed, removed or inserted."""
     folder = _clinic_folder()
+    from dermsentry.clinic.clinic import open_existing
     from dermsentry.clinic.store.audit_trail import verify
     from dermsentry.clinic.store.database import reading
-    from dermsentry.clinic.store.folder import closing, database_of, open_existing
+    from dermsentry.clinic.store.folder import database_of
 
-    engine, trail = open_existing(folder, database_of(folder, db))
-    with closing(engine), reading(engine) as session:
-        verdict = verify(session, trail)
+    with closing(open_existing(database_of(folder, db), folder)) as clinic, reading(clinic.engine) as session:
+        verdict = verify(session, clinic.trail)
     for problem in verdict.problems:
         typer.echo(problem)
     typer.echo(
@@ -512,13 +513,13 @@ def export_audit_log(
 ) -> None:
     """Write the clinic's audit trail as CSV, one event a line, with its hashes."""
     folder = _clinic_folder()
+    from dermsentry.clinic.clinic import open_existing
     from dermsentry.clinic.store.audit_trail import as_csv
     from dermsentry.clinic.store.database import reading
-    from dermsentry.clinic.store.folder import closing, database_of, open_existing
+    from dermsentry.clinic.store.folder import database_of
     from dermsentry.files import whole_file
 
-    engine, _ = open_existing(folder, database_of(folder, db))
-    with closing(engine), reading(engine) as session:
+    with closing(open_existing(database_of(folder, db), folder)) as clinic, reading(clinic.engine) as session:
         if out is None:
             for line in as_csv(session):
                 typer.echo(line, nl=False)
@@ -538,7 +539,7 @@ def backup(
 ) -> None:
     """Write all that a clinic keeps into one file, while it goes on; the file is as confidential as that."""
     folder = _clinic_folder()
-    from dermsentry.clinic.store.backup import backup as run
+    from dermsentry.clinic.backup import backup as run
     from dermsentry.clinic.store.folder import database_of
 
     kept = run(folder, database_of(folder, db), out)
@@ -557,7 +558,7 @@ def restore(
     Exit code 1 where all of it came back and the audit trail or a photograph does not hold.
     """
     folder = _clinic_folder()
-    from dermsentry.clinic.store.backup import restore as run
+    from dermsentry.clinic.backup import restore as run
 
     kept = run(file, folder, db)
     typer.echo(f"{kept.cases} cases, {kept.photographs} photographs, {kept.events} events: {folder}")

@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.metrics import roc_auc_score
 
 from columns import table
-from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE, _auroc, _discriminate, find_shortcuts, probe
+from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE, _discriminate, find_shortcuts, probe
 from dermsentry.audit.survey import SURROUND, Survey, surround
 from dermsentry.images import Photograph
 
@@ -126,13 +125,6 @@ def test_a_probe_leaves_out_labels_of_few_photographs() -> None:
     assert (found.photographs, set(found.by_class)) == (40, {"a", "b"})
     with pytest.raises(ValueError, match="expected at least two"):
         probe(features, ["a"] * 44, family="embedding")
-
-
-def test_auroc_agrees_with_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    scores, positive = rng.integers(0, 5, 100).astype(float), rng.random(100) < 0.3
-    assert _auroc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
-    assert _auroc(scores, np.zeros(100, bool)) is None
 
 
 def test_surroundings_of_a_vignette() -> None:

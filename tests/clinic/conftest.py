@@ -16,10 +16,13 @@ from bundles import tiny_card
 from clinic.cases import screened
 from clinic.filled_store import Store, open_store
 from clinic.postgresql import Cluster, running_cluster
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import Trail, open_trail
 from dermsentry.clinic.store.database import migrate, open_database, writing
 from dermsentry.clinic.store.folder import database_of
+from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Account, Model, now
 
 KINDS = ("sqlite", "postgresql")
@@ -96,6 +99,12 @@ def store(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) ->
 def trail(tmp_path: Path) -> Trail:
     """The audit trail of a data folder of the test's own."""
     return open_trail(tmp_path)
+
+
+@pytest.fixture
+def clinic(engine: Engine, trail: Trail, tmp_path: Path) -> Clinic:
+    """A clinic without cases, with the default settings."""
+    return Clinic(engine, trail, Pictures(tmp_path), Settings())
 
 
 @pytest.fixture

@@ -42,6 +42,18 @@ def test_a_table_has_the_columns_in_their_order(phantom_collection: Collection) 
     assert all(path.is_file() for path in phantom_collection.paths)
 
 
+def test_a_collection_is_shown_in_a_line_a_table_and_a_frame(phantom_collection: Collection) -> None:
+    line, count = repr(phantom_collection), len(phantom_collection)
+    assert "\n" not in line
+    assert f"{count} photographs, 9 diagnoses" in line
+    page = phantom_collection._repr_html_()
+    assert page.count("<tr") == 11  # the header, nine diagnoses, and all of them
+    assert f"<td>{count}</td>" in page
+    frame = phantom_collection.to_frame()
+    assert frame.equals(phantom_collection.table)
+    assert frame is not phantom_collection.table
+
+
 def test_class_folders_with_train_and_test_anywhere(tmp_path: Path) -> None:
     put(
         tmp_path,
@@ -104,6 +116,9 @@ def test_nothing_to_read_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "melanoma").mkdir()
     with pytest.raises(InputError, match="holds no photographs"):
         read_collection(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"Cannot read .*pipe"):
+        read_collection(tmp_path / "pipe")
 
 
 def test_a_broken_table_beside_class_folders_is_no_hindrance(tmp_path: Path) -> None:
@@ -236,11 +251,25 @@ def test_a_table_of_photographs_elsewhere(tmp_path: Path, monkeypatch: pytest.Mo
         assert all(p.is_file() for p in collection.paths)
 
 
+def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    path = tmp_path / "table.csv"
+    path.write_bytes(
+        "\ufeffpath ; diagnosis;lesion_id\r\na.jpg;mel; L1\r\n\r\nb.jpg;nv;L1 \r\n;;\r\n".encode()
+    )
+    assert rows(read_collection(path), "path", "diagnosis", "lesion_id") == [
+        ("a.jpg", "MEL", "L1"),
+        ("b.jpg", "NV", "L1"),
+    ]
+    path.write_text("image\tMEL\tNV\tBCC\na\t1\t0\t0\nb\t0\t1\t0\n")
+    assert rows(read_collection(tmp_path), "path", "diagnosis") == [("a.jpg", "MEL"), ("b.jpg", "NV")]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", "is not a CSV table"),
-        ("path;diagnosis\na;b\n", "has the columns path;diagnosis"),
+        ("path|diagnosis\na|b\n", r"has the columns path\|diagnosis; expected path, diagnosis"),
         ("path,diagnosis\na.jpg,wart\nb.jpg,wart\nc.jpg,corn\n", r"'corn' \(1\); 'wart' \(2\)"),
         ("path,diagnosis,split\na.jpg,MEL,holdout\n", "has splits holdout"),
         ("path,diagnosis\na.jpg,MEL\n./a.jpg,NV\n", "lists 1 photographs twice"),
@@ -248,6 +277,9 @@ def test_a_table_of_photographs_elsewhere(tmp_path: Path, monkeypatch: pytest.Mo
         ("path,diagnosis\na.jpg,MEL,x,y\n", "is not a CSV table"),
         ("path,diagnosis\n", "holds no photographs"),
         ('path,diagnosis\n"a.jpg,MEL\n', "is not a CSV table"),
+        ("path,diagnosis\n//,wart\n", "'wart'"),
+        ("image,MEL,NV,BCC\n", "holds no photographs"),
+        ("who,MEL,NV,BCC\n", "expected image_id"),
     ],
 )
 def test_an_unusable_table_is_one_clear_line(tmp_path: Path, text: str, expected: str) -> None:

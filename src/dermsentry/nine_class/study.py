@@ -69,7 +69,7 @@ class Study:
             "fingerprint": self.collection.fingerprint(),
             "configuration": dict(self.configuration),
             "versions": versions(),
-            "audit": self.audit.summary(),
+            "audit": self.audit.summary,
             "split": self.split.counts(),
             "experiments": [result.as_dict() for result in self.results],
             "findings": [asdict(finding) for finding in self.findings],

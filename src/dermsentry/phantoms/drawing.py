@@ -1,4 +1,4 @@
-"""One phantom: skin, the lesion in it, and what the instrument adds to any lesion alike."""
+"""One phantom: skin, the lesion in it, and what the instrument adds to every lesion."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _bubbles(rng: Rng, size: tuple[int, int], light: Array) -> Array:
 
 
 def _exposed(rng: Rng, light: Array) -> Pixels:
-    """What the instrument does to any lesion alike: marks, uneven light, colour cast, dark corners, grain."""
+    """What the instrument does to every lesion: marks, uneven light, colour cast, dark corners, grain."""
     height, width = light.shape[:2]
     size = (width, height)
     if rng.random() < 0.45:
@@ -183,7 +183,7 @@ def draw_phantom(
     code
         One of `diagnoses.CODES`.
     seed
-        The same code, seed, size and skin type give the same pixels.
+        Random seed; the same code, seed, size and skin type give the same pixels.
     size
         Width and height in pixels.
     skin_type
@@ -191,12 +191,13 @@ def draw_phantom(
 
     Returns
     -------
-    (height, width, 3), uint8, RGB.
+    numpy.ndarray
+        (height, width, 3), uint8, RGB.
 
     Raises
     ------
     InputError
-        If `code` is none of the nine.
+        `code` is none of the nine.
     """
     return draw_view(code, seed, size, skin_type, view=0)
 

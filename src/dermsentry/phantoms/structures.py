@@ -45,7 +45,7 @@ def _discs(
 
 
 def _patch(canvas: Canvas, share: Range, sharp: float = 4.0) -> Array:
-    """An irregular area inside the lesion that covers about a share of it."""
+    """An irregular area inside the lesion that covers about that share."""
     field_ = noise(canvas.rng, canvas.width, canvas.height, canvas.radius * 0.8)
     level = np.quantile(field_[canvas.depth < 1], 1 - canvas.chance(*share))
     return np.asarray(canvas.inside / (1 + np.exp(np.clip(-sharp * (field_ - level), -30, 30))))

@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from clinic.dicom_files import dicom_dataset
 from clinic.filled_store import Store
-from dermsentry.clinic.intake import dicom_receiver, intake
+from dermsentry.clinic.intake import admission, dicom_receiver
 from dermsentry.clinic.intake.dicom import PHOTOGRAPHS
 from dermsentry.clinic.intake.dicom_receiver import Receiver, start_receiver
 from dermsentry.clinic.settings import Dicom, Settings, read_settings
@@ -46,7 +46,7 @@ def database_kind() -> str:
 
 @pytest.fixture
 def receiver(store: Store) -> Iterator[Receiver]:
-    started = start_receiver(store.engine, store.trail, store.pictures, SETTINGS)
+    started = start_receiver(replace(store, settings=Settings(dicom=SETTINGS)))
     yield started
     started.close()
 
@@ -186,7 +186,7 @@ def test_what_cannot_be_kept_is_not_accepted(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    target = intake if name == "lost database" else pictures.Pictures
+    target = admission if name == "lost database" else pictures.Pictures
     with monkeypatch.context() as broken:
         broken.setattr(target, "writing" if name == "lost database" else "keep", fail)
         answer = send(receiver, dicom_dataset())
@@ -225,7 +225,7 @@ def test_nothing_of_a_patient_is_logged(receiver: Receiver, caplog: pytest.LogCa
 
 def test_it_refuses_to_start_where_it_cannot(store: Store, receiver: Receiver) -> None:
     def start(settings: Dicom) -> None:
-        start_receiver(store.engine, store.trail, store.pictures, settings)
+        start_receiver(replace(store, settings=Settings(dicom=settings)))
 
     with pytest.raises(InputError, match="from nobody"):
         start(Dicom())
@@ -240,7 +240,7 @@ def test_it_refuses_to_start_where_it_cannot(store: Store, receiver: Receiver) -
 
 
 def test_after_closing_nobody_listens(store: Store) -> None:
-    started = start_receiver(store.engine, store.trail, store.pictures, SETTINGS)
+    started = start_receiver(replace(store, settings=Settings(dicom=SETTINGS)))
     started.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((started.host, started.port), timeout=5)

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, select
 from browser import running_chromium
 from bundles import lesion
 from clinic.web_app import FIRST_TOKEN, PASSWORD
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import Trail, verify
 from dermsentry.clinic.store.database import reading
@@ -45,7 +45,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def address(app: FastAPI, clinic: Clinic) -> Iterator[str]:
+def address(app: FastAPI, clinic: ServedClinic) -> Iterator[str]:
     """Where the clinic is served: a real server, with a worker beside it."""
     import uvicorn
 
@@ -55,15 +55,7 @@ def address(app: FastAPI, clinic: Clinic) -> Iterator[str]:
 
     def screens() -> None:
         with Screener(clinic.bundle) as screener:
-            work(
-                clinic.engine,
-                clinic.trail,
-                clinic.pictures,
-                clinic.settings,
-                screener,
-                clinic.card,
-                stopped.is_set,
-            )
+            work(clinic, screener, clinic.card, stopped.is_set)
 
     threads = [
         threading.Thread(target=server.run, kwargs={"sockets": [listening]}),

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, select, update
 
 from clinic.cases import photograph
 from clinic.web_app import shown, texts
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Event, Model, Read, SignIn, now
@@ -212,12 +212,12 @@ def test_earlier_photographs_of_the_lesion_stand_beside_it(browser: Maker, add_c
 
 
 def test_pictures_are_drawn_ones_with_safe_headers(
-    browser: Maker, add_case: Adder, draw: Callable[[str], None], clinic: Clinic
+    browser: Maker, add_case: Adder, draw: Callable[[str], None], clinic: ServedClinic
 ) -> None:
     draw("c" * 64)
     number, bare = add_case("alert", 0.9, sha256="c" * 64), add_case("alert", 0.9)
     who = browser()
-    for kind, media in (("view", "image/jpeg"), ("thumbnail", "image/jpeg"), ("heat", "image/png")):
+    for kind, media in (("view", "image/jpeg"), ("thumbnail", "image/jpeg"), ("saliency", "image/png")):
         answer = who.get(f"/cases/{number}/picture/{kind}")
         assert answer.headers["content-type"] == media
         assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
@@ -231,7 +231,7 @@ def test_pictures_are_drawn_ones_with_safe_headers(
 
 
 def test_no_address_serves_a_file_as_it_came(
-    browser: Maker, program: Maker, clinic: Clinic, add_case: Adder
+    browser: Maker, program: Maker, clinic: ServedClinic, add_case: Adder
 ) -> None:
     sha256 = clinic.pictures.keep(photograph())
     number = add_case("alert", 0.9, sha256=sha256)
@@ -253,7 +253,7 @@ def test_a_case_that_is_none_is_told(browser: Maker, number: str) -> None:
     assert who.post(f"/cases/{number}/decision", data=YES).status_code in (404, 422)
 
 
-def test_the_models_card_is_one_click_away(browser: Maker, clinic: Clinic, engine: Engine) -> None:
+def test_the_models_card_is_one_click_away(browser: Maker, clinic: ServedClinic, engine: Engine) -> None:
     who = browser()
     page = shown(who.get(f"/models/{clinic.card.digest}"))
     assert "tiny" in page.select_one("h1").get_text()

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 
 from clinic.dicom_files import dicom_bytes
 from clinic.web_app import shown
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.intake.admission import About, receive
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Delivery, Event, now
@@ -31,11 +31,9 @@ def exported(engine: Engine) -> list[tuple[str, str, dict[str, object]]]:
         return [(event.actor, event.subject, json.loads(event.detail)) for event in events]
 
 
-def as_dicom(engine: Engine, clinic: Clinic, add_case: Adder, **header: object) -> int:
+def as_dicom(engine: Engine, clinic: ServedClinic, add_case: Adder, **header: object) -> int:
     """A screened case that came as DICOM."""
-    received = receive(
-        engine, clinic.trail, clinic.pictures, dicom_bytes(**header), About(), source="dicom", actor="CAMERA"
-    )
+    received = receive(clinic, dicom_bytes(**header), About(), source="dicom", actor="CAMERA")
     other = add_case("alert", 0.9)
     with writing(engine) as session:
         came, like = session.get_one(Case, received.case_id), session.get_one(Case, other)
@@ -61,7 +59,7 @@ def test_a_case_leaves_as_fhir_and_the_trail_tells_who_took_it(
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
 def test_a_case_that_came_as_dicom_leaves_as_a_structured_report(
-    browser: Maker, program: Maker, add_case: Adder, engine: Engine, clinic: Clinic, prefix: str
+    browser: Maker, program: Maker, add_case: Adder, engine: Engine, clinic: ServedClinic, prefix: str
 ) -> None:
     number = as_dicom(engine, clinic, add_case)
     who = program("dermatologist") if prefix else browser()
@@ -89,7 +87,7 @@ def test_what_cannot_be_told_is_said_and_is_no_export(
 
 
 def test_a_page_offers_each_way_out_where_it_leads_somewhere(
-    browser: Maker, add_case: Adder, engine: Engine, clinic: Clinic
+    browser: Maker, add_case: Adder, engine: Engine, clinic: ServedClinic
 ) -> None:
     photograph, dicom = add_case("alert", 0.9), as_dicom(engine, clinic, add_case)
     for number, forms in ((photograph, FORMS[:1]), (dicom, FORMS)):
@@ -102,14 +100,14 @@ def test_pixels_that_name_the_patient_are_looked_at_but_never_taken_away(
     program: Maker,
     add_case: Adder,
     engine: Engine,
-    clinic: Clinic,
+    clinic: ServedClinic,
     draw: Callable[[str], None],
 ) -> None:
     number = as_dicom(engine, clinic, add_case, BurnedInAnnotation="YES")
     with reading(engine) as session:
         draw(session.get_one(Case, number).sha256)
     assert browser().get(f"/cases/{number}/picture/view").status_code == 200
-    for kind in ("view", "thumbnail", "heat"):
+    for kind in ("view", "thumbnail", "saliency"):
         answer = program("dermatologist").get(f"/api/cases/{number}/picture/{kind}")
         assert answer.status_code == 409
     paper = browser().get(f"/cases/{number}/print")

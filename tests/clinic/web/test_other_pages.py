@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
 from clinic.cases import screened
+from clinic.trail_events import Made
 from clinic.web_app import shown, texts
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.monitoring.performance import Day
 from dermsentry.clinic.settings import Mail, Settings
 from dermsentry.clinic.store.audit_trail import Trail, append
@@ -198,7 +199,12 @@ def test_columns_hold_every_day_and_stay_few() -> None:
 def test_the_audit_trail_is_read_filtered_and_verified(browser: Maker, engine: Engine, trail: Trail) -> None:
     with writing(engine) as session:
         for i in range(130):
-            append(session, trail, "worker", "screened", f"case {i % 2 + 1}", {"melanoma": 0.123456, "i": i})
+            append(
+                session,
+                trail,
+                "worker",
+                Made("screened", f"case {i % 2 + 1}", {"melanoma": 0.123456, "i": i}),
+            )
     who = browser("administrator")
     page, rows = shown(who.get("/audit")), ".events tbody tr"
     assert len(page.select(rows)) == 100
@@ -220,7 +226,7 @@ def test_the_audit_trail_is_exported_whole_and_that_is_an_event(
 ) -> None:
     with writing(engine) as session:
         for i in range(1200):
-            append(session, trail, "worker", "screened", "case 1", {"i": i})
+            append(session, trail, "worker", Made("screened", "case 1", {"i": i}))
     answer = browser("administrator").get("/audit.csv")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.headers["content-disposition"].startswith('attachment; filename="audit-20')
@@ -325,7 +331,7 @@ def test_an_administrator_revokes_anybodys_token(browser: Maker, program: Maker)
 
 
 def test_health_says_little_to_strangers_and_more_to_people(
-    nobody: TestClient, browser: Maker, add_case: Adder, engine: Engine, clinic: Clinic
+    nobody: TestClient, browser: Maker, add_case: Adder, engine: Engine, clinic: ServedClinic
 ) -> None:
     answer = nobody.get("/health")
     assert answer.status_code == 200

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from clinic.web_app import all_routes
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.store.accounts import MAY, SCOPES
 from dermsentry.clinic.store.tables import ROLES
 from dermsentry.clinic.web import app as app_module
@@ -107,7 +107,9 @@ def test_every_route_stands_in_the_matrix(app: FastAPI) -> None:
     assert set(ROUTES) == set(rules(app))
 
 
-def test_a_route_without_a_rule_is_refused_at_start(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_route_without_a_rule_is_refused_at_start(
+    clinic: ServedClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
     router = APIRouter()
 
     @router.get("/open-door")
@@ -119,7 +121,7 @@ def test_a_route_without_a_rule_is_refused_at_start(clinic: Clinic, monkeypatch:
         create_app(clinic)
 
 
-def test_a_part_of_the_app_that_is_no_route_is_refused_at_start(clinic: Clinic) -> None:
+def test_a_part_of_the_app_that_is_no_route_is_refused_at_start(clinic: ServedClinic) -> None:
     app = create_app(clinic)
     app.mount("/side-door", FastAPI())
     with pytest.raises(RuntimeError, match="/side-door"):

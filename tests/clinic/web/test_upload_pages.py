@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 
 from clinic.cases import photograph
 from clinic.web_app import shown, texts
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.intake.admission import MAX_BYTES
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.tables import Case, Event, Job, Read
@@ -30,7 +30,7 @@ def cases_of(engine: Engine) -> list[Case]:
         return list(session.scalars(select(Case).order_by(Case.id)))
 
 
-def test_photographs_become_cases_that_wait(browser: Maker, engine: Engine, clinic: Clinic) -> None:
+def test_photographs_become_cases_that_wait(browser: Maker, engine: Engine, clinic: ServedClinic) -> None:
     files = [("photographs", (f"IMG {i}.jpg", photograph(i), "image/jpeg")) for i in range(3)]
     about = {"patient": " P-1 ", "lesion": "A", "site": "back", "note": "grew\r\nfast"}
     answer = browser("uploader").post("/upload", files=files, data=about)
@@ -119,7 +119,7 @@ def test_one_that_is_too_large_is_refused_and_the_others_are_kept(program: Maker
     ],
 )
 def test_a_files_name_is_told_and_never_used(
-    browser: Maker, engine: Engine, clinic: Clinic, name: str
+    browser: Maker, engine: Engine, clinic: ServedClinic, name: str
 ) -> None:
     body = photograph()
     boundary = "b"

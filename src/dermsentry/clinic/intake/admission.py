@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, or_, select
+from sqlalchemy import ColumnElement, or_, select
 
-from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import writing
-from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.events import ReceivedAgainEvent, ReceivedEvent
 from dermsentry.clinic.store.tables import Case, Job
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
@@ -86,9 +87,7 @@ def sniff(data: bytes) -> str:
 
 
 def receive(
-    engine: Engine,
-    trail: Trail,
-    pictures: Pictures,
+    clinic: Clinic,
     data: bytes,
     about: About,
     *,
@@ -111,12 +110,12 @@ def receive(
     told, instance = _with_header(about, data) if kind == DICOM else (about, None)
     told = told.checked()
     # The file first: a case without its photograph would be worse than a photograph without its case.
-    sha256 = pictures.keep(data)
-    with writing(engine) as session:
+    sha256 = clinic.pictures.keep(data)
+    with writing(clinic.engine) as session:
         hold(session)  # two senders of one photograph come one after the other
         existing = session.scalar(select(Case.id).where(_same(sha256, instance)))
         if existing is not None:
-            append(session, trail, actor, "received again", f"case {existing}", {"source": source})
+            append(session, clinic.trail, actor, ReceivedAgainEvent(existing, source))
             return Received(existing, False)
         case = Case(
             sha256=sha256,
@@ -134,7 +133,7 @@ def receive(
         session.add(case)
         session.flush()
         session.add(Job(case_id=case.id))
-        append(session, trail, actor, "received", f"case {case.id}", {"sha256": sha256, "source": source})
+        append(session, clinic.trail, actor, ReceivedEvent(case.id, sha256, source))
         return Received(case.id, True)
 
 

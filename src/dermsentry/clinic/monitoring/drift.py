@@ -1,10 +1,9 @@
-"""Whether what comes in still is what the model was judged on: score, out_of_distribution and quality.
+"""Whether images still are like those the model was evaluated on: probability, out-of-distribution, quality.
 
 Two comparisons, each saying what stands against what:
 
-- with the shares that the model's card has figures of: how many photographs it refuses as out of
-distribution, and how
-  many it alerts on (Fisher's exact test);
+- with the shares that the model's card has figures of: how many images it refuses as out of distribution,
+  and how many it alerts on (Fisher's exact test);
 - with the clinic's own first photographs by the same model, since a card holds no distributions: the
   two-sample Kolmogorov–Smirnov test and the population stability index (Siddiqi, Credit Risk Scorecards,
   2006: below 0.1 little, above 0.25 much).

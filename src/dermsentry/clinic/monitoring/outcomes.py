@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.events import OutcomeRecordedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, now
 from dermsentry.clinic.store.text import clean
 from dermsentry.diagnoses import CODES, find_label
@@ -39,7 +41,7 @@ class Imported:
 
 def record_outcome(
     session: Session,
-    trail: Trail,
+    clinic: Clinic,
     case_id: int,
     person: Person,
     *,
@@ -66,10 +68,10 @@ def record_outcome(
     hold(session)
     if find(session, Case, case_id) is None:
         raise InputError(f"There is no case {case_id}.")
-    return _record(session, trail, person, case_id, label, method, told)
+    return _record(session, clinic, person, case_id, label, method, told)
 
 
-def import_outcomes(session: Session, trail: Trail, person: Person, text: str) -> Imported:
+def import_outcomes(session: Session, clinic: Clinic, person: Person, text: str) -> Imported:
     """Record the outcomes of a CSV file, with the columns `case`, `diagnosis`, `method` and perhaps `note`.
 
     Commas, semicolons or tabs part the columns. Every line that cannot be used is told; the others are
@@ -100,7 +102,7 @@ def import_outcomes(session: Session, trail: Trail, person: Person, text: str) -
         if latest.get(line.case_id) == (line.diagnosis, line.method, line.note):
             unchanged += 1
             continue
-        _record(session, trail, person, line.case_id, line.diagnosis, line.method, line.note)
+        _record(session, clinic, person, line.case_id, line.diagnosis, line.method, line.note)
         recorded += 1
     return Imported(recorded, tuple(sorted(problems)), unchanged)
 
@@ -193,7 +195,7 @@ def _allowed(person: Person) -> None:
 
 
 def _record(
-    session: Session, trail: Trail, person: Person, case_id: int, diagnosis: str, method: str, note: str
+    session: Session, clinic: Clinic, person: Person, case_id: int, diagnosis: str, method: str, note: str
 ) -> Outcome:
     outcome = Outcome(
         case_id=case_id,
@@ -205,6 +207,5 @@ def _record(
     )
     session.add(outcome)
     session.flush()
-    told = {"outcome": outcome.id, "diagnosis": diagnosis, "method": method}
-    append(session, trail, person.name, "outcome recorded", f"case {case_id}", told)
+    append(session, clinic.trail, person.name, OutcomeRecordedEvent(case_id, outcome.id, diagnosis, method))
     return outcome

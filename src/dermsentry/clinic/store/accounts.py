@@ -114,8 +114,8 @@ def check_password(session: Session, name: str, password: str) -> Account | None
     if _NAME.fullmatch(name) and len(password) <= LONGEST_PASSWORD:
         account = session.scalar(select(Account).where(Account.name == name))
     try:
-        expected = account.password_hash if account else _nobody()
         with _hashing:
+            expected = account.password_hash if account else _nobody()
             _hasher.verify(expected, _bytes(password[:LONGEST_PASSWORD]))
     except (VerificationError, InvalidHashError):
         return None

@@ -24,8 +24,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relat
 
 ROLES = ("uploader", "dermatologist", "administrator")
 SOURCES = ("page", "api", "folder", "dicom")
-STATES = ("waiting", "screened", "failed")
-"""Of a case: its photograph waits for the model, has a finding, or could not be screened."""
+STATES = ("waiting", "screened")
+"""Of a case: its photograph waits for the model, or has a finding."""
 STAGES = ("unread", "second-read", "adjudication", "decided")
 """Of a case's reading: whom it waits for."""
 LARGEST_ID = 2**31 - 1
@@ -204,7 +204,6 @@ class Case(Base):
     received_at: Mapped[datetime] = mapped_column(default=now, index=True)
     received_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
     state: Mapped[str] = mapped_column(String(10), default="waiting")
-    failure: Mapped[str] = mapped_column(Text, default="")
     screened_at: Mapped[datetime | None] = mapped_column(index=True)
     model_digest: Mapped[str | None] = mapped_column(ForeignKey("models.digest"))
     tier: Mapped[str] = mapped_column(String(12), default="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request, Response
 
 from dermsentry._version import __version__
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.web import errors
 from dermsentry.clinic.web.api import audit as api_audit
 from dermsentry.clinic.web.api import cases as api_cases
@@ -58,7 +58,7 @@ Research software, not a medical device.
 """
 
 
-def create_app(clinic: Clinic) -> FastAPI:
+def create_app(clinic: ServedClinic) -> FastAPI:
     """The pages and the API of a clinic, whose database is migrated already.
 
     Raises
@@ -84,7 +84,7 @@ def create_app(clinic: Clinic) -> FastAPI:
     return app
 
 
-def bind(app: FastAPI, clinic: Clinic) -> None:
+def bind(app: FastAPI, clinic: ServedClinic) -> None:
     """Let an app serve this clinic, with nothing remembered of another."""
     app.state.clinic = clinic
     app.state.gate = new_gate()

@@ -58,9 +58,7 @@ async def receive_all(request: Request, person: Person, source: str) -> list[Sen
         try:
             received = await run_in_threadpool(
                 receive,
-                clinic.engine,
-                clinic.trail,
-                clinic.pictures,
+                clinic,
                 data,
                 about,
                 source=source,

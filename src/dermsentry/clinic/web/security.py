@@ -21,7 +21,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.store.accounts import (
     SESSION,
     Attempts,
@@ -53,9 +53,9 @@ class SignInFirst(HTTPException):
         super().__init__(401, "You are not signed in, or your session has ended. Sign in and try again.")
 
 
-def clinic_of(request: Request) -> Clinic:
+def clinic_of(request: Request) -> ServedClinic:
     """The clinic that this app serves."""
-    clinic: Clinic = request.app.state.clinic
+    clinic: ServedClinic = request.app.state.clinic
     return clinic
 
 

@@ -51,7 +51,7 @@ def decisions(request: Request, person: TokenReads, case_id: Number) -> list[Dec
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
-        return [_made(read) for read in visible_reads(session, clinic.settings, found, person)]
+        return [_made(read) for read in visible_reads(session, clinic, found, person)]
 
 
 @router.post(
@@ -66,7 +66,7 @@ def decides(request: Request, person: TokenDecides, case_id: Number, given: Deci
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)
-        read = decide(session, clinic.trail, clinic.settings, case_id, person, **given.model_dump())
+        read = decide(session, clinic, case_id, person, **given.model_dump())
         session.flush()
         return _made(read)
 
@@ -91,7 +91,7 @@ def undoes(
         read = session.get(Read, decision_id)
         if read is None or read.case_id != case_id:
             raise HTTPException(404, f"There is no decision {decision_id} of case {case_id}.")
-        undo(session, clinic.trail, clinic.settings, decision_id, person)
+        undo(session, clinic, decision_id, person)
 
 
 @router.get(
@@ -120,7 +120,7 @@ def records(request: Request, person: TokenRecords, case_id: Number, given: NewO
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)
-        kept = record_outcome(session, clinic.trail, case_id, person, **given.model_dump())
+        kept = record_outcome(session, clinic, case_id, person, **given.model_dump())
         session.flush()
         return OutcomeKept.model_validate(kept)
 
@@ -152,7 +152,7 @@ def acknowledges(request: Request, person: TokenDecides, case_id: Number) -> Non
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)
-        acknowledge(session, clinic.trail, case_id, person.account_id, person.name)
+        acknowledge(session, clinic, case_id, person)
 
 
 @router.get("/performance", summary="Get performance", tags=["performance"], responses=problem_responses(422))

@@ -44,7 +44,7 @@ class CaseSummary(_Row):
     """A case as listed in the worklist."""
 
     id: int
-    state: Literal["waiting", "screened", "failed"]
+    state: Literal["waiting", "screened"]
     lane: Literal["suspicion", "cannot-say", "waiting"]
     stage: Literal["unread", "second-read", "adjudication", "decided"]
     tier: str = Field(description="alert, refer, routine, cannot-say, unreadable; empty until screened")

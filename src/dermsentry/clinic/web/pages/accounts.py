@@ -14,6 +14,14 @@ from starlette.exceptions import HTTPException
 from dermsentry.clinic.store.accounts import Person, add_account, hash_password, sign_out_everywhere
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import find, reading, writing
+from dermsentry.clinic.store.events import (
+    AccountAddedEvent,
+    AccountClosedEvent,
+    AccountEvent,
+    AccountOpenedEvent,
+    PasswordChangedEvent,
+    RoleChangedEvent,
+)
 from dermsentry.clinic.store.tables import ROLES, Account, Token
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator as Administers
@@ -45,9 +53,7 @@ def adds(
     try:
         with writing(clinic.engine) as session:
             added = add_account(session, name, full_name, role, password)
-            append(
-                session, clinic.trail, person.name, "account added", f"account {added.name}", {"role": role}
-            )
+            append(session, clinic.trail, person.name, AccountAddedEvent(added.name, role))
     except InputError as error:
         given = {"name": name, "full_name": full_name, "role": role}
         return _page(request, person, problem=str(error), given=given, status=422)
@@ -81,27 +87,21 @@ def changes(
 def _change(
     session: Session, request: Request, person: Person, account_id: int, role: str, state: str, hashed: str
 ) -> None:
-    trail = clinic_of(request).trail
     found = find(session, Account, account_id)
     if found is None:
         raise HTTPException(404, f"There is no account {account_id}.")
-    subject = f"account {found.name}"
+    happened: list[AccountEvent] = []
     if role and role != found.role:
-        append(session, trail, person.name, "role changed", subject, {"from": found.role, "to": role})
+        happened.append(RoleChangedEvent(found.name, found.role, role))
         found.role = role
     if state and (state == "open") != found.active:
-        append(
-            session,
-            trail,
-            person.name,
-            "account opened" if state == "open" else "account closed",
-            subject,
-            {},
-        )
+        happened.append((AccountOpenedEvent if state == "open" else AccountClosedEvent)(found.name))
         found.active = state == "open"
     if hashed:
-        append(session, trail, person.name, "password changed", subject, {})
+        happened.append(PasswordChangedEvent(found.name))
         found.password_hash = hashed
+    for event in happened:
+        append(session, clinic_of(request).trail, person.name, event)
     session.flush()
     if not session.scalar(
         select(func.count()).select_from(Account).where(Account.role == "administrator", Account.active)

@@ -15,6 +15,7 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import as_csv, verify
 from dermsentry.clinic.store.database import reading
+from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent, TrailExportedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, Event, now
 from dermsentry.clinic.web.exporting import CSV, in_blocks, note_export
 from dermsentry.clinic.web.rendering import page, part
@@ -25,7 +26,7 @@ from dermsentry.clinic.worklist.worklist import find_case
 router = APIRouter(include_in_schema=False)
 
 AT_ONCE = 100
-READS = ("read", "read undone")
+READS = (ReadEvent.action, ReadUndoneEvent.action)
 HIDDEN = [("", "shown once the case is decided")]
 
 
@@ -77,7 +78,7 @@ def verifies(request: Request, _: Auditor) -> Response:
 def export(request: Request, person: Auditor) -> Response:
     """The whole chain as CSV."""
     clinic = clinic_of(request)
-    note_export(clinic, person, "audit trail", {"as": "CSV"})
+    note_export(clinic, person, TrailExportedEvent("CSV"))
     name = f"audit-{now():%Y-%m-%d}.csv"
     return StreamingResponse(
         _lines(clinic),
@@ -100,7 +101,7 @@ def _blind_to(session: Session, clinic: Clinic, person: Person, events: Iterable
         case = find_case(session, int(event.subject.removeprefix("case ")))
         if case is None or case.stage == "decided":
             continue
-        seen = {read.id for read in visible_reads(session, clinic.settings, case, person)}
+        seen = {read.id for read in visible_reads(session, clinic, case, person)}
         if json.loads(event.detail).get("read") not in seen:
             found.add(event.id)
     return found

@@ -51,7 +51,7 @@ def waiting(request: Request, _: Reader, case_id: int) -> Response:
 
 @router.get("/cases/{case_id}/picture/{kind}")
 def picture(request: Request, person: Reader, case_id: int, kind: Kind) -> Response:
-    """A picture drawn from the case's photograph: `view`, `thumbnail` or `heat`."""
+    """A picture drawn from the case's photograph: `view`, `thumbnail` or `saliency`."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
@@ -79,8 +79,7 @@ def decides(
         with writing(clinic.engine) as session:
             read = decide(
                 session,
-                clinic.trail,
-                clinic.settings,
+                clinic,
                 case_id,
                 person,
                 agrees={"yes": True, "no": False}.get(agrees),
@@ -110,7 +109,7 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
         read = find(session, Read, read_id)
         if read is None or read.case_id != case_id:
             raise HTTPException(404, f"There is no decision {read_id} of case {case_id}.")
-        undo(session, clinic.trail, clinic.settings, read_id, person)
+        undo(session, clinic, read_id, person)
     return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
 
 
@@ -148,7 +147,7 @@ def _page(
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
         previous = previous_cases(session, found, limit=MOST_PREVIOUS + 1)
-        why_not = may_read(session, clinic.settings, found, person) if "reads:write" in person.may else ""
+        why_not = may_read(session, clinic, found, person) if "reads:write" in person.may else ""
         return page(
             request,
             "case.html",
@@ -191,8 +190,8 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         "thresholds": thresholds(case),
         "aspect": case.model.card["aspect"] if case.model else "squash",
         "has_picture": clinic.pictures.drawn(case.sha256, "view").is_file(),
-        "has_heat": clinic.pictures.drawn(case.sha256, "heat").is_file(),
-        "reads": visible_reads(session, clinic.settings, case, person),
+        "has_saliency": clinic.pictures.drawn(case.sha256, "saliency").is_file(),
+        "reads": visible_reads(session, clinic, case, person),
         "outcomes": outcomes,
         "alerts": alerts,
         "may_leave": may_leave(case.dicom),

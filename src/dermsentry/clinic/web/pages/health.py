@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from dermsentry._version import __version__
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.store.database import DatabaseError, reading
 from dermsentry.clinic.store.tables import Alert, Case, Delivery, Job, now
 from dermsentry.clinic.web.rendering import page
@@ -73,7 +73,7 @@ def status(request: Request, person: SignedIn) -> Response:
     )
 
 
-def checks(clinic: Clinic) -> list[Check]:
+def checks(clinic: ServedClinic) -> list[Check]:
     """Look at the database, the folder, the queue, the messages and the model."""
     try:
         with reading(clinic.engine) as session:
@@ -111,7 +111,7 @@ def _messages(session: Session) -> Check:
     return Check("Notifications", True, "None undelivered in the last day.")
 
 
-def _folder(clinic: Clinic) -> Check:
+def _folder(clinic: ServedClinic) -> Check:
     folder = clinic.pictures.folder
     try:
         free = shutil.disk_usage(folder).free
@@ -122,7 +122,7 @@ def _folder(clinic: Clinic) -> Check:
     return Check("Storage", free >= LEAST_SPACE, f"{free / 1024**3:.1f} GiB free.")
 
 
-def _model(clinic: Clinic) -> Check:
+def _model(clinic: ServedClinic) -> Check:
     there = all((clinic.bundle / name).is_file() for name in ("card.json", "model.onnx"))
     words = f"{clinic.card.name} is present." if there else "The model's files are missing."
     return Check("Model", there, words)

@@ -48,9 +48,7 @@ def record(
     try:
         number = _number(case)
         with writing(clinic.engine) as session:
-            record_outcome(
-                session, clinic.trail, number, person, diagnosis=diagnosis, method=method, note=note
-            )
+            record_outcome(session, clinic, number, person, diagnosis=diagnosis, method=method, note=note)
     except InputError as error:
         return _page(request, person, given=given, problem=str(error), status=422)
     return RedirectResponse(f"/outcomes?kept={number}", 303)
@@ -69,7 +67,7 @@ def imports(request: Request, person: Recorder, table: Annotated[UploadFile, Fil
         except UnicodeDecodeError:
             raise InputError("The file is not text in UTF-8; save it as “CSV UTF-8”.") from None
         with writing(clinic.engine) as session:
-            imported = import_outcomes(session, clinic.trail, person, text)
+            imported = import_outcomes(session, clinic, person, text)
     except InputError as error:
         return _page(request, person, given=BLANK, import_problem=str(error), status=422)
     return _page(
