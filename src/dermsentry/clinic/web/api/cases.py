@@ -131,7 +131,7 @@ def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
     },
 )
 def picture(request: Request, _: TokenReads, case_id: Number, kind: Kind) -> Response:
-    """The photograph as `view` (JPEG, up to 2048 pixels) or `thumbnail`, or its saliency map `saliency` (PNG).
+    """The photograph as `view` (JPEG, up to 2048 pixels) or `thumbnail`, or the map `saliency` (PNG).
 
     A DICOM photograph whose pixels name the patient is refused: it may be viewed, not exported.
     """
