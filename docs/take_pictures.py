@@ -77,6 +77,7 @@ def decide(page: Page, number: int) -> None:
     page.keyboard.press("o")
     for _ in range(number):
         page.wait_for_selector("h1:has-text('Case ')")
+        page.wait_for_load_state()
         title = page.inner_text("h1")
         if choice.random() < 0.8:
             page.keyboard.press("a")
@@ -114,6 +115,7 @@ def take(browser: Browser, address: str, token: str, photographs: list[Path]) ->
     page.keyboard.press("j")
     page.keyboard.press("o")
     page.wait_for_selector("h1:has-text('Case ')")
+    page.wait_for_load_state()
     page.keyboard.press("h")
     page.set_viewport_size({"width": 1280, "height": 1180})
     keep(page, "case")

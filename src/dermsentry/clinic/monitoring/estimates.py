@@ -92,7 +92,7 @@ def kappa(
     interval = percentile_interval(value, _kappa(redraw(per_patient)))
     agreed = sum(a == b for a, b in zip(first, second, strict=True))
     if interval is None:
-        remark = "both use one diagnosis only: nothing to tell agreement from chance"
+        remark = "both used a single diagnosis, so kappa is undefined"
         return Figure(None, None, None, agreed, len(first), number, remark)
     return Figure(interval.value, interval.low, interval.high, agreed, len(first), number, _few(number))
 
@@ -124,4 +124,5 @@ def _kappa(cells: Floats) -> Floats:
 
 
 def _few(patients: int) -> str:
-    return f"of {patients} patients only: too few to rely on" if patients < FEW else ""
+    many = "patient" if patients == 1 else "patients"
+    return f"only {patients} {many}, too few to rely on" if patients < FEW else ""

@@ -47,8 +47,8 @@ STAGES = {
 ACTIONS = {"biopsy": "Biopsy", "follow-up": "Follow-up", "discharge": "Discharge", "retake": "Retake"}
 ACTION_KEYS = {"biopsy": "b", "follow-up": "f", "discharge": "d", "retake": "r"}
 SOURCES = {
-    "page": "uploaded on the website",
-    "api": "uploaded through the API",
+    "page": "by upload",
+    "api": "through the API",
     "folder": "from the watched folder",
     "dicom": "through DICOM",
 }
@@ -56,7 +56,7 @@ POSITIONS = {1: "First reader", 2: "Second reader", 3: "Adjudicator"}
 ROLES = {
     "uploader": "uploads photographs and sees the status of their own",
     "dermatologist": "sees all cases, decides them and enters outcomes",
-    "administrator": "all of the above, plus accounts, tokens and the audit trail",
+    "administrator": "does all that a dermatologist does, and manages accounts, tokens and the audit trail",
 }
 SCOPES = {
     "cases:write": "upload photographs",
