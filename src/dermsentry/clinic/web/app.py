@@ -11,8 +11,7 @@ from dermsentry.clinic.web.api import audit as api_audit
 from dermsentry.clinic.web.api import cases as api_cases
 from dermsentry.clinic.web.api import exports as api_exports
 from dermsentry.clinic.web.api import reviews as api_reviews
-from dermsentry.clinic.web.headers import Guard, TooLarge
-from dermsentry.clinic.web.measuring import Measured
+from dermsentry.clinic.web.guard import Guard, TooLarge
 from dermsentry.clinic.web.pages import (
     account,
     accounts,
@@ -28,6 +27,7 @@ from dermsentry.clinic.web.pages import (
     upload,
     worklist,
 )
+from dermsentry.clinic.web.performance_cache import PerformanceCache
 from dermsentry.clinic.web.security import new_gate, rules
 
 ROUTERS = (
@@ -88,7 +88,7 @@ def bind(app: FastAPI, clinic: ServedClinic) -> None:
     """Let an app serve this clinic, with nothing remembered of another."""
     app.state.clinic = clinic
     app.state.gate = new_gate()
-    app.state.measured = Measured()
+    app.state.performance = PerformanceCache()
 
 
 def _too_large(request: Request, error: TooLarge) -> Response:

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.store.database import DatabaseError
-from dermsentry.clinic.web.headers import secure
+from dermsentry.clinic.web.guard import secure
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, sign_in_path, signed_in
 from dermsentry.clinic.worklist.reading import CannotRead

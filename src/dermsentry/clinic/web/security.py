@@ -35,7 +35,7 @@ from dermsentry.clinic.store.accounts import (
 )
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.web.headers import read_form
+from dermsentry.clinic.web.guard import read_form
 
 COOKIE, VISITOR = "dermsentry", "dermsentry-visitor"
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"

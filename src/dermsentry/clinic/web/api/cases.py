@@ -27,13 +27,13 @@ from dermsentry.clinic.web.api.schemas import (
 )
 from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import read_filter
-from dermsentry.clinic.web.receiving import receive_all
 from dermsentry.clinic.web.security import (
     TokenReads,
     TokenSends,
     clinic_of,
 )
 from dermsentry.clinic.web.sending import find_case, send_picture
+from dermsentry.clinic.web.uploads import receive_all
 from dermsentry.clinic.worklist.worklist import list_cases
 
 router = APIRouter(prefix="/api", responses=ALWAYS)

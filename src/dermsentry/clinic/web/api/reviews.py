@@ -27,7 +27,7 @@ from dermsentry.clinic.web.api.schemas import (
 )
 from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import read_days
-from dermsentry.clinic.web.measuring import measured
+from dermsentry.clinic.web.performance_cache import cached_performance
 from dermsentry.clinic.web.security import (
     TokenDecides,
     TokenReads,
@@ -159,7 +159,7 @@ def acknowledges(request: Request, person: TokenDecides, case_id: Number) -> Non
 def performance(request: Request, _: TokenReads, since: Since = None, until: Until = None) -> Performance:
     """Accuracy of readers and model here with 95 % intervals, alert burden, drift."""
     _text, days = read_days({"since": str(since or ""), "until": str(until or "")})
-    return measured(request, days)
+    return cached_performance(request, days)
 
 
 def _made(read: Read) -> DecisionMade:

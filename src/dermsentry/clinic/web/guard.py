@@ -1,4 +1,4 @@
-"""What every answer says to the browser, and how large a request may be."""
+"""The guard before every route: request identifiers, size limits, security headers, forms read once."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ LARGE: tuple[tuple[str, re.Pattern[str], int], ...] = (
 )
 """Requests that may be larger: method, path, bytes."""
 _END = 4096
-"""Bytes at the end of a form among which its last boundary stands."""
+"""Bytes at the end of a form that hold its last boundary."""
 
 
 def secure(headers: MutableHeaders, number: str) -> None:
-    """Add what every answer says; what a route set itself stands."""
+    """Add the headers of every response; what a route set itself is kept."""
     for name, value in SAFE.items():
         headers.setdefault(name, value)
     headers["X-Request-ID"] = number
