@@ -12,14 +12,14 @@ from dermsentry.clinic.web.api.schemas import (
     Since,
     Until,
 )
-from dermsentry.clinic.web.errors import problem_responses
-from dermsentry.clinic.web.exporting import (
+from dermsentry.clinic.web.downloads import (
     DICOM,
     FHIR,
     send_case_table,
     send_fhir,
     send_structured_report,
 )
+from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.security import (
     TokenReads,
