@@ -67,7 +67,7 @@ def test_kappa_of_nobody_and_of_one_word_only_say_so() -> None:
     assert kappa([], [], CODES, [], "nobody").remark == "nobody"
     same = kappa(["NV"] * 5, ["NV"] * 5, CODES, list("abcde"), "")
     assert same.value is None
-    assert "one diagnosis only" in same.remark
+    assert "single diagnosis" in same.remark
 
 
 def test_cases_needed_are_one_over_the_share_with_its_bounds_turned() -> None:
