@@ -137,7 +137,7 @@ def main() -> None:
     audit = audit_collection(whole)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    summary = audit.summary()
+    summary = audit.summary
     print(
         f"Audit of {len(whole):,} photographs: {seconds:.1f} s ({cpu:.1f} s of computing), "
         f"peak memory +{grown:.0f} MiB"

@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
+from browser import running_chromium
 from dermsentry.audit import audit_collection, write_audit
 from dermsentry.collection import Collection
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.evaluation.report import write_page
 from dermsentry.nine_class.study import study
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    """Chromium, as Debian packages it."""
-    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
-    if not driver or not program:
-        if os.environ.get("CI"):
-            pytest.fail("CI must have chromium and chromium-driver")
-        pytest.skip("no chromium and chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=Service(driver))
-    yield chrome
-    chrome.quit()
+def chromium() -> Iterator[Browser]:
+    """The browser of the tests."""
+    with running_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -64,22 +43,19 @@ def pages(phantom_collection: Collection, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 420])
 @pytest.mark.parametrize("page", ["audit.html", "study.html", "evaluation.html"])
-def test_page_in_a_browser(browser: webdriver.Chrome, pages: Path, page: str, width: int) -> None:
-    browser.set_window_size(width, 900)
-    browser.get((pages / page).as_uri())
-    assert browser.title.endswith("Dermsentry")
-    broken = browser.execute_script(
-        "return [...document.images].filter(i => !i.complete || i.naturalWidth === 0).map(i => i.alt)"
-    )
-    assert broken == []
-    fetched = browser.execute_script(
-        "return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))"
-    )
-    assert fetched == []
-    nameless = browser.execute_script("return [...document.images].filter(i => !i.alt).length")
-    assert nameless == 0
-    shown, available = browser.execute_script(
-        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    )
-    assert shown <= available + 1
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+def test_page_in_a_browser(chromium: Browser, pages: Path, page: str, width: int) -> None:
+    faults: list[str] = []
+    opened = chromium.new_page(viewport={"width": width, "height": 900})
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda told: faults.append(told.text) if told.type == "error" else None)
+    opened.goto((pages / page).as_uri())
+    assert opened.title().endswith("Dermsentry")
+    broken = "[...document.images].filter(i => !i.complete || i.naturalWidth === 0).map(i => i.alt)"
+    assert opened.evaluate(broken) == []
+    fetched = "performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))"
+    assert opened.evaluate(fetched) == []
+    assert opened.evaluate("[...document.images].filter(i => !i.alt).length") == 0
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert opened.evaluate(wide) <= 1
+    assert faults == []
+    opened.close()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection
-from dermsentry.collection.groups import DuplicateGroup, connected_groups, join_photographs
+from dermsentry.collection.groups import DuplicateGroup, connected_groups, same_photographs
 from dermsentry.diagnoses import CODES, agree
 from dermsentry.errors import InputError, OutputError
 from dermsentry.phantoms import Phantoms
@@ -72,7 +72,7 @@ def test_the_rules_hold_for_any_collection(drawn: tuple[Collection, Duplicates],
     group = dict(zip(paths, connected_groups(table, copies.groups), strict=True))
     conflicting = {
         path
-        for members in join_photographs(table, copies.groups).components()
+        for members in same_photographs(table, copies.groups)
         for path in members
         if not all(agree(own[a], own[b]) for a, b in combinations(members, 2))
     }
@@ -276,6 +276,20 @@ def test_the_random_split_keeps_a_test_that_the_honest_one_took() -> None:
     assert {p for p, part in parts_of(random_split(collection, honest)).items() if part == "test"} == taken
 
 
+def test_a_split_is_shown_in_a_line_a_table_and_a_frame(phantom_collection: Collection) -> None:
+    split = make_split(phantom_collection, duplicates=NO_COPIES)
+    counts = split.counts()
+    assert repr(split).startswith(f"<Split of {len(split)} photographs: {counts['train']} train, ")
+    assert "\n" not in repr(split)
+    page = split._repr_html_()
+    assert [page.index(f"<th>{part}</th>") for part in counts] == sorted(
+        page.index(f"<th>{part}</th>") for part in counts
+    )
+    assert f"<td>{len(split)}</td>" in page
+    assert split.to_frame().equals(split.table)
+    assert split.to_frame() is not split.table
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> tuple[Path, Collection]:
     collection = table_collection(
@@ -325,6 +339,16 @@ def test_an_edited_split_is_read(written: tuple[Path, Collection]) -> None:
     assert set(edited.table["reason"]) == {""}
 
 
+def test_a_split_that_a_spreadsheet_saved_is_the_same(written: tuple[Path, Collection]) -> None:
+    path, collection = written
+    before = read_split(path, collection).table
+    path.write_text(
+        path.read_text(encoding="utf-8").replace(",", " ; ").replace("jpg ;", "jpg;"), encoding="utf-8"
+    )
+    again = read_split(path, collection).table
+    assert again.drop(columns="image_id").equals(before.drop(columns="image_id"))
+
+
 def replaced(before: str, after: str, count: int = -1):  # type: ignore[no-untyped-def]
     return lambda text: text.replace(before, after, count)
 
@@ -346,7 +370,7 @@ def replaced(before: str, after: str, count: int = -1):  # type: ignore[no-untyp
         (lambda text: text + "0000.jpg,a,NV,g,train,why,more\n", "is not a CSV table"),
         (lambda text: text + "0000.jpg,a,NV,g\n", "has the parts ''"),
         (lambda text: "", "is not a CSV table"),
-        (lambda text: text.replace(",", ";"), "has no column path"),
+        (lambda text: text.replace(",", "|"), "has no column path"),
     ],
 )
 def test_a_split_that_cannot_be_used_is_refused_in_one_line(
@@ -363,7 +387,7 @@ def test_a_split_that_cannot_be_used_is_refused_in_one_line(
 
 
 def test_a_missing_split_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Cannot read the split .*none\.csv: No such file"):
+    with pytest.raises(InputError, match=r"Cannot read .*none\.csv: No such file"):
         read_split(tmp_path / "none.csv")
 
 

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dermsentry.audit import audit_collection, write_audit
+from dermsentry.audit import Audit, audit_collection, write_audit
 from dermsentry.collection import Collection, read_collection
 from dermsentry.diagnoses import MELANOMA, codes_of
 from dermsentry.errors import InputError
@@ -22,7 +21,7 @@ from dermsentry.reporting import write_report
 from dermsentry.screening import Finding, screen
 from dermsentry.screening.triage import MEANING, TIERS
 from dermsentry.split import Split, make_split, write_split
-from dermsentry.training.pipeline import train
+from dermsentry.training import require_framework, train
 
 STATE = "demo.json"
 SHOWN = 12  # alerts on the page
@@ -84,6 +83,7 @@ def demo(
     OutputError
         `out` cannot be written.
     """
+    require_framework()
     folder = Path(out)
     collection = None if data is None else read_collection(data)
     _clear(folder)
@@ -103,8 +103,7 @@ def demo(
         step("draw", f"Drew {planted.photographs} phantoms of nine diagnoses, with planted defects")
     audit = audit_collection(collection, seed=seed, quiet=quiet)
     write_audit(audit, collection, folder / "audit")
-    found = audit.as_dict()
-    step("audit", f"Audited {found['images']} photographs: {_audited(found)}")
+    step("audit", f"Audited {audit.images} photographs: {_audited(audit)}")
     split = make_split(collection, seed=seed)
     write_split(split, folder / "split.csv")
     step("split", f"Split by groups: {_listed(split.counts())}")
@@ -113,19 +112,17 @@ def demo(
     evaluation = evaluate(run.bundle, collection, split, out=folder / "evaluation", seed=seed, quiet=quiet)
     step("evaluate", f"Judged it on {evaluation.photographs} photographs that training knew nothing of")
     tested = split.table[split.table["part"] == "test"]
-    findings = tuple(
-        screen(
-            [collection.root / path for path in tested["path"]],
-            run.bundle,
-            findings=folder / "screen" / "findings.jsonl",
-            predictions=folder / "screen" / "predictions.csv",
-            saliency=folder / "screen" / "saliency",
-        )
+    screened = screen(
+        [collection.root / path for path in tested["path"]],
+        run.bundle,
+        findings=folder / "screen" / "findings.jsonl",
+        predictions=folder / "screen" / "predictions.csv",
+        saliency=folder / "screen" / "saliency",
     )
-    findings = tuple(sorted(findings, key=_urgency))
+    findings = tuple(sorted(screened, key=_urgency))
     step("screen", f"Screened them: {_listed(_tiers(findings))}")
     page = folder / "demo.html"
-    _write_page(page, collection, planted, found, split, evaluation, findings, seconds)
+    _write_page(page, collection, planted, audit, split, evaluation, findings, seconds)
     write_json(folder / STATE, {"data": data, "seed": seed, "seconds": seconds, "finished": True})
     return Demo(page, findings, seconds)
 
@@ -140,12 +137,12 @@ def _clear(folder: Path) -> None:
     write_json(folder / STATE, {"finished": False})
 
 
-def _audited(found: dict[str, Any]) -> str:
+def _audited(found: Audit) -> str:
     counted = {
-        "conflicts": len(found["conflicts"]),
-        "leaks": len(found["leaks"]),
-        "groups of copies": len(found["duplicates"]),
-        "unreadable": len(found["unreadable"]),
+        "conflicts": len(found.conflicts),
+        "leaks": len(found.leaks),
+        "groups of copies": len(found.duplicates),
+        "unreadable": len(found.unreadable),
     }
     return _listed(counted)
 
@@ -167,7 +164,7 @@ def _write_page(
     page: Path,
     collection: Collection,
     planted: Phantoms | None,
-    found: dict[str, Any],
+    found: Audit,
     split: Split,
     evaluation: Evaluation,
     findings: Sequence[Finding],
@@ -199,11 +196,11 @@ def _write_page(
     )
 
 
-def _planted(planted: Phantoms, found: dict[str, Any]) -> list[tuple[str, int, int]]:
+def _planted(planted: Phantoms, found: Audit) -> list[tuple[str, int, int]]:
     """What was planted, how much of it, and how much of that the audit named."""
-    together = [set(group["photographs"]) for group in found["duplicates"]]
-    in_conflict = [{p["path"] for p in group["photographs"]} for group in found["conflicts"]]
-    unreadable = {entry["path"] for entry in found["unreadable"]}
+    together = [set(group.photographs) for group in found.duplicates]
+    in_conflict = [{p.path for p in group.photographs} for group in found.conflicts]
+    unreadable = {entry.path for entry in found.unreadable}
 
     def named(pairs: Sequence[tuple[str, str]], groups: Sequence[set[str]]) -> int:
         return sum(any({first, second} <= group for group in groups) for first, second in pairs)

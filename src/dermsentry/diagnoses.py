@@ -1,6 +1,6 @@
 """The nine diagnoses: folder name, code, names in other sets, urgency. Data, and how to look it up.
 
-A set that does not tell two diagnoses apart names both: HAM10000's `bkl` is `PBK|SK`.
+A set that does not distinguish two diagnoses names both: HAM10000's `bkl` is `PBK|SK`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _LABELS: dict[str, str] = {
 def find_label(text: str) -> str | None:
     """The label for a folder name, code or alias in any spelling; None where it is none of the nine.
 
-    A label is a code (`MEL`), or several joined by `|` where the set does not tell them apart (`PBK|SK`).
+    A label is a code (`MEL`), or several joined by `|` where the set does not distinguish them (`PBK|SK`).
     """
     parts = text.split("|")
     if len(parts) > 1:
@@ -135,7 +135,7 @@ def narrow(first: str, second: str) -> str:
 
 
 def label_space(labels: Iterable[str]) -> tuple[str, ...]:
-    """The finest classes that `labels` can be judged in: labels that share a code are merged.
+    """The finest classes that `labels` can be evaluated in: labels that share a code are merged.
 
     `["MEL", "PBK|SK", "SK"]` gives `("MEL", "PBK|SK")`: where some are only known to be one of two, the
     two count as one class. Unknown labels are left out.

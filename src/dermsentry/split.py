@@ -1,12 +1,10 @@
-"""An honest split: what belongs together stays on one side, and every photograph set apart has its reason."""
+"""Splits by groups: what belongs together stays in one part, and what is set apart has its reason."""
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -17,22 +15,47 @@ import pandas as pd
 from dermsentry.audit.conflicts import find_conflicts
 from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection
-from dermsentry.collection.groups import DuplicateGroup, connected_groups, join_photographs, original_id
+from dermsentry.collection.groups import DuplicateGroup, connected_groups, original_id, same_photographs
 from dermsentry.diagnoses import find_label, narrow
 from dermsentry.errors import InputError
 from dermsentry.files import fingerprint, write_bytes
+from dermsentry.tables import read_table
 
 COLUMNS = ("path", "image_id", "diagnosis", "group", "part", "reason")
 PARTS = ("train", "validation", "calibration", "test", "test-leaking", "quarantined")
 APART = ("train", "validation", "calibration", "test")
-"""The parts that may not share a group. `test-leaking` is what shares one with the rest, by definition."""
+"""The parts that may not share a group; `test-leaking` does share one with the rest, by definition."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
-    """Which part each photograph is in; `table` has the columns `COLUMNS`, ordered by path."""
+    """Which part each photograph is in.
+
+    Attributes
+    ----------
+    table
+        The columns `COLUMNS`, one row per photograph, ordered by path; the file `split.csv`.
+    """
 
     table: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{count:,} {part}" for part, count in self.counts().items())
+        return f"<Split of {len(self):,} photographs: {listed}>"
+
+    def _repr_html_(self) -> str:
+        """Photographs of each diagnosis in each part, for a notebook."""
+        diagnosis = self.table["diagnosis"].replace("", "unknown")
+        counts = pd.crosstab(diagnosis, self.table["part"], margins=True)[[*self.counts(), "All"]]
+        counts = counts.rename_axis(index=None, columns=None)
+        return f"<p>{len(self):,} photographs</p>{counts.to_html()}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of `table`."""
+        return self.table.copy()
 
     def counts(self) -> dict[str, int]:
         """How many photographs each part has, in the order of `PARTS`, empty parts left out."""
@@ -58,22 +81,32 @@ def make_split(
     """Split a collection by groups of connected photographs, stratified by diagnosis.
 
     A group is everything that is identical, near-identical, or of one lesion or patient. A Test that the
-    collection names stays the test, told apart by whether training sees a connected photograph; where it
-    names none, a test is taken by groups. A validation part that it names stays, and takes what is connected.
+    collection names stays the test: its photographs that are connected with any other become `test-leaking`.
+    Where it names none, a test is taken by groups. A validation part that it names stays, and takes what is
+    connected with it.
 
     Parameters
     ----------
+    collection
+        From `read_collection` or `join_collections`.
     labels
-        Reference labels by image id. They settle conflicts and correct labels, also those of a copy under
-        another id; `reason` says so.
+        Reference labels by image id, as `read_labels` gives them. They settle conflicts and correct labels,
+        also those of a copy under another id; `reason` says so.
     fractions
         Shares of train, validation, calibration and, only where no Test is named, test; scaled to sum to 1.
     seed
-        The same seed and the same collection give the same file, byte for byte.
+        Random seed: the same seed and the same collection give the same file, byte for byte.
     duplicates
-        From `find_duplicates`, where it has been run already.
+        From `find_duplicates` or `Audit.found`, where they have been searched for already.
     strata
-        What else each row is to be stratified by, such as the set it comes from.
+        What else each row of `collection.table` is to be stratified by, such as its source.
+    quiet
+        Show no progress on stderr.
+
+    Returns
+    -------
+    Split
+        Every photograph of the collection in one of `PARTS`, with the reason where that is not chance.
 
     Raises
     ------
@@ -86,43 +119,28 @@ def make_split(
         raise InputError(f"Received seed {seed}; expected a whole number of at least 0.")
     found = duplicates or find_duplicates(collection, quiet=quiet)
     table = collection.table
-    paths: list[str] = list(table["path"])
+    paths, given = list(table["path"]), list(table["split"])
+    rows = range(len(paths))
     group = connected_groups(table, found.groups)
     diagnosis, reasons = _settled(table, labels or {}, found.groups)
     part = [""] * len(paths)
-
-    def quarantine(i: int, reason: str) -> None:
+    for i, reason in _quarantine(table.assign(diagnosis=diagnosis), found).items():
         part[i], reasons[i] = "quarantined", [reason]
 
-    position = {path: i for i, path in enumerate(paths)}
-    for conflict in find_conflicts(table.assign(diagnosis=diagnosis), found.groups):
-        rows = [position[path] for path in conflict]
-        names = ", ".join(sorted({diagnosis[i] for i in rows if diagnosis[i]}))
-        for i in rows:
-            quarantine(i, f"conflict: the same photograph as {names}")
-    for i, path in enumerate(paths):
-        if path in found.unreadable:
-            quarantine(i, f"unreadable: {found.unreadable[path]}")
-        elif not diagnosis[i] and not part[i]:
-            quarantine(i, "no diagnosis")
-
-    given = list(table["split"])
     # A quarantined photograph counts as seen too: a training that ignores the quarantine has seen it.
-    seen: dict[str, str] = {}
-    for i, path in enumerate(paths):
-        if given[i] != "test" and path not in found.unreadable:
-            seen.setdefault(group[i], path)
-    for i in range(len(paths)):
+    seen = _first_of_groups(
+        (group[i], paths[i]) for i in rows if given[i] != "test" and paths[i] not in found.unreadable
+    )
+    for i in rows:
         if not part[i] and given[i] == "test":
             part[i] = "test-leaking" if group[i] in seen else "test"
             if group[i] in seen:
                 reasons[i].append(f"connected with {seen[group[i]]}, which is not in Test")
 
-    validated: dict[str, str] = {}
-    for i, path in enumerate(paths):
-        if not part[i] and given[i] == "validation":
-            validated.setdefault(group[i], path)
-    for i in range(len(paths)):
+    validated = _first_of_groups(
+        (group[i], paths[i]) for i in rows if given[i] == "validation" and not part[i]
+    )
+    for i in rows:
         if not part[i] and group[i] in validated:
             part[i] = "validation"
             if given[i] != "validation":
@@ -133,11 +151,11 @@ def make_split(
     if validated:
         shares["validation"] = 0.0
     members: dict[str, list[str]] = defaultdict(list)
-    for i in range(len(paths)):
+    for i in rows:
         if not part[i]:
             members[group[i]].append(diagnosis[i] if strata is None else f"{diagnosis[i]}\t{strata[i]}")
     assigned = _assign(members, shares, seed)
-    part = [part[i] or assigned[group[i]] for i in range(len(paths))]
+    part = [part[i] or assigned[group[i]] for i in rows]
     if "train" not in part:
         raise InputError(
             f"{collection.root} leaves nothing to train on: of {len(paths)} photographs none is readable, "
@@ -155,10 +173,19 @@ def make_split(
 
 
 def random_split(collection: Collection, groups: Split, *, validation: float = 0.2, seed: int = 0) -> Split:
-    """The usual random split of everything outside Test, as the assignment makes it: copies on both sides.
+    """The usual random split of everything outside Test, which separates copies and lesions.
 
-    `groups` is the honest split of the same collection; its groups and its verdict on Test are kept, so that
-    both protocols are judged on the same photographs. Labels are the collection's own.
+    Parameters
+    ----------
+    collection
+        The collection; its own labels are used.
+    groups
+        Its split by groups. The groups and the test are taken from there, so that both ways of splitting are
+        evaluated on the same images.
+    validation
+        Share that is held out of training.
+    seed
+        Random seed.
     """
     own = dict(zip(collection.table["path"], collection.table["diagnosis"], strict=True))
     given = dict(zip(collection.table["path"], collection.table["split"], strict=True))
@@ -196,18 +223,46 @@ def check_split(split: Split) -> None:
 
 
 def write_split(split: Split, path: str | Path) -> None:
-    """Write split.csv, whole or not at all. Raises OutputError."""
-    buffer = io.StringIO()
-    split.table.to_csv(buffer, index=False, lineterminator="\n")
+    """Write split.csv, whole or not at all.
+
+    Parameters
+    ----------
+    split
+        From `make_split` or `read_split`.
+    path
+        The file to write; its folder is made if it is missing.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    text = split.table.to_csv(index=False, lineterminator="\n")
     # A file name's bytes that are no UTF-8 go in and come out as they are.
-    write_bytes(Path(path), buffer.getvalue().encode("utf-8", "surrogateescape"))
+    write_bytes(Path(path), text.encode("utf-8", "surrogateescape"))
 
 
 def read_split(path: str | Path, collection: Collection | None = None) -> Split:
-    """Read a split.csv, which a person may have edited.
+    """Read a split.csv, which a person may have edited, or a spreadsheet saved.
 
-    Raises InputError where a column or a field is missing, a part or a diagnosis is unknown, a photograph is
-    listed twice, or one is not in `collection`.
+    Parameters
+    ----------
+    path
+        A CSV with the columns `COLUMNS`; `reason` may be missing. A diagnosis may be written in any way that
+        `diagnoses.find_label` knows.
+    collection
+        Where given, the collection that every photograph must be in.
+
+    Returns
+    -------
+    Split
+        Ordered by path.
+
+    Raises
+    ------
+    InputError
+        A column or a field is missing, a part or a diagnosis is unknown, a photograph is listed twice or is
+        not in `collection`.
     """
     table = _read_table(Path(path))
     for column in ("path", "group"):
@@ -251,33 +306,46 @@ def read_split(path: str | Path, collection: Collection | None = None) -> Split:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """The file's columns as text, `reason` added where it is missing. Raises InputError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than columns
-            table = pd.read_csv(
-                path,
-                dtype=str,
-                keep_default_na=False,
-                index_col=False,
-                encoding="utf-8-sig",  # a spreadsheet puts a mark before the first column
-                encoding_errors="surrogateescape",
-            ).fillna("")
-    except OSError as error:
-        raise InputError(f"Cannot read the split {path}: {error.strerror or error}.") from error
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise InputError(f"{path} is not a CSV table: {str(error).splitlines()[0]}.") from error
+    table = read_table(path, exact=True)
     if "reason" not in table.columns:
         table["reason"] = ""
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
+    for column in ("diagnosis", "group", "part", "reason"):
+        table[column] = table[column].str.strip()
     return table
+
+
+def _quarantine(table: pd.DataFrame, found: Duplicates) -> dict[int, str]:
+    """The rows that can be in no part, each with the reason: conflicting labels, unreadable, no diagnosis."""
+    paths, diagnosis = list(table["path"]), list(table["diagnosis"])
+    row = {path: i for i, path in enumerate(paths)}
+    reasons: dict[int, str] = {}
+    for conflict in find_conflicts(table, found.groups):
+        members = [row[path] for path in conflict]
+        names = ", ".join(sorted({diagnosis[i] for i in members if diagnosis[i]}))
+        reasons |= dict.fromkeys(members, f"conflict: the same photograph as {names}")
+    for i, path in enumerate(paths):
+        if path in found.unreadable:
+            reasons[i] = f"unreadable: {found.unreadable[path]}"
+        elif not diagnosis[i]:
+            reasons.setdefault(i, "no diagnosis")
+    return reasons
+
+
+def _first_of_groups(members: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The first path of each group among (group, path) pairs."""
+    first: dict[str, str] = {}
+    for name, path in members:
+        first.setdefault(name, path)
+    return first
 
 
 def _settled(
     table: pd.DataFrame, labels: Mapping[str, str], duplicates: Sequence[DuplicateGroup]
 ) -> tuple[list[str], list[list[str]]]:
-    """Each row's diagnosis once the reference table has spoken, and what it changed in words."""
+    """Each row's diagnosis after the reference labels, and what they changed, in words."""
     known = {image_id: find_label(text) for image_id, text in labels.items()}
     wrong = sorted({labels[image_id] for image_id, label in known.items() if label is None})
     if wrong:
@@ -286,7 +354,7 @@ def _settled(
         path: known.get(image_id) or known.get(original_id(image_id)) or ""
         for path, image_id in zip(table["path"], table["image_id"], strict=True)
     }
-    for copies in join_photographs(table, duplicates).components():
+    for copies in same_photographs(table, duplicates):
         try:
             said = reduce(narrow, (reference[path] for path in copies))
         except ValueError:  # the table contradicts itself: each keeps its own, which makes a conflict

@@ -22,7 +22,7 @@ def run(*arguments: object) -> Result:
 def test_findings_that_corrupt_are_exit_code_1_and_a_summary(phantoms: Phantoms, tmp_path: Path) -> None:
     done = run(phantoms.root, "--out", tmp_path / "out")
     assert done.exit_code == 1
-    assert "!! Conflicts" in done.stdout
+    assert "!! Conflicting labels" in done.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"audit.json", "audit.html"}
     assert "audit.html" in done.stderr
 
@@ -38,7 +38,7 @@ def test_a_clean_collection_is_exit_code_0(tmp_path: Path) -> None:
     save(skin(2), tmp_path / "melanoma" / "b2x.jpg")
     done = run(tmp_path)
     assert done.exit_code == 0
-    assert "nothing corrupts a result" in done.stdout
+    assert "nothing was found that corrupts a result" in done.stdout
 
 
 def test_a_reference_table_is_compared(tmp_path: Path) -> None:

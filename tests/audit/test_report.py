@@ -34,7 +34,7 @@ def test_the_page_says_that_phantoms_are_synthetic(page: str) -> None:
 
 def test_the_page_says_what_each_finding_means(page: str) -> None:
     assert page.count("For training.") >= 5
-    assert page.count("For the number one would quote.") >= 5
+    assert page.count("For reported figures.") >= 5
     assert page.count('class="pair"') >= 5
     assert page.count("<figure>") > 9
 

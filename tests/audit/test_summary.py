@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from columns import table
-from dermsentry.audit.audit import Audit
+from dermsentry.audit.audit import Audit, Twins, UnreadableFile
 from dermsentry.audit.balance import count_classes
-from dermsentry.audit.duplicates import Duplicates
-from dermsentry.audit.labels import Comparison, Disagreement
-from dermsentry.audit.leaks import Placed, SharedLesion
+from dermsentry.audit.labels import Disagreement
+from dermsentry.audit.leaks import AuditedPhotograph, PhotographGroup, SharedLesion
 from dermsentry.audit.shortcuts import EVERYTHING, Shortcut
-from dermsentry.audit.summary import Words, as_text, count, explain, percent
+from dermsentry.audit.summary import AuditFinding, as_text, describe
+from dermsentry.reporting.prose import counted, listed, render_block
 
 
 def clean(labels: list[str] | None = None, splits: list[str] | None = None) -> Audit:
@@ -22,15 +22,16 @@ def clean(labels: list[str] | None = None, splits: list[str] | None = None) -> A
     paths = [f"{i:03d}.jpg" for i in range(len(labels))]
     return Audit(
         images=len(labels),
-        balance=count_classes(table(path=paths, diagnosis=labels, split=splits)),
-        found=Duplicates((), {}),
+        **vars(count_classes(table(path=paths, diagnosis=labels, split=splits))),
+        unreadable=(),
+        duplicates=(),
         conflicts=(),
         leaks=(),
         shared_lesions=(),
-        comparison=None,
+        label_disagreements=(),
+        labels_compared=None,
         shortcuts=(),
-        twins=0,
-        twins_held_out=0.0,
+        twins=Twins(0, 0.0),
         synthetic=False,
         left_alone=(),
         fingerprint="",
@@ -38,12 +39,16 @@ def clean(labels: list[str] | None = None, splits: list[str] | None = None) -> A
     )
 
 
-def words(audit: Audit, topic: str) -> Words:
-    return next(word for word in explain(audit) if word.topic == topic)
+def pair(test: str, train: str, name: str = "a") -> tuple[AuditedPhotograph, AuditedPhotograph]:
+    return AuditedPhotograph(f"test/{name}", test, "test"), AuditedPhotograph(f"train/{name}", train, "train")
 
 
-def leak(test: str, train: str, name: str = "a") -> tuple[Placed, Placed]:
-    return Placed(f"test/{name}", test, "test"), Placed(f"train/{name}", train, "train")
+def leak(test: str, train: str, name: str = "a") -> PhotographGroup:
+    return PhotographGroup(pair(test, train, name))
+
+
+def finding(audit: Audit, key: str) -> AuditFinding:
+    return describe(audit)[key]
 
 
 def shortcut(reached: float, tells: bool, family: str = EVERYTHING) -> Shortcut:
@@ -52,113 +57,135 @@ def shortcut(reached: float, tells: bool, family: str = EVERYTHING) -> Shortcut:
 
 
 def test_a_clean_collection_has_nothing_that_corrupts() -> None:
-    assert {word.weight for word in explain(clean())} == {"fine"}
-    assert "nothing corrupts a result" in as_text(clean())
-    assert "!" not in as_text(clean()).replace("!!", "!")
+    assert {finding.severity for finding in clean().findings} == {"fine"}
+    assert not any(finding.training for finding in clean().findings)
+    assert "!" not in as_text(clean())
 
 
 @pytest.mark.parametrize(
-    ("leaks", "quoted"),
+    ("leaks", "quoted", "how"),
     [
-        ([leak("MEL", "MEL")], "62.5 %"),
-        ([leak("MEL", "NV")], "37.5 %"),
-        ([leak("MEL", "MEL"), leak("NV", "MEL", "b")], "50.0 %"),
-        ([leak("SK", "PBK|SK")], "62.5 %"),
+        ([leak("MEL", "MEL")], "62.5 %", "memorised them"),
+        ([leak("MEL", "NV")], "37.5 %", "All of them carry another label"),
+        ([leak("MEL", "MEL"), leak("NV", "MEL", "b")], "50.0 %", "1 carry the same label there, 1 another"),
+        ([leak("SK", "PBK|SK")], "62.5 %", "memorised them"),
     ],
 )
 def test_leaks_flatter_under_the_same_label_and_spoil_under_another(
-    leaks: list[tuple[Placed, Placed]], quoted: str
+    leaks: list[PhotographGroup], quoted: str, how: str
 ) -> None:
-    found = words(replace(clean(), leaks=tuple(leaks)), "Leaks")
-    assert found.weight == "corrupts"
-    assert f"quoted at {quoted} instead of 50.0 %" in found.number
-    assert ("another diagnosis" in found.number or "under another" in found.number) == (quoted != "62.5 %")
+    found = finding(replace(clean(), leaks=tuple(leaks)), "leaks")
+    assert found.severity == "corrupts"
+    assert f"quoted at {quoted} instead of 50.0 %" in found.figures
+    assert how in found.figures
 
 
 def test_a_leak_into_validation_needs_no_test() -> None:
-    one = (Placed("a", "MEL", "train"), Placed("b", "MEL", "validation"))
-    found = words(replace(clean(splits=["train"] * 20), leaks=(one,)), "Leaks")
-    assert "leave these out" in found.number
+    one = PhotographGroup(
+        (AuditedPhotograph("a", "MEL", "train"), AuditedPhotograph("b", "MEL", "validation"))
+    )
+    found = finding(replace(clean(splits=["train"] * 20), leaks=(one,)), "leaks")
+    assert "leave these out" in found.figures
+
+
+def test_without_splits_there_is_nothing_to_leak_into() -> None:
+    assert "not split" in finding(clean(splits=[""] * 20), "leaks").found
+    assert "Train and Test" in finding(clean(), "leaks").found
 
 
 def test_conflicts_say_how_much_cannot_be_right() -> None:
-    found = words(replace(clean(), conflicts=(leak("MEL", "NV"),)), "Conflicts")
-    assert found.weight == "corrupts"
-    assert "melanoma and nevus" in found.what
-    assert "at least 1 of 20 (5.0 %)" in found.number
-    assert "melanoma as one of the two" in found.number
-    other = words(replace(clean(), conflicts=(leak("DF", "NV"),)), "Conflicts")
-    assert "melanoma" not in other.number
+    found = finding(replace(clean(), conflicts=(leak("MEL", "NV"),)), "conflicts")
+    assert found.severity == "corrupts"
+    assert (
+        "1 photograph carries two or more labels, 2 files in all; most often melanoma and nevus (1)"
+        in found.found
+    )
+    assert "at least 1 of 20 images (5.0 %)" in found.figures
+    assert "one of the labels is melanoma" in found.figures
+    other = finding(replace(clean(), conflicts=(leak("DF", "NV"),)), "conflicts")
+    assert "melanoma" not in other.figures
 
 
 def test_shared_lesions_count_test_photographs() -> None:
     shared = (
-        SharedLesion("lesion", "L", leak("MEL", "MEL")),
-        SharedLesion("patient", "P", leak("NV", "NV", "b")),
+        SharedLesion("lesion", "L", pair("MEL", "MEL")),
+        SharedLesion("patient", "P", pair("NV", "NV", "b")),
     )
-    found = words(replace(clean(), shared_lesions=shared), "Lesions on both sides")
-    assert found.what.startswith("1 lesion and 1 patient")
-    assert "2 of 4 Test photographs (50 %)" in found.number
+    found = finding(replace(clean(), shared_lesions=shared), "shared_lesions")
+    assert "1 lesion and 1 patient" in found.found
+    assert "2 of 4 Test photographs (50.0 %)" in found.figures
 
 
 def test_reference_labels_both_ways() -> None:
-    assert words(clean(), "Reference labels").weight == "fine"
-    agreed = replace(clean(), comparison=Comparison(12, ()))
-    assert "contradicts none" in words(agreed, "Reference labels").what
-    wrong = Comparison(12, (Disagreement("a", "SK", "train", "MEL"), Disagreement("b", "MEL", "test", "NV")))
-    found = words(replace(clean(), comparison=wrong), "Reference labels")
-    assert found.weight == "corrupts"
-    assert "1 melanoma is filed as something else" in found.number
-    assert "1 photograph filed as melanoma should not be" in found.number
+    assert finding(clean(), "reference").severity == "fine"
+    agreed = replace(clean(), labels_compared=12)
+    assert "12 of 20 photographs and contradicts none" in finding(agreed, "reference").found
+    wrong = (Disagreement("a", "SK", "train", "MEL"), Disagreement("b", "MEL", "test", "NV"))
+    found = finding(replace(agreed, label_disagreements=wrong), "reference")
+    assert found.severity == "corrupts"
+    assert "melanoma is nevus in the reference (1)." in found.found
+    assert "16.7 % of the labels that could be checked are contradicted, 1 of them in Test" in found.figures
+    assert "1 melanoma is labelled as something else" in found.figures
+    assert "1 photograph labelled melanoma should not be" in found.figures
 
 
 def test_balance_both_ways() -> None:
-    assert words(clean(), "Class balance").weight == "fine"
-    uneven = words(clean(["NV"] * 18 + ["MEL"] * 2, ["train"] * 19 + ["test"]), "Class balance")
-    assert uneven.weight == "matters"
+    assert finding(clean(), "balance").severity == "fine"
+    uneven = finding(clean(["NV"] * 18 + ["MEL"] * 2, ["train"] * 19 + ["test"]), "balance")
+    assert uneven.severity == "matters"
+    assert "Rarest in Train: melanoma, 1 photograph (5.3 %). Dominating: nevus (94.7 %)." in uneven.found
     assert "18.0 times" in uneven.training
-    assert "moves that recall by 100 percentage points" in uneven.number
-    assert "Test has none of nevus" in uneven.number
-    assert "Only one diagnosis" in words(clean(["NV"] * 4, ["train"] * 4), "Class balance").what
+    assert "moves that recall by 100 percentage points" in uneven.figures
+    assert "Test has none of nevus" in uneven.figures
+    assert "only one diagnosis, nevus" in finding(clean(["NV"] * 4, ["train"] * 4), "balance").found
+    assert "only one diagnosis, unknown" in finding(clean([""] * 4, ["train"] * 4), "balance").found
 
 
 def test_shortcuts_both_ways() -> None:
-    assert "Not measured" in words(clean(), "Shortcuts").what
-    quiet = words(replace(clean(), shortcuts=(shortcut(0.12, False),)), "Shortcuts")
-    assert quiet.weight == "fine"
-    assert "no more than chance" in quiet.what
-    loud = words(
+    assert "Not measured" in finding(clean(), "shortcuts").found
+    quiet = finding(replace(clean(), shortcuts=(shortcut(0.12, False, "picture size"),)), "shortcuts")
+    assert quiet.severity == "fine"
+    assert "no better than chance (11.0 % balanced accuracy). Tried: picture size." in quiet.found
+    loud = finding(
         replace(clean(), shortcuts=(shortcut(0.3, True, "colour of the rim"), shortcut(0.44, True))),
-        "Shortcuts",
+        "shortcuts",
     )
-    assert loud.weight == "matters"
-    assert "44 %" in loud.what
-    assert "colour of the rim (30 %)" in loud.what
-    ids = words(replace(clean(), shortcuts=(shortcut(0.3, True, "range of image ids"),)), "Shortcuts")
-    assert "sets one archive apart" in ids.number
+    assert loud.severity == "matters"
+    assert "44.0 % balanced accuracy, where chance is 11.0 %, and an AUROC of 0.90 for" in loud.found
+    assert loud.found.endswith("Above chance: colour of the rim (30.0 %).")
+    assert "colour of the rim goes with" in loud.training
+    assert "44.0 % can be reached" in loud.figures
+    ids = finding(replace(clean(), shortcuts=(shortcut(0.3, True, "range of image ids"),)), "shortcuts")
+    assert "sets one archive apart" in ids.figures
 
 
-def test_copies_say_what_a_random_split_would_meet() -> None:
-    found = words(replace(clean(), twins=6, twins_held_out=0.3), "Copies and company")
-    assert found.weight == "matters"
-    assert "6 of 16 photographs" in found.what
-    assert "30 %" in found.number
+def test_duplicates_say_what_a_random_split_would_meet() -> None:
+    found = finding(replace(clean(), twins=Twins(6, 0.3)), "duplicates")
+    assert found.severity == "matters"
+    assert "6 of 16 photographs" in found.found
+    assert "30.0 %" in found.figures
+
+
+def test_no_share_but_all_is_100_percent() -> None:
+    found = finding(replace(clean(), twins=Twins(6, 0.9996)), "duplicates")
+    assert "> 99.9 %" in found.figures
 
 
 def test_unreadable_both_ways() -> None:
-    broken = replace(clean(), found=Duplicates((), {"a": "the file is empty"}))
-    assert "1 file of 20" in words(broken, "Unreadable files").what
+    broken = replace(clean(), unreadable=(UnreadableFile("a", "the file is empty"),))
+    assert "1 file of 20" in finding(broken, "unreadable").found
     assert " ! Unreadable files" in as_text(broken)
 
 
 def test_lines_of_the_terminal_are_short() -> None:
-    audit = replace(
-        clean(), leaks=(leak("MEL", "NV"),), conflicts=(leak("MEL", "NV"),), twins=6, twins_held_out=0.3
-    )
+    audit = replace(clean(), leaks=(leak("MEL", "NV"),), conflicts=(leak("MEL", "NV"),), twins=Twins(6, 0.3))
     assert max(len(line) for line in as_text(audit).splitlines()) <= 96
     assert "!! Leaks" in as_text(audit)
+    for found in audit.findings:
+        assert " ".join((found.found + " " + found.figures).split()) in " ".join(as_text(audit).split())
 
 
-def test_counts_and_shares() -> None:
-    assert [count(n, "file") for n in (0, 1, 2, 1234)] == ["no files", "1 file", "2 files", "1,234 files"]
-    assert [percent(x) for x in (0, 0.004, 0.0999, 0.1, 1)] == ["0 %", "0.4 %", "10.0 %", "10 %", "100 %"]
+def test_counts_and_lists() -> None:
+    assert [counted(n, "file") for n in (0, 1, 2, 1234)] == ["no files", "1 file", "2 files", "1,234 files"]
+    assert [listed("abc"[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+    assert render_block("audit_findings.txt", "nothing_found") == ""

@@ -16,11 +16,15 @@ from bundles import tiny_card
 from clinic.cases import screened
 from clinic.filled_store import Store, open_store
 from clinic.postgresql import Cluster, running_cluster
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import Trail, open_trail
 from dermsentry.clinic.store.database import migrate, open_database, writing
 from dermsentry.clinic.store.folder import database_of
+from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Account, Model, now
+from dermsentry.files import plain
 
 KINDS = ("sqlite", "postgresql")
 
@@ -99,6 +103,12 @@ def trail(tmp_path: Path) -> Trail:
 
 
 @pytest.fixture
+def clinic(engine: Engine, trail: Trail, tmp_path: Path) -> Clinic:
+    """A clinic without cases, with the default settings."""
+    return Clinic(engine, trail, Pictures(tmp_path), Settings())
+
+
+@pytest.fixture
 def person(engine: Engine) -> Callable[..., Person]:
     """Makes an account, and gives who asks by it: `person("anna")`, `person("uli", "uploader")`."""
 
@@ -121,7 +131,7 @@ def add_case(engine: Engine) -> Callable[..., int]:
             case = screened(tier, melanoma, **fields)
             if case.model_digest is not None and session.get(Model, case.model_digest) is None:
                 card = tiny_card()
-                session.add(Model(digest=case.model_digest, name=card.name, card=card.as_dict()))
+                session.add(Model(digest=case.model_digest, name=card.name, card=plain(card)))
                 session.flush()
             session.add(case)
             session.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+from clinic.trail_events import Made
 from dermsentry.clinic.store.audit_trail import append, open_trail
 from dermsentry.clinic.store.database import migrate, open_database, writing
 from dermsentry.clinic.store.tables import Case
@@ -24,5 +25,5 @@ def append_for_ever(url: str, folder: Path, name: str) -> None:
     number = 0
     while True:
         with writing(engine) as session:
-            append(session, trail, name, "read", f"case {number}", {"n": number})
+            append(session, trail, name, Made("read", f"case {number}", {"n": number}))
         number += 1

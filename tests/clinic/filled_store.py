@@ -7,34 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
+from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.intake.admission import About, receive
-from dermsentry.clinic.store.audit_trail import Trail, open_trail
-from dermsentry.clinic.store.database import open_database, writing
-from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.database import writing
 from dermsentry.clinic.store.tables import Account, Alert, Case, Delivery, Model, Read, now
 from dermsentry.clinic.worker.screener import unread
 from dermsentry.diagnoses import CODES
+from dermsentry.files import plain
 from dermsentry.model import Card, bundled, read_network
 
 
 @dataclass(frozen=True)
-class Store:
-    """A clinic's folder and database, with its tables."""
+class Store(Clinic):
+    """A clinic with the folder and the database's address that it was opened from."""
 
     folder: Path
     url: str
-    engine: Engine
-    trail: Trail
-    pictures: Pictures
 
     def case(self, data: bytes, **about: str) -> int:
         """A case of these bytes, which need not be a photograph, behind a PNG's signature."""
         got = receive(
-            self.engine,
-            self.trail,
-            self.pictures,
+            self,
             b"\x89PNG\r\n\x1a\n" + data,
             About(**about),
             source="api",
@@ -57,7 +52,8 @@ class Store:
 
 def open_store(folder: Path, url: str) -> Store:
     """The store of a folder and a database that has its tables."""
-    return Store(folder, url, open_database(url), open_trail(folder), Pictures(folder))
+    opened = open_clinic(url, folder)
+    return Store(opened.engine, opened.trail, opened.pictures, opened.settings, folder, url)
 
 
 def finding(tier: str = "alert", melanoma: float = 0.61) -> dict[str, Any]:
@@ -83,7 +79,7 @@ def card() -> Card:
 def take(store: Store, data: bytes, **about: Any) -> int:
     """The number of the case that a file becomes."""
     own = About(**about)
-    return receive(store.engine, store.trail, store.pictures, data, own, source="page", actor="x").case_id
+    return receive(store, data, own, source="page", actor="x").case_id
 
 
 def screen(store: Store, case_id: int, tier: str = "alert", melanoma: float = 0.61) -> None:
@@ -91,7 +87,7 @@ def screen(store: Store, case_id: int, tier: str = "alert", melanoma: float = 0.
     own = card()
     with writing(store.engine) as session:
         if session.get(Model, own.digest) is None:
-            session.add(Model(digest=own.digest, name=own.name, card=own.as_dict()))
+            session.add(Model(digest=own.digest, name=own.name, card=plain(own)))
             session.flush()
         case = session.get_one(Case, case_id)
         case.finding = finding(tier, melanoma)

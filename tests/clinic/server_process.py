@@ -73,7 +73,9 @@ class Server:
     def workers(self) -> list[int]:
         """Those of them that have a process to decode in."""
         return [
-            pid for pid in self.processes() if any(b"clinic.screening" in line_of(c) for c in children(pid))
+            pid
+            for pid in self.processes()
+            if any(b"clinic.worker.screener" in line_of(c) for c in children(pid))
         ]
 
     def first_token(self) -> str:

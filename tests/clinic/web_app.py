@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bs4 import BeautifulSoup, Tag
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from httpx import Response
 
 from dermsentry.clinic.web.app import ROUTERS
 
@@ -20,6 +22,16 @@ def client(app: FastAPI, **headers: str) -> TestClient:
         follow_redirects=False,
         raise_server_exceptions=False,
     )
+
+
+def shown(answer: Response) -> BeautifulSoup:
+    """A page, to be asked for what it shows."""
+    return BeautifulSoup(answer.text, "html.parser")
+
+
+def texts(page: Tag, selector: str) -> list[str]:
+    """The text of each element that the selector finds, its spaces made plain."""
+    return [" ".join(found.get_text().split()) for found in page.select(selector)]
 
 
 def all_routes() -> list[tuple[str, str]]:

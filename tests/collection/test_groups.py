@@ -6,17 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from columns import table
-from dermsentry.collection.components import Joined
-from dermsentry.collection.groups import DuplicateGroup, connected_groups, is_counter, original_id
+from dermsentry.collection.groups import DuplicateGroup, components, connected_groups, is_counter, original_id
 
 
-def test_joined_components() -> None:
-    joined = Joined("abcdef")
-    joined.join("a", "c")
-    joined.join("d", "e")
-    joined.join("c", "e")
-    assert joined.components() == [["a", "c", "d", "e"], ["b"], ["f"]]
-    assert joined.find("e") == joined.find("a")
+def test_components_are_in_order() -> None:
+    assert components(6, [(0, 2), (4, 3), (2, 4), (1, 1)]) == [[0, 2, 3, 4], [1], [5]]
+    assert components(2, []) == [[0], [1]]
+    assert components(0, []) == []
 
 
 @pytest.mark.parametrize(

@@ -1,37 +1,12 @@
-"""Every published layout is read as meant, and nothing is dropped without a word."""
+"""A collection is a table that says what it holds."""
 
 from __future__ import annotations
 
-import io
-import os
 import shutil
 from pathlib import Path
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
-
-from dermsentry.collection import COLUMNS, Collection, join_collections, read_collection, read_labels
-from dermsentry.errors import InputError
-from dermsentry.images import Unreadable, read_photograph
+from dermsentry.collection import COLUMNS, Collection, read_collection
 from dermsentry.phantoms import Phantoms
-
-
-def photograph() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 6), (200, 150, 130)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def put(root: Path, *paths: str) -> None:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(photograph())
-
-
-def rows(collection: Collection, *columns: str) -> list[tuple[str, ...]]:
-    return [tuple(row) for row in collection.table[list(columns)].to_numpy()]
 
 
 def test_a_table_has_the_columns_in_their_order(phantom_collection: Collection) -> None:
@@ -42,267 +17,16 @@ def test_a_table_has_the_columns_in_their_order(phantom_collection: Collection) 
     assert all(path.is_file() for path in phantom_collection.paths)
 
 
-def test_class_folders_with_train_and_test_anywhere(tmp_path: Path) -> None:
-    put(
-        tmp_path,
-        "ISIC set/Train/melanoma/a.jpg",
-        "ISIC set/Test/Basal_Cell-Carcinoma/b.JPG",
-        "x/validation/NEVI/c.png",
-    )
-    put(tmp_path, "nevus/2019/camera/d.tif", "bkl/e.webp", "Train/bkl/seborrheic keratosis/f.bmp")
-    assert rows(read_collection(tmp_path), "path", "image_id", "diagnosis", "split") == [
-        ("ISIC set/Test/Basal_Cell-Carcinoma/b.JPG", "b", "BCC", "test"),
-        ("ISIC set/Train/melanoma/a.jpg", "a", "MEL", "train"),
-        ("Train/bkl/seborrheic keratosis/f.bmp", "f", "SK", "train"),
-        ("bkl/e.webp", "e", "PBK|SK", ""),
-        ("nevus/2019/camera/d.tif", "d", "NV", ""),
-        ("x/validation/NEVI/c.png", "c", "NV", "validation"),
-    ]
-
-
-def test_unknown_folders_are_an_error_that_lists_them_all(tmp_path: Path) -> None:
-    put(tmp_path, "melanoma/a.jpg", "warts/b.jpg", "warts/c.jpg", "Test/masks/d.png")
-    with pytest.raises(InputError, match=r"'Test/masks' \(1 photographs\); 'warts' \(2 photographs\)"):
-        read_collection(tmp_path)
-
-
-def test_a_photograph_beside_the_class_folders_is_an_error(tmp_path: Path) -> None:
-    put(tmp_path, "melanoma/a.jpg", "b.jpg")
-    with pytest.raises(InputError, match=r"'\.' \(1 photographs\)"):
-        read_collection(tmp_path)
-
-
-def test_folders_that_name_two_diagnoses_are_an_error(tmp_path: Path) -> None:
-    put(tmp_path, "melanoma/Train/nevus/a.jpg")
-    with pytest.raises(InputError, match="name two diagnoses: 'melanoma/Train/nevus'"):
-        read_collection(tmp_path)
-
-
-def test_what_is_left_alone_is_said(tmp_path: Path) -> None:
-    put(tmp_path, "Train/melanoma/a.jpg", "elsewhere/nevus/b.jpg")
-    (tmp_path / "Train" / "nevus").mkdir()
-    (tmp_path / "Train" / "melanoma" / "a.xcf").write_text("x")
-    (tmp_path / "Train" / "melanoma" / ".hidden.jpg").write_text("x")
-    (tmp_path / "Train" / "Thumbs.db").write_text("x")
-    (tmp_path / "Train" / "dermatofibroma").symlink_to(
-        tmp_path / "elsewhere" / "nevus", target_is_directory=True
-    )
-    collection = read_collection(tmp_path / "Train")
-    assert rows(collection, "path") == [("melanoma/a.jpg",)]
-    assert collection.left_alone == (
-        "nevus: a class folder without photographs",
-        "dermatofibroma: a link to a folder is not followed",
-        "1 other files (.xcf)",
-    )
-
-
-def test_nothing_to_read_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none does not exist; expected a folder"):
-        read_collection(tmp_path / "none")
-    with pytest.raises(InputError, match="holds no photographs"):
-        read_collection(tmp_path)
-    (tmp_path / "melanoma").mkdir()
-    with pytest.raises(InputError, match="holds no photographs"):
-        read_collection(tmp_path)
-
-
-def test_a_broken_table_beside_class_folders_is_no_hindrance(tmp_path: Path) -> None:
-    put(tmp_path, "melanoma/a.jpg")
-    (tmp_path / "notes.csv").write_bytes(b"\xff\xfe,\n1,2,3,4\n")
-    assert len(read_collection(tmp_path)) == 1
-
-
-def test_metadata_beside_class_folders_or_given(tmp_path: Path) -> None:
-    put(tmp_path, "nevus/a.jpg", "nevus/b.jpg")
-    (tmp_path / "metadata.csv").write_text("isic_id,lesion_id,localization,Age_Approx\na.jpg,L1,back,40\n")
-    (tmp_path / "more.csv").write_text("image,lesion_id,sex\na,L2,male\nb,L3,female\nb,L4,male\n")
-    assert rows(read_collection(tmp_path), "lesion_id", "site", "age") == [("L1", "back", "40"), ("", "", "")]
-    both = read_collection(tmp_path, metadata=tmp_path / "more.csv")
-    assert rows(both, "lesion_id", "sex") == [("L1", "male"), ("L3", "female")]
-    (tmp_path / "more.csv").write_text("who,lesion_id\na,L2\n")
-    with pytest.raises(InputError, match=r"columns who, lesion_id; expected image_id"):
-        read_collection(tmp_path, metadata=tmp_path / "more.csv")
-
-
-def test_ham10000(tmp_path: Path) -> None:
-    put(
-        tmp_path,
-        "images/H_1.jpg",
-        "images/H_2.jpg",
-        "images/H_9.jpg",
-        "images/copy/H_1.jpg",
-        "masks/H_1_segmentation.png",
-    )
-    table = "lesion_id,image_id,dx,dx_type,age,sex,localization\n"
-    table += "L1,H_1,bkl,histo,60.0,male,face\nL2,H_2,akiec,histo,,unknown,back\nL3,H_3,mel,histo,,,\n"
-    (tmp_path / "metadata.csv").write_text(table)
-    collection = read_collection(tmp_path)
-    assert rows(collection, "path", "diagnosis", "lesion_id", "site", "source") == [
-        ("images/H_1.jpg", "PBK|SK", "L1", "face", tmp_path.name),
-        ("images/H_2.jpg", "AK|SCC", "L2", "back", tmp_path.name),
-    ]
-    assert collection.left_alone == (
-        "masks/: a folder beside images/, not read",
-        "1 rows of the label table have no photograph in images/",
-        "1 photographs that the label table does not name, such as images/H_9.jpg",
-        "1 further files of an image id, such as images/copy/H_1.jpg",
-    )
-
-
-def test_an_id_under_two_diagnoses_in_one_table_is_an_error(tmp_path: Path) -> None:
-    put(tmp_path, "images/a.jpg")
-    (tmp_path / "labels.csv").write_text("image_id,diagnosis\na,melanoma\na,nevus\n")
-    with pytest.raises(InputError, match="1 image ids two diagnoses, such as a"):
-        read_collection(tmp_path)
-
-
-def test_isic_archive(tmp_path: Path) -> None:
-    put(tmp_path, "images/I_1.jpg", "images/I_2.jpg", "images/I_3.jpg")
-    (tmp_path / "labels.csv").write_text("isic_id,diagnosis\nI_1,nevus\nI_2,lentigo NOS\nI_3,\n")
-    collection = read_collection(tmp_path)
-    assert rows(collection, "diagnosis") == [("NV",), ("",), ("",)]
-    assert collection.left_alone == (
-        "labels.csv: 1 photographs of 'lentigo NOS', none of the nine, kept as unknown",
-    )
-
-
-def test_isic_2017(tmp_path: Path) -> None:
-    put(tmp_path, "train/I_1.jpg", "train/I_2.jpg", "val/I_3.jpg", "test/I_4.jpg")
-    table = "image_id,split,melanoma,seborrheic_keratosis\n"
-    (tmp_path / "labels.csv").write_text(
-        table + "I_1,train,1.0,0.0\nI_2,train,0,1\nI_3,val,0,0\nI_4,test,,\n"
-    )
-    assert rows(read_collection(tmp_path), "path", "diagnosis", "split") == [
-        ("test/I_4.jpg", "", "test"),
-        ("train/I_1.jpg", "MEL", "train"),
-        ("train/I_2.jpg", "SK", "train"),
-        ("val/I_3.jpg", "NV", "validation"),
-    ]
-    (tmp_path / "labels.csv").write_text("image_id,melanoma\nI_1,1\n")
-    with pytest.raises(InputError, match="expected image_id, melanoma, seborrheic_keratosis, split"):
-        read_collection(tmp_path)
-
-
-ONE_HOT = "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\n"
-
-
-def test_isic_2019(tmp_path: Path) -> None:
-    put(tmp_path, "input/I_1.jpg", "input/I_2.jpg", "input/I_3.jpg")
-    truth = ONE_HOT + "I_1,1.0,0,0,0,0,0,0,0,0\nI_2,0,0,0,0,1.0,0,0,0,0\nI_3,0,0,0,0,0,0,0,0,1.0\n"
-    (tmp_path / "truth.csv").write_text(truth)
-    for data in (tmp_path, tmp_path / "truth.csv"):
-        assert rows(read_collection(data), "image_id", "diagnosis") == [
-            ("I_1", "MEL"),
-            ("I_2", "PBK|SK"),
-            ("I_3", ""),
-        ]
-    assert read_labels(tmp_path / "truth.csv") == {"I_1": "MEL", "I_2": "PBK|SK"}
-
-
-def test_label_tables(tmp_path: Path) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_text("image_name,dx\nI_1.jpg,mel\nI_2,wart\n")
-    assert read_labels(path) == {"I_1": "MEL"}
-    path.write_text("name,what\nI_1,mel\n")
-    with pytest.raises(InputError, match="expected image_id and diagnosis"):
-        read_labels(path)
-
-
-def test_a_plain_table(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", "sub/b.png", "sub/c.png")
-    path = tmp_path / "table.csv"
-    path.write_text(
-        "path,diagnosis,split,lesion_id,age,skin_type,extra\n"
-        "sub/../a.jpg,Melanoma,Training,L1,50,2,x\nsub/b.png, nevus ,val\nsub/c.png,,,,,,\n"
-    )
-    assert rows(
-        read_collection(path), "path", "image_id", "diagnosis", "split", "lesion_id", "skin_type"
-    ) == [
-        ("a.jpg", "a", "MEL", "train", "L1", "2"),
-        ("sub/b.png", "b", "NV", "validation", "", ""),
-        ("sub/c.png", "c", "", "", "", ""),
-    ]
-
-
-def test_a_table_of_photographs_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(tmp_path, "pictures/a.jpg", "more/b.jpg")
-    (tmp_path / "tables").mkdir()
-    path = tmp_path / "tables" / "table.csv"
-    path.write_text(f"path,diagnosis\n../pictures/a.jpg,MEL\n{tmp_path}/more/b.jpg,NV\n")
-    for where, given_path in ((tmp_path, path), (path.parent, Path("table.csv"))):
-        monkeypatch.chdir(where)
-        collection = read_collection(given_path)
-        assert rows(collection, "path") == [("more/b.jpg",), ("pictures/a.jpg",)]
-        assert all(p.is_file() for p in collection.paths)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", "is not a CSV table"),
-        ("path;diagnosis\na;b\n", "has the columns path;diagnosis"),
-        ("path,diagnosis\na.jpg,wart\nb.jpg,wart\nc.jpg,corn\n", r"'corn' \(1\); 'wart' \(2\)"),
-        ("path,diagnosis,split\na.jpg,MEL,holdout\n", "has splits holdout"),
-        ("path,diagnosis\na.jpg,MEL\n./a.jpg,NV\n", "lists 1 photographs twice"),
-        ("path,diagnosis\n,MEL\n", "1 rows without a path"),
-        ("path,diagnosis\na.jpg,MEL,x,y\n", "is not a CSV table"),
-        ("path,diagnosis\n", "holds no photographs"),
-        ('path,diagnosis\n"a.jpg,MEL\n', "is not a CSV table"),
-    ],
-)
-def test_an_unusable_table_is_one_clear_line(tmp_path: Path, text: str, expected: str) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=expected) as caught:
-        read_collection(path)
-    assert "\n" not in str(caught.value)
-
-
-@given(st.binary(max_size=200))
-def test_hostile_tables_never_give_a_traceback(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / "hostile.csv"
-    for head in (b"", b"path,diagnosis\n", ONE_HOT.encode()):
-        path.write_bytes(head + data)
-        message = ""
-        try:
-            read_collection(path)
-        except InputError as error:
-            message = str(error)
-        assert "\n" not in message
-
-
-def test_collections_are_joined(tmp_path: Path) -> None:
-    put(tmp_path, "one/set/nevus/a.jpg", "two/set/melanoma/a.jpg", "three/nevus/b.jpg", "three/notes.txt")
-    parts = [read_collection(tmp_path / name) for name in ("one/set", "two/set", "three")]
-    joined = join_collections(parts)
-    assert joined.root == tmp_path
-    assert rows(joined, "path", "source") == [
-        ("one/set/nevus/a.jpg", "one/set"),
-        ("three/nevus/b.jpg", "three"),
-        ("two/set/melanoma/a.jpg", "two/set"),
-    ]
-    assert joined.left_alone == ("three: 1 other files (.txt)",)
-    assert all(p.is_file() for p in joined.paths)
-    with pytest.raises(InputError, match="1 photographs are in two of the collections"):
-        join_collections([parts[0], parts[2], read_collection(tmp_path / "three")])
-    with pytest.raises(InputError, match="no collection to join"):
-        join_collections([])
-
-
-def test_a_link_out_of_the_collection_is_refused_on_reading(tmp_path: Path) -> None:
-    put(tmp_path, "set/nevus/a.jpg", "secret.jpg")
-    (tmp_path / "set" / "nevus" / "b.jpg").symlink_to("../../secret.jpg")
-    collection = read_collection(tmp_path / "set")
-    assert len(collection) == 2
-    with pytest.raises(Unreadable, match="leaves the collection"):
-        read_photograph(collection.paths[1], root=collection.root)
-
-
-def test_names_in_any_script(tmp_path: Path) -> None:
-    put(tmp_path, "nevus/母斑 ä.jpg", os.fsdecode(b"nevus/caf\xe9.jpg"))
-    collection = read_collection(tmp_path)
-    assert len(collection) == 2
-    assert len(collection.fingerprint()) == 64
+def test_a_collection_is_shown_in_a_line_a_table_and_a_frame(phantom_collection: Collection) -> None:
+    line, count = repr(phantom_collection), len(phantom_collection)
+    assert "\n" not in line
+    assert f"{count} photographs, 9 diagnoses" in line
+    page = phantom_collection._repr_html_()
+    assert page.count("<tr") == 11  # the header, nine diagnoses, and all of them
+    assert f"<td>{count}</td>" in page
+    frame = phantom_collection.to_frame()
+    assert frame.equals(phantom_collection.table)
+    assert frame is not phantom_collection.table
 
 
 def test_the_fingerprint_follows_what_matters(phantoms: Phantoms, tmp_path: Path) -> None:
@@ -311,17 +35,3 @@ def test_the_fingerprint_follows_what_matters(phantoms: Phantoms, tmp_path: Path
     assert first.fingerprint() == copy.fingerprint()
     copy.paths[0].write_bytes(b"changed")
     assert first.fingerprint() != copy.fingerprint()
-
-
-@pytest.mark.real
-def test_the_real_collections(real_data: Path) -> None:
-    nine = read_collection(real_data / "isic9")
-    assert nine.table["split"].value_counts().to_dict() == {"train": 2241, "test": 118}
-    assert nine.table["diagnosis"].nunique() == 9
-    ham = read_collection(real_data / "ham10000")
-    assert (len(ham), ham.table["lesion_id"].nunique()) == (10015, 7470)
-    assert [line.split("/")[0] for line in ham.left_alone] == ["crops224", "masks"]
-    archive = read_collection(real_data / "isic-archive")
-    assert archive.table["diagnosis"].value_counts()[["NV", "MEL"]].to_list() == [578, 245]
-    labels = sorted((real_data / "labels").glob("*GroundTruth*.csv"))
-    assert len(read_labels(labels[0])) == 25331

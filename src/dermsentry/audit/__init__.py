@@ -1,4 +1,4 @@
-"""What is wrong with a collection: unreadable files, copies, conflicts, leaks, balance, shortcuts.
+"""What is wrong with a collection: unreadable files, duplicates, conflicts, leaks, balance, shortcuts.
 
 audit = audit_collection(collection, labels=read_labels("ground-truth.csv"))
 write_audit(audit, collection, Path("audit"))        # audit.json and audit.html

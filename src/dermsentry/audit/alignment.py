@@ -1,7 +1,7 @@
-"""Laying one thumbnail over another: small affine registrations in batches, and how alike the two are then.
+"""Small affine registrations of thumbnails in batches, and how similar the two are then.
 
 Lucas–Kanade registration (Baker and Matthews, 2004) with a gain and an offset, so that brightness and
-contrast do not matter. Thumbnails are square; coordinates run from -1 to 1 across them, whatever their side.
+contrast do not matter. Thumbnails are square; coordinates run from -1 to 1 across them, at any size.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _inner(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def step(fixed: Floats, moved: Floats, maps: Floats) -> tuple[Floats, Floats]:
-    """One Lucas–Kanade step: better maps (n, 2, 3), and the share of variance (n,) that is left unexplained.
+    """One Lucas–Kanade step: better maps (n, 2, 3), and the share of variance (n,) left unexplained.
 
     The linear model explains `fixed` by `moved` under `maps`, its slopes times an affine displacement, a gain
     and an offset.
@@ -101,7 +101,7 @@ def _box(pictures: Floats, axis: int, radius: int) -> Floats:
 
 
 def detail(pictures: Floats, radius: int = 2) -> Floats:
-    """Pictures (n, s, s) less their local mean: hair, network, dots, what no two photographs share."""
+    """Pictures (n, s, s) less their local mean: hair, network, dots, which no two photographs share."""
     return pictures - _box(_box(pictures, 1, radius), 2, radius)
 
 

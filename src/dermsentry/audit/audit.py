@@ -1,142 +1,167 @@
-"""The whole audit of a collection: everything found, as `audit.json` has it."""
+"""The whole audit of a collection: everything found, with the fields of `audit.json`."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from dermsentry.audit.balance import Balance, count_classes
+from dermsentry.audit.balance import count_classes
 from dermsentry.audit.conflicts import find_conflicts
 from dermsentry.audit.duplicates import Duplicates, duplicates_of
-from dermsentry.audit.labels import Comparison, compare_labels
-from dermsentry.audit.leaks import Placed, SharedLesion, find_leaks, find_shared_lesions, place
+from dermsentry.audit.labels import Disagreement, compare_labels
+from dermsentry.audit.leaks import (
+    PhotographGroup,
+    SharedLesion,
+    count_in_test,
+    find_leaks,
+    find_shared_lesions,
+    place,
+)
 from dermsentry.audit.shortcuts import Shortcut, find_shortcuts
+from dermsentry.audit.summary import AuditFinding, describe
 from dermsentry.audit.survey import survey_collection
 from dermsentry.collection import Collection
-from dermsentry.collection.groups import connected_groups
+from dermsentry.collection.groups import DuplicateGroup, connected_groups
 from dermsentry.files import versions
 from dermsentry.phantoms import is_synthetic
 
-Group = tuple[Placed, ...]
+
+@dataclass(frozen=True)
+class UnreadableFile:
+    """A file that could not be read as a photograph, and why."""
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What is wrong with a collection.
+class Twins:
+    """Images outside Test that have a relative there: a duplicate, or one of their lesion or patient.
 
-    Attributes
-    ----------
-    balance
-        Counts of photographs by diagnosis and split.
-    found
-        Groups of copies and unreadable files; `make_split(duplicates=…)` takes it.
-    conflicts
-        The same photograph under diagnoses that cannot all be true.
-    leaks
-        The same photograph on more than one side of train, validation and test.
-    shared_lesions
-        Different photographs of one lesion or patient on more than one side.
-    comparison
-        Labels against the reference table, None where none was given.
-    shortcuts
-        How well the diagnosis can be told from what is not the lesion.
-    twins
-        Photographs outside Test that have a copy, or another photograph of their lesion or patient, outside
-        Test too; `twins_held_out` of them would be met in training by a random fifth held out.
-    images, synthetic, left_alone, fingerprint, configuration
-        What was looked at, and how.
+    `images` counts them; `held_out` is the share of a random fifth, held out for validation, that would have
+    a relative in the rest.
     """
 
     images: int
-    balance: Balance
-    found: Duplicates
-    conflicts: tuple[Group, ...]
-    leaks: tuple[Group, ...]
+    held_out: float
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Audit:
+    """What is wrong with a collection; the fields are those of `audit.json`.
+
+    Attributes
+    ----------
+    images
+        How many photographs were audited.
+    splits, classes, counted_in, least, dominant
+        Photographs in each split, and of each diagnosis in each split; see `Balance`.
+    unreadable
+        Files that cannot be read.
+    duplicates
+        Groups of identical and of near-identical photographs.
+    conflicts
+        The same photograph with labels that cannot all be true.
+    leaks
+        The same photograph in more than one of train, validation and test.
+    shared_lesions
+        Different photographs of one lesion or patient in more than one split.
+    label_disagreements, labels_compared
+        Labels that the reference table contradicts, of how many that it covers; None compared where no table
+        was given.
+    shortcuts
+        How well the diagnosis can be predicted from what is not the lesion.
+    twins
+        Images outside Test that have a relative there.
+    synthetic, left_alone, fingerprint, configuration, versions
+        What was audited, how, and with what.
+    """
+
+    derived: ClassVar[tuple[str, ...]] = ("summary",)
+
+    schema: int = field(default=1, init=False)
+    images: int
+    splits: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    counted_in: str
+    least: str
+    dominant: tuple[str, ...]
+    unreadable: tuple[UnreadableFile, ...]
+    duplicates: tuple[DuplicateGroup, ...]
+    conflicts: tuple[PhotographGroup, ...]
+    leaks: tuple[PhotographGroup, ...]
     shared_lesions: tuple[SharedLesion, ...]
-    comparison: Comparison | None
+    label_disagreements: tuple[Disagreement, ...]
+    labels_compared: int | None = field(metadata={"json": None})
     shortcuts: tuple[Shortcut, ...]
-    twins: int
-    twins_held_out: float
+    twins: Twins
     synthetic: bool
     left_alone: tuple[str, ...]
     fingerprint: str
     configuration: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=versions)
+
+    def __repr__(self) -> str:
+        counts = self.summary
+        told = ("conflicting_groups", "leaking_test_images", "shared_lesions", "label_disagreements")
+        listed = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in told)
+        return f"<Audit of {self.images:,} photographs: {listed}>"
+
+    def _repr_html_(self) -> str:
+        """What was found on each topic, for a notebook."""
+        with pd.option_context("display.max_colwidth", None):
+            return str(self.to_frame()[["topic", "severity", "found"]].to_html(index=False))
+
+    def to_frame(self) -> pd.DataFrame:
+        """The findings, a row each: `topic`, `severity`, and in words `found`, `training` and `figures`."""
+        return pd.DataFrame([vars(finding) for finding in self.findings])
+
+    @property
+    def findings(self) -> tuple[AuditFinding, ...]:
+        """What was found on each topic, in words, in the order of the report."""
+        return tuple(describe(self).values())
+
+    @property
+    def found(self) -> Duplicates:
+        """Groups of duplicates and unreadable files, as `make_split(duplicates=…)` takes them."""
+        return Duplicates(self.duplicates, {file.path: file.reason for file in self.unreadable})
 
     @property
     def corrupting(self) -> bool:
-        """Whether a result on this collection as it stands would be wrong.
+        """Whether a result on this collection as it is would be wrong.
 
-        Conflicts, leaks, lesions on both sides and contradicted labels corrupt; unreadable files, copies on
-        one side, few photographs of a class and shortcuts are told but do not.
+        Conflicts, leaks, lesions in more than one split and contradicted labels corrupt a result. Unreadable
+        files, duplicates within a split, few images of a class and shortcuts are reported but do not.
         """
-        disagreements = self.comparison.disagreements if self.comparison else ()
-        return bool(self.conflicts or self.leaks or self.shared_lesions or disagreements)
+        return bool(self.conflicts or self.leaks or self.shared_lesions or self.label_disagreements)
 
+    @property
     def summary(self) -> dict[str, int]:
         """The counts of everything found."""
-        kinds = Counter(group.kind for group in self.found.groups)
-        copies = {path for group in self.found.groups for path in group.photographs}
-        shared = [shared.photographs for shared in self.shared_lesions]
+        kinds = Counter(group.kind for group in self.duplicates)
         return {
             "images": self.images,
-            "unreadable": len(self.found.unreadable),
+            "unreadable": len(self.unreadable),
             "identical_groups": kinds["identical"],
-            "byte_identical_groups": sum(group.same_bytes for group in self.found.groups),
+            "byte_identical_groups": sum(group.same_bytes for group in self.duplicates),
             "near_groups": kinds["near"],
-            "images_with_copies": len(copies),
+            "images_with_copies": len({path for group in self.duplicates for path in group.photographs}),
             "conflicting_groups": len(self.conflicts),
-            "conflicting_images": sum(len(group) for group in self.conflicts),
+            "conflicting_images": sum(len(group.photographs) for group in self.conflicts),
             "leaking_groups": len(self.leaks),
-            "leaking_test_images": _in_test(self.leaks),
+            "leaking_test_images": count_in_test(self.leaks),
             "shared_lesions": len(self.shared_lesions),
-            "shared_lesion_test_images": _in_test(shared),
-            "labels_compared": self.comparison.compared if self.comparison else 0,
-            "label_disagreements": len(self.comparison.disagreements) if self.comparison else 0,
+            "shared_lesion_test_images": count_in_test(self.shared_lesions),
+            "labels_compared": self.labels_compared or 0,
+            "label_disagreements": len(self.label_disagreements),
             "shortcuts": sum(shortcut.tells for shortcut in self.shortcuts),
         }
-
-    def as_dict(self) -> dict[str, Any]:
-        """The audit as `audit.json` has it."""
-        reference = self.comparison.disagreements if self.comparison else ()
-        return {
-            "images": self.images,
-            "splits": self.balance.splits,
-            "classes": {label or "unknown": counts for label, counts in self.balance.classes.items()},
-            "counted_in": self.balance.counted_in,
-            "least": self.balance.least,
-            "dominant": list(self.balance.dominant),
-            "unreadable": [{"path": path, "reason": why} for path, why in self.found.unreadable.items()],
-            "duplicates": [asdict(group) for group in self.found.groups],
-            "conflicts": [_listed(group) for group in self.conflicts],
-            "leaks": [_listed(group) for group in self.leaks],
-            "shared_lesions": [
-                {"of": shared.of, "name": shared.name, **_listed(shared.photographs)}
-                for shared in self.shared_lesions
-            ],
-            "label_disagreements": [asdict(one) for one in reference],
-            "shortcuts": [asdict(shortcut) for shortcut in self.shortcuts],
-            "twins": {"images": self.twins, "held_out": self.twins_held_out},
-            "summary": self.summary(),
-            "synthetic": self.synthetic,
-            "left_alone": list(self.left_alone),
-            "fingerprint": self.fingerprint,
-            "configuration": self.configuration,
-            "versions": versions(),
-        }
-
-
-def _in_test(groups: list[Group] | tuple[Group, ...]) -> int:
-    return len({photograph.path for group in groups for photograph in group if photograph.split == "test"})
-
-
-def _listed(group: Group) -> dict[str, Any]:
-    return {"photographs": [asdict(photograph) for photograph in group]}
 
 
 def audit_collection(
@@ -154,12 +179,21 @@ def audit_collection(
 
     Parameters
     ----------
+    collection
+        From `read_collection` or `join_collections`.
     labels
-        Reference labels by image id (`read_labels`): labels that they contradict are findings.
+        Reference labels by image id, as `read_labels` gives them: labels that they contradict are findings.
     seed
-        Of the folds and shuffles behind `shortcuts`; nothing else is random.
+        Random seed of the folds and shuffles behind `shortcuts`; nothing else is random.
     workers
-        Threads that read; default one per core.
+        Threads that read photographs; one per core by default.
+    quiet
+        Show no progress on stderr.
+
+    Returns
+    -------
+    Audit
+        Everything found. A file that cannot be read is a finding, not an error.
     """
     table = collection.table
     survey = survey_collection(collection, workers=workers, quiet=quiet)
@@ -168,18 +202,19 @@ def audit_collection(
     placed = place(table)
     conflicts = find_conflicts(table, found.groups)
     sure = ~table["path"].isin({path for paths in conflicts for path in paths}).to_numpy()
-    twins, held_out = _twins(table, groups, found.unreadable)
+    compared, disagreements = (None, ()) if labels is None else compare_labels(table, labels)
     return Audit(
         images=len(table),
-        balance=count_classes(table),
-        found=found,
-        conflicts=tuple(tuple(placed[path] for path in paths) for paths in conflicts),
+        **vars(count_classes(table)),
+        unreadable=tuple(UnreadableFile(path, reason) for path, reason in found.unreadable.items()),
+        duplicates=found.groups,
+        conflicts=tuple(PhotographGroup(tuple(placed[path] for path in paths)) for paths in conflicts),
         leaks=tuple(find_leaks(table, found.groups)),
         shared_lesions=tuple(find_shared_lesions(table, found.groups)),
-        comparison=compare_labels(table, labels) if labels is not None else None,
+        label_disagreements=disagreements,
+        labels_compared=compared,
         shortcuts=find_shortcuts(table[sure], survey, list(compress(groups, sure)), seed=seed),
-        twins=twins,
-        twins_held_out=held_out,
+        twins=_twins(table, groups, found.unreadable),
         synthetic=is_synthetic(collection.root),
         left_alone=collection.left_alone,
         fingerprint=collection.fingerprint(),
@@ -187,14 +222,10 @@ def audit_collection(
     )
 
 
-def _twins(table: pd.DataFrame, groups: list[str], unreadable: Mapping[str, str]) -> tuple[int, float]:
-    """Photographs outside Test with company in their group; the share of a random fifth with it in the rest.
-
-    A photograph that is held out has a twin left in training unless the whole of its group is held out too.
-    """
+def _twins(table: pd.DataFrame, groups: list[str], unreadable: Mapping[str, str]) -> Twins:
+    """An image that is held out has a relative left in training unless its whole group is held out too."""
     rows = zip(table["path"], table["split"], groups, strict=True)
     pool = [group for path, split, group in rows if split != "test" and path not in unreadable]
     sizes = Counter(pool)
-    twins = sum(size for size in sizes.values() if size > 1)
     met = math.fsum(size * (1 - 0.2 ** (size - 1)) for size in sizes.values())
-    return twins, met / len(pool) if pool else 0.0
+    return Twins(sum(size for size in sizes.values() if size > 1), met / len(pool) if pool else 0.0)

@@ -1,4 +1,4 @@
-"""Photographs that are copies of one another: byte for byte, pixel for pixel, or nearly."""
+"""Duplicates: photographs that are identical byte for byte or pixel for pixel, or nearly."""
 
 from __future__ import annotations
 
@@ -13,26 +13,34 @@ from numpy.typing import NDArray
 from dermsentry.audit.alignment import IDENTITY, Floats, alike, normalise, step, warp
 from dermsentry.audit.survey import THUMB, Survey, survey_collection, thumbnails
 from dermsentry.collection import Collection
-from dermsentry.collection.components import Joined
-from dermsentry.collection.groups import DuplicateGroup
+from dermsentry.collection.groups import DuplicateGroup, components
 from dermsentry.files import sha256
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """All groups of copies, the identical ones first, and the photographs that could not be read."""
+    """All groups of duplicates, the identical ones first; path and reason of each unreadable photograph."""
 
     groups: tuple[DuplicateGroup, ...]
     unreadable: dict[str, str]
 
 
 def find_duplicates(collection: Collection, *, workers: int | None = None, quiet: bool = True) -> Duplicates:
-    """Find the copies in a collection, in one pass over its files and one comparison of all with all.
+    """Find the duplicates in a collection, in one pass over its files and one comparison of all with all.
 
     Identical photographs have the same size and pixels. Near-identical ones are the same photograph after
-    resizing, recompression, a change of brightness, contrast or colour, a small crop or turn, a mirroring or
-    a turn by 90°; `docs/why-audit.md` gives the rule with its precision and recall. A group of near-identical
-    ones lists the identical copies among them as well.
+    resizing, recompression, a change of brightness, contrast or colour, a small crop or rotation, mirroring
+    or a rotation by 90°; `docs/why-audit.md` gives the rule with its precision and recall. A group of
+    near-identical ones lists the identical copies among them as well.
+
+    Parameters
+    ----------
+    collection
+        Its photographs are read.
+    workers
+        Threads that read; one per core by default.
+    quiet
+        Show no progress on stderr.
     """
     return duplicates_of(
         survey_collection(collection, workers=workers, quiet=quiet), collection.root, workers=workers
@@ -40,7 +48,7 @@ def find_duplicates(collection: Collection, *, workers: int | None = None, quiet
 
 
 def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> Duplicates:
-    """The copies among surveyed photographs whose paths are relative to `root`."""
+    """The duplicates among surveyed photographs whose paths are relative to `root`."""
     copies: dict[bytes, list[int]] = defaultdict(list)
     for position, digest in enumerate(survey.pixels):
         copies[digest].append(position)
@@ -52,12 +60,10 @@ def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> 
     firsts = np.array([members[0] for members in copies.values()], dtype=np.int64)
     names = [survey.paths[i] for i in firsts]
     pairs = near_pairs(survey.thumbs[firsts], names, root, workers=workers)
-    joined = Joined(sorted({place for i, j, _ in pairs for place in (i, j)}))
-    for i, j, _ in pairs:
-        joined.join(i, j)
     near = [
         sorted(survey.paths[copy] for i in members for copy in copies[survey.pixels[firsts[i]]])
-        for members in joined.components()
+        for members in components(len(firsts), ((i, j) for i, j, _ in pairs))
+        if len(members) > 1
     ]
     groups += [DuplicateGroup("near", tuple(paths)) for paths in sorted(near)]
     return Duplicates(tuple(groups), dict(survey.unreadable))
@@ -65,25 +71,25 @@ def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> 
 
 # The near rule. Every number was chosen on HAM10000 and planted copies; benchmarks/audit.py measures again.
 _COSINES = 10  # per axis, of the thumbnail's spectrum that candidates are found by
-_FLAT = 2.0  # grey levels of contrast below which a picture has nothing to be recognised by
+_FLAT = 2.0  # grey levels of contrast below which an image has nothing to be recognised by
 _UNEXPLAINED = (
     0.07,
     0.03,
 )  # share of variance that one step, and three more, may leave unexplained at 16 pixels
 _ALIKE_COARSE = 0.70  # correlation of the detail at 32 pixels from which the files are read again
 _FINE = 64
-_ALIKE = 0.75  # correlation of the detail at 64 pixels that makes two photographs one
-_ALIKE_IN_PLACE = 0.45  # where they lie exactly over each other, as no two photographs do by chance
-_IN_PLACE = 0.04  # of half a side, the farthest that a corner then moves
+_ALIKE = 0.75  # correlation of the detail at 64 pixels from which two photographs are one
+_ALIKE_IN_PLACE = 0.45  # the same where they coincide exactly, as no two photographs do by chance
+_IN_PLACE = 0.04  # of half a side, the most that a corner then moves
 _BATCH = 2048
 _COSINES_AT_ONCE = 2**23
 
 
 @dataclass(frozen=True)
-class View:
-    """A way one copy may lie in the other: mirrored or turned by `turns`, then the middle `part` of it.
+class _View:
+    """A way in which one copy may show the other: mirrored or rotated by `turns`, then its middle `part`.
 
-    `candidate` is the cosine of the spectra from which a pair is looked at.
+    `candidate` is the cosine of the spectra from which a pair is compared further.
     """
 
     turns: tuple[bool, int] = (False, 0)
@@ -91,15 +97,20 @@ class View:
     candidate: float = 0.90
 
 
-VIEWS: tuple[View, ...] = (
-    View(candidate=0.85),
-    View(part=(0.9, 0.9)),
-    View(part=(0.8, 0.8)),
-    *(View((mirrored, quarter)) for mirrored in (False, True) for quarter in range(4) if mirrored or quarter),
+_VIEWS: tuple[_View, ...] = (
+    _View(candidate=0.85),
+    _View(part=(0.9, 0.9)),
+    _View(part=(0.8, 0.8)),
+    *(
+        _View((mirrored, quarter))
+        for mirrored in (False, True)
+        for quarter in range(4)
+        if mirrored or quarter
+    ),
 )
 
 
-def _seen(thumbs: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
+def _seen(thumbs: NDArray[np.uint8], view: _View) -> NDArray[np.uint8]:
     """Thumbnails (n, s, s) as `view` shows them."""
     mirrored, quarters = view.turns
     turned = np.rot90(thumbs[:, :, ::-1] if mirrored else thumbs, quarters, axes=(1, 2))
@@ -126,14 +137,14 @@ def _spectra(thumbs: NDArray[np.uint8]) -> Floats:
 
 
 def _candidates(
-    thumbs: NDArray[np.uint8], plain: Floats, view: View
+    thumbs: NDArray[np.uint8], plain: Floats, view: _View
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Blocks of indices (i, j), such that i under `view` looks like j at a glance; `plain` are the spectra.
+    """Blocks of indices (i, j) where the spectrum of i under `view` is like that of j.
 
-    Memory is that of about 8 million cosines, however many photographs there are.
+    `plain` are the spectra of `thumbs`. Memory is that of about 8 million cosines, at any number of images.
     """
     block = int(np.clip(_COSINES_AT_ONCE // len(thumbs), 16, 1024))
-    # A copy that is turned one way is the original of one that is turned the other way: half the pairs do.
+    # A copy rotated one way is the original of one rotated the other way, so half the pairs are enough.
     whole = view.part == (1.0, 1.0)
     for start in range(0, len(thumbs), block):
         first = start if whole else 0
@@ -161,7 +172,7 @@ def near_pairs(
     plain = thumbs[usable]
     spectra = np.concatenate([_spectra(plain[k : k + _BATCH]) for k in range(0, len(plain), _BATCH)])
     found: dict[tuple[int, int], float] = {}
-    for view in VIEWS:
+    for view in _VIEWS:
         likely = [_register(plain, view, i, j) for i, j in _candidates(plain, spectra, view)]
         for i, j, maps in likely:
             for start in range(0, len(i), _BATCH // 4):
@@ -178,9 +189,9 @@ def near_pairs(
 
 
 def _register(
-    thumbs: NDArray[np.uint8], view: View, i: NDArray[np.int64], j: NDArray[np.int64]
+    thumbs: NDArray[np.uint8], view: _View, i: NDArray[np.int64], j: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Lay j over i as seen, at 16 and then 32 pixels; what does not fit is dropped on the way."""
+    """Register j to i as seen, at 16 and then 32 pixels; pairs that do not fit are dropped on the way."""
     maps = np.tile(IDENTITY, (len(i), 1, 1))
     for side, steps, most in ((16, 1, _UNEXPLAINED[0]), (16, 3, _UNEXPLAINED[1]), (32, 3, 1.0)):
         fixed, moved = normalise(_seen(thumbs[i], view), side), normalise(thumbs[j], side)
@@ -200,13 +211,13 @@ def _compare(
     i: NDArray[np.int64],
     j: NDArray[np.int64],
     maps: Floats,
-    view: View,
+    view: _View,
     paths: list[str],
     root: Path,
     workers: int | None,
 ) -> tuple[Floats, Floats]:
-    """Correlation of the detail of registered photographs at 64 pixels, which hair and texture decide; and
-    how much of it makes them one.
+    """Correlation of the detail of registered photographs at 64 pixels, where hair and texture decide, and
+    the correlation from which they are one.
     """
     wanted, places = np.unique(np.concatenate([i, j]), return_inverse=True)
     fine = thumbnails(root, [paths[k] for k in wanted], _FINE, workers)

@@ -21,18 +21,10 @@ class Disagreement:
     reference: str
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """How many photographs the reference table knows, and those that it contradicts."""
+def compare_labels(table: pd.DataFrame, labels: Mapping[str, str]) -> tuple[int, tuple[Disagreement, ...]]:
+    """How many of a collection's labels the reference covers, and those that it contradicts.
 
-    compared: int
-    disagreements: tuple[Disagreement, ...]
-
-
-def compare_labels(table: pd.DataFrame, labels: Mapping[str, str]) -> Comparison:
-    """Compare a collection's labels with reference labels by image id.
-
-    A reference that does not tell two diagnoses apart (`PBK|SK`) agrees with both. A renamed copy is looked
+    A reference that does not distinguish two diagnoses (`PBK|SK`) agrees with both. A renamed copy is looked
     up by the ISIC id in its name. Photographs without a label are not compared.
     """
     found, compared = [], 0
@@ -44,4 +36,4 @@ def compare_labels(table: pd.DataFrame, labels: Mapping[str, str]) -> Comparison
         compared += 1
         if not agree(diagnosis, reference):
             found.append(Disagreement(path, diagnosis, split, reference))
-    return Comparison(compared, tuple(found))
+    return compared, tuple(found)

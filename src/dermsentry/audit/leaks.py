@@ -1,4 +1,4 @@
-"""What stands on both sides of Train and Test: the same photograph, or another one of the same lesion."""
+"""What is in more than one of train, validation and test: the same photograph, or one of the same lesion."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 
 import pandas as pd
 
-from dermsentry.collection.groups import DuplicateGroup, join_photographs, lesion_keys, patient_keys
+from dermsentry.collection.groups import DuplicateGroup, lesion_keys, patient_keys, same_photographs
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A photograph and where it stands: path, label of its folder or table, split (`""`: none)."""
+class AuditedPhotograph:
+    """A photograph's path, its label, and the split that its folder or table gives it (`""`: none)."""
 
     path: str
     diagnosis: str
@@ -21,52 +21,65 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class PhotographGroup:
+    """Files that are one photograph, ordered by path."""
+
+    photographs: tuple[AuditedPhotograph, ...]
+
+
+@dataclass(frozen=True)
 class SharedLesion:
-    """Different photographs of one lesion, or one patient, on more than one side."""
+    """Different photographs of one lesion, or one patient, in more than one split; `name` is its id."""
 
     of: Literal["lesion", "patient"]
     name: str
-    photographs: tuple[Placed, ...]
+    photographs: tuple[AuditedPhotograph, ...]
 
 
-def place(table: pd.DataFrame) -> dict[str, Placed]:
+def place(table: pd.DataFrame) -> dict[str, AuditedPhotograph]:
     """Each photograph of a collection's table by its path."""
     rows = zip(table["path"], table["diagnosis"], table["split"], strict=True)
-    return {path: Placed(path, diagnosis, split) for path, diagnosis, split in rows}
+    return {path: AuditedPhotograph(path, diagnosis, split) for path, diagnosis, split in rows}
 
 
-def on_both_sides(photographs: Iterable[Placed]) -> bool:
-    """Whether photographs stand in more than one of train, validation and test."""
+def in_several_splits(photographs: Iterable[AuditedPhotograph]) -> bool:
+    """Whether photographs are in more than one of train, validation and test."""
     return len({photograph.split for photograph in photographs} - {""}) > 1
 
 
-def find_leaks(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[tuple[Placed, ...]]:
+def count_in_test(groups: Iterable[PhotographGroup | SharedLesion]) -> int:
+    """How many images of Test are in any of the groups."""
+    return len({p.path for group in groups for p in group.photographs if p.split == "test"})
+
+
+def find_leaks(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[PhotographGroup]:
     """Each photograph that is in more than one split: its copies, or files under the same image id."""
     placed = place(table)
-    groups = [
-        tuple(placed[path] for path in sorted(paths))
-        for paths in join_photographs(table, duplicates).components()
-    ]
-    return sorted((group for group in groups if on_both_sides(group)), key=lambda group: group[0].path)
+    groups = [tuple(placed[path] for path in sorted(paths)) for paths in same_photographs(table, duplicates)]
+    leaking = sorted((group for group in groups if in_several_splits(group)), key=lambda group: group[0].path)
+    return [PhotographGroup(group) for group in leaking]
 
 
 def find_shared_lesions(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[SharedLesion]:
-    """Lesions, then patients, on more than one side by different photographs; leaks are not told again.
+    """Lesions, then patients, in more than one split by different photographs; leaks are left out.
 
-    A patient is left out where each of their lesions on both sides has been named already.
+    A patient is left out where each of their lesions in several splits has been named already.
     """
-    leaking = {p.path for group in find_leaks(table, duplicates) for p in group}
+    leaking = {p.path for group in find_leaks(table, duplicates) for p in group.photographs}
     placed = place(table)
     found: list[SharedLesion] = []
-    for of, keys in (("lesion", lesion_keys(table)), ("patient", patient_keys(table))):
-        members: dict[str, list[Placed]] = {}
+    kinds: tuple[tuple[Literal["lesion", "patient"], list[str]], ...] = (
+        ("lesion", lesion_keys(table)),
+        ("patient", patient_keys(table)),
+    )
+    for of, keys in kinds:
+        members: dict[str, list[AuditedPhotograph]] = {}
         for path, key in zip(table["path"], keys, strict=True):
             if key and path not in leaking:
                 members.setdefault(key, []).append(placed[path])
-        told = {p.path for shared in found for p in shared.photographs}
+        named = {p.path for shared in found for p in shared.photographs}
         for key in sorted(members):
             group = sorted(members[key], key=lambda p: p.path)
-            if on_both_sides(group) and not {p.path for p in group} <= told:
-                name = key.rpartition("\0")[2]
-                found.append(SharedLesion("lesion" if of == "lesion" else "patient", name, tuple(group)))
+            if in_several_splits(group) and not {p.path for p in group} <= named:
+                found.append(SharedLesion(of, key.rpartition("\0")[2], tuple(group)))
     return found

@@ -11,23 +11,24 @@ import numpy as np
 from PIL import Image
 
 from dermsentry.audit.audit import Audit
-from dermsentry.audit.balance import UNSPLIT
-from dermsentry.audit.leaks import Placed, on_both_sides, place
+from dermsentry.audit.balance import UNKNOWN, UNSPLIT
+from dermsentry.audit.leaks import AuditedPhotograph, in_several_splits, place
 from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE
-from dermsentry.audit.summary import explain
+from dermsentry.audit.summary import describe
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import codes_of, name_of
 from dermsentry.files import write_json
 from dermsentry.images import Pixels, Unreadable, read_photograph
 from dermsentry.reporting.figures import AMBER, BLUE, GREY, RED, as_png, bars, new_figure
 from dermsentry.reporting.html import write_report
+from dermsentry.stats.numbers import decimal, percent
 
 _SIDE = 170  # pixels; as wide as the page draws a picture of a pair
-_SHOWN = 500  # groups of a kind that are drawn; all are listed, and in audit.json
+_SHOWN = 500  # groups of a kind that are drawn; all are listed, here and in audit.json
 
 
 @dataclass(frozen=True)
-class Shown:
+class _Shown:
     """A photograph on the page: a small picture (None: unreadable), its path and a line about it."""
 
     picture: Pixels | None
@@ -35,38 +36,48 @@ class Shown:
     note: str
 
 
-def write_audit(audit: Audit, collection: Collection, out: Path) -> None:
-    """Write `audit.json` and `audit.html` into the folder `out`, each whole or not at all.
+def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
+    """Write `audit.json` and `audit.html`, each whole or not at all.
 
-    `collection` is the one that was audited; its photographs are drawn on the page. Raises OutputError.
+    Parameters
+    ----------
+    audit
+        What `audit_collection` found.
+    collection
+        The collection that was audited; its photographs are drawn on the page.
+    out
+        The folder to write into; made if it is missing.
+
+    Raises
+    ------
+    OutputError
+        The folder or a file cannot be written.
     """
     out = Path(out)
-    write_json(out / "audit.json", audit.as_dict())
-    words = {word.topic: word for word in explain(audit)}
-    conflicts = sorted(audit.conflicts, key=lambda group: not on_both_sides(group))
+    write_json(out / "audit.json", audit)
     root = collection.root
+    groups = {
+        "conflicts": [group.photographs for group in audit.conflicts],
+        "leaks": [group.photographs for group in audit.leaks],
+        "shared_lesions": [shared.photographs for shared in audit.shared_lesions],
+    }
+    groups["conflicts"].sort(key=lambda group: not in_several_splits(group))
     write_report(
         out / "audit.html",
         "audit.html",
         synthetic=audit.synthetic,
         name=root.resolve().name,
         audit=audit,
-        summary=audit.summary(),
-        words=words,
-        shown_at_most=_SHOWN,
+        summary=audit.summary,
+        findings=describe(audit),
         gallery=_gallery(audit, collection),
         distribution=_distribution(audit),
         surroundings=_surroundings(audit),
-        conflicts=_drawn(root, conflicts),
-        leaks=_drawn(root, audit.leaks),
-        shared=_drawn(root, [shared.photographs for shared in audit.shared_lesions]),
+        drawn={kind: _drawn(root, found) for kind, found in groups.items()},
+        listed={kind: [_lines(group) for group in found] for kind, found in groups.items()},
         disagreements=_disagreements(audit, root),
         near=_drawn(root, _near(audit, collection)),
-        listed={
-            "conflicts": [_lines(group) for group in conflicts],
-            "leaks": [_lines(group) for group in audit.leaks],
-            "shared": [_lines(shared.photographs) for shared in audit.shared_lesions],
-        },
+        decimal=decimal,
     )
 
 
@@ -80,7 +91,7 @@ def _small(root: Path, path: str) -> Pixels | None:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 
-def _note(photograph: Placed) -> str:
+def _note(photograph: AuditedPhotograph) -> str:
     return (
         f"{name_of(photograph.diagnosis)}, {photograph.split.capitalize()}"
         if photograph.split
@@ -88,64 +99,69 @@ def _note(photograph: Placed) -> str:
     )
 
 
-def _lines(group: Sequence[Placed]) -> list[str]:
+def _lines(group: Sequence[AuditedPhotograph]) -> list[str]:
     return [f"{photograph.path} ({_note(photograph)})" for photograph in group]
 
 
-def _drawn(root: Path, groups: Iterable[Sequence[Placed]]) -> list[list[Shown]]:
+def _drawn(root: Path, groups: Iterable[Sequence[AuditedPhotograph]]) -> list[list[_Shown]]:
     """The first groups, at most six photographs of each."""
     chosen = [group for _, group in zip(range(_SHOWN), groups, strict=False)]
-    return [[Shown(_small(root, p.path), p.path, _note(p)) for p in group[:6]] for group in chosen]
+    return [[_Shown(_small(root, p.path), p.path, _note(p)) for p in group[:6]] for group in chosen]
 
 
-def _near(audit: Audit, collection: Collection) -> list[list[Placed]]:
+def _near(audit: Audit, collection: Collection) -> list[list[AuditedPhotograph]]:
     placed = place(collection.table)
     return [
-        [placed[path] for path in group.photographs] for group in audit.found.groups if group.kind == "near"
+        [placed[path] for path in group.photographs] for group in audit.duplicates if group.kind == "near"
     ]
 
 
-def _gallery(audit: Audit, collection: Collection) -> list[Shown]:
+def _gallery(audit: Audit, collection: Collection) -> list[_Shown]:
     """A photograph of each label that nothing is known against, from train where there is one."""
-    doubtful = {p.path for group in audit.conflicts for p in group}
-    if audit.comparison:
-        doubtful |= {d.path for d in audit.comparison.disagreements}
+    doubtful = {p.path for group in audit.conflicts for p in group.photographs}
+    doubtful |= {d.path for d in audit.label_disagreements}
+    unreadable = {file.path for file in audit.unreadable}
     candidates: dict[str, list[str]] = defaultdict(list)
     table = collection.table
-    first = table["split"].replace("", UNSPLIT) != audit.balance.counted_in
-    order = first.astype(int) + 2 * table["path"].isin(doubtful)
-    for path, label in table.loc[order.sort_values(kind="stable").index, ["path", "diagnosis"]].itertuples(
-        index=False
-    ):
-        if path not in audit.found.unreadable:
-            candidates[label].append(path)
-    shown = []
-    for label, counts in audit.balance.classes.items():
-        if candidates[label]:
-            path = candidates[label][0]
-            note = f"{sum(counts.values()):,} photographs"
-            shown.append(Shown(_small(collection.root, path), name_of(label).capitalize(), note))
-    return shown
+    elsewhere = table["split"].replace("", UNSPLIT) != audit.counted_in
+    order = elsewhere.astype(int) + 2 * table["path"].isin(doubtful)
+    rows = table.loc[order.sort_values(kind="stable").index]
+    for path, label in zip(rows["path"], rows["diagnosis"], strict=True):
+        if path not in unreadable:
+            candidates[label or UNKNOWN].append(path)
+    return [
+        _Shown(
+            _small(collection.root, candidates[label][0]),
+            _name(label).capitalize(),
+            f"{sum(counts.values()):,} photographs",
+        )
+        for label, counts in audit.classes.items()
+        if candidates[label]
+    ]
+
+
+def _name(label: str) -> str:
+    return label if label == UNKNOWN else name_of(label)
 
 
 def _short(label: str) -> str:
-    return name_of(label) if len(codes_of(label)) < 2 else " / ".join(codes_of(label))
+    codes = codes_of(label)
+    return _name(label) if len(codes) < 2 else " / ".join(codes)
 
 
 def _distribution(audit: Audit) -> bytes:
-    """Photographs of each class, a panel per split; the dominating ones and the rarest stand out."""
-    balance = audit.balance
-    labels = sorted(balance.classes, key=lambda k: -balance.count(k))
+    """Photographs of each class, a panel per split; the dominating ones and the rarest in another colour."""
+    labels = sorted(audit.classes, key=lambda label: -audit.classes[label][audit.counted_in])
     height = 0.8 + 0.3 * len(labels)
-    with new_figure(1, len(balance.splits), width=8.6, height=height) as (figure, axes):
-        for axis, (split, total) in zip(np.atleast_1d(axes), balance.splits.items(), strict=True):
+    with new_figure(1, len(audit.splits), width=8.6, height=height) as (figure, axes):
+        for axis, (split, total) in zip(np.atleast_1d(axes), audit.splits.items(), strict=True):
             colours = [BLUE] * len(labels)
-            if split == balance.counted_in:
+            if split == audit.counted_in:
                 colours = [
-                    AMBER if label in balance.dominant else RED if label == balance.least else BLUE
+                    AMBER if label in audit.dominant else RED if label == audit.least else BLUE
                     for label in labels
                 ]
-            bars(axis, {_short(label): balance.classes[label].get(split, 0) for label in labels}, colours)
+            bars(axis, {_short(label): audit.classes[label][split] for label in labels}, colours)
             axis.set_title(f"{'Photographs' if split == UNSPLIT else split.capitalize()}: {total:,}")
         for axis in np.atleast_1d(axes)[1:]:
             axis.set_yticklabels([])
@@ -161,10 +177,10 @@ def _surroundings(audit: Audit) -> bytes | None:
     ]
     chance = 100 * audit.shortcuts[-1].chance
     with new_figure(width=8.6, height=1.0 + 0.32 * len(values)) as (figure, axes):
-        bars(axes, values, colours, "{:.0f} %")
+        bars(axes, values, colours, lambda value: percent(value / 100))
         axes.axvline(chance, color=GREY, linestyle="--", linewidth=1)
         axes.annotate(
-            f"chance {chance:.0f} %", (chance, 1), xycoords=("data", "axes fraction"), xytext=(3, 3),
+            f"chance {percent(chance / 100)}", (chance, 1), xycoords=("data", "axes fraction"), xytext=(3, 3),
             textcoords="offset points", fontsize=8.5, color=GREY,
         )  # fmt: skip
         axes.set_xlim(0, max(2.2 * chance, 1.15 * max(values.values())))
@@ -172,14 +188,13 @@ def _surroundings(audit: Audit) -> bytes | None:
         return as_png(figure)
 
 
-def _disagreements(audit: Audit, root: Path) -> list[Shown]:
-    wrong = audit.comparison.disagreements if audit.comparison else ()
-    first = sorted(wrong, key=lambda d: (d.split != "test", d.path))[:_SHOWN]
+def _disagreements(audit: Audit, root: Path) -> list[_Shown]:
+    first = sorted(audit.label_disagreements, key=lambda d: (d.split != "test", d.path))[:_SHOWN]
     return [
-        Shown(
+        _Shown(
             _small(root, d.path),
             d.path,
-            f"filed as {name_of(d.diagnosis)}; reference: {name_of(d.reference)}",
+            f"labelled {name_of(d.diagnosis)}; reference: {name_of(d.reference)}",
         )
         for d in first
     ]

@@ -1,4 +1,4 @@
-"""How well the diagnosis can be told from what is not the lesion."""
+"""How well the diagnosis can be predicted from what is not the lesion."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from dermsentry.audit.survey import SURROUND, Survey
 from dermsentry.collection.groups import original_id
 from dermsentry.diagnoses import MELANOMA, codes_of, label_space
+from dermsentry.stats.metrics import roc_auc_score
 
-Matrix = NDArray[np.float64]
+_Matrix = NDArray[np.float64]
 
-_ID = "id number"
-FAMILIES: dict[str, tuple[str, ...]] = {
+ID_NUMBER = "id number"
+_FAMILIES: dict[str, tuple[str, ...]] = {
     "picture size": ("width", "height"),
     "border and vignette": ("corner darkness", "edge darkness", "rim contrast"),
     "colour of the rim": ("rim red", "rim green", "rim blue"),
     "JPEG compression": ("quantisation",),
-    "range of image ids": (_ID,),
+    "range of image ids": (ID_NUMBER,),
 }
 VISIBLE = "all that a picture shows"
 EVERYTHING = "all of these together"
@@ -42,8 +43,10 @@ class Shortcut:
 
     Attributes
     ----------
-    family
-        What it saw, such as `picture size`; `columns` are the figures in that.
+    family, columns
+        What it was given, such as `picture size`, and the features in that.
+    photographs
+        How many it was trained and tested on.
     balanced_accuracy
         Mean recall over the classes; `by_class` has each one's.
     chance, chance_high
@@ -51,9 +54,9 @@ class Shortcut:
     p_value
         Share of shuffles, and of the measurement itself, that reach `balanced_accuracy`.
     melanoma_auroc
-        Melanoma against the rest, None where either is missing.
+        Melanoma against the rest, None where there is no melanoma.
     tells
-        Whether that is more than chance: above every shuffle, and three standard deviations above their mean.
+        Whether that is above chance: above every shuffle, and three standard deviations above their mean.
     """
 
     family: str
@@ -72,17 +75,29 @@ class Shortcut:
 def find_shortcuts(
     table: pd.DataFrame, survey: Survey, groups: Sequence[str], *, seed: int = 0
 ) -> tuple[Shortcut, ...]:
-    """Try to tell the diagnosis from each family of surroundings, and from several together.
+    """Predict the diagnosis from each family of features around the lesion, and from several together.
 
-    One photograph stands for each group, so that no copy of a test photograph is learnt from; leave out of
-    `table` and `groups` what has no sure label. Columns are cut
-    into quantile bins; the classifier is regularised linear discriminant analysis with equal priors (Hastie,
-    Tibshirani and Friedman, *The Elements of Statistical Learning*, 4.3). Five folds, stratified. Chance is
-    what the same gives on shuffled labels.
+    Features are cut into quantile bins; the classifier is regularised linear discriminant analysis with equal
+    priors (Hastie, Tibshirani and Friedman, *The Elements of Statistical Learning*, 4.3), in five stratified
+    folds. Chance is what the same gives on shuffled labels.
 
-    Returns the families in the order of `FAMILIES`, without those of which the collection has only one value,
-    then `VISIBLE` and `EVERYTHING` where they are more than one family; nothing where fewer than two classes
-    have five photographs.
+    Parameters
+    ----------
+    table
+        The photographs of a collection whose labels are not in conflict.
+    survey
+        What was measured around their lesions.
+    groups
+        The group of each row. One photograph represents each, so that no fold is tested on copies.
+    seed
+        Random seed.
+
+    Returns
+    -------
+    tuple of Shortcut
+        The families in a fixed order, without those of which the collection has only one value,
+        then `VISIBLE` and `EVERYTHING` where they are more than one family; nothing where fewer than two
+        classes have five photographs.
     """
     chosen = _one_of_each(table, survey, groups, seed)
     space = label_space(table["diagnosis"].iloc[chosen])
@@ -98,23 +113,25 @@ def find_shortcuts(
     folds, shuffled = _folds_and_shuffles(truth, seed)
     families = {
         family: used
-        for family, names in FAMILIES.items()
+        for family, names in _FAMILIES.items()
         if (used := tuple(name for name in names if name in columns and np.ptp(columns[name]) > 0))
     }
-    seen = tuple(name for names in families.values() for name in names if name != _ID)
-    if sum(_ID not in names for names in families.values()) > 1:
+    seen = tuple(name for names in families.values() for name in names if name != ID_NUMBER)
+    if sum(ID_NUMBER not in names for names in families.values()) > 1:
         families[VISIBLE] = seen
-    if _ID in columns and seen:
-        families[EVERYTHING] = (*seen, _ID)
+    if ID_NUMBER in columns and seen:
+        families[EVERYTHING] = (*seen, ID_NUMBER)
     found = []
     for family, names in families.items():
-        design = np.hstack([_binned(columns[name], _ID_BINS if name == _ID else _BINS) for name in names])
+        design = np.hstack(
+            [_binned(columns[name], _ID_BINS if name == ID_NUMBER else _BINS) for name in names]
+        )
         found.append(_measure(family, names, design, shuffled, folds, classes))
     return tuple(found)
 
 
-def probe(features: Matrix, labels: Sequence[str], *, family: str, seed: int = 0) -> Shortcut:
-    """How well labels can be told from features, such as the archive from a network's embedding.
+def probe(features: _Matrix, labels: Sequence[str], *, family: str, seed: int = 0) -> Shortcut:
+    """How well labels can be predicted from features, such as the archive from a network's embedding.
 
     The same classifier as in `find_shortcuts`, on the `_DIRECTIONS` leading principal components, each of
     variance one.
@@ -124,9 +141,11 @@ def probe(features: Matrix, labels: Sequence[str], *, family: str, seed: int = 0
     features
         (n, p), a row per photograph, one photograph per group.
     labels
-        What is to be told, n of them; those of fewer than five photographs are left out.
+        What is to be predicted, n of them; those of fewer than five photographs are left out.
     family
         What the features are, in words.
+    seed
+        Random seed.
 
     Raises
     ------
@@ -167,19 +186,19 @@ def _class_of(label: str, space: Sequence[str]) -> int:
     return next(k for k, name in enumerate(space) if code in codes_of(name))
 
 
-def _columns(table: pd.DataFrame, survey: Survey, paths: list[str]) -> dict[str, Matrix]:
+def _columns(table: pd.DataFrame, survey: Survey, paths: list[str]) -> dict[str, _Matrix]:
     """Column name to its values (n,) for `paths`."""
     row = {path: i for i, path in enumerate(survey.paths)}
     surround = survey.surround[[row[path] for path in paths]].astype(np.float64)
     columns = {name: surround[:, k] for k, name in enumerate(SURROUND)}
     numbers = [re.search(r"(\d{4,})\D*$", original_id(image_id)) for image_id in table["image_id"]]
     if all(numbers):
-        columns[_ID] = np.array([float(found[1][:15]) for found in numbers if found])
+        columns[ID_NUMBER] = np.array([float(found[1][:15]) for found in numbers if found])
     return columns
 
 
-def _binned(values: Matrix, bins: int) -> Matrix:
-    """One-hot columns (n, ≤ bins) of the quantile each value lies in; few distinct values get one each."""
+def _binned(values: _Matrix, bins: int) -> _Matrix:
+    """One-hot columns (n, ≤ bins) of the quantile that each value is in; few distinct values get one each."""
     distinct = np.unique(values)
     if len(distinct) <= bins:
         which = np.searchsorted(distinct, values)
@@ -208,7 +227,7 @@ def _folds(truth: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int
 def _measure(
     family: str,
     names: tuple[str, ...],
-    design: Matrix,
+    design: _Matrix,
     labels: NDArray[np.int64],
     folds: NDArray[np.int64],
     classes: Sequence[str],
@@ -229,7 +248,7 @@ def _measure(
     if MELANOMA in classes:
         place = classes.index(MELANOMA)
         likely = np.exp(scores[0] - scores[0].max(axis=1, keepdims=True))
-        melanoma = _auroc(likely[:, place] / likely.sum(axis=1), labels[0] == place)
+        melanoma = float(roc_auc_score(labels[0] == place, likely[:, place] / likely.sum(axis=1)))
     reached = recalls.mean(axis=0)
     measured, chance = float(reached[0]), reached[1:]
     return Shortcut(
@@ -246,7 +265,7 @@ def _measure(
     )
 
 
-def _discriminate(x: Matrix, truths: NDArray[np.int64], seen: Matrix, count: int) -> Matrix:
+def _discriminate(x: _Matrix, truths: NDArray[np.int64], seen: _Matrix, count: int) -> _Matrix:
     """Log-likelihoods (r, m, count), up to a constant, of `seen` (m, p), learnt from `x` (n, p) r times.
 
     `truths` (r, n) are the classes each time. Every class counts alike, however rare.
@@ -262,13 +281,3 @@ def _discriminate(x: Matrix, truths: NDArray[np.int64], seen: Matrix, count: int
     directions = lifted @ np.linalg.inv(np.eye(count) - between)
     halves = 0.5 * np.einsum("rcp,rpc->rc", means, directions)
     return np.asarray(seen @ directions - halves[:, None, :])
-
-
-def _auroc(scores: Matrix, positive: NDArray[np.bool_]) -> float | None:
-    """Area under the ROC curve by the rank sum, ties counted half."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    hits = int(positive.sum())
-    if hits in (0, len(positive)):
-        return None
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(positive) - hits)))

@@ -1,12 +1,9 @@
-"""One pass over the photographs: what the audit keeps of each, about 1.2 KB whatever its size."""
+"""One pass over the photographs, which keeps about 1.2 KB of each."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,12 +14,13 @@ from PIL import Image
 
 from dermsentry.collection import Collection
 from dermsentry.images import Photograph, Unreadable, read_photograph
+from dermsentry.parallel import cores, map_ordered
 from dermsentry.progress import track
 
 THUMB = 32
-"""Side of the grey thumbnail that copies are recognised by."""
+"""Side of the grey thumbnail that duplicates are recognised by."""
 
-_ENOUGH = 512  # larger JPEGs are decoded at a reduced size: a copy is recognised all the same
+_ENOUGH = 512  # larger JPEGs are decoded at a reduced size: a duplicate is recognised all the same
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,7 +40,7 @@ class Survey:
     thumbs
         (n, 32, 32) uint8: luminance, squashed to a square.
     surround
-        (n, len(SURROUND)) float32: what is told by anything but the lesion, see `surround`.
+        (n, len(SURROUND)) float32: what can be measured around the lesion, see `surround`.
     unreadable
         Path to reason, for the others.
     """
@@ -116,13 +114,13 @@ def thumbnails(root: Path, paths: Sequence[str], side: int, workers: int | None 
         except Unreadable:
             return np.full((side, side), 128, np.uint8)
 
-    return np.stack(list(_in_order(look, paths, workers)))
+    return np.stack(list(_read(look, paths, workers)))
 
 
 def survey_collection(collection: Collection, *, workers: int | None = None, quiet: bool = True) -> Survey:
     """Read every photograph once, on `workers` threads (default: one per core).
 
-    Unreadable ones are listed, never raised. Memory grows by about 1.2 KB a photograph.
+    An unreadable one is listed, not raised. Memory grows by about 1.2 KB a photograph.
     """
     root = collection.root
 
@@ -142,7 +140,7 @@ def survey_collection(collection: Collection, *, workers: int | None = None, qui
     paths: list[str] = []
     pixels: list[bytes] = []
     unreadable: dict[str, str] = {}
-    found = track(_in_order(look, collection.paths, workers), "Reading", total=len(names), quiet=quiet)
+    found = track(_read(look, collection.paths, workers), "Reading", total=len(names), quiet=quiet)
     for name, result in zip(names, found, strict=True):
         if isinstance(result, Unreadable):
             unreadable[name] = result.reason
@@ -153,14 +151,6 @@ def survey_collection(collection: Collection, *, workers: int | None = None, qui
     return Survey(tuple(paths), tuple(pixels), thumbs[: len(paths)], around[: len(paths)], unreadable)
 
 
-def _in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int | None) -> Iterator[Result]:
-    """`work` on each item, several threads, results in order, at most a few items per thread waiting."""
-    threads = workers or os.cpu_count() or 1
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= 16 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _read(look: Callable[[Item], Result], items: Iterable[Item], workers: int | None) -> Iterator[Result]:
+    threads = workers or cores()
+    return map_ordered(look, items, threads=threads, ahead=16 * threads)

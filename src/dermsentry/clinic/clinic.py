@@ -8,23 +8,80 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.audit_trail import Trail
+from dermsentry.clinic.store.audit_trail import Trail, open_trail
+from dermsentry.clinic.store.database import open_database
+from dermsentry.clinic.store.folder import KEY, sqlite_file, tables_of
 from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.errors import InputError
 from dermsentry.model.card import Card
 
 
 @dataclass(frozen=True)
 class Clinic:
-    """A clinic: where it keeps things, how it is set up, and which model screens for it.
-
-    `bundle`: the folder of the model. `first_token`: what the terminal shows for making the first account;
-    it counts only while there is no account, and where it is empty no account can be made from a page.
-    """
+    """A clinic: where it keeps things, and how it is set up."""
 
     engine: Engine
     trail: Trail
     pictures: Pictures
     settings: Settings
+
+    def close(self) -> None:
+        """Close the connections to its database."""
+        self.engine.dispose()
+
+
+@dataclass(frozen=True)
+class ServedClinic(Clinic):
+    """A clinic that is being served, and which model screens for it.
+
+    `bundle`: the folder of the model. `first_token`: what the terminal shows for making the first account;
+    it counts only while there is no account, and where it is empty no account can be made from a page.
+    """
+
     bundle: Path
     card: Card
     first_token: str = ""
+
+
+def open_clinic(url: str, folder: Path, settings: Settings | None = None) -> Clinic:
+    """Open a clinic's database and data folder; each process opens its own. Nothing is migrated here.
+
+    Parameters
+    ----------
+    url
+        The database's address.
+    folder
+        The data folder; the audit trail's key is made in it the first time.
+    settings
+        What the server read from `clinic.toml`; the defaults where they do not matter, as for a backup.
+
+    Raises
+    ------
+    InputError
+        The address or the audit trail's key cannot be used.
+    OutputError
+        The audit trail's key cannot be written.
+    """
+    return Clinic(open_database(url), open_trail(folder), Pictures(folder), settings or Settings())
+
+
+def open_existing(url: str, folder: Path) -> Clinic:
+    """Open a clinic that has been begun; neither its database nor its key is made where there is none.
+
+    Raises
+    ------
+    InputError
+        There is no clinic.
+    DatabaseError
+        The database cannot be reached.
+    """
+    file = sqlite_file(url)
+    if not (folder / KEY).is_file():
+        raise InputError(f"{folder} is no clinic's data folder: {KEY} is missing. Set DERMSENTRY_HOME.")
+    if file is not None and not file.is_file():
+        raise InputError(f"There is no database {file}; name the clinic's own with --db.")
+    clinic = open_clinic(url, folder)
+    if "events" not in tables_of(clinic.engine):
+        clinic.close()
+        raise InputError("The database holds no clinic; name the clinic's own with --db.")
+    return clinic

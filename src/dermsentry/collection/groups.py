@@ -1,24 +1,27 @@
-"""Which photographs belong together: copies, one lesion, one patient. A split may never part them."""
+"""Which photographs belong together: duplicates, one lesion, one patient. A split never separates them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import pandas as pd
-
-from dermsentry.collection.components import Joined
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Kind = Literal["identical", "near"]
 
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Photographs that are one: `kind` is `identical` (same pixels) or `near`; `photographs` sorted paths.
+    """Files that are one photograph: `identical` (same pixels) or `near`; `photographs` are sorted paths.
 
-    `same_bytes` tells whether the files, too, are equal byte for byte.
+    `same_bytes` says whether the files are also equal byte for byte.
     """
 
     kind: Kind
@@ -32,12 +35,12 @@ _AUGMENTOR = re.compile(
     r"^.*_original_(?P<id>.+)\.(?:jpe?g|png|bmp|tiff?|webp)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
     re.I,
 )
-# What a camera or a person counts with: two folders may both have their `IMG_0001`.
+# Names that only count: two folders may both have their `IMG_0001`.
 _COUNTER = re.compile(r"^(?:im|img|image|dsc[nf]?|p|pic|picture|photo|scan|file)?[ _-]?\(?\d{1,6}\)?$", re.I)
 
 
 def original_id(image_id: str) -> str:
-    """The photograph a file name speaks of: the ISIC id in it, or the original that Augmentor copied."""
+    """The image id that a file name refers to: the ISIC id in it, or the original that Augmentor copied."""
     isic: set[str] = set(_ISIC.findall(image_id))
     if len(isic) == 1:
         return isic.pop()
@@ -46,28 +49,43 @@ def original_id(image_id: str) -> str:
 
 
 def is_counter(image_id: str) -> bool:
-    """Whether a name only counts (`12`, `IMG_0012`): the same one in two folders says nothing."""
+    """Whether a name only counts (`12`, `IMG_0012`), so that the same one in two folders means nothing."""
     return bool(_COUNTER.match(image_id))
 
 
-def join_photographs(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> Joined[str]:
-    """The paths of `table`, copies joined: identical, near-identical, or under one image id."""
-    joined = Joined(table["path"])
-    known = set(table["path"])
+def components(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """What `pairs` of the positions 0 to `count` - 1 connect; each in order, by their first positions."""
+    if not count:
+        return []
+    first, second = np.array(list(pairs), dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    found: dict[int, list[int]] = {}
+    for position, label in enumerate(connected_components(graph, directed=False)[1].tolist()):
+        found.setdefault(label, []).append(position)
+    return list(found.values())
+
+
+def same_photographs(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[list[str]]:
+    """The paths of each photograph of `table`: identical, near-identical, or under one image id."""
+    paths = list(table["path"])
+    return [[paths[i] for i in members] for members in components(len(paths), _copies(table, duplicates))]
+
+
+def _copies(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> Iterator[tuple[int, int]]:
+    """Pairs of rows that are one photograph."""
+    row = {path: i for i, path in enumerate(table["path"])}
     for group in duplicates:
-        paths = [path for path in group.photographs if path in known]
-        for path in paths[1:]:
-            joined.join(paths[0], path)
-    ids = ["" if is_counter(image_id) else original_id(image_id) for image_id in table["image_id"]]
-    _join_equal(joined, table["path"], ids)
-    return joined
+        known = [row[path] for path in group.photographs if path in row]
+        yield from pairwise(known)
+    yield from _equal("" if is_counter(image_id) else original_id(image_id) for image_id in table["image_id"])
 
 
-def _join_equal(joined: Joined[str], paths: Iterable[str], keys: Iterable[str]) -> None:
-    first: dict[str, str] = {}
-    for path, key in zip(paths, keys, strict=True):
+def _equal(keys: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Pairs of positions with the same key, `""` being none."""
+    first: dict[str, int] = {}
+    for i, key in enumerate(keys):
         if key:
-            joined.join(first.setdefault(key, path), path)
+            yield first.setdefault(key, i), i
 
 
 def _per_source(table: pd.DataFrame, column: str) -> list[str]:
@@ -79,32 +97,31 @@ def _per_source(table: pd.DataFrame, column: str) -> list[str]:
 
 
 def lesion_keys(table: pd.DataFrame) -> list[str]:
-    """What tells each row's lesion from every other, `""` where it is unknown; it ends in the lesion's id."""
+    """A key of each row's lesion, unique over all sources, that ends in its id; `""` where it is unknown."""
     return _per_source(table, "lesion_id")
 
 
 def patient_keys(table: pd.DataFrame) -> list[str]:
-    """What tells each row's patient from every other, `""` where unknown; it ends in the patient's id."""
+    """A key of each row's patient, unique over all sources, that ends in its id; `""` where it is unknown."""
     return _per_source(table, "patient_id")
 
 
 def connected_groups(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> list[str]:
-    """The group of each row of a collection's table; what shares a group must stay on one side of a split.
+    """The group of each row of a collection's table; what shares a group must stay in one part of a split.
 
-    Two photographs are connected if they are copies (`duplicates`), have the same image id (unless the id
-    is a mere counter such as `IMG_0012`), show the same lesion or the same patient; connections chain.
-    A group is named after the smallest image id in it, whatever the order of the rows; where two groups
-    would share a name (counters again), after its smallest path.
+    Two photographs are connected if they are duplicates, have the same image id (unless that only counts,
+    such as `IMG_0012`), or show the same lesion or the same patient; connections chain. A group is named
+    after the smallest image id in it, in any order of the rows; where two groups would share a name
+    (counters again), after its smallest path.
     """
-    joined = join_photographs(table, duplicates)
-    _join_equal(joined, table["path"], lesion_keys(table))
-    _join_equal(joined, table["path"], patient_keys(table))
-    ids = dict(zip(table["path"], table["image_id"], strict=True))
-    members = joined.components()
-    smallest = [min(original_id(ids[path]) for path in paths) for paths in members]
-    taken = pd.Series(smallest, dtype=object).duplicated(keep=False)
-    names = {
-        joined.find(paths[0]): min(paths) if twice else name
-        for paths, name, twice in zip(members, smallest, taken, strict=True)
-    }
-    return [names[joined.find(path)] for path in table["path"]]
+    paths, ids = list(table["path"]), list(table["image_id"])
+    pairs = [*_copies(table, duplicates), *_equal(lesion_keys(table)), *_equal(patient_keys(table))]
+    members = components(len(paths), pairs)
+    smallest = [min(original_id(ids[i]) for i in rows) for rows in members]
+    shared = {name for name, count in Counter(smallest).items() if count > 1}
+    names = [""] * len(paths)
+    for rows, name in zip(members, smallest, strict=True):
+        own = min(paths[i] for i in rows) if name in shared else name
+        for i in rows:
+            names[i] = own
+    return names

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import name_of
 from dermsentry.nine_class.experiments import EXPERIMENTS, Result
+from dermsentry.reporting.prose import render_block
 from dermsentry.split import Split
-from dermsentry.stats.numbers import decimal, percent
 
 State = Literal["overfit", "underfit", "both", "neither"]
 
@@ -245,25 +242,8 @@ def conflict_sentence(name: str, conflicting: int, count: int, others: str) -> s
     return _write("conflict", name=name, conflicting=conflicting, count=count, others=others)
 
 
-def _write(macro: str, **values: Any) -> str:
-    text: str = getattr(_templates(), macro)(**values)
-    return " ".join(text.split())
-
-
-@cache
-def _templates() -> Any:
-    environment = Environment(
-        loader=PackageLoader("dermsentry.reporting"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "points": _points}
-    return environment.get_template("study_conclusions.txt").module
-
-
-def _points(share: float) -> str:
-    return f"{decimal(100 * share, 1)} percentage points"
+def _write(block: str, **values: Any) -> str:
+    return render_block("study_conclusions.txt", block, **values)
 
 
 def _end(values: Sequence[float]) -> float:

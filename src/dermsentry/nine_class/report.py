@@ -44,7 +44,7 @@ def write_study_report(study: Study, material: Material) -> None:
         study.folder / "study.html",
         "study.html",
         study=study,
-        summary=study.audit.summary(),
+        summary=study.audit.summary,
         pictures=_draw_figures(study, material),
         gallery=_gallery(material),
         synthetic=is_synthetic(study.collection.root),
@@ -175,7 +175,7 @@ def _confusion(result: Result) -> bytes:
     with figures.new_figure(width=5.2, height=4.6) as (figure, axes):
         figures.confusion(
             axes,
-            evaluation.confusion_matrix,
+            evaluation.confusion_matrix.counts,
             names,
             f"{result.experiment.title}, honest, on Test without leaks",
         )

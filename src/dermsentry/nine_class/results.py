@@ -59,13 +59,13 @@ class Study:
     seconds: float
 
     def __repr__(self) -> str:
-        """One line."""
         return (
             f"<Study of {len(self.collection)} photographs in {self.folder}: {len(self.results)} trainings, "
             f"{self.kept.experiment.name} kept>"
         )
 
     def _repr_html_(self) -> str:
+        """The comparison and the conclusions, for a notebook."""
         sentences = "".join(f"<li>{escape(each.sentence)}</li>" for each in self.conclusions)
         table: str = self.to_frame().to_html()
         return f"<p>{escape(repr(self))}</p>{table}<ul>{sentences}</ul>"
@@ -95,7 +95,7 @@ def study_json(study: Study) -> dict[str, Any]:
         "fingerprint": study.collection.fingerprint(),
         "configuration": study.configuration,
         "versions": versions(),
-        "audit": study.audit.summary(),
+        "audit": study.audit.summary,
         "split": study.split.counts(),
         "experiments": [_result_json(result) for result in study.results],
         "findings": study.conclusions,
@@ -127,7 +127,7 @@ def _result_json(result: Result) -> dict[str, Any]:
         "val_accuracy": result.val_accuracy,
         "val_balanced_accuracy": result.val_balanced_accuracy,
         "relatives": result.relatives,
-        "evaluations": {name: evaluation.as_dict() for name, evaluation in result.evaluations.items()},
+        "evaluations": result.evaluations,
         "seconds": result.seconds,
         "images_per_second": result.images_per_second,
     }

@@ -26,8 +26,9 @@ from dermsentry.nine_class.experiments import (
 from dermsentry.nine_class.report import write_study_report
 from dermsentry.nine_class.results import Study, study_json
 from dermsentry.split import Split, make_split, random_split, write_split
+from dermsentry.training import Precision, Weights
 from dermsentry.training.balancing import PER_CLASS
-from dermsentry.training.configuration import Configuration, Precision, Weights
+from dermsentry.training.configuration import Configuration
 from dermsentry.training.export import make_bundle
 from dermsentry.training.linear_probe import embed
 from dermsentry.training.out_of_distribution import drawn
@@ -49,48 +50,7 @@ def study(
     seed: int = 0,
     quiet: bool = True,
 ) -> Study:
-    """Run the assignment under both protocols. Run it again to resume: what is finished is kept.
-
-    Writes `study.json`, `study.html`, `split.csv`, `audit.json`, `audit.html`, `figures/`, `bundle/` and each
-    training's run into `out`.
-
-    Parameters
-    ----------
-    collection
-        Images of the nine diagnoses.
-    out
-        Folder of the study.
-    epochs
-        Of the baseline, the augmented and the balanced networks.
-    fast
-        Only the frozen network with a linear head: minutes instead of an hour.
-    labels
-        Reference labels by image id; they settle conflicts in the honest protocol.
-    per_class
-        How many images Augmentor's copies fill each class up to in the balanced experiment.
-    precision
-        What networks compute in while training; by default what is faster on this machine.
-    size, aspect
-        The networks' side in pixels, and how an image is made square.
-    seed
-        Random seed.
-    quiet
-        Show no progress on stderr.
-
-    Returns
-    -------
-    Study
-        Its `bundle` screens; `to_frame()` compares the experiments.
-
-    Raises
-    ------
-    InputError
-        The collection cannot be used, or `epochs` are not three numbers of at least 1.
-    TrainingError
-        There is nothing to learn: one class only, an empty part, a loss that is not a number.
-    OutputError
-        `out` cannot be written.
-    """
+    """See `dermsentry.study`."""
     if len(epochs) != 3 or min(epochs) < 1:
         raise InputError(
             f"Received epochs {','.join(map(str, epochs))}; expected three numbers of at least 1, such as "

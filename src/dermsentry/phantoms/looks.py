@@ -14,7 +14,7 @@ class Look:
 
     `radius` is a share of the picture's shorter side, `stretch` the ratio of the axes, `lobes` and
     `softness` the border's irregularity and width as shares of the radius, pigments in units of
-    `canvas.DENSITY`, `patchy` how unevenly they lie.
+    `canvas.DENSITY`, `patchy` how unevenly they are spread.
     """
 
     radius: Range

@@ -1,8 +1,7 @@
-"""A collection of phantoms in the assignment's layout, with planted defects."""
+"""A collection of phantoms in `Train` and `Test` class folders, with planted defects."""
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,13 @@ import numpy as np
 from PIL import Image
 
 from dermsentry.diagnoses import CODES, diagnosis
-from dermsentry.files import write_bytes, write_text
+from dermsentry.files import csv_line, write_bytes, write_text
 from dermsentry.images import Pixels
 from dermsentry.phantoms.canvas import Rng
 from dermsentry.phantoms.drawing import draw_skin_type, draw_view
 
 MARK = "SYNTHETIC.txt"
-DESCRIPTION = "Synthetic: drawn by Dermsentry, no photograph"
+_DESCRIPTION = "Synthetic: drawn by Dermsentry, no photograph"
 _SITES = ("anterior torso", "posterior torso", "lower extremity", "upper extremity", "head/neck")
 
 
@@ -26,9 +25,20 @@ _SITES = ("anterior torso", "posterior torso", "lower extremity", "upper extremi
 class Phantoms:
     """A collection that was drawn, and the defects planted in it; paths relative to `root`.
 
-    `identical` and `near` hold every pair of copies, byte for byte and re-encoded; those under two
-    diagnoses are in `conflicts` too, those in Train and Test in `leaks` too. `shared_lesions` are two
-    different photographs of one lesion in Train and Test, which only `metadata.csv` tells.
+    Attributes
+    ----------
+    root
+        The folder.
+    photographs
+        How many files were drawn, the unreadable ones included.
+    identical, near
+        Every pair of copies, byte for byte or re-encoded.
+    conflicts, leaks
+        Those of the pairs that carry two labels, or are in both Train and Test.
+    shared_lesions
+        Pairs of different photographs of one lesion in Train and Test; only `metadata.csv` says so.
+    unreadable
+        Broken files.
     """
 
     root: Path
@@ -118,7 +128,7 @@ class _Drawn:
 
 def _encode(pixels: Pixels, quality: int) -> bytes:
     exif = Image.Exif()
-    exif[0x010E] = DESCRIPTION  # ImageDescription
+    exif[0x010E] = _DESCRIPTION  # ImageDescription
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, exif=exif)
     return buffer.getvalue()
@@ -133,32 +143,37 @@ def draw_phantoms(
     defects: bool = True,
     size: tuple[int, int] = (240, 180),
 ) -> Phantoms:
-    """Draw a labelled collection in the assignment's layout: `Train` and `Test` with nine class folders.
+    """Draw a labelled collection: `Train` and `Test`, each with nine class folders.
 
-    Beside them lie `metadata.csv` (by image id: lesion, patient, age, sex, site, skin type) and
+    Beside them are `metadata.csv` (by image id: lesion, patient, age, sex, site, skin type) and
     `SYNTHETIC.txt`. Every file's EXIF says that it is synthetic.
 
     Parameters
     ----------
     folder
-        Where to; made if it is missing.
+        The folder to draw into; made if it is missing.
     per_class
-        Photographs in each class of Train, or by code; a class that is left out has none.
+        Photographs in each class of Train, or by code; a class that is not named has none.
     test_per_class
         Photographs in each class of Test that has any in Train.
     seed
-        The same arguments give the same files.
+        Random seed; the same arguments give the same files.
     defects
         Plant copies, conflicts, leaks, a shared lesion and broken files, as far as the photographs reach.
     size
         Width and height in pixels.
 
+    Returns
+    -------
+    Phantoms
+        The folder, and the defects that were planted.
+
     Raises
     ------
     OutputError
-        If the folder cannot be written.
+        The folder cannot be written.
     InputError
-        If `per_class` names an unknown code.
+        `per_class` names an unknown code.
     """
     counts = dict.fromkeys(CODES, per_class) if isinstance(per_class, int) else dict(per_class)
     for code in counts:
@@ -178,7 +193,7 @@ def draw_phantoms(
     _write_metadata(drawing)
     write_text(
         drawing.root / MARK,
-        f"{DESCRIPTION}.\nDrawn by `dermsentry.phantoms` with seed {seed}. "
+        f"{_DESCRIPTION}.\nDrawn by `dermsentry.phantoms` with seed {seed}. "
         "Figures measured on them say nothing about patients.\n",
     )
     pairs = {kind: tuple(found) for kind, found in planted.items()}
@@ -247,11 +262,8 @@ def _plant_broken(drawing: _Drawing, train: list[_Drawn]) -> tuple[str, ...]:
 
 def _write_metadata(drawing: _Drawing) -> None:
     columns = ["image_id", "lesion_id", "patient_id", "age", "sex", "site", "skin_type", "synthetic"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(drawing.rows.values())
-    write_text(drawing.root / "metadata.csv", text.getvalue())
+    rows = [columns, *([row[column] for column in columns] for row in drawing.rows.values())]
+    write_text(drawing.root / "metadata.csv", "".join(csv_line(row) for row in rows))
 
 
 def is_synthetic(root: str | Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -57,15 +57,18 @@ def as_png(figure: Figure) -> bytes:
 
 
 def bars(
-    axes: Axes, values: Mapping[str, float], colour: str | Sequence[str] = BLUE, form: str = "{:,.0f}"
+    axes: Axes,
+    values: Mapping[str, float],
+    colour: str | Sequence[str] = BLUE,
+    form: Callable[[float], str] = "{:,.0f}".format,
 ) -> None:
-    """Horizontal bars, the first on top, each with its value at its end."""
+    """Horizontal bars, the first on top, each with its value at its end as `form` writes it."""
     names = list(values)
     drawn = axes.barh(range(len(names)), list(values.values()), color=colour, height=0.7)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(False, axis="y")
-    axes.bar_label(drawn, labels=[form.format(v) for v in values.values()], padding=3, fontsize=8.5)
+    axes.bar_label(drawn, labels=[form(value) for value in values.values()], padding=3, fontsize=8.5)
     axes.margins(x=0.12)
 
 

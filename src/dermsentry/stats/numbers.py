@@ -7,6 +7,7 @@ never as 100 %. Two figures that are compared print with the digits that keep th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from dermsentry.stats.intervals import Estimate
 
@@ -25,6 +26,16 @@ def percent(share: float | None, digits: int = 1) -> str:
         Decimals.
     """
     return MISSING if share is None or math.isnan(share) else f"{_per_cent(share, digits)} %"
+
+
+def brief(share: float) -> str:
+    """A share for a sentence: `62 %`, with a decimal only below 10 % and above 99 %."""
+    return percent(share, digits_of(share))
+
+
+def digits_of(*shares: float) -> int:
+    """The decimals with which per cents are read best in a sentence: none from 10 to 99 %, else one."""
+    return 0 if all(0.1 <= share <= 0.99 or share in (0, 1) for share in shares) else 1
 
 
 def percent_interval(figure: Estimate | None, digits: int = 1) -> str:
@@ -58,15 +69,34 @@ def decimal_interval(figure: Estimate | None, digits: int = 3) -> str:
     return f"{decimal(figure.value, digits)} ({low}{between}{high})"
 
 
-def compared(value: float, threshold: float, digits: int = 1) -> tuple[str, str]:
-    """Two shares as per cent, on the two sides of each other that they truly are.
+def compared(
+    value: float,
+    *thresholds: float,
+    digits: int = 1,
+    show: Callable[[float | None, int], str] = percent,
+) -> tuple[str, ...]:
+    """A share and its thresholds as per cent, each on the side of the share that it truly is on.
 
     `2.6 %` below a threshold of `2.6 %` becomes `2.58 %` and `2.60 %`; equal ones print alike.
+
+    Parameters
+    ----------
+    value, thresholds
+        From 0 to 1.
+    digits
+        Decimals, at least.
+    show
+        How a number is written: `percent` or `decimal`.
+
+    Returns
+    -------
+    tuple of str
+        The value, then the thresholds in their order.
     """
-    apart = value != threshold
-    while apart and digits < _MOST_DIGITS and percent(value, digits) == percent(threshold, digits):
+    others = [threshold for threshold in thresholds if threshold != value]
+    while digits < _MOST_DIGITS and show(value, digits) in [show(other, digits) for other in others]:
         digits += 1
-    return percent(value, digits), percent(threshold, digits)
+    return tuple(show(number, digits) for number in (value, *thresholds))
 
 
 def _per_cent(share: float, digits: int) -> str:

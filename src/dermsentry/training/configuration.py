@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from dermsentry.images import Aspect
+from dermsentry.training import Precision, Weights
 from dermsentry.training.augmentation import StrongAugmentation
 
 NetworkName = Literal["cnn", "lite0"]
-Weights = Literal["imagenet", "dermoscopy"]
-WEIGHTS: tuple[Weights, ...] = get_args(Weights)
-Precision = Literal["float32", "mixed_bfloat16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)

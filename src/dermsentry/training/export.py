@@ -13,10 +13,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.diagnoses import CODES, MELANOMA, is_melanoma
+from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import BundleError
 from dermsentry.evaluation.calibration_methods import CalibrationMethod, compare_calibrations
 from dermsentry.evaluation.clinical_utility.operating_point import threshold_for_sensitivity
+from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.files import plain
 from dermsentry.images import Aspect
@@ -27,7 +28,6 @@ from dermsentry.stats.calibration import (
     fit_bias_corrected_temperature,
     fit_temperature,
 )
-from dermsentry.stats.intervals import Estimate
 from dermsentry.training.batches import Examples, joined
 from dermsentry.training.fitted import Fitted
 from dermsentry.training.networks import OutOfDistributionWeights, describe, folded
@@ -74,7 +74,7 @@ def calibrate(
     logits, labels, groups
         Logits (N, 9), and the label and the group of each image; `groups` only for `compare`.
     compare
-        Choose among `calibration_methods.NINE` by cross-validation over groups, instead of a temperature.
+        Choose among `calibration_methods.METHODS` by cross-validation over groups, instead of a temperature.
     evenness
         Shift the prior from these images' own shares of the classes (0) towards equal ones (1), along a
         geometric mean: probabilities are stated for that case mix (Saerens et al., Neural Computation 2002).
@@ -201,9 +201,8 @@ def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -
 
     Without a melanoma among the photographs they are 0.5 and 0.25, and say that nobody chose them.
     """
-    known = [i for i, label in enumerate(labels) if is_melanoma(label) is not None]
-    truth = np.array([labels[i] == MELANOMA for i in known])
-    score = probability[known, CODES.index(MELANOMA)]
+    melanoma, told = melanoma_truth(labels)
+    truth, score = melanoma[told], probability[told, CODES.index(MELANOMA)]
     chosen: dict[Cut, Threshold] = {}
     cuts: tuple[tuple[Cut, float, float], ...] = (
         ("alert", ALERT_SENSITIVITY, 0.5),
@@ -214,9 +213,8 @@ def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -
             chosen[cut] = Threshold(otherwise, target, None, "nothing: no melanoma was held out")
             continue
         point = threshold_for_sensitivity(truth, score, target)
-        reached = Estimate(point.sensitivity.value, point.sensitivity.low, point.sensitivity.high)
         value = float(np.clip(point.threshold, 0.0, 1.0))
-        chosen[cut] = Threshold(value, target, reached, "validation and calibration")
+        chosen[cut] = Threshold(value, target, point.sensitivity, "validation and calibration")
     return chosen
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,59 +18,16 @@ from dermsentry.images import ASPECTS, Aspect
 from dermsentry.model import read_network
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import APART, Split, check_split
+from dermsentry.training import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
-from dermsentry.training.configuration import WEIGHTS, Configuration, Precision, Weights, best_precision
+from dermsentry.training.configuration import Configuration, best_precision
 from dermsentry.training.export import make_bundle
 from dermsentry.training.fitted import Fitted
 from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.loop import fit, prepare
 from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pixels import DecodedPhotographs, decode
-
-Recipe = Literal["linear", "cnn", "lite0"]
-RECIPES: tuple[Recipe, ...] = get_args(Recipe)
-Balance = Literal["none", "augmentor", "class-weights"]
-BALANCES: tuple[Balance, ...] = get_args(Balance)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Run:
-    """A finished training.
-
-    Parameters
-    ----------
-    folder
-        With `run.json`, `history.csv` and what a resumed training needs.
-    bundle
-        The folder of its model bundle, which screens.
-    history
-        A row per epoch, or per penalty of `linear`.
-    best_epoch
-        The row that was kept, from 1.
-    seconds
-        Training time over all sittings.
-    """
-
-    folder: Path
-    bundle: Path
-    history: pd.DataFrame
-    best_epoch: int
-    seconds: float
-
-    def __repr__(self) -> str:
-        """One line."""
-        return (
-            f"<Run {self.bundle}: epoch {self.best_epoch} of {len(self.history)} kept, {self.seconds:.0f} s>"
-        )
-
-    def _repr_html_(self) -> str:
-        table: str = self.history.to_html(index=False)
-        return f"<p>{escape(repr(self))}</p>{table}"
-
-    def to_frame(self) -> pd.DataFrame:
-        """The history, a row per epoch."""
-        return self.history.copy()
 
 
 def train(
@@ -93,58 +48,7 @@ def train(
     tensorboard: bool = False,
     quiet: bool = True,
 ) -> Run:
-    """Train a network and write its bundle. Run it again to resume after the last whole epoch.
-
-    Parameters
-    ----------
-    collection
-        Where the images are.
-    split
-        Which image is in which part: `train` fits, `validation` chooses the epoch or the penalty,
-        `calibration` the temperature, both of these the thresholds.
-    out
-        Folder of the run.
-    network
-        `linear`: a frozen EfficientNet-Lite0 with a linear head, minutes; `cnn`: the assignment's three
-        convolutions; `lite0`: EfficientNet-Lite0 from pretrained weights, all of it trained.
-    epochs
-        Of `cnn` and `lite0`; `linear` has none.
-    augmented
-        Whether `cnn` and `lite0` see each image changed at random, anew in each epoch.
-    balance
-        What is done about rare classes in `cnn` and `lite0`: `none`, `augmentor` (copies drawn by Augmentor)
-        or `class-weights` (in the loss). `linear` always weighs classes to count the same.
-    size, aspect
-        The network's side in pixels, and how an image is made square; the bundle keeps both.
-    learning_rate
-        Adam learning rate of `cnn` and `lite0`.
-    weights
-        What `linear` and `lite0` begin with: `imagenet`, or `dermoscopy`, the bundled model's. The latter has
-        learned from the images that its card names: leave those out of an evaluation.
-    precision
-        What `cnn` and `lite0` compute in while training; by default what is faster on this machine.
-    seed
-        Random seed.
-    tensorboard
-        Also write logs for TensorBoard.
-    quiet
-        Show no progress on stderr.
-
-    Returns
-    -------
-    Run
-        Its `bundle` is the folder to evaluate and screen with.
-
-    Raises
-    ------
-    InputError
-        The split's parts share a group or have images that the collection has not, or an option is none of
-        the above.
-    TrainingError
-        A part is empty, there is one class only, or the loss is not a number.
-    OutputError
-        `out` cannot be written.
-    """
+    """See `dermsentry.train`."""
     given = (
         ("network", network, RECIPES),
         ("balance", balance, BALANCES),

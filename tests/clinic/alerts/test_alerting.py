@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, select
@@ -17,9 +19,10 @@ from dermsentry.clinic.alerts.alerting import (
     raise_alerts,
     raise_late_alerts,
 )
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Mail, Rule, Settings, Webhook
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import Trail, verify
+from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Delivery, now
 from dermsentry.clinic.worklist.reading import CannotRead, decide
@@ -31,13 +34,19 @@ HOUR = timedelta(hours=1)
 
 OWN = Settings(
     rules=(
-        Rule("suspected", tiers=("alert",)),
-        Rule("likely", melanoma=0.5),
-        Rule("late", tiers=("refer", "cannot-say"), after_hours=2),
+        Rule(name="suspected", tiers=("alert",)),
+        Rule(name="likely", melanoma=0.5),
+        Rule(name="late", tiers=("refer", "cannot-say"), after_hours=2),
     ),
     mail=Mail(to=("a@clinic.example",), escalate_to=("b@clinic.example",)),
-    webhooks=(Webhook("https://x.example/in"), Webhook("https://x.example/up", escalation=True)),
+    webhooks=(Webhook(url="https://x.example/in"), Webhook(url="https://x.example/up", escalation=True)),
 )
+
+
+@pytest.fixture
+def clinic(clinic: Clinic) -> Clinic:
+    """A clinic with these rules and addresses."""
+    return replace(clinic, settings=OWN)
 
 
 def rules(engine: Engine, case_id: int) -> list[str]:
@@ -50,26 +59,24 @@ def sent(engine: Engine) -> list[tuple[str, bool]]:
         return sorted((own.address, own.escalation) for own in session.scalars(select(Delivery)))
 
 
-def raised(engine: Engine, trail: Trail, case_id: int) -> list[str]:
-    with writing(engine) as session:
-        raise_alerts(session, trail, OWN, session.get_one(Case, case_id))
-    return rules(engine, case_id)
+def raised(clinic: Clinic, case_id: int) -> list[str]:
+    with writing(clinic.engine) as session:
+        raise_alerts(session, clinic, session.get_one(Case, case_id))
+    return rules(clinic.engine, case_id)
 
 
-def test_a_case_raises_each_alert_it_meets_once(engine: Engine, trail: Trail, add_case: Cases) -> None:
+def test_a_case_raises_each_alert_it_meets_once(clinic: Clinic, add_case: Cases) -> None:
     both, one, none = add_case("alert", 0.7), add_case("alert", 0.3), add_case("routine", 0.01)
     late = add_case("refer", 0.3, received_at=now() - 3 * HOUR)
-    assert raised(engine, trail, both) == raised(engine, trail, both) == ["likely", "suspected"]
-    assert raised(engine, trail, one) == ["suspected"]
-    assert raised(engine, trail, none) == []
-    assert raised(engine, trail, late) == ["late"]
-    assert sent(engine) == sorted([("a@clinic.example", False), ("https://x.example/in", False)] * 4)
+    assert raised(clinic, both) == raised(clinic, both) == ["likely", "suspected"]
+    assert raised(clinic, one) == ["suspected"]
+    assert raised(clinic, none) == []
+    assert raised(clinic, late) == ["late"]
+    assert sent(clinic.engine) == sorted([("a@clinic.example", False), ("https://x.example/in", False)] * 4)
 
 
-def test_late_alerts_are_not_kept_by_cases_that_meet_no_rule(
-    engine: Engine, trail: Trail, add_case: Cases
-) -> None:
-    with writing(engine) as session:
+def test_late_alerts_are_not_kept_by_cases_that_meet_no_rule(clinic: Clinic, add_case: Cases) -> None:
+    with writing(clinic.engine) as session:
         rows = [
             {"sha256": f"{i:064x}", "source": "page", "state": "screened", "tier": "routine"}
             | {"lane": "suspicion", "rank": 2, "received_at": now() - 9 * HOUR}
@@ -78,42 +85,42 @@ def test_late_alerts_are_not_kept_by_cases_that_meet_no_rule(
         session.execute(insert(Case), rows)
     late = add_case("refer", 0.3, received_at=now() - 3 * HOUR)
     early = add_case("refer", 0.3)
-    with writing(engine) as session:
-        assert raise_late_alerts(session, trail, OWN) == 1
-    with writing(engine) as session:
-        assert raise_late_alerts(session, trail, OWN) == 0
-    assert rules(engine, late) == ["late"]
-    assert rules(engine, early) == []
+    with writing(clinic.engine) as session:
+        assert raise_late_alerts(session, clinic) == 1
+    with writing(clinic.engine) as session:
+        assert raise_late_alerts(session, clinic) == 0
+    assert rules(clinic.engine, late) == ["late"]
+    assert rules(clinic.engine, early) == []
 
 
 def test_an_alert_that_nobody_acknowledges_escalates_once(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
+    clinic: Clinic, add_case: Cases, person: People
 ) -> None:
     anna, old, seen, new = person(), add_case("alert", 0.3), add_case("alert", 0.3), add_case("alert", 0.3)
     for case in (old, seen, new):
-        raised(engine, trail, case)
-    with writing(engine) as session:
-        assert acknowledge(session, trail, seen, anna.account_id, anna.name) == 1
-        assert acknowledge(session, trail, seen, anna.account_id, anna.name) == 0
+        raised(clinic, case)
+    with writing(clinic.engine) as session:
+        assert acknowledge(session, clinic, seen, anna) == 1
+        assert acknowledge(session, clinic, seen, anna) == 0
         for alert in session.scalars(select(Alert).where(Alert.case_id.in_([old, seen]))):
             alert.raised_at -= 25 * HOUR
     for expected in (1, 0):
-        with writing(engine) as session:
-            assert escalate(session, trail, OWN) == expected
-    above = [address for address, escalation in sent(engine) if escalation]
+        with writing(clinic.engine) as session:
+            assert escalate(session, clinic) == expected
+    above = [address for address, escalation in sent(clinic.engine) if escalation]
     assert above == ["b@clinic.example", "https://x.example/up"]
-    with reading(engine) as session:
-        assert verify(session, trail).problems == ()
+    with reading(clinic.engine) as session:
+        assert verify(session, clinic.trail).problems == ()
 
 
 def test_who_raises_decides_and_escalates_at_once_never_wait_for_each_other_for_ever(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
+    clinic: Clinic, add_case: Cases, person: People
 ) -> None:
     people = [person(f"p{i}") for i in range(2)]
     cases = [add_case("alert", 0.7, received_at=now() - 3 * HOUR) for _ in range(10)]
-    with writing(engine) as session:
+    with writing(clinic.engine) as session:
         for case in cases:
-            raise_alerts(session, trail, OWN, session.get_one(Case, case))
+            raise_alerts(session, clinic, session.get_one(Case, case))
         for alert in session.scalars(select(Alert)):
             alert.raised_at -= 25 * HOUR
     failed: list[BaseException] = []
@@ -127,15 +134,15 @@ def test_who_raises_decides_and_escalates_at_once_never_wait_for_each_other_for_
     def decide_all(who: Person, order: list[int]) -> None:
         for case in order:
             try:
-                with writing(engine) as session:
-                    decide(session, trail, OWN, case, who, agrees=True, diagnosis="MEL", action="biopsy")
+                with writing(clinic.engine) as session:
+                    decide(session, clinic, case, who, agrees=True, diagnosis="MEL", action="biopsy")
             except CannotRead:
                 continue
 
     def again(step: Callable[..., object]) -> None:
         for _ in range(6):
-            with writing(engine) as session:
-                step(session, trail, OWN)
+            with writing(clinic.engine) as session:
+                step(session, clinic)
 
     threads = [
         threading.Thread(target=run, args=(step,))
@@ -151,8 +158,8 @@ def test_who_raises_decides_and_escalates_at_once_never_wait_for_each_other_for_
     for thread in threads:
         thread.join()
     assert failed == []
-    with reading(engine) as session:
-        assert verify(session, trail).problems == ()
+    with reading(clinic.engine) as session:
+        assert verify(session, clinic.trail).problems == ()
         assert set(session.scalars(select(Case.stage))) == {"decided"}
         assert session.scalars(select(Alert).where(Alert.acknowledged_at.is_(None))).all() == []
 
@@ -167,7 +174,7 @@ def test_who_raises_decides_and_escalates_at_once_never_wait_for_each_other_for_
 def test_the_database_and_the_worker_read_a_rule_alike(
     engine: Engine, tiers: list[str], limit: float | None, tier: str, melanoma: float
 ) -> None:
-    rule = Rule("x", tuple(tiers), limit)
+    rule = Rule(name="x", tiers=tuple(tiers), melanoma=limit)
     case = screened(tier, melanoma, model_digest=None)
     with writing(engine) as session:
         session.add(case)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +40,7 @@ from dermsentry.clinic.alerts.delivery import (
     send_again,
     settle,
 )
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Mail, Rule, Settings, Webhook
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
@@ -118,8 +119,10 @@ def web_server(hook: Hook) -> Iterator[str]:
         server.server_close()
 
 
-def settings(port: int = 25, **mail: Any) -> Settings:
-    return Settings(link="https://clinic.example/", mail=Mail(host="127.0.0.1", port=port, **mail))
+def sending(store: Store, port: int = 25, **mail: Any) -> Clinic:
+    """The clinic, with settings to send by this mail server."""
+    own = Settings(link="https://clinic.example/", mail=Mail(host="127.0.0.1", port=port, **mail))
+    return replace(store, settings=own)
 
 
 def the(store: Store, delivery_id: int) -> Delivery:
@@ -143,8 +146,8 @@ def test_an_email_holds_a_case_number_and_a_link_and_nothing_else(store: Store) 
     case = store.case(b"1", **PERSONAL)
     (number,) = store.alert(case, ("email", "reader@clinic.example"))
     with mail_server(box, port):
-        assert deliver(store.engine, store.trail, settings(port), Secrets())
-        assert not deliver(store.engine, store.trail, settings(port), Secrets())
+        assert deliver(sending(store, port), Secrets())
+        assert not deliver(sending(store, port), Secrets())
     (message,) = box.received
     assert box.recipients == ["reader@clinic.example"]
     assert message.get_payload().split() == ["Case", str(case), f"https://clinic.example/cases/{case}"]
@@ -162,15 +165,15 @@ def test_an_email_holds_a_case_number_and_a_link_and_nothing_else(store: Store) 
 def test_a_mail_server_that_is_down_is_tried_again_when_it_is_back(store: Store) -> None:
     box, port = Mailbox(), free_port()
     (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
-    assert deliver(store.engine, store.trail, settings(port), Secrets())
+    assert deliver(sending(store, port), Secrets())
     found = the(store, number)
     assert (found.state, found.attempts) == ("pending", 1)
     assert "cannot be reached" in found.error
     assert timedelta(seconds=10) < found.next_at - now() <= timedelta(seconds=30)
-    assert not deliver(store.engine, store.trail, settings(port), Secrets()), "it waits for its time"
+    assert not deliver(sending(store, port), Secrets()), "it waits for its time"
     with mail_server(box, port):
         due_now(store)
-        assert deliver(store.engine, store.trail, settings(port), Secrets())
+        assert deliver(sending(store, port), Secrets())
     assert len(box.received) == 1
     assert (the(store, number).state, the(store, number).attempts, the(store, number).error) == (
         "sent",
@@ -185,13 +188,13 @@ def test_each_try_of_one_message_has_one_message_id(store: Store, monkeypatch: p
     store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
     store.alert(store.case(b"2"), ("email", "reader@clinic.example"))
     with mail_server(box, port):
-        while deliver(store.engine, store.trail, settings(port), Secrets()):
+        while deliver(sending(store, port), Secrets()):
             pass
         with writing(
             store.engine
         ) as session:  # as when a process was killed before it could note the sending
             session.execute(update(Delivery).values(state="sending", next_at=now() - timedelta(seconds=1)))
-        while deliver(store.engine, store.trail, settings(port), Secrets()):
+        while deliver(sending(store, port), Secrets()):
             pass
     ids = [message["Message-ID"] for message in box.received]
     assert len(ids) == 4
@@ -205,20 +208,20 @@ def test_a_message_that_is_never_taken_is_given_up_and_can_be_sent_again(store: 
     with mail_server(box, port):
         for _ in range(delivery.MOST_TRIES):
             due_now(store)
-            assert deliver(store.engine, store.trail, settings(port), Secrets())
+            assert deliver(sending(store, port), Secrets())
         due_now(store)
-        assert not deliver(store.engine, store.trail, settings(port), Secrets()), "it is dead"
+        assert not deliver(sending(store, port), Secrets()), "it is dead"
         with reading(store.engine) as session:
             assert [letter.id for letter in dead_letters(session)] == [number]
         assert the(store, number).error == "the mail server answered 554"
         box.answer = "250 OK"
         with writing(store.engine) as session:
-            send_again(session, store.trail, number, "admin")
-        assert deliver(store.engine, store.trail, settings(port), Secrets())
+            send_again(session, store, number, "admin")
+        assert deliver(sending(store, port), Secrets())
     assert (the(store, number).state, len(box.received)) == ("sent", 1)
     assert actions(store)[-3:] == ["message given up", "message queued again", "message sent"]
     with writing(store.engine) as session, pytest.raises(InputError, match="no message"):
-        send_again(session, store.trail, number, "admin")
+        send_again(session, store, number, "admin")
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # loopback
@@ -230,13 +233,13 @@ def test_a_mail_server_with_a_user_gets_the_password(store: Store) -> None:
         seen.append((data.login, data.password))
         return AuthResult(success=data.password == b"right", handled=False)
 
-    wanted = settings(port, user="alerts")
+    wanted = sending(store, port, user="alerts")
     (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
     with mail_server(box, port, authenticator=check, auth_required=True, auth_require_tls=False):
-        assert deliver(store.engine, store.trail, wanted, Secrets(smtp_password="wrong"))
+        assert deliver(wanted, Secrets(smtp_password="wrong"))
         assert the(store, number).error == "the mail server answered 535"
         due_now(store)
-        assert deliver(store.engine, store.trail, wanted, Secrets(smtp_password="right"))
+        assert deliver(wanted, Secrets(smtp_password="right"))
     assert seen[-1] == (b"alerts", b"right")
     assert len(box.received) == 1
 
@@ -245,7 +248,7 @@ def test_without_starttls_on_offer_nothing_is_sent_readable(store: Store) -> Non
     box, port = Mailbox(), free_port()
     (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
     with mail_server(box, port):
-        deliver(store.engine, store.trail, settings(port, starttls=True, user="alerts"), Secrets("right"))
+        deliver(sending(store, port, starttls=True, user="alerts"), Secrets(smtp_password="right"))
     assert box.received == []
     assert the(store, number).state == "pending"
     assert "SMTPNotSupportedError" in the(store, number).error
@@ -265,15 +268,15 @@ def test_starttls_is_used_and_its_certificate_checked(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     box, port = Mailbox(), free_port()
-    wanted = settings(port, starttls=True)
+    wanted = sending(store, port, starttls=True)
     (number,) = store.alert(store.case(b"1"), ("email", "reader@clinic.example"))
     with mail_server(box, port, tls_context=context, require_starttls=True):
-        deliver(store.engine, store.trail, wanted, Secrets())
+        deliver(wanted, Secrets())
         assert box.received == [], "nobody vouches for the certificate"
         assert the(store, number).state == "pending"
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         due_now(store)
-        deliver(store.engine, store.trail, wanted, Secrets())
+        deliver(wanted, Secrets())
     assert len(box.received) == 1
 
 
@@ -282,7 +285,7 @@ def test_a_webhook_holds_a_case_number_and_a_link_and_is_signed(store: Store) ->
     case = store.case(b"1", **PERSONAL)
     with web_server(hook) as address:
         (number,) = store.alert(case, ("webhook", f"{address}/alerts?key=1"))
-        assert deliver(store.engine, store.trail, settings(), Secrets(webhook=SECRET))
+        assert deliver(sending(store), Secrets(webhook_secret=SECRET))
     ((path, headers, body),) = hook.received
     assert path == "/alerts?key=1"
     assert json.loads(body) == {"case": case, "link": f"https://clinic.example/cases/{case}"}
@@ -302,7 +305,7 @@ def test_a_webhook_is_not_followed_elsewhere(store: Store) -> None:
         hook = Hook(status=307, headers={"Location": f"{other}/stolen"})
         with web_server(hook) as address:
             (number,) = store.alert(store.case(b"1"), ("webhook", address))
-            assert deliver(store.engine, store.trail, settings(), Secrets(webhook=SECRET))
+            assert deliver(sending(store), Secrets(webhook_secret=SECRET))
     assert len(hook.received) == 1
     assert elsewhere.received == []
     assert (the(store, number).state, the(store, number).error) == ("pending", "answered 307")
@@ -316,7 +319,7 @@ def test_a_webhook_that_does_not_answer_ends_by_its_limit(
     with web_server(hook) as address:
         (number,) = store.alert(store.case(b"1"), ("webhook", address))
         started = time.monotonic()
-        assert deliver(store.engine, store.trail, settings(), Secrets(webhook=SECRET))
+        assert deliver(sending(store), Secrets(webhook_secret=SECRET))
         assert time.monotonic() - started < 1.4
     assert (the(store, number).state, the(store, number).error) == ("pending", "no answer within 0.3 s")
 
@@ -329,7 +332,7 @@ def test_many_senders_send_each_message_once(store: Store) -> None:
 
     def work() -> None:
         try:
-            while deliver(store.engine, store.trail, settings(port), Secrets()):
+            while deliver(sending(store, port), Secrets()):
                 pass
         except BaseException as error:  # a thread's own would only be a warning
             failed.append(error)
@@ -358,10 +361,10 @@ def test_a_claim_that_ran_out_settles_nothing(store: Store) -> None:
         second = claim(session)
     assert second is not None
     with writing(store.engine) as session:
-        settle(session, store.trail, first, "too late")
+        settle(session, store, first, "too late")
     assert the(store, number).state == "sending"
     with writing(store.engine) as session:
-        settle(session, store.trail, second, "")
+        settle(session, store, second, "")
     assert the(store, number).state == "sent"
     assert "message not sent" not in actions(store)
 
@@ -388,29 +391,37 @@ def test_tries_last_for_a_night() -> None:
     assert shortest > 4 * 3600
 
 
+HOOKED = Settings(webhooks=(Webhook(url="https://x.example"),))
+
+
 @pytest.mark.parametrize(
     ("wanted", "environment", "words"),
     [
         (Settings(mail=Mail(user="a", host="mail.example", starttls=True)), {}, "SMTP_PASSWORD"),
         (Settings(mail=Mail(user="a", host="mail.example")), {"DERMSENTRY_SMTP_PASSWORD": "p"}, "readable"),
-        (Settings(webhooks=(Webhook("https://x.example"),)), {}, "WEBHOOK_SECRET"),
-        (Settings(webhooks=(Webhook("https://x.example"),)), {"DERMSENTRY_WEBHOOK_SECRET": "short"}, "16"),
+        (HOOKED, {}, "WEBHOOK_SECRET"),
+        (
+            Settings(webhooks=(Webhook(url="https://x.example"),)),
+            {"DERMSENTRY_WEBHOOK_SECRET": "short"},
+            "16",
+        ),
     ],
 )
 def test_settings_that_could_not_send_or_would_tell_are_refused(
-    wanted: Settings, environment: dict[str, str], words: str
+    monkeypatch: pytest.MonkeyPatch, wanted: Settings, environment: dict[str, str], words: str
 ) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=words) as told:
-        read_secrets(wanted, environment)
+        read_secrets(wanted)
     assert "\n" not in str(told.value)
 
 
-def test_secrets_are_not_shown() -> None:
-    given = read_secrets(
-        Settings(rules=(Rule("x"),), mail=Mail(user="a", host="localhost")),
-        {"DERMSENTRY_SMTP_PASSWORD": "hunter2", "DERMSENTRY_WEBHOOK_SECRET": SECRET},
-    )
-    assert (given.smtp_password, given.webhook) == ("hunter2", SECRET)
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERMSENTRY_SMTP_PASSWORD", "hunter2")
+    monkeypatch.setenv("DERMSENTRY_WEBHOOK_SECRET", SECRET)
+    given = read_secrets(Settings(rules=(Rule(name="x"),), mail=Mail(user="a", host="localhost")))
+    assert (given.smtp_password, given.webhook_secret) == ("hunter2", SECRET)
     assert "hunter2" not in repr(given)
     assert SECRET not in repr(given)
 
@@ -419,6 +430,6 @@ def test_one_channel_does_not_wait_for_the_other(store: Store) -> None:
     hook = Hook()
     with web_server(hook) as address:
         mail, told = store.alert(store.case(b"1"), ("email", "reader@clinic.example"), ("webhook", address))
-        assert deliver(store.engine, store.trail, settings(), Secrets(webhook=SECRET), "webhook")
-        assert not deliver(store.engine, store.trail, settings(), Secrets(webhook=SECRET), "webhook")
+        assert deliver(sending(store), Secrets(webhook_secret=SECRET), "webhook")
+        assert not deliver(sending(store), Secrets(webhook_secret=SECRET), "webhook")
     assert (the(store, mail).state, the(store, told).state) == ("pending", "sent")

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from clinic.cases import photograph as draw
-from dermsentry.clinic.intake import intake
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.intake import admission
 from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, Received, receive, sniff
-from dermsentry.clinic.store.audit_trail import Trail, verify
+from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import DatabaseError, open_database, reading
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Case, Event, Job
@@ -28,43 +30,37 @@ def pictures(tmp_path: Path) -> Pictures:
     return Pictures(tmp_path)
 
 
-def take(engine: Engine, trail: Trail, pictures: Pictures, data: bytes, **about: str) -> Received:
-    return receive(engine, trail, pictures, data, About(**about), source="api", actor="uli")
+def take(clinic: Clinic, data: bytes, **about: str) -> Received:
+    return receive(clinic, data, About(**about), source="api", actor="uli")
 
 
-def test_a_photograph_becomes_a_case_with_a_job_and_an_event(
-    engine: Engine, trail: Trail, pictures: Pictures, photograph: bytes
-) -> None:
-    received = take(engine, trail, pictures, photograph, patient=" P1\x00 ", site="back", file_name="a/b.png")
+def test_a_photograph_becomes_a_case_with_a_job_and_an_event(clinic: Clinic, photograph: bytes) -> None:
+    received = take(clinic, photograph, patient=" P1\x00 ", site="back", file_name="a/b.png")
     assert received.new
-    with reading(engine) as session:
+    with reading(clinic.engine) as session:
         case = session.get_one(Case, received.case_id)
         assert (case.patient, case.site, case.format, case.state) == ("P1", "back", "PNG", "waiting")
         assert session.scalars(select(Job)).one().case_id == case.id
         assert [event.action for event in session.scalars(select(Event))] == ["received"]
-        assert pictures.read_original(case.sha256) == photograph
+        assert clinic.pictures.read_original(case.sha256) == photograph
 
 
-def test_the_same_photograph_twice_is_one_case(
-    engine: Engine, trail: Trail, pictures: Pictures, photograph: bytes
-) -> None:
-    first = take(engine, trail, pictures, photograph, patient="P1")
-    again = take(engine, trail, pictures, photograph, patient="P2")
+def test_the_same_photograph_twice_is_one_case(clinic: Clinic, photograph: bytes) -> None:
+    first = take(clinic, photograph, patient="P1")
+    again = take(clinic, photograph, patient="P2")
     assert (again.case_id, again.new) == (first.case_id, False)
-    with reading(engine) as session:
+    with reading(clinic.engine) as session:
         assert session.scalars(select(Case)).one().patient == "P1"
         assert len(session.scalars(select(Job)).all()) == 1
         assert [event.action for event in session.scalars(select(Event))] == ["received", "received again"]
 
 
-def test_the_same_photograph_sent_by_many_at_once_is_one_case(
-    engine: Engine, trail: Trail, pictures: Pictures, photograph: bytes
-) -> None:
+def test_the_same_photograph_sent_by_many_at_once_is_one_case(clinic: Clinic, photograph: bytes) -> None:
     start, received = threading.Barrier(8), []
 
     def send() -> None:
         start.wait()
-        received.append(take(engine, trail, pictures, photograph))
+        received.append(take(clinic, photograph))
 
     threads = [threading.Thread(target=send) for _ in range(8)]
     for thread in threads:
@@ -74,42 +70,40 @@ def test_the_same_photograph_sent_by_many_at_once_is_one_case(
     assert len(received) == 8
     assert len({own.case_id for own in received}) == 1
     assert sum(own.new for own in received) == 1
-    with reading(engine) as session:
+    with reading(clinic.engine) as session:
         assert len(session.scalars(select(Event)).all()) == 8
-        assert verify(session, trail).problems == ()
+        assert verify(session, clinic.trail).problems == ()
 
 
 def test_a_photograph_that_cannot_be_kept_makes_no_case(
-    engine: Engine, trail: Trail, tmp_path: Path, photograph: bytes
+    clinic: Clinic, tmp_path: Path, photograph: bytes
 ) -> None:
     (tmp_path / "photographs").write_text("a file where a folder should be")
     with pytest.raises(OutputError):
-        take(engine, trail, Pictures(tmp_path), photograph)
-    with reading(engine) as session:
+        take(clinic, photograph)
+    with reading(clinic.engine) as session:
         assert session.scalars(select(Case)).all() == []
 
 
 def test_a_photograph_is_kept_where_the_database_is_away_and_taken_later(
-    engine: Engine, trail: Trail, pictures: Pictures, photograph: bytes
+    clinic: Clinic, photograph: bytes
 ) -> None:
     away = open_database("postgresql+psycopg://clinic@127.0.0.1:1/clinic")
     with pytest.raises(DatabaseError):
-        take(away, trail, pictures, photograph)
-    assert take(engine, trail, pictures, photograph).new
+        take(replace(clinic, engine=away), photograph)
+    assert take(clinic, photograph).new
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"%PDF-1.7", b"<svg/>", b"RIFF1234WAVE", b"\x00" * 200])
-def test_what_is_no_photograph_is_refused(
-    engine: Engine, trail: Trail, pictures: Pictures, data: bytes
-) -> None:
+def test_what_is_no_photograph_is_refused(clinic: Clinic, data: bytes) -> None:
     with pytest.raises(InputError):
-        take(engine, trail, pictures, data)
-    assert not (pictures.folder / "photographs").exists()
+        take(clinic, data)
+    assert not (clinic.pictures.folder / "photographs").exists()
 
 
 def test_a_file_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, photograph: bytes) -> None:
     assert MAX_BYTES == 100 * 2**20
-    monkeypatch.setattr(intake, "MAX_BYTES", len(photograph) - 1)
+    monkeypatch.setattr(admission, "MAX_BYTES", len(photograph) - 1)
     with pytest.raises(InputError, match="expected up to"):
         sniff(photograph)
 
@@ -149,5 +143,5 @@ def test_a_damaged_photograph_is_found_and_healed_by_coming_again(
 def test_pictures_lie_in_folders_that_stay_small(pictures: Pictures) -> None:
     sha256 = "ab12" + "0" * 60
     assert pictures.original(sha256) == pictures.folder / "photographs" / "ab" / "12" / sha256
-    assert pictures.drawn(sha256, "heat").name == f"{sha256}.heat.png"
+    assert pictures.drawn(sha256, "saliency").name == f"{sha256}.saliency.png"
     assert pictures.drawn(sha256, "view").name == f"{sha256}.view.jpg"

@@ -380,18 +380,14 @@ def test_any_text_in_a_header_becomes_one_line(patient: str, region: str) -> Non
 
 def test_a_dicom_file_is_kept_with_its_header_however_it_comes(store: Store) -> None:
     received = receive(
-        store.engine,
-        store.trail,
-        store.pictures,
+        store,
         dicom_bytes(BurnedInAnnotation="YES"),
         About(file_name="a.dcm"),
         source="page",
         actor="someone",
     )
     given_too = receive(
-        store.engine,
-        store.trail,
-        store.pictures,
+        store,
         dicom_bytes(2),
         About(patient="known as", lesion="2", site="neck"),
         source="page",
@@ -408,9 +404,7 @@ def test_a_dicom_file_is_kept_with_its_header_however_it_comes(store: Store) -> 
 
 def test_one_image_in_two_files_is_one_case(store: Store) -> None:
     def take(data: bytes) -> Received:
-        return receive(
-            store.engine, store.trail, store.pictures, data, About(), source="page", actor="someone"
-        )
+        return receive(store, data, About(), source="page", actor="someone")
 
     first = take(dicom_bytes())
     anew = dicom_dataset(TransferSyntaxUID=uid.ImplicitVRLittleEndian, InstitutionName="added on the way")
@@ -423,9 +417,7 @@ def test_one_image_in_two_files_is_one_case(store: Store) -> None:
 def test_a_dicom_file_that_is_not_taken_is_refused_where_it_comes_in(store: Store) -> None:
     with pytest.raises(InputError, match="Secondary Capture"):
         receive(
-            store.engine,
-            store.trail,
-            store.pictures,
+            store,
             dicom_bytes(SOPClassUID=uid.SecondaryCaptureImageStorage),
             About(),
             source="api",
@@ -442,7 +434,7 @@ def test_a_dicom_photograph_is_screened_in_the_limited_process(tmp_path: Path) -
         path.write_bytes(REFUSED_GREY)
         refused = screener.screen(path, "DICOM")
     assert (screened.width, screened.height) == (320, 240)
-    assert set(screened.pictures) == {"view", "thumbnail", "heat"}
+    assert set(screened.pictures) == {"view", "thumbnail", "saliency"}
     assert refused.finding["tier"] == "unreadable"
     assert "grey picture" in refused.finding["reasons"][0]
 

@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from clinic.dicom_files import dicom_dataset
 from clinic.filled_store import Store
-from dermsentry.clinic.intake import dicom_receiver, intake
+from dermsentry.clinic.intake import admission, dicom_receiver
 from dermsentry.clinic.intake.dicom import PHOTOGRAPHS
 from dermsentry.clinic.intake.dicom_receiver import Receiver, start_receiver
 from dermsentry.clinic.settings import Dicom, Settings, read_settings
@@ -46,7 +46,7 @@ def database_kind() -> str:
 
 @pytest.fixture
 def receiver(store: Store) -> Iterator[Receiver]:
-    started = start_receiver(store.engine, store.trail, store.pictures, SETTINGS)
+    started = start_receiver(replace(store, settings=Settings(dicom=SETTINGS)))
     yield started
     started.close()
 
@@ -186,7 +186,7 @@ def test_what_cannot_be_kept_is_not_accepted(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    target = intake if name == "lost database" else pictures.Pictures
+    target = admission if name == "lost database" else pictures.Pictures
     with monkeypatch.context() as broken:
         broken.setattr(target, "writing" if name == "lost database" else "keep", fail)
         answer = send(receiver, dicom_dataset())
@@ -225,22 +225,22 @@ def test_nothing_of_a_patient_is_logged(receiver: Receiver, caplog: pytest.LogCa
 
 def test_it_refuses_to_start_where_it_cannot(store: Store, receiver: Receiver) -> None:
     def start(settings: Dicom) -> None:
-        start_receiver(store.engine, store.trail, store.pictures, settings)
+        start_receiver(replace(store, settings=Settings(dicom=settings)))
 
     with pytest.raises(InputError, match="from nobody"):
         start(Dicom())
     with pytest.raises(InputError, match="AE title"):
-        start(replace(SETTINGS, callers=("A TITLE THAT IS TOO LONG",)))
+        start(SETTINGS.model_copy(update={"callers": ("A TITLE THAT IS TOO LONG",)}))
     with pytest.raises(InputError, match="AE title"):
-        start(replace(SETTINGS, ae_title="a\\b"))
+        start(SETTINGS.model_copy(update={"ae_title": "a\\b"}))
     with pytest.raises(InputError, match="Cannot listen"):
-        start(replace(SETTINGS, port=receiver.port))
+        start(SETTINGS.model_copy(update={"port": receiver.port}))
     with pytest.raises(InputError, match="Cannot listen"):
-        start(replace(SETTINGS, host=f"{'a' * 70}.example"))
+        start(SETTINGS.model_copy(update={"host": f"{'a' * 70}.example"}))
 
 
 def test_after_closing_nobody_listens(store: Store) -> None:
-    started = start_receiver(store.engine, store.trail, store.pictures, SETTINGS)
+    started = start_receiver(replace(store, settings=Settings(dicom=SETTINGS)))
     started.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((started.host, started.port), timeout=5)
@@ -251,4 +251,4 @@ def test_it_is_set_in_the_settings(tmp_path: Path) -> None:
     (tmp_path / "clinic.toml").write_text(
         '[dicom]\nport = 11112\nhost = "0.0.0.0"\ncallers = ["CAMERA", "PACS"]\n', encoding="utf-8"
     )
-    assert read_settings(tmp_path).dicom == Dicom(11112, "0.0.0.0", "DERMSENTRY", ("CAMERA", "PACS"))
+    assert read_settings(tmp_path).dicom == Dicom(port=11112, host="0.0.0.0", callers=("CAMERA", "PACS"))

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from clinic.dicom_files import dicom_bytes
 from clinic.filled_store import Store
-from dermsentry.clinic.intake import intake, watched_folder
+from dermsentry.clinic.intake import admission, watched_folder
 from dermsentry.clinic.intake.watched_folder import Taken, Watched, open_folder, take, watch
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import DatabaseError, reading
@@ -49,7 +49,7 @@ def put(watched: Watched, name: str, data: bytes) -> Path:
 
 
 def look(store: Store, watched: Watched, settled_s: float = 0.0) -> Taken:
-    return take(store.engine, store.trail, store.pictures, watched, settled_s=settled_s)
+    return take(store, watched, settled_s=settled_s)
 
 
 def cases(store: Store) -> list[Case]:
@@ -96,7 +96,7 @@ def test_the_same_file_twice_is_one_case_and_neither_copy_is_lost(store: Store, 
 BAD = {
     "Muster 4.txt": (b"hello", "Not a photograph"),
     "Muster 1.jpg": (b"", "empty"),
-    "Muster 2.jpg": (jpeg() + bytes(intake.MAX_BYTES), "expected up to 100"),
+    "Muster 2.jpg": (jpeg() + bytes(admission.MAX_BYTES), "expected up to 100"),
     "a/b/c/Muster 3.jpg": (jpeg(), "3 folders deep"),
     f"{'p' * 130}/Muster 5.jpg": (jpeg(), "patient of 130 characters"),
     f"{'n' * 240}.jpg": (b"hello", "Not a photograph"),
@@ -245,9 +245,7 @@ def test_it_goes_on_until_it_is_stopped(
 
     monkeypatch.setattr(watched_folder, "take", sometimes)
     stop = threading.Event()
-    thread = threading.Thread(
-        target=watch, args=(store.engine, store.trail, store.pictures, watched, stop.is_set)
-    )
+    thread = threading.Thread(target=watch, args=(store, watched, stop.is_set))
     thread.start()
     try:
         put(watched, "a.jpg", jpeg())

@@ -7,9 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.monitoring.outcomes import Imported, import_outcomes, record_outcome
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import Trail, verify
+from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Account, Event, Outcome
 from dermsentry.errors import InputError
@@ -18,9 +19,9 @@ People = Callable[..., Person]
 Cases = Callable[..., int]
 
 
-def take(engine: Engine, trail: Trail, who: Person, text: str) -> Imported:
-    with writing(engine) as session:
-        return import_outcomes(session, trail, who, text)
+def take(clinic: Clinic, who: Person, text: str) -> Imported:
+    with writing(clinic.engine) as session:
+        return import_outcomes(session, clinic, who, text)
 
 
 def kept(engine: Engine) -> list[tuple[int, str, str, str]]:
@@ -34,16 +35,16 @@ def kept(engine: Engine) -> list[tuple[int, str, str, str]]:
     [("MEL", "MEL"), ("Malignant melanoma", "MEL"), ("bkl", "PBK|SK"), ("naevus", "NV")],
 )
 def test_an_outcome_is_recorded_with_its_event(
-    engine: Engine, trail: Trail, add_case: Cases, person: People, given_as: str, label: str
+    clinic: Clinic, add_case: Cases, person: People, given_as: str, label: str
 ) -> None:
     case, anna = add_case(), person()
-    with writing(engine) as session:
-        record_outcome(session, trail, case, anna, diagnosis=given_as, method="histology", note=" 0.4 mm ")
-    assert kept(engine) == [(case, label, "histology", "0.4 mm")]
-    with reading(engine) as session:
+    with writing(clinic.engine) as session:
+        record_outcome(session, clinic, case, anna, diagnosis=given_as, method="histology", note=" 0.4 mm ")
+    assert kept(clinic.engine) == [(case, label, "histology", "0.4 mm")]
+    with reading(clinic.engine) as session:
         event = session.scalars(select(Event)).one()
         assert (event.actor, event.action, event.subject) == ("anna", "outcome recorded", f"case {case}")
-        assert verify(session, trail).problems == ()
+        assert verify(session, clinic.trail).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -58,26 +59,24 @@ def test_an_outcome_is_recorded_with_its_event(
     ],
 )
 def test_what_cannot_be_an_outcome_is_refused(
-    engine: Engine, trail: Trail, add_case: Cases, person: People, case_id: int, diagnosis: str, method: str
+    clinic: Clinic, add_case: Cases, person: People, case_id: int, diagnosis: str, method: str
 ) -> None:
     add_case()
     who = person()
-    with pytest.raises(InputError), writing(engine) as session:
-        record_outcome(session, trail, case_id, who, diagnosis=diagnosis, method=method)
-    assert kept(engine) == []
+    with pytest.raises(InputError), writing(clinic.engine) as session:
+        record_outcome(session, clinic, case_id, who, diagnosis=diagnosis, method=method)
+    assert kept(clinic.engine) == []
 
 
-def test_outcomes_are_for_dermatologists(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
-) -> None:
+def test_outcomes_are_for_dermatologists(clinic: Clinic, add_case: Cases, person: People) -> None:
     case, uli = add_case(), person("uli", "uploader")
     with pytest.raises(InputError, match="dermatologists"):
-        take(engine, trail, uli, f"case,diagnosis,method\n{case},MEL,histology\n")
-    assert kept(engine) == []
+        take(clinic, uli, f"case,diagnosis,method\n{case},MEL,histology\n")
+    assert kept(clinic.engine) == []
 
 
 def test_every_bad_line_is_told_at_once_and_the_good_ones_are_recorded(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
+    clinic: Clinic, add_case: Cases, person: People
 ) -> None:
     first, second = add_case(), add_case()
     text = (
@@ -92,7 +91,7 @@ def test_every_bad_line_is_told_at_once_and_the_good_ones_are_recorded(
         f"#{second},nevus,follow-up,stable for a year\n"
         f"{second},NV,histology,again\n"
     )
-    done = take(engine, trail, person(), text)
+    done = take(clinic, person(), text)
     assert (done.recorded, done.unchanged) == (2, 0)
     assert [line for line, _ in done.problems] == [4, 5, 7, 8, 9, 11]
     words = [why for _, why in done.problems]
@@ -100,21 +99,19 @@ def test_every_bad_line_is_told_at_once_and_the_good_ones_are_recorded(
         ("unicorn", "no case 999", "'one'", "hearsay", "3 fields", "line 10"), words, strict=True
     ):
         assert part in why
-    assert kept(engine) == [
+    assert kept(clinic.engine) == [
         (first, "MEL", "histology", "Breslow 0.4 mm,\nlevel II"),
         (second, "NV", "follow-up", "stable for a year"),
     ]
 
 
-def test_the_same_file_twice_records_nothing_new(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
-) -> None:
+def test_the_same_file_twice_records_nothing_new(clinic: Clinic, add_case: Cases, person: People) -> None:
     case, anna = add_case(), person()
     text = f"case;diagnosis;method\r\n{case};MEL;histology\r\n"
-    assert take(engine, trail, anna, "\ufeff" + text) == Imported(1, (), 0)
-    assert take(engine, trail, anna, text) == Imported(0, (), 1)
-    assert take(engine, trail, anna, text.replace("MEL", "NV")) == Imported(1, (), 0)
-    assert [own[1] for own in kept(engine)] == ["MEL", "NV"]
+    assert take(clinic, anna, "\ufeff" + text) == Imported(1, (), 0)
+    assert take(clinic, anna, text) == Imported(0, (), 1)
+    assert take(clinic, anna, text.replace("MEL", "NV")) == Imported(1, (), 0)
+    assert [own[1] for own in kept(clinic.engine)] == ["MEL", "NV"]
 
 
 @pytest.mark.parametrize(
@@ -131,13 +128,13 @@ def test_the_same_file_twice_records_nothing_new(
     ],
 )
 def test_a_file_of_another_kind_is_refused_whole(
-    engine: Engine, trail: Trail, add_case: Cases, person: People, text: str
+    clinic: Clinic, add_case: Cases, person: People, text: str
 ) -> None:
     add_case()
     who = person()
     with pytest.raises(InputError):
-        take(engine, trail, who, text)
-    assert kept(engine) == []
+        take(clinic, who, text)
+    assert kept(clinic.engine) == []
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -151,21 +148,19 @@ def test_a_file_of_another_kind_is_refused_whole(
         max_size=8,
     ).map("\n".join)
 )
-def test_any_text_is_imported_or_told(
-    engine: Engine, trail: Trail, add_case: Cases, person: People, body: str
-) -> None:
-    with reading(engine) as session:
+def test_any_text_is_imported_or_told(clinic: Clinic, add_case: Cases, person: People, body: str) -> None:
+    with reading(clinic.engine) as session:
         account = session.scalar(select(Account.id))
     if account is None:
         account = person().account_id
         add_case()
         add_case()
     who = Person(account, "anna", "Anna", "dermatologist", frozenset({"outcomes:write"}))
-    before = len(kept(engine))
+    before = len(kept(clinic.engine))
     try:
-        done = take(engine, trail, who, "case,diagnosis,method\n" + body)
+        done = take(clinic, who, "case,diagnosis,method\n" + body)
     except InputError:
         done = Imported(0, ())
-    assert len(kept(engine)) == before + done.recorded
-    with reading(engine) as session:
-        assert verify(session, trail).problems == ()
+    assert len(kept(clinic.engine)) == before + done.recorded
+    with reading(clinic.engine) as session:
+        assert verify(session, clinic.trail).problems == ()

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from pydantic import TypeAdapter
 from sqlalchemy import Engine
 
 from dermsentry.clinic.alerts.alerting import raise_alerts
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.monitoring.outcomes import record_outcome
 from dermsentry.clinic.monitoring.performance import Performance, measure_performance
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, now
 from dermsentry.clinic.worklist.reading import decide
@@ -37,12 +37,10 @@ def test_an_empty_clinic_has_no_figures_and_says_so(engine: Engine) -> None:
         assert rule.sensitivity.remark == "no melanoma with an outcome"
     assert found.needed_to_biopsy.value is None
     assert found.load.per_day == 0
-    json.dumps(asdict(found), allow_nan=False, default=str)
+    assert "NaN" not in TypeAdapter(Performance).dump_json(found).decode()
 
 
-def test_figures_are_those_counted_by_hand(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
-) -> None:
+def test_figures_are_those_counted_by_hand(clinic: Clinic, add_case: Cases, person: People) -> None:
     anna = person()
     # (tier, outcome, method): 3 of 4 judged melanomas alerted, 1 referred; one could not be judged.
     told = [
@@ -59,10 +57,10 @@ def test_figures_are_those_counted_by_hand(
     for i, (tier, label, method) in enumerate(told):
         case = add_case(tier, {"alert": 0.7, "refer": 0.3}.get(tier, 0.01), patient=f"P{i}")
         if label:
-            with writing(engine) as session:
-                record_outcome(session, trail, case, anna, diagnosis="NV", method="follow-up")
-                record_outcome(session, trail, case, anna, diagnosis=label, method=method)
-    found = measured(engine)
+            with writing(clinic.engine) as session:
+                record_outcome(session, clinic, case, anna, diagnosis="NV", method="follow-up")
+                record_outcome(session, clinic, case, anna, diagnosis=label, method=method)
+    found = measured(clinic.engine)
     assert (found.received, found.screened, found.melanomas, found.others, found.untold) == (14, 13, 5, 6, 1)
     assert (found.unjudged, found.unjudged_melanomas) == (1, 1)
     alert, either = found.rules
@@ -85,31 +83,31 @@ def test_figures_are_those_counted_by_hand(
             assert "too few" in figure.remark
     assert found.needed_to_biopsy.value == pytest.approx(7 / 5)
     assert "11 of 13" in found.remarks[0]
-    json.dumps(asdict(found), allow_nan=False, default=str)
+    assert "NaN" not in TypeAdapter(Performance).dump_json(found).decode()
 
 
 def test_photographs_of_one_patient_are_not_counted_as_many(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
+    clinic: Clinic, add_case: Cases, person: People
 ) -> None:
     anna = person()
     for _ in range(12):
         case = add_case("alert", 0.8, patient="P1")
-        with writing(engine) as session:
-            record_outcome(session, trail, case, anna, diagnosis="MEL", method="histology")
-    figure = measured(engine).rules[0].sensitivity
+        with writing(clinic.engine) as session:
+            record_outcome(session, clinic, case, anna, diagnosis="MEL", method="histology")
+    figure = measured(clinic.engine).rules[0].sensitivity
     assert (figure.value, figure.of, figure.patients) == (1.0, 12, 1)
     assert figure.low == pytest.approx(exact_binomial(1, 1).low)
 
 
 def test_agreement_and_load_are_those_counted_by_hand(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
+    clinic: Clinic, add_case: Cases, person: People
 ) -> None:
     anna, ben, cora = person("anna"), person("ben"), person("cora")
-    two = Settings(readers=2)
+    two = replace(clinic, settings=Settings(readers=2))
     ids = [add_case("alert", 0.7) for _ in range(4)]
-    with writing(engine) as session:
+    with writing(clinic.engine) as session:
         for case in ids:
-            raise_alerts(session, trail, two, session.get_one(Case, case))
+            raise_alerts(session, two, session.get_one(Case, case))
     plans = [
         (("MEL", "biopsy", True), ("MEL", "biopsy", True), None),
         (("NV", "discharge", False), ("NV", "discharge", False), None),
@@ -118,13 +116,13 @@ def test_agreement_and_load_are_those_counted_by_hand(
     for case, reads in zip(ids, plans, strict=False):
         for who, read in zip((anna, ben, cora), reads, strict=True):
             if read is not None:
-                with writing(engine) as session:
+                with writing(clinic.engine) as session:
                     diagnosis, action, agrees = read
-                    decide(session, trail, two, case, who, agrees=agrees, diagnosis=diagnosis, action=action)
-    with writing(engine) as session:
-        record_outcome(session, trail, ids[0], anna, diagnosis="MEL", method="histology")
+                    decide(session, two, case, who, agrees=agrees, diagnosis=diagnosis, action=action)
+    with writing(clinic.engine) as session:
+        record_outcome(session, clinic, ids[0], anna, diagnosis="MEL", method="histology")
         session.get_one(Alert, 4).escalated_at = now()
-    found = measured(engine)
+    found = measured(clinic.engine)
     assert found.decided == 3
     agreement, load = found.agreement, found.load
     # The model says melanoma each time; the final readers once.
@@ -142,7 +140,7 @@ def test_agreement_and_load_are_those_counted_by_hand(
     assert sum(day.alerts for day in load.by_day) == 4
     assert found.drift is not None
     assert found.drift.photographs == 4
-    json.dumps(asdict(found), allow_nan=False, default=str)
+    assert "NaN" not in TypeAdapter(Performance).dump_json(found).decode()
 
 
 def test_a_window_leaves_out_what_came_before_and_after(engine: Engine, add_case: Cases) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Delivery, SignIn, now
 
 SETTINGS = Settings(
-    rules=(Rule("forgotten", tiers=("refer",), after_hours=4),),
+    rules=(Rule(name="forgotten", tiers=("refer",), after_hours=4),),
     escalate_after_hours=24,
     mail=Mail(to=("reader@clinic.example",), escalate_to=("head@clinic.example",)),
 )
@@ -46,15 +47,15 @@ def test_a_case_that_was_forgotten_alerts_once_and_is_escalated_once(store: Stor
     late = screened(store, 1, "refer", hours=5)
     screened(store, 2, "refer", hours=3)
     screened(store, 3, "routine", hours=50)
-    keep_house(store.engine, store.trail, SETTINGS)
-    keep_house(store.engine, store.trail, SETTINGS)
+    keep_house(replace(store, settings=SETTINGS))
+    keep_house(replace(store, settings=SETTINGS))
     with reading(store.engine) as session:
         assert [alert.case_id for alert in session.scalars(select(Alert))] == [late]
     assert messages(store) == [("reader@clinic.example", False)]
     with writing(store.engine) as session:
         session.execute(update(Alert).values(raised_at=now() - timedelta(hours=25)))
-    keep_house(store.engine, store.trail, SETTINGS)
-    keep_house(store.engine, store.trail, SETTINGS)
+    keep_house(replace(store, settings=SETTINGS))
+    keep_house(replace(store, settings=SETTINGS))
     assert messages(store) == [("reader@clinic.example", False), ("head@clinic.example", True)]
     with reading(store.engine) as session:
         assert verify(session, store.trail).problems == ()
@@ -66,7 +67,7 @@ def test_several_that_keep_house_do_everything_once(store: Store) -> None:
 
     def keep() -> None:
         try:
-            keep_house(store.engine, store.trail, SETTINGS)
+            keep_house(replace(store, settings=SETTINGS))
         except BaseException as error:
             failed.append(error)
             raise
@@ -98,7 +99,7 @@ def test_sessions_that_ended_are_forgotten(store: Store) -> None:
         first = session.scalars(select(SignIn).limit(1)).one()
         first.expires_at = now() - timedelta(minutes=1)
         kept = session.scalars(select(SignIn.id).where(SignIn.id != first.id)).one()
-    keep_house(store.engine, store.trail, SETTINGS)
+    keep_house(replace(store, settings=SETTINGS))
     with reading(store.engine) as session:
         assert list(session.scalars(select(SignIn.id))) == [kept]
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert, select, text, update
 
 from clinic.database_writers import append_for_ever
+from clinic.trail_events import Made
 from dermsentry.clinic.store.audit_trail import (
     COLUMNS,
     FIRST,
@@ -34,7 +35,7 @@ from dermsentry.errors import InputError
 def fill(engine: Engine, trail: Trail, number: int = 6) -> None:
     for i in range(number):
         with writing(engine) as session:
-            append(session, trail, "anna", "read", f"case {i}", {"n": i, "word": "Müller"})
+            append(session, trail, "anna", Made("read", f"case {i}", {"n": i, "word": "Müller"}))
 
 
 def problems(engine: Engine, trail: Trail) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ def test_an_empty_chain_holds(engine: Engine, trail: Trail) -> None:
 def test_an_event_goes_with_what_it_tells(engine: Engine, trail: Trail) -> None:
     fill(engine, trail, 2)
     with suppress(ZeroDivisionError), writing(engine) as session:
-        append(session, trail, "anna", "read", "case 9", {})
+        append(session, trail, "anna", Made("read", "case 9"))
         raise ZeroDivisionError
     assert len(rows(engine)) == 2
     fill(engine, trail, 1)
@@ -197,7 +198,7 @@ def test_a_key_that_is_not_whole_is_refused(tmp_path: Path, content: str) -> Non
 @pytest.mark.parametrize("actor", ["a" * 500, "AE\x00TITLE", "line\nbreak", "lone \udcff surrogate"])
 def test_whatever_a_sender_calls_itself_is_kept(engine: Engine, trail: Trail, actor: str) -> None:
     with writing(engine) as session:
-        append(session, trail, actor, "received", actor, {"name": actor})
+        append(session, trail, actor, Made("received", actor, {"name": actor}))
     assert problems(engine, trail) == ()
     assert rows(engine)[0]["actor"].isprintable()
 
@@ -242,9 +243,9 @@ def test_writers_killed_at_any_line_leave_a_whole_chain(database_url: str, tmp_p
 
 def test_events_are_not_mixed_up_with_statements_beside_them(engine: Engine, trail: Trail) -> None:
     with writing(engine) as session:
-        append(session, trail, "anna", "a", "case 1", {})
+        append(session, trail, "anna", Made("a", "case 1"))
         with suppress(ZeroDivisionError), session.begin_nested():
-            append(session, trail, "anna", "b", "case 2", {})
+            append(session, trail, "anna", Made("b", "case 2"))
             raise ZeroDivisionError
         session.execute(text("SELECT 1"))
     assert [row["action"] for row in rows(engine)] == ["a"]

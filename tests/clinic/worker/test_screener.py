@@ -60,7 +60,7 @@ def test_a_photograph_is_screened_and_drawn(screener: Screener, file: Path) -> N
     assert found.finding["tier"] in ("alert", "refer", "routine", "cannot-say")
     assert set(found.finding["probabilities"]) == set(CODES)
     assert sum(found.finding["probabilities"].values()) == pytest.approx(1, abs=1e-3)
-    assert set(found.pictures) == {"view", "thumbnail", "heat"}
+    assert set(found.pictures) == {"view", "thumbnail", "saliency"}
     for kind, side in (("view", VIEW), ("thumbnail", THUMBNAIL)):
         with Image.open(io.BytesIO(found.pictures[kind])) as image:
             assert image.format == "JPEG"
@@ -225,7 +225,7 @@ def test_lengths_and_numbers_that_are_none_are_refused(head: str) -> None:
 def test_what_is_sent_is_received() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb") as own:
-        _send(own, {"a": 1}, {"view": b"\n1\n", "heat": b""})
-        assert _receive(pipe, 5) == ({"a": 1}, {"view": b"\n1\n", "heat": b""})
+        _send(own, {"a": 1}, {"view": b"\n1\n", "saliency": b""})
+        assert _receive(pipe, 5) == ({"a": 1}, {"view": b"\n1\n", "saliency": b""})
         with pytest.raises(TimeoutError):
             _receive(pipe, 0.05)

@@ -15,12 +15,12 @@ from sqlalchemy import Engine, func, select, text
 
 from bundles import tiny_bundle
 from clinic.cases import photograph, reread
+from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.intake.admission import About, receive
 from dermsentry.clinic.server.processes import Part, run_part
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.audit_trail import Trail, open_trail, verify
-from dermsentry.clinic.store.database import DatabaseError, migrate, open_database, reading, writing
-from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.audit_trail import verify
+from dermsentry.clinic.store.database import DatabaseError, migrate, reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Event, Job, Model, now
 from dermsentry.clinic.worker import queue, worker
 from dermsentry.clinic.worker.queue import MOST_ATTEMPTS, lease
@@ -35,9 +35,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
-def send(engine: Engine, trail: Trail, folder: Path, number: int = 1) -> int:
+def send(clinic: Clinic, number: int = 1) -> int:
     data = photograph(number=number)
-    return receive(engine, trail, Pictures(folder), data, About(), source="api", actor="uli").case_id
+    return receive(clinic, data, About(), source="api", actor="uli").case_id
 
 
 def finding(melanoma: float = 0.7) -> dict[str, Any]:
@@ -70,82 +70,82 @@ def fails() -> Screening:
     raise BundleError("the network failed")
 
 
-def run(engine: Engine, trail: Trail, folder: Path, bundle: Bundle, told: Screener, rounds: int) -> None:
+def run(clinic: Clinic, bundle: Bundle, told: Screener, rounds: int) -> None:
     """The worker, for as many turns as `rounds`."""
     turns = iter(range(rounds))
     stopped = lambda: next(turns, None) is None  # noqa: E731
-    work(engine, trail, Pictures(folder), Settings(), told, bundle.card, stopped)
+    work(clinic, told, bundle.card, stopped)
 
 
 def test_a_photograph_goes_from_the_queue_to_the_worklist(
-    engine: Engine, trail: Trail, tmp_path: Path, bundle: Bundle
+    clinic: Clinic, tmp_path: Path, bundle: Bundle
 ) -> None:
-    case = send(engine, trail, tmp_path)
-    run(engine, trail, tmp_path, bundle, Told(screens), 1)
-    kept = reread(engine, case)
+    case = send(clinic)
+    run(clinic, bundle, Told(screens), 1)
+    kept = reread(clinic.engine, case)
     assert (kept.state, kept.tier, kept.lane, kept.rank) == ("screened", "alert", "suspicion", 0)
     assert (kept.melanoma, kept.melanoma_order, kept.model_digest) == (0.7, -0.7, bundle.card.digest)
-    assert Pictures(tmp_path).drawn(kept.sha256, "view").read_bytes() == b"\xff\xd8\xff"
-    with reading(engine) as session:
+    assert clinic.pictures.drawn(kept.sha256, "view").read_bytes() == b"\xff\xd8\xff"
+    with reading(clinic.engine) as session:
         assert session.scalars(select(Job)).all() == []
         assert session.scalars(select(Model)).one().name == "tiny"
         assert session.scalars(select(Alert)).one().case_id == case
         actions = list(session.scalars(select(Event.action).order_by(Event.id)))
         assert actions == ["received", "screened", "alert raised"]
-        assert verify(session, trail).problems == ()
+        assert verify(session, clinic.trail).problems == ()
 
 
 def test_a_result_that_comes_after_its_lease_is_not_used(
-    engine: Engine, trail: Trail, tmp_path: Path, bundle: Bundle
+    clinic: Clinic, tmp_path: Path, bundle: Bundle
 ) -> None:
-    case = send(engine, trail, tmp_path)
-    with writing(engine) as session:
+    case = send(clinic)
+    with writing(clinic.engine) as session:
         late = lease(session, timedelta(seconds=-1))
-    with writing(engine) as session:
+    with writing(clinic.engine) as session:
         taken = lease(session)
     assert late is not None
     assert taken is not None
     for leased, melanoma, kept in ((late, 0.1, False), (taken, 0.7, True), (taken, 0.2, False)):
-        with writing(engine) as session:
+        with writing(clinic.engine) as session:
             screening = Screening(finding(melanoma), 1, 1, {})
-            assert keep_result(session, trail, Settings(), leased, screening, bundle.card) is kept
-    assert reread(engine, case).melanoma == 0.7
-    with reading(engine) as session:
+            assert keep_result(session, clinic, leased, screening, bundle.card) is kept
+    assert reread(clinic.engine, case).melanoma == 0.7
+    with reading(clinic.engine) as session:
         assert session.scalar(select(func.count()).where(Event.action == "screened")) == 1
 
 
 def test_a_photograph_that_the_network_fails_on_wears_out_and_the_worker_goes_on(
-    engine: Engine, trail: Trail, tmp_path: Path, bundle: Bundle
+    clinic: Clinic, tmp_path: Path, bundle: Bundle
 ) -> None:
-    bad, good = send(engine, trail, tmp_path, 1), send(engine, trail, tmp_path, 2)
+    bad, good = send(clinic, 1), send(clinic, 2)
     told = Told(*[fails] * MOST_ATTEMPTS, screens)
-    run(engine, trail, tmp_path, bundle, told, MOST_ATTEMPTS + 2)
-    kept = reread(engine, bad)
+    run(clinic, bundle, told, MOST_ATTEMPTS + 2)
+    kept = reread(clinic.engine, bad)
     assert (kept.tier, kept.lane, kept.melanoma) == ("unreadable", "cannot-say", None)
     assert kept.finding is not None
     assert "3 times" in kept.finding["reasons"][0]
-    assert reread(engine, good).tier == "alert"
+    assert reread(clinic.engine, good).tier == "alert"
 
 
 def test_a_model_that_is_refused_stops_the_worker_and_no_photograph_is_tried(
-    engine: Engine, trail: Trail, tmp_path: Path, bundle: Bundle
+    clinic: Clinic, tmp_path: Path, bundle: Bundle
 ) -> None:
-    send(engine, trail, tmp_path)
+    send(clinic)
     with Screener(tmp_path / "none") as broken, pytest.raises(BundleError):
-        run(engine, trail, tmp_path, bundle, broken, 3)
-    with reading(engine) as session:
+        run(clinic, bundle, broken, 3)
+    with reading(clinic.engine) as session:
         job = session.scalars(select(Job)).one()
         assert (job.state, job.attempts) == ("queued", 0)
 
 
 def test_a_full_disk_or_a_database_that_is_away_is_waited_for(
-    engine: Engine, trail: Trail, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = send(engine, trail, tmp_path)
+    case = send(clinic)
     monkeypatch.setattr(worker, "wait_for", lambda seconds, stopped: None)
     (tmp_path / "pictures").write_text("a file where a folder should be")
-    run(engine, trail, tmp_path, bundle, Told(screens), 1)
-    with reading(engine) as session:
+    run(clinic, bundle, Told(screens), 1)
+    with reading(clinic.engine) as session:
         job = session.scalars(select(Job)).one()
         assert (job.state, job.attempts) == ("queued", 0)
     (tmp_path / "pictures").unlink()
@@ -159,26 +159,26 @@ def test_a_full_disk_or_a_database_that_is_away_is_waited_for(
         return next_job(own)
 
     monkeypatch.setattr(worker, "_next", sometimes)
-    run(engine, trail, tmp_path, bundle, Told(screens), 2)
-    assert reread(engine, case).state == "screened"
+    run(clinic, bundle, Told(screens), 2)
+    assert reread(clinic.engine, case).state == "screened"
 
 
 def test_a_lease_is_renewed_while_a_photograph_takes_its_time(
-    engine: Engine, trail: Trail, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "LEASE", timedelta(seconds=0.3))
-    send(engine, trail, tmp_path)
+    send(clinic)
     found: list[bool] = []
 
     def slow() -> Screening:
-        with writing(engine) as session:  # as if it had been leased for a moment only
+        with writing(clinic.engine) as session:  # as if it had been leased for a moment only
             session.execute(text("UPDATE jobs SET lease_until = '2000-01-01 00:00:00'"))
         time.sleep(1.5)
-        with reading(engine) as session:
+        with reading(clinic.engine) as session:
             found.append(session.scalars(select(Job.lease_until)).one() > now())
         return screens()
 
-    run(engine, trail, tmp_path, bundle, Told(slow), 1)
+    run(clinic, bundle, Told(slow), 1)
     assert found == [True]
     assert not [thread for thread in threading.enumerate() if thread.name == "lease"]
 
@@ -207,13 +207,14 @@ def test_workers_that_bring_a_new_model_at_once_both_do(engine: Engine, bundle: 
 def test_workers_killed_in_the_middle_lose_and_double_nothing(
     database_url: str, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, trail = open_database(database_url), open_trail(tmp_path)
+    clinic = open_clinic(database_url, tmp_path)
+    engine = clinic.engine
     migrate(engine)
-    cases = [send(engine, trail, tmp_path, number) for number in range(12)]
+    cases = [send(clinic, number) for number in range(12)]
     spawn = multiprocessing.get_context("spawn")
 
     def begin() -> Any:
-        part = Part("worker", run_worker, (database_url, tmp_path, bundle.folder, Settings()))
+        part = Part("worker", run_worker, (database_url, tmp_path, Settings(), bundle.folder))
         process = spawn.Process(target=run_part, args=(part, os.getpid()))
         process.start()
         return process
@@ -249,7 +250,7 @@ def test_workers_killed_in_the_middle_lose_and_double_nothing(
         told = list(session.scalars(select(Event.subject).where(Event.action == "screened")))
         assert sorted(told) == sorted(f"case {case}" for case in cases)
         assert "unreadable" not in set(session.scalars(select(Case.tier)))
-        assert verify(session, trail).problems == ()
+        assert verify(session, clinic.trail).problems == ()
     engine.dispose()
 
 

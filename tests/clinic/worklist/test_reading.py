@@ -15,56 +15,58 @@ from sqlalchemy import Engine, delete, select
 
 from clinic.cases import reread
 from dermsentry.clinic.alerts.alerting import raise_alerts
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import MAY, Person
-from dermsentry.clinic.store.audit_trail import Trail, verify
+from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Alert, Case, Event, Read
 from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 
-ONE, TWO = Settings(), Settings(readers=2)
-
 People = Callable[..., Person]
 Cases = Callable[..., int]
 
 
+@pytest.fixture
+def two(clinic: Clinic) -> Clinic:
+    """A clinic in which two read each case."""
+    return replace(clinic, settings=Settings(readers=2))
+
+
 def say(
-    engine: Engine,
-    trail: Trail,
-    settings: Settings,
+    clinic: Clinic,
     case_id: int,
     who: Person,
     diagnosis: str = "MEL",
     action: str = "biopsy",
     **more: Any,
 ) -> int:
-    with writing(engine) as session:
+    with writing(clinic.engine) as session:
         return decide(
             session,
-            trail,
-            settings,
+            clinic,
             case_id,
             who,
             **({"agrees": True, "diagnosis": diagnosis, "action": action} | more),
         ).id
 
 
-def take_back(engine: Engine, trail: Trail, settings: Settings, read_id: int, who: Person) -> None:
-    with writing(engine) as session:
-        undo(session, trail, settings, read_id, who)
+def take_back(clinic: Clinic, read_id: int, who: Person) -> None:
+    with writing(clinic.engine) as session:
+        undo(session, clinic, read_id, who)
 
 
-def seen(engine: Engine, settings: Settings, case_id: int, who: Person) -> list[str]:
-    with reading(engine) as session:
+def seen(clinic: Clinic, case_id: int, who: Person) -> list[str]:
+    with reading(clinic.engine) as session:
         case = session.get_one(Case, case_id)
-        return [read.account.name for read in visible_reads(session, settings, case, who)]
+        return [read.account.name for read in visible_reads(session, clinic, case, who)]
 
 
-def why_not(engine: Engine, settings: Settings, case_id: int, who: Person) -> str:
-    with reading(engine) as session:
-        return may_read(session, settings, session.get_one(Case, case_id), who)
+def why_not(clinic: Clinic, case_id: int, who: Person) -> str:
+    with reading(clinic.engine) as session:
+        return may_read(session, clinic, session.get_one(Case, case_id), who)
 
 
 def events(engine: Engine, case_id: int) -> list[tuple[str, str]]:
@@ -73,26 +75,26 @@ def events(engine: Engine, case_id: int) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in session.execute(query)]
 
 
-def test_one_reader_decides(engine: Engine, trail: Trail, add_case: Cases, person: People) -> None:
+def test_one_reader_decides(clinic: Clinic, add_case: Cases, person: People) -> None:
     case, anna = add_case(), person("anna")
-    with writing(engine) as session:
-        raise_alerts(session, trail, ONE, session.get_one(Case, case))
-    with writing(engine) as session:
+    with writing(clinic.engine) as session:
+        raise_alerts(session, clinic, session.get_one(Case, case))
+    with writing(clinic.engine) as session:
         read = decide(
-            session, trail, ONE, case, anna, agrees=False, diagnosis="NV", action="discharge", note=" a\x00b "
+            session, clinic, case, anna, agrees=False, diagnosis="NV", action="discharge", note=" a\x00b "
         )
     assert (read.position, read.agrees, read.note, read.account.name) == (1, False, "a b", "anna")
-    kept = reread(engine, case)
+    kept = reread(clinic.engine, case)
     assert kept.stage == "decided"
     assert kept.decided_at is not None
-    with reading(engine) as session:
+    with reading(clinic.engine) as session:
         alert = session.scalars(select(Alert)).one()
         assert alert.acknowledged_by == anna.account_id
-        assert verify(session, trail).problems == ()
+        assert verify(session, clinic.trail).problems == ()
         event = session.scalars(select(Event).where(Event.action == "read")).one()
     told = json.loads(event.detail)
     assert (told["diagnosis"], told["action"], told["stage"]) == ("NV", "discharge", "decided")
-    assert events(engine, case) == [
+    assert events(clinic.engine, case) == [
         ("system", "alert raised"),
         ("anna", "read"),
         ("anna", "alert acknowledged"),
@@ -100,50 +102,50 @@ def test_one_reader_decides(engine: Engine, trail: Trail, add_case: Cases, perso
 
 
 def test_two_who_agree_settle_it_and_the_second_is_blind(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
+    two: Clinic, add_case: Cases, person: People
 ) -> None:
     case, anna, ben = add_case(), person("anna"), person("ben")
-    say(engine, trail, TWO, case, anna)
-    assert reread(engine, case).stage == "second-read"
-    assert seen(engine, TWO, case, ben) == []
-    assert seen(engine, TWO, case, anna) == ["anna"]
-    assert "second person" in why_not(engine, TWO, case, anna)
+    say(two, case, anna)
+    assert reread(two.engine, case).stage == "second-read"
+    assert seen(two, case, ben) == []
+    assert seen(two, case, anna) == ["anna"]
+    assert "second person" in why_not(two, case, anna)
     with pytest.raises(CannotRead, match="second person"):
-        say(engine, trail, TWO, case, anna)
-    say(engine, trail, TWO, case, ben)
-    assert reread(engine, case).stage == "decided"
-    assert seen(engine, TWO, case, anna) == seen(engine, TWO, case, ben) == ["anna", "ben"]
+        say(two, case, anna)
+    say(two, case, ben)
+    assert reread(two.engine, case).stage == "decided"
+    assert seen(two, case, anna) == seen(two, case, ben) == ["anna", "ben"]
 
 
 @pytest.mark.parametrize(("diagnosis", "action"), [("NV", "biopsy"), ("MEL", "follow-up"), ("", "biopsy")])
 def test_a_third_settles_where_two_differ(
-    engine: Engine, trail: Trail, add_case: Cases, person: People, diagnosis: str, action: str
+    two: Clinic, add_case: Cases, person: People, diagnosis: str, action: str
 ) -> None:
     case, anna, ben, cora = add_case(), person("anna"), person("ben"), person("cora")
-    say(engine, trail, TWO, case, anna)
-    say(engine, trail, TWO, case, ben, diagnosis, action)
-    assert reread(engine, case).stage == "adjudication"
-    assert seen(engine, TWO, case, anna) == ["anna"]
-    assert seen(engine, TWO, case, ben) == ["ben"]
-    assert seen(engine, TWO, case, cora) == ["anna", "ben"]
-    assert "third" in why_not(engine, TWO, case, ben)
-    say(engine, trail, TWO, case, cora, "SK", "discharge")
-    assert reread(engine, case).stage == "decided"
-    with reading(engine) as session:
+    say(two, case, anna)
+    say(two, case, ben, diagnosis, action)
+    assert reread(two.engine, case).stage == "adjudication"
+    assert seen(two, case, anna) == ["anna"]
+    assert seen(two, case, ben) == ["ben"]
+    assert seen(two, case, cora) == ["anna", "ben"]
+    assert "third" in why_not(two, case, ben)
+    say(two, case, cora, "SK", "discharge")
+    assert reread(two.engine, case).stage == "decided"
+    with reading(two.engine) as session:
         assert [read.position for read in active_reads(session, case)] == [1, 2, 3]
-    assert seen(engine, TWO, case, ben) == ["anna", "ben", "cora"]
+    assert seen(two, case, ben) == ["anna", "ben", "cora"]
 
 
-def test_who_may_not_read_is_told_why(engine: Engine, trail: Trail, add_case: Cases, person: People) -> None:
+def test_who_may_not_read_is_told_why(clinic: Clinic, add_case: Cases, person: People) -> None:
     case, waiting, anna, uli = add_case(), add_case(""), person("anna"), person("uli", "uploader")
-    assert "dermatologists" in why_not(engine, ONE, case, uli)
-    assert "waits to be screened" in why_not(engine, ONE, waiting, anna)
-    assert why_not(engine, ONE, case, anna) == ""
-    say(engine, trail, ONE, case, anna)
-    assert "decided already" in why_not(engine, ONE, case, person("ben"))
-    assert seen(engine, ONE, case, uli) == []
+    assert "dermatologists" in why_not(clinic, case, uli)
+    assert "waits to be screened" in why_not(clinic, waiting, anna)
+    assert why_not(clinic, case, anna) == ""
+    say(clinic, case, anna)
+    assert "decided already" in why_not(clinic, case, person("ben"))
+    assert seen(clinic, case, uli) == []
     listening = replace(uli, may=MAY["dermatologist"] - {"reads:write"})
-    assert seen(engine, ONE, case, listening) == ["anna"]
+    assert seen(clinic, case, listening) == ["anna"]
 
 
 @pytest.mark.parametrize(
@@ -158,93 +160,91 @@ def test_who_may_not_read_is_told_why(engine: Engine, trail: Trail, add_case: Ca
     ],
 )
 def test_what_makes_no_sense_is_refused_and_nothing_kept(
-    engine: Engine, trail: Trail, add_case: Cases, person: People, wrong: dict[str, Any]
+    clinic: Clinic, add_case: Cases, person: People, wrong: dict[str, Any]
 ) -> None:
     case, anna = add_case(), person()
     with pytest.raises(InputError):
-        say(engine, trail, ONE, case, anna, **wrong)
-    assert reread(engine, case).stage == "unread"
-    assert events(engine, case) == []
+        say(clinic, case, anna, **wrong)
+    assert reread(clinic.engine, case).stage == "unread"
+    assert events(clinic.engine, case) == []
 
 
 @pytest.mark.parametrize("case_id", [0, -1, 999, 2**31, 10**30])
-def test_a_case_that_is_none_is_refused(engine: Engine, trail: Trail, person: People, case_id: int) -> None:
+def test_a_case_that_is_none_is_refused(clinic: Clinic, person: People, case_id: int) -> None:
     with pytest.raises(InputError, match="no case"):
-        say(engine, trail, ONE, case_id, person())
+        say(clinic, case_id, person())
     with pytest.raises(InputError, match="no read"):
-        take_back(engine, trail, ONE, case_id, person("ben"))
+        take_back(clinic, case_id, person("ben"))
 
 
 def test_what_the_model_could_not_judge_is_read_without_agreeing(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
+    clinic: Clinic, add_case: Cases, person: People
 ) -> None:
     case, anna = add_case("unreadable"), person()
-    say(engine, trail, ONE, case, anna, "", "retake", agrees=None)
-    assert reread(engine, case).stage == "decided"
+    say(clinic, case, anna, "", "retake", agrees=None)
+    assert reread(clinic.engine, case).stage == "decided"
 
 
-def test_an_undone_read_leaves_the_case_as_it_was(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
-) -> None:
+def test_an_undone_read_leaves_the_case_as_it_was(clinic: Clinic, add_case: Cases, person: People) -> None:
     case, anna = add_case(), person("anna")
-    with writing(engine) as session:
-        raise_alerts(session, trail, ONE, session.get_one(Case, case))
-    read = say(engine, trail, ONE, case, anna)
-    anna = replace(anna, signed_in_at=reread(engine, case).received_at - timedelta(minutes=1))
-    take_back(engine, trail, ONE, read, anna)
-    kept = reread(engine, case)
+    with writing(clinic.engine) as session:
+        raise_alerts(session, clinic, session.get_one(Case, case))
+    read = say(clinic, case, anna)
+    anna = replace(anna, signed_in_at=reread(clinic.engine, case).received_at - timedelta(minutes=1))
+    take_back(clinic, read, anna)
+    kept = reread(clinic.engine, case)
     assert (kept.stage, kept.decided_at) == ("unread", None)
-    assert seen(engine, ONE, case, anna) == []
-    assert why_not(engine, ONE, case, anna) == ""
-    with reading(engine) as session:
+    assert seen(clinic, case, anna) == []
+    assert why_not(clinic, case, anna) == ""
+    with reading(clinic.engine) as session:
         alert = session.scalars(select(Alert)).one()
         assert (alert.acknowledged_at, alert.acknowledged_by) == (None, None)
         assert session.get_one(Read, read).undone_at is not None
-    assert [action for _, action in events(engine, case)][-2:] == ["read undone", "alert opened again"]
+    assert [action for _, action in events(clinic.engine, case)][-2:] == ["read undone", "alert opened again"]
     with pytest.raises(CannotRead, match="undone already"):
-        take_back(engine, trail, ONE, read, anna)
+        take_back(clinic, read, anna)
 
 
 def test_only_the_author_undoes_in_the_session_before_anyone_else_reads(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
+    two: Clinic, add_case: Cases, person: People
 ) -> None:
     case = add_case()
     anna, ben = (person(name, ago=timedelta(hours=2)) for name in ("anna", "ben"))
-    first = say(engine, trail, TWO, case, anna)
+    first = say(two, case, anna)
     with pytest.raises(CannotRead, match="Only who"):
-        take_back(engine, trail, TWO, first, ben)
+        take_back(two, first, ben)
     with pytest.raises(InputError, match="no read"):
-        take_back(engine, trail, TWO, first, person("uli", "uploader"))
+        take_back(two, first, person("uli", "uploader"))
     later = replace(anna, signed_in_at=ben.signed_in_at and ben.signed_in_at + timedelta(hours=3))
     with pytest.raises(CannotRead, match="session"):
-        take_back(engine, trail, TWO, first, later)
-    second = say(engine, trail, TWO, case, ben)
+        take_back(two, first, later)
+    second = say(two, case, ben)
     with pytest.raises(CannotRead, match="Another person"):
-        take_back(engine, trail, TWO, first, anna)
-    take_back(engine, trail, TWO, second, ben)
-    assert reread(engine, case).stage == "second-read"
-    assert seen(engine, TWO, case, ben) == []
-    take_back(engine, trail, TWO, first, replace(anna, signed_in_at=None))  # a program's hour
-    assert reread(engine, case).stage == "unread"
-    with writing(engine) as session:
+        take_back(two, first, anna)
+    take_back(two, second, ben)
+    assert reread(two.engine, case).stage == "second-read"
+    assert seen(two, case, ben) == []
+    take_back(two, first, replace(anna, signed_in_at=None))  # a program's hour
+    assert reread(two.engine, case).stage == "unread"
+    with writing(two.engine) as session:
         session.get_one(Read, second).undone_at = None
         session.get_one(Read, second).at -= timedelta(hours=2)
     with pytest.raises(CannotRead, match="session"):
-        take_back(engine, trail, TWO, second, replace(ben, signed_in_at=None))
+        take_back(two, second, replace(ben, signed_in_at=None))
 
 
 @pytest.mark.parametrize("readers", [1, 2])
 def test_of_many_who_decide_at_once_as_many_as_are_wanted_do(
-    engine: Engine, trail: Trail, add_case: Cases, person: People, readers: int
+    clinic: Clinic, add_case: Cases, person: People, readers: int
 ) -> None:
-    case, own = add_case(), Settings(readers=readers)
+    case, own = add_case(), replace(clinic, settings=Settings(readers=readers))
     people = [person(f"reader{i}") for i in range(6)]
     start, said, refused = threading.Barrier(6), [], []
 
     def read(who: Person) -> None:
         start.wait()
         try:
-            said.append(say(engine, trail, own, case, who))
+            said.append(say(own, case, who))
         except CannotRead as error:
             refused.append(str(error))
 
@@ -254,22 +254,20 @@ def test_of_many_who_decide_at_once_as_many_as_are_wanted_do(
     for thread in threads:
         thread.join()
     assert (len(said), len(refused)) == (readers, 6 - readers)
-    with reading(engine) as session:
+    with reading(clinic.engine) as session:
         assert [own.position for own in active_reads(session, case)] == list(range(1, readers + 1))
-        assert verify(session, trail).problems == ()
-    assert reread(engine, case).stage == "decided"
+        assert verify(session, clinic.trail).problems == ()
+    assert reread(clinic.engine, case).stage == "decided"
 
 
-def test_one_person_twice_at_once_reads_once(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
-) -> None:
+def test_one_person_twice_at_once_reads_once(two: Clinic, add_case: Cases, person: People) -> None:
     case, anna = add_case(), person()
     start, said = threading.Barrier(4), []
 
     def read() -> None:
         start.wait()
         try:
-            said.append(say(engine, trail, TWO, case, anna))
+            said.append(say(two, case, anna))
         except CannotRead:
             return
 
@@ -279,7 +277,7 @@ def test_one_person_twice_at_once_reads_once(
     for thread in threads:
         thread.join()
     assert len(said) == 1
-    assert reread(engine, case).stage == "second-read"
+    assert reread(two.engine, case).stage == "second-read"
 
 
 STEPS = st.lists(
@@ -296,26 +294,26 @@ STEPS = st.lists(
 @examples(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, readers=st.sampled_from([1, 2]))
 def test_whatever_people_do_stage_reads_and_trail_fit(
-    engine: Engine, trail: Trail, add_case: Cases, person: People, steps: Any, readers: int
+    clinic: Clinic, add_case: Cases, person: People, steps: Any, readers: int
 ) -> None:
-    own = Settings(readers=readers)
-    people = _people(engine, person)
+    own = replace(clinic, settings=Settings(readers=readers))
+    people = _people(clinic.engine, person)
     case = add_case()
     for what, who, diagnosis, action in steps:
         try:
             if what == "read":
-                say(engine, trail, own, case, people[who], diagnosis, action)
+                say(own, case, people[who], diagnosis, action)
             else:
-                with reading(engine) as session:
+                with reading(clinic.engine) as session:
                     last = [r for r in active_reads(session, case) if r.account_id == people[who].account_id]
                 if last:
-                    take_back(engine, trail, own, last[0].id, people[who])
+                    take_back(own, last[0].id, people[who])
         except CannotRead:
             pass
-        with reading(engine) as session:
+        with reading(clinic.engine) as session:
             reads = active_reads(session, case)
             stage = session.get_one(Case, case).stage
-            assert verify(session, trail).problems == ()
+            assert verify(session, clinic.trail).problems == ()
         assert [read.position for read in reads] == list(range(1, len(reads) + 1))
         assert len({read.account_id for read in reads}) == len(reads)
         assert all(read.diagnosis in ("", *CODES) for read in reads)
@@ -330,7 +328,7 @@ def test_whatever_people_do_stage_reads_and_trail_fit(
             assert stage == ["unread", "second-read", between, "decided"][len(reads)]
             if len(reads) == 1:
                 blind = [who for who in people if who.account_id != reads[0].account_id]
-                assert all(seen(engine, own, case, who) == [] for who in blind)
+                assert all(seen(own, case, who) == [] for who in blind)
 
 
 def _people(engine: Engine, person: People) -> list[Person]:
@@ -341,33 +339,31 @@ def _people(engine: Engine, person: People) -> list[Person]:
     return [Person(a.id, a.name, a.full_name, a.role, MAY[a.role]) for a in known]
 
 
-def test_a_read_is_kept_with_its_event_or_not_at_all(
-    engine: Engine, trail: Trail, add_case: Cases, person: People
-) -> None:
+def test_a_read_is_kept_with_its_event_or_not_at_all(clinic: Clinic, add_case: Cases, person: People) -> None:
     case, anna = add_case(), person()
     with pytest.raises(ZeroDivisionError):
-        _fail_after_deciding(engine, trail, case, anna)
-    assert reread(engine, case).stage == "unread"
-    assert events(engine, case) == []
-    with writing(engine) as session:
+        _fail_after_deciding(clinic, case, anna)
+    assert reread(clinic.engine, case).stage == "unread"
+    assert events(clinic.engine, case) == []
+    with writing(clinic.engine) as session:
         assert session.execute(delete(Read)).rowcount == 0  # type: ignore[attr-defined]
 
 
-def _fail_after_deciding(engine: Engine, trail: Trail, case: int, who: Person) -> None:
-    with writing(engine) as session:
-        decide(session, trail, ONE, case, who, agrees=True, diagnosis="MEL", action="biopsy")
+def _fail_after_deciding(clinic: Clinic, case: int, who: Person) -> None:
+    with writing(clinic.engine) as session:
+        decide(session, clinic, case, who, agrees=True, diagnosis="MEL", action="biopsy")
         raise ZeroDivisionError
 
 
 def test_who_undoes_a_second_read_knows_too_much_to_read_it_again(
-    engine: Engine, trail: Trail, person: People, add_case: Cases
+    two: Clinic, person: People, add_case: Cases
 ) -> None:
     anna, bea, cleo = person("anna"), person("bea"), person("cleo")
     case = add_case("alert")
-    say(engine, trail, TWO, case, anna, "MEL")
-    told = say(engine, trail, TWO, case, bea, "NV", "discharge")
-    take_back(engine, trail, TWO, told, bea)
+    say(two, case, anna, "MEL")
+    told = say(two, case, bea, "NV", "discharge")
+    take_back(two, told, bea)
     with pytest.raises(CannotRead, match="another person reads it"):
-        say(engine, trail, TWO, case, bea, "MEL")
-    say(engine, trail, TWO, case, cleo, "MEL")
-    assert reread(engine, case).stage == "decided"
+        say(two, case, bea, "MEL")
+    say(two, case, cleo, "MEL")
+    assert reread(two.engine, case).stage == "decided"

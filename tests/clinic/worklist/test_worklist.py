@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, select, text
 
 from clinic.cases import reread, screened
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import Trail
-from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.tables import Case, now
 from dermsentry.clinic.worklist.reading import decide
 from dermsentry.clinic.worklist.worklist import (
     Filter,
     _read_cursor,
     counts,
-    find_case,
     list_cases,
     next_case,
     previous_cases,
@@ -67,14 +66,14 @@ def test_what_cannot_be_judged_never_stands_among_what_was(
 
 
 def test_counts_are_of_open_cases(
-    engine: Engine, trail: Trail, add_case: Callable[..., int], person: Callable[..., Person]
+    clinic: Clinic, add_case: Callable[..., int], person: Callable[..., Person]
 ) -> None:
     for tier in ("alert", "alert", "refer", "routine", "cannot-say", "unreadable", ""):
         add_case(tier)
     decided, anna = add_case("alert"), person()
-    with writing(engine) as session:
-        decide(session, trail, Settings(), decided, anna, agrees=True, diagnosis="MEL", action="biopsy")
-    with reading(engine) as session:
+    with writing(clinic.engine) as session:
+        decide(session, clinic, decided, anna, agrees=True, diagnosis="MEL", action="biopsy")
+    with reading(clinic.engine) as session:
         assert counts(session) == {
             "suspicion": 4,
             "cannot-say": 2,
@@ -113,14 +112,14 @@ def test_pages_hold_every_case_once_in_order(engine: Engine, limit: int, stage: 
 
 
 def test_a_case_decided_between_two_pages_makes_none_be_skipped(
-    engine: Engine, trail: Trail, add_case: Callable[..., int], person: Callable[..., Person]
+    clinic: Clinic, add_case: Callable[..., int], person: Callable[..., Person]
 ) -> None:
     ids = [add_case("alert", 0.9 - i / 100) for i in range(6)]
     anna = person()
-    with writing(engine) as session:
+    with writing(clinic.engine) as session:
         first = list_cases(session, Filter(), limit=3)
-        decide(session, trail, Settings(), ids[0], anna, agrees=True, diagnosis="MEL", action="biopsy")
-    with reading(engine) as session:
+        decide(session, clinic, ids[0], anna, agrees=True, diagnosis="MEL", action="biopsy")
+    with reading(clinic.engine) as session:
         second = list_cases(session, Filter(), after=first.next, limit=3)
     assert [case.id for case in (*first.cases, *second.cases)] == ids
 
@@ -241,31 +240,32 @@ def test_a_cursor_of_another_order_is_refused(engine: Engine, add_case: Callable
 
 
 def test_the_next_case_comes_after_one_that_has_just_been_decided(
-    engine: Engine, trail: Trail, add_case: Callable[..., int], person: Callable[..., Person]
+    clinic: Clinic, add_case: Callable[..., int], person: Callable[..., Person]
 ) -> None:
     ids = [add_case("alert", 0.9 - i / 100) for i in range(3)]
     anna = person()
-    with writing(engine) as session:
-        decide(session, trail, Settings(), ids[1], anna, agrees=True, diagnosis="MEL", action="biopsy")
-    with reading(engine) as session:
+    with writing(clinic.engine) as session:
+        decide(session, clinic, ids[1], anna, agrees=True, diagnosis="MEL", action="biopsy")
+    with reading(clinic.engine) as session:
         assert next_case(session, Filter(), ids[0]) == ids[2]
         assert next_case(session, Filter(), ids[1]) == ids[2]
         assert next_case(session, Filter(), ids[2]) is None
         assert next_case(session, Filter(), 10**12) is None
         assert next_case(session, Filter(stage="decided"), ids[0]) == ids[1]
-        assert find_case(session, -1) is None
-        assert find_case(session, 2**40) is None
+        assert find(session, Case, -1) is None
+        assert find(session, Case, 2**40) is None
 
 
 def test_who_has_read_a_case_is_not_shown_it_again(
-    engine: Engine, trail: Trail, add_case: Callable[..., int], person: Callable[..., Person]
+    clinic: Clinic, add_case: Callable[..., int], person: Callable[..., Person]
 ) -> None:
     case, anna, ben = add_case(), person("anna"), person("ben")
-    with writing(engine) as session:
-        decide(session, trail, Settings(readers=2), case, anna, agrees=True, diagnosis="MEL", action="biopsy")
-    assert list(walk(engine, Filter(), 5)) == [case]
-    assert list(walk(engine, Filter(not_read_by=anna.account_id), 5)) == []
-    assert list(walk(engine, Filter(not_read_by=ben.account_id), 5)) == [case]
+    two = replace(clinic, settings=Settings(readers=2))
+    with writing(clinic.engine) as session:
+        decide(session, two, case, anna, agrees=True, diagnosis="MEL", action="biopsy")
+    assert list(walk(clinic.engine, Filter(), 5)) == [case]
+    assert list(walk(clinic.engine, Filter(not_read_by=anna.account_id), 5)) == []
+    assert list(walk(clinic.engine, Filter(not_read_by=ben.account_id), 5)) == [case]
 
 
 def test_previous_photographs_are_of_the_same_patient_and_lesion(

@@ -11,36 +11,44 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session, joinedload
 
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Rule, Settings
-from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.audit_trail import append, hold
+from dermsentry.clinic.store.events import (
+    AlertAcknowledgedEvent,
+    AlertEscalatedEvent,
+    AlertRaisedEvent,
+    AlertReopenedEvent,
+)
 from dermsentry.clinic.store.tables import OPEN, Alert, Case, Delivery, now
 
 
-def raise_alerts(session: Session, trail: Trail, settings: Settings, case: Case) -> list[Alert]:
+def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
     """Raise the alerts that a screened case meets and has not raised yet, and queue their messages."""
     hold(session)
     had = set(session.scalars(select(Alert.rule).where(Alert.case_id == case.id)))
     raised = []
-    for rule in settings.rules:
+    for rule in clinic.settings.rules:
         if rule.name in had or not _meets(rule, case):
             continue
         alert = Alert(case_id=case.id, rule=rule.name)
         session.add(alert)
         session.flush()
-        _queue(session, settings, alert, escalation=False)
-        append(session, trail, "system", "alert raised", f"case {case.id}", {"rule": rule.name})
+        _queue(session, clinic.settings, alert, escalation=False)
+        append(session, clinic.trail, "system", AlertRaisedEvent(case.id, rule.name))
         raised.append(alert)
     return raised
 
 
-def raise_late_alerts(session: Session, trail: Trail, settings: Settings) -> int:
+def raise_late_alerts(session: Session, clinic: Clinic) -> int:
     """Raise the alerts of rules that wait some hours for a decision; how many.
 
     Up to 500 cases of each rule: the transaction stays short, and the next call goes on.
     """
     hold(session)
     count = 0
-    for rule in settings.rules:
+    for rule in clinic.settings.rules:
         if not rule.after_hours:
             continue
         before = now() - timedelta(hours=rule.after_hours)
@@ -51,14 +59,14 @@ def raise_late_alerts(session: Session, trail: Trail, settings: Settings) -> int
             .limit(500)
         ).all()
         for case in waiting:
-            count += len(raise_alerts(session, trail, settings, case))
+            count += len(raise_alerts(session, clinic, case))
     return count
 
 
-def escalate(session: Session, trail: Trail, settings: Settings) -> int:
+def escalate(session: Session, clinic: Clinic) -> int:
     """Send alerts that nobody acknowledged in time to those above; how many."""
     hold(session)
-    before = now() - timedelta(hours=settings.escalate_after_hours)
+    before = now() - timedelta(hours=clinic.settings.escalate_after_hours)
     due = session.scalars(
         select(Alert).where(
             Alert.acknowledged_at.is_(None), Alert.escalated_at.is_(None), Alert.raised_at <= before
@@ -66,34 +74,36 @@ def escalate(session: Session, trail: Trail, settings: Settings) -> int:
     ).all()
     for alert in due:
         alert.escalated_at = now()
-        _queue(session, settings, alert, escalation=True)
-        append(session, trail, "system", "alert escalated", f"case {alert.case_id}", {"rule": alert.rule})
+        _queue(session, clinic.settings, alert, escalation=True)
+        append(session, clinic.trail, "system", AlertEscalatedEvent(alert.case_id, alert.rule))
     return len(due)
 
 
-def acknowledge(session: Session, trail: Trail, case_id: int, account_id: int, actor: str) -> int:
+def acknowledge(session: Session, clinic: Clinic, case_id: int, person: Person) -> int:
     """Acknowledge every open alert of a case; how many there were."""
     hold(session)
     opened = session.scalars(
         select(Alert).where(Alert.case_id == case_id, Alert.acknowledged_at.is_(None))
     ).all()
     for alert in opened:
-        alert.acknowledged_at, alert.acknowledged_by = now(), account_id
-        append(session, trail, actor, "alert acknowledged", f"case {case_id}", {"rule": alert.rule})
+        alert.acknowledged_at, alert.acknowledged_by = now(), person.account_id
+        append(session, clinic.trail, person.name, AlertAcknowledgedEvent(case_id, alert.rule))
     return len(opened)
 
 
-def reopen(session: Session, trail: Trail, case_id: int, account_id: int, since: datetime, actor: str) -> int:
-    """Open again the alerts of a case that an account acknowledged since then; how many."""
+def reopen(session: Session, clinic: Clinic, case_id: int, person: Person, since: datetime) -> int:
+    """Open again the alerts of a case that a person acknowledged since then; how many."""
     hold(session)
     closed = session.scalars(
         select(Alert).where(
-            Alert.case_id == case_id, Alert.acknowledged_by == account_id, Alert.acknowledged_at >= since
+            Alert.case_id == case_id,
+            Alert.acknowledged_by == person.account_id,
+            Alert.acknowledged_at >= since,
         )
     ).all()
     for alert in closed:
         alert.acknowledged_at = alert.acknowledged_by = None
-        append(session, trail, actor, "alert opened again", f"case {case_id}", {"rule": alert.rule})
+        append(session, clinic.trail, person.name, AlertReopenedEvent(case_id, alert.rule))
     return len(closed)
 
 

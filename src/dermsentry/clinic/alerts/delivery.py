@@ -14,26 +14,33 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import random
 import smtplib
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
 
 import httpx
-from sqlalchemy import Engine, select, true
+from sqlalchemy import select, true
 from sqlalchemy.orm import Session, joinedload
 
-from dermsentry.clinic.settings import Mail, Settings
-from dermsentry.clinic.store.audit_trail import Trail, append
+from dermsentry.clinic.clinic import Clinic, open_clinic
+from dermsentry.clinic.settings import Mail, Secrets, Settings
+from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import DatabaseError, writing
+from dermsentry.clinic.store.events import (
+    MessageEvent,
+    MessageGivenUpEvent,
+    MessageNotSentEvent,
+    MessageQueuedAgainEvent,
+    MessageSentEvent,
+)
 from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Delivery, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.errors import InputError, OutputError
@@ -52,14 +59,6 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Secrets:
-    """What signs in to the mail server, and what signs webhooks."""
-
-    smtp_password: str = field(default="", repr=False)
-    webhook: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True)
 class Claimed:
     """A message in one process's hands; `attempt` is its number, and tells whether the claim still holds."""
 
@@ -71,7 +70,7 @@ class Claimed:
     attempt: int
 
 
-def read_secrets(settings: Settings, environment: Mapping[str, str] = os.environ) -> Secrets:
+def read_secrets(settings: Settings) -> Secrets:
     """The secrets that the settings need, from the environment.
 
     Raises
@@ -79,15 +78,14 @@ def read_secrets(settings: Settings, environment: Mapping[str, str] = os.environ
     InputError
         One is missing, is too short, or would be sent readable.
     """
-    mail = settings.mail
-    given = Secrets(environment.get(SMTP_PASSWORD, ""), environment.get(WEBHOOK_SECRET, ""))
+    mail, given = settings.mail, Secrets()
     if mail.user and not given.smtp_password:
         raise InputError(f"The settings name a user for the mail server; set {SMTP_PASSWORD} too.")
     if mail.user and not mail.starttls and mail.host not in ("localhost", "127.0.0.1", "::1"):
         raise InputError(
             f"The password for the mail server {mail.host} would be sent readable; set starttls = true."
         )
-    if settings.webhooks and len(given.webhook) < SHORTEST_SECRET:
+    if settings.webhooks and len(given.webhook_secret) < SHORTEST_SECRET:
         raise InputError(
             f"The settings name webhooks; set {WEBHOOK_SECRET} to at least {SHORTEST_SECRET} characters "
             "that their receiver knows too."
@@ -95,9 +93,7 @@ def read_secrets(settings: Settings, environment: Mapping[str, str] = os.environ
     return given
 
 
-def deliver(
-    engine: Engine, trail: Trail, settings: Settings, secrets: Secrets, channel: str | None = None
-) -> bool:
+def deliver(clinic: Clinic, secrets: Secrets, channel: str | None = None) -> bool:
     """Send the one message that is due first, of one channel where it is named; whether there was one.
 
     Raises
@@ -105,13 +101,13 @@ def deliver(
     DatabaseError, OutputError
         The database is away or full; a message that was claimed is tried again later.
     """
-    with writing(engine) as session:
+    with writing(clinic.engine) as session:
         claimed = claim(session, channel)
     if claimed is None:
         return False
-    problem = _send(claimed, settings, secrets)
-    with writing(engine) as session:
-        settle(session, trail, claimed, problem)
+    problem = _send(claimed, clinic.settings, secrets)
+    with writing(clinic.engine) as session:
+        settle(session, clinic, claimed, problem)
     return True
 
 
@@ -135,7 +131,7 @@ def claim(session: Session, channel: str | None = None) -> Claimed | None:
     return Claimed(found.id, alert.case_id, found.channel, found.address, alert.raised_at, found.attempts)
 
 
-def settle(session: Session, trail: Trail, claimed: Claimed, problem: str) -> None:
+def settle(session: Session, clinic: Clinic, claimed: Claimed, problem: str) -> None:
     """Note how sending went; `problem` is empty where it went well. Nothing where the claim ran out."""
     found = session.scalars(
         select(Delivery).where(Delivery.id == claimed.delivery_id).with_for_update()
@@ -143,24 +139,18 @@ def settle(session: Session, trail: Trail, claimed: Claimed, problem: str) -> No
     if found is None or found.state != "sending" or found.attempts != claimed.attempt:
         return
     found.error = problem
+    told = (claimed.case_id, found.id, found.channel, claimed.attempt)
+    event: MessageEvent
     if not problem:
         found.state, found.sent_at = "sent", now()
-        action = "message sent"
+        event = MessageSentEvent(*told)
     elif claimed.attempt >= MOST_TRIES:
         found.state = "dead"
-        action = "message given up"
+        event = MessageGivenUpEvent(*told, problem)
     else:
         found.state, found.next_at = "pending", now() + pause(claimed.attempt)
-        action = "message not sent"
-    detail = {"delivery": found.id, "channel": found.channel, "attempt": claimed.attempt}
-    append(
-        session,
-        trail,
-        "system",
-        action,
-        f"case {claimed.case_id}",
-        {**detail, "problem": problem} if problem else detail,
-    )
+        event = MessageNotSentEvent(*told, problem)
+    append(session, clinic.trail, "system", event)
 
 
 def pause(attempt: int) -> timedelta:
@@ -183,7 +173,7 @@ def dead_letters(session: Session, limit: int = 200) -> tuple[Delivery, ...]:
     )
 
 
-def send_again(session: Session, trail: Trail, delivery_id: int, actor: str) -> None:
+def send_again(session: Session, clinic: Clinic, delivery_id: int, actor: str) -> None:
     """Queue a message that was given up anew.
 
     Raises
@@ -197,7 +187,7 @@ def send_again(session: Session, trail: Trail, delivery_id: int, actor: str) -> 
         raise InputError(f"There is no message {delivery_id} that was given up.")
     found.state, found.attempts, found.next_at = "pending", 0, now()
     alert = session.get_one(Alert, found.alert_id)
-    append(session, trail, actor, "message queued again", f"case {alert.case_id}", {"delivery": found.id})
+    append(session, clinic.trail, actor, MessageQueuedAgainEvent(alert.case_id, found.id))
 
 
 def signature(secret: str, timestamp: int, body: bytes) -> str:
@@ -214,13 +204,10 @@ def run_deliveries(
     url: str, folder: Path, settings: Settings, channel: str, stopped: Callable[[], bool]
 ) -> None:
     """Send what is due on a channel until told to stop; a database that is away is waited for."""
-    from dermsentry.clinic.store.audit_trail import open_trail
-    from dermsentry.clinic.store.database import open_database
-
-    engine, trail, secrets = open_database(url), open_trail(folder), read_secrets(settings)
+    clinic, secrets = open_clinic(url, folder, settings), read_secrets(settings)
     while not stopped():
         try:
-            if deliver(engine, trail, settings, secrets, channel):
+            if deliver(clinic, secrets, channel):
                 continue
         except (DatabaseError, OutputError) as error:
             log.error("%s Messages wait.", error)
@@ -236,7 +223,7 @@ def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:
         if claimed.channel == "email":
             told.append(_send_email(claimed, settings.mail, secrets.smtp_password, link))
         else:
-            told.append(_send_webhook(claimed, secrets.webhook, link))
+            told.append(_send_webhook(claimed, secrets.webhook_secret, link))
 
     # A thread, because a server that answers a byte at a time would keep within every limit but this one.
     sender = threading.Thread(target=send, daemon=True)

@@ -6,18 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, or_, select
+from sqlalchemy import ColumnElement, or_, select
 
-from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic import lengths
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import writing
-from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import Case, Job
+from dermsentry.clinic.store.events import ReceivedAgainEvent, ReceivedEvent
+from dermsentry.clinic.store.tables import Case, Job, Source
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
 from dermsentry.images import Unreadable
 
 MAX_BYTES = 100 * 1024 * 1024
-LONGEST = {"patient": 120, "lesion": 120, "site": 120, "note": 4000}
+LONGEST = {
+    "patient": lengths.PATIENT,
+    "lesion": lengths.LESION,
+    "site": lengths.SITE,
+    "note": lengths.NOTE,
+}
+"""What may be told with a photograph, and how long each may be."""
 DICOM = "DICOM"
 
 _SIGNATURES = (
@@ -56,7 +64,7 @@ class About:
                 raise InputError(
                     f"Received a {name} of {len(cleaned[name])} characters; expected up to {longest}."
                 )
-        return About(**cleaned, file_name=clean(self.file_name)[-255:], dicom=self.dicom)
+        return About(**cleaned, file_name=clean(self.file_name)[-lengths.FILE_NAME :], dicom=self.dicom)
 
 
 @dataclass(frozen=True)
@@ -86,13 +94,11 @@ def sniff(data: bytes) -> str:
 
 
 def receive(
-    engine: Engine,
-    trail: Trail,
-    pictures: Pictures,
+    clinic: Clinic,
     data: bytes,
     about: About,
     *,
-    source: str,
+    source: Source,
     actor: str,
     account_id: int | None = None,
 ) -> Received:
@@ -111,12 +117,12 @@ def receive(
     told, instance = _with_header(about, data) if kind == DICOM else (about, None)
     told = told.checked()
     # The file first: a case without its photograph would be worse than a photograph without its case.
-    sha256 = pictures.keep(data)
-    with writing(engine) as session:
+    sha256 = clinic.pictures.keep(data)
+    with writing(clinic.engine) as session:
         hold(session)  # two senders of one photograph come one after the other
         existing = session.scalar(select(Case.id).where(_same(sha256, instance)))
         if existing is not None:
-            append(session, trail, actor, "received again", f"case {existing}", {"source": source})
+            append(session, clinic.trail, actor, ReceivedAgainEvent(existing, source))
             return Received(existing, False)
         case = Case(
             sha256=sha256,
@@ -134,7 +140,7 @@ def receive(
         session.add(case)
         session.flush()
         session.add(Job(case_id=case.id))
-        append(session, trail, actor, "received", f"case {case.id}", {"sha256": sha256, "source": source})
+        append(session, clinic.trail, actor, ReceivedEvent(case.id, sha256, source))
         return Received(case.id, True)
 
 

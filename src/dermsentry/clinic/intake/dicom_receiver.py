@@ -7,7 +7,6 @@ A sender is told that an image was stored only once its case is kept; otherwise 
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from threading import Lock
 from typing import cast
@@ -20,14 +19,11 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
-from sqlalchemy import Engine
 
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.intake.admission import MAX_BYTES, About, receive
 from dermsentry.clinic.intake.dicom import PHOTOGRAPHS, NotTaken, describe, transfer_syntaxes
-from dermsentry.clinic.settings import Dicom
-from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import DatabaseError
-from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.errors import InputError, OutputError
 from dermsentry.images import Unreadable
 
@@ -48,8 +44,6 @@ logging.getLogger("pynetdicom").setLevel(logging.WARNING)
 
 log = logging.getLogger(__name__)
 
-_AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")  # printable ASCII, no backslash
-
 
 @dataclass(frozen=True)
 class Receiver:
@@ -64,14 +58,15 @@ class Receiver:
         self._entity.shutdown()
 
 
-def start_receiver(engine: Engine, trail: Trail, pictures: Pictures, settings: Dicom) -> Receiver:
-    """Listen for photographs on threads of their own. Port 0 takes one that is free.
+def start_receiver(clinic: Clinic) -> Receiver:
+    """Listen for photographs, as the clinic's settings say, on threads of their own. Port 0 takes a free one.
 
     Raises
     ------
     InputError
         No sender is allowed, an AE title cannot be one, or the address cannot be listened on.
     """
+    settings = clinic.settings.dicom
     for title in (settings.ae_title, *settings.callers):
         if (
             not 1 <= len(title.strip()) <= 16
@@ -91,7 +86,7 @@ def start_receiver(engine: Engine, trail: Trail, pictures: Pictures, settings: D
     entity.add_supported_context(Verification)
     for kind in PHOTOGRAPHS:
         entity.add_supported_context(kind, transfer_syntaxes())
-    intake = _Intake(engine, trail, pictures)
+    intake = _Intake(clinic)
     handlers: list[evt.EventHandlerType] = [
         (evt.EVT_C_STORE, intake.store),
         (evt.EVT_C_ECHO, intake.echo),
@@ -109,8 +104,8 @@ def start_receiver(engine: Engine, trail: Trail, pictures: Pictures, settings: D
 class _Intake:
     """Answers what senders ask."""
 
-    def __init__(self, engine: Engine, trail: Trail, pictures: Pictures) -> None:
-        self.engine, self.trail, self.pictures = engine, trail, pictures
+    def __init__(self, clinic: Clinic) -> None:
+        self.clinic = clinic
         self._came: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
         self._lock = Lock()
 
@@ -161,7 +156,7 @@ class _Intake:
             return DOES_NOT_MATCH, "the image is not the one that was announced"
         sender = _sender(event)
         about = About(dicom={"sender": sender})
-        receive(self.engine, self.trail, self.pictures, data, about, source="dicom", actor=f"dicom {sender}")
+        receive(self.clinic, data, about, source="dicom", actor=f"dicom {sender}")
         return STORED, ""
 
     def _begin_anew(self, event: Event) -> None:

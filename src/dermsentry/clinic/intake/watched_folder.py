@@ -21,12 +21,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Engine
-
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.intake.admission import MAX_BYTES, About, receive
-from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import DatabaseError
-from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.errors import InputError, OutputError
 from dermsentry.files import write_text
@@ -85,14 +82,12 @@ def open_folder(folder: Path) -> Watched:
     return Watched(folder)
 
 
-def watch(
-    engine: Engine, trail: Trail, pictures: Pictures, watched: Watched, stopped: Callable[[], bool]
-) -> None:
+def watch(clinic: Clinic, watched: Watched, stopped: Callable[[], bool]) -> None:
     """Take photographs until `stopped` says so; a database or a disk that is away is waited for."""
     while not stopped():
         pause = PAUSE_S
         try:
-            take(engine, trail, pictures, watched)
+            take(clinic, watched)
         except (DatabaseError, OutputError) as error:
             log.error("%s The watched folder's files stay where they are.", error)
             pause = AFTER_FAULT_S
@@ -102,9 +97,7 @@ def watch(
         wait_for(pause, stopped)
 
 
-def take(
-    engine: Engine, trail: Trail, pictures: Pictures, watched: Watched, *, settled_s: float = SETTLED_S
-) -> Taken:
+def take(clinic: Clinic, watched: Watched, *, settled_s: float = SETTLED_S) -> Taken:
     """Look at the folder once, and take what is whole.
 
     Raises
@@ -124,7 +117,7 @@ def take(
             continue
         try:
             data = _read(path)
-            receive(engine, trail, pictures, data, _about(watched.folder, path), source="folder", actor=ACTOR)
+            receive(clinic, data, _about(watched.folder, path), source="folder", actor=ACTOR)
         except _StillWritten:
             continue
         except FileNotFoundError:

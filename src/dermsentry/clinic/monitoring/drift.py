@@ -1,10 +1,9 @@
-"""Whether what comes in still is what the model was judged on: score, out_of_distribution and quality.
+"""Whether images still are like those the model was evaluated on: probability, out-of-distribution, quality.
 
 Two comparisons, each saying what stands against what:
 
-- with the shares that the model's card has figures of: how many photographs it refuses as out of
-distribution, and how
-  many it alerts on (Fisher's exact test);
+- with the shares that the model's card has figures of: how many images it refuses as out of distribution,
+  and how many it alerts on (Fisher's exact test);
 - with the clinic's own first photographs by the same model, since a card holds no distributions: the
   two-sample Kolmogorov–Smirnov test and the population stability index (Siddiqi, Credit Risk Scorecards,
   2006: below 0.1 little, above 0.25 much).
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.clinic.monitoring.estimates import Figure, share
+from dermsentry.clinic.monitoring.estimates import Measure, share
 from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT
 
 FIRST = 500
@@ -45,7 +44,7 @@ class Compared:
     """
 
     name: str
-    here: Figure
+    here: Measure
     there: float
     there_of: int
     measured_on: str
@@ -152,7 +151,7 @@ def _alerted(card: Mapping[str, Any]) -> Iterator[tuple[float, int, str]]:
         yield (found + false) / number, number, name
 
 
-def _compared(name: str, here: Figure, there: float, of: int, measured_on: str) -> Compared:
+def _compared(name: str, here: Measure, there: float, of: int, measured_on: str) -> Compared:
     if not here.of:
         return Compared(name, here, there, of, measured_on, None, False)
     from scipy import stats

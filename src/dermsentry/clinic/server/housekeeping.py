@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.alerts.alerting import escalate, raise_late_alerts
+from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import forget_old_sessions
-from dermsentry.clinic.store.audit_trail import Trail, open_trail, remember
-from dermsentry.clinic.store.database import DatabaseError, open_database, reading, writing
+from dermsentry.clinic.store.audit_trail import remember
+from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.errors import OutputError
 
@@ -23,7 +24,7 @@ _LOCK = 1296387157  # PostgreSQL's advisory lock of who keeps house
 log = logging.getLogger(__name__)
 
 
-def keep_house(engine: Engine, trail: Trail, settings: Settings) -> None:
+def keep_house(clinic: Clinic) -> None:
     """Do all of it once. Two servers of one database may; one waits for the other.
 
     Raises
@@ -33,25 +34,25 @@ def keep_house(engine: Engine, trail: Trail, settings: Settings) -> None:
     """
     raised = 1
     while raised:  # a page at a time, so that others can write in between
-        with writing(engine) as session:
+        with writing(clinic.engine) as session:
             _alone(session)
-            raised = raise_late_alerts(session, trail, settings)
-    with writing(engine) as session:
+            raised = raise_late_alerts(session, clinic)
+    with writing(clinic.engine) as session:
         _alone(session)
-        escalate(session, trail, settings)
+        escalate(session, clinic)
         forget_old_sessions(session)
-    with reading(engine) as session:
-        remember(session, trail)
+    with reading(clinic.engine) as session:
+        remember(session, clinic.trail)
 
 
 def run_housekeeping(url: str, folder: Path, settings: Settings, stopped: Callable[[], bool]) -> None:
     """Keep house every `EVERY_S` seconds until told to stop, and once more then; problems are waited out."""
-    engine, trail = open_database(url), open_trail(folder)
+    clinic = open_clinic(url, folder, settings)
     ending = False
     while not ending:
         ending = stopped()
         try:
-            keep_house(engine, trail, settings)
+            keep_house(clinic)
         except (DatabaseError, OutputError) as error:
             log.error("%s Late alerts wait.", error)
         wait_for(EVERY_S, stopped)

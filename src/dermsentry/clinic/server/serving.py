@@ -9,15 +9,16 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from sqlalchemy import select
 
+from dermsentry._version import __version__
 from dermsentry.clinic.alerts.delivery import read_secrets, run_deliveries
-from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.clinic import ServedClinic, open_clinic
 from dermsentry.clinic.server.housekeeping import run_housekeeping
 from dermsentry.clinic.server.processes import Part, keep_running
 from dermsentry.clinic.server.ways_in import run_receiver, run_watched_folder
@@ -25,8 +26,8 @@ from dermsentry.clinic.settings import Settings, read_settings
 from dermsentry.clinic.store.accounts import has_accounts
 from dermsentry.clinic.store.audit_trail import append, belongs, open_trail, remember
 from dermsentry.clinic.store.database import DatabaseError, migrate, open_database, reading, writing
+from dermsentry.clinic.store.events import ServerEvent, ServerStartedEvent, ServerStoppedEvent
 from dermsentry.clinic.store.folder import KEY, prepare
-from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Event
 from dermsentry.clinic.worker.worker import register, run_worker
 from dermsentry.errors import InputError, OutputError
@@ -53,7 +54,7 @@ class Plan:
     watch: Path | None = None
 
 
-def serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], None]) -> None:
+def serve(plan: Plan, make_app: Callable[[ServedClinic], Any], say: Callable[[str], None]) -> None:
     """Serve a clinic until SIGTERM or Ctrl-C.
 
     Parameters
@@ -81,7 +82,9 @@ def serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], No
         os.umask(umask)
 
 
-def _serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], None], umask: int) -> None:
+def _serve(
+    plan: Plan, make_app: Callable[[ServedClinic], Any], say: Callable[[str], None], umask: int
+) -> None:
     prepare(plan.folder)
     settings = read_settings(plan.folder)
     read_secrets(settings)
@@ -90,8 +93,11 @@ def _serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], N
     with _listen(plan.host, plan.port) as listening:
         address = _address(plan.host, listening.getsockname()[1])
         if settings.link == Settings().link:
-            settings = replace(settings, link=address)
-        clinic = open_clinic(plan, settings, bundle, card)
+            settings = settings.model_copy(update={"link": address})
+        if plan.dicom_port is not None:
+            dicom = settings.dicom.model_copy(update={"port": plan.dicom_port})
+            settings = settings.model_copy(update={"dicom": dicom})
+        clinic = begin_clinic(plan, settings, bundle, card)
 
         def announce() -> None:
             say(f"Serving {address}; Ctrl-C ends it.")
@@ -100,16 +106,16 @@ def _serve(plan: Plan, make_app: Callable[[Clinic], Any], say: Callable[[str], N
 
         try:
             parts = parts_of(plan, clinic, umask)
-            _note(clinic, "server started", {"model": card.digest, "workers": plan.workers})
+            _note(clinic, ServerStartedEvent(__version__, card.digest, plan.workers))
             _run(make_app(clinic), listening, parts, announce, say)
             with suppress(DatabaseError, OutputError):
-                _note(clinic, "server stopped", {})
+                _note(clinic, ServerStoppedEvent(__version__))
         finally:
-            clinic.engine.dispose()
+            clinic.close()
 
 
-def open_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> Clinic:
-    """The clinic, its tables brought to this version and its model registered.
+def begin_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> ServedClinic:
+    """Open the clinic, its tables brought to this version and its model registered.
 
     Raises
     ------
@@ -127,36 +133,37 @@ def open_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> Cli
                     f"The database's audit trail was not written with the key {plan.folder / KEY}; use the "
                     "data folder that belongs to the database, or restore both from one backup."
                 )
-            trail = open_trail(plan.folder)
             register(session, card)
             token = "" if has_accounts(session) else secrets.token_urlsafe(18)
-    except BaseException:
+    finally:
         engine.dispose()
-        raise
-    return Clinic(engine, trail, Pictures(plan.folder), settings, bundle, card, token)
+    opened = open_clinic(plan.database, plan.folder, settings)
+    return ServedClinic(
+        opened.engine, opened.trail, opened.pictures, opened.settings, bundle, card, first_token=token
+    )
 
 
-def parts_of(plan: Plan, clinic: Clinic, umask: int) -> list[Part]:
+def parts_of(plan: Plan, clinic: ServedClinic, umask: int) -> list[Part]:
     """The processes beside the web server. Raises InputError where one could not begin."""
-    common, settings = (plan.database, plan.folder), clinic.settings
+    settings = clinic.settings
+    common = (plan.database, plan.folder, settings)
     parts = [
-        Part(f"worker {number}", run_worker, (*common, clinic.bundle, settings))
+        Part(f"worker {number}", run_worker, (*common, clinic.bundle))
         for number in range(1, plan.workers + 1)
     ]
-    parts.append(Part("housekeeping", run_housekeeping, (*common, settings)))
+    parts.append(Part("housekeeping", run_housekeeping, common))
     if settings.webhooks or settings.mail.to or settings.mail.escalate_to:
         # A process each: a mail server that hangs must not keep the webhooks waiting.
         parts += [
-            Part(f"{channel} delivery", run_deliveries, (*common, settings, channel))
+            Part(f"{channel} delivery", run_deliveries, (*common, channel))
             for channel in ("email", "webhook")
         ]
-    dicom = settings.dicom if plan.dicom_port is None else replace(settings.dicom, port=plan.dicom_port)
-    if dicom.port:
+    if settings.dicom.port:
         from dermsentry.clinic.intake.dicom_receiver import start_receiver
 
         # Begun and ended here first: whatever is wrong with it is told at once, at the terminal.
-        start_receiver(clinic.engine, clinic.trail, clinic.pictures, dicom).close()
-        parts.append(Part("DICOM receiver", run_receiver, (*common, dicom)))
+        start_receiver(clinic).close()
+        parts.append(Part("DICOM receiver", run_receiver, common))
     watched = plan.watch or _watched(settings)
     if watched is not None:
         from dermsentry.clinic.intake.watched_folder import open_folder
@@ -222,11 +229,9 @@ class _Server(uvicorn.Server):
         self.should_exit = self.should_exit or self.ended.is_set()
 
 
-def _note(clinic: Clinic, action: str, detail: dict[str, Any]) -> None:
-    from dermsentry._version import __version__
-
+def _note(clinic: ServedClinic, event: ServerEvent) -> None:
     with writing(clinic.engine) as session:
-        append(session, clinic.trail, "system", action, "server", {"version": __version__, **detail})
+        append(session, clinic.trail, "system", event)
     with reading(clinic.engine) as session:
         remember(session, clinic.trail)
 

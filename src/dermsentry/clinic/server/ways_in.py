@@ -6,18 +6,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from dermsentry.clinic.settings import Dicom
-from dermsentry.clinic.store.audit_trail import open_trail
-from dermsentry.clinic.store.database import open_database
-from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.clinic import open_clinic
+from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.waiting import wait_for
 
 
-def run_receiver(url: str, folder: Path, settings: Dicom, stopped: Callable[[], bool]) -> None:
+def run_receiver(url: str, folder: Path, settings: Settings, stopped: Callable[[], bool]) -> None:
     """Receive photographs by DICOM until told to stop. Raises InputError where it cannot listen."""
     from dermsentry.clinic.intake.dicom_receiver import start_receiver
 
-    receiver = start_receiver(open_database(url), open_trail(folder), Pictures(folder), settings)
+    receiver = start_receiver(open_clinic(url, folder, settings))
     try:
         wait_for(float("inf"), stopped)
     finally:
@@ -25,7 +23,7 @@ def run_receiver(url: str, folder: Path, settings: Dicom, stopped: Callable[[], 
 
 
 def run_watched_folder(
-    url: str, folder: Path, watched: Path, umask: int, stopped: Callable[[], bool]
+    url: str, folder: Path, settings: Settings, watched: Path, umask: int, stopped: Callable[[], bool]
 ) -> None:
     """Take photographs from a folder until told to stop. Raises InputError where it cannot be watched.
 
@@ -34,4 +32,4 @@ def run_watched_folder(
     from dermsentry.clinic.intake.watched_folder import open_folder, watch
 
     os.umask(umask)
-    watch(open_database(url), open_trail(folder), Pictures(folder), open_folder(watched), stopped)
+    watch(open_clinic(url, folder, settings), open_folder(watched), stopped)

@@ -19,14 +19,15 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
+from dermsentry.clinic.store.events import TrailEvent
 from dermsentry.clinic.store.tables import Event, now
 from dermsentry.errors import InputError, OutputError
 from dermsentry.files import csv_line
@@ -99,13 +100,10 @@ def hold(session: Session) -> None:
         session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
 
-def append(
-    session: Session, trail: Trail, actor: str, action: str, subject: str, detail: Mapping[str, Any]
-) -> Event:
+def append(session: Session, trail: Trail, actor: str, happened: TrailEvent) -> Event:
     """Add an event in the transaction of what it tells: both are kept, or neither.
 
-    `actor`: the account's name, or `worker`, `system`. `subject`: such as `case 12`. `detail` must be plain
-    values for JSON, and nothing in it a secret. The session must be one of `database.writing`.
+    `actor`: the account's name, or `worker`, `system`. The session must be one of `database.writing`.
     """
     hold(session)
     if _END not in session.info:
@@ -114,10 +112,10 @@ def append(
     event = Event(
         id=last.id + 1 if last else 1,
         at=now().isoformat(timespec="microseconds"),
-        actor=_plain(actor, 120),
-        action=action,
-        subject=_plain(subject, 120),
-        detail=_storable(json.dumps(detail, sort_keys=True, ensure_ascii=False, allow_nan=False)),
+        actor=_plain(actor),
+        action=happened.action,
+        subject=_plain(happened.subject),
+        detail=_storable(json.dumps(happened.detail(), sort_keys=True, ensure_ascii=False, allow_nan=False)),
         previous=last.hash if last else FIRST,
     )
     event.hash = _hash(trail.key, event)
@@ -261,9 +259,9 @@ def _make(path: Path, content: str) -> None:
         raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
-def _plain(text: str, longest: int) -> str:
+def _plain(text: str) -> str:
     """Text that every database keeps as it is."""
-    return "".join(c if c.isprintable() else " " for c in _storable(text))[:longest]
+    return "".join(c if c.isprintable() else " " for c in _storable(text))[: lengths.SUBJECT]
 
 
 def _storable(text: str) -> str:

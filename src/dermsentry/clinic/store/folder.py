@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from dermsentry.clinic.store.audit_trail import Trail, open_trail
-from dermsentry.clinic.store.database import DatabaseError, open_database
+from dermsentry.clinic.store.database import DatabaseError
 from dermsentry.errors import InputError, OutputError
 
 DATABASE, KEY, ANCHOR = "clinic.sqlite", "audit.key", "audit.anchor"
@@ -38,37 +35,6 @@ def prepare(folder: Path) -> None:
             f"The data folder {folder} cannot be written: {error.strerror or error}. Free space, mend its "
             "rights, or set DERMSENTRY_HOME to another folder."
         ) from error
-
-
-def open_existing(folder: Path, url: str) -> tuple[Engine, Trail]:
-    """The database and the audit trail of a clinic that was begun; neither is made where there is none.
-
-    Raises
-    ------
-    InputError
-        There is no clinic.
-    DatabaseError
-        The database cannot be reached.
-    """
-    file = sqlite_file(url)
-    if not (folder / KEY).is_file():
-        raise InputError(f"{folder} is no clinic's data folder: {KEY} is missing. Set DERMSENTRY_HOME.")
-    if file is not None and not file.is_file():
-        raise InputError(f"There is no database {file}; name the clinic's own with --db.")
-    engine = open_database(url)
-    if "events" not in tables_of(engine):
-        engine.dispose()
-        raise InputError("The database holds no clinic; name the clinic's own with --db.")
-    return engine, open_trail(folder)
-
-
-@contextmanager
-def closing(engine: Engine) -> Iterator[None]:
-    """Close an engine's connections at the end of the block."""
-    try:
-        yield
-    finally:
-        engine.dispose()
 
 
 def tables_of(engine: Engine) -> set[str]:

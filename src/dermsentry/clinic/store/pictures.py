@@ -15,8 +15,10 @@ from typing import Any, Literal
 from dermsentry.errors import InputError, OutputError
 from dermsentry.files import write_bytes
 
-Kind = Literal["view", "thumbnail", "heat"]
-SUFFIX: dict[Kind, str] = {"view": "jpg", "thumbnail": "jpg", "heat": "png"}
+Kind = Literal["view", "thumbnail", "saliency"]
+SUFFIX: dict[Kind, str] = {"view": "jpg", "thumbnail": "jpg", "saliency": "png"}
+_OLD_SALIENCY = "heat.png"
+"""How a saliency map's file ended in version 1."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Pictures:
 
     def drawn(self, sha256: str, kind: Kind) -> Path:
         """Where a picture drawn from it is kept."""
-        return self._place("pictures", sha256) / f"{sha256}.{kind}.{SUFFIX[kind]}"
+        place = self._place("pictures", sha256)
+        path, old = place / f"{sha256}.{kind}.{SUFFIX[kind]}", place / f"{sha256}.{_OLD_SALIENCY}"
+        return old if kind == "saliency" and not path.exists() and old.exists() else path
 
     def keep(self, data: bytes) -> str:
         """Keep a file as it came; its SHA-256. Raises OutputError where it cannot be written.

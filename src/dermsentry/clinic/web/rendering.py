@@ -1,4 +1,4 @@
-"""Templates into pages, and the words and figures that they share."""
+"""Templates and Markdown rendered as HTML, with the filters and names that templates share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from dermsentry._version import __version__
 from dermsentry.clinic.store.accounts import Person
@@ -19,6 +21,7 @@ from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.diagnoses import DIAGNOSES, name_of
+from dermsentry.stats.numbers import compared, decimal, decimal_interval, percent, percent_interval
 
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
 
@@ -69,6 +72,12 @@ def part(template: str, **context: Any) -> str:
     return environment().get_template(template).render(**context)
 
 
+def markdown_html(text: str) -> Markup:
+    """Render Markdown with tables; without HTML, links and pictures, since a model card is foreign."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
+    return Markup(parser.render(text))  # what the parser writes is escaped
+
+
 @cache
 def static_files() -> dict[str, tuple[bytes, str, str]]:
     """What the package ships for browsers: name to bytes, media type and digest."""
@@ -98,7 +107,12 @@ def environment() -> Environment:
         auto_reload=False,
     )
     made.filters |= {
-        "percent": wording.percent,
+        "percent": lambda share: _unbroken(percent(share)),
+        "percent_interval": lambda measure: _unbroken(percent_interval(measure.estimate)),
+        "decimal": decimal,
+        "decimal_interval": lambda measure, digits: decimal_interval(measure.estimate, digits),
+        "probability": lambda case: _unbroken(wording.probability(case)),
+        "unbroken": _unbroken,
         "count": "{:,}".format,
         "name_of": name_of,
         "since": lambda moment: wording.age(now() - moment),
@@ -113,8 +127,14 @@ def environment() -> Environment:
         "words": wording,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
+        "compared": compared,
     }
     return made
+
+
+def _unbroken(text: str) -> str:
+    """A number and its unit on one line."""
+    return text.replace(" ", "\u00a0")
 
 
 def _moment(moment: datetime) -> str:

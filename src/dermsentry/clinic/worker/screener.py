@@ -27,6 +27,7 @@ from PIL import Image
 from dermsentry.clinic.intake.admission import DICOM
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
+from dermsentry.files import plain
 from dermsentry.images import Photograph, Unreadable, read_photograph
 from dermsentry.screening.triage import TIERS
 
@@ -40,7 +41,7 @@ START_S = 60.0
 TRIES = 2
 """A process that ended may have been ended by someone; a second one was ended by the photograph."""
 MOST_ANSWERED = 64 * 1024**2
-SIGNATURES = {"view": b"\xff\xd8\xff", "thumbnail": b"\xff\xd8\xff", "heat": b"\x89PNG\r\n\x1a\n"}
+SIGNATURES = {"view": b"\xff\xd8\xff", "thumbnail": b"\xff\xd8\xff", "saliency": b"\x89PNG\r\n\x1a\n"}
 VIEW, THUMBNAIL = 2048, 160
 """The longer side, in pixels, of what a browser is sent."""
 
@@ -264,8 +265,8 @@ def _answer(path: Path, kind: str, bundle: Bundle) -> tuple[dict[str, Any], dict
         reason = error.reason if isinstance(error, Unreadable) else "too large to decode"
         return {"finding": unread(reason), "width": None, "height": None}, {}
     if screened.saliency is not None:
-        drawn["heat"] = screened.saliency
-    finding = {name: value for name, value in screened.finding.as_dict().items() if name in unread("")}
+        drawn["saliency"] = screened.saliency
+    finding = {name: value for name, value in plain(screened.finding).items() if name in unread("")}
     return {"finding": finding, "width": photograph.width, "height": photograph.height}, drawn
 
 

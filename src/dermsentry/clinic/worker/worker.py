@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.alerts.alerting import raise_alerts
+from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import DatabaseError, writing
-from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import LANES, RANKS, Model, now
+from dermsentry.clinic.store.events import ScreenedEvent
+from dermsentry.clinic.store.tables import PLACES, Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import (
     LEASE,
@@ -31,7 +31,7 @@ from dermsentry.clinic.worker.queue import (
 )
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
 from dermsentry.errors import BundleError, OutputError
-from dermsentry.files import write_bytes
+from dermsentry.files import plain, write_bytes
 from dermsentry.model import Card
 
 PAUSE_S = 0.25
@@ -39,15 +39,7 @@ PAUSE_S = 0.25
 log = logging.getLogger(__name__)
 
 
-def work(
-    engine: Engine,
-    trail: Trail,
-    pictures: Pictures,
-    settings: Settings,
-    screener: Screener,
-    card: Card,
-    stopped: Callable[[], bool],
-) -> None:
+def work(clinic: Clinic, screener: Screener, card: Card, stopped: Callable[[], bool]) -> None:
     """Screen what waits until `stopped` says so; a database that is away is waited for.
 
     Raises
@@ -58,19 +50,17 @@ def work(
     while not stopped():
         screener.start()  # before a photograph is in hand: a model that is refused is no photograph's fault
         try:
-            leased = _next(engine)
+            leased = _next(clinic)
             if leased is None:
                 time.sleep(PAUSE_S)
                 continue
-            _do(engine, trail, pictures, settings, screener, card, leased)
+            _do(clinic, screener, card, leased)
         except (DatabaseError, OutputError) as error:
             log.error("%s Trying again in 5 s.", error)
             wait_for(5, stopped)
 
 
-def keep_result(
-    session: Session, trail: Trail, settings: Settings, leased: Leased, screening: Screening, card: Card
-) -> bool:
+def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Screening, card: Card) -> bool:
     """Put a finding into its case and close the job; False where the lease was lost and nothing is kept."""
     hold(session)
     case = finish(session, leased)
@@ -82,22 +72,11 @@ def keep_result(
     case.width, case.height = screening.width, screening.height
     case.tier, case.finding = found["tier"], found
     case.melanoma, case.melanoma_order = found["melanoma"], -(found["melanoma"] or 0.0)
-    case.lane = LANES.get(case.tier, "cannot-say")
-    case.rank = RANKS[case.tier]
-    append(
-        session,
-        trail,
-        "worker",
-        "screened",
-        f"case {case.id}",
-        {
-            "tier": case.tier,
-            "melanoma": case.melanoma,
-            "model": card.digest,
-            "threshold": card.thresholds["alert"].value,
-        },
-    )
-    raise_alerts(session, trail, settings, case)
+    case.lane, case.rank = PLACES[found["tier"]]
+    threshold = card.thresholds["alert"].value
+    told = ScreenedEvent(case.id, case.tier, case.melanoma, card.digest, threshold)
+    append(session, clinic.trail, "worker", told)
+    raise_alerts(session, clinic, case)
     return True
 
 
@@ -106,55 +85,47 @@ def register(session: Session, card: Card) -> str:
     if session.get(Model, card.digest) is None:
         # On PostgreSQL another process may be doing the same.
         with contextlib.suppress(IntegrityError), session.begin_nested():
-            session.add(Model(digest=card.digest, name=card.name, card=card.as_dict()))
+            session.add(Model(digest=card.digest, name=card.name, card=plain(card)))
     return card.digest
 
 
-def _next(engine: Engine) -> Leased | None:
-    with writing(engine) as session:
+def _next(clinic: Clinic) -> Leased | None:
+    with writing(clinic.engine) as session:
         return lease(session)
 
 
-def _do(
-    engine: Engine,
-    trail: Trail,
-    pictures: Pictures,
-    settings: Settings,
-    screener: Screener,
-    card: Card,
-    leased: Leased,
-) -> None:
+def _do(clinic: Clinic, screener: Screener, card: Card, leased: Leased) -> None:
     try:
         if leased.worn_out:
             reason = f"the file stopped its worker {MOST_ATTEMPTS} times"
             screening = Screening(unread(reason), None, None, {})
         else:
-            with _renewed(engine, leased):
-                screening = screener.screen(pictures.original(leased.sha256), leased.format)
+            with _renewed(clinic, leased):
+                screening = screener.screen(clinic.pictures.original(leased.sha256), leased.format)
         for kind, data in screening.pictures.items():
-            write_bytes(pictures.drawn(leased.sha256, kind), data)  # type: ignore[arg-type]
-        with writing(engine) as session:
-            keep_result(session, trail, settings, leased, screening, card)
+            write_bytes(clinic.pictures.drawn(leased.sha256, kind), data)  # type: ignore[arg-type]
+        with writing(clinic.engine) as session:
+            keep_result(session, clinic, leased, screening, card)
     except BundleError as error:
         # The model holds, or it would not have been opened: the network failed on this photograph.
         log.error("Case %d: %s", leased.case_id, error)
-        with writing(engine) as session:
+        with writing(clinic.engine) as session:
             give_up_lease(session, leased, tried=True)
     except (DatabaseError, OutputError):
-        with contextlib.suppress(DatabaseError, OutputError), writing(engine) as session:
+        with contextlib.suppress(DatabaseError, OutputError), writing(clinic.engine) as session:
             give_up_lease(session, leased, tried=False)
         raise
 
 
 @contextlib.contextmanager
-def _renewed(engine: Engine, leased: Leased) -> Iterator[None]:
+def _renewed(clinic: Clinic, leased: Leased) -> Iterator[None]:
     """Renew a lease for as long as the block takes."""
     done = threading.Event()
 
     def keep() -> None:
         while not done.wait(LEASE.total_seconds() / 3):
             try:
-                with writing(engine) as session:
+                with writing(clinic.engine) as session:
                     held = renew(session, leased)
             except (DatabaseError, OutputError) as error:
                 log.error("%s Case %d may be screened twice.", error, leased.case_id)
@@ -171,12 +142,10 @@ def _renewed(engine: Engine, leased: Leased) -> Iterator[None]:
         thread.join()
 
 
-def run_worker(url: str, folder: Path, bundle: Path, settings: Settings, stopped: Callable[[], bool]) -> None:
+def run_worker(url: str, folder: Path, settings: Settings, bundle: Path, stopped: Callable[[], bool]) -> None:
     """A worker as a process of its own: opens what it needs, and works until `stopped` says so."""
-    from dermsentry.clinic.store.audit_trail import open_trail
-    from dermsentry.clinic.store.database import open_database
     from dermsentry.model import read_network
 
     card, _ = read_network(bundle)
     with Screener(bundle) as screener:
-        work(open_database(url), open_trail(folder), Pictures(folder), settings, screener, card, stopped)
+        work(open_clinic(url, folder, settings), screener, card, stopped)

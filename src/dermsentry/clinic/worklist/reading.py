@@ -12,17 +12,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.alerts.alerting import acknowledge, reopen
-from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import IDLE, Person
-from dermsentry.clinic.store.audit_trail import Trail, append, hold
+from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
 from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, Case, Read, now
-from dermsentry.clinic.store.text import clean
-from dermsentry.clinic.worklist.worklist import find_case
+from dermsentry.clinic.store.text import clean_note
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
-
-LONGEST_NOTE = 4000
 
 
 class CannotRead(InputError):
@@ -31,8 +29,7 @@ class CannotRead(InputError):
 
 def decide(
     session: Session,
-    trail: Trail,
-    settings: Settings,
+    clinic: Clinic,
     case_id: int,
     person: Person,
     *,
@@ -60,11 +57,11 @@ def decide(
         There is no such case, or what was decided makes no sense.
     """
     hold(session)
-    case = find_case(session, case_id)
+    case = find(session, Case, case_id)
     if case is None:
         raise InputError(f"There is no case {case_id}.")
     session.refresh(case)  # it may have been loaded before others were waited for
-    problem = may_read(session, settings, case, person)
+    problem = may_read(session, clinic, case, person)
     if problem:
         raise CannotRead(problem)
     if diagnosis and diagnosis not in CODES:
@@ -75,9 +72,7 @@ def decide(
         raise InputError(f"Received the action {action!r}; expected one of {', '.join(ACTIONS)}.")
     if agrees is None and case.lane == "suspicion":
         raise InputError("Received no word on whether the model is agreed with; expected yes or no.")
-    note = clean(note, keep_lines=True)
-    if len(note) > LONGEST_NOTE:
-        raise InputError(f"Received a note of {len(note)} characters; expected up to {LONGEST_NOTE}.")
+    note = clean_note(note)
     before = active_reads(session, case.id)
     read = Read(
         case_id=case.id,
@@ -92,13 +87,13 @@ def decide(
     session.add(read)
     session.flush()
     session.refresh(read, ["account"])
-    _move(case, settings, (*before, read))
-    append(session, trail, person.name, "read", f"case {case.id}", _told(read, case))
-    acknowledge(session, trail, case.id, person.account_id, person.name)
+    _move(case, clinic, (*before, read))
+    append(session, clinic.trail, person.name, _event(ReadEvent, read, case))
+    acknowledge(session, clinic, case.id, person)
     return read
 
 
-def undo(session: Session, trail: Trail, settings: Settings, read_id: int, person: Person) -> None:
+def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None:
     """Take a read back: by its author, in the session it was made in, while nobody has read the case since.
 
     The alerts that it acknowledged are open again. For a program, which has no session, an hour is one.
@@ -125,12 +120,12 @@ def undo(session: Session, trail: Trail, settings: Settings, read_id: int, perso
         raise CannotRead("Another person has read the case since; it cannot be undone any more.")
     case = session.get_one(Case, read.case_id, populate_existing=True)
     read.undone_at = now()
-    _move(case, settings, reads[:-1])
-    append(session, trail, person.name, "read undone", f"case {case.id}", _told(read, case))
-    reopen(session, trail, case.id, person.account_id, read.at, person.name)
+    _move(case, clinic, reads[:-1])
+    append(session, clinic.trail, person.name, _event(ReadUndoneEvent, read, case))
+    reopen(session, clinic, case.id, person, read.at)
 
 
-def may_read(session: Session, settings: Settings, case: Case, person: Person) -> str:
+def may_read(session: Session, clinic: Clinic, case: Case, person: Person) -> str:
     """Why a person may not read a case now, in words; empty where they may."""
     if "reads:write" not in person.may:
         return "Deciding on cases is for dermatologists."
@@ -142,12 +137,16 @@ def may_read(session: Session, settings: Settings, case: Case, person: Person) -
         if case.stage == "adjudication":
             return "You have read this case; a third person settles where two differ."
         return "You have read this case; a second person reads it now."
-    if settings.readers == 2 and case.stage == "second-read" and _read_it_second(session, case, person):
+    if (
+        clinic.settings.readers == 2
+        and case.stage == "second-read"
+        and _read_it_second(session, case, person)
+    ):
         return "You undid your decision when the first one could be told from it; another person reads it."
     return ""
 
 
-def visible_reads(session: Session, settings: Settings, case: Case, person: Person) -> tuple[Read, ...]:
+def visible_reads(session: Session, clinic: Clinic, case: Case, person: Person) -> tuple[Read, ...]:
     """The reads of a case that a person may see, in their order.
 
     All once it is decided. Before, everyone sees their own alone, so that the second reader is blind to the
@@ -156,7 +155,7 @@ def visible_reads(session: Session, settings: Settings, case: Case, person: Pers
     if "cases:read" not in person.may:
         return ()
     reads = active_reads(session, case.id)
-    settles = case.stage == "adjudication" and not may_read(session, settings, case, person)
+    settles = case.stage == "adjudication" and not may_read(session, clinic, case, person)
     if case.stage == "decided" or settles:
         return reads
     return tuple(read for read in reads if read.account_id == person.account_id)
@@ -178,11 +177,11 @@ def _position(before: Sequence[Read]) -> int:
     return min(len(before) + 1, ADJUDICATOR)
 
 
-def _move(case: Case, settings: Settings, reads: Sequence[Read]) -> None:
+def _move(case: Case, clinic: Clinic, reads: Sequence[Read]) -> None:
     """Put a case where its reads leave it."""
     if not reads:
         case.stage = "unread"
-    elif settings.readers == 1 or len(reads) >= ADJUDICATOR:
+    elif clinic.settings.readers == 1 or len(reads) >= ADJUDICATOR:
         case.stage = "decided"
     elif len(reads) == 1:
         case.stage = "second-read"
@@ -193,14 +192,15 @@ def _move(case: Case, settings: Settings, reads: Sequence[Read]) -> None:
     case.decided_at = now() if case.stage == "decided" else None
 
 
-def _told(read: Read, case: Case) -> dict[str, object]:
-    return {
-        "read": read.id,
-        "position": read.position,
-        "agrees": read.agrees,
-        "diagnosis": read.diagnosis,
-        "action": read.action,
-        "stage": case.stage,
-        "model": case.model_digest,
-        "tier": case.tier,
-    }
+def _event(kind: type[ReadEvent], read: Read, case: Case) -> ReadEvent:
+    return kind(
+        case.id,
+        read=read.id,
+        position=read.position,
+        agrees=read.agrees,
+        diagnosis=read.diagnosis,
+        decided=read.action,
+        stage=case.stage,
+        model=case.model_digest,
+        tier=case.tier,
+    )

@@ -22,6 +22,7 @@ from dermsentry.clinic.store.accounts import (
 )
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import find, reading, writing
+from dermsentry.clinic.store.events import PasswordChangedEvent, TokenMadeEvent, TokenRevokedEvent
 from dermsentry.clinic.store.tables import Account, Token, now
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Gate, SignedIn, address, begin_session, clinic_of
@@ -29,7 +30,7 @@ from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
 
-LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until revoked"}
+LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
 
 
 @router.get("/account")
@@ -50,11 +51,11 @@ def new_password(
     clinic, where = clinic_of(request), address(request)
     gate: Gate = request.app.state.gate
     if gate.enter(person.name, where):
-        return _page(request, person, problem="Too many attempts. Try again in some minutes.", status=429)
+        return _page(request, person, problem="Too many attempts. Try again in a few minutes.", status=429)
     with reading(clinic.engine) as session:
         right = check_password(session, person.name, old) is not None
     if not right:
-        return _page(request, person, problem="The present password is not right.", status=422)
+        return _page(request, person, problem="The current password is wrong.", status=422)
     gate.passed(person.name, where)
     if password != again:
         return _page(request, person, problem="The two new passwords differ.", status=422)
@@ -67,7 +68,7 @@ def new_password(
         found.password_hash = hashed
         sign_out_everywhere(session, found.id)
         secret = sign_in(session, found)
-        append(session, clinic.trail, person.name, "password changed", f"account {person.name}", {})
+        append(session, clinic.trail, person.name, PasswordChangedEvent(person.name))
     response = RedirectResponse("/account?changed=true", 303)
     begin_session(request, response, secret)
     return response
@@ -92,8 +93,8 @@ def new_token(
         with writing(clinic.engine) as session:
             owner = session.get_one(Account, person.account_id)
             token, secret = add_token(session, owner, label, scopes or [], ends)
-            detail = {"token": token.id, "scopes": token.scopes}
-            append(session, clinic.trail, person.name, "token made", f"account {person.name}", detail)
+            made = TokenMadeEvent(person.name, token.id, token.scopes)
+            append(session, clinic.trail, person.name, made)
     except InputError as error:
         return _page(request, person, token_problem=str(error), status=422)
     return _page(request, person, secret=secret, status=201)
@@ -110,8 +111,7 @@ def revokes(request: Request, person: SignedIn, token_id: int) -> Response:
             raise HTTPException(404, f"You have no token {token_id}.")
         if token.revoked_at is None:
             token.revoked_at = now()
-            subject = f"account {token.account.name}"
-            append(session, clinic.trail, person.name, "token revoked", subject, {"token": token.id})
+            append(session, clinic.trail, person.name, TokenRevokedEvent(token.account.name, token.id))
     return RedirectResponse("/account" if own else "/accounts", 303)
 
 

@@ -11,9 +11,18 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.store.accounts import Person, add_account, hash_password, sign_out_everywhere
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import find, reading, writing
+from dermsentry.clinic.store.events import (
+    AccountAddedEvent,
+    AccountClosedEvent,
+    AccountEvent,
+    AccountOpenedEvent,
+    PasswordChangedEvent,
+    RoleChangedEvent,
+)
 from dermsentry.clinic.store.tables import ROLES, Account, Token
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator as Administers
@@ -37,7 +46,7 @@ def adds(
     person: Administers,
     name: Annotated[str, Form(max_length=200)] = "",
     full_name: Annotated[str, Form(max_length=200)] = "",
-    role: Annotated[str, Form(max_length=20)] = "",
+    role: Annotated[str, Form(max_length=lengths.CODE)] = "",
     password: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
     """Make an account."""
@@ -45,9 +54,7 @@ def adds(
     try:
         with writing(clinic.engine) as session:
             added = add_account(session, name, full_name, role, password)
-            append(
-                session, clinic.trail, person.name, "account added", f"account {added.name}", {"role": role}
-            )
+            append(session, clinic.trail, person.name, AccountAddedEvent(added.name, role))
     except InputError as error:
         given = {"name": name, "full_name": full_name, "role": role}
         return _page(request, person, problem=str(error), given=given, status=422)
@@ -59,8 +66,8 @@ def changes(
     request: Request,
     person: Administers,
     account_id: int,
-    role: Annotated[str, Form(max_length=20)] = "",
-    state: Annotated[str, Form(max_length=20)] = "",
+    role: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    state: Annotated[str, Form(max_length=lengths.CODE)] = "",
     password: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
     """Change an account's role, open or close it, or give it a new password; what is empty stays."""
@@ -81,32 +88,26 @@ def changes(
 def _change(
     session: Session, request: Request, person: Person, account_id: int, role: str, state: str, hashed: str
 ) -> None:
-    trail = clinic_of(request).trail
     found = find(session, Account, account_id)
     if found is None:
         raise HTTPException(404, f"There is no account {account_id}.")
-    subject = f"account {found.name}"
+    happened: list[AccountEvent] = []
     if role and role != found.role:
-        append(session, trail, person.name, "role changed", subject, {"from": found.role, "to": role})
+        happened.append(RoleChangedEvent(found.name, found.role, role))
         found.role = role
     if state and (state == "open") != found.active:
-        append(
-            session,
-            trail,
-            person.name,
-            "account opened" if state == "open" else "account closed",
-            subject,
-            {},
-        )
+        happened.append((AccountOpenedEvent if state == "open" else AccountClosedEvent)(found.name))
         found.active = state == "open"
     if hashed:
-        append(session, trail, person.name, "password changed", subject, {})
+        happened.append(PasswordChangedEvent(found.name))
         found.password_hash = hashed
+    for event in happened:
+        append(session, clinic_of(request).trail, person.name, event)
     session.flush()
     if not session.scalar(
         select(func.count()).select_from(Account).where(Account.role == "administrator", Account.active)
     ):
-        raise InputError("This is the only administrator; make another one first.")
+        raise InputError("This is the only administrator; create another one first.")
     if hashed or not found.active:
         sign_out_everywhere(session, found.id)
 

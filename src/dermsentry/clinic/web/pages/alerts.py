@@ -36,17 +36,17 @@ def alerts(
         pending = session.scalar(
             select(func.count()).select_from(Delivery).where(Delivery.state == "pending")
         )
-    return page(
-        request,
-        "alerts.html",
-        person=person,
-        alerts=found,
-        more=more,
-        all=all,
-        dead=dead,
-        pending=pending,
-        settings=clinic.settings,
-    )
+        return page(
+            request,
+            "alerts.html",
+            person=person,
+            alerts=found,
+            more=more,
+            all=all,
+            dead=dead,
+            pending=pending,
+            settings=clinic.settings,
+        )
 
 
 @router.post("/cases/{case_id}/acknowledge")
@@ -55,7 +55,7 @@ def acknowledges(request: Request, person: Decider, case_id: int) -> Response:
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)
-        acknowledge(session, clinic.trail, case_id, person.account_id, person.name)
+        acknowledge(session, clinic, case_id, person)
     return RedirectResponse("/alerts", 303)
 
 
@@ -64,5 +64,5 @@ def sends_again(request: Request, person: Administrator, delivery_id: int) -> Re
     """Queue a message that was given up anew."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
-        send_again(session, clinic.trail, delivery_id, person.name)
+        send_again(session, clinic, delivery_id, person.name)
     return RedirectResponse("/alerts", 303)

@@ -11,17 +11,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.filters import as_query, read_filter
-from dermsentry.clinic.web.markdown import as_html
 from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoable
-from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.rendering import markdown_html, page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.sending import find_case, send_picture
+from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.worklist.worklist import next_case, previous_cases
 from dermsentry.errors import InputError
@@ -50,7 +51,7 @@ def waiting(request: Request, _: Reader, case_id: int) -> Response:
 
 @router.get("/cases/{case_id}/picture/{kind}")
 def picture(request: Request, person: Reader, case_id: int, kind: Kind) -> Response:
-    """A picture drawn from the case's photograph: `view`, `thumbnail` or `heat`."""
+    """A picture drawn from the case's photograph: `view`, `thumbnail` or `saliency`."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
@@ -63,9 +64,9 @@ def decides(
     person: Decider,
     case_id: int,
     agrees: Annotated[str, Form(max_length=10)] = "",
-    diagnosis: Annotated[str, Form(max_length=20)] = "",
-    action: Annotated[str, Form(max_length=20)] = "",
-    note: Annotated[str, Form(max_length=4000)] = "",
+    diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    action: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
 ) -> Response:
     """Keep a decision, and go on to the next case."""
     clinic = clinic_of(request)
@@ -78,8 +79,7 @@ def decides(
         with writing(clinic.engine) as session:
             read = decide(
                 session,
-                clinic.trail,
-                clinic.settings,
+                clinic,
                 case_id,
                 person,
                 agrees={"yes": True, "no": False}.get(agrees),
@@ -109,7 +109,7 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
         read = find(session, Read, read_id)
         if read is None or read.case_id != case_id:
             raise HTTPException(404, f"There is no decision {read_id} of case {case_id}.")
-        undo(session, clinic.trail, clinic.settings, read_id, person)
+        undo(session, clinic, read_id, person)
     return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
 
 
@@ -129,7 +129,7 @@ def model(request: Request, person: Reader, digest: str) -> Response:
         if kept is None:
             raise HTTPException(404, "No such model has screened anything here.")
         card = parse_card(json.dumps(kept.card), Path(kept.name))
-    return page(request, "model.html", person=person, card=card, text=as_html(card_page(card)))
+    return page(request, "model.html", person=person, card=card, text=markdown_html(card_page(card)))
 
 
 def _page(
@@ -147,7 +147,7 @@ def _page(
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
         previous = previous_cases(session, found, limit=MOST_PREVIOUS + 1)
-        why_not = may_read(session, clinic.settings, found, person) if "reads:write" in person.may else ""
+        why_not = may_read(session, clinic, found, person) if "reads:write" in person.may else ""
         return page(
             request,
             "case.html",
@@ -183,16 +183,15 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         select(Outcome).where(Outcome.case_id == case.id).order_by(Outcome.id.desc())
     ).all()
     alerts = session.scalars(select(Alert).where(Alert.case_id == case.id).order_by(Alert.id)).all()
-    thresholds = case.model.card["thresholds"] if case.model else {}
     return {
         "case": case,
         "finding": finding,
         "probabilities": sorted(probabilities.items(), key=lambda item: -item[1]),
-        "thresholds": {name: cut["value"] for name, cut in thresholds.items()},
+        "thresholds": thresholds(case),
         "aspect": case.model.card["aspect"] if case.model else "squash",
         "has_picture": clinic.pictures.drawn(case.sha256, "view").is_file(),
-        "has_heat": clinic.pictures.drawn(case.sha256, "heat").is_file(),
-        "reads": visible_reads(session, clinic.settings, case, person),
+        "has_saliency": clinic.pictures.drawn(case.sha256, "saliency").is_file(),
+        "reads": visible_reads(session, clinic, case, person),
         "outcomes": outcomes,
         "alerts": alerts,
         "may_leave": may_leave(case.dicom),

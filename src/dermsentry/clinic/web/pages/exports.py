@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.web.exporting import note_export, send_case_table, send_fhir, send_structured_report
+from dermsentry.clinic.store.events import CaseExportedEvent
+from dermsentry.clinic.web.downloads import note_export, send_case_table, send_fhir, send_structured_report
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.pages.case import what_is_shown
 from dermsentry.clinic.web.rendering import page
@@ -22,7 +23,7 @@ def printable(request: Request, person: Reader, case_id: int) -> Response:
     with reading(clinic.engine) as session:
         shown = what_is_shown(session, clinic, find_case(session, case_id), person)
         answer = page(request, "print.html", person=person, **shown)
-    note_export(clinic, person, f"case {case_id}", {"as": "print"})
+    note_export(clinic, person, CaseExportedEvent(case_id, "print"))
     return answer
 
 

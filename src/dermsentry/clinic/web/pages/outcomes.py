@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.monitoring.outcomes import METHODS, import_outcomes, record_outcome
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading, writing
@@ -38,9 +39,9 @@ def record(
     request: Request,
     person: Recorder,
     case: Annotated[str, Form(max_length=12)] = "",
-    diagnosis: Annotated[str, Form(max_length=20)] = "",
-    method: Annotated[str, Form(max_length=20)] = "",
-    note: Annotated[str, Form(max_length=4000)] = "",
+    diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    method: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
 ) -> Response:
     """Keep an outcome."""
     clinic = clinic_of(request)
@@ -48,9 +49,7 @@ def record(
     try:
         number = _number(case)
         with writing(clinic.engine) as session:
-            record_outcome(
-                session, clinic.trail, number, person, diagnosis=diagnosis, method=method, note=note
-            )
+            record_outcome(session, clinic, number, person, diagnosis=diagnosis, method=method, note=note)
     except InputError as error:
         return _page(request, person, given=given, problem=str(error), status=422)
     return RedirectResponse(f"/outcomes?kept={number}", 303)
@@ -69,7 +68,7 @@ def imports(request: Request, person: Recorder, table: Annotated[UploadFile, Fil
         except UnicodeDecodeError:
             raise InputError("The file is not text in UTF-8; save it as “CSV UTF-8”.") from None
         with writing(clinic.engine) as session:
-            imported = import_outcomes(session, clinic.trail, person, text)
+            imported = import_outcomes(session, clinic, person, text)
     except InputError as error:
         return _page(request, person, given=BLANK, import_problem=str(error), status=422)
     return _page(

@@ -20,6 +20,12 @@ from dermsentry.clinic.store.accounts import (
 )
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.events import (
+    AccountAddedEvent,
+    SignedInEvent,
+    SignedOutEvent,
+    SignInRefusedEvent,
+)
 from dermsentry.clinic.store.tables import Account
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import (
@@ -37,7 +43,7 @@ from dermsentry.errors import DermsentryError, InputError
 
 router = APIRouter(include_in_schema=False)
 
-WRONG = "This name and this password do not belong together, or the account is closed."
+WRONG = "Wrong user name or password, or the account is closed."
 
 
 @router.get("/sign-in")
@@ -92,7 +98,7 @@ def signs_in(
     if checked is None or known is None:
         if known is not None:
             with writing(clinic.engine) as session:
-                append(session, clinic.trail, who, "sign-in refused", f"account {who}", {"address": where})
+                append(session, clinic.trail, who, SignInRefusedEvent(who, where))
         return refuse(401, WRONG)
     with writing(clinic.engine) as session:
         account = session.scalar(select(Account).where(Account.id == known.id, Account.active))
@@ -101,9 +107,7 @@ def signs_in(
         renew_hash(account, password)
         forget_old_sessions(session)
         secret = sign_in(session, account)
-        append(
-            session, clinic.trail, account.name, "signed in", f"account {account.name}", {"address": where}
-        )
+        append(session, clinic.trail, account.name, SignedInEvent(account.name, where))
     gate.passed(who, where)
     response = RedirectResponse(own_path(next), 303)
     begin_session(request, response, secret)
@@ -116,7 +120,7 @@ def signs_out(request: Request, person: SignedIn) -> Response:
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         sign_out(session, request.cookies[COOKIE])
-        append(session, clinic.trail, person.name, "signed out", f"account {person.name}", {})
+        append(session, clinic.trail, person.name, SignedOutEvent(person.name))
     response = RedirectResponse("/sign-in", 303)
     end_session(response)
     return response
@@ -163,7 +167,7 @@ def first_visit(
         return refuse(429, f"Too many attempts. Try again in {-(-wait // 60)} min.")
     right = clinic.first_token and hmac.compare_digest(token.strip().encode(), clinic.first_token.encode())
     if not right:
-        return refuse(403, "This is not the token that the terminal shows. Copy all of it from there.")
+        return refuse(403, "This is not the token shown in the terminal. Copy it in full.")
     gate.addresses.take_back(where)
     if password != again:
         return refuse(422, "The two passwords differ.")
@@ -171,16 +175,9 @@ def first_visit(
         with writing(clinic.engine) as session:
             hold(session)  # of two visitors at once the second sees the first
             if has_accounts(session):
-                raise InputError("There is an account already: sign in, or ask an administrator for one.")
+                raise InputError("There is an account already. Sign in, or ask an administrator for one.")
             account = add_account(session, name, full_name, "administrator", password)
-            append(
-                session,
-                clinic.trail,
-                account.name,
-                "account added",
-                f"account {account.name}",
-                {"role": account.role},
-            )
+            append(session, clinic.trail, account.name, AccountAddedEvent(account.name, account.role))
             secret = sign_in(session, account)
     except InputError as error:
         return refuse(422, str(error))

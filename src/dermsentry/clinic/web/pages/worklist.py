@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
@@ -26,7 +27,7 @@ AT_ONCE = 50
 def worklist(
     request: Request,
     person: SignedIn,
-    after: Annotated[str, Query(max_length=400)] = "",
+    after: Annotated[str, Query(max_length=lengths.CURSOR)] = "",
     done: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
 ) -> Response:
     """A lane of the worklist; who only sends photographs is led to their own."""
@@ -38,32 +39,33 @@ def worklist(
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
         open_by = counts(session)
         read = undoable(session, done, person)
-    more = as_query(text, after=found.next) if found.next else ""
-    return page(
-        request,
-        "worklist.html",
-        person=person,
-        text=text,
-        lanes=[(lane, "/?" + as_query({**text, "lane": lane, "tier": ""})) for lane in LANES],
-        counts=open_by,
-        filtered=any(text[name] for name in text if name != "lane"),
-        read=read,
-        cases=found.cases,
-        more=more,
-        carried=as_query(text),
-        continued=bool(after),
-    )
+        return page(
+            request,
+            "worklist.html",
+            person=person,
+            text=text,
+            lanes=[(lane, "/?" + as_query({**text, "lane": lane, "tier": ""})) for lane in LANES],
+            counts=open_by,
+            filtered=any(text[name] for name in text if name != "lane"),
+            read=read,
+            cases=found.cases,
+            more=as_query(text, after=found.next) if found.next else "",
+            carried=as_query(text),
+            continued=bool(after),
+        )
 
 
 @router.get("/worklist/rows")
-def rows(request: Request, person: Reader, after: Annotated[str, Query(max_length=400)] = "") -> Response:
+def rows(
+    request: Request, person: Reader, after: Annotated[str, Query(max_length=lengths.CURSOR)] = ""
+) -> Response:
     """More rows of a lane, for the page that shows it."""
     clinic = clinic_of(request)
     text, wanted = read_filter(request.query_params, own_reads(clinic, person))
     with reading(clinic.engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
-    more = as_query(text, after=found.next) if found.next else ""
-    return HTMLResponse(part("_rows.html", cases=found.cases, more=more, carried=as_query(text)))
+        more = as_query(text, after=found.next) if found.next else ""
+        return HTMLResponse(part("_rows.html", cases=found.cases, more=more, carried=as_query(text)))
 
 
 def undoable(session: Session, read_id: int, person: Person) -> Read | None:

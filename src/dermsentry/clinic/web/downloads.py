@@ -1,11 +1,10 @@
-"""What leaves the clinic, noted in the audit trail: a case as FHIR or DICOM report, cases as a table."""
+"""Downloads, each recorded in the audit trail: a case as FHIR or DICOM report, cases as a table."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -17,6 +16,7 @@ from dermsentry.clinic.export.case_table import COLUMNS, PERSONAL, case_table
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.events import CaseExportedEvent, CasesExportedEvent, TrailEvent
 from dermsentry.clinic.store.tables import Case, now
 from dermsentry.clinic.web.security import clinic_of
 from dermsentry.clinic.web.sending import find_case
@@ -66,8 +66,8 @@ def send_case_table(
     """The cases received from `since` and before `until` as CSV; who they are of only where `personal`."""
     clinic = clinic_of(request)
     columns = (*COLUMNS[:1], *PERSONAL, *COLUMNS[1:]) if personal else COLUMNS
-    days = {"since": since and since.isoformat(), "until": until and until.isoformat()}
-    note_export(clinic, person, "cases", {"as": "CSV", "personal": personal, **days})
+    first, last = since.isoformat() if since else None, until.isoformat() if until else None
+    note_export(clinic, person, CasesExportedEvent("CSV", personal, since=first, until=last))
     return StreamingResponse(
         _lines(clinic, since, until, columns),
         media_type=CSV,
@@ -75,10 +75,10 @@ def send_case_table(
     )
 
 
-def note_export(clinic: Clinic, person: Person, subject: str, detail: dict[str, Any]) -> None:
+def note_export(clinic: Clinic, person: Person, event: TrailEvent) -> None:
     """Tell the audit trail who takes what away, before they do. Raises DatabaseError, OutputError."""
     with writing(clinic.engine) as session:
-        append(session, clinic.trail, person.name, "exported", subject, detail)
+        append(session, clinic.trail, person.name, event)
 
 
 def in_blocks(lines: Iterator[str]) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _written(
             data = write(session, find_case(session, case_id))
         except InputError as error:
             raise HTTPException(409, str(error)) from error
-    note_export(clinic, person, f"case {case_id}", {"as": form})
+    note_export(clinic, person, CaseExportedEvent(case_id, form))
     return data
 
 

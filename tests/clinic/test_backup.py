@@ -14,8 +14,8 @@ from sqlalchemy import delete, select
 
 from clinic.filled_store import Store
 from clinic.postgresql import Cluster
+from dermsentry.clinic.backup import backup, restore
 from dermsentry.clinic.store.audit_trail import open_trail, remember, verify
-from dermsentry.clinic.store.backup import backup, restore
 from dermsentry.clinic.store.database import open_database, reading, writing
 from dermsentry.clinic.store.folder import database_of
 from dermsentry.clinic.store.tables import Base, Event
@@ -88,7 +88,7 @@ def test_everything_comes_back(lived_in: Store, request: pytest.FixtureRequest, 
     with reading(engine) as session:
         assert verify(session, open_trail(folder)).problems == ()
     # The clinic goes on where it was: numbers are not given twice, and the chain grows.
-    again = Store(folder, url, engine, open_trail(folder), lived_in.pictures)
+    again = Store(engine, open_trail(folder), lived_in.pictures, lived_in.settings, folder, url)
     assert again.case(b"new") > max(row[0] for row in before["cases"])  # type: ignore[type-var]
     with reading(engine) as session:
         assert verify(session, open_trail(folder)).problems == ()
@@ -271,7 +271,7 @@ def test_without_a_clinic_there_is_nothing_to_back_up(tmp_path: Path) -> None:
 def test_no_space_left_is_one_line_and_leaves_nothing(
     lived_in: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dermsentry.clinic.store import backup as module
+    from dermsentry.clinic import backup as module
     from dermsentry.errors import OutputError
 
     def full(*_: object) -> None:

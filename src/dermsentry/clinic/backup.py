@@ -28,15 +28,15 @@ from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic.clinic import Clinic, open_clinic, open_existing
 from dermsentry.clinic.settings import FILE as SETTINGS
-from dermsentry.clinic.store.audit_trail import Trail, open_trail, verify
-from dermsentry.clinic.store.database import DatabaseError, open_database, reading
+from dermsentry.clinic.store.audit_trail import Trail, verify
+from dermsentry.clinic.store.database import DatabaseError, reading
 from dermsentry.clinic.store.folder import (
     ANCHOR,
     DATABASE,
     KEY,
     database_of,
-    open_existing,
     sqlite_file,
     tables_of,
 )
@@ -51,7 +51,7 @@ _PIECE = 1 << 20
 _ALLOWED = re.compile(
     r"clinic\.(sqlite|dump|toml)|audit\.(key|anchor)|"
     r"photographs/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{64}|"
-    r"pictures/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{64}\.(view\.jpg|thumbnail\.jpg|heat\.png)"
+    r"pictures/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{64}\.(view\.jpg|thumbnail\.jpg|saliency\.png|heat\.png)"
 )
 
 
@@ -79,15 +79,12 @@ def backup(folder: Path, url: str, out: Path) -> Kept:
     """
     if out.exists():
         raise InputError(f"{out} is there already; a backup replaces none. Choose another name.")
-    engine, trail = open_existing(folder, url)
-    try:
-        with (
-            whole_file(out, 0o600) as file,
-            tempfile.TemporaryDirectory(dir=out.parent, prefix=".backup.") as place,
-        ):
-            return _write(folder, engine, trail, file, Path(place))
-    finally:
-        engine.dispose()
+    with (
+        closing(open_existing(url, folder)) as clinic,
+        whole_file(out, 0o600) as file,
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=".backup.") as place,
+    ):
+        return _write(folder, clinic, file, Path(place))
 
 
 def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
@@ -128,7 +125,8 @@ def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
         ) from error
 
 
-def _write(folder: Path, engine: Engine, trail: Trail, file: Path, place: Path) -> Kept:
+def _write(folder: Path, clinic: Clinic, file: Path, place: Path) -> Kept:
+    engine, trail = clinic.engine, clinic.trail
     # The anchor before the database: it must never remember more than the backup holds.
     if trail.anchor.is_file():
         with trail.anchor.open("rb") as anchor:
@@ -137,14 +135,16 @@ def _write(folder: Path, engine: Engine, trail: Trail, file: Path, place: Path) 
     own = Trail(trail.key, place / ANCHOR)
     if engine.dialect.name == "sqlite":
         _copy_sqlite(Path(str(engine.url.database)), place / DATABASE)
-        with _opened(place / DATABASE) as copy, reading(copy) as session:
+        with (
+            closing(open_clinic(database_of(place, None), folder)) as copy,
+            reading(copy.engine) as session,
+        ):
             found = _describe(session, own)
     else:
         with _snapshot(engine) as (session, snapshot):
             found = _describe(session, own)
             _pg_dump(engine, session, snapshot, place / DUMP)
     known, events, problems = found
-    pictures = Pictures(folder)
     hashes: dict[str, str] = {}
     photographs = 0
     with tarfile.open(file, "w") as tar:
@@ -155,7 +155,7 @@ def _write(folder: Path, engine: Engine, trail: Trail, file: Path, place: Path) 
             if (folder / name).is_file():
                 hashes[name] = _add(tar, name, folder / name)
         for case_id, sha256 in known:
-            photographs += _add_pictures(tar, folder, pictures, case_id, sha256, hashes, problems)
+            photographs += _add_pictures(tar, folder, clinic.pictures, case_id, sha256, hashes, problems)
         about = {
             "schema": SCHEMA,
             "made_at": now().isoformat(timespec="seconds"),
@@ -285,37 +285,28 @@ def _restore_database(manifest: Mapping[str, Any], staged: Path, address: str) -
             f"The backup is of a clinic on {kind}; received the database {make_url(address)!r}. Name one of "
             f"that kind with --db."
         )
-    engine = open_database(database_of(staged, None) if kind == "sqlite" else address)
+    clinic = open_clinic(database_of(staged, None) if kind == "sqlite" else address, staged)
+    engine = clinic.engine
     try:
         if kind == "postgresql":
             if tables_of(engine):
                 raise InputError("The database is not empty; a backup is restored into an empty one only.")
             _pg_restore(engine, staged / DUMP)
         with reading(engine) as session:
-            known, events, problems = _describe(session, open_trail(staged))
+            known, events, problems = _describe(session, clinic.trail)
     except DBAPIError as error:
         raise InputError(f"The backup's database cannot be used: {error.orig}.") from error
     finally:
-        engine.dispose()
-    pictures = Pictures(staged)
+        clinic.close()
     photographs = 0
     for case_id, sha256 in known:
-        path = pictures.original(sha256)
+        path = clinic.pictures.original(sha256)
         if not path.is_file():
             problems.append(f"the photograph of case {case_id} is missing")
         elif manifest["files"][path.relative_to(staged).as_posix()] != sha256:
             problems.append(f"the photograph of case {case_id} was changed")
         photographs += path.is_file()
     return Kept(len(known), photographs, events, tuple(problems))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Engine]:
-    engine = open_database(database_of(path.parent, None))
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:

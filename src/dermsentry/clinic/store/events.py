@@ -1,0 +1,315 @@
+"""What the audit trail tells of: a dataclass for each kind of event.
+
+Its fields are the event's detail, but for those that name the subject. Actions, subjects and the names in the
+detail are what old trails hold already, so that whoever searches by them finds old and new events alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class TrailEvent:
+    """Something that happened; `action` says what, `subject` to what."""
+
+    action: ClassVar[str]
+    subject: ClassVar[str]
+
+    def detail(self) -> dict[str, Any]:
+        """What else is told: plain values, and nothing among them a secret."""
+        named = [(own.metadata.get("json", own.name), own.name) for own in fields(self)]
+        return {told: getattr(self, name) for told, name in named if told is not None}
+
+
+@dataclass(frozen=True)
+class CaseEvent(TrailEvent):
+    """Something that happened to a case."""
+
+    case: int = field(metadata={"json": None})
+
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        """`case 12`."""
+        return f"case {self.case}"
+
+
+@dataclass(frozen=True)
+class AccountEvent(TrailEvent):
+    """Something that happened to an account, by its name."""
+
+    account: str = field(metadata={"json": None})
+
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        """`account anna`."""
+        return f"account {self.account}"
+
+
+@dataclass(frozen=True)
+class ServerEvent(TrailEvent):
+    """Something that happened to the server, of this version of Dermsentry."""
+
+    subject = "server"
+    version: str
+
+
+@dataclass(frozen=True)
+class ServerStartedEvent(ServerEvent):
+    """The server began, with a model (its card's digest) and so many workers."""
+
+    action = "server started"
+    model: str
+    workers: int
+
+
+@dataclass(frozen=True)
+class ServerStoppedEvent(ServerEvent):
+    """The server ended."""
+
+    action = "server stopped"
+
+
+@dataclass(frozen=True)
+class ReceivedEvent(CaseEvent):
+    """A photograph became a case."""
+
+    action = "received"
+    sha256: str
+    source: str
+
+
+@dataclass(frozen=True)
+class ReceivedAgainEvent(CaseEvent):
+    """A case's photograph came another time."""
+
+    action = "received again"
+    source: str
+
+
+@dataclass(frozen=True)
+class ScreenedEvent(CaseEvent):
+    """The model (its card's digest) gave a finding; `threshold` is that of its alerts."""
+
+    action = "screened"
+    tier: str
+    melanoma: float | None
+    model: str
+    threshold: float
+
+
+@dataclass(frozen=True)
+class AlertEvent(CaseEvent):
+    """Something that happened to the alert of a rule."""
+
+    rule: str
+
+
+@dataclass(frozen=True)
+class AlertRaisedEvent(AlertEvent):
+    """A case met a rule."""
+
+    action = "alert raised"
+
+
+@dataclass(frozen=True)
+class AlertEscalatedEvent(AlertEvent):
+    """Nobody acknowledged an alert in time."""
+
+    action = "alert escalated"
+
+
+@dataclass(frozen=True)
+class AlertAcknowledgedEvent(AlertEvent):
+    """A person has seen an alert."""
+
+    action = "alert acknowledged"
+
+
+@dataclass(frozen=True)
+class AlertReopenedEvent(AlertEvent):
+    """The read that acknowledged an alert was undone."""
+
+    action = "alert opened again"
+
+
+@dataclass(frozen=True)
+class MessageEvent(CaseEvent):
+    """An attempt to send a message about an alert."""
+
+    delivery: int
+    channel: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class MessageSentEvent(MessageEvent):
+    """It was sent."""
+
+    action = "message sent"
+
+
+@dataclass(frozen=True)
+class MessageNotSentEvent(MessageEvent):
+    """It could not be sent, and will be tried again."""
+
+    action = "message not sent"
+    problem: str
+
+
+@dataclass(frozen=True)
+class MessageGivenUpEvent(MessageEvent):
+    """It could not be sent, and will not be tried again."""
+
+    action = "message given up"
+    problem: str
+
+
+@dataclass(frozen=True)
+class MessageQueuedAgainEvent(CaseEvent):
+    """A person had a message that was given up sent anew."""
+
+    action = "message queued again"
+    delivery: int
+
+
+@dataclass(frozen=True)
+class ReadEvent(CaseEvent):
+    """A person read a case; `stage` is where that left it."""
+
+    action = "read"
+    read: int
+    position: int
+    agrees: bool | None
+    diagnosis: str
+    # What was decided on: the event's own action is that it was read.
+    decided: str = field(metadata={"json": "action"})
+    stage: str
+    model: str | None
+    tier: str
+
+
+@dataclass(frozen=True)
+class ReadUndoneEvent(ReadEvent):
+    """A person took a read back."""
+
+    action = "read undone"
+
+
+@dataclass(frozen=True)
+class OutcomeRecordedEvent(CaseEvent):
+    """A person entered what a case turned out to be."""
+
+    action = "outcome recorded"
+    outcome: int
+    diagnosis: str
+    method: str
+
+
+@dataclass(frozen=True)
+class CaseExportedEvent(CaseEvent):
+    """A person took a case away, in a form such as `FHIR`."""
+
+    action = "exported"
+    form: str = field(metadata={"json": "as"})
+
+
+@dataclass(frozen=True)
+class CasesExportedEvent(TrailEvent):
+    """A person took the table of cases away; with `personal`, who they are of too."""
+
+    action = "exported"
+    subject = "cases"
+    form: str = field(metadata={"json": "as"})
+    personal: bool
+    since: str | None
+    until: str | None
+
+
+@dataclass(frozen=True)
+class TrailExportedEvent(TrailEvent):
+    """A person took the audit trail away."""
+
+    action = "exported"
+    subject = "audit trail"
+    form: str = field(metadata={"json": "as"})
+
+
+@dataclass(frozen=True)
+class SignedInEvent(AccountEvent):
+    """A session of a browser began, from a network address."""
+
+    action = "signed in"
+    address: str
+
+
+@dataclass(frozen=True)
+class SignInRefusedEvent(AccountEvent):
+    """Somebody had the name of an account and not its password."""
+
+    action = "sign-in refused"
+    address: str
+
+
+@dataclass(frozen=True)
+class SignedOutEvent(AccountEvent):
+    """A session of a browser was ended."""
+
+    action = "signed out"
+
+
+@dataclass(frozen=True)
+class AccountAddedEvent(AccountEvent):
+    """An account was made."""
+
+    action = "account added"
+    role: str
+
+
+@dataclass(frozen=True)
+class RoleChangedEvent(AccountEvent):
+    """An account has another role."""
+
+    action = "role changed"
+    before: str = field(metadata={"json": "from"})
+    after: str = field(metadata={"json": "to"})
+
+
+@dataclass(frozen=True)
+class AccountOpenedEvent(AccountEvent):
+    """A closed account may sign in again."""
+
+    action = "account opened"
+
+
+@dataclass(frozen=True)
+class AccountClosedEvent(AccountEvent):
+    """An account may not sign in any more."""
+
+    action = "account closed"
+
+
+@dataclass(frozen=True)
+class PasswordChangedEvent(AccountEvent):
+    """An account has a new password."""
+
+    action = "password changed"
+
+
+@dataclass(frozen=True)
+class TokenMadeEvent(AccountEvent):
+    """A program's token was made."""
+
+    action = "token made"
+    token: int
+    scopes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class TokenRevokedEvent(AccountEvent):
+    """A program's token counts no longer."""
+
+    action = "token revoked"
+    token: int

@@ -1,0 +1,54 @@
+"""Longer prose as plain text, written in templates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dermsentry.diagnoses import name_of
+from dermsentry.stats.numbers import decimal, percent
+
+
+def render_block(template: str, block: str, **context: Any) -> str:
+    """One block of a text template as a single line, `""` where the template has no such block.
+
+    A missing value raises. The filters, beside Jinja's: `percent`, `decimal`, `counted`, `listed`, `name_of`.
+    """
+    source = _environment().get_template(template)
+    if block not in source.blocks:
+        return ""
+    return " ".join("".join(source.blocks[block](source.new_context(context))).split())
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 photograph`, `2 photographs`, `no photographs`; thousands with a comma."""
+    word = one if number == 1 else many or f"{one}s"
+    return f"{number:,} {word}" if number else f"no {word}"
+
+
+def listed(parts: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *head, last = list(parts) or [""]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dermsentry.reporting"),
+        autoescape=False,  # what becomes part of a page is escaped there
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "counted": counted,
+        "decimal": decimal,
+        "listed": listed,
+        "name_of": name_of,
+        "percent": percent,
+    }
+    return environment

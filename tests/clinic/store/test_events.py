@@ -1,0 +1,96 @@
+"""Each kind of event says what trails have always held, and is documented."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from dermsentry.clinic.store import events
+from dermsentry.clinic.store.audit_trail import Trail, append
+from dermsentry.clinic.store.database import writing
+from dermsentry.clinic.store.events import TrailEvent
+
+GUIDE = Path(__file__).resolve().parents[3] / "docs" / "how-to-run-a-clinic.md"
+_MESSAGE = (7, 5, "email", 2)
+_READ = (7, 4, 1, None, "", "biopsy", "decided", None, "")
+HELD = [
+    (events.ServerStartedEvent("1.0", "ab", 2), "server started", "server",
+     '{"model": "ab", "version": "1.0", "workers": 2}'),
+    (events.ServerStoppedEvent("1.0"), "server stopped", "server", '{"version": "1.0"}'),
+    (events.ReceivedEvent(7, "ab", "page"), "received", "case 7", '{"sha256": "ab", "source": "page"}'),
+    (events.ReceivedAgainEvent(7, "api"), "received again", "case 7", '{"source": "api"}'),
+    (events.ScreenedEvent(7, "alert", 0.5, "ab", 0.1), "screened", "case 7",
+     '{"melanoma": 0.5, "model": "ab", "threshold": 0.1, "tier": "alert"}'),
+    (events.AlertRaisedEvent(7, "a rule"), "alert raised", "case 7", '{"rule": "a rule"}'),
+    (events.AlertEscalatedEvent(7, "a rule"), "alert escalated", "case 7", '{"rule": "a rule"}'),
+    (events.AlertAcknowledgedEvent(7, "a rule"), "alert acknowledged", "case 7", '{"rule": "a rule"}'),
+    (events.AlertReopenedEvent(7, "a rule"), "alert opened again", "case 7", '{"rule": "a rule"}'),
+    (events.MessageSentEvent(*_MESSAGE), "message sent", "case 7",
+     '{"attempt": 2, "channel": "email", "delivery": 5}'),
+    (events.MessageNotSentEvent(*_MESSAGE, "no"), "message not sent", "case 7",
+     '{"attempt": 2, "channel": "email", "delivery": 5, "problem": "no"}'),
+    (events.MessageGivenUpEvent(*_MESSAGE, "no"), "message given up", "case 7",
+     '{"attempt": 2, "channel": "email", "delivery": 5, "problem": "no"}'),
+    (events.MessageQueuedAgainEvent(7, 5), "message queued again", "case 7", '{"delivery": 5}'),
+    (events.ReadEvent(*_READ), "read", "case 7",
+     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "position": 1, "read": 4, '
+     '"stage": "decided", "tier": ""}'),
+    (events.ReadUndoneEvent(*_READ), "read undone", "case 7",
+     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "position": 1, "read": 4, '
+     '"stage": "decided", "tier": ""}'),
+    (events.OutcomeRecordedEvent(7, 3, "MEL", "histology"), "outcome recorded", "case 7",
+     '{"diagnosis": "MEL", "method": "histology", "outcome": 3}'),
+    (events.CaseExportedEvent(7, "FHIR"), "exported", "case 7", '{"as": "FHIR"}'),
+    (events.CasesExportedEvent("CSV", False, None, "2026-01-31T00:00:00+00:00"), "exported", "cases",
+     '{"as": "CSV", "personal": false, "since": null, "until": "2026-01-31T00:00:00+00:00"}'),
+    (events.TrailExportedEvent("CSV"), "exported", "audit trail", '{"as": "CSV"}'),
+    (events.SignedInEvent("anna", "::1"), "signed in", "account anna", '{"address": "::1"}'),
+    (events.SignInRefusedEvent("anna", "::1"), "sign-in refused", "account anna", '{"address": "::1"}'),
+    (events.SignedOutEvent("anna"), "signed out", "account anna", "{}"),
+    (events.AccountAddedEvent("anna", "uploader"), "account added", "account anna", '{"role": "uploader"}'),
+    (events.RoleChangedEvent("anna", "uploader", "dermatologist"), "role changed", "account anna",
+     '{"from": "uploader", "to": "dermatologist"}'),
+    (events.AccountOpenedEvent("anna"), "account opened", "account anna", "{}"),
+    (events.AccountClosedEvent("anna"), "account closed", "account anna", "{}"),
+    (events.PasswordChangedEvent("anna"), "password changed", "account anna", "{}"),
+    (events.TokenMadeEvent("anna", 2, ["cases:read"]), "token made", "account anna",
+     '{"scopes": ["cases:read"], "token": 2}'),
+    (events.TokenRevokedEvent("anna", 2), "token revoked", "account anna", '{"token": 2}'),
+]  # fmt: skip
+
+
+def kinds() -> set[type[TrailEvent]]:
+    found = [own for own in vars(events).values() if isinstance(own, type) and issubclass(own, TrailEvent)]
+    return {own for own in found if "action" in vars(own)}
+
+
+@pytest.fixture
+def database_kind() -> str:
+    return "sqlite"
+
+
+def test_events_are_written_as_they_always_were(engine: Engine, trail: Trail) -> None:
+    assert {type(event) for event, *_ in HELD} == kinds()
+    with writing(engine) as session:
+        for event, *expected in HELD:
+            kept = append(session, trail, "anna", event)
+            assert [kept.action, kept.subject, kept.detail] == expected
+
+
+def test_every_kind_of_event_is_documented_with_what_it_tells() -> None:
+    section = re.search(r"^## The audit trail$(.*?)^## ", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    assert section
+    rows = [line.split("|")[1:4] for line in section[1].splitlines() if line.startswith("| `")]
+    documented = {
+        action: set(re.findall(r"`(\w+)`", row[2].replace("`cases`", "")))
+        for row in rows
+        for action in re.findall(r"`([^`]+)`", row[0])
+    }
+    told: dict[str, set[str]] = {}
+    for _, action, _, detail in HELD:
+        told.setdefault(action, set()).update(json.loads(detail))
+    assert documented == told
