@@ -40,7 +40,7 @@ from dermsentry.clinic.store.accounts import add_account, add_token, sign_in
 from dermsentry.clinic.store.database import migrate, open_database, reading, writing
 from dermsentry.clinic.store.folder import database_of, prepare
 from dermsentry.clinic.store.tables import PLACES, Case, Model, now
-from dermsentry.files import to_json
+from dermsentry.files import plain, to_json
 from dermsentry.model import read_network
 from dermsentry.phantoms.drawing import draw_phantom
 
@@ -78,7 +78,7 @@ def fill(engine: Engine, cases: int) -> None:
     choice = random.Random(1)
     moment = now()
     with writing(engine) as session:
-        session.add(Model(digest=card.digest, name=card.name, card=card.as_dict()))
+        session.add(Model(digest=card.digest, name=card.name, card=plain(card)))
     for start in range(0, cases, 5000):
         rows: list[dict[str, Any]] = []
         for number in range(start, min(start + 5000, cases)):

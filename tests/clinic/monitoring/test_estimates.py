@@ -38,8 +38,7 @@ def test_patients_are_redrawn_as_an_evaluation_redraws_them() -> None:
     rng = np.random.default_rng(3)
     groups = [f"p{i}" for i in rng.integers(0, 60, 200)]
     hit = rng.random(200) < 0.4
-    resampler = Resampler(groups, resamples=4000)
-    drawn = resampler.measure(lambda w: {"share": (w @ hit) / w.sum(axis=1)})["share"].drawn
+    drawn = Resampler(groups, 4000).mean(hit).drawn
     names = sorted(set(groups))
     counts = np.array(
         [[sum(hit[j] for j, g in enumerate(groups) if g == n), groups.count(n)] for n in names], dtype=float
@@ -68,7 +67,7 @@ def test_kappa_of_nobody_and_of_one_word_only_say_so() -> None:
     assert kappa([], [], CODES, [], "nobody").remark == "nobody"
     same = kappa(["NV"] * 5, ["NV"] * 5, CODES, list("abcde"), "")
     assert same.value is None
-    assert "one diagnosis only" in same.remark
+    assert "single diagnosis" in same.remark
 
 
 def test_cases_needed_are_one_over_the_share_with_its_bounds_turned() -> None:

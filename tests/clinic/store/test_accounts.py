@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import lru_cache
 from types import SimpleNamespace
 
 import pytest
@@ -257,7 +258,8 @@ def test_few_hashes_are_made_at_once(engine: Engine, monkeypatch: pytest.MonkeyP
         with lock:
             running -= 1
 
-    monkeypatch.setattr("dermsentry.clinic.store.accounts._hasher", SimpleNamespace(verify=slow, hash=slow))
+    monkeypatch.setattr(accounts, "_hasher", SimpleNamespace(verify=slow, hash=slow))
+    monkeypatch.setattr(accounts, "_nobody", lru_cache(accounts._nobody.__wrapped__))  # as in a new process
 
     def check(number: int) -> None:
         with reading(engine) as session:

@@ -103,8 +103,9 @@ def kappa(
     value = float(_kappa(per_patient.sum(axis=0)[None])[0])
     interval = percentile_interval(value, _kappa(redraw(per_patient)))
     agreed = sum(a == b for a, b in zip(first, second, strict=True))
-    alike = "both use one diagnosis only: nothing to tell agreement from chance"
-    return Measure(interval, agreed, len(first), number, _few(number) if interval is not None else alike)
+    undefined = "both used a single diagnosis, so kappa is undefined"
+    remark = undefined if interval is None else _few(number)
+    return Measure(interval, agreed, len(first), number, remark)
 
 
 def redraw(per_patient: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
@@ -134,4 +135,5 @@ def _kappa(cells: Floats) -> Floats:
 
 
 def _few(patients: int) -> str:
-    return f"of {patients} patients only: too few to rely on" if patients < FEW else ""
+    many = "patient" if patients == 1 else "patients"
+    return f"only {patients} {many}, too few to rely on" if patients < FEW else ""

@@ -146,8 +146,8 @@ def measure_performance(
     remarks = []
     if told < screened:
         remarks.append(
-            f"{told} of {screened} screened cases have an outcome; what looks harmless is seldom cut out, so "
-            "sensitivity looks better and specificity worse than they are"
+            f"{told} of {screened} screened cases have an outcome; benign-looking lesions are rarely "
+            "biopsied, so sensitivity is overestimated and specificity underestimated"
         )
     return Performance(
         since=since,
@@ -161,7 +161,7 @@ def measure_performance(
         unjudged=int(cases.tier_is("cannot-say", "unreadable").sum()),
         unjudged_melanomas=int((melanoma & cases.tier_is("cannot-say", "unreadable")).sum()),
         rules=rules,
-        needed_to_biopsy=inverse(biopsied, "no melanoma among what was cut out"),
+        needed_to_biopsy=inverse(biopsied, "no melanoma among the biopsies"),
         agreement=_agreement(cases, reads, patients),
         load=_load(session, cases, reads, melanoma, patients, since, until),
         drift=_drift(session, cases, patients),
@@ -276,7 +276,7 @@ def _agreement(cases: _Cases, reads: Mapping[int, list[Read]], patients: Sequenc
     return Agreement(
         model=kappa(readers, model, CODES, of, none),
         melanoma=kappa(_melanoma_or_not(readers), _melanoma_or_not(model), ("yes", "no"), of, none),
-        agreed=share(agreed, asked, patients, "no decided case that the model judged"),
+        agreed=share(agreed, asked, patients, "no decided case that the model assessed"),
         readers=kappa(first, second, CODES, theirs, "no case has two reads with a diagnosis"),
     )
 

@@ -1,4 +1,4 @@
-"""The worklist's filter as it stands in an address."""
+"""The worklist's filter as the query of an address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates into pages, and the words and figures that they share."""
+"""Templates and Markdown rendered as HTML, with the filters and names that templates share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from dermsentry._version import __version__
 from dermsentry.clinic.store.accounts import Person
@@ -68,6 +70,12 @@ def page(
 def part(template: str, **context: Any) -> str:
     """Render a template that is a part of a page."""
     return environment().get_template(template).render(**context)
+
+
+def markdown_html(text: str) -> Markup:
+    """Render Markdown with tables; without HTML, links and pictures, since a model card is foreign."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
+    return Markup(parser.render(text))  # what the parser writes is escaped
 
 
 @cache

@@ -40,7 +40,7 @@ def send_picture(request: Request, pictures: Pictures, case: Case, kind: Kind) -
     try:
         stat = path.stat()
     except OSError as error:
-        raise HTTPException(404, f"There is no such picture of case {case.id}.") from error
+        raise HTTPException(404, f"Case {case.id} has no such picture.") from error
     mark = f'"{case.sha256[:32]}-{kind}-{stat.st_mtime_ns:x}"'
     headers = {**HEADERS, "ETag": mark}
     if request.headers.get("if-none-match") == mark:

@@ -31,7 +31,7 @@ from dermsentry.clinic.worker.queue import (
 )
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
 from dermsentry.errors import BundleError, OutputError
-from dermsentry.files import write_bytes
+from dermsentry.files import plain, write_bytes
 from dermsentry.model import Card
 
 PAUSE_S = 0.25
@@ -85,7 +85,7 @@ def register(session: Session, card: Card) -> str:
     if session.get(Model, card.digest) is None:
         # On PostgreSQL another process may be doing the same.
         with contextlib.suppress(IntegrityError), session.begin_nested():
-            session.add(Model(digest=card.digest, name=card.name, card=card.as_dict()))
+            session.add(Model(digest=card.digest, name=card.name, card=plain(card)))
     return card.digest
 
 

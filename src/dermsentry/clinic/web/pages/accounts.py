@@ -107,7 +107,7 @@ def _change(
     if not session.scalar(
         select(func.count()).select_from(Account).where(Account.role == "administrator", Account.active)
     ):
-        raise InputError("This is the only administrator; make another one first.")
+        raise InputError("This is the only administrator; create another one first.")
     if hashed or not found.active:
         sign_out_everywhere(session, found.id)
 

@@ -18,7 +18,7 @@ from dermsentry.clinic.store.audit_trail import as_csv, verify
 from dermsentry.clinic.store.database import find, reading
 from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent, TrailExportedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Event, now
-from dermsentry.clinic.web.exporting import CSV, in_blocks, note_export
+from dermsentry.clinic.web.downloads import CSV, in_blocks, note_export
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Auditor, clinic_of
 from dermsentry.clinic.worklist.reading import visible_reads

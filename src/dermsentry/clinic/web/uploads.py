@@ -1,4 +1,4 @@
-"""Photographs that come in one request, from a page or a program."""
+"""Photographs uploaded in one request, by a page or a program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, receive
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.tables import Source
-from dermsentry.clinic.web.headers import read_form
+from dermsentry.clinic.web.guard import read_form
 from dermsentry.clinic.web.security import MOST_FILES, clinic_of
 from dermsentry.errors import InputError
 
