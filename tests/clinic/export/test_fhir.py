@@ -235,7 +235,17 @@ def test_nothing_leaves_that_was_not_asked_for(store: Store) -> None:
     with writing(store.engine) as session:
         session.add(Outcome(case_id=number, diagnosis="MEL", method="histology", note="private"))
     text = json.dumps(exported(store, number))
-    for word in ("private", "Mueller", "Müller", "1960", "data:", "Attachment", "histology", "Klinik"):
+    for word in (
+        "private",
+        "Mueller",
+        "Müller",
+        "19600101",
+        "1960-01-01",
+        "data:",
+        "Attachment",
+        "histology",
+        "Klinik",
+    ):
         assert word not in text
     assert "P-0042" in text
 
