@@ -63,7 +63,7 @@ def send_structured_report(request: Request, person: Person, case_id: int) -> Re
 def send_case_table(
     request: Request, person: Person, since: datetime | None, until: datetime | None, *, personal: bool
 ) -> Response:
-    """The cases received from `since` and before `until` as CSV; who they are of only where `personal`."""
+    """The cases received from `since` and before `until` as CSV; patient details only if `personal`."""
     clinic = clinic_of(request)
     columns = (*COLUMNS[:1], *PERSONAL, *COLUMNS[1:]) if personal else COLUMNS
     first, last = since.isoformat() if since else None, until.isoformat() if until else None
@@ -76,13 +76,13 @@ def send_case_table(
 
 
 def note_export(clinic: Clinic, person: Person, event: TrailEvent) -> None:
-    """Tell the audit trail who takes what away, before they do. Raises DatabaseError, OutputError."""
+    """Record an export in the audit trail, before it is sent. Raises DatabaseError, OutputError."""
     with writing(clinic.engine) as session:
         append(session, clinic.trail, person.name, event)
 
 
 def in_blocks(lines: Iterator[str]) -> Iterator[str]:
-    """Lines, several hundred at once: a piece of an answer for each would take longer than the lines."""
+    """Lines joined by the hundreds: to send each as a chunk of its own is slow."""
     block: list[str] = []
     for line in lines:
         block.append(line)
@@ -95,7 +95,7 @@ def in_blocks(lines: Iterator[str]) -> Iterator[str]:
 def _written(
     request: Request, person: Person, case_id: int, form: str, write: Callable[[Session, Case], bytes]
 ) -> bytes:
-    """A case in a form, once the audit trail knows who takes it."""
+    """A case in a form, recorded in the audit trail."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         try:

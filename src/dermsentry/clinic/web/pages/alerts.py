@@ -1,4 +1,4 @@
-"""Alerts: which are open, acknowledging them, and messages that could not be delivered."""
+"""Alerts: listing and acknowledging them, and resending undelivered notifications."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def acknowledges(request: Request, person: Decider, case_id: int) -> Response:
 
 @router.post("/messages/{delivery_id}/again")
 def sends_again(request: Request, person: Administrator, delivery_id: int) -> Response:
-    """Queue a message that was given up anew."""
+    """Queue an undelivered notification again."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         send_again(session, clinic, delivery_id, person.name)

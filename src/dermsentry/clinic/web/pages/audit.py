@@ -1,4 +1,4 @@
-"""The audit trail: read it, verify it, take it away as CSV."""
+"""The audit trail: reading it, verifying it, exporting it as CSV."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def audit(
     subject: Annotated[str, Query(max_length=120)] = "",
     action: Annotated[str, Query(max_length=60)] = "",
 ) -> Response:
-    """Events, the newest first; of one subject or action where asked for."""
+    """Events, the newest first; of one subject or action if asked for."""
     query = select(Event).order_by(Event.id.desc()).limit(AT_ONCE + 1)
     subject, action = subject.replace("\0", "").strip(), action.replace("\0", "").strip()
     if subject.isdecimal():
@@ -67,7 +67,7 @@ def audit(
 
 @router.post("/audit/verification")
 def verifies(request: Request, _: Auditor) -> Response:
-    """Go through the whole chain, and say what is wrong with it."""
+    """Verify the whole chain and list its problems."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         verdict = verify(session, clinic.trail)
@@ -93,7 +93,7 @@ def _lines(clinic: Clinic) -> Iterator[str]:
 
 
 def _blind_to(session: Session, clinic: Clinic, person: Person, events: Iterable[Event]) -> set[int]:
-    """The events that tell how others read a case which this person may yet read blind to them."""
+    """The events that would unblind this person to a read by someone else."""
     found = set()
     for event in events:
         if event.action not in READS or event.actor == person.name or clinic.settings.readers == 1:

@@ -1,4 +1,4 @@
-"""A case: its photograph, what the model found, what people decided; and deciding it."""
+"""A case: its photograph, the model's finding, its decisions; and the form to decide it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def case(
 
 @router.get("/cases/{case_id}/waiting")
 def waiting(request: Request, _: Reader, case_id: int) -> Response:
-    """Nothing while the case waits for the model; then the word to the page to load itself again."""
+    """Nothing while the case waits to be screened; then tells the page to reload."""
     with reading(clinic_of(request).engine) as session:
         found = find_case(session, case_id)
     return Response(status_code=204, headers={} if found.state == "waiting" else {"HX-Refresh": "true"})
@@ -67,7 +67,7 @@ def decides(
     action: Annotated[str, Form(max_length=20)] = "",
     note: Annotated[str, Form(max_length=4000)] = "",
 ) -> Response:
-    """Keep a decision, and go on to the next case."""
+    """Save a decision and continue with the next case."""
     clinic = clinic_of(request)
     text, wanted = read_filter(request.query_params, own_reads(clinic, person))
     with reading(clinic.engine) as session:
@@ -101,7 +101,7 @@ def decides(
 
 @router.post("/cases/{case_id}/decision/{read_id}/undo")
 def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Response:
-    """Take a decision back, and show its case again."""
+    """Undo a decision and show its case again."""
     clinic = clinic_of(request)
     text, _ = read_filter(request.query_params, own_reads(clinic, person))
     with writing(clinic.engine) as session:
@@ -114,7 +114,7 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
 
 @router.get("/models/{digest}")
 def model(request: Request, person: Reader, digest: str) -> Response:
-    """The card of the model that screens now, or of one that screened before."""
+    """The model card of the present model or of an earlier one."""
     import json
     from pathlib import Path
 
@@ -167,7 +167,7 @@ def _page(
 
 
 def _own_read(session: Session, case: Case, person: Person) -> Read | None:
-    """One's own decision on the case that one may still undo."""
+    """The person's own decision on the case, if it can still be undone."""
     if "reads:write" not in person.may:
         return None
     last = active_reads(session, case.id)[-1:]
@@ -175,7 +175,7 @@ def _own_read(session: Session, case: Case, person: Person) -> Read | None:
 
 
 def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) -> dict[str, Any]:
-    """What the page of a case and its print have in common, for a template."""
+    """The template values that a case's page and its print share."""
     finding = case.finding or {}
     probabilities = finding.get("probabilities") or {}
     outcomes = session.scalars(
