@@ -83,10 +83,8 @@ def cells(canvas: Canvas, cell: float, jitter: float) -> tuple[tuple[slice, slic
     """
     reach = canvas.radius * 1.9
     left, top = max(0, int(canvas.centre[0] - reach)), max(0, int(canvas.centre[1] - reach))
-    right, bottom = (
-        min(canvas.width, int(canvas.centre[0] + reach)),
-        min(canvas.height, int(canvas.centre[1] + reach)),
-    )
+    right = min(canvas.width, int(canvas.centre[0] + reach))
+    bottom = min(canvas.height, int(canvas.centre[1] + reach))
     box = (slice(top, bottom), slice(left, right))
     x, y = canvas.x[box] / np.float32(cell) + 2, canvas.y[box] / np.float32(cell) + 2
     shape = (int(canvas.height / cell) + 6, int(canvas.width / cell) + 6)
@@ -99,10 +97,8 @@ def cells(canvas: Canvas, cell: float, jitter: float) -> tuple[tuple[slice, slic
     for down in (-1, 0, 1):
         for right_by in (-1, 0, 1):
             r, c = row + down, column + right_by
-            aside, below = (
-                seeds[0][r, c] + c.astype(np.float32) - x,
-                seeds[1][r, c] + r.astype(np.float32) - y,
-            )
+            aside = seeds[0][r, c] + c.astype(np.float32) - x
+            below = seeds[1][r, c] + r.astype(np.float32) - y
             distance = aside * aside + below * below
             closer = distance < nearest
             second = np.where(closer, nearest, np.minimum(second, distance))

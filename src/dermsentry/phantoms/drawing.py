@@ -36,15 +36,13 @@ def _outline(rng: Rng, look: Look, width: int, height: int) -> Canvas:
     grid = np.linspace(-np.pi, np.pi, 721)
     orders = np.arange(2, 11)
     weights = lobes * rng.normal(0, 1, orders.size) / orders**0.8
-    border = 1 + (
-        weights[:, None] * np.cos(orders[:, None] * grid + rng.uniform(0, 2 * np.pi, (orders.size, 1)))
-    ).sum(0)
+    phases = rng.uniform(0, 2 * np.pi, (orders.size, 1))
+    border = 1 + (weights[:, None] * np.cos(orders[:, None] * grid + phases)).sum(0)
     border = np.clip(border, 0.45, 1.6).astype(np.float32)
     reach = border[((angle + np.float32(np.pi)) * np.float32(720 / (2 * np.pi))).astype(np.int32)]
     depth = np.sqrt(along * along + across * across) / (radius * reach)
-    ragged = noise(rng, width, height, max(2.0, radius * 0.12)) + noise(
-        rng, width, height, max(1.5, radius * 0.04)
-    )
+    ragged = noise(rng, width, height, max(2.0, radius * 0.12))
+    ragged = ragged + noise(rng, width, height, max(1.5, radius * 0.04))
     rough = depth + 0.3 * lobes * ragged
     soft = rng.uniform(*look.softness)
     inside = (1 / (1 + np.exp(np.clip((rough - 1) * (4 / soft), -30, 30)))).astype(np.float32)
@@ -96,21 +94,10 @@ def _hair(rng: Rng, size: tuple[int, int], light: Array) -> Array:
     unit = min(size)
     lean = rng.uniform(0, 2 * np.pi)
     for _ in range(int(rng.integers(3, 22))):
-        line = walk(
-            rng,
-            rng.uniform(0, width),
-            rng.uniform(0, height),
-            lean + rng.normal(0, 0.6),
-            unit * 0.04,
-            14,
-            0.08,
-        )
-        pen.line(
-            line,
-            fill=int(rng.integers(120, 256)),
-            width=max(1, round(unit * rng.uniform(0.004, 0.010))),
-            joint="curve",
-        )
+        x, y, theta = rng.uniform(0, width), rng.uniform(0, height), lean + rng.normal(0, 0.6)
+        line = walk(rng, x, y, theta, unit * 0.04, 14, 0.08)
+        shade, thick = int(rng.integers(120, 256)), max(1, round(unit * rng.uniform(0.004, 0.010)))
+        pen.line(line, fill=shade, width=thick, joint="curve")
     share = np.asarray(image.filter(ImageFilter.GaussianBlur(0.5)), np.float32)[..., None] / 255
     colour = np.asarray((0.12, 0.08, 0.07) if dark else (0.62, 0.48, 0.36), np.float32)
     return np.asarray(light * (1 - 0.85 * share) + colour * 0.85 * share, dtype=np.float32)

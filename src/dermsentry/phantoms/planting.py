@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dermsentry.diagnoses import CODES, diagnosis
-from dermsentry.files import write_bytes, write_text
+from dermsentry.files import csv_line, write_bytes, write_text
 from dermsentry.images import Pixels
 from dermsentry.phantoms.canvas import Rng
 from dermsentry.phantoms.drawing import draw_skin_type, draw_view
@@ -263,11 +262,8 @@ def _plant_broken(drawing: _Drawing, train: list[_Drawn]) -> tuple[str, ...]:
 
 def _write_metadata(drawing: _Drawing) -> None:
     columns = ["image_id", "lesion_id", "patient_id", "age", "sex", "site", "skin_type", "synthetic"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(drawing.rows.values())
-    write_text(drawing.root / "metadata.csv", text.getvalue())
+    rows = [columns, *([row[column] for column in columns] for row in drawing.rows.values())]
+    write_text(drawing.root / "metadata.csv", "".join(csv_line(row) for row in rows))
 
 
 def is_synthetic(root: str | Path) -> bool:

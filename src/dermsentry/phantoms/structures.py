@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from dermsentry.phantoms.canvas import Array, Canvas, Rng, cells, noise, stencil
 from dermsentry.phantoms.looks import Range
+
+Point = tuple[float, float]
 
 
 def _net(
@@ -51,27 +54,10 @@ def _patch(canvas: Canvas, share: Range, sharp: float = 4.0) -> Array:
     return np.asarray(canvas.inside / (1 + np.exp(np.clip(-sharp * (field_ - level), -30, 30))))
 
 
-def _network(canvas: Canvas) -> None:
-    _net(canvas, "melanin", (0.028, 0.045), (0.16, 0.28), (0.25, 0.7), 0.55, 0.15)
-
-
-def _fine_network(canvas: Canvas) -> None:
-    _net(canvas, "melanin", (0.026, 0.038), (0.12, 0.22), (0.15, 0.40), 0.6, 0.1)
-
-
-def _coarse_network(canvas: Canvas) -> None:
-    _net(canvas, "melanin", (0.036, 0.075), (0.18, 0.42), (0.4, 1.1), 0.95, 0.5)
-
-
-def _red_network(canvas: Canvas) -> None:
-    _net(canvas, "blood", (0.030, 0.052), (0.25, 0.45), (0.2, 0.5), 0.7, 0.25)
-
-
 def _septa(canvas: Canvas) -> None:
     box, seam, _ = cells(canvas, canvas.unit * canvas.chance(0.05, 0.1), 0.9)
-    canvas.white[box] += (
-        canvas.chance(0.15, 0.4) * canvas.inside[box] * np.exp(-((seam / canvas.chance(0.12, 0.3)) ** 2))
-    )
+    amount = canvas.chance(0.15, 0.4)
+    canvas.white[box] += amount * canvas.inside[box] * np.exp(-((seam / canvas.chance(0.12, 0.3)) ** 2))
 
 
 def _lacunae(canvas: Canvas) -> None:
@@ -83,26 +69,20 @@ def _lacunae(canvas: Canvas) -> None:
 
 def _globules(canvas: Canvas) -> None:
     size = canvas.chance(0.008, 0.016)
-    canvas.pigment["melanin"] += canvas.chance(0.4, 1.0) * _discs(
-        canvas, (14, 60), (0.7 * size, 1.3 * size), (0.05, 0.95)
-    )
+    _spots(canvas, "melanin", (0.4, 1.0), (14, 60), (0.7 * size, 1.3 * size), where=(0.05, 0.95))
 
 
-def _dots(canvas: Canvas) -> None:
-    canvas.pigment["melanin"] += canvas.chance(0.4, 0.9) * _discs(
-        canvas, (15, 60), (0.003, 0.006), (0.0, 1.0), 0.5
-    )
-
-
-def _granules(canvas: Canvas) -> None:
-    amount = canvas.chance(0.35, 0.8)
-    canvas.pigment["blue"] += amount * _discs(canvas, (30, 120), (0.004, 0.009), (0.1, 0.95), 0.7)
-
-
-def _nests(canvas: Canvas) -> None:
-    canvas.pigment["blue"] += canvas.chance(0.5, 1.2) * _discs(
-        canvas, (2, 9), (0.016, 0.05), (0.1, 0.9), 1.6, 0.4
-    )
+def _spots(
+    canvas: Canvas,
+    pigment: str,
+    amount: Range,
+    count: tuple[int, int],
+    size: Range,
+    where: Range,
+    blur: float = 0.6,
+    oval: float = 0.3,
+) -> None:
+    canvas.pigment[pigment] += canvas.chance(*amount) * _discs(canvas, count, size, where, blur, oval)
 
 
 def _blotch(canvas: Canvas) -> None:
@@ -168,9 +148,8 @@ def _follicles(canvas: Canvas) -> None:
 def _scale(canvas: Canvas) -> None:
     fine = noise(canvas.rng, canvas.width, canvas.height, max(2.0, canvas.unit * 0.02))
     coarse = noise(canvas.rng, canvas.width, canvas.height, canvas.radius * 0.5)
-    canvas.white += (
-        canvas.chance(0.35, 0.75) * canvas.inside * np.clip(fine + coarse - canvas.chance(1.0, 1.9), 0, 1)
-    )
+    amount = canvas.chance(0.35, 0.75)
+    canvas.white += amount * canvas.inside * np.clip(fine + coarse - canvas.chance(1.0, 1.9), 0, 1)
 
 
 def _keratin_mass(canvas: Canvas) -> None:
@@ -194,25 +173,23 @@ def _clot(canvas: Canvas) -> None:
     canvas.pigment["blue"] += canvas.chance(0.4, 1.2) * where
 
 
+def _strokes(canvas: Canvas, lines: Sequence[Sequence[Point]], width: float, blur: float) -> Array:
+    def draw(pen: ImageDraw.ImageDraw) -> None:
+        for line in lines:
+            pen.line(line, fill=255, width=max(1, round(canvas.unit * width)))
+
+    return stencil(canvas, draw, blur)
+
+
 def _streaks(canvas: Canvas) -> None:
     rng = canvas.rng
     start, span = rng.uniform(0, 2 * np.pi), rng.uniform(1.5, 2 * np.pi)
+    x, y = canvas.centre
     lines = []
     for theta in start + span * rng.random(int(rng.integers(10, 32))):
         inner, outer = canvas.radius * rng.uniform(0.75, 0.95), canvas.radius * rng.uniform(1.08, 1.35)
-        lines.append(
-            [
-                (canvas.centre[0] + r * np.cos(theta), canvas.centre[1] + r * np.sin(theta))
-                for r in (inner, outer)
-            ]
-        )
-    width = max(1, round(canvas.unit * 0.011))
-
-    def draw(pen: ImageDraw.ImageDraw) -> None:
-        for line in lines:
-            pen.line(line, fill=255, width=width)
-
-    canvas.pigment["melanin"] += canvas.chance(0.5, 1.2) * stencil(canvas, draw, 0.8)
+        lines.append([(x + r * np.cos(theta), y + r * np.sin(theta)) for r in (inner, outer)])
+    canvas.pigment["melanin"] += canvas.chance(0.5, 1.2) * _strokes(canvas, lines, 0.011, 0.8)
 
 
 def _shiny_streaks(canvas: Canvas) -> None:
@@ -223,36 +200,21 @@ def _shiny_streaks(canvas: Canvas) -> None:
         x, y = canvas.place(0.0, 0.8)
         theta = lean + (np.pi / 2 if rng.random() < 0.3 else 0.0)
         reach = canvas.unit * rng.uniform(0.012, 0.035)
-        lines.append(
-            (
-                x - reach * np.cos(theta),
-                y - reach * np.sin(theta),
-                x + reach * np.cos(theta),
-                y + reach * np.sin(theta),
-            )
-        )
-
-    def draw(pen: ImageDraw.ImageDraw) -> None:
-        for line in lines:
-            pen.line(line, fill=255, width=max(1, round(canvas.unit * 0.008)))
-
-    canvas.white += canvas.chance(0.3, 0.6) * stencil(canvas, draw, 0.6)
+        across, down = reach * np.cos(theta), reach * np.sin(theta)
+        lines.append([(x - across, y - down), (x + across, y + down)])
+    canvas.white += canvas.chance(0.3, 0.6) * _strokes(canvas, lines, 0.008, 0.6)
 
 
-def walk(
-    rng: Rng, x: float, y: float, theta: float, step: float, steps: int, bend: float
-) -> list[tuple[float, float]]:
+def walk(rng: Rng, x: float, y: float, theta: float, step: float, steps: int, bend: float) -> list[Point]:
     """A wandering line: `steps` steps of `step` pixels, turning by about `bend` radians at each."""
     turns = theta + np.cumsum(rng.normal(0, bend, steps))
-    return [
-        (x, y),
-        *zip(x + np.cumsum(step * np.cos(turns)), y + np.cumsum(step * np.sin(turns)), strict=True),
-    ]
+    across, down = x + np.cumsum(step * np.cos(turns)), y + np.cumsum(step * np.sin(turns))
+    return [(x, y), *zip(across, down, strict=True)]
 
 
 def _tree_vessels(canvas: Canvas) -> None:
     rng = canvas.rng
-    branches: list[tuple[list[tuple[float, float]], int]] = []
+    branches: list[tuple[list[Point], int]] = []
     step = canvas.unit * 0.018
     for _ in range(int(rng.integers(2, 6))):
         x, y = canvas.place(0.5, 1.05)
@@ -282,31 +244,34 @@ def _coiled_vessels(canvas: Canvas) -> None:
 
     def draw(pen: ImageDraw.ImageDraw) -> None:
         for x, y, r, turn in coils:
-            pen.arc(
-                (x - r, y - r, x + r, y + r),
-                turn,
-                turn + 270,
-                fill=255,
-                width=max(1, round(canvas.unit * 0.007)),
-            )
+            box, width = (x - r, y - r, x + r, y + r), max(1, round(canvas.unit * 0.007))
+            pen.arc(box, turn, turn + 270, fill=255, width=width)
 
     canvas.pigment["blood"] += canvas.chance(0.6, 1.3) * stencil(canvas, draw, 0.6)
 
 
+# fmt: off
 STRUCTURES: dict[str, Callable[[Canvas], None]] = {
     "blotch": _blotch,
     "veil": _veil,
-    "network": _network,
-    "fine network": _fine_network,
-    "coarse network": _coarse_network,
-    "red network": _red_network,
+    "network": partial(_net, pigment="melanin", cell=(0.028, 0.045), width=(0.16, 0.28),
+                       strength=(0.25, 0.7), jitter=0.55, uneven=0.15),
+    "fine network": partial(_net, pigment="melanin", cell=(0.026, 0.038), width=(0.12, 0.22),
+                            strength=(0.15, 0.40), jitter=0.6, uneven=0.1),
+    "coarse network": partial(_net, pigment="melanin", cell=(0.036, 0.075), width=(0.18, 0.42),
+                              strength=(0.4, 1.1), jitter=0.95, uneven=0.5),
+    "red network": partial(_net, pigment="blood", cell=(0.030, 0.052), width=(0.25, 0.45),
+                           strength=(0.2, 0.5), jitter=0.7, uneven=0.25),
     "ridges": _ridges,
     "lacunae": _lacunae,
     "clot": _clot,
     "globules": _globules,
-    "dots": _dots,
-    "granules": _granules,
-    "nests": _nests,
+    "dots": partial(_spots, pigment="melanin", amount=(0.4, 0.9), count=(15, 60), size=(0.003, 0.006),
+                    where=(0.0, 1.0), blur=0.5),
+    "granules": partial(_spots, pigment="blue", amount=(0.35, 0.8), count=(30, 120), size=(0.004, 0.009),
+                        where=(0.1, 0.95), blur=0.7),
+    "nests": partial(_spots, pigment="blue", amount=(0.5, 1.2), count=(2, 9), size=(0.016, 0.05),
+                     where=(0.1, 0.9), blur=1.6, oval=0.4),
     "streaks": _streaks,
     "white centre": _white_centre,
     "regression": _regression,
@@ -322,3 +287,4 @@ STRUCTURES: dict[str, Callable[[Canvas], None]] = {
     "shiny streaks": _shiny_streaks,
     "scale": _scale,
 }
+# fmt: on

@@ -28,6 +28,16 @@ def percent(share: float | None, digits: int = 1) -> str:
     return MISSING if share is None or math.isnan(share) else f"{_per_cent(share, digits)} %"
 
 
+def brief(share: float) -> str:
+    """A share for a sentence: `62 %`, with a decimal only below 10 % and above 99 %."""
+    return percent(share, digits_of(share))
+
+
+def digits_of(*shares: float) -> int:
+    """The decimals with which per cents are read best in a sentence: none from 10 to 99 %, else one."""
+    return 0 if all(0.1 <= share <= 0.99 or share in (0, 1) for share in shares) else 1
+
+
 def percent_interval(figure: Estimate | None, digits: int = 1) -> str:
     """A share with its 95 % interval: `97.3 % (90.1–99.8)`; None prints as `–`."""
     if figure is None:

@@ -11,6 +11,7 @@ from starlette.datastructures import UploadFile
 
 from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, receive
 from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.tables import Source
 from dermsentry.clinic.web.guard import read_form
 from dermsentry.clinic.web.security import MOST_FILES, clinic_of
 from dermsentry.errors import InputError
@@ -28,7 +29,7 @@ class Sent:
     problem: str = ""
 
 
-async def receive_all(request: Request, person: Person, source: str) -> list[Sent]:
+async def receive_all(request: Request, person: Person, source: Source) -> list[Sent]:
     """Store every photograph of a form; an unusable one does not affect the others.
 
     Raises

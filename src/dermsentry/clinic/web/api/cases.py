@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.web.api.schemas import (
@@ -15,18 +16,16 @@ from dermsentry.clinic.web.api.schemas import (
     CaseDetail,
     Cases,
     CaseSummary,
-    Lane,
     Number,
     Refused,
     SentFile,
     SentFiles,
     Since,
-    TierName,
     Until,
     Upload,
 )
 from dermsentry.clinic.web.errors import problem_responses
-from dermsentry.clinic.web.filters import read_filter
+from dermsentry.clinic.web.filters import Shown, read_filter
 from dermsentry.clinic.web.security import (
     TokenReads,
     TokenSends,
@@ -35,6 +34,7 @@ from dermsentry.clinic.web.security import (
 from dermsentry.clinic.web.sending import find_case, send_picture
 from dermsentry.clinic.web.uploads import receive_all
 from dermsentry.clinic.worklist.worklist import list_cases
+from dermsentry.screening.triage import Tier
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 
@@ -83,18 +83,19 @@ async def send(request: Request, person: TokenSends) -> Response:
 def cases(
     request: Request,
     _: TokenReads,
-    lane: Annotated[Lane, Query(description="`decided` lists the decided cases of every lane")] = "suspicion",
-    tier: Annotated[TierName | Literal[""], Query()] = "",
+    lane: Annotated[Shown, Query(description="`decided` lists those of every lane")] = "suspicion",
+    tier: Annotated[Literal[Tier, ""], Query()] = "",
     search: Annotated[
         str,
         Query(
-            max_length=120, description="Part of the patient, lesion, site or file name, or a case's number"
+            max_length=lengths.SEARCH,
+            description="Part of the patient, lesion, site or file name, or a case's number",
         ),
     ] = "",
-    site: Annotated[str, Query(max_length=120)] = "",
+    site: Annotated[str, Query(max_length=lengths.SITE)] = "",
     since: Since = None,
     until: Until = None,
-    after: Annotated[str, Query(max_length=400, description="`next` of the previous page")] = "",
+    after: Annotated[str, Query(max_length=lengths.CURSOR, description="`next` of the previous page")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Cases:
     """Cases, in worklist order."""

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from dermsentry.clinic.store.tables import LARGEST_ID
+from dermsentry.clinic import lengths
+from dermsentry.clinic.monitoring.outcomes import Method
+from dermsentry.clinic.store.tables import LARGEST_ID, Action, Lane, Source, Stage, State
 from dermsentry.clinic.web.errors import Problem, problem_responses
 from dermsentry.diagnoses import CODES
 
@@ -19,9 +21,6 @@ ALWAYS = problem_responses(401, 403, 422, 500, 503)
 Number = Annotated[int, Path(ge=1, le=LARGEST_ID, description="Case number")]
 Code = Literal["AK", "BCC", "DF", "MEL", "NV", "PBK", "SCC", "SK", "VASC"]
 assert set(Code.__args__) == set(CODES)  # type: ignore[attr-defined]
-Action = Literal["biopsy", "follow-up", "discharge", "retake"]
-Lane = Literal["suspicion", "cannot-say", "waiting", "decided"]
-TierName = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
 
 
 def _is_day(given: Any) -> Any:
@@ -44,9 +43,9 @@ class CaseSummary(_Row):
     """A case as listed in the worklist."""
 
     id: int
-    state: Literal["waiting", "screened"]
-    lane: Literal["suspicion", "cannot-say", "waiting"]
-    stage: Literal["unread", "second-read", "adjudication", "decided"]
+    state: State
+    lane: Lane
+    stage: Stage
     tier: str = Field(description="alert, refer, routine, cannot-say, unreadable; empty until screened")
     melanoma: float | None = Field(description="Calibrated probability of melanoma, 0 to 1")
     patient: str
@@ -62,7 +61,7 @@ class CaseDetail(CaseSummary):
 
     sha256: str = Field(description="SHA-256 of the photograph's file as received")
     note: str
-    source: Literal["page", "api", "folder", "dicom"]
+    source: Source
     width: int | None = Field(description="Pixels")
     height: int | None = Field(description="Pixels")
     model_digest: str | None
@@ -105,10 +104,12 @@ class Upload(BaseModel):
     photographs: list[bytes] = Field(
         description="One or more files: JPEG, PNG, BMP, TIFF, WebP or DICOM", min_length=1
     )
-    patient: str = Field("", max_length=120, description="The clinic's patient number, not a name")
-    lesion: str = Field("", max_length=120)
-    site: str = Field("", max_length=120)
-    note: str = Field("", max_length=4000)
+    patient: str = Field(
+        "", max_length=lengths.PATIENT, description="The clinic's patient number, not a name"
+    )
+    lesion: str = Field("", max_length=lengths.LESION)
+    site: str = Field("", max_length=lengths.SITE)
+    note: str = Field("", max_length=lengths.NOTE)
 
 
 class Decision(BaseModel):
@@ -119,7 +120,7 @@ class Decision(BaseModel):
     agrees: bool | None = Field(None, description="With the model; null if the model could not say")
     diagnosis: Code | Literal[""] = Field(description="Empty if none of these, or uncertain")
     action: Action
-    note: str = Field("", max_length=4000)
+    note: str = Field("", max_length=lengths.NOTE)
 
 
 class DecisionMade(_Row):
@@ -142,8 +143,8 @@ class NewOutcome(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     diagnosis: Code
-    method: Literal["histology", "follow-up"]
-    note: str = Field("", max_length=4000)
+    method: Method
+    note: str = Field("", max_length=lengths.NOTE)
 
 
 class OutcomeKept(_Row):

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
@@ -63,9 +64,9 @@ def decides(
     person: Decider,
     case_id: int,
     agrees: Annotated[str, Form(max_length=10)] = "",
-    diagnosis: Annotated[str, Form(max_length=20)] = "",
-    action: Annotated[str, Form(max_length=20)] = "",
-    note: Annotated[str, Form(max_length=4000)] = "",
+    diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    action: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
 ) -> Response:
     """Save a decision and continue with the next case."""
     clinic = clinic_of(request)

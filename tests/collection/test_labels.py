@@ -1,0 +1,19 @@
+"""Reference labels are read from either kind of table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dermsentry.collection import read_labels
+from dermsentry.errors import InputError
+
+
+def test_label_tables(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image_name,dx\nI_1.jpg,mel\nI_2,wart\n")
+    assert read_labels(path) == {"I_1": "MEL"}
+    path.write_text("name,what\nI_1,mel\n")
+    with pytest.raises(InputError, match="expected image_id and diagnosis"):
+        read_labels(path)
