@@ -18,8 +18,8 @@ from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.events import CaseExportedEvent, CasesExportedEvent, TrailEvent
 from dermsentry.clinic.store.tables import Case, now
+from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.security import clinic_of
-from dermsentry.clinic.web.sending import find_case
 from dermsentry.errors import InputError
 
 FHIR, DICOM, CSV = "application/fhir+json", "application/dicom", "text/csv; charset=utf-8"

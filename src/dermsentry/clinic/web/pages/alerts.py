@@ -12,9 +12,9 @@ from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
 from dermsentry.clinic.alerts.delivery import dead_letters, send_again
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import LARGEST_ID, Delivery
+from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator, Decider, Reader, clinic_of
-from dermsentry.clinic.web.sending import find_case
 
 router = APIRouter(include_in_schema=False)
 

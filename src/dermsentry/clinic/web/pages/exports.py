@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request, Response
 
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.events import CaseExportedEvent
+from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.downloads import note_export, send_case_table, send_fhir, send_structured_report
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.pages.case import what_is_shown
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, clinic_of
-from dermsentry.clinic.web.sending import find_case
 
 router = APIRouter(include_in_schema=False)
 

@@ -1,4 +1,4 @@
-"""Pictures sent to browsers: only ones rendered here, never a file as received."""
+"""A case by its number, and its pictures: only ones rendered here, never a file as received."""
 
 from __future__ import annotations
 
