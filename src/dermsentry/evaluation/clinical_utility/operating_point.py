@@ -10,6 +10,10 @@ from numpy.typing import ArrayLike
 
 from dermsentry.errors import InputError
 from dermsentry.stats.intervals import Estimate, exact_binomial, provable
+from dermsentry.stats.numbers import compared
+
+CLAIM = 0.95
+"""The melanoma sensitivity that a reader will want to see proved."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,10 @@ class FrozenThreshold:
 
 
 def proof(groups: int) -> str:
-    """What finding every one of so many melanoma lesions would prove, to stand beside a sensitivity."""
-    return f"finding all {groups} would prove {100 * provable(groups):.0f} %" if groups else ""
+    """What finding every one of so many melanoma lesions would prove, to print beside a sensitivity."""
+    if not groups:
+        return ""
+    return f"finding all {groups} would prove {compared(provable(groups), CLAIM, digits=0)[0]}"
 
 
 def threshold_for_sensitivity(y_true: ArrayLike, y_score: ArrayLike, sensitivity: float) -> OperatingPoint:
