@@ -188,7 +188,7 @@ def _caveats(
 
 
 def _drawn(collection: Collection) -> bool:
-    """Whether any photograph lies below a folder that is marked as drawn by a program."""
+    """Whether any photograph is below a folder that is marked as drawn by a program."""
     below = {PurePosixPath(path).parent for path in collection.table["path"]}
     folders = {folder for inner in below for folder in (inner, *inner.parents)}
     return any(is_synthetic(collection.root / folder) for folder in folders)

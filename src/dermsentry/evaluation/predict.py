@@ -89,7 +89,7 @@ def read_and_predict(
                 control = None
         waiting.clear()
 
-    for position, picture in enumerate(track(pictures, "Judging", total=len(files), quiet=quiet)):
+    for position, picture in enumerate(track(pictures, "Predicting", total=len(files), quiet=quiet)):
         if isinstance(picture, Unreadable):
             unreadable.append({"path": str(table["path"].iloc[position]), "reason": picture.reason})
             continue

@@ -102,7 +102,7 @@ def threshold_for_sensitivity(y_true: ArrayLike, y_score: ArrayLike, sensitivity
     Returns
     -------
     OperatingPoint
-        Its threshold lies midway between the lowest score that is to raise an alert and the next one below,
+        Its threshold is midway between the lowest score that is to raise an alert and the next one below,
         so that rounding in another runtime does not move a photograph across it.
 
     Raises
