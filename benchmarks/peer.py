@@ -278,7 +278,7 @@ def timings(
 
     ways: dict[str, dict[str, Callable[[int], Any]]] = {
         "end to end": {
-            "dermsentry": lambda i: list(screen([paths[i]], bundle)),
+            "dermsentry": lambda i: screen(paths[i], bundle),
             "sklesion": as_packaged,
             "sklesion, compiled": lambda i: compiled(peer_picture(paths[i])[None], patients[i]).numpy(),
         },

@@ -33,7 +33,7 @@ from lite0 import lite0_onnx
 from dermsentry.images import Pixels, read_many
 from dermsentry.model import MODEL_FILE, OUTPUTS, Bundle, open_bundle, write_bundle
 from dermsentry.model.card import Card, OutOfDistribution, Threshold
-from dermsentry.screening import screen
+from dermsentry.screening import iter_screen
 from dermsentry.screening.inputs import find_photographs
 
 ROUNDS = 5
@@ -72,7 +72,9 @@ def compare(bundle: Bundle, paths: list[Path], work: Path) -> None:
     def end_to_end(heat: bool) -> None:
         out = work / "out"
         kept = out / "heat" if heat else None
-        for _ in screen(paths, bundle, findings=out / "f.jsonl", predictions=out / "p.csv", heat=kept):
+        for _ in iter_screen(
+            paths, bundle, findings=out / "f.jsonl", predictions=out / "p.csv", saliency=kept
+        ):
             pass
 
     ways = {
@@ -136,8 +138,8 @@ def memory(bundle: Bundle, paths: list[Path], work: Path) -> None:
                 os.link(folder / f"{number % len(paths):05}{path.suffix}", copy)
         results = {"findings": str(work / "f.jsonl"), "predictions": str(work / "p.csv")}
         code = (
-            "import resource; from dermsentry.screening import screen; "
-            f"n = sum(1 for _ in screen([{str(folder)!r}], {str(bundle.folder)!r}, **{results!r})); "
+            "import resource; from dermsentry.screening import iter_screen; "
+            f"n = sum(1 for _ in iter_screen([{str(folder)!r}], {str(bundle.folder)!r}, **{results!r})); "
             "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)

@@ -67,14 +67,25 @@ def test_a_missing_input_is_one_line_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [("--nope",), ("nope",), ("audit",), ("audit", "x", "--seed", "many")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--nope",),
+        ("nope",),
+        ("audit",),
+        ("audit", "x", "--seed", "many"),
+        ("train", "x", "--out", "y", "--network", "vgg"),
+        ("screen", "x", "--format", "xml"),
+    ],
+)
 def test_a_usage_error_is_exit_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
     assert call(monkeypatch, *arguments) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "Usage: " in shown.err
+    assert shown.err.startswith("dermsentry: ")
+    assert shown.err.count("\n") == 1
 
 
 def test_a_file_in_the_way_of_the_output_is_exit_4(

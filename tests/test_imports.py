@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import dermsentry
+from dermsentry.collection import Collection
+from dermsentry.split import make_split, write_split
+
+ROOT = Path(__file__).resolve().parents[1]
 
 TRAINING = {"keras", "tensorflow", "sklearn", "tf2onnx", "Augmentor", "torch"}
 HEAVY = TRAINING | {"pandas", "matplotlib", "onnxruntime", "jinja2", "scipy"}
@@ -55,6 +61,117 @@ def test_every_public_name_is_there(name: str) -> None:
     assert getattr(dermsentry, name) is not None
 
 
+LIGHT = f"""
+import sys
+for name in {TRAINING!r} | {{'sqlalchemy', 'fastapi', 'pydicom'}}:
+    sys.modules[name] = None  # as where the extras are not installed
+"""
+
+
+def run(code: str, returns: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", LIGHT + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == returns, done.stderr
+    return done
+
+
+def test_a_light_install_shows_the_whole_public_api() -> None:
+    run(
+        "import dermsentry, inspect, pydoc\n"
+        "for name in dir(dermsentry): assert hasattr(dermsentry, name), name\n"
+        "assert 'network' in inspect.signature(dermsentry.train).parameters\n"
+        "assert 'fast' in inspect.signature(dermsentry.study).parameters\n"
+        "shown = pydoc.plain(pydoc.render_doc(dermsentry))\n"
+        "assert all(f'{name}(' in shown for name in ('train', 'study', 'screen', 'evaluate'))\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "call", ["dermsentry.train(None, None, 'out')", "dermsentry.study(None, 'out')", "demo(out='out')"]
+)
+def test_a_light_install_says_what_to_install(call: str) -> None:
+    done = run(
+        "import dermsentry\n"
+        "from dermsentry.demo import demo\n"
+        f"try: {call}\n"
+        "except dermsentry.InputError as error: print(error)\n"
+    )
+    assert done.stdout.endswith('pip install "dermsentry[train]".\n')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["train", "DATA", "--split", "SPLIT", "--out", "OUT"], "train"),
+        (["study", "DATA", "--out", "OUT"], "train"),
+        (["demo", "--out", "OUT"], "train"),
+        (["serve"], "clinic"),
+        (["audit-log", "verify"], "clinic"),
+    ],
+)
+def test_a_command_of_an_extra_says_which_in_one_line(
+    arguments: list[str], extra: str, phantom_collection: Collection, tmp_path: Path
+) -> None:
+    places = {"DATA": phantom_collection.root, "SPLIT": tmp_path / "split.csv", "OUT": tmp_path / "out"}
+    if "SPLIT" in arguments:
+        write_split(make_split(phantom_collection), tmp_path / "split.csv")
+    given = [str(places.get(argument, argument)) for argument in arguments]
+    done = run(f"sys.argv = ['dermsentry', *{given!r}]\nfrom dermsentry.cli import main\nmain()", returns=2)
+    assert done.stderr.endswith(f'pip install "dermsentry[{extra}]".\n')
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("names", [("dermsentry", "screen"), ("dermsentry.screening", "screen")])
+def test_a_submodule_is_imported_after_the_function_was_used(names: tuple[str, str]) -> None:
+    package, function = names
+    run(
+        f"import {package}\n"
+        f"assert callable({package}.{function})\n"
+        "import dermsentry.screening.triage, dermsentry.screening.pipeline\n"
+        f"assert callable({package}.{function})\n"
+        "assert dermsentry.screening.triage.TIERS\n"
+    )
+
+
+def test_what_the_framework_runs_takes_what_its_public_function_says() -> None:
+    from dermsentry.nine_class.study import study
+    from dermsentry.training.pipeline import train
+
+    assert inspect.signature(train) == inspect.signature(dermsentry.train)
+    assert inspect.signature(study) == inspect.signature(dermsentry.study)
+
+
+def test_type_checkers_know_every_public_name(tmp_path: Path) -> None:
+    """As one who installed Dermsentry sees it: the stub, not `Any`."""
+    types = {
+        "screen('a.jpg')": "list[dermsentry.Finding]",
+        "iter_screen(b'a')": "Iterator[dermsentry.Finding]",
+        "read_collection('a')": "dermsentry.Collection",
+        "audit_collection(c)": "dermsentry.Audit",
+        "make_split(c)": "dermsentry.Split",
+        "train(c, s, 'run')": "dermsentry.Run",
+        "evaluate('bundle', c)": "dermsentry.Evaluation",
+        "open_bundle()": "dermsentry.Bundle",
+        "draw_phantoms('a')": "dermsentry.Phantoms",
+    }
+    lines = [
+        "from collections.abc import Iterator",
+        "from typing import assert_type",
+        "import dermsentry",
+        "def check(c: dermsentry.Collection, s: dermsentry.Split) -> None:",
+        *(f"    assert_type(dermsentry.{call}, {kind})" for call, kind in types.items()),
+        *(f"    reveal_type(dermsentry.{name})" for name in dermsentry.__all__),
+    ]
+    (tmp_path / "uses.py").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "mypy", tmp_path / "uses.py"]
+    # In the checkout, where `make types` has left its cache.
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("Revealed type is") == len(dermsentry.__all__)
+    assert '"Any"' not in done.stdout
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="attribute nothing"):
         _ = dermsentry.nothing

@@ -25,12 +25,13 @@ from dermsentry.stats.calibration import (
     fit_temperature,
 )
 from dermsentry.stats.metrics import rank
+from dermsentry.training import Run
 from dermsentry.training.batches import Examples
 from dermsentry.training.export import export_bundle, rounded
 from dermsentry.training.finetuning import Phase, Plan, Validate, finetune
 from dermsentry.training.fitting import Configuration, best_precision, build, predict_logits
 from dermsentry.training.out_of_distribution import KNOWN
-from dermsentry.training.pipeline import Run, examples_of, training_record
+from dermsentry.training.pipeline import examples_of, training_record
 from dermsentry.training.pixels import decode
 from dermsentry.training.scoring import is_right, mean_recall
 from recipes.dermoscopy.data import (

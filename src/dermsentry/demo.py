@@ -21,7 +21,7 @@ from dermsentry.reporting import write_report
 from dermsentry.screening import Finding, screen
 from dermsentry.screening.triage import MEANING, TIERS
 from dermsentry.split import Split, make_split, write_split
-from dermsentry.training.pipeline import train
+from dermsentry.training import require_framework, train
 
 STATE = "demo.json"
 SHOWN = 12  # alerts on the page
@@ -83,6 +83,7 @@ def demo(
     OutputError
         `out` cannot be written.
     """
+    require_framework()
     folder = Path(out)
     collection = None if data is None else read_collection(data)
     _clear(folder)
@@ -111,16 +112,14 @@ def demo(
     evaluation = evaluate(run.bundle, collection, split, out=folder / "evaluation", seed=seed, quiet=quiet)
     step("evaluate", f"Judged it on {evaluation.photographs} photographs that training knew nothing of")
     tested = split.table[split.table["part"] == "test"]
-    findings = tuple(
-        screen(
-            [collection.root / path for path in tested["path"]],
-            run.bundle,
-            findings=folder / "screen" / "findings.jsonl",
-            predictions=folder / "screen" / "predictions.csv",
-            saliency=folder / "screen" / "saliency",
-        )
+    screened = screen(
+        [collection.root / path for path in tested["path"]],
+        run.bundle,
+        findings=folder / "screen" / "findings.jsonl",
+        predictions=folder / "screen" / "predictions.csv",
+        saliency=folder / "screen" / "saliency",
     )
-    findings = tuple(sorted(findings, key=_urgency))
+    findings = tuple(sorted(screened, key=_urgency))
     step("screen", f"Screened them: {_listed(_tiers(findings))}")
     page = folder / "demo.html"
     _write_page(page, collection, planted, audit, split, evaluation, findings, seconds)

@@ -5,6 +5,8 @@ Every message is one line: what came, what was expected, what to do.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 
 class DermsentryError(Exception):
     """Base of every error that is the input's or the machine's, not a bug."""
@@ -25,7 +27,7 @@ class OutputError(DermsentryError):
 
 
 class TrainingError(DermsentryError):
-    """Training cannot go on: the loss is not a number, a class is missing."""
+    """Training cannot continue: the loss is not a number, a class is missing."""
 
     exit_code = 5
 
@@ -34,6 +36,15 @@ class BundleError(DermsentryError):
     """A model bundle is incomplete, changed since it was written, or from a later version."""
 
     exit_code = 6
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Raise InputError that names the extra to install, if one of `modules`, which it brings, is missing."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f'{missing[0]} is not installed; expected the extra {extra!r}: pip install "dermsentry[{extra}]".'
+        )
 
 
 EXIT_CODES: dict[int, str] = {

@@ -70,14 +70,14 @@ class Photograph:
 
 
 def read_photograph(
-    source: Path | bytes, *, root: Path | None = None, enough_for: int | None = None
+    source: Path | bytes | Image.Image | Pixels, *, root: Path | None = None, enough_for: int | None = None
 ) -> Photograph:
     """Decode a photograph: EXIF orientation applied, any colour mode brought to 8-bit RGB, alpha on white.
 
     Parameters
     ----------
     source
-        A file, or the bytes of one.
+        A file, the bytes of one, a Pillow image, or decoded pixels: (height, width, 3), uint8, RGB.
     root
         If given, a file that lies outside this folder once links are followed is refused.
     enough_for
@@ -89,11 +89,16 @@ def read_photograph(
     Unreadable
         Missing, empty, truncated, animated, too large, not a photograph, or a link that leaves `root`.
     """
-    data = source if isinstance(source, bytes) else _read_bytes(source, root)
-    if not data:
-        raise Unreadable("the file is empty")
+    if isinstance(source, np.ndarray):
+        return Photograph(source, source.shape[1], source.shape[0], "", 0)
     try:
-        return _decode(data, enough_for)
+        if isinstance(source, Image.Image):
+            return _decode(source, None)  # a draft would shrink the caller's own image
+        data = source if isinstance(source, bytes) else _read_bytes(source, root)
+        if not data:
+            raise Unreadable("the file is empty")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _decode(image, enough_for)
     except Unreadable:
         raise
     except UnidentifiedImageError:
@@ -127,26 +132,25 @@ def _read_bytes(path: Path, root: Path | None) -> bytes:
         raise Unreadable(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _decode(data: bytes, enough_for: int | None) -> Photograph:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        kind = image.format or ""
-        if image.width * image.height > MAX_PIXELS:
-            raise Unreadable(
-                f"the photograph is too large ({image.width}×{image.height} pixels; "
-                f"at most {MAX_PIXELS // 10**6} million)"
-            )
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and kind != "MPO":  # an MPO's first picture is the photograph, as phones write it
-            raise Unreadable(f"an animation or a file of several pages ({frames})")
-        tables = getattr(image, "quantization", None) or {}
-        quantization = int(sum(tables.get(0, ())))
-        width, height = image.size
-        orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow brings a TIFF upright itself
-        if enough_for is not None and kind in ("JPEG", "MPO"):
-            image.draft("RGB", (min(enough_for, width), min(enough_for, height)))
-        image.load()
-        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-        pixels = np.asarray(_rgb(upright))
+def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
+    kind = image.format or ""
+    if image.width * image.height > MAX_PIXELS:
+        raise Unreadable(
+            f"the photograph is too large ({image.width}×{image.height} pixels; "
+            f"at most {MAX_PIXELS // 10**6} million)"
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and kind != "MPO":  # an MPO's first picture is the photograph, as phones write it
+        raise Unreadable(f"an animation or a file of several pages ({frames})")
+    tables = getattr(image, "quantization", None) or {}
+    quantization = int(sum(tables.get(0, ())))
+    width, height = image.size
+    orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow brings a TIFF upright itself
+    if enough_for is not None and kind in ("JPEG", "MPO"):
+        image.draft("RGB", (min(enough_for, width), min(enough_for, height)))
+    image.load()
+    upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+    pixels = np.asarray(_rgb(upright))
     if kind not in ("JPEG", "MPO"):
         height, width = pixels.shape[:2]
     elif orientation in (5, 6, 7, 8):

@@ -24,6 +24,7 @@ from dermsentry.clinic.store.database import migrate, open_database, writing
 from dermsentry.clinic.store.folder import database_of
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Account, Model, now
+from dermsentry.files import plain
 
 KINDS = ("sqlite", "postgresql")
 
@@ -130,7 +131,7 @@ def add_case(engine: Engine) -> Callable[..., int]:
             case = screened(tier, melanoma, **fields)
             if case.model_digest is not None and session.get(Model, case.model_digest) is None:
                 card = tiny_card()
-                session.add(Model(digest=case.model_digest, name=card.name, card=card.as_dict()))
+                session.add(Model(digest=case.model_digest, name=card.name, card=plain(card)))
                 session.flush()
             session.add(case)
             session.flush()

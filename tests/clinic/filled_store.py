@@ -15,6 +15,7 @@ from dermsentry.clinic.store.database import writing
 from dermsentry.clinic.store.tables import Account, Alert, Case, Delivery, Model, Read, now
 from dermsentry.clinic.worker.screener import unread
 from dermsentry.diagnoses import CODES
+from dermsentry.files import plain
 from dermsentry.model import Card, bundled, read_network
 
 
@@ -86,7 +87,7 @@ def screen(store: Store, case_id: int, tier: str = "alert", melanoma: float = 0.
     own = card()
     with writing(store.engine) as session:
         if session.get(Model, own.digest) is None:
-            session.add(Model(digest=own.digest, name=own.name, card=own.as_dict()))
+            session.add(Model(digest=own.digest, name=own.name, card=plain(own)))
             session.flush()
         case = session.get_one(Case, case_id)
         case.finding = finding(tier, melanoma)

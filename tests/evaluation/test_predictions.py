@@ -280,6 +280,25 @@ def test_evaluation_json_has_what_its_readers_expect():
     assert 0 < found["melanoma"]["provable_sensitivity"] < 1
 
 
+def test_an_evaluation_shows_itself_in_a_line_and_as_a_table():
+    labels = drawn(50)
+    evaluation = evaluate_predictions(labels, predictions(labels), alone(50), threshold=0.3, resamples=20)
+    assert repr(evaluation).startswith("Evaluation(50 photographs of 50 lesions, ")
+    assert "\n" not in repr(evaluation)
+    table = evaluation.to_frame()
+    assert list(table.columns) == ["name", "value", "low", "high"]
+    assert table["name"].is_unique
+    found = table.set_index("name")
+    for name, figure in {
+        "accuracy": evaluation.accuracy,
+        "melanoma sensitivity": evaluation.sensitivity,
+        "melanoma roc_auc": evaluation.melanoma.roc_auc,
+        "NV recall": label_of(evaluation, "NV").recall,
+    }.items():
+        assert tuple(found.loc[name]) == (figure.value, figure.low, figure.high)
+    assert "melanoma sensitivity" in evaluation._repr_html_()
+
+
 def test_the_operating_point_is_the_decision_beside_what_was_needed():
     labels = drawn(300, seed=5)
     probability = predictions(labels, seed=5)

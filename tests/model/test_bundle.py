@@ -216,7 +216,7 @@ def test_a_network_that_is_no_bundles_is_refused_before_anything_is_written(
     ("overrides", "expected"),
     [
         ({"name": "two\nlines"}, "name: received"),
-        ({"size": 0}, "size: received 0, expected a whole number"),
+        ({"size": 0}, "size: received 0, expected a whole number of at least 8"),
         ({"aspect": "stretch"}, "aspect: received 'stretch', expected squash or crop or pad"),
         ({"temperature": float("nan")}, "cannot hold this card"),
         ({"classes": ("MEL", "NV")}, "classes: received a list of 2"),
@@ -249,7 +249,50 @@ def test_write_bundle_refuses_a_wrong_card(tmp_path: Path, overrides: dict[str, 
 
 def test_a_tolerance_that_lets_all_pass_is_refused(folder: Path) -> None:
     rewrite(folder, lambda record: record["self_test"].update(tolerance=1.0))
-    assert "self_test.tolerance: received 1, expected a number from 1e-07 to 0.02" in refused(folder)
+    assert "self_test.tolerance: received 1, expected a number of at most 0.02" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        ("temperature", 10**400, "temperature: received a huge number, expected"),
+        ("temperature", True, "temperature: received true, expected a number"),
+        ("size", 64.0, "size: received 64, expected a whole number"),
+        ("name", "a\x1b[2J", r"name: received 'a\\x1b\[2J', expected text without"),
+        ("sha256", "0" * 63, "sha256: received '0+', expected text matching"),
+        ("created", "yesterday", "created: received 'yesterday', expected"),
+        (
+            "thresholds.alert.value",
+            1.5,
+            "thresholds.alert.value: received 1.5, expected a number of at most 1",
+        ),
+        ("thresholds.alert.extra", 1, "thresholds.alert.'extra' is a field that this version does not know"),
+        ("thresholds.third", {}, "thresholds.'third' is a field that"),
+        ("thresholds.alert.sensitivity.low", -0.1, "thresholds.alert.sensitivity: received an object, expec"),
+        (
+            "thresholds.alert.sensitivity.sd",
+            0.1,
+            "sensitivity.'sd' is a field that this version does not kno",
+        ),
+        ("self_test.probability", [0.1] * 8, "self_test.probability: received a list of 8, expected"),
+        ("self_test.probability", ["a"] * 9, "self_test.probability.0: received 'a', expected a number"),
+        ("training.licences", ["a", 3], "training.licences.1: received 3, expected text"),
+        ("training.versions", {"numpy": "2\n"}, "training.versions: received 'numpy2.*control characters"),
+        ("training.configuration", [], "training.configuration: received a list of 0, expected an object"),
+        ("brand_new", 1, "'brand_new' is a field that this version does not know"),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_came_and_what_was_expected(
+    folder: Path, place: str, value: object, expected: str
+) -> None:
+    def change(record: dict[str, Any]) -> None:
+        *way, last = place.split(".")
+        for name in way:
+            record = record[name]
+        record[last] = value
+
+    rewrite(folder, change)
+    assert re.search(expected, refused(folder)), refused(folder)
 
 
 anything = st.recursive(
@@ -349,6 +392,6 @@ def test_the_description_is_in_words(tmp_path: Path) -> None:
     evaluation = {"validation": figures, "classes": list(CODES)}
     text = describe(tiny_bundle(tmp_path / "b", evaluation=evaluation).card)
     assert "On validation: melanoma AUROC 0.910 (0.900–0.920), balanced accuracy 62.5 % (58.0–66.0)." in text
-    assert "Trained on drawn pictures" in text
-    assert "find 80 % of melanomas; reached 94 % (85–98 %) there" in text
+    assert "Trained on synthetic images" in text
+    assert "for a sensitivity of 80 %; sensitivity there 94.0 % (85.0–98.0)" in text
     assert "not a medical device" in text

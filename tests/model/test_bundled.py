@@ -14,8 +14,8 @@ from dermsentry.diagnoses import CODES
 from dermsentry.model import bundled, open_bundle
 from dermsentry.model.model_card import model_card
 from dermsentry.phantoms import Phantoms
+from dermsentry.training import train
 from dermsentry.training.fitting import Configuration, build
-from dermsentry.training.pipeline import train
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -128,7 +128,7 @@ def test_everything_that_the_card_says_is_there(bundle: Bundle) -> None:
         "not a medical device",
     ):
         assert words in text
-    assert "drawn pictures" not in text
+    assert "synthetic images" not in text
 
 
 def test_it_is_markdown_whose_tables_hold(bundle: Bundle) -> None:
@@ -139,8 +139,8 @@ def test_it_is_markdown_whose_tables_hold(bundle: Bundle) -> None:
     assert all(len(line) <= WIDTH for line in text.splitlines() if not line.startswith(("|", "#")))
     assert found.headings[1:] == [
         "The model",
-        "What it is for",
-        "What it is not for",
+        "Intended use",
+        "Not intended for",
         "Who should not rely on it",
         "How it was made",
         "Data",
@@ -148,10 +148,10 @@ def test_it_is_markdown_whose_tables_hold(bundle: Bundle) -> None:
         "Figures",
         "Held-out lesions",
         "Targets, and whether they were reached",
-        "Ways of calibrating that were compared",
-        "Shortcuts that were looked for",
+        "Calibration methods that were compared",
+        "Shortcuts that were tested for",
         "Experiments that led to it",
-        "Pictures that it refuses",
+        "Images that it refuses",
         "Known failures",
         "Licence",
     ]
@@ -165,13 +165,13 @@ def test_what_is_missing_is_said(bundle: Bundle) -> None:
     bare.pop("photographs")
     text = model_card(with_card(bundle, evaluation={}, training=bare, out_of_distribution=None))
     for words in (
-        "drawn pictures",
-        "None was measured.",
+        "synthetic images",
+        "Nothing was measured.",
         "None is recorded, which does not mean that there are none.",
-        "How many photographs there were is not stated.",
+        "The number of photographs is not stated.",
         "No licence of the data is stated.",
         "no licence is stated",
-        "too few photographs made it",
+        "too few training images",
         "| seed | not stated |",
         "versions that are not stated",
     ):

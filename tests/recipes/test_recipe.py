@@ -13,9 +13,9 @@ from dermsentry.files import read_json
 from dermsentry.model import open_bundle, read_network
 from dermsentry.screening import screen
 from dermsentry.stats.calibration import apply_temperature
+from dermsentry.training import Run
 from dermsentry.training.finetuning import Phase, Plan
 from dermsentry.training.networks import efficientnet_lite0
-from dermsentry.training.pipeline import Run
 from dermsentry.training.pretrained import load_onnx
 from recipes.dermoscopy.claims import measure_claims
 from recipes.dermoscopy.data import WEIGHTS_LICENCE
@@ -73,7 +73,7 @@ def test_probabilities_are_stated_for_a_more_even_case_mix(run: Run) -> None:
 
 
 def test_it_screens(run: Run, sets: Path) -> None:
-    findings = list(screen([sets / "isic9" / "Train"], run.bundle))
+    findings = screen([sets / "isic9" / "Train"], run.bundle)
     assert len(findings) == 6
     for finding in findings:
         assert finding.probabilities is not None

@@ -14,9 +14,10 @@ from PIL import Image
 from bundles import REFUSING, lesion, tiny_bundle
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, InputError, OutputError
+from dermsentry.files import plain
 from dermsentry.images import read_fitted
 from dermsentry.model import Bundle, open_bundle
-from dermsentry.screening import Finding, screen
+from dermsentry.screening import Finding, iter_screen, screen
 from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT, UNLIKE
 
 FIELDS = [
@@ -34,7 +35,7 @@ FIELDS = [
 
 
 def test_every_photograph_has_its_finding_in_order(photographs: Path, bundle: Bundle) -> None:
-    found = list(screen([photographs], bundle))
+    found = screen([photographs], bundle)
     assert [f.image for f in found] == [
         *("broken", "lesion0", "lesion1", "lesion2"),
         *("empty", "lesion3", "lesion4", "lesion5", "words"),
@@ -79,7 +80,7 @@ def test_files_of_a_run(photographs: Path, bundle: Bundle, tmp_path: Path) -> No
         )
     )
     lines = [json.loads(line) for line in (out / "f.jsonl").read_text().splitlines()]
-    assert lines == [json.loads(json.dumps(f.as_dict())) for f in found]
+    assert lines == [json.loads(json.dumps(plain(f))) for f in found]
     assert all(list(line) == FIELDS for line in lines)
     assert sorted(p.name for p in (out / "saliency").iterdir()) == [f"lesion{i}.png" for i in range(6)]
     assert_the_challenge_accepts(out / "p.csv", [f"lesion{i}" for i in range(6)])
@@ -131,7 +132,7 @@ def test_nothing_half_written_when_a_run_ends_early(
     photographs: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
     before = set(threading.enumerate())
-    run = screen([photographs], bundle, findings=tmp_path / "out" / "f.jsonl")
+    run = iter_screen([photographs], bundle, findings=tmp_path / "out" / "f.jsonl")
     next(run)
     run.close()  # type: ignore[attr-defined]
     assert list((tmp_path / "out").iterdir()) == []
@@ -140,19 +141,19 @@ def test_nothing_half_written_when_a_run_ends_early(
 
 def test_nothing_is_read_before_the_first_finding_is_asked_for(photographs: Path, bundle: Bundle) -> None:
     before = set(threading.enumerate())
-    screen([photographs], bundle)
+    iter_screen([photographs], bundle)
     assert set(threading.enumerate()) <= before
 
 
 def test_what_is_wrong_is_said_at_once(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        screen([photographs / "nowhere"], bundle)
+        iter_screen([photographs / "nowhere"], bundle)
     with pytest.raises(BundleError, match="is no model bundle"):
-        screen([photographs], tmp_path / "nowhere")
+        iter_screen([photographs], tmp_path / "nowhere")
     Image.fromarray(lesion()).save(photographs / "second" / "lesion0.png")
     with pytest.raises(InputError, match="both named lesion0"):
-        screen([photographs], bundle, predictions=tmp_path / "p.csv")
-    assert len(list(screen([photographs], bundle))) == 10
+        iter_screen([photographs], bundle, predictions=tmp_path / "p.csv")
+    assert len(list(iter_screen([photographs], bundle))) == 10
 
 
 def test_an_output_that_cannot_be_written_is_one_clear_error(
@@ -201,15 +202,73 @@ def test_what_the_model_does_not_know_is_refused(photographs: Path, tmp_path: Pa
     assert finding.out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT
 
 
-def test_the_package_is_the_function_too(photographs: Path, bundle: Bundle) -> None:
-    import dermsentry.screening.inputs
+def test_one_or_many_as_path_string_bytes_image_or_array(
+    photographs: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    path = photographs / "first" / "lesion1.jpg"
+    [finding] = screen(path, bundle)
+    assert screen(str(path), bundle) == [finding]
+    assert len(screen(str(photographs / "first"), bundle, findings=tmp_path / "f.jsonl")) == 4
+    assert (tmp_path / "f.jsonl").read_text().count("\n") == 4
+    data = path.read_bytes()
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+        found = screen([data, image, path, pixels], bundle)
+        assert screen(image, bundle)[0].image == "image"
+    assert [f.image for f in found] == ["image", "image_2", "lesion1", "image_3"]
+    assert [f.path for f in found] == ["image", "image_2", str(path), "image_3"]
+    assert {f.tier for f in found} == {finding.tier}
+    assert all(f.melanoma == pytest.approx(finding.melanoma, abs=0.02) for f in found)
+    assert found[0].probabilities == finding.probabilities
+    assert [f.image for f in screen(np.stack([pixels, pixels]), bundle)] == ["image", "image_2"]
+    assert screen(data[:900], bundle)[0].tier == "unreadable"
 
-    assert len(list(dermsentry.screen([photographs / "first"], bundle))) == 4  # type: ignore[operator]
+
+def test_a_name_in_memory_is_no_files_name(photographs: Path, bundle: Bundle) -> None:
+    Image.fromarray(lesion()).save(photographs / "image.png")
+    found = screen([lesion(), photographs / "image.png"], bundle)
+    assert [f.image for f in found] == ["image_2", "image"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((64, 64), np.uint8),
+        np.zeros((64, 64, 4), np.uint8),
+        np.zeros((0, 64, 3), np.uint8),
+        np.zeros((64, 64, 3), np.float32),
+        7,
+    ],
+)
+def test_what_is_no_image_is_refused(bundle: Bundle, wrong: object) -> None:
+    with pytest.raises(InputError, match=r"expected a path, bytes, a PIL image or an array \(height"):
+        iter_screen([wrong], bundle)  # type: ignore[list-item]
+
+
+def test_the_callers_image_is_left_as_it_is(photographs: Path, bundle: Bundle) -> None:
+    big = Image.fromarray(lesion(side=900))
+    big.save(photographs / "big.jpg")
+    with Image.open(photographs / "big.jpg") as image:
+        screen(image, bundle)
+        assert image.size == (900, 900)
+
+
+def test_a_finding_is_one_line_and_a_table(photographs: Path, bundle: Bundle) -> None:
+    found = screen(photographs, bundle)
+    for finding in found:
+        assert "\n" not in repr(finding)
+        assert finding.tier in repr(finding)
+    odd = Finding("<b>", "<b>.jpg", "unreadable", None, None, None, ("<i>",), "m")
+    assert "<b>" not in odd._repr_html_()
+    assert "&lt;b&gt;.jpg" in odd._repr_html_()
+    table = pd.DataFrame(found)  # as `screen` says
+    assert list(table["tier"]) == [f.tier for f in found]
+    assert table["melanoma"].notna().sum() == 6
 
 
 @pytest.mark.real
 def test_real_photographs_pass_through(real_data: Path, bundle: Bundle, tmp_path: Path) -> None:
-    found = list(screen([real_data / "isic9" / "Test"], bundle, predictions=tmp_path / "p.csv"))
+    found = screen([real_data / "isic9" / "Test"], bundle, predictions=tmp_path / "p.csv")
     assert len(found) == 118
     assert_the_challenge_accepts(tmp_path / "p.csv", [f.image for f in found])
     assert sum(f.tier == "unreadable" for f in found) == 0

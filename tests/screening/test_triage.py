@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bundles import tiny_card
 from dermsentry.diagnoses import CODES
+from dermsentry.model import Threshold
 from dermsentry.screening.quality import BLURRED, DRAWN, Quality
 from dermsentry.screening.triage import MEANING, TIERS, UNLIKE, triage
 
@@ -26,15 +29,17 @@ def shares(**given: float) -> dict[str, float]:
         (
             shares(MEL=0.62),
             "alert",
-            "melanoma 62 %, at or above the alert threshold of 50 % (set to find 80 % of",
+            "melanoma 62 %, at or above the alert threshold of 50 % (chosen for a sensitivity of 80 %)",
         ),
         (shares(MEL=0.5), "alert", "melanoma 50 %"),
         (shares(MEL=0.31, NV=0.6), "refer", "melanoma 31 %, at or above the referral threshold of 20 %"),
         (shares(BCC=0.7, MEL=0.02), "refer", "basal cell carcinoma 70 %"),
         (shares(AK=0.2, BCC=0.2, SCC=0.2, NV=0.35, MEL=0.01), "refer", "to be seen soon"),
-        (shares(MEL=0.19, NV=0.11), "refer", "melanoma is the likeliest diagnosis (19 %)"),
-        (shares(NV=0.9, MEL=0.004), "routine", "melanoma 0.4 %, below the referral threshold of 20 %"),
-        (shares(NV=0.9, MEL=0.0001), "routine", "melanoma below 0.1 %"),
+        (shares(MEL=0.19, NV=0.11), "refer", "melanoma is the most probable diagnosis (19 %)"),
+        (shares(NV=0.9, MEL=0.004), "routine", "melanoma 0.4 %, below the referral threshold of 20.0 %"),
+        (shares(NV=0.7, MEL=0.1999), "routine", "melanoma 19.99 %, below the referral threshold of 20.00 %"),
+        (shares(BCC=0.999, MEL=0.0001), "refer", "basal cell carcinoma 99.9 %"),
+        (shares(NV=0.9, MEL=0.0001), "routine", "melanoma < 0.1 %, below"),
     ],
 )
 def test_tiers_and_their_reasons(probabilities: dict[str, float], tier: str, reason: str) -> None:
@@ -78,6 +83,23 @@ def test_every_photograph_gets_a_tier_with_reasons_and_more_melanoma_never_calms
     order = ["routine", "cannot-say", "refer", "alert"]
     if probabilities["MEL"] < 0.6:
         assert order.index(triage(worse, out_of_distribution, quality, CARD)[0]) >= order.index(tier)
+
+
+@given(st.floats(0, 1), st.floats(0.0001, 1))
+def test_no_probability_reads_as_on_the_wrong_side_of_its_threshold(melanoma: float, limit: float) -> None:
+    card = tiny_card(
+        thresholds={
+            "alert": Threshold(1.0, 0.8, None, "calibration"),
+            "refer": Threshold(limit, 0.95, None, "calibration"),
+        }
+    )
+    _, reasons = triage(shares(MEL=round(melanoma, 6)), None, GOOD, card)
+    found = re.match(
+        r"melanoma ([<> ]*[\d.]+) %, (below|at or above) .* threshold of ([<> ]*[\d.]+) %", reasons[0]
+    )
+    if found and "<" not in found[0] and ">" not in found[0]:
+        value, side, shown = float(found[1]), found[2], float(found[3])
+        assert value < shown if side == "below" else value >= shown
 
 
 def test_every_tier_has_its_meaning() -> None:

@@ -18,9 +18,9 @@ from dermsentry.images import read_fitted
 from dermsentry.model import open_bundle
 from dermsentry.phantoms import Phantoms
 from dermsentry.split import Split, make_split
-from dermsentry.training import training
+from dermsentry.training import Run, train, training
 from dermsentry.training.batches import Examples
-from dermsentry.training.pipeline import Run, parts_of, train, with_copies
+from dermsentry.training.pipeline import parts_of, with_copies
 from dermsentry.training.pixels import DecodedPhotographs
 from examples import examples
 from tables import table_collection

@@ -152,7 +152,7 @@ def refusals(paths: Iterable[str | Path], bundle: str | Path | Bundle, *, quiet:
     BundleError
         The bundle was refused.
     """
-    found = list(screen(paths, bundle, quiet=quiet))
+    found = screen(paths, bundle, quiet=quiet)
     scores = [np.nan if f.out_of_distribution is None else f.out_of_distribution for f in found]
     return Refusals(
         names=tuple(Path(f.path).name for f in found),

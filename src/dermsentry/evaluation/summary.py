@@ -12,6 +12,7 @@ from dermsentry.stats.numbers import (
     MISSING,
     decimal,
     decimal_range,
+    digits_of,
     percent,
     percent_as_given,
     percent_interval,
@@ -31,7 +32,8 @@ def verdict(evaluation: Evaluation) -> tuple[str, ...]:
 
     def share(figure: Estimate) -> str:
         own = figure is evaluation.sensitivity
-        return percent_interval(figure, 0, against=target if own else None)
+        digits = digits_of(figure.value, figure.low, figure.high)
+        return percent_interval(figure, digits, against=target if own else None)
 
     context = {
         "melanoma": melanoma,

@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, name_of
@@ -18,6 +20,7 @@ from dermsentry.errors import BundleError
 from dermsentry.files import to_json
 from dermsentry.images import ASPECTS, Aspect
 from dermsentry.stats.intervals import Estimate
+from dermsentry.stats.numbers import brief, decimal_interval, percent, percent_interval
 
 SCHEMA = 2
 
@@ -25,101 +28,118 @@ Floats = NDArray[np.float32]
 Cut = Literal["alert", "refer"]
 CUTS: tuple[Cut, ...] = get_args(Cut)
 
+# What a field may hold; `parse_card` refuses anything else.
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Line = Annotated[str, Meta(pattern=r"^\S.{0,199}\Z")]
+Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d(T[0-9:.+\-Z]{5,30})?\Z")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
 
 @dataclass(frozen=True)
 class Threshold:
     """A melanoma probability, and the sensitivity it was chosen for.
 
-    `sensitivity` is what was reached, with its interval, None where nobody measured; `chosen_on` names the
-    photographs that chose it, such as `calibration`.
+    `sensitivity` is what was reached, with its interval, None where it was not measured; `chosen_on` names
+    the images that chose it, such as `calibration`.
     """
 
-    value: float
-    sensitivity_target: float
+    value: Share
+    sensitivity_target: Share
     sensitivity: Estimate | None
-    chosen_on: str
+    chosen_on: Line
 
 
 @dataclass(frozen=True)
 class OutOfDistribution:
     """What the network refuses as unlike what it learned from; see `training/out_of_distribution.py`.
 
-    `held_out`: how many photographs held out of training set the limit; `held_out_refused`: the share of them
-    it refuses. `non_lesions`: how many views of pictures without a lesion the score was fitted against;
-    `non_lesions_refused`: the share of them that is refused by a fit that had not seen their picture.
+    `held_out`: how many images held out of training set the limit; `held_out_refused`: the share of them that
+    is refused. `non_lesions`: how many views of images without a lesion the score was fitted against;
+    `non_lesions_refused`: the share of them that is refused by a fit that had not seen their image.
     """
 
-    held_out: int
-    held_out_refused: float
-    non_lesions: int
-    non_lesions_refused: float
+    held_out: Count
+    held_out_refused: Share
+    non_lesions: Count
+    non_lesions_refused: Share
 
 
 @dataclass(frozen=True)
 class SelfTest:
     """What the network gave for a picture drawn from `seed` when the bundle was written."""
 
-    seed: int
-    probability: tuple[float, ...]
-    class_activation_mean: float
-    out_of_distribution: float
-    tolerance: float
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    probability: Annotated[
+        tuple[Annotated[float, Meta(ge=0, le=1.0001)], ...], Meta(min_length=9, max_length=9)
+    ]
+    class_activation_mean: Annotated[float, Meta(ge=-1e9, le=1e9)]
+    out_of_distribution: Share
+    # One that lets everything pass would be no test.
+    tolerance: Annotated[float, Meta(ge=1e-7, le=0.02)]
 
 
 @dataclass(frozen=True)
 class Card:
     """What a bundle says about itself; `card.json` has exactly these fields.
 
-    `size` is the network's input side in pixels, `aspect` how a photograph is brought to it, `temperature`
-    the calibration already inside the network. `thresholds` has `alert` and `refer`. `evaluation` is free;
+    `size` is the network's input side in pixels, `aspect` how an image is brought to it, `temperature` the
+    calibration already inside the network. `thresholds` has `alert` and `refer`. `evaluation` is free;
     `training` has at least `fingerprint` (text), `licences` (list of text), `synthetic` (whether phantoms
     trained it), `configuration` and `versions` (objects). `write_bundle` fills `created`, `self_test`,
     `sha256` (of `model.onnx`) and `digest` (of the other fields).
     """
 
-    name: str
-    size: int
+    name: Line
+    size: Annotated[int, Meta(ge=8, le=4096)]
     aspect: Aspect
-    temperature: float
+    temperature: Annotated[float, Meta(ge=1e-3, le=1e3)]
     thresholds: Mapping[Cut, Threshold]
     out_of_distribution: OutOfDistribution | None
     evaluation: Mapping[str, Any]
     training: Mapping[str, Any]
     classes: tuple[str, ...] = CODES
-    schema: int = SCHEMA
-    created: str = ""
+    schema: Annotated[int, Meta(ge=1, le=10**6)] = SCHEMA
+    created: Moment = ""
     self_test: SelfTest | None = None
-    sha256: str = ""
-    digest: str = ""
+    sha256: Digest = ""
+    digest: Digest = ""
 
     @property
     def synthetic(self) -> bool:
         """Whether phantoms, not photographs of patients, trained it."""
         return bool(self.training["synthetic"])
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields as they stand in `card.json`."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class _Training:
+    """The fields that `training` has beside free ones."""
+
+    synthetic: bool
+    fingerprint: Line
+    licences: tuple[str, ...]
+    configuration: Mapping[str, Any]
+    versions: Mapping[str, str]
 
 
 def describe(card: Card) -> str:
-    """What a card says, in words, a fact a line."""
+    """What a card says, in words, a fact per line."""
     training = card.training
     lines = [
         f"{card.name}, written {card.created}, digest {card.digest[:12]}",
-        f"Takes photographs at {card.size}×{card.size} pixels ({card.aspect}).",
-        f"Knows {', '.join(name_of(code) for code in card.classes)}.",
+        f"Input: images of {card.size}×{card.size} pixels ({card.aspect}).",
+        f"Diagnoses: {', '.join(name_of(code) for code in card.classes)}.",
     ]
     if card.synthetic:
-        lines.append("Trained on drawn pictures: nothing that it says is about patients.")
+        lines.append("Trained on synthetic images: its output says nothing about patients.")
     lines += [_describe_threshold(name, card.thresholds[name]) for name in CUTS]
     if card.out_of_distribution is None:
-        lines.append("Cannot tell a picture that is no lesion: too few photographs made it.")
+        lines.append("Refuses no out-of-distribution image: too few training images for such a score.")
     else:
         lines.append(describe_out_of_distribution(card.out_of_distribution))
     lines += [f"On {part}: {listed}." for part, listed in _describe_figures(card.evaluation)]
     licences = ", ".join(training["licences"]) or "none stated"
-    lines.append(f"Trained on data {training['fingerprint'][:12]}; licences: {licences}.")
+    lines.append(f"Training data {training['fingerprint'][:12]}; licences: {licences}.")
     versions = ", ".join(f"{name} {version}" for name, version in sorted(training["versions"].items()))
     lines.append(f"Made with {versions or 'versions not stated'}.")
     lines.append("Research software, not a medical device.")
@@ -128,24 +148,20 @@ def describe(card: Card) -> str:
 
 def describe_out_of_distribution(found: OutOfDistribution) -> str:
     """What a network refuses, in a sentence."""
-    refused, others = f"{100 * found.held_out_refused:.1f} %", f"{100 * found.non_lesions_refused:.1f} %"
+    held_out, others = percent(found.held_out_refused), percent(found.non_lesions_refused)
     return (
-        f"Refuses pictures unlike those it learned from: {refused} of {found.held_out} photographs that were "
-        f"held out of training to set this limit, and {others} of {found.non_lesions} views of pictures "
-        "without a lesion, each scored by a fit that had not seen its picture."
+        f"Refuses out-of-distribution images: {held_out} of {found.held_out:,} held-out images, which set "
+        f"the limit, and {others} of {found.non_lesions:,} views of images without a lesion, each scored by "
+        "a fit that had not seen its image."
     )
 
 
 def _describe_threshold(name: str, threshold: Threshold) -> str:
     reached = "sensitivity not measured"
     if threshold.sensitivity is not None:
-        found = threshold.sensitivity
-        interval = f"{100 * found.low:.0f}–{100 * found.high:.0f} %"
-        reached = f"reached {100 * found.value:.0f} % ({interval}) there"
-    aim = f"set on {threshold.chosen_on} to find {100 * threshold.sensitivity_target:.0f} % of melanomas"
-    return (
-        f"{name.capitalize()} from a melanoma probability of {100 * threshold.value:.1f} %: {aim}; {reached}."
-    )
+        reached = f"sensitivity there {percent_interval(threshold.sensitivity)}"
+    aim = f"chosen on {threshold.chosen_on} for a sensitivity of {brief(threshold.sensitivity_target)}"
+    return f"{name.capitalize()} from a melanoma probability of {percent(threshold.value)}: {aim}; {reached}."
 
 
 _HEADLINES = {
@@ -154,7 +170,7 @@ _HEADLINES = {
     "specificity": "specificity",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
-    "without_a_lesion_refused": "pictures without a lesion refused",
+    "without_a_lesion_refused": "images without a lesion refused",
     "photographs_refused": "photographs refused",
 }
 """The figures that a description names; the model card has all of them."""
@@ -170,11 +186,8 @@ def _describe_figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str]
                 [figure.get(k) for k in ("value", "low", "high")] if isinstance(figure, dict) else []
             )
             if ends and all(type(end) in (int, float) and 0 <= end <= 1 for end in ends):
-                value, low, high = ends
-                if name.endswith("roc_auc"):
-                    found.append(f"{words} {value:.3f} ({low:.3f}–{high:.3f})")
-                else:
-                    found.append(f"{words} {100 * value:.1f} % ({100 * low:.1f}–{100 * high:.1f})")
+                shown = decimal_interval if name.endswith("roc_auc") else percent_interval
+                found.append(f"{words} {shown(Estimate(*ends))}")
         if found and part.isprintable():
             yield part, ", ".join(found)
 
@@ -182,7 +195,7 @@ def _describe_figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str]
 def card_text(card: Card, where: Path) -> str:
     """The text of `card.json`. Raises BundleError if a field holds what JSON cannot, such as NaN."""
     try:
-        text = to_json(card.as_dict())
+        text = to_json(card)
     except (TypeError, ValueError) as error:
         raise BundleError(f"{where} cannot hold this card: {error}.") from error
     # A row of numbers on one line: the card stays a page that a person can read.
@@ -197,7 +210,7 @@ def card_digest(text: str) -> str:
 
 
 def parse_card(text: str, where: Path) -> Card:
-    """Read a card, field by field. Raises BundleError that names the first field that is wrong."""
+    """Read a card. Raises BundleError that names the first field that is wrong."""
 
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is no number")
@@ -208,7 +221,7 @@ def parse_card(text: str, where: Path) -> Card:
         raise BundleError(f"{where} is not readable JSON: {error}.") from error
     if not isinstance(record, dict):
         raise BundleError(f"{where}: received {_kind(record)}, expected an object with a card's fields.")
-    return _card(_Reader(_in_today_s_names(record), f"{where}: "))
+    return _read_card(_renamed(record), f"{where}: ")
 
 
 _FIELDS_OF_SCHEMA_1 = {
@@ -219,7 +232,7 @@ _FIELDS_OF_SCHEMA_1 = {
 }
 
 
-def _in_today_s_names(record: dict[str, Any]) -> dict[str, Any]:
+def _renamed(record: dict[str, Any]) -> dict[str, Any]:
     """A card of schema 1 under the names of schema 2; any other as it is."""
     if record.get("schema") != 1 or "familiarity" not in record:
         return record
@@ -257,151 +270,103 @@ def _kind(value: Any) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """One object of the card being read, and where it stands, for errors that name the field."""
-
-    record: Mapping[str, Any]
-    where: str
-
-    def wrong(self, key: str, expected: str) -> BundleError:
-        if key not in self.record:
-            return BundleError(f"{self.where}{key} is missing; expected {expected}.")
-        return BundleError(f"{self.where}{key}: received {_kind(self.record[key])}, expected {expected}.")
-
-    def only(self, kind: type[Any]) -> None:
-        extra = sorted(set(self.record) - set(kind.__dataclass_fields__))
-        if extra:
-            name = extra[0][:60]
-            raise BundleError(
-                f"{self.where}{name!a} is a field that this version does not know; "
-                "upgrade Dermsentry or get the bundle again."
-            )
-
-    def below(self, key: str) -> _Reader:
-        value = self.record.get(key)
-        if not isinstance(value, dict):
-            raise self.wrong(key, "an object")
-        return _Reader(value, f"{self.where}{key}.")
-
-    def text(self, key: str, pattern: str = r"\S.{0,199}", expected: str = "one line of text") -> str:
-        value = self.record.get(key)
-        if not isinstance(value, str) or not re.fullmatch(pattern, value) or not value.isprintable():
-            raise self.wrong(key, expected)
-        return value
-
-    def number(self, key: str, low: float, high: float) -> float:
-        value = self.record.get(key)
-        if type(value) not in (int, float) or not low <= cast(float, value) <= high:
-            raise self.wrong(key, f"a number from {low:g} to {high:g}")
-        return float(cast(float, value))
-
-    def whole(self, key: str, low: int, high: int) -> int:
-        value = self.record.get(key)
-        if type(value) is not int or not low <= value <= high:
-            raise self.wrong(key, f"a whole number from {low} to {high}")
-        return value
-
-    def numbers(self, key: str, low: float, high: float) -> Floats:
-        values = self.record.get(key)
-        if not isinstance(values, list) or not values:
-            raise self.wrong(key, "numbers")
-        if not all(type(value) in (int, float) and low <= value <= high for value in values):
-            raise self.wrong(key, f"numbers from {low:g} to {high:g}")
-        found: Floats = np.array(values, dtype=np.float32)
-        return found
+Part = TypeVar("Part")
+# msgspec's words for what a field may hold, for people.
+_WORDS = {
+    "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list",
+    "object": "an object", ">=": "of at least", "<=": "of at most", "|": "or",
+}  # fmt: skip
 
 
-def _card(reader: _Reader) -> Card:
-    record = reader.record
-    schema = reader.whole("schema", 1, 10**6)
-    if schema > SCHEMA:
+def _read_card(record: dict[str, Any], where: str) -> Card:
+    schema = record.get("schema")
+    if type(schema) is int and schema > SCHEMA:
         raise BundleError(
-            f"{reader.where}schema {schema} was written by a later version (this one reads up to {SCHEMA}); "
+            f"{where}schema {_kind(schema)} was written by a later version (this one reads up to {SCHEMA}); "
             "upgrade Dermsentry."
         )
-    reader.only(Card)
-    if record.get("classes") != list(CODES):
-        raise reader.wrong("classes", f"the codes {', '.join(CODES)} in this order")
-    if record.get("aspect") not in ASPECTS:
-        raise reader.wrong("aspect", " or ".join(ASPECTS))
-    without = "out_of_distribution" in record and record["out_of_distribution"] is None
-    hexadecimal = (r"[0-9a-f]{64}", "64 hexadecimal digits")
-    day = (r"\d{4}-\d\d-\d\d(T[0-9:.+\-Z]{5,30})?", "a date such as 2026-01-31T12:00:00+00:00")
-    return Card(
-        name=reader.text("name"),
-        size=reader.whole("size", 8, 4096),
-        aspect=cast(Aspect, record["aspect"]),
-        temperature=reader.number("temperature", 1e-3, 1e3),
-        thresholds=_thresholds(reader.below("thresholds")),
-        out_of_distribution=None if without else _out_of_distribution(reader.below("out_of_distribution")),
-        evaluation=reader.below("evaluation").record,
-        training=_training(reader.below("training")),
-        created=reader.text("created", *day),
-        self_test=_self_test(reader.below("self_test")),
-        sha256=reader.text("sha256", *hexadecimal),
-        digest=reader.text("digest", *hexadecimal),
-    )
+    _require(record, _names(Card), where)
+    if record["classes"] != list(CODES):
+        raise _wrong(f"{where}classes", record["classes"], f"the codes {', '.join(CODES)} in this order")
+    thresholds = _object(record, "thresholds", where)
+    _require(thresholds, set(CUTS), f"{where}thresholds.")
+    for name in CUTS:
+        cut = _object(thresholds, name, f"{where}thresholds.")
+        _read(cut, Threshold, f"{where}thresholds.{name}.")
+        if cut["sensitivity"] is not None:
+            figure = _read(cut["sensitivity"], Estimate, f"{where}thresholds.{name}.sensitivity.")
+            if not all(0 <= end <= 1 for end in (figure.value, figure.low, figure.high)):
+                raise _wrong(
+                    f"{where}thresholds.{name}.sensitivity", cut["sensitivity"], "shares from 0 to 1"
+                )
+    if record["out_of_distribution"] is not None:
+        found = _object(record, "out_of_distribution", where)
+        _read(found, OutOfDistribution, f"{where}out_of_distribution.")
+    _read(_object(record, "self_test", where), SelfTest, f"{where}self_test.")
+    training = _convert(_object(record, "training", where), _Training, f"{where}training.")
+    card = _convert({**record, "schema": SCHEMA}, Card, where)
+    alert, refer = (card.thresholds[name].value for name in CUTS)
+    if refer > alert:
+        raise _wrong(f"{where}thresholds.refer.value", refer, f"at most the alert's {alert:g}")
+    texts = {
+        "name": card.name,
+        **{f"thresholds.{name}.chosen_on": card.thresholds[name].chosen_on for name in CUTS},
+        "training.fingerprint": training.fingerprint,
+        "training.licences": "".join(training.licences),
+        "training.versions": "".join(key + value for key, value in training.versions.items()),
+    }
+    for place, text in texts.items():
+        if not text.isprintable():
+            raise _wrong(f"{where}{place}", text, "text without control characters")
+    return card
 
 
-def _thresholds(reader: _Reader) -> dict[Cut, Threshold]:
-    found = {name: _threshold(reader.below(name)) for name in CUTS}
-    if found["refer"].value > found["alert"].value:
+def _read(record: dict[str, Any], kind: type[Part], where: str) -> Part:
+    """An object of the card whose fields are those of `kind`, no more and no less."""
+    if isinstance(record, dict):
+        _require(record, _names(kind), where)
+    return _convert(record, kind, where)
+
+
+def _names(kind: type[Any]) -> set[str]:
+    return {field.name for field in fields(kind)}
+
+
+def _require(record: dict[str, Any], names: set[str], where: str) -> None:
+    """Raise BundleError that names the first field which is missing or not among `names`."""
+    for name in sorted(names - set(record)):
+        raise BundleError(f"{where}{name} is missing; get the bundle again.")
+    for name in sorted(set(record) - names):
         raise BundleError(
-            f"{reader.where}refer.value: received {found['refer'].value:g}, expected at most the alert's "
-            f"{found['alert'].value:g}."
+            f"{where}{name[:60]!a} is a field that this version does not know; "
+            "upgrade Dermsentry or get the bundle again."
         )
-    return found
 
 
-def _threshold(reader: _Reader) -> Threshold:
-    reader.only(Threshold)
-    sensitivity = None
-    if reader.record.get("sensitivity") is not None:
-        figure = reader.below("sensitivity")
-        figure.only(Estimate)
-        sensitivity = Estimate(*(figure.number(key, 0, 1) for key in ("value", "low", "high")))
-    return Threshold(
-        value=reader.number("value", 0, 1),
-        sensitivity_target=reader.number("sensitivity_target", 0, 1),
-        sensitivity=sensitivity,
-        chosen_on=reader.text("chosen_on"),
-    )
+def _object(record: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    value = record[name]
+    if not isinstance(value, dict):
+        raise _wrong(f"{where}{name}", value, "an object")
+    return value
 
 
-def _out_of_distribution(reader: _Reader) -> OutOfDistribution:
-    reader.only(OutOfDistribution)
-    return OutOfDistribution(
-        held_out=reader.whole("held_out", 1, 10**9),
-        held_out_refused=reader.number("held_out_refused", 0, 1),
-        non_lesions=reader.whole("non_lesions", 1, 10**9),
-        non_lesions_refused=reader.number("non_lesions_refused", 0, 1),
-    )
+def _convert(value: Any, kind: type[Part], where: str) -> Part:
+    """`value` as `kind`, every number in its range and every text of its pattern."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$")
+        names = re.findall(r"\w+", path)
+        for name in names:
+            value = value[int(name)] if isinstance(value, list) else value.get(name)
+        if text.startswith("Object missing"):
+            raise BundleError(f"{where}{'.'.join([*names, text.split('`')[1]])} is missing.") from None
+        words = text.removeprefix("Expected ").split(", got ")[0].replace("`", "").split()
+        expected = " ".join(_WORDS.get(word, word) for word in words)
+        if text.startswith("Invalid enum"):
+            expected = " or ".join(ASPECTS)
+        raise _wrong(f"{where}{'.'.join(names)}".rstrip("."), value, expected) from None
 
 
-def _training(reader: _Reader) -> Mapping[str, Any]:
-    if not isinstance(reader.record.get("synthetic"), bool):
-        raise reader.wrong("synthetic", "true or false")
-    reader.text("fingerprint")
-    licences = reader.record.get("licences")
-    if not isinstance(licences, list) or not all(isinstance(t, str) and t.isprintable() for t in licences):
-        raise reader.wrong("licences", "a list of texts")
-    reader.below("configuration")
-    versions = reader.below("versions").record
-    if not all(isinstance(v, str) and (k + v).isprintable() for k, v in versions.items()):
-        raise reader.wrong("versions", "an object of texts")
-    return reader.record
-
-
-def _self_test(reader: _Reader) -> SelfTest:
-    reader.only(SelfTest)
-    probability = reader.numbers("probability", 0, 1.0001)
-    if probability.size != len(CODES):
-        raise reader.wrong("probability", f"{len(CODES)} numbers")
-    return SelfTest(
-        seed=reader.whole("seed", 0, 2**63 - 1),
-        probability=tuple(probability.tolist()),
-        class_activation_mean=reader.number("class_activation_mean", -1e9, 1e9),
-        out_of_distribution=reader.number("out_of_distribution", 0, 1),
-        tolerance=reader.number("tolerance", 1e-7, 0.02),  # one that lets everything pass would be no test
-    )
+def _wrong(name: str, value: Any, expected: str) -> BundleError:
+    return BundleError(f"{name}: received {_kind(value)}, expected {expected}.")

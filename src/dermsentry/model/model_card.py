@@ -1,26 +1,33 @@
 """The model card: what a bundle's `card.json` says, as a page that a person reads.
 
 Mitchell et al., "Model Cards for Model Reporting", FAccT 2019: details, intended use, data, figures with
-intervals, what it must not be used for. Every number comes from the card, nothing is added to it.
+intervals, what it must not be used for. Every number comes from the card, nothing is added to it; the prose
+is in `templates/model_card.md`.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.model import Bundle
 from dermsentry.model.card import CUTS, Card, Threshold, describe_out_of_distribution
+from dermsentry.stats.intervals import Estimate
+from dermsentry.stats.numbers import brief, decimal_interval, percent, percent_interval
 
 WIDTH = 100
 
 TITLES = {
     "targets": "Targets, and whether they were reached",
-    "calibration": "Ways of calibrating that were compared",
-    "shortcuts": "Shortcuts that were looked for",
+    "calibration": "Calibration methods that were compared",
+    "shortcuts": "Shortcuts that were tested for",
     "experiments": "Experiments that led to it",
 }
 """Tables that `evaluation` may hold beside the figures of each part."""
@@ -30,7 +37,15 @@ _DECIMAL = re.compile(
     r"auc|average_precision|loss|brier|correlation|slope|(?:^|_)(?:ratio|per|needed)(?:_|$)"
 )
 _NON_COMMERCIAL = re.compile(r"\bNC\b|non-?commercial|no commercial", re.IGNORECASE)
-_NAMES = {"roc_auc": "AUROC", "auroc": "AUROC", "brier": "Brier"}
+_NAMES = {
+    "roc_auc": "AUROC",
+    "auroc": "AUROC",
+    "brier": "Brier",
+    # as cards of schema 1 have them
+    "familiarity": "out-of-distribution score",
+    "heat_inside": "saliency inside",
+    "hottest_place": "highest saliency",
+}
 
 
 def model_card(bundle: Bundle) -> str:
@@ -45,169 +60,98 @@ def card_page(card: Card) -> str:
     wanted) and counts; lists of objects under `targets`, `calibration`, `shortcuts`, `experiments`, which
     become tables; and sentences under `failures`. `card.training` may hold `weights_licence`.
     """
-    blocks = [
-        f"# Model card: {_plain(card.name)}",
-        *_notices(card),
-        *_details(card),
-        *_use(card),
-        *_making(card),
-        *_data(card),
-        *_thresholds(card),
-        *_figures(card.evaluation),
-        *_out_of_distribution(card),
-        *_failures(card.evaluation),
-        *_licence(card),
-    ]
-    return "\n\n".join(blocks) + "\n"
-
-
-def _notices(card: Card) -> Iterator[str]:
-    yield _paragraph(
-        "**Research software, not a medical device.** It must not be the reason that a lesion is or is not "
-        "treated."
+    training, found = card.training, card.out_of_distribution
+    licence, failures = training.get("weights_licence"), card.evaluation.get("failures")
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(training["versions"].items()))
+    prints = [("collection", training["fingerprint"]), ("split", training.get("split_fingerprint"))]
+    records = {title: list(_records(card.evaluation.get(name))) for name, title in TITLES.items()}
+    text = _template().render(
+        card=card,
+        facts=_facts(card),
+        settings=_settings(card),
+        versions=_plain(versions) or "versions that are not stated",
+        photographs=_photographs(training),
+        licences=[_marked(one) for one in training["licences"]],
+        fingerprints=", ".join(f"{n} `{_plain(text)[:12]}`" for n, text in prints if isinstance(text, str)),
+        thresholds=[_threshold(name, card.thresholds[name]) for name in CUTS],
+        parts=list(_parts(card.evaluation)),
+        tables=[(title, blocks) for title, blocks in records.items() if blocks],
+        out_of_distribution=found and describe_out_of_distribution(found),
+        failures=[_plain(one) for one in failures if isinstance(one, str)] if type(failures) is list else [],
+        weights_licence=_marked(licence) if isinstance(licence, str) else None,
     )
-    if card.synthetic:
-        yield _paragraph(
-            "**Trained on drawn pictures.** Nothing that it says, and no figure below, is about patients."
-        )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def _details(card: Card) -> Iterator[str]:
-    configuration = card.training["configuration"]
+@lru_cache
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("dermsentry.model"),
+        autoescape=False,  # Markdown: `_plain` is what keeps a card from breaking the page
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(plain=_plain, wrapped=_paragraph, bullets=_bullets, table=_table)
+    return environment.get_template("model_card.md")
+
+
+def _facts(card: Card) -> list[tuple[str, str]]:
+    configuration, licence = card.training["configuration"], card.training.get("weights_licence")
     network = configuration.get("network") or configuration.get("experiment")
-    licence = card.training.get("weights_licence")
-    facts = [
+    return [
         ("name", _plain(card.name)),
         ("digest", f"`{card.digest}`"),
         ("SHA-256 of the weights", f"`{card.sha256}`"),
         ("written", _plain(card.created)),
         ("network", _plain(network) if network else "not stated"),
-        ("takes", f"one photograph, {card.size}×{card.size} pixels ({card.aspect})"),
-        ("tells apart", ", ".join(f"{name_of(code)} ({code})" for code in card.classes)),
-        ("gives", "a probability of each, an embedding, and where in the picture each class was seen"),
+        ("input", f"one photograph, {card.size}×{card.size} pixels ({card.aspect})"),
+        ("diagnoses", ", ".join(f"{name_of(code)} ({code})" for code in card.classes)),
+        ("output", "a probability of each, an embedding, and a class activation map of each"),
         ("licence of the weights", _marked(licence) if isinstance(licence, str) else "not stated"),
     ]
-    yield "## The model"
-    yield _table(("", ""), facts)
 
 
-def _use(card: Card) -> Iterator[str]:
-    yield "## What it is for"
-    yield _bullets(
-        [
-            "Research and teaching: sorting photographs of single skin lesions so that a dermatologist sees "
-            "first what is suspicious of melanoma.",
-            "A second look beside a person who sees the patient, never instead of one.",
-        ]
-    )
-    yield "## What it is not for"
-    yield _bullets(
-        [
-            "Deciding alone: no lesion may be left, treated or removed because of it.",
-            "Calming anyone: `routine` means that the model knows of nothing against it, not that there is "
-            "nothing.",
-            "Photographs of another kind than those it learned from (see Data), several lesions in one "
-            "picture, or any diagnosis but the nine that it tells apart.",
-        ]
-    )
-    yield "## Who should not rely on it"
-    yield _bullets(
-        [
-            "Anyone looking at their own skin: see a doctor.",
-            "A practice that has not measured it on its own camera and its own patients "
-            "(`dermsentry evaluate` does).",
-            "Anyone whose age, skin type or part of the body is not among the figures below: for them nobody "
-            "has measured it.",
-        ]
-    )
-
-
-def _making(card: Card) -> Iterator[str]:
-    training = card.training
-    rows = [(_words(name), _cell(value)) for name, value in _flat(training["configuration"])]
+def _settings(card: Card) -> list[tuple[str, str]]:
+    rows = [(_words(name), _cell(value)) for name, value in _flat(card.training["configuration"])]
     rows.append(("temperature of the calibration", f"{card.temperature:.3g}"))
-    yield "## How it was made"
     if not any(name.split(", ")[-1] == "seed" for name, _ in rows):
         rows.append(("seed", "not stated"))
-    yield _table(("setting", "value"), rows)
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(training["versions"].items()))
-    yield _paragraph(f"Made with {_plain(versions) or 'versions that are not stated'}.")
+    return rows
 
 
-def _data(card: Card) -> Iterator[str]:
-    training = card.training
-    yield "## Data"
+def _photographs(training: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A table of how many photographs there were: by diagnosis and part, or by part, or None."""
     counts, classes = training.get("photographs"), training.get("photographs_by_diagnosis")
-    if (
-        isinstance(classes, Mapping)
-        and all(isinstance(part, Mapping) for part in classes.values())
-        and classes
-    ):
-        labels = list(dict.fromkeys(label for part in classes.values() for label in part))
-        labels.sort(key=lambda label: _order(str(label)))
+    if isinstance(classes, Mapping) and classes and all(isinstance(p, Mapping) for p in classes.values()):
+        labels = sorted(dict.fromkeys(str(label) for part in classes.values() for label in part), key=_order)
         rows = [
-            (_diagnosis(str(label)), *(_cell(part.get(label, 0)) for part in classes.values()))
-            for label in labels
+            (_diagnosis(label), *(_cell(part.get(label, 0)) for part in classes.values())) for label in labels
         ]
         if isinstance(counts, Mapping):
             rows.append(("all", *(_cell(counts.get(part)) for part in classes)))
-        yield _table(("photographs", *(_words(str(part)) for part in classes)), rows)
-    elif isinstance(counts, Mapping):
-        yield _table(("part", "photographs"), [(_words(str(k)), _cell(v)) for k, v in counts.items()])
-    else:
-        yield "How many photographs there were is not stated."
-    licences = training["licences"]
-    yield "Licences of what it learned from:" if licences else "No licence of the data is stated."
-    if licences:
-        yield _bullets(_marked(licence) for licence in licences)
-    prints = [("collection", training["fingerprint"]), ("split", training.get("split_fingerprint"))]
-    told = ", ".join(f"{name} `{_plain(text)[:12]}`" for name, text in prints if isinstance(text, str))
-    yield _paragraph(f"Fingerprints: {told}.")
+        return {"header": ("photographs", *(_words(str(part)) for part in classes)), "rows": rows}
+    if isinstance(counts, Mapping):
+        rows = [(_words(str(part)), _cell(count)) for part, count in counts.items()]
+        return {"header": ("part", "photographs"), "rows": rows}
+    return None
 
 
-def _thresholds(card: Card) -> Iterator[str]:
-    yield "## Thresholds"
-
-    def row(name: str, cut: Threshold) -> tuple[str, ...]:
-        found = "not measured"
-        if cut.sensitivity is not None:
-            low, high = 100 * cut.sensitivity.low, 100 * cut.sensitivity.high
-            found = f"{100 * cut.sensitivity.value:.1f} % ({low:.1f}–{high:.1f})"
-        target = f"{100 * cut.sensitivity_target:.0f} %"
-        return name, f"{100 * cut.value:.1f} %", target, found, _plain(cut.chosen_on)
-
-    header = ("tier", "from a melanoma probability of", "set to find", "found there", "chosen on")
-    yield _table(header, [row(name, card.thresholds[name]) for name in CUTS])
-    yield _paragraph(
-        "What was found on the photographs that chose a threshold flatters it; the figures on other "
-        "photographs, below, do not."
-    )
+def _threshold(name: str, cut: Threshold) -> tuple[str, ...]:
+    reached = "not measured" if cut.sensitivity is None else percent_interval(cut.sensitivity)
+    return name, percent(cut.value), brief(cut.sensitivity_target), reached, _plain(cut.chosen_on)
 
 
-def _figures(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    yield "## Figures"
-    yield "Each with its 95 % interval. AUROC, losses and scores are numbers, shares are in per cent."
-    nothing = True
+def _parts(evaluation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What was measured on each part that has figures."""
     for part, content in evaluation.items():
         if part in TITLES or part in _PASSED_OVER or not isinstance(content, Mapping):
             continue
         entries = list(_flat(content))
         rows = [(_words(name), _cell(value, name)) for name, value in entries if _is_figure(value)]
-        if not rows:
-            continue
-        nothing = False
-        yield f"### {_sentence(part)}"
         counts = [f"{value:,} {_words(name)}" for name, value in entries if type(value) is int and value >= 0]
-        if counts:
-            yield _paragraph(f"{', '.join(counts)}.")
-        yield _table(("figure", "value (95 % interval)"), rows)
-    if nothing:
-        yield "None was measured."
-    for name, title in TITLES.items():
-        table = list(_records(evaluation.get(name)))
-        if table:
-            yield f"### {title}"
-            yield from table
+        if rows:
+            yield {"title": _sentence(part), "counts": ", ".join(counts), "rows": rows}
 
 
 def _records(content: Any) -> Iterator[str]:
@@ -223,44 +167,10 @@ def _records(content: Any) -> Iterator[str]:
     columns = list(dict.fromkeys(name for entry in objects for name in entry))
     if columns:
         header = [_words(name) for name in columns]
-        yield _table(header, [[_cell(entry.get(name), name) for name in columns] for entry in objects])
+        yield _table([[_cell(entry.get(name), name) for name in columns] for entry in objects], *header)
     sentences = [_plain(entry) for entry in content if isinstance(entry, str)]
     if sentences:
         yield _bullets(sentences)
-
-
-def _out_of_distribution(card: Card) -> Iterator[str]:
-    yield "## Pictures that it refuses"
-    found = card.out_of_distribution
-    if found is None:
-        yield _paragraph(
-            "None: too few photographs made it, and it will give a diagnosis to a picture of anything."
-        )
-        return
-    yield _paragraph(
-        f"{describe_out_of_distribution(found)} They get `cannot-say` instead of a diagnosis. So do images "
-        "that are out of focus, too dark or too bright, or without a lesion in view, unless they raise an "
-        "alert, and charts always."
-    )
-
-
-def _failures(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    yield "## Known failures"
-    failures = evaluation.get("failures")
-    told = [_plain(one) for one in failures if isinstance(one, str)] if isinstance(failures, list) else []
-    if told:
-        yield _bullets(told)
-    else:
-        yield "None is recorded, which does not mean that there are none."
-
-
-def _licence(card: Card) -> Iterator[str]:
-    licence = card.training.get("weights_licence")
-    yield "## Licence"
-    if isinstance(licence, str):
-        yield _paragraph(f"Weights: {_marked(licence)}.")
-    else:
-        yield _paragraph("Weights: no licence is stated. Those of the data, above, may bind them.")
 
 
 def _marked(licence: str) -> str:
@@ -304,12 +214,10 @@ def _cell(value: Any, name: str = "") -> str:
 
 
 def _figure(figure: Mapping[str, Any], name: str) -> str:
-    ends = [figure[key] if type(figure[key]) in (int, float) else None for key in ("value", "low", "high")]
-    shares = all(end is not None and 0 <= end <= 1 for end in ends) and not _DECIMAL.search(name)
-    value, low, high = (
-        "∞" if end is None else f"{100 * end:.1f}" if shares else f"{end:.3f}" for end in ends
-    )
-    return f"{value}{' %' if shares else ''} ({low}–{high})"
+    given = [figure[key] for key in ("value", "low", "high")]
+    ends = [end if type(end) in (int, float) else math.inf for end in given]
+    shares = all(0 <= end <= 1 for end in ends) and not _DECIMAL.search(name)
+    return (percent_interval if shares else decimal_interval)(Estimate(*ends))
 
 
 def _words(name: str) -> str:
@@ -342,7 +250,7 @@ def _plain(text: Any) -> str:
 
 
 def _paragraph(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text.strip(), WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _bullets(lines: Iterable[str]) -> str:
@@ -359,6 +267,6 @@ def _bullets(lines: Iterable[str]) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+def _table(rows: Iterable[Sequence[str]], *header: str) -> str:
+    lines: list[Sequence[str]] = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -19,12 +19,12 @@ from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.split import Split
 from dermsentry.stats.calibration import apply_temperature
+from dermsentry.training import Precision
 from dermsentry.training.balancing import PER_CLASS
 from dermsentry.training.batches import Examples
 from dermsentry.training.fitting import (
     Configuration,
     Fitted,
-    Precision,
     best_precision,
     fit,
     predict_logits,

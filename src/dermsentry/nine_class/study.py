@@ -39,8 +39,9 @@ from dermsentry.nine_class.findings import (
 from dermsentry.nine_class.report import draw_figures, write_study_report
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import Split, make_split, random_split, write_split
+from dermsentry.training import Precision
 from dermsentry.training.balancing import PER_CLASS
-from dermsentry.training.fitting import Configuration, Precision
+from dermsentry.training.fitting import Configuration
 from dermsentry.training.linear_probe import embed
 from dermsentry.training.pipeline import bundle_of, refuse_unusable, training_record
 from dermsentry.training.pixels import decode
@@ -96,33 +97,7 @@ def study(
     seed: int = 0,
     quiet: bool = True,
 ) -> Study:
-    """Run the assignment under both protocols; run again after an interruption, it goes on where it stopped.
-
-    Writes `study.json`, `study.html`, `split.csv`, `audit.json`, `audit.html`, `figures/`, `bundle/` and each
-    training's run into `out`.
-
-    Parameters
-    ----------
-    epochs
-        Of the baseline, the augmented and the balanced networks.
-    fast
-        Only the frozen network with a linear head: minutes instead of an hour.
-    per_class
-        How many photographs Augmentor's copies fill each class up to in the balanced experiment.
-    precision
-        In which networks compute while training; by default what this machine is faster in.
-    labels
-        Reference labels by image id; they settle conflicts in the honest protocol.
-
-    Raises
-    ------
-    InputError
-        The collection cannot be used, or `epochs` are not three numbers of at least 1.
-    TrainingError
-        There is nothing to learn: one class only, an empty part, a loss that is not a number.
-    OutputError
-        `out` cannot be written.
-    """
+    """See `dermsentry.study`."""
     if len(epochs) != 3 or min(epochs) < 1:
         raise InputError(
             f"Received epochs {','.join(map(str, epochs))}; expected three numbers of at least 1, such as "

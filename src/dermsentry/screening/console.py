@@ -10,7 +10,13 @@ from typing import Literal
 from dermsentry.errors import OutputError
 from dermsentry.screening.finding import Finding
 from dermsentry.screening.triage import TIERS, Tier
-from dermsentry.screening.writers import predictions_header, predictions_row, table_header, table_rows
+from dermsentry.screening.writers import (
+    json_line,
+    predictions_header,
+    predictions_row,
+    table_header,
+    table_rows,
+)
 
 Form = Literal["table", "json", "csv"]
 
@@ -34,7 +40,7 @@ def print_findings(findings: Iterable[Finding], form: Form) -> Counter[Tier]:
     for finding in findings:
         counts[finding.tier] += 1
         if form == "json":
-            put(finding.as_json() + "\n")
+            put(json_line(finding))
         elif form == "csv":
             put(predictions_row(finding))
         else:

@@ -1,66 +1,84 @@
-"""What screening says about one photograph: a line of `findings.jsonl`."""
+"""What screening says about one image: a line of `findings.jsonl`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from html import escape
 
-from dermsentry.diagnoses import MELANOMA
+from dermsentry.diagnoses import MELANOMA, name_of
 from dermsentry.screening.quality import Quality
 from dermsentry.screening.triage import Tier
+from dermsentry.stats.numbers import percent
 
 SCHEMA = 2
 """Of a line of `findings.jsonl`; in schema 1 `out_of_distribution` was `familiarity`, 1 less the score."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
-    """One photograph's finding.
+    """The finding for one image; its fields are those of a line of `findings.jsonl`.
 
-    `image` is the file's stem; `probabilities` has all nine codes; `out_of_distribution` is None where the
-    model cannot say. Of an unreadable photograph `probabilities`, `out_of_distribution` and `quality` are
-    None, and `reasons` says why it could not be read. `model` names the model and the start of its digest.
+    Parameters
+    ----------
+    schema
+        Number of the schema, set by this version.
+    image
+        The file's stem, or the name given to an image in memory.
+    path
+        The file's path as given, or the name given to an image in memory.
+    tier
+        `alert`, `refer`, `routine`, `cannot-say` or `unreadable`.
+    melanoma
+        Calibrated probability of melanoma, from 0 to 1; None if unreadable. Taken from `probabilities`.
+    probabilities
+        Calibrated probability of each of the nine diagnoses by code; None if unreadable.
+    out_of_distribution
+        How unlike the training images it is, from 0 to 1, not assessed above 0.5; None if unreadable or where
+        the model has no such score.
+    quality
+        What was measured on the image, and what is wrong with it; None if unreadable.
+    reasons
+        Why it is in this tier, or why it could not be read, in words.
+    model
+        Name of the model and the start of its digest.
     """
 
+    schema: int = field(init=False, default=SCHEMA)
     image: str
     path: str
     tier: Tier
+    melanoma: float | None = field(init=False)
     probabilities: Mapping[str, float] | None
     out_of_distribution: float | None
     quality: Quality | None
     reasons: tuple[str, ...]
     model: str
 
-    @property
-    def melanoma(self) -> float | None:
-        """The probability of melanoma."""
-        return self.probabilities[MELANOMA] if self.probabilities is not None else None
+    def __post_init__(self) -> None:
+        melanoma = None if self.probabilities is None else self.probabilities[MELANOMA]
+        object.__setattr__(self, "melanoma", melanoma)
 
     @property
     def likeliest(self) -> str | None:
-        """The code of the likeliest diagnosis."""
+        """The code of the most probable diagnosis."""
         if self.probabilities is None:
             return None
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields as they stand in `findings.jsonl`."""
-        return {
-            "schema": SCHEMA,
-            "image": self.image,
-            "path": self.path,
+    def __repr__(self) -> str:
+        return f"Finding({self.image!r}, {self.tier!r}, melanoma {percent(self.melanoma)})"
+
+    def _repr_html_(self) -> str:
+        """The finding as a small table, for notebooks."""
+        likeliest = "–" if self.likeliest is None else name_of(self.likeliest)
+        rows = {
+            "image": self.path,
             "tier": self.tier,
-            "melanoma": self.melanoma,
-            "probabilities": self.probabilities,
-            "out_of_distribution": self.out_of_distribution,
-            "quality": self.quality.as_dict() if self.quality is not None else None,
-            "reasons": self.reasons,
+            "melanoma": percent(self.melanoma),
+            "most probable": likeliest,
+            "reasons": "; ".join(self.reasons),
             "model": self.model,
         }
-
-    def as_json(self) -> str:
-        """One line of JSON. A file name's bytes that are no UTF-8 stand as `\\udcXX`."""
-        line = json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False)
-        return line if line.isascii() else line.encode("utf-8", "backslashreplace").decode("utf-8")
+        cells = (f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+        return f"<table>{''.join(cells)}</table>"

@@ -84,7 +84,8 @@ def unreadable(reason: str, bundle: Bundle, name: str = "", path: str = "") -> S
 def _screen_one(source: Source, bundle: Bundle, saliency: bool) -> Screened:
     try:
         root = Path(source.root) if source.root is not None else None
-        photograph = read_photograph(Path(source.path), root=root, enough_for=2 * bundle.card.size)
+        content = Path(source.path) if source.content is None else source.content
+        photograph = read_photograph(content, root=root, enough_for=2 * bundle.card.size)
     except Unreadable as error:
         return unreadable(error.reason, bundle, source.name, source.path)
     return screen_photograph(photograph, bundle, source.name, source.path, saliency=saliency)

@@ -1,58 +1,106 @@
-"""Which photographs to screen: files, folders, patterns, or a list that another command gives."""
+"""Which images to screen: files, folders, patterns, images in memory, or another command's list."""
 
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from dermsentry.errors import InputError
-from dermsentry.images import SUFFIXES
+from dermsentry.images import SUFFIXES, Pixels
+
+ImageInput = str | os.PathLike[str] | bytes | Image.Image | Pixels
+"""One image, or where images are; see `dermsentry.screen`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A photograph to be read: its path, and the folder that a link may not lead out of, if any."""
+    """An image to be screened.
+
+    `path` is its file, or the name of an image in memory, whose `content` is set. `root` is the folder that a
+    link may not lead out of, if any.
+    """
 
     path: str
     root: str | None = None
+    content: bytes | Image.Image | Pixels | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
-        """The file's stem, which is the photograph's name in every result."""
+        """The file's stem, which is the image's name in every result."""
         return Path(self.path).stem
 
 
 def find_photographs(
-    paths: Iterable[str | Path], *, leave_out: Path | None = None, strict: bool = True
+    given: ImageInput | Iterable[ImageInput], *, leave_out: Path | None = None, strict: bool = True
 ) -> list[Source]:
-    """List the photographs that `paths` stand for, each once, in the order given; folders in order of name.
+    """List the images that `given` names or holds, files once each, in order; folders in order of name.
 
     Parameters
     ----------
-    paths
-        Files (any name: one that is no photograph gets its line as unreadable), folders (searched to the
-        bottom for photographs; links to folders are not followed), patterns such as `visits/**/*.jpg`.
+    given
+        One or many of: a file (any name: one that is no image gets its line as unreadable), a folder
+        (searched to the bottom for images; links to folders are not followed), a pattern such as
+        `visits/**/*.jpg`, and images in memory, which are called `image`, `image_2`, … after no file here.
     leave_out
         A folder that is not searched: where this run writes its own pictures.
-
     strict
         Whether a path that does not exist is refused; if not, it is listed, to be found unreadable.
 
     Raises
     ------
     InputError
-        A path that does not exist, a folder without photographs, a pattern that nothing matches.
+        A path that does not exist, a folder without images, a pattern that nothing matches, an array that is
+        no image.
     """
     found: dict[str, Source] = {}
-    for given in paths:
-        for source in _sources(os.fspath(given), leave_out, strict):
-            found.setdefault(str(Path(source.path).absolute()), source)
+    for one in _each(given):
+        if isinstance(one, str | os.PathLike):
+            for source in _sources(os.fspath(one), leave_out, strict):
+                found.setdefault(str(Path(source.path).absolute()), source)
+        else:
+            found[f"\0{len(found)}"] = Source("", content=_checked(one))
     if not found:
         raise InputError("Received no photographs; expected files, folders or patterns.")
-    return list(found.values())
+    taken = {source.name for source in found.values()}
+    return [source if source.content is None else _named(source, taken) for source in found.values()]
+
+
+def _each(given: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
+    if isinstance(given, str | os.PathLike | bytes | Image.Image):
+        return (given,)
+    if isinstance(given, np.ndarray):
+        return given if given.ndim == 4 else (given,)
+    return given
+
+
+def _checked(image: object) -> bytes | Image.Image | Pixels:
+    if isinstance(image, bytes | Image.Image):
+        return image
+    expected = "a path, bytes, a PIL image or an array (height, width, 3) of uint8, RGB"
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"Received {type(image).__name__}; expected {expected}.")
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size or image.dtype != np.uint8:
+        raise InputError(f"Received an array {image.shape} of {image.dtype}; expected {expected}.")
+    return image
+
+
+def _named(source: Source, taken: set[str]) -> Source:
+    """An image in memory under the first of `image`, `image_2`, … that is free, which is then taken."""
+    name = next(name for name in _names() if name not in taken)
+    taken.add(name)
+    return Source(name, content=source.content)
+
+
+def _names() -> Iterator[str]:
+    yield "image"
+    yield from (f"image_{number}" for number in itertools.count(2))
 
 
 def read_list(lines: str) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,8 @@ class Quality:
     their colours, 0 to 255, once an even fall of the light is taken off.
     """
 
+    derived: ClassVar[tuple[str, ...]] = ("acceptable",)
+
     side: int
     sharpness: float
     brightness: float
@@ -61,17 +63,6 @@ class Quality:
     def acceptable(self) -> bool:
         """Whether the photograph can be judged."""
         return not self.problems
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields as they stand in `findings.jsonl`."""
-        return {
-            "acceptable": self.acceptable,
-            "side": self.side,
-            "sharpness": round(self.sharpness, 3),
-            "brightness": round(self.brightness, 1),
-            "contrast": round(self.contrast, 1),
-            "problems": list(self.problems),
-        }
 
 
 def assess(pixels: Pixels, width: int, height: int) -> Quality:
@@ -108,7 +99,8 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
         problems.append(WASHED_OUT if light[len(light) // 2] > PALE else NO_LESION)
     elif sharpness < MIN_SHARPNESS:
         problems.append(BLURRED)
-    return Quality(side, sharpness, float(light[len(light) // 2]), contrast, tuple(problems))
+    brightness = round(float(light[len(light) // 2]), 1)
+    return Quality(side, round(sharpness, 3), brightness, round(contrast, 1), tuple(problems))
 
 
 def _without_bars(pixels: Pixels) -> Pixels:

@@ -5,13 +5,15 @@ Files are written while screening goes on and take their place when it ends: who
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dermsentry.diagnoses import CODES, name_of
-from dermsentry.files import csv_line, whole_file
+from dermsentry.files import csv_line, plain, whole_file
 from dermsentry.screening.finding import Finding
+from dermsentry.stats.numbers import percent
 
 # How a terminal shows a tier: bold white on red, yellow, as it is, cyan, magenta.
 _COLOURS = {"alert": "1;97;41", "refer": "33", "routine": "0", "cannot-say": "36", "unreadable": "35"}
@@ -23,7 +25,7 @@ Write = Callable[[Finding], object]
 def findings_file(path: Path) -> Iterator[Write]:
     """Yield what writes a finding as a line of `findings.jsonl`. Raises OutputError."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        yield lambda finding: file.write(finding.as_json() + "\n")
+        yield lambda finding: file.write(json_line(finding))
 
 
 @contextmanager
@@ -35,6 +37,12 @@ def predictions_file(path: Path) -> Iterator[Write]:
     ):
         file.write(predictions_header())
         yield lambda finding: file.write(predictions_row(finding))
+
+
+def json_line(finding: Finding) -> str:
+    """A finding's line of `findings.jsonl`. Bytes of a file name that are no UTF-8 become `\\udcXX`."""
+    line = json.dumps(plain(finding), ensure_ascii=False, allow_nan=False) + "\n"
+    return line if line.isascii() else line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def predictions_header() -> str:
@@ -60,7 +68,7 @@ def table_rows(finding: Finding, *, colour: bool = False) -> str:
     tier = f"{finding.tier:<11}"
     if colour:
         tier = f"\x1b[{_COLOURS[finding.tier]}m{tier}\x1b[0m"
-    melanoma = "" if finding.melanoma is None else f"{100 * finding.melanoma:.1f} %"
+    melanoma = "" if finding.melanoma is None else percent(finding.melanoma)
     likeliest = "" if finding.likeliest is None else name_of(finding.likeliest)
     line = f"{tier} {melanoma:>8}  {likeliest:<27} {printable(finding.path)}"
     if finding.tier == "routine":

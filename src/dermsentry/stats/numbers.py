@@ -36,6 +36,16 @@ def percent_as_given(share: float) -> str:
     return percent(share, digits)
 
 
+def brief(share: float) -> str:
+    """A share for a sentence: `62 %`, with a decimal only below 10 % and above 99 %."""
+    return percent(share, digits_of(share))
+
+
+def digits_of(*shares: float) -> int:
+    """The decimals with which per cents are read best in a sentence: none from 10 to 99 %, else one."""
+    return 0 if all(0.1 <= share <= 0.99 or share in (0, 1) for share in shares) else 1
+
+
 def decimal(value: float | None, digits: int = 3) -> str:
     """A figure such as an AUROC: `0.925`; with a true minus sign, none before zero; `–` for none, `∞`.
 

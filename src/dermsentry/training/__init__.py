@@ -1,9 +1,150 @@
-"""From a collection to a model bundle: split, train, judge under both protocols, export."""
+"""Training: from a collection and its split to a model bundle.
+
+This module needs no training framework, so that `dermsentry.train` can be looked at without one; calling it
+imports Keras and TensorFlow.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from dermsentry.errors import require_extra
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dermsentry.collection import Collection
+    from dermsentry.images import Aspect
+    from dermsentry.split import Split
+
+__all__ = ["Run", "require_framework", "train"]
 
 # Both are read when Keras and TensorFlow are first imported, which the modules below do.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+Recipe = Literal["linear", "cnn", "lite0"]
+RECIPES: tuple[Recipe, ...] = get_args(Recipe)
+Balance = Literal["none", "augmentor", "class-weights"]
+BALANCES: tuple[Balance, ...] = get_args(Balance)
+Weights = Literal["imagenet", "dermoscopy"]
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+Precision = Literal["float32", "mixed_bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training run.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds the run.
+    bundle
+        The folder of its model bundle, for `open_bundle`, `evaluate` and `screen`.
+    history
+        One row per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+    best_epoch
+        The epoch whose weights were kept, counted from 1.
+    seconds
+        Training time over all sittings, in seconds.
+    """
+
+    folder: Path
+    bundle: Path
+    history: pd.DataFrame = field(repr=False)
+    best_epoch: int
+    seconds: float
+
+
+def require_framework() -> None:
+    """Raise InputError, saying what to install, where the extra `train` is missing."""
+    require_extra("train", "keras", "tensorflow", "sklearn", "tf2onnx", "Augmentor")
+
+
+def train(
+    collection: Collection,
+    split: Split,
+    out: str | Path,
+    *,
+    network: Recipe = "linear",
+    epochs: int = 20,
+    augmented: bool = False,
+    balance: Balance = "none",
+    size: int = 180,
+    aspect: Aspect = "squash",
+    learning_rate: float = 1e-3,
+    weights: Weights = "imagenet",
+    precision: Precision | None = None,
+    seed: int = 0,
+    tensorboard: bool = False,
+    quiet: bool = True,
+) -> Run:
+    """Train a network on the parts of a split and write its model bundle.
+
+    After an interruption, run it again to resume.
+
+    Parameters
+    ----------
+    collection
+        The images.
+    split
+        Which image is in which part, as `make_split` or `read_split` gives it: `train` is learned from,
+        `validation` chooses the epoch, `calibration` the temperature, both together the thresholds.
+    out
+        The folder of the run; its bundle is in `bundle/`.
+    network
+        `linear`: a linear head on a frozen EfficientNet-Lite0, minutes; `cnn`: a network of three
+        convolutions; `lite0`: EfficientNet-Lite0, all of it trained.
+    epochs
+        Epochs of `cnn` and `lite0`; `linear` has none.
+    augmented
+        Whether `cnn` and `lite0` see every image rotated, flipped, zoomed and brightened at random.
+    balance
+        What is done about rare diagnoses with `cnn` and `lite0`: `none`, `augmentor` (augmented copies) or
+        `class-weights`. `linear` always weighs every class the same.
+    size
+        Side of the network's input in pixels.
+    aspect
+        How an image is made square: `squash`, `crop` or `pad`; the bundle keeps it.
+    learning_rate
+        Adam learning rate of `cnn` and `lite0`.
+    weights
+        Initial weights of `linear` and `lite0`: `imagenet`, or `dermoscopy`, the bundled model's. The latter
+        learned from the images that its card names: leave those out when evaluating.
+    precision
+        Numeric precision of training `cnn` and `lite0`; by default the faster one on this machine.
+    seed
+        Random seed.
+    tensorboard
+        Whether to write logs for TensorBoard as well.
+    quiet
+        Whether to show no progress on stderr.
+
+    Returns
+    -------
+    Run
+        Its `bundle` is the folder to evaluate and to screen with.
+
+    Raises
+    ------
+    InputError
+        The extra `train` is not installed, the split's parts share a group or have images that the collection
+        has not, or an option is none of the above.
+    TrainingError
+        A part is empty or has one class only, or the loss is not a number.
+    OutputError
+        `out` cannot be written.
+    """
+    require_framework()
+    from dermsentry.training import pipeline
+
+    return pipeline.train(
+        collection, split, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
+        size=size, aspect=aspect, learning_rate=learning_rate, weights=weights, precision=precision,
+        seed=seed, tensorboard=tensorboard, quiet=quiet,
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -23,6 +23,7 @@ from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import fingerprint, read_json, to_json, write_json, write_text
 from dermsentry.images import Aspect
 from dermsentry.model import read_network
+from dermsentry.training import Precision, Weights
 from dermsentry.training.balancing import class_weights, sample_weights
 from dermsentry.training.batches import Batches, Examples
 from dermsentry.training.callbacks import KeepState, RichProgress, StopOnNaN
@@ -34,10 +35,6 @@ from dermsentry.training.pretrained import load_imagenet, load_onnx
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 NetworkName = Literal["cnn", "lite0"]
-Weights = Literal["imagenet", "dermoscopy"]
-WEIGHTS: tuple[Weights, ...] = get_args(Weights)
-Precision = Literal["float32", "mixed_bfloat16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,15 +21,13 @@ from dermsentry.images import ASPECTS, Aspect
 from dermsentry.model import Bundle, read_network
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import APART, Split, check_split
+from dermsentry.training import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
 from dermsentry.training.export import calibrate, export_bundle
 from dermsentry.training.fitting import (
-    WEIGHTS,
     Configuration,
     Fitted,
-    Precision,
-    Weights,
     best_precision,
     fit,
     predict_logits,
@@ -38,22 +36,6 @@ from dermsentry.training.fitting import (
 from dermsentry.training.linear_probe import embed, fit_head, head_logits
 from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pixels import DecodedPhotographs, decode
-
-Recipe = Literal["linear", "cnn", "lite0"]
-RECIPES: tuple[Recipe, ...] = get_args(Recipe)
-Balance = Literal["none", "augmentor", "class-weights"]
-BALANCES: tuple[Balance, ...] = get_args(Balance)
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A finished training: its folder, its bundle's folder, and a row per epoch of its history."""
-
-    folder: Path
-    bundle: Path
-    history: pd.DataFrame
-    best_epoch: int
-    seconds: float
 
 
 def train(
@@ -74,33 +56,7 @@ def train(
     tensorboard: bool = False,
     quiet: bool = True,
 ) -> Run:
-    """Train a network and write its bundle; run again after an interruption, it goes on where it stopped.
-
-    Parameters
-    ----------
-    network
-        `linear`: a frozen EfficientNet-Lite0 with a linear head, minutes; `cnn`: the assignment's three
-        convolutions; `lite0`: EfficientNet-Lite0 from ImageNet weights, all of it trained.
-    epochs, augmented, balance, learning_rate
-        Of `cnn` and `lite0`; `linear` weighs classes to count the same and has no epochs.
-    weights
-        What `linear` and `lite0` begin with: `imagenet`, or `dermoscopy`, the bundled model's. The latter has
-        learned from the photographs that its card names: leave those out when judging.
-    precision
-        In which `cnn` and `lite0` compute while training; by default what this machine is faster in.
-    size, aspect
-        The network's side in pixels and how a photograph is brought to it; the bundle keeps both.
-
-    Raises
-    ------
-    InputError
-        The split's parts share a group or have photographs that the collection has not, or an option is none
-        of the above.
-    TrainingError
-        A part is empty, one class only, or the loss is not a number.
-    OutputError
-        `out` cannot be written.
-    """
+    """See `dermsentry.train`."""
     given = (
         ("network", network, RECIPES),
         ("balance", balance, BALANCES),

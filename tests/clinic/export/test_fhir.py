@@ -25,6 +25,7 @@ from dermsentry.clinic.store.database import open_database, reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Case, Model, Outcome, Read, now
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
+from dermsentry.files import plain
 
 R4_ELEMENTS = {
     "Bundle": "identifier type timestamp total link entry signature",
@@ -324,7 +325,7 @@ def test_any_words_of_a_clinic_conform(empty: Engine, patient: str, site: str, r
         received_at=now(),
         screened_at=now(),
         finding={**finding(), "reasons": reasons},
-        model=Model(digest=own.digest, name=own.name, card=own.as_dict()),
+        model=Model(digest=own.digest, name=own.name, card=plain(own)),
     )
     with reading(empty) as session:
         bundle = fhir_bundle(session, case)

@@ -6,6 +6,7 @@ from scipy import stats
 
 from bundles import REFUSING, tiny_card
 from dermsentry.clinic.monitoring.drift import FIRST, LEAST, MEASURES, compare_with_card, shifts, stability
+from dermsentry.files import plain
 from dermsentry.model import read_network
 
 
@@ -57,7 +58,7 @@ def test_the_cards_own_shares_are_compared_by_fishers_test() -> None:
         "nonsense": 5,
         "empty": {"sensitivity": None, "specificity": None, "photographs": 0, "melanomas": 0},
     }
-    card = tiny_card(out_of_distribution=REFUSING, evaluation=evaluation).as_dict()
+    card = plain(tiny_card(out_of_distribution=REFUSING, evaluation=evaluation))
     melanoma = np.array([0.9] * 10 + [0.1] * 90 + [np.nan] * 20)
     scores = np.array([0.8] * 20 + [0.1] * 100)
     refused, alerted = compare_with_card(card, melanoma, scores, numbered(120))
@@ -71,7 +72,7 @@ def test_the_cards_own_shares_are_compared_by_fishers_test() -> None:
 
 
 def test_without_photographs_nothing_is_compared() -> None:
-    card = tiny_card(out_of_distribution=REFUSING).as_dict()
+    card = plain(tiny_card(out_of_distribution=REFUSING))
     (refused,) = compare_with_card(card, np.full(3, np.nan), np.full(3, np.nan), numbered(3))
     assert refused.chance is None
     assert not refused.differs
@@ -80,6 +81,6 @@ def test_without_photographs_nothing_is_compared() -> None:
 
 def test_the_bundled_cards_figures_are_understood() -> None:
     card, _ = read_network()
-    found = compare_with_card(card.as_dict(), np.full(50, 0.01), np.full(50, 0.99), numbered(50))
+    found = compare_with_card(plain(card), np.full(50, 0.01), np.full(50, 0.99), numbered(50))
     assert len(found) >= 3
     assert all(0 < own.there < 1 and own.there_of > 50 for own in found)

@@ -27,6 +27,7 @@ from PIL import Image
 from dermsentry.clinic.intake.admission import DICOM
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
+from dermsentry.files import plain
 from dermsentry.images import Photograph, Unreadable, read_photograph
 from dermsentry.screening.triage import TIERS
 
@@ -265,7 +266,7 @@ def _answer(path: Path, kind: str, bundle: Bundle) -> tuple[dict[str, Any], dict
         return {"finding": unread(reason), "width": None, "height": None}, {}
     if screened.saliency is not None:
         drawn["saliency"] = screened.saliency
-    finding = {name: value for name, value in screened.finding.as_dict().items() if name in unread("")}
+    finding = {name: value for name, value in plain(screened.finding).items() if name in unread("")}
     return {"finding": finding, "width": photograph.width, "height": photograph.height}, drawn
 
 

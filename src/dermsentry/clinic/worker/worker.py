@@ -18,7 +18,7 @@ from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import DatabaseError, writing
 from dermsentry.clinic.store.events import ScreenedEvent
-from dermsentry.clinic.store.tables import LANES, RANKS, Model, now
+from dermsentry.clinic.store.tables import PLACES, Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import (
     LEASE,
@@ -31,7 +31,7 @@ from dermsentry.clinic.worker.queue import (
 )
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
 from dermsentry.errors import BundleError, OutputError
-from dermsentry.files import write_bytes
+from dermsentry.files import plain, write_bytes
 from dermsentry.model import Card
 
 PAUSE_S = 0.25
@@ -72,8 +72,7 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     case.width, case.height = screening.width, screening.height
     case.tier, case.finding = found["tier"], found
     case.melanoma, case.melanoma_order = found["melanoma"], -(found["melanoma"] or 0.0)
-    case.lane = LANES.get(case.tier, "cannot-say")
-    case.rank = RANKS[case.tier]
+    case.lane, case.rank = PLACES[found["tier"]]
     threshold = card.thresholds["alert"].value
     told = ScreenedEvent(case.id, case.tier, case.melanoma, card.digest, threshold)
     append(session, clinic.trail, "worker", told)
@@ -86,7 +85,7 @@ def register(session: Session, card: Card) -> str:
     if session.get(Model, card.digest) is None:
         # On PostgreSQL another process may be doing the same.
         with contextlib.suppress(IntegrityError), session.begin_nested():
-            session.add(Model(digest=card.digest, name=card.name, card=card.as_dict()))
+            session.add(Model(digest=card.digest, name=card.name, card=plain(card)))
     return card.digest
 
 

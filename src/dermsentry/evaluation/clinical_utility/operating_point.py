@@ -18,19 +18,15 @@ CLAIM = 0.95
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and what it does to the photographs it was chosen on.
+    """A threshold and the sensitivity that it has on the photographs it was chosen on.
 
-    Alert where score ≥ `threshold`. The intervals are exact binomial ones and take photographs as
-    independent; since the threshold was chosen on the same photographs, both figures flatter it:
-    evaluate it on others.
+    Alert where score ≥ `threshold`. The interval is the exact binomial one and takes photographs as
+    independent; since the threshold was chosen on the same photographs, the figure flatters it: evaluate it
+    on others.
     """
 
     threshold: float
-    sensitivity_target: float
     sensitivity: Estimate
-    specificity: Estimate | None
-    positives: int
-    negatives: int
 
 
 @dataclass(frozen=True)
@@ -125,13 +121,5 @@ def threshold_for_sensitivity(y_true: ArrayLike, y_score: ArrayLike, sensitivity
     threshold = (lowest + float(below.max())) / 2 if len(below) else lowest - abs(lowest) * 1e-6
     if len(below) and threshold <= float(below.max()):
         threshold = lowest
-    alerts = score >= threshold
-    negatives = int((~truth).sum())
-    return OperatingPoint(
-        threshold=threshold,
-        sensitivity_target=sensitivity,
-        sensitivity=exact_binomial(int((alerts & truth).sum()), len(positives)),
-        specificity=exact_binomial(int((~alerts & ~truth).sum()), negatives) if negatives else None,
-        positives=len(positives),
-        negatives=negatives,
-    )
+    detected = int((positives >= threshold).sum())
+    return OperatingPoint(threshold, exact_binomial(detected, len(positives)))

@@ -1,0 +1,44 @@
+# The public API: `__init__.py` reads at run time which module each name comes from, type checkers its type.
+
+from ._version import __version__
+from .audit import Audit, audit_collection
+from .collection import Collection, join_collections, read_collection, read_labels
+from .errors import BundleError, DermsentryError, InputError, OutputError, TrainingError
+from .evaluation import Estimate, Evaluation, evaluate
+from .model import Bundle, open_bundle
+from .nine_class.pipeline import study
+from .phantoms import Phantoms, draw_phantoms
+from .screening import Finding, iter_screen, screen
+from .split import Split, make_split, read_split
+from .training import Run, train
+
+__all__ = [
+    "Audit",
+    "Bundle",
+    "BundleError",
+    "Collection",
+    "DermsentryError",
+    "Estimate",
+    "Evaluation",
+    "Finding",
+    "InputError",
+    "OutputError",
+    "Phantoms",
+    "Run",
+    "Split",
+    "TrainingError",
+    "__version__",
+    "audit_collection",
+    "draw_phantoms",
+    "evaluate",
+    "iter_screen",
+    "join_collections",
+    "make_split",
+    "open_bundle",
+    "read_collection",
+    "read_labels",
+    "read_split",
+    "screen",
+    "study",
+    "train",
+]

@@ -1,0 +1,163 @@
+"""The clinic's commands: serve the worklist, check its audit trail, back it up and restore it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dermsentry.errors import InputError, require_extra
+
+app = typer.Typer(rich_markup_mode=None)
+
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        envvar="DERMSENTRY_DB",
+        show_envvar=False,
+        help="The clinic's database, such as postgresql+psycopg://USER@HOST/NAME; by default SQLite in the "
+        "data folder. Or DERMSENTRY_DB, where others may not read the password.",
+    ),
+]
+audit_log = typer.Typer(
+    help="The clinic's audit trail: who did what, when.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(audit_log, name="audit-log")
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        Path, typer.Option(help="Folder of a model bundle; by default the bundled model.")
+    ] = Path("dermoscopy"),
+    db: Database = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; by default only this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the web pages; 0 takes a free one.")
+    ] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Screening processes.")] = 1,
+    dicom_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Also receive DICOM (C-STORE) on this port.")
+    ] = None,
+    watch: Annotated[
+        Path | None, typer.Option(help="Also take images from this folder; or `watch` in clinic.toml.")
+    ] = None,
+) -> None:
+    """Serve the clinic's worklist: images come in, the most suspicious come first, a dermatologist decides.
+
+    Data are kept in the folder DERMSENTRY_HOME, by default `dermsentry` in the desktop's data folder.
+    """
+    folder = _clinic_folder()
+    from dermsentry.clinic.server.serving import Plan
+    from dermsentry.clinic.server.serving import serve as run
+    from dermsentry.clinic.store.folder import database_of
+    from dermsentry.clinic.web.app import create_app
+
+    plan = Plan(
+        folder, database_of(folder, db), model=model, host=host, port=port, workers=workers,
+        dicom_port=dicom_port, watch=watch,
+    )  # fmt: skip
+    run(plan, create_app, _say)
+
+
+@audit_log.command("verify")
+def verify_audit_log(db: Database = None) -> None:
+    """Verify the clinic's audit trail: exit code 1 if an event was changed, removed or inserted."""
+    folder = _clinic_folder()
+    from dermsentry.clinic.clinic import open_existing
+    from dermsentry.clinic.store.audit_trail import verify
+    from dermsentry.clinic.store.database import reading
+    from dermsentry.clinic.store.folder import database_of
+
+    with closing(open_existing(database_of(folder, db), folder)) as clinic, reading(clinic.engine) as session:
+        verdict = verify(session, clinic.trail)
+    for problem in verdict.problems:
+        typer.echo(problem)
+    typer.echo(
+        f"{verdict.events} events, " + ("which do not hold" if verdict.problems else "all of them whole")
+    )
+    raise typer.Exit(1 if verdict.problems else 0)
+
+
+@audit_log.command("export")
+def export_audit_log(
+    out: Annotated[Path | None, typer.Option(help="The CSV to write; by default stdout.")] = None,
+    db: Database = None,
+) -> None:
+    """Write the clinic's audit trail as CSV, one event per line, with its hashes."""
+    folder = _clinic_folder()
+    from dermsentry.clinic.clinic import open_existing
+    from dermsentry.clinic.store.audit_trail import as_csv
+    from dermsentry.clinic.store.database import reading
+    from dermsentry.clinic.store.folder import database_of
+    from dermsentry.files import whole_file
+
+    with closing(open_existing(database_of(folder, db), folder)) as clinic, reading(clinic.engine) as session:
+        if out is None:
+            for line in as_csv(session):
+                typer.echo(line, nl=False)
+        else:
+            with (
+                whole_file(out, 0o600) as temporary,
+                temporary.open("w", encoding="utf-8", newline="") as file,
+            ):
+                file.writelines(as_csv(session))
+            _say(f"Written: {out}")
+
+
+@app.command()
+def backup(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as clinic.tar.")],
+    db: Database = None,
+) -> None:
+    """Back up all of a clinic's data to a file while it runs; the file is as confidential as the data."""
+    folder = _clinic_folder()
+    from dermsentry.clinic.backup import backup as run
+    from dermsentry.clinic.store.folder import database_of
+
+    kept = run(folder, database_of(folder, db), out)
+    typer.echo(f"{kept.cases} cases, {kept.photographs} photographs, {kept.events} events: {out}")
+    for problem in kept.problems:
+        _say(f"Note: {problem}")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")],
+    db: Database = None,
+) -> None:
+    """Restore a clinic from a backup into an empty data folder and an empty database, and verify it.
+
+    Exit code 1 if everything was restored but the audit trail or an image fails verification.
+    """
+    folder = _clinic_folder()
+    from dermsentry.clinic.backup import restore as run
+
+    kept = run(file, folder, db)
+    typer.echo(f"{kept.cases} cases, {kept.photographs} photographs, {kept.events} events: {folder}")
+    for problem in kept.problems:
+        _say(f"Note: {problem}")
+    raise typer.Exit(1 if kept.problems else 0)
+
+
+def _clinic_folder() -> Path:
+    """The data folder. Raises InputError where the clinic cannot run: no Linux, no extra `clinic`."""
+    if sys.platform != "linux":
+        raise InputError(
+            f"The clinic runs on Linux only, not on {sys.platform}; use a Linux machine or container."
+        )
+    require_extra("clinic", "sqlalchemy", "alembic", "uvicorn", "fastapi", "pydantic_settings")
+    from dermsentry.clinic.settings import data_folder
+
+    return data_folder()
+
+
+def _say(text: str) -> None:
+    """A line for the person at the terminal."""
+    typer.echo(text, err=True)

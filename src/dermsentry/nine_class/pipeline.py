@@ -1,0 +1,87 @@
+"""`study` without its framework: what it takes and gives.
+
+This module needs no training framework, so that `dermsentry.study` can be looked at without one; calling it
+imports Keras and TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dermsentry.training import require_framework
+
+if TYPE_CHECKING:
+    from dermsentry.collection import Collection
+    from dermsentry.images import Aspect
+    from dermsentry.nine_class.study import Study
+    from dermsentry.training import Precision
+
+
+def study(
+    collection: Collection,
+    out: str | Path,
+    *,
+    epochs: Sequence[int] = (20, 20, 30),
+    fast: bool = False,
+    labels: Mapping[str, str] | None = None,
+    per_class: int = 500,
+    precision: Precision | None = None,
+    size: int = 180,
+    aspect: Aspect = "squash",
+    seed: int = 0,
+    quiet: bool = True,
+) -> Study:
+    """Run the nine-class assignment: its three networks, as assigned and with groups kept apart.
+
+    Writes `study.json`, `study.html`, `split.csv`, `audit.json`, `audit.html`, `figures/`, `bundle/` and the
+    run of each training into `out`. After an interruption, run it again to resume.
+
+    Parameters
+    ----------
+    collection
+        The images, such as the nine-class set with its `Train/` and `Test/`.
+    out
+        The folder to write.
+    epochs
+        Epochs of the baseline, the augmented and the balanced networks.
+    fast
+        Whether to train only a linear head on a frozen network: minutes instead of an hour.
+    labels
+        Reference labels by image id; they settle conflicts in the honest protocol.
+    per_class
+        How many images Augmentor's copies fill each class up to in the balanced experiment.
+    precision
+        Numeric precision of training; by default the faster one on this machine.
+    size
+        Side of the networks' input in pixels.
+    aspect
+        How an image is made square: `squash`, `crop` or `pad`.
+    seed
+        Random seed.
+    quiet
+        Whether to show no progress on stderr.
+
+    Returns
+    -------
+    Study
+        Its `findings` say in sentences what was found, its `bundle` is the best honest network.
+
+    Raises
+    ------
+    InputError
+        The extra `train` is not installed, the collection cannot be used, or `epochs` are not three numbers
+        of at least 1.
+    TrainingError
+        There is nothing to learn: one class only, an empty part, a loss that is not a number.
+    OutputError
+        `out` cannot be written.
+    """
+    require_framework()
+    from dermsentry.nine_class.study import study as run
+
+    return run(
+        collection, out, epochs=epochs, fast=fast, labels=labels, per_class=per_class, precision=precision,
+        size=size, aspect=aspect, seed=seed, quiet=quiet,
+    )  # fmt: skip
