@@ -15,7 +15,7 @@ from dermsentry.collection import Collection
 from dermsentry.errors import InputError
 from dermsentry.evaluation.predict import Seen, choose_sample
 from dermsentry.evaluation.refusal import Refusal, Refusals, measure_refusal, refusals
-from dermsentry.evaluation.robustness.measurement import Robustness, Step, measure_robustness
+from dermsentry.evaluation.robustness.stability import Robustness, Step, measure_robustness
 from dermsentry.evaluation.saliency.localisation import SaliencyCheck, check_saliency
 from dermsentry.evaluation.saliency.masks import find_masks, read_mask
 from dermsentry.evaluation.subgroups.comparison import Attribute, subgroups

@@ -7,7 +7,7 @@ from sklearn import metrics as theirs
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES
-from dermsentry.evaluation.robustness.measurement import BATCH, measure_robustness
+from dermsentry.evaluation.robustness.stability import BATCH, measure_robustness
 from dermsentry.files import plain, to_json
 from dermsentry.phantoms import draw_phantom
 from dermsentry.reporting import render
