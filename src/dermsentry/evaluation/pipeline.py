@@ -24,7 +24,7 @@ from dermsentry.evaluation.checks import (
 )
 from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold
 from dermsentry.evaluation.clinical_utility.prevalence import check_prevalence
-from dermsentry.evaluation.predict import Seen, choose_sample, read_and_predict
+from dermsentry.evaluation.predict import Predicted, choose_sample, read_and_predict
 from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, measure_predictions
 from dermsentry.evaluation.refusal import refusals
 from dermsentry.evaluation.report import write_page
@@ -202,7 +202,7 @@ def image_names(paths: Sequence[str]) -> list[str]:
     return [stem if counts[stem] == 1 else str(PurePosixPath(path).with_suffix("")) for path, stem in pairs]
 
 
-def _write(evaluation: Evaluation, out: Path, collection: Collection, seen: Seen) -> None:
+def _write(evaluation: Evaluation, out: Path, collection: Collection, seen: Predicted) -> None:
     images = image_names(list(seen.table["path"]))
     shares = seen.probability.clip(0, 1)
     rows = [[image, *(f"{p:.9g}" for p in row)] for image, row in zip(images, shares, strict=True)]

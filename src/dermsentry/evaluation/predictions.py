@@ -127,9 +127,12 @@ def measure_predictions(
     found = among.measure(lambda weights: measure(cases, weights))
     classes = _class_figures(cases, found)
     melanoma = _melanoma_figures(cases, found)
-    both = cases.melanoma.any() and not cases.melanoma.all()
-    told = among.among(cases.told) if both else None
-    curve = None if told is None else decision_curve(cases.melanoma, cases.score, told)
+    curve = shift = None
+    if cases.melanoma.any() and not cases.melanoma.all():
+        told = among.among(cases.told)
+        curve = decision_curve(cases.melanoma, cases.score, told)
+        if prevalence is not None:
+            shift = shift_prevalence(cases.melanoma, cases.score, told, prevalence)
     matrix = confusion_matrix(cases.true, cases.predicted, labels=np.arange(len(cases.classes)))
     return Evaluation(
         photographs=len(labels),
@@ -150,9 +153,7 @@ def measure_predictions(
         operating_point=_operating_point(cases, melanoma, found, sensitivity_target),
         clinical_value=_clinical_value(cases, melanoma, found, prevalence),
         decision_curve=curve,
-        prior_shift=None
-        if told is None or prevalence is None
-        else shift_prevalence(cases.melanoma, cases.score, told, prevalence),
+        prior_shift=shift,
     )
 
 
