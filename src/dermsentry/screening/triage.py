@@ -82,6 +82,6 @@ def triage(
 
 def _against(relation: str, melanoma: float, name: str, threshold: Threshold) -> str:
     """The probability of melanoma and the threshold, each on the side of the other that it is on."""
-    value, limit = compared(melanoma, threshold.value, digits_of(melanoma, threshold.value))
+    value, limit = compared(melanoma, threshold.value, digits=digits_of(melanoma, threshold.value))
     aim = f"chosen for a sensitivity of {brief(threshold.sensitivity_target)}"
     return f"melanoma {value}, {relation} the {name} threshold of {limit} ({aim})"
