@@ -1,0 +1,83 @@
+"""What the public API's docstrings say of every parameter, field, result and error; and the page of them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+import dermsentry
+from docs import make_api
+from docs.make_api import members, names, sections
+
+PENDING = {"Estimate", "Evaluation"}
+"""Public names whose docstrings do not yet say all; it may only shrink."""
+RAISES_NOTHING = {"audit_collection"}
+
+
+def missing(name: str) -> list[str]:
+    """What the docstring of a public name does not say."""
+    thing = getattr(dermsentry, name)
+    if inspect.isfunction(thing):
+        return list(_function(name, thing))
+    if issubclass(thing, Exception):
+        return [] if inspect.getdoc(thing) else [f"{name}: no docstring"]
+    assert is_dataclass(thing)
+    described = _told(thing)
+    found = [f"{name}.{field.name}" for field in fields(thing) if field.name not in described]
+    found += [
+        f"{name}.{field.name}: shape"
+        for field in fields(thing)
+        if not _shaped(field.type, described, field.name)
+    ]
+    for inner, value in members(thing).items():
+        found += [] if isinstance(value, property) else _function(f"{name}.{inner}", value, results=False)
+        found += [] if inspect.getdoc(value) else [f"{name}.{inner}: no docstring"]
+    return found
+
+
+def _function(name: str, function: object, *, results: bool = True) -> Iterator[str]:
+    described = _told(function)
+    for parameter in inspect.signature(function).parameters.values():  # type: ignore[arg-type]
+        if parameter.name == "self":
+            continue
+        if parameter.name not in described:
+            yield f"{name}({parameter.name})"
+        elif not _shaped(parameter.annotation, described, parameter.name):
+            yield f"{name}({parameter.name}): shape"
+    if results:
+        wanted = {"Returns"} if name in RAISES_NOTHING else {"Returns", "Raises"}
+        yield from (f"{name}: {section}" for section in wanted - set(sections(function)))
+
+
+def _told(thing: object) -> dict[str, str]:
+    """What the docstring says of each parameter or attribute; several may share a line."""
+    found = sections(thing)
+    told = {**found.get("Parameters", {}), **found.get("Attributes", {})}
+    return {name: text for listed, text in told.items() for name in listed.split(" :")[0].split(", ") if text}
+
+
+def _shaped(annotation: object, described: dict[str, str], name: str) -> bool:
+    """Whether it is no array, or its shape is told."""
+    array = re.search(r"NDArray|Pixels|Floats|ImageInput", str(annotation))
+    return not array or "(" in described.get(name, "(")
+
+
+def test_every_public_docstring_says_all_of_it() -> None:
+    found = {name: problems for name in names() if (problems := missing(name))}
+    assert {name: found.get(name) for name in found.keys() ^ PENDING} == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Finding", "Evaluation", "Split", "Run", "Audit", "Collection", "Bundle", "Estimate"],
+)
+def test_what_a_user_gets_back_is_public(name: str) -> None:
+    assert name in dermsentry.__all__
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert make_api.PAGE.read_text(encoding="utf-8") == make_api.page(), "run `make api`"
