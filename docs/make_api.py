@@ -17,8 +17,8 @@ STUB = Path(dermsentry.__file__).with_suffix(".pyi")
 INTRODUCTION = """\
 # Python API
 
-Made from the docstrings by `make api`; do not edit. Names are imported as `dermsentry.NAME`, when they are first
-used. What is not here is internal and may change in any version.
+Made from the docstrings by `make api`; do not edit. Names are imported as `dermsentry.NAME`, on first use.
+What is not here is internal and may change in any version.
 """
 
 
