@@ -39,7 +39,7 @@ from sqlalchemy import Engine, func, insert, select, text
 from dermsentry.clinic.store.accounts import add_account, add_token, sign_in
 from dermsentry.clinic.store.database import migrate, open_database, reading, writing
 from dermsentry.clinic.store.folder import database_of, prepare
-from dermsentry.clinic.store.tables import LANES, RANKS, Case, Model, now
+from dermsentry.clinic.store.tables import PLACES, Case, Model, now
 from dermsentry.files import plain, to_json
 from dermsentry.model import read_network
 from dermsentry.phantoms.drawing import draw_phantom
@@ -92,7 +92,7 @@ def fill(engine: Engine, cases: int) -> None:
                     "width": 600, "height": 450, "patient": f"P{number // 3:06d}", "lesion": f"L{number % 3}",
                     "site": choice.choice(SITES), "note": "", "source": "api", "received_at": received,
                     "state": "screened", "screened_at": received, "model_digest": card.digest, "tier": tier,
-                    "lane": LANES.get(tier, "cannot-say"), "rank": RANKS[tier], "melanoma": melanoma,
+                    "lane": PLACES[tier][0], "rank": PLACES[tier][1], "melanoma": melanoma,
                     "melanoma_order": -(melanoma or 0.0), "finding": finding(tier, melanoma),
                     "stage": "decided" if decided else "unread",
                     "decided_at": received + timedelta(hours=9) if decided else None,

@@ -42,14 +42,14 @@ import pandas as pd
 import tensorflow as tf
 
 from dermsentry.collection import read_collection
-from dermsentry.diagnoses import MELANOMA, codes_of
+from dermsentry.diagnoses import is_melanoma
 from dermsentry.errors import InputError
-from dermsentry.files import versions, write_json
+from dermsentry.files import plain, versions, write_json
 from dermsentry.images import read_fitted
 from dermsentry.model import BUNDLED, CARD_FILE, MODEL_FILE, OUTPUTS, Bundle, open_bundle
 from dermsentry.screening import screen
-from dermsentry.stats.intervals import bootstrap, percentile_interval
 from dermsentry.stats.metrics import rank
+from dermsentry.stats.resampling import Resampler
 
 # From the source of sklesion 0.2.2, read as text.
 SIDE = 254
@@ -144,10 +144,10 @@ def photographs(data: Path, part: str, metadata: Path | None) -> tuple[pd.DataFr
     """
     collection = read_collection(data, metadata=metadata)
     table = collection.table[collection.table["split"] == part]
-    known = {
-        d: d == MELANOMA for d in table["diagnosis"] if d and (d == MELANOMA or MELANOMA not in codes_of(d))
-    }
-    melanoma = table["diagnosis"].map(known)
+    answers = {label: is_melanoma(label) for label in table["diagnosis"]}
+    melanoma = table["diagnosis"].map(
+        {label: answer for label, answer in answers.items() if answer is not None}
+    )
     if (data / "labels.csv").is_file():
         labels = pd.read_csv(data / "labels.csv", dtype=str)
         if {"image_id", "melanoma"} <= set(labels.columns):
@@ -235,10 +235,8 @@ def areas(truth: np.ndarray, scores: dict[str, np.ndarray], groups: Sequence[str
         own = {name: rank(truth, score, sample_weight=weights).roc_auc() for name, score in scores.items()}
         return own | {"difference": own["dermsentry"] - own["sklesion"]}
 
-    value = measure(np.ones((1, len(truth))))
-    drawn = bootstrap(groups, measure, resamples=RESAMPLES)
-    found = {name: percentile_interval(float(own[0]), drawn[name]) for name, own in value.items()}
-    return {name: interval and interval.as_dict() for name, interval in found.items()}
+    found = Resampler(groups, RESAMPLES).measure(measure)
+    return {name: plain(own.interval()) for name, own in found.items()}
 
 
 def own_size(bundle: Bundle) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Take the pictures of the worklist that the docs show, of drawn photographs: `make pictures`.
 
-Serves a clinic in a temporary folder with the model that `dermsentry demo` trained, sends it the demo's test
+Serves a clinic in a temporary folder with the model that `dermsentry demo` trained, uploads the demo's test
 photographs, decides some cases, and takes pictures with Chromium (`DERMSENTRY_CHROMIUM`, or `chromium`).
 """
 
@@ -52,7 +52,7 @@ def first_account(page: Page, token: str) -> None:
         page.fill(f"#{field}", text)
     page.fill("#again", PASSWORD)
     page.keyboard.press("Enter")
-    page.wait_for_selector("h1:has-text('Worklist')")
+    page.wait_for_selector("#lanes")
 
 
 def send(page: Page, photographs: list[Path]) -> None:
@@ -63,7 +63,7 @@ def send(page: Page, photographs: list[Path]) -> None:
         page.fill("#lesion", "L1" if i // 3 % 2 else f"L{i % 3 + 1}")
         page.fill("#site", SITES[i // 3 % len(SITES)])
         page.set_input_files("#photographs", str(photograph))
-        page.click("button:has-text('Send')")
+        page.click("form[action='/upload'] [type=submit]")
         page.wait_for_selector(".progress .kept")
     while page.goto("/?lane=waiting") and page.query_selector("a[href^='/cases/']"):
         page.wait_for_timeout(500)
@@ -77,6 +77,7 @@ def decide(page: Page, number: int) -> None:
     page.keyboard.press("o")
     for _ in range(number):
         page.wait_for_selector("h1:has-text('Case ')")
+        page.wait_for_load_state()
         title = page.inner_text("h1")
         if choice.random() < 0.8:
             page.keyboard.press("a")
@@ -88,11 +89,11 @@ def decide(page: Page, number: int) -> None:
         page.keyboard.press("s")
         page.wait_for_function("title => document.querySelector('h1').innerText !== title", arg=title)
     page.goto("/outcomes")
-    links = [link.get_attribute("href") for link in page.query_selector_all("a:has-text('Enter')")]
+    links = [link.get_attribute("href") for link in page.query_selector_all("td a[href^='/outcomes?case=']")]
     for link in links:
         page.goto(str(link))
         page.select_option("#diagnosis", choice.choice(("MEL", "MEL", "NV", "SK")))
-        page.click("text=Keep the outcome")
+        page.click("form[action='/outcomes'] [type=submit]")
         page.wait_for_selector(".banner")
 
 
@@ -114,6 +115,7 @@ def take(browser: Browser, address: str, token: str, photographs: list[Path]) ->
     page.keyboard.press("j")
     page.keyboard.press("o")
     page.wait_for_selector("h1:has-text('Case ')")
+    page.wait_for_load_state()
     page.keyboard.press("h")
     page.set_viewport_size({"width": 1280, "height": 1180})
     keep(page, "case")

@@ -21,7 +21,7 @@ import pandas as pd
 from dermsentry.audit.shortcuts import probe
 from dermsentry.collection import Collection, read_collection, read_labels
 from dermsentry.evaluation import Estimate, Evaluation, evaluate
-from dermsentry.files import read_json, write_text
+from dermsentry.files import plain, read_json, write_text
 from dermsentry.model import Bundle, open_bundle, read_network, write_bundle
 from dermsentry.model.model_card import model_card
 from dermsentry.split import make_split, read_split
@@ -138,7 +138,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "balanced_accuracy": evaluation.balanced_accuracy,
         "accuracy": evaluation.accuracy,
         "melanoma_calibration_error": melanoma.calibration_error,
-        "calibration_error": evaluation.overall["calibration_error"],
+        "calibration_error": evaluation.calibration_error,
     }
     for point in melanoma.at_sensitivity:
         found[f"specificity_at_{100 * point.sensitivity:.0f}_sensitivity"] = point.specificity
@@ -151,15 +151,15 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         found["decisions_flipped_by_a_repeat"] = robust.repeat.flip_rate
         worst = robust.worst
         found[f"decisions_flipped_by_{worst.corruption}_at_severity_{worst.severity}"] = worst.flips
-    if evaluation.explanation:
-        heat = evaluation.explanation.all
-        found["heat_inside_the_lesion"] = heat.model.inside
-        found["area_of_the_lesion"] = heat.area
-        found["hottest_place_on_the_lesion"] = heat.model.pointing
+    if evaluation.saliency:
+        saliency = evaluation.saliency.all
+        found["heat_inside_the_lesion"] = saliency.model.inside
+        found["area_of_the_lesion"] = saliency.area
+        found["hottest_place_on_the_lesion"] = saliency.model.pointing
     return {
         "photographs": evaluation.photographs,
         "melanomas": melanoma.photographs,
-        **{name: interval.as_dict() for name, interval in found.items() if interval is not None},
+        **{name: plain(figure) for name, figure in found.items() if figure is not None},
     }
 
 
@@ -172,9 +172,9 @@ def _refused(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "photographs": refusal.lesions,
         "pictures_without_a_lesion": refusal.non_lesions,
-        "without_a_lesion_refused": gate.non_lesions.as_dict(),
-        "photographs_refused": gate.lesions.as_dict(),
-        **({"out_of_distribution_roc_auc": refusal.roc_auc.as_dict()} if refusal.roc_auc else {}),
+        "without_a_lesion_refused": plain(gate.non_lesions),
+        "photographs_refused": plain(gate.lesions),
+        **({"out_of_distribution_roc_auc": plain(refusal.roc_auc)} if refusal.roc_auc else {}),
     }
 
 

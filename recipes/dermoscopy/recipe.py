@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dermsentry import files
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA
-from dermsentry.evaluation.calibration_methods import NINE, compare_calibrations
+from dermsentry.evaluation.calibration_methods import METHODS, compare_calibrations
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.model import Bundle
 from dermsentry.split import Split, check_split, read_split, write_split
@@ -134,10 +135,10 @@ def make_bundle(
         training=_record(collection, split, plan, mix),
         evaluation={
             "validation": {
-                **{what: figure and figure.as_dict() for what, figure in judged.overall.items()},
-                "melanoma_roc_auc": judged.melanoma.roc_auc and judged.melanoma.roc_auc.as_dict(),
+                **files.plain(judged.overall),
+                "melanoma_roc_auc": files.plain(judged.melanoma.roc_auc),
             },
-            "calibration": [method.as_dict() for method in compared],
+            "calibration": files.plain(compared),
         },
         seed=plan.seed,
     )
@@ -146,10 +147,10 @@ def make_bundle(
 def calibrate_head(
     network: keras.Model, logits: NDArray[np.float32], labels: tuple[str, ...], method: str
 ) -> float:
-    """Fit a method of `NINE`; its biases go into the network's last layer, its temperature is given back."""
-    if method == NINE[0]:
+    """Fit a method of `METHODS`; its biases go into the network's last layer. Returns its temperature."""
+    if method == METHODS[0]:
         return 1.0
-    if method == NINE[1]:
+    if method == METHODS[1]:
         return fit_temperature(logits, labels)
     temperature, biases = fit_bias_corrected_temperature(logits, labels)
     head = network.get_layer("logits")

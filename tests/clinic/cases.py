@@ -11,7 +11,7 @@ from PIL import Image
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.store.tables import LANES, RANKS, Case, now
+from dermsentry.clinic.store.tables import PLACES, Case, now
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.phantoms.drawing import draw_phantom
 
@@ -58,8 +58,8 @@ def screened(
         "state": "screened",
         "screened_at": now(),
         "tier": tier,
-        "lane": LANES.get(tier, "cannot-say"),
-        "rank": RANKS[tier],
+        "lane": PLACES[tier][0],
+        "rank": PLACES[tier][1],
         "melanoma": melanoma,
         "melanoma_order": -(melanoma or 0.0),
         "finding": finding,

@@ -44,14 +44,21 @@ def test_without_a_file_everything_has_its_default(tmp_path: Path) -> None:
     assert read_settings(tmp_path) == Settings() == read(tmp_path, "")
 
 
+def test_nothing_is_taken_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAIL", "LINK", "WATCH", "READERS", "DERMSENTRY_READERS"):
+        monkeypatch.setenv(name, "2")
+    assert read_settings(tmp_path).model_dump() == Settings().model_dump()
+    assert Settings().readers == 1
+
+
 def test_what_is_set_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, WHOLE) == Settings(
         readers=2,
         link="https://clinic.example",
         escalate_after_hours=4.0,
-        rules=(Rule("suspected", ("alert",)), Rule("late", melanoma=0.1, after_hours=48.0)),
+        rules=(Rule(name="suspected", tiers=("alert",)), Rule(name="late", melanoma=0.1, after_hours=48.0)),
         mail=Mail(to=("a@clinic.example",), host="smtp.clinic.example", port=587, starttls=True),
-        webhooks=(Webhook("https://x.example/in"),),
+        webhooks=(Webhook(url="https://x.example/in"),),
     )
 
 
@@ -101,6 +108,7 @@ def test_what_could_never_work_is_refused_in_one_line(tmp_path: Path, text: str)
     with pytest.raises(InputError) as told:
         read(tmp_path, text)
     assert "clinic.toml" in str(told.value)
+    assert "expected" in str(told.value).casefold()
     assert "\n" not in str(told.value).replace("\\n", "")
 
 

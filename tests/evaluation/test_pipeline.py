@@ -21,6 +21,7 @@ from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.evaluation import evaluate
 from dermsentry.evaluation.calibration_methods import compare_calibrations
 from dermsentry.evaluation.pipeline import image_names
+from dermsentry.files import plain
 from dermsentry.model import Bundle
 
 
@@ -175,7 +176,7 @@ def test_a_prevalence_adds_its_row_and_restates(bundle, photographs, tmp_path):
     evaluation = evaluate(
         bundle, photographs, split_of(photographs), out=tmp_path, prevalence=0.03, resamples=50
     )
-    assert evaluation.restated.prevalence == 0.03
+    assert evaluation.prior_shift.prevalence == 0.03
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert [row["prevalence"] for row in found["clinical_value"]] == [0.01, 0.02, 0.03, 0.05]
     assert found["at_prevalence"]["decision_curve"]["prevalence"] == 0.03
@@ -224,11 +225,11 @@ def test_heat_is_compared_with_masks(bundle, photographs, tmp_path):
     evaluation = evaluate(
         bundle, photographs, split_of(photographs), out=tmp_path / "out", masks=masks, resamples=20
     )
-    assert evaluation.explanation.all.photographs == 3  # the fourth is unreadable
-    assert evaluation.explanation.melanomas.photographs == 2
-    assert evaluation.explanation.all.randomised is not None
+    assert evaluation.saliency.all.photographs == 3  # the fourth is unreadable
+    assert evaluation.saliency.melanomas.photographs == 2
+    assert evaluation.saliency.all.randomised is not None
     covered = np.mean([20 * 25 / 3000, 21 * 25 / 3000, 23 * 25 / 3000])
-    assert evaluation.explanation.all.area.value == pytest.approx(covered, abs=0.01)
+    assert evaluation.saliency.all.area.value == pytest.approx(covered, abs=0.01)
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["explanation"]["all"]
     assert "Does it look at the lesion?" in (tmp_path / "out" / "evaluation.html").read_text()
     (masks / "Test_melanoma_0_segmentation.png").write_bytes(b"broken")
@@ -257,13 +258,13 @@ def test_the_cards_comparison_of_calibrations_is_shown(photographs, tmp_path):
     rng = np.random.default_rng(0)
     labels = [CODES[i] for i in rng.integers(0, 9, 60)]
     compared = compare_calibrations(rng.normal(size=(60, 9)), labels, list(map(str, range(60))), resamples=20)
-    told = {"calibration": [method.as_dict() for method in compared]}
+    told = {"calibration": plain(compared)}
     one = tiny_bundle(tmp_path / "told", evaluation=told)
     evaluate(one, photographs, split_of(photographs), out=tmp_path / "out", resamples=20)
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert "bias-corrected temperature" in page
     assert "(chosen)" in page
-    assert len(json.loads((tmp_path / "out" / "evaluation.json").read_text())["model"]["calibration"]) == 5
+    assert len(json.loads((tmp_path / "out" / "evaluation.json").read_text())["model"]["calibration"]) == 3
     two = tiny_bundle(tmp_path / "odd", evaluation={"calibration": [{"method": "<script>"}]})
     evaluate(two, photographs, split_of(photographs), out=tmp_path / "out", resamples=20)
     assert "How the model was calibrated" not in (tmp_path / "out" / "evaluation.html").read_text()

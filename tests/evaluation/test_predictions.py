@@ -78,7 +78,7 @@ def test_every_figure_agrees_with_scikit_learn():
         figure = evaluation.overall[name]
         assert figure is not None
         assert figure.value == pytest.approx(value, abs=1e-9)
-    np.testing.assert_array_equal(evaluation.confusion_matrix, theirs.confusion_matrix(true, called))
+    np.testing.assert_array_equal(evaluation.confusion_matrix.counts, theirs.confusion_matrix(true, called))
     recalls = theirs.recall_score(true, called, average=None)
     precisions = theirs.precision_score(true, called, average=None)
     for i, figures in enumerate(evaluation.classes):
@@ -144,7 +144,7 @@ def test_any_few_photographs_are_judged_without_a_crash(labels, seed, per_group)
         assert figure.low <= figure.value <= figure.high
     assert evaluation.photographs + evaluation.unknown == len(labels)
     assert sum(figures.photographs for figures in evaluation.classes) == evaluation.photographs
-    assert sum(map(sum, evaluation.confusion_matrix)) == evaluation.photographs
+    assert sum(map(sum, evaluation.confusion_matrix.counts)) == evaluation.photographs
 
 
 @given(st.integers(0, 50))
@@ -290,14 +290,14 @@ def test_the_operating_point_is_the_decision_beside_what_was_needed():
     assert (point.sensitivity, point.specificity) == (decision.sensitivity, decision.specificity)
     assert (point.detected, point.false_alarms) == (decision.detected, decision.alerts - decision.detected)
     truth = np.array(labels) == "MEL"
-    alert = probability[:, MEL] >= point.needed.value
+    alert = probability[:, MEL] >= point.needed.threshold.value
     assert alert[truth].mean() >= 0.95
-    assert (~alert[~truth]).mean() == pytest.approx(point.needed_specificity.value)
-    assert point.needed.low < point.needed.value < point.needed.high
-    assert point.needed_specificity == evaluation.melanoma.at_sensitivity[-1].specificity
+    assert (~alert[~truth]).mean() == pytest.approx(point.needed.specificity.value)
+    assert point.needed.threshold.low < point.needed.threshold.value < point.needed.threshold.high
+    assert point.needed.specificity == evaluation.melanoma.at_sensitivity[-1].specificity
     found = evaluation.as_dict()["operating_point"]
     assert found["provable_sensitivity"] == evaluation.as_dict()["melanoma"]["provable_sensitivity"]
-    assert found["needed"]["threshold"]["value"] == point.needed.value
+    assert found["needed"]["threshold"]["value"] == point.needed.threshold.value
 
 
 def test_another_target_asks_for_another_threshold():
@@ -309,8 +309,8 @@ def test_another_target_asks_for_another_threshold():
         ).operating_point
         for target in (0.5, 0.99)
     ]
-    assert points[0].needed.value > points[1].needed.value
-    assert points[0].needed_specificity.value > points[1].needed_specificity.value
+    assert points[0].needed.threshold.value > points[1].needed.threshold.value
+    assert points[0].needed.specificity.value > points[1].needed.specificity.value
     assert points[0].sensitivity == points[1].sensitivity
 
 
@@ -330,7 +330,7 @@ def test_clinical_value_follows_from_the_decision():
     found, quiet = evaluation.sensitivity.value, evaluation.specificity.value
     right = 0.03 * found / (0.03 * found + 0.97 * (1 - quiet))
     assert evaluation.clinical_value[2].positive_predictive_value.value == pytest.approx(right)
-    assert evaluation.restated.prevalence == 0.03
+    assert evaluation.prior_shift.prevalence == 0.03
     assert evaluation.decision_curve.melanomas == labels.count("MEL")
 
 
@@ -353,7 +353,7 @@ def test_melanomas_own_calibration_is_scikit_learns():
         ({"probability": np.full((2, 9), 0.5)}, "add up to 1"),
         ({"groups": ["a"]}, "1 groups for 2 photographs"),
         ({"truth": ["MEL", "mole"]}, "labels mole"),
-        ({"truth": ["", ""]}, "nothing to judge"),
+        ({"truth": ["", ""]}, "nothing to evaluate"),
         ({"threshold": math.nan}, "threshold nan"),
         ({"resamples": 1}, "at least 2"),
         ({"sensitivity_target": 0.0}, "sensitivity 0 to aim at"),

@@ -18,6 +18,7 @@ from dermsentry.reporting import render
 from dermsentry.screening.quality import BLURRED
 from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT, UNLIKE
 from dermsentry.stats.intervals import exact_binomial
+from dermsentry.stats.resampling import Resampler
 
 
 def screened(scores: np.ndarray, poor: np.ndarray | None = None, name: str = "file") -> Refusals:
@@ -41,7 +42,8 @@ def alone(lesions: Refusals) -> list[str]:
 
 
 def measured(lesions: Refusals, non_lesions: Refusals, **given: object):
-    return measure_refusal(lesions, non_lesions, given.pop("groups", alone(lesions)), resamples=200, **given)  # type: ignore[arg-type]
+    groups = given.pop("groups", alone(lesions))
+    return measure_refusal(lesions, non_lesions, Resampler(groups, 200, **given))  # type: ignore[arg-type]
 
 
 def test_figures_against_scikit_learn_and_by_hand() -> None:
@@ -116,7 +118,7 @@ def test_any_pictures_give_shares_in_their_intervals(seed: int, lesions: int, no
     refused = [point.non_lesions.value for point in found.at_share]
     assert refused == sorted(refused)
     assert found.gates[0].non_lesions_refused + len(found.accepted) == non_lesions
-    assert json.loads(to_json(found.as_dict()))["non_lesions"] == non_lesions
+    assert json.loads(to_json(found))["non_lesions"] == non_lesions
 
 
 def test_without_statistics_only_quality_refuses() -> None:
@@ -130,7 +132,7 @@ def test_without_statistics_only_quality_refuses() -> None:
 def test_what_cannot_be_measured_is_refused() -> None:
     lesions = screened(np.full(4, 0.1))
     with pytest.raises(InputError, match="Received 3 groups for 4 photographs"):
-        measure_refusal(lesions, lesions, ["a"] * 3)
+        measure_refusal(lesions, lesions, Resampler(["a"] * 3))
     broken = Refusals(("a.jpg",), np.array([np.nan]), np.array([False]), ("unreadable",), (("empty",),))
     with pytest.raises(InputError, match="None of the 1 pictures without a lesion could be read"):
         measured(lesions, broken)

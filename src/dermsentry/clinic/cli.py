@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -148,9 +148,11 @@ def restore(
 
 def _clinic_folder() -> Path:
     """The data folder. Raises InputError where the clinic cannot run: no Linux, no extra `clinic`."""
-    if platform.system() != "Linux":
-        raise InputError(f"Received the system {platform.system()}; the clinic runs on Linux only.")
-    require_extra("clinic", "sqlalchemy", "alembic", "uvicorn", "fastapi")
+    if sys.platform != "linux":
+        raise InputError(
+            f"The clinic runs on Linux only, not on {sys.platform}; use a Linux machine or container."
+        )
+    require_extra("clinic", "sqlalchemy", "alembic", "uvicorn", "fastapi", "pydantic_settings")
     from dermsentry.clinic.settings import data_folder
 
     return data_folder()

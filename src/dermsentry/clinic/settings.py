@@ -8,64 +8,126 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from dermsentry.clinic import lengths
 from dermsentry.errors import InputError
-from dermsentry.screening.triage import TIERS
+from dermsentry.screening.triage import Tier
 
 FILE = "clinic.toml"
 LONGEST_HOURS = 24.0 * 366
 _MAIL = r'[^\s@,;:<>()\[\]"\\]{1,64}@[^\s@,;<>()"\\]{1,255}'  # one address, and nothing that makes it two
 
 
-@dataclass(frozen=True)
-class Rule:
+def _refuse(expected: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{expected}", {"expected": expected})
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise _refuse("text without control characters")
+    return text
+
+
+def _mail_address(text: str) -> str:
+    if not re.fullmatch(_MAIL, text):
+        raise _refuse("a mail address, NAME@HOST")
+    return text
+
+
+def _web_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        right = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not (right and re.fullmatch(r"https?://[^\s/]\S{0,490}", text)):
+        raise _refuse("an address, http:// or https://")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+MailAddress = Annotated[Line, AfterValidator(_mail_address)]
+WebAddress = Annotated[Line, AfterValidator(_web_address)]
+Hours = Annotated[float, Field(le=LONGEST_HOURS)]
+T = TypeVar("T")
+Listed = Annotated[tuple[T, ...], Field(strict=False)]
+"""A list of TOML's, kept as a tuple; nothing else becomes another kind."""
+
+
+class _Table(BaseModel):
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        frozen=True, strict=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_other_setting(cls, given: Any) -> Any:
+        unknown = [name for name in given if name not in cls.model_fields] if isinstance(given, dict) else []
+        if unknown:
+            told = {"name": unknown[0], "known": ", ".join(cls.model_fields)}
+            raise PydanticCustomError("unknown", "unknown setting {name}; expected some of {known}", told)
+        return given
+
+
+class Rule(_Table):
     """When a case raises an alert: its tier is one of `tiers`, or melanoma is at least as probable as
     `melanoma`; and, where `after_hours` is set, it has waited that long undecided."""
 
-    name: str
-    tiers: tuple[str, ...] = ()
-    melanoma: float | None = None
-    after_hours: float = 0.0
+    name: Annotated[str, Field(min_length=1, max_length=lengths.RULE), AfterValidator(_one_line)]
+    tiers: Listed[Tier] = ()
+    melanoma: Annotated[float, Field(ge=0, le=1)] | None = None
+    after_hours: Annotated[Hours, Field(ge=0)] = 0.0
 
 
-@dataclass(frozen=True)
-class Mail:
+class Mail(_Table):
     """Where e-mails about alerts go, and by which server. The password is `DERMSENTRY_SMTP_PASSWORD`."""
 
-    to: tuple[str, ...] = ()
-    escalate_to: tuple[str, ...] = ()
-    sender: str = "dermsentry@localhost"
-    host: str = "localhost"
-    port: int = 25
-    user: str = ""
+    to: Listed[MailAddress] = ()
+    escalate_to: Listed[MailAddress] = ()
+    sender: MailAddress = "dermsentry@localhost"
+    host: Line = "localhost"
+    port: Annotated[int, Field(ge=1, le=65535)] = 25
+    user: Line = ""
     starttls: bool = False
 
 
-@dataclass(frozen=True)
-class Webhook:
+class Webhook(_Table):
     """Where webhooks about alerts go. They are signed with `DERMSENTRY_WEBHOOK_SECRET`."""
 
-    url: str
+    url: WebAddress
     escalation: bool = False
 
 
-@dataclass(frozen=True)
-class Dicom:
+class Dicom(_Table):
     """Where DICOM photographs are received over the network. `port` 0: nowhere. `callers`: the AE titles that
     may send; DICOM knows no password, so listen on a network that you trust."""
 
-    port: int = 0
-    host: str = "127.0.0.1"
-    ae_title: str = "DERMSENTRY"
-    callers: tuple[str, ...] = ()
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    host: Line = "127.0.0.1"
+    ae_title: Line = "DERMSENTRY"
+    callers: Listed[Line] = ()
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(_Table, BaseSettings):
     """A clinic's settings.
 
     `readers`: 1, or 2 with an adjudicator where they differ, the second blind to the first. `link`: the
@@ -73,14 +135,37 @@ class Settings:
     again, to those above. `watch`: a folder that photographs are taken from.
     """
 
-    readers: int = 1
-    link: str = "http://127.0.0.1:8080"
-    escalate_after_hours: float = 24.0
-    watch: str = ""
-    rules: tuple[Rule, ...] = (Rule("melanoma suspected", tiers=("alert",)),)
-    mail: Mail = field(default_factory=Mail)
-    webhooks: tuple[Webhook, ...] = ()
-    dicom: Dicom = field(default_factory=Dicom)
+    readers: Annotated[int, Field(ge=1, le=2)] = 1
+    link: WebAddress = "http://127.0.0.1:8080"
+    escalate_after_hours: Annotated[Hours, Field(gt=0)] = 24.0
+    watch: Line = ""
+    rules: Listed[Rule] = (Rule(name="melanoma suspected", tiers=("alert",)),)
+    mail: Mail = Mail()
+    webhooks: Listed[Webhook] = ()
+    dicom: Dicom = Dicom()
+
+    @field_validator("rules")
+    @classmethod
+    def _names_differ(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        if len({rule.name for rule in rules}) < len(rules):
+            raise _refuse("a name of its own for each")
+        return rules
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing from the environment, where `MAIL` is another's."""
+        return (init_settings,)
+
+
+class Secrets(BaseSettings):
+    """What signs in to the mail server, and what signs webhooks; from the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="DERMSENTRY_", frozen=True)
+
+    smtp_password: Annotated[str, Field(repr=False)] = ""
+    webhook_secret: Annotated[str, Field(repr=False)] = ""
 
 
 def data_folder() -> Path:
@@ -101,109 +186,42 @@ def read_settings(folder: Path) -> Settings:
         It is no TOML, or a setting is unknown or of the wrong kind.
     """
     path = folder / FILE
+    if path.exists() and not path.is_file():
+        raise InputError(f"Cannot read {path}: it is not a file.")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return Settings()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read {path}: {error}.") from error
-    try:
-        given = tomllib.loads(text)
+        return Settings.model_validate(TomlConfigSettingsSource(Settings, path)())
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not TOML: {error}.") from error
-    read: Settings = _read(Settings, given, str(path))
-    if read.readers not in (1, 2):
-        raise InputError(f"{path}: received readers = {read.readers}; expected 1 or 2.")
-    _check(read, str(path))
-    return read
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read {path}: {error}.") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {_words(error)}.") from error
 
 
-def _check(read: Settings, where: str) -> None:
-    """Refuse what could never work, above all a rule that would never alert. Raises InputError."""
-    names = [rule.name for rule in read.rules]
-    if len(set(names)) < len(names):
-        raise InputError(f"{where}: two rules have one name; each needs its own.")
-    for rule in read.rules:
-        place = f"{where}: rule {rule.name!r}"
-        if not (1 <= len(rule.name) <= 80 and rule.name.isprintable()):
-            raise InputError(f"{place}: expected a name of 1 to 80 characters.")
-        unknown = [tier for tier in rule.tiers if tier not in TIERS]
-        if unknown:
-            raise InputError(
-                f"{place}: received the tier {unknown[0]!r}; expected some of {', '.join(TIERS)}."
-            )
-        if rule.melanoma is not None and not 0 <= rule.melanoma <= 1:
-            raise InputError(f"{place}: received melanoma = {rule.melanoma}; expected 0 to 1.")
-        if not 0 <= rule.after_hours <= LONGEST_HOURS:
-            raise InputError(f"{place}: received after_hours = {rule.after_hours}; expected 0 or more hours.")
-    if not 0 < read.escalate_after_hours <= LONGEST_HOURS:
-        raise InputError(
-            f"{where}: received escalate_after_hours = {read.escalate_after_hours}; expected more than 0."
-        )
-    if not 1 <= read.mail.port <= 65535:
-        raise InputError(f"{where}: received the mail port {read.mail.port}; expected 1 to 65535.")
-    if not 0 <= read.dicom.port <= 65535:
-        raise InputError(f"{where}: received the DICOM port {read.dicom.port}; expected 0 to 65535.")
-    for address in (*read.mail.to, *read.mail.escalate_to, read.mail.sender):
-        if not re.fullmatch(_MAIL, address):
-            raise InputError(f"{where}: received the mail address {address!r}; expected NAME@HOST.")
-    for url in (read.link, *(hook.url for hook in read.webhooks)):
-        if not (re.fullmatch(r"https?://[^\s/]\S{0,490}", url) and _has_host(url)):
-            raise InputError(f"{where}: received the address {url!r}; expected http:// or https://.")
+_EXPECTED = {
+    "tuple_type": "a list",
+    "model_type": "a table",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than_equal": "{le:g} or less",
+}
+"""What a kind of error of pydantic's means in TOML's words."""
 
 
-def _has_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-_MANY: dict[str, Any] = {"rules": Rule, "webhooks": Webhook}
-_ONE: dict[str, Any] = {"mail": Mail, "dicom": Dicom}
-
-
-def _read(kind: Any, given: dict[str, Any], where: str) -> Any:
-    """A frozen dataclass from a table, every key and kind checked against its fields."""
-    known = {own.name: own for own in fields(kind)}
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise InputError(f"{where}: unknown setting {unknown[0]}; expected some of {', '.join(known)}.")
-    values = {}
-    for name, value in given.items():
-        place = f"{where}: {name}"
-        if name in _MANY:
-            if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-                raise InputError(f"{place}: expected tables, each under [[{name}]].")
-            values[name] = tuple(_read(_MANY[name], item, place) for item in value)
-        elif name in _ONE:
-            if not isinstance(value, dict):
-                raise InputError(f"{place}: expected a table, [{name}].")
-            values[name] = _read(_ONE[name], value, place)
-        else:
-            values[name] = _plain(value, str(known[name].type), place)
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise InputError(f"{where}: {str(error).split('__init__() ')[-1]}.") from error
-
-
-def _plain(value: Any, kind: str, place: str) -> Any:
-    expected: Any = {
-        "int": (int, "a whole number"),
-        "float": ((int, float), "a number"),
-        "float | None": ((int, float), "a number"),
-        "bool": (bool, "true or false"),
-        "str": (str, "text"),
-        "tuple[str, ...]": (list, "a list of texts"),
-    }[kind]
-    right = isinstance(value, expected[0]) and (kind == "bool" or not isinstance(value, bool))
-    if kind.startswith("tuple"):
-        right = right and all(isinstance(item, str) for item in value)
-    if not right:
-        raise InputError(f"{place} = {value!r}: expected {expected[1]}.")
-    texts = value if kind.startswith("tuple") else [value] if kind == "str" else []
-    if not all(text.isprintable() for text in texts):
-        raise InputError(f"{place} = {value!r}: expected text without control characters.")
-    return tuple(value) if kind.startswith("tuple") else float(value) if kind.startswith("float") else value
+def _words(error: ValidationError) -> str:
+    """The first thing that is wrong: where, what was received, what is expected."""
+    first = error.errors()[0]
+    place = " ".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
+    where = f"{place}: " if place else ""
+    if first["type"] == "unknown":
+        return where + first["msg"]
+    if first["type"] == "missing":
+        return f"{where}received none; expected one"
+    expected = re.sub(r"^(Input|String) should (be|have) ", "", first["msg"])
+    if first["type"] in _EXPECTED:
+        expected = _EXPECTED[first["type"]].format(**first.get("ctx", {}))
+    return f"{where}received {first['input']!r}; expected {expected}"

@@ -9,43 +9,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dermsentry.diagnoses import CODES, MELANOMA, codes_of
+from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import InputError
+from dermsentry.evaluation.measures import losses, melanoma_truth
 from dermsentry.stats.calibration import (
     Floats,
-    apply_isotonic,
-    apply_platt,
     apply_temperature,
     candidate_log_losses,
     fit_bias_corrected_temperature,
-    fit_isotonic,
-    fit_platt,
     fit_temperature,
     known_logits,
-    melanoma_log_odds,
 )
-from dermsentry.stats.intervals import (
-    Estimate,
-    bootstrap,
-    group_index,
-    percentile_interval,
+from dermsentry.stats.intervals import Estimate
+from dermsentry.stats.resampling import Resampler, group_index
+
+METHODS = ("none", "temperature", "bias-corrected temperature")
+"""The methods, the simplest first."""
+
+_OF_OLDER_CARDS = ("Platt", "isotonic")  # they calibrated melanoma alone, and reached no bundle
+_LOSSES = (
+    "log_loss",
+    "melanoma_log_loss",
+    "melanoma_brier_score",
+    "melanoma_calibration_error",
+    "melanoma_calibration_error_equal_mass",
 )
-from dermsentry.stats.metrics import brier_score_loss, expected_calibration_error, log_loss
-
-NINE = ("none", "temperature", "bias-corrected temperature")
-"""The methods that give nine probabilities, the simplest first."""
-
-MELANOMA_ALONE = ("Platt", "isotonic")
-"""Those that restate melanoma's alone."""
 
 
 @dataclass(frozen=True)
 class CalibrationMethod:
     """What one method does to photographs it was not fitted to.
 
-    `log_loss` is over the nine classes, None for a method of melanoma alone; the others are melanoma's
-    against the rest, None where no photograph is known to be one or the other. `chosen`: the lowest
-    `log_loss` of those that have one. `chosen_for_melanoma`: the lowest `melanoma_log_loss` of all.
+    `log_loss` is over the nine classes (None in an older card for a method of melanoma alone); the others are
+    melanoma's against the rest, None where no photograph is known to be one or the other. `chosen`: the
+    lowest `log_loss`. `chosen_for_melanoma`: the lowest `melanoma_log_loss`.
     """
 
     method: str
@@ -60,18 +57,11 @@ class CalibrationMethod:
     chosen: bool
     chosen_for_melanoma: bool
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            name: value.as_dict() if isinstance(value, Estimate) else value
-            for name, value in vars(self).items()
-        }
-
 
 def read_comparison(record: Any) -> tuple[CalibrationMethod, ...]:
-    """What `compare_calibrations` gave, from its dicts as a bundle's card holds them.
+    """What `compare_calibrations` gave, as a bundle's card holds it.
 
-    A card comes from outside: anything else than such dicts gives nothing.
+    A card comes from outside: anything else than such records gives nothing.
     """
     try:
         return tuple(_read_method(entry) for entry in record)
@@ -90,21 +80,11 @@ def _read_method(entry: Any) -> CalibrationMethod:
         return Estimate(*map(float, ends))
 
     method, counts = entry["method"], [entry[name] for name in ("folds", "photographs", "melanomas")]
-    if method not in (*NINE, *MELANOMA_ALONE) or not all(type(count) is int for count in counts):
+    if method not in (*METHODS, *_OF_OLDER_CARDS) or not all(type(count) is int for count in counts):
         raise ValueError(method)
-    return CalibrationMethod(
-        method=method,
-        folds=counts[0],
-        photographs=counts[1],
-        melanomas=counts[2],
-        log_loss=interval("log_loss"),
-        melanoma_log_loss=interval("melanoma_log_loss"),
-        melanoma_brier_score=interval("melanoma_brier_score"),
-        melanoma_calibration_error=interval("melanoma_calibration_error"),
-        melanoma_calibration_error_equal_mass=interval("melanoma_calibration_error_equal_mass"),
-        chosen=entry["chosen"] is True,
-        chosen_for_melanoma=entry["chosen_for_melanoma"] is True,
-    )
+    rest: dict[str, Any] = {name: interval(name) for name in _LOSSES}
+    rest |= {name: entry[name] is True for name in ("chosen", "chosen_for_melanoma")}
+    return CalibrationMethod(method, *counts, **rest)
 
 
 def compare_calibrations(
@@ -116,10 +96,9 @@ def compare_calibrations(
     seed: int = 0,
     resamples: int = 1000,
 ) -> tuple[CalibrationMethod, ...]:
-    """Judge every way of calibrating on photographs that it was not fitted to.
+    """Evaluate each way of calibrating on photographs that it was not fitted to.
 
-    Each method is fitted to all folds but one and judged on that one, in turn: isotonic regression, which
-    can follow every photograph it is fitted to, gains nothing by that.
+    Each method is fitted to all folds but one and evaluated on that one, in turn.
 
     Parameters
     ----------
@@ -131,13 +110,15 @@ def compare_calibrations(
         The group of each photograph: a fold has all of a group or nothing, and the bootstrap draws groups.
     folds
         How many, at most as many as there are groups. Groups with a melanoma are dealt evenly.
-    seed, resamples
-        Of the folds and of the bootstrap.
+    seed
+        Random seed of the folds and of the bootstrap.
+    resamples
+        Bootstrap resamples, at least 2.
 
     Returns
     -------
     tuple
-        One of each method, in the order of `NINE` and `MELANOMA_ALONE`.
+        One of each method, in the order of `METHODS`.
 
     Raises
     ------
@@ -152,62 +133,45 @@ def compare_calibrations(
     if folds < 2 or len(set(lesions)) < 2:
         raise InputError(
             f"Received {len(set(lesions))} groups and {folds} folds; expected at least two of each, to fit "
-            "on some and judge on others."
+            "on some and evaluate on others."
         )
-    melanoma = np.array([label == MELANOMA for label in labels])
-    told = melanoma | np.array([MELANOMA not in codes_of(label) for label in labels])
+    melanoma, told = melanoma_truth(labels)
     fold = _group_folds(lesions, melanoma, folds, seed)
-    nine, score = _cross_fitted(values, labels, melanoma, told, fold)
+    fitted = _cross_fitted(values, labels, fold)
+    of_melanoma = CODES.index(MELANOMA)
 
     def measure(weights: Floats) -> dict[str, Floats]:
         total = weights.sum(axis=1)
-        out = {
-            f"{method} log_loss": weights @ candidate_log_losses(probability, labels) / total
-            for method, probability in nine.items()
-        }
-        for method, probability in score.items() if told.any() else ():
-            own, outcome, weight = probability[told], melanoma[told], weights[:, told]
-            pair = np.stack([1 - own, own], axis=1)
-            errors = [
-                expected_calibration_error(outcome, own, equal_mass=equal_mass, sample_weight=weight)
-                for equal_mass in (False, True)
-            ]
-            out |= {
-                f"{method} melanoma_log_loss": log_loss(outcome, pair, sample_weight=weight),
-                f"{method} melanoma_brier_score": brier_score_loss(outcome, own, sample_weight=weight),
-                f"{method} melanoma_calibration_error": errors[0],
-                f"{method} melanoma_calibration_error_equal_mass": errors[1],
-            }
+        out = {}
+        for method, probability in fitted.items():
+            out[f"{method} log_loss"] = weights @ candidate_log_losses(probability, labels) / total
+            if told.any():
+                own = losses(melanoma[told], probability[told, of_melanoma], weights[:, told])
+                out |= {f"{method} melanoma_{name}": found for name, found in own.items()}
         return out
 
-    found = {name: float(value[0]) for name, value in measure(np.ones((1, len(labels)))).items()}
-    drawn = bootstrap(lesions, measure, resamples=resamples, seed=seed)
+    found = Resampler(lesions, resamples, seed).measure(measure)
 
-    def lowest(methods: Sequence[str], figure: str) -> str | None:
-        known = [method for method in methods if found.get(f"{method} {figure}", np.nan) >= 0]
-        return min(known, key=lambda method: found[f"{method} {figure}"], default=None)
+    def lowest(figure: str) -> str | None:
+        known = {method: found.get(f"{method} {figure}") for method in METHODS}
+        values = {method: float(own.value) for method, own in known.items() if own is not None}
+        return min(values, key=values.__getitem__, default=None)
 
-    def interval(name: str) -> Estimate | None:
-        if name not in found:
-            return None
-        return percentile_interval(found[name], drawn[name], unbiased="calibration" in name)
+    def interval(name: str) -> Any:
+        return found[name].interval(unbiased="calibration" in name) if name in found else None
 
-    best, best_for_melanoma = lowest(NINE, "log_loss"), lowest([*NINE, *MELANOMA_ALONE], "melanoma_log_loss")
+    best, best_for_melanoma = lowest("log_loss"), lowest("melanoma_log_loss")
     return tuple(
         CalibrationMethod(
             method=method,
             folds=int(fold.max()) + 1,
             photographs=len(labels),
             melanomas=int(melanoma.sum()),
-            log_loss=interval(f"{method} log_loss"),
-            melanoma_log_loss=interval(f"{method} melanoma_log_loss"),
-            melanoma_brier_score=interval(f"{method} melanoma_brier_score"),
-            melanoma_calibration_error=interval(f"{method} melanoma_calibration_error"),
-            melanoma_calibration_error_equal_mass=interval(f"{method} melanoma_calibration_error_equal_mass"),
+            **{name: interval(f"{method} {name}") for name in _LOSSES},
             chosen=method == best,
             chosen_for_melanoma=method == best_for_melanoma,
         )
-        for method in (*NINE, *MELANOMA_ALONE)
+        for method in METHODS
     )
 
 
@@ -225,30 +189,15 @@ def _group_folds(
     return fold[index]
 
 
-def _cross_fitted(
-    logits: Floats,
-    labels: Sequence[str],
-    melanoma: NDArray[np.bool_],
-    told: NDArray[np.bool_],
-    fold: NDArray[np.int64],
-) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """By method: nine probabilities (n, 9), and melanoma's (n,), from fits without the photograph's fold.
-
-    NaN where nothing outside the fold is known to be a melanoma or not.
-    """
-    nine = {method: np.empty_like(logits) for method in NINE}
-    alone = {method: np.full(len(labels), np.nan) for method in MELANOMA_ALONE}
-    odds = melanoma_log_odds(logits)
+def _cross_fitted(logits: Floats, labels: Sequence[str], fold: NDArray[np.int64]) -> dict[str, Floats]:
+    """By method: nine probabilities (n, 9), from fits without the photograph's fold."""
+    fitted = {method: np.empty_like(logits) for method in METHODS}
+    none, temperature, corrected = (fitted[method] for method in METHODS)
     for number in range(int(fold.max()) + 1):
         rest, here = fold != number, fold == number
         known = [label for label, used in zip(labels, rest, strict=True) if used]
-        nine["none"][here] = apply_temperature(logits[here], 1.0)
-        nine["temperature"][here] = apply_temperature(logits[here], fit_temperature(logits[rest], known))
-        fitted = fit_bias_corrected_temperature(logits[rest], known)
-        nine["bias-corrected temperature"][here] = apply_temperature(logits[here], *fitted)
-        known_odds, outcome = odds[rest & told], melanoma[rest & told]
-        if len(outcome):
-            alone["Platt"][here] = apply_platt(odds[here], *fit_platt(known_odds, outcome))
-            alone["isotonic"][here] = apply_isotonic(odds[here], *fit_isotonic(known_odds, outcome))
-    column = CODES.index(MELANOMA)
-    return nine, {method: probability[:, column] for method, probability in nine.items()} | alone
+        none[here] = apply_temperature(logits[here], 1.0)
+        temperature[here] = apply_temperature(logits[here], fit_temperature(logits[rest], known))
+        fit = fit_bias_corrected_temperature(logits[rest], known)
+        corrected[here] = apply_temperature(logits[here], *fit)
+    return fitted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ from dermsentry.errors import InputError
 from dermsentry.evaluation.predict import Seen, choose_sample
 from dermsentry.evaluation.refusal import Refusal, Refusals, measure_refusal, refusals
 from dermsentry.evaluation.robustness.measurement import Robustness, Step, measure_robustness
-from dermsentry.evaluation.saliency.localisation import ExplanationCheck, check_explanations
+from dermsentry.evaluation.saliency.localisation import SaliencyCheck, check_saliency
 from dermsentry.evaluation.saliency.masks import find_masks, read_mask
-from dermsentry.evaluation.subgroups.attributes import Attribute, subgroups
+from dermsentry.evaluation.subgroups.comparison import Attribute, subgroups
 from dermsentry.images import Pixels, Unreadable
 from dermsentry.model import Bundle
 from dermsentry.progress import track
+from dermsentry.stats.resampling import Resampler
 
 CORRUPTED = 400
 """Photographs, at most, that robustness is measured on: each is predicted some hundred and fifty times."""
+
+CORRUPTED_RESAMPLES = 200
+"""Bootstrap resamples of each of the many figures of robustness."""
 
 EXPLAINED = 1000
 """Photographs, at most, whose saliency is compared with their masks."""
@@ -33,7 +38,7 @@ SCREENED = 2000
 
 
 def by_subgroup(
-    seen: Seen, collection: Collection, threshold: float, resamples: int, seed: int
+    seen: Seen, collection: Collection, threshold: float, resampler: Resampler
 ) -> tuple[Attribute, ...]:
     """Melanoma's figures by what the collection knows of its patients, and by skin tone."""
     known = collection.table.set_index("path").loc[list(seen.table["path"])]
@@ -41,19 +46,18 @@ def by_subgroup(
         known,
         list(seen.table["diagnosis"]),
         seen.probability,
-        list(seen.table["group"]),
+        resampler,
         threshold=threshold,
         skin_tone=seen.skin_tone,
-        seed=seed,
-        resamples=resamples,
     )
 
 
-def try_worse(bundle: Bundle, seen: Seen, threshold: float, seed: int, quiet: bool) -> Robustness | None:
+def try_robustness(
+    bundle: Bundle, seen: Seen, threshold: float, resampler: Resampler, quiet: bool
+) -> Robustness | None:
     """Corrupt the photographs that were kept and take them again; None where there are none."""
     if not len(seen.sample):
         return None
-    rows = seen.table.iloc[seen.sample]
 
     def predict(pixels: Pixels) -> NDArray[Any]:
         return bundle.predict(pixels).probability
@@ -64,10 +68,9 @@ def try_worse(bundle: Bundle, seen: Seen, threshold: float, seed: int, quiet: bo
     return measure_robustness(
         predict,
         seen.pixels,
-        list(rows["diagnosis"]),
-        list(rows["group"]),
+        list(seen.table["diagnosis"].iloc[seen.sample]),
+        replace(resampler.among(seen.sample), resamples=CORRUPTED_RESAMPLES),
         threshold=threshold,
-        seed=seed,
         progress=progress,
     )
 
@@ -94,28 +97,25 @@ def sample_masks(
 
 
 def compare_saliency(
-    seen: Seen, masks: Mapping[int, NDArray[np.bool_]], resamples: int, seed: int
-) -> ExplanationCheck | None:
+    seen: Seen, masks: Mapping[int, NDArray[np.bool_]], resampler: Resampler
+) -> SaliencyCheck | None:
     """Compare the class activation that was kept with masks, by position; None where there are none."""
     if not len(seen.explained):
         return None
-    rows = seen.table.iloc[seen.explained]
-    return check_explanations(
+    return check_saliency(
         seen.activation,
         np.stack([masks[position] for position in seen.positions[seen.explained].tolist()]),
-        list(rows["diagnosis"]),
-        list(rows["group"]),
+        list(seen.table["diagnosis"].iloc[seen.explained]),
+        resampler.among(seen.explained),
         control=seen.control,
-        seed=seed,
-        resamples=resamples,
     )
 
 
-def try_strange(
-    bundle: Bundle, collection: Collection, seen: Seen, strange: Refusals, resamples: int, seed: int
+def try_refusal(
+    bundle: Bundle, collection: Collection, seen: Seen, non_lesions: Refusals, resampler: Resampler
 ) -> Refusal:
-    """Compare what screening refuses of at most `SCREENED` photographs with what of strange pictures."""
-    drawn = np.random.default_rng(seed).permutation(len(seen.table))[:SCREENED]
-    rows = seen.table.iloc[np.sort(drawn)]
-    known = refusals([collection.root / path for path in rows["path"]], bundle)
-    return measure_refusal(known, strange, list(rows["group"]), seed=seed, resamples=resamples)
+    """What screening refuses of at most `SCREENED` photographs, and of pictures that show no lesion."""
+    drawn = np.random.default_rng(resampler.seed).permutation(len(seen.table))[:SCREENED]
+    rows = np.sort(drawn)
+    lesions = refusals([collection.root / path for path in seen.table["path"].iloc[rows]], bundle)
+    return measure_refusal(lesions, non_lesions, resampler.among(rows))

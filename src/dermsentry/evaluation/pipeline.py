@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,28 +18,29 @@ from dermsentry.evaluation.checks import (
     by_subgroup,
     compare_saliency,
     sample_masks,
-    try_strange,
-    try_worse,
+    try_refusal,
+    try_robustness,
 )
 from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold
 from dermsentry.evaluation.clinical_utility.prevalence import check_prevalence
 from dermsentry.evaluation.predict import Seen, choose_sample, read_and_predict
-from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, evaluate_predictions
+from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, measure_predictions
 from dermsentry.evaluation.refusal import refusals
 from dermsentry.evaluation.report import write_page
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.evaluation.saliency.weight_randomisation import control_of
-from dermsentry.evaluation.selection import Split, choose
+from dermsentry.evaluation.selection import SplitTable, choose
 from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.model.card import Threshold
 from dermsentry.phantoms import is_synthetic
+from dermsentry.stats.resampling import Resampler
 
 
 def evaluate(
     bundle: str | Path | Bundle,
     collection: Collection,
-    split: Split | pd.DataFrame | None = None,
+    split: SplitTable | pd.DataFrame | None = None,
     *,
     part: str = "test",
     out: str | Path | None = None,
@@ -103,7 +104,7 @@ def evaluate(
     chosen = choose(collection, split, part)
     labels = list(chosen.table["diagnosis"])
     sample = choose_sample(labels, CORRUPTED, seed) if robustness else set()
-    strange = None if not_lesions is None else refusals([not_lesions], opened, quiet=quiet)
+    screened = None if not_lesions is None else refusals([not_lesions], opened, quiet=quiet)
     marked = {} if masks is None else sample_masks(Path(masks), opened, collection, chosen.table, seed)
     seen = read_and_predict(
         opened,
@@ -115,15 +116,14 @@ def evaluate(
         quiet=quiet,
     )
     alert = opened.card.thresholds["alert"]
-    evaluation = evaluate_predictions(
+    resampler = Resampler(list(seen.table["group"]), resamples, seed)
+    evaluation = measure_predictions(
         list(seen.table["diagnosis"]),
         seen.probability,
-        list(seen.table["group"]),
+        resampler,
         threshold=alert.value,
         sensitivity_target=alert.sensitivity_target or SENSITIVITY_TARGET,
         prevalence=prevalence,
-        resamples=resamples,
-        seed=seed,
     )
     remarks = [
         *chosen.remarks,
@@ -138,16 +138,14 @@ def evaluate(
             "name": opened.card.name,
             "digest": opened.card.digest,
             "synthetic": opened.card.synthetic,
-            "calibration": [
-                method.as_dict() for method in read_comparison(opened.card.evaluation.get("calibration"))
-            ],
+            "calibration": read_comparison(opened.card.evaluation.get("calibration")),
         },
         "data": {
             "fingerprint": collection.fingerprint(),
             "part": chosen.part,
             "synthetic": _drawn(collection),
         },
-        "threshold": asdict(alert),
+        "threshold": alert,
         "unreadable": seen.unreadable,
         "versions": versions(),
     }
@@ -155,10 +153,10 @@ def evaluate(
         evaluation,
         about=about,
         operating_point=_with_origin(evaluation.operating_point, alert),
-        subgroups=by_subgroup(seen, collection, alert.value, resamples, seed),
-        robustness=try_worse(opened, seen, alert.value, seed, quiet) if robustness else None,
-        explanation=compare_saliency(seen, marked, resamples, seed),
-        refusal=None if strange is None else try_strange(opened, collection, seen, strange, resamples, seed),
+        subgroups=by_subgroup(seen, collection, alert.value, resampler),
+        robustness=try_robustness(opened, seen, alert.value, resampler, quiet) if robustness else None,
+        saliency=compare_saliency(seen, marked, resampler),
+        refusal=None if screened is None else try_refusal(opened, collection, seen, screened, resampler),
         warnings=(*remarks, *evaluation.warnings),
     )
     if out is not None:
@@ -215,11 +213,11 @@ def _write(evaluation: Evaluation, out: Path, collection: Collection, seen: Seen
     columns = (seen.table[name] for name in ("path", "diagnosis", "group"))
     truth = zip(images, *columns, strict=True)
     write_text(out / "truth.csv", _csv(["image", "path", "diagnosis", "group"], truth))
-    write_page(out / "evaluation.html", evaluation, _files_judged(collection, seen.table))
+    write_page(out / "evaluation.html", evaluation, _files(collection, seen.table))
     write_json(out / "evaluation.json", evaluation.as_dict())
 
 
-def _files_judged(collection: Collection, read: pd.DataFrame) -> list[Path]:
+def _files(collection: Collection, read: pd.DataFrame) -> list[Path]:
     """The file of each photograph of known diagnosis, as `Evaluation.truth` has them."""
     return [collection.root / path for path in read.loc[read["diagnosis"] != "", "path"]]
 

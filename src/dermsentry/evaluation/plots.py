@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.diagnoses import codes_of
 from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve
-from dermsentry.evaluation.measures import merged
+from dermsentry.evaluation.measures import class_index, merged
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.reporting.figures import AMBER, BLUE, GREY, INK, RED, as_png, confusion, new_figure
 from dermsentry.stats.calibration import reliability
-from dermsentry.stats.intervals import bootstrap
 from dermsentry.stats.metrics import precision_recall_curve, rank, roc_curve
+from dermsentry.stats.resampling import Resampler
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,11 +25,11 @@ def ranking_plot(evaluation: Evaluation) -> bytes:
     """ROC and precision-recall curves of melanoma, each rule of alerting marked."""
     known = ~evaluation.may_be_melanoma
     truth, score = evaluation.is_melanoma[known], evaluation.melanoma_probability[known]
-    groups = [group for group, here in zip(evaluation.groups, known, strict=True) if here]
+    resampler = Resampler(evaluation.group, evaluation.resamples, evaluation.seed).among(known)
     with new_figure(1, 2, width=9.2, height=4.1) as (figure, (left, right)):
         false, true, _ = roc_curve(truth, score)
         grid = np.linspace(0, 1, 101)
-        low, high = _roc_band(truth, score, groups, evaluation, grid)
+        low, high = _roc_band(truth, score, resampler, grid)
         left.fill_between(grid, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95 % band")
         left.plot(false, true, color=BLUE, linewidth=1.8)
         left.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
@@ -59,7 +57,7 @@ def ranking_plot(evaluation: Evaluation) -> bytes:
 
 
 def _roc_band(
-    truth: NDArray[np.bool_], score: Floats, groups: Sequence[str], evaluation: Evaluation, grid: Floats
+    truth: NDArray[np.bool_], score: Floats, resampler: Resampler, grid: Floats
 ) -> tuple[Floats, Floats]:
     """Sensitivity at each false positive rate of `grid`: 2.5 % and 97.5 % over resampled groups."""
 
@@ -72,7 +70,7 @@ def _roc_band(
                 rows[i] = np.interp(grid, np.r_[0, false / false[-1]], np.r_[0, true / true[-1]])
         return {"curve": rows}
 
-    drawn = bootstrap(groups, curves, resamples=evaluation.resamples, seed=evaluation.seed)["curve"]
+    drawn = resampler.measure(curves)["curve"].drawn
     drawn = drawn[~np.isnan(drawn).any(axis=1)]
     if not len(drawn):
         return np.zeros_like(grid), np.ones_like(grid)
@@ -82,8 +80,8 @@ def _roc_band(
 
 def decision_plot(evaluation: Evaluation) -> bytes:
     """Net benefit of acting on the model, on everyone and on nobody; a panel for each prevalence."""
-    restated = evaluation.restated
-    curves = [evaluation.decision_curve, None if restated is None else restated.decision_curve]
+    shift = evaluation.prior_shift
+    curves = [evaluation.decision_curve, None if shift is None else shift.decision_curve]
     shown = [curve for curve in curves if curve is not None]
     with new_figure(1, len(shown), width=4.6 * len(shown) + 1.2 * (len(shown) == 1), height=3.7) as (
         figure,
@@ -124,7 +122,7 @@ def confusion_plot(evaluation: Evaluation) -> bytes:
     labels = [figures.label for figures in evaluation.classes]
     side = 2.2 + 0.42 * len(labels)
     with new_figure(width=side + 0.8, height=side) as (figure, axes):
-        confusion(axes, evaluation.confusion_matrix, labels, "Photographs by true and predicted class")
+        confusion(axes, evaluation.confusion_matrix.counts, labels, "Photographs by true and predicted class")
         return as_png(figure)
 
 
@@ -132,12 +130,7 @@ def reliability_plot(evaluation: Evaluation) -> bytes:
     """Stated against observed: the probability of the class it was called, and that of melanoma."""
     labels = [figures.label for figures in evaluation.classes]
     joined = merged(evaluation.probability, labels)
-    true = np.array(
-        [
-            next(i for i, label in enumerate(labels) if codes_of(own)[0] in codes_of(label))
-            for own in evaluation.truth
-        ]
-    )
+    true = class_index(evaluation.truth, labels)
     known = ~evaluation.may_be_melanoma
     with new_figure(1, 2, width=9.2, height=4.1) as (figure, (left, right)):
         _reliability(left, joined.argmax(axis=1) == true, joined.max(axis=1), "Of the class it was called")

@@ -1,12 +1,13 @@
 """Every figure of an evaluation, each with its interval, from predictions and truth.
 
-Truth is judged as finely as its labels allow (`diagnoses.label_space`): where some photographs are only known
+Truth is taken as finely as its labels allow (`diagnoses.label_space`): where some photographs are only known
 to be `PBK|SK`, the two count as one class and their probabilities are added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,21 +15,34 @@ from numpy.typing import ArrayLike
 from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import InputError
 from dermsentry.evaluation.caveats import caveats
-from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve, decision_curve
-from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold, threshold_for_sensitivity
+from dermsentry.evaluation.clinical_utility.decision_curve import decision_curve
+from dermsentry.evaluation.clinical_utility.operating_point import (
+    FrozenThreshold,
+    NeededThreshold,
+    threshold_for_sensitivity,
+)
 from dermsentry.evaluation.clinical_utility.prevalence import (
     PREVALENCES,
     ClinicalValue,
-    Restated,
     check_prevalence,
     clinical_value,
-    restate,
+    shift_prevalence,
 )
-from dermsentry.evaluation.measures import SENSITIVITIES, Floats, Judged, Truths, measure, prepare
-from dermsentry.evaluation.results import AtSensitivity, ClassFigures, Decision, Evaluation, MelanomaFigures
-from dermsentry.stats.intervals import Estimate, bootstrap, percentile_interval, proportion_interval
+from dermsentry.evaluation.measures import SENSITIVITIES, Cases, Floats, Truths, measure, prepare
+from dermsentry.evaluation.results import (
+    AlertDecision,
+    ClassFigures,
+    ConfusionMatrix,
+    Evaluation,
+    MelanomaFigures,
+    SpecificityAtSensitivity,
+)
+from dermsentry.stats.intervals import Estimate, percentile_interval
 from dermsentry.stats.metrics import confusion_matrix
+from dermsentry.stats.resampling import Resampled, Resampler
 
+Figures = Mapping[str, Resampled]
+LOSSES = ("log_loss", "brier_score", "calibration_error", "calibration_error_equal_mass")
 SENSITIVITY_TARGET = 0.95
 
 
@@ -43,7 +57,7 @@ def evaluate_predictions(
     seed: int = 0,
     resamples: int = 1000,
 ) -> Evaluation:
-    """Judge predictions against truth, with an interval for every figure.
+    """Measure predictions against the truth, every figure with its interval.
 
     Parameters
     ----------
@@ -55,22 +69,49 @@ def evaluate_predictions(
     groups
         The group of each photograph: those of one lesion or patient share one. The bootstrap draws groups.
     threshold
-        The melanoma probability from which a photograph raises an alert; without it only the rule of the
-        largest probability is judged.
+        The melanoma probability from which a photograph raises an alert; without it, a photograph raises one
+        where melanoma is the most probable class.
     sensitivity_target
-        The share of melanomas that the threshold was to find.
+        The share of melanomas that the threshold was chosen to find.
     prevalence
-        The share of melanomas where the model is to be used, such as 0.02: what alerts are worth there, and
-        whether the probabilities hold there. What they are worth at `PREVALENCES` is always told.
-    seed, resamples
-        Of the bootstrap.
+        The share of melanomas where the model is to be used, such as 0.02: adds what alerts are worth there,
+        and whether the probabilities hold there. What alerts are worth at `PREVALENCES` is always told.
+    seed
+        Random seed of the bootstrap.
+    resamples
+        Bootstrap resamples, at least 2, better 1000.
+
+    Returns
+    -------
+    Evaluation
+        The figures, with what to know before quoting them.
 
     Raises
     ------
     InputError
         Lengths do not fit, a probability is none, or no photograph has a known diagnosis.
     """
-    values = _checked(truth, probability, groups, threshold)
+    return measure_predictions(
+        truth,
+        probability,
+        Resampler(groups, resamples, seed),
+        threshold=threshold,
+        sensitivity_target=sensitivity_target,
+        prevalence=prevalence,
+    )
+
+
+def measure_predictions(
+    truth: Sequence[str],
+    probability: ArrayLike,
+    resampler: Resampler,
+    *,
+    threshold: float | None = None,
+    sensitivity_target: float = SENSITIVITY_TARGET,
+    prevalence: float | None = None,
+) -> Evaluation:
+    """`evaluate_predictions` with the resamples of the photographs' groups already drawn."""
+    values = _checked(truth, probability, resampler, threshold)
     if not 0 < sensitivity_target <= 1:
         raise InputError(
             f"Received the sensitivity {sensitivity_target:g} to aim at; expected a share above 0, up to 1."
@@ -79,52 +120,52 @@ def evaluate_predictions(
         check_prevalence(prevalence)
     known = np.array([bool(label) for label in truth], dtype=np.bool_)
     if not known.any():
-        raise InputError(f"None of the {len(truth)} photographs has a known diagnosis: nothing to judge.")
+        raise InputError(f"None of the {len(truth)} photographs has a known diagnosis: nothing to evaluate.")
     labels = tuple(label for label in truth if label)
-    lesions = tuple(group for group, here in zip(groups, known, strict=True) if here)
-    unknown = len(truth) - len(labels)
-
-    judged = prepare(labels, values[known], lesions, threshold, sensitivity_target)
-
-    def figures(weights: Floats) -> dict[str, Floats]:
-        return measure(judged, weights)
-
-    found = {name: float(value[0]) for name, value in figures(np.ones((1, len(labels)))).items()}
-    drawn = bootstrap(lesions, figures, resamples=resamples, seed=seed)
-    classes = _class_figures(judged, found, drawn)
-    melanoma = _melanoma_figures(judged, found, drawn)
-    matrix = confusion_matrix(judged.true, judged.predicted, labels=np.arange(len(judged.classes)))
+    values, among, unknown = values[known], resampler.among(known), len(truth) - len(labels)
+    cases = prepare(labels, values, among, threshold, sensitivity_target)
+    found = among.measure(lambda weights: measure(cases, weights))
+    classes = _class_figures(cases, found)
+    melanoma = _melanoma_figures(cases, found)
+    both = cases.melanoma.any() and not cases.melanoma.all()
+    told = among.among(cases.told) if both else None
+    curve = None if told is None else decision_curve(cases.melanoma, cases.score, told)
+    matrix = confusion_matrix(cases.true, cases.predicted, labels=np.arange(len(cases.classes)))
     return Evaluation(
         photographs=len(labels),
         unknown=unknown,
-        overall=_overall_figures(judged, found, drawn),
+        **_overall_figures(cases, found),
         classes=classes,
-        confusion_matrix=tuple(tuple(int(count) for count in row) for row in matrix),
+        confusion_matrix=ConfusionMatrix(
+            cases.classes, tuple(tuple(int(count) for count in row) for row in matrix)
+        ),
         melanoma=melanoma,
         warnings=caveats(classes, melanoma, unknown),
         threshold=threshold,
-        resamples=resamples,
-        seed=seed,
+        resamples=resampler.resamples,
+        seed=resampler.seed,
         truth=labels,
-        probability=values[known],
-        groups=lesions,
-        operating_point=_operating_point(judged, melanoma, found, drawn, sensitivity_target),
-        clinical_value=_clinical_value(judged, melanoma, drawn, prevalence),
-        decision_curve=_decision_curve(judged, lesions, resamples, seed),
-        restated=_restated(judged, lesions, prevalence, resamples, seed),
+        probability=values,
+        group=tuple(among.groups),
+        operating_point=_operating_point(cases, melanoma, found, sensitivity_target),
+        clinical_value=_clinical_value(cases, melanoma, found, prevalence),
+        decision_curve=curve,
+        prior_shift=None
+        if told is None or prevalence is None
+        else shift_prevalence(cases.melanoma, cases.score, told, prevalence),
     )
 
 
 def _checked(
-    truth: Sequence[str], probability: ArrayLike, groups: Sequence[str], threshold: float | None
+    truth: Sequence[str], probability: ArrayLike, resampler: Resampler, threshold: float | None
 ) -> Floats:
     """The probabilities as floats, (n, 9). Raises InputError if anything does not fit."""
     values = np.asarray(probability, dtype=np.float64)
     if values.shape != (len(truth), len(CODES)):
         expected = f"{len(truth)} photographs by {len(CODES)} classes"
         raise InputError(f"Received probabilities of shape {values.shape}; expected {expected}.")
-    if len(groups) != len(truth):
-        raise InputError(f"Received {len(groups)} groups for {len(truth)} photographs; expected one each.")
+    if len(resampler) != len(truth):
+        raise InputError(f"Received {len(resampler)} groups for {len(truth)} photographs; expected one each.")
     if not (np.isfinite(values).all() and (values >= 0).all() and (values <= 1.001).all()):
         raise InputError("Received values that are no probabilities; expected numbers in 0 to 1, not logits.")
     if (np.abs(values.sum(axis=1) - 1) > 1e-3).any():
@@ -138,97 +179,85 @@ def _checked(
     return np.minimum(values, 1.0)
 
 
-def _overall_figures(
-    judged: Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
-) -> dict[str, Estimate | None]:
-    groups = judged.groups(np.ones(len(judged.true), dtype=np.bool_))
-    figures = {"accuracy": proportion_interval(found["accuracy"], drawn["accuracy"], groups)}
+def _overall_figures(cases: Cases, found: Figures) -> dict[str, Any]:
+    groups = cases.resampler.count()
+    figures = {"accuracy": found["accuracy"].proportion(groups)}
     for name in ("balanced_accuracy", "roc_auc", "average_precision"):
-        figures[name] = _share(found[name], drawn[name], groups >= 2)
-    for name in ("log_loss", "brier_score", "calibration_error", "calibration_error_equal_mass"):
-        figures[name] = _loss(name, found, drawn, groups >= 2)
-    return figures
+        figures[name] = _share(found, name, groups >= 2)
+    return figures | {name: _loss(found, name, groups >= 2) for name in LOSSES}
 
 
-def _class_figures(
-    judged: Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
-) -> tuple[ClassFigures, ...]:
+def _class_figures(cases: Cases, found: Figures) -> tuple[ClassFigures, ...]:
     figures = []
-    for i, label in enumerate(judged.classes):
-        own, called = judged.true == i, judged.predicted == i
-        groups = judged.groups(own)
-        enough = groups >= 2 and judged.groups(~own) >= 2
-
-        def proportion(name: str, independent: int) -> Estimate | None:
-            return proportion_interval(found[name], drawn[name], independent)
-
-        def ranked(name: str, enough: bool = enough) -> Estimate | None:
-            return _share(found[name], drawn[name], enough) if name in found else None
-
+    for i, label in enumerate(cases.classes):
+        own, predicted = cases.true == i, cases.predicted == i
+        groups = cases.resampler.count(own)
+        enough = groups >= 2 and cases.resampler.count(~own) >= 2
         figures.append(
             ClassFigures(
                 label=label,
                 photographs=int(own.sum()),
                 groups=groups,
-                predicted=int(called.sum()),
-                recall=proportion(f"recall {label}", groups),
-                precision=proportion(f"precision {label}", judged.groups(called)),
-                roc_auc=ranked(f"roc_auc {label}"),
-                average_precision=ranked(f"average_precision {label}"),
+                predicted=int(predicted.sum()),
+                recall=found[f"recall {label}"].proportion(groups),
+                precision=found[f"precision {label}"].proportion(cases.resampler.count(predicted)),
+                roc_auc=_share(found, f"roc_auc {label}", enough),
+                average_precision=_share(found, f"average_precision {label}", enough),
             )
         )
     return tuple(figures)
 
 
-def _melanoma_figures(
-    judged: Judged, found: Mapping[str, float], drawn: Mapping[str, Floats]
-) -> MelanomaFigures:
-    truth = judged.melanoma
-    groups, others = judged.told_groups(truth), judged.told_groups(~truth)
+def _melanoma_figures(cases: Cases, found: Figures) -> MelanomaFigures:
+    truth = cases.melanoma
+    groups, others = cases.told_groups(truth), cases.told_groups(~truth)
     enough = groups >= 2 and others >= 2
-
-    def ranked(name: str) -> Estimate | None:
-        return _share(found[name], drawn[name], enough) if name in found else None
-
     at_sensitivity = []
     for sensitivity in SENSITIVITIES:
-        specificity = _specificity_at(judged, sensitivity, found, drawn)
+        specificity = _specificity_at(cases, sensitivity, found)
         if specificity is not None:
-            threshold = threshold_for_sensitivity(truth, judged.score, sensitivity).threshold
-            at_sensitivity.append(AtSensitivity(sensitivity, threshold, specificity))
+            threshold = threshold_for_sensitivity(truth, cases.score, sensitivity).threshold
+            at_sensitivity.append(SpecificityAtSensitivity(sensitivity, threshold, specificity))
     return MelanomaFigures(
         photographs=int(truth.sum()),
         groups=groups,
         others=int((~truth).sum()),
-        roc_auc=ranked("melanoma roc_auc"),
-        average_precision=ranked("melanoma average_precision"),
-        log_loss=_loss("melanoma log_loss", found, drawn, enough),
-        brier_score=_loss("melanoma brier_score", found, drawn, enough),
-        calibration_error=_loss("melanoma calibration_error", found, drawn, enough),
-        calibration_error_equal_mass=_loss("melanoma calibration_error_equal_mass", found, drawn, enough),
-        decisions=tuple(_decision(judged, rule, found, drawn) for rule in range(len(judged.rules))),
+        roc_auc=_share(found, "melanoma roc_auc", enough),
+        average_precision=_share(found, "melanoma average_precision", enough),
+        **{name: _loss(found, f"melanoma {name}", enough) for name in LOSSES},
+        decisions=tuple(_decision(cases, rule, found) for rule in range(len(cases.rules))),
         at_sensitivity=tuple(at_sensitivity),
     )
 
 
-def _specificity_at(
-    judged: Judged, sensitivity: float, found: Mapping[str, float], drawn: Mapping[str, Floats]
-) -> Estimate | None:
-    name = f"melanoma at {sensitivity}"
-    if name not in found:
-        return None
-    others = judged.told_groups(~judged.melanoma)
-    specificity = proportion_interval(found[name], drawn[name], others)
-    enough = judged.told_groups(judged.melanoma) >= 2 and others >= 2
+def _decision(cases: Cases, rule: int, found: Figures) -> AlertDecision:
+    threshold, alert = cases.rules[rule]
+
+    def proportion(name: str, here: Truths) -> Estimate | None:
+        figure = found.get(f"{name} {rule}")
+        return figure and figure.proportion(cases.told_groups(here))
+
+    return AlertDecision(
+        threshold=threshold,
+        detected=int((alert & cases.melanoma).sum()),
+        alerts=int(alert.sum()),
+        sensitivity=proportion("sensitivity", cases.melanoma),
+        specificity=proportion("specificity", ~cases.melanoma),
+        positive_predictive_value=proportion("positive", alert),
+        negative_predictive_value=proportion("negative", ~alert),
+    )
+
+
+def _specificity_at(cases: Cases, sensitivity: float, found: Figures) -> Estimate | None:
+    figure = found.get(f"melanoma at {sensitivity}")
+    others = cases.told_groups(~cases.melanoma)
+    specificity = figure and figure.proportion(others)
+    enough = cases.told_groups(cases.melanoma) >= 2 and others >= 2
     return specificity if specificity is None or enough else Estimate(specificity.value, 0.0, 1.0)
 
 
 def _operating_point(
-    judged: Judged,
-    melanoma: MelanomaFigures,
-    found: Mapping[str, float],
-    drawn: Mapping[str, Floats],
-    target: float,
+    cases: Cases, melanoma: MelanomaFigures, found: Figures, target: float
 ) -> FrozenThreshold | None:
     """The threshold that was given against the one these photographs call for; None without one."""
     decision = melanoma.decisions[-1]
@@ -236,8 +265,8 @@ def _operating_point(
         return None
     needed = None
     if melanoma.photographs:
-        value = threshold_for_sensitivity(judged.melanoma, judged.score, target).threshold
-        needed = percentile_interval(value, drawn[f"melanoma from {target}"])
+        value = threshold_for_sensitivity(cases.melanoma, cases.score, target).threshold
+        needed = percentile_interval(value, found[f"melanoma from {target}"].drawn)
         if needed is not None and melanoma.groups < 2:
             needed = Estimate(value, 0.0, 1.0)
     return FrozenThreshold(
@@ -250,75 +279,27 @@ def _operating_point(
         false_alarms=decision.alerts - decision.detected,
         sensitivity=decision.sensitivity,
         specificity=decision.specificity,
-        needed=needed,
-        needed_specificity=_specificity_at(judged, target, found, drawn),
+        needed=NeededThreshold(needed, _specificity_at(cases, target, found)),
     )
 
 
 def _clinical_value(
-    judged: Judged, melanoma: MelanomaFigures, drawn: Mapping[str, Floats], prevalence: float | None
+    cases: Cases, melanoma: MelanomaFigures, found: Figures, prevalence: float | None
 ) -> tuple[ClinicalValue, ...]:
-    decision, rule = melanoma.decisions[-1], len(judged.rules) - 1
-    shares = sorted({*PREVALENCES, *([] if prevalence is None else [prevalence])})
+    decision, rule = melanoma.decisions[-1], len(cases.rules) - 1
     if decision.sensitivity is None or decision.specificity is None:
         return ()
-    both = (drawn[f"sensitivity {rule}"], drawn[f"specificity {rule}"])
-    return clinical_value(decision.sensitivity, decision.specificity, both, shares)
+    prevalences = sorted({*PREVALENCES, *([] if prevalence is None else [prevalence])})
+    drawn = (found[f"sensitivity {rule}"].drawn, found[f"specificity {rule}"].drawn)
+    return clinical_value(decision.sensitivity, decision.specificity, drawn, prevalences)
 
 
-def _told_groups(judged: Judged, lesions: Sequence[str]) -> list[str]:
-    """The group of each photograph known to be a melanoma or not; none where only one of the two is there."""
-    if judged.melanoma.all() or not judged.melanoma.any():
-        return []
-    return [lesions[i] for i in judged.told]
-
-
-def _decision_curve(
-    judged: Judged, lesions: Sequence[str], resamples: int, seed: int
-) -> DecisionCurve | None:
-    told = _told_groups(judged, lesions)
-    if not told:
-        return None
-    return decision_curve(judged.melanoma, judged.score, told, resamples=resamples, seed=seed)
-
-
-def _restated(
-    judged: Judged, lesions: Sequence[str], prevalence: float | None, resamples: int, seed: int
-) -> Restated | None:
-    told = _told_groups(judged, lesions)
-    if not told or prevalence is None:
-        return None
-    return restate(judged.melanoma, judged.score, told, prevalence, resamples=resamples, seed=seed)
-
-
-def _decision(judged: Judged, rule: int, found: Mapping[str, float], drawn: Mapping[str, Floats]) -> Decision:
-    threshold, alert = judged.rules[rule]
-
-    def proportion(name: str, here: Truths) -> Estimate | None:
-        key = f"{name} {rule}"
-        return proportion_interval(found[key], drawn[key], judged.told_groups(here)) if key in found else None
-
-    return Decision(
-        threshold=threshold,
-        detected=int((alert & judged.melanoma).sum()),
-        alerts=int(alert.sum()),
-        sensitivity=proportion("sensitivity", judged.melanoma),
-        specificity=proportion("specificity", ~judged.melanoma),
-        positive_predictive_value=proportion("positive", alert),
-        negative_predictive_value=proportion("negative", ~alert),
-    )
-
-
-def _share(value: float, drawn: Floats, enough: bool) -> Estimate | None:
+def _share(found: Figures, name: str, enough: bool) -> Estimate | None:
     """A figure in 0..1; its interval is all of that where there are too few groups to draw from."""
-    interval = percentile_interval(value, drawn)
-    return interval if interval is None or enough else Estimate(value, 0.0, 1.0)
+    interval = found[name].interval() if name in found else None
+    return interval if interval is None or enough else Estimate(interval.value, 0.0, 1.0)
 
 
-def _loss(
-    name: str, found: Mapping[str, float], drawn: Mapping[str, Floats], enough: bool
-) -> Estimate | None:
+def _loss(found: Figures, name: str, enough: bool) -> Estimate | None:
     """A figure without an upper bound to fall back on: None where there are too few groups to draw from."""
-    if not enough or name not in found:
-        return None
-    return percentile_interval(found[name], drawn[name], unbiased="calibration" in name)
+    return found[name].interval(unbiased="calibration" in name) if enough and name in found else None

@@ -7,10 +7,9 @@ score (`training/out_of_distribution.py`). Each is told apart.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,9 @@ from dermsentry.errors import InputError
 from dermsentry.model import Bundle
 from dermsentry.screening import screen
 from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT, Tier
-from dermsentry.stats.intervals import (
-    Estimate,
-    bootstrap,
-    exact_binomial,
-    proportion_interval,
-)
+from dermsentry.stats.intervals import Estimate, exact_binomial
 from dermsentry.stats.metrics import rank
+from dermsentry.stats.resampling import Resampler
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -66,27 +61,17 @@ class Refusals:
 
 
 @dataclass(frozen=True)
-class Gate:
+class RefusalGate:
     """How many real lesions and how many pictures without a lesion one gate refuses.
 
     `lesions` and `non_lesions` are shares with exact intervals, of the former over lesions.
     """
 
-    name: str
+    name: str = field(metadata={"json": "gate"})
     lesions_refused: int
     non_lesions_refused: int
     lesions: Estimate
     non_lesions: Estimate
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "gate": self.name,
-            "lesions_refused": self.lesions_refused,
-            "non_lesions_refused": self.non_lesions_refused,
-            "lesions": self.lesions.as_dict(),
-            "non_lesions": self.non_lesions.as_dict(),
-        }
 
 
 @dataclass(frozen=True)
@@ -104,28 +89,14 @@ class AtShare:
     non_lesions_refused: int
     non_lesions: Estimate
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "share": self.share,
-            "limit": self.limit,
-            "lesions_refused": self.lesions_refused,
-            "non_lesions_refused": self.non_lesions_refused,
-            "non_lesions": self.non_lesions.as_dict(),
-        }
-
 
 @dataclass(frozen=True)
 class Reason:
     """A reason that screening gave, before its colon, and how often for lesions and for other pictures."""
 
-    words: str
+    words: str = field(metadata={"json": "reason"})
     lesions: int
     non_lesions: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"reason": self.words, "lesions": self.lesions, "non_lesions": self.non_lesions}
 
 
 @dataclass(frozen=True)
@@ -135,10 +106,6 @@ class Accepted:
     name: str
     tier: Tier
     out_of_distribution: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"name": self.name, "tier": self.tier, "out_of_distribution": self.out_of_distribution}
 
 
 @dataclass(frozen=True)
@@ -158,28 +125,12 @@ class Refusal:
     non_lesions: int
     unreadable: int
     roc_auc: Estimate | None
-    gates: tuple[Gate, ...]
+    gates: tuple[RefusalGate, ...]
     at_share: tuple[AtShare, ...]
     reasons: tuple[Reason, ...]
     accepted: tuple[Accepted, ...]
     resamples: int
     seed: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """What `evaluation.json` holds under `refusal`."""
-        return {
-            "lesions": self.lesions,
-            "lesion_groups": self.lesion_groups,
-            "non_lesions": self.non_lesions,
-            "unreadable": self.unreadable,
-            "roc_auc": None if self.roc_auc is None else self.roc_auc.as_dict(),
-            "gates": [gate.as_dict() for gate in self.gates],
-            "at_share": [point.as_dict() for point in self.at_share],
-            "reasons": [reason.as_dict() for reason in self.reasons],
-            "accepted": [picture.as_dict() for picture in self.accepted],
-            "resamples": self.resamples,
-            "seed": self.seed,
-        }
 
 
 def refusals(paths: Iterable[str | Path], bundle: str | Path | Bundle, *, quiet: bool = True) -> Refusals:
@@ -212,25 +163,15 @@ def refusals(paths: Iterable[str | Path], bundle: str | Path | Bundle, *, quiet:
     )
 
 
-def measure_refusal(
-    lesions: Refusals,
-    non_lesions: Refusals,
-    groups: Sequence[str],
-    *,
-    seed: int = 0,
-    resamples: int = 1000,
-) -> Refusal:
+def measure_refusal(lesions: Refusals, non_lesions: Refusals, resampler: Resampler) -> Refusal:
     """Compare what screening refuses of real lesions with what it refuses of pictures that show none.
 
     Parameters
     ----------
     lesions, non_lesions
         What `refusals` gave for real lesions and for pictures that show none.
-    groups
-        The lesion of each real photograph, in the order of `lesions`. The bootstrap draws lesions, and the
-        other pictures one by one.
-    seed, resamples
-        Of the bootstrap.
+    resampler
+        Of the real lesions, in the order of `lesions`; the other pictures are drawn one by one.
 
     Returns
     -------
@@ -242,9 +183,9 @@ def measure_refusal(
     InputError
         There is no readable file on one side, or the number of groups is another one.
     """
-    if len(groups) != len(lesions.names):
+    if len(resampler) != len(lesions.names):
         raise InputError(
-            f"Received {len(groups)} groups for {len(lesions.names)} photographs; expected one each."
+            f"Received {len(resampler)} groups for {len(lesions.names)} photographs; expected one each."
         )
     real, other = np.flatnonzero(lesions.readable), np.flatnonzero(non_lesions.readable)
     for rows, all_of, what in (
@@ -253,13 +194,13 @@ def measure_refusal(
     ):
         if not len(rows):
             raise InputError(f"None of the {len(all_of.names)} {what} could be read; expected at least one.")
-    lesion_of = [groups[row] for row in real.tolist()]
-    independent = len(set(lesion_of))
+    readable = resampler.among(real)
+    independent = readable.count()
     first, second = lesions.out_of_distribution[real], non_lesions.out_of_distribution[other]
     area: Estimate | None = None
     at_share: tuple[AtShare, ...] = ()
     if not (np.isnan(first).any() or np.isnan(second).any()):
-        area, at_share = _by_score(first, second, lesion_of, resamples, seed)
+        area, at_share = _by_score(first, second, readable)
     gates = (
         ("screening as it is", lesions.refused, non_lesions.refused),
         ("by quality", lesions.poor, non_lesions.poor),
@@ -275,14 +216,14 @@ def measure_refusal(
         at_share=at_share,
         reasons=_reasons(lesions, non_lesions),
         accepted=_accepted(non_lesions),
-        resamples=resamples,
-        seed=seed,
+        resamples=resampler.resamples,
+        seed=resampler.seed,
     )
 
 
-def _gate(name: str, lesions: Truths, non_lesions: Truths, independent: int) -> Gate:
+def _gate(name: str, lesions: Truths, non_lesions: Truths, independent: int) -> RefusalGate:
     # Photographs of one lesion are not independent: their share counts as of so many lesions.
-    return Gate(
+    return RefusalGate(
         name=name,
         lesions_refused=int(lesions.sum()),
         non_lesions_refused=int(non_lesions.sum()),
@@ -292,21 +233,20 @@ def _gate(name: str, lesions: Truths, non_lesions: Truths, independent: int) -> 
 
 
 def _by_score(
-    lesions: Floats, non_lesions: Floats, lesion_of: Sequence[str], resamples: int, seed: int
+    lesions: Floats, non_lesions: Floats, resampler: Resampler
 ) -> tuple[Estimate | None, tuple[AtShare, ...]]:
     """The AUROC of the score, and what a limit gives that refuses each of `SHARES` of the real lesions."""
     lesions, non_lesions = 1 - lesions, 1 - non_lesions  # so that the least alike come first
     order = np.argsort(lesions, kind="stable")
     lesions = lesions[order]
-    drawn_from = [
-        *(f"lesion {lesion_of[i]}" for i in order),
-        *(f"picture {i}" for i in range(len(non_lesions))),
-    ]
-    real = np.arange(len(drawn_from)) < len(lesions)
+    of_lesions = [f"lesion {resampler.groups[i]}" for i in order]
+    alone = [f"picture {i}" for i in range(len(non_lesions))]
+    both = Resampler([*of_lesions, *alone], resampler.resamples, resampler.seed)
+    real = np.arange(len(both)) < len(lesions)
     score = np.concatenate([lesions, non_lesions])
 
     def measure(weights: Floats) -> dict[str, Floats]:
-        own, others = weights[:, : len(lesions)], weights[:, len(lesions) :]
+        own, others = weights[:, real], weights[:, ~real]
         out = {"roc_auc": np.asarray(rank(real, score, sample_weight=weights).roc_auc())}
         counts = others.sum(axis=1)
         for share in SHARES:
@@ -315,18 +255,17 @@ def _by_score(
             out[str(share)] = np.divide(refused.sum(axis=1), counts, out=unknown, where=counts > 0)
         return out
 
-    value = {name: float(found[0]) for name, found in measure(np.ones((1, len(score)))).items()}
-    drawn = bootstrap(drawn_from, measure, resamples=resamples, seed=seed)
+    found = both.measure(measure)
     points = []
     for share in SHARES:
         limit = float(_limits(lesions, np.ones((1, len(lesions))), share)[0])
-        found = proportion_interval(value[str(share)], drawn[str(share)], len(non_lesions))
-        if found is not None:
+        refused_share = found[str(share)].proportion(len(non_lesions))
+        if refused_share is not None:
             refused = int((non_lesions < limit).sum())
-            points.append(AtShare(share, 1 - limit, int((lesions < limit).sum()), refused, found))
+            points.append(AtShare(share, 1 - limit, int((lesions < limit).sum()), refused, refused_share))
     # Where the two never overlap, the bootstrap would call an area of 1 certain.
-    smaller = min(len(set(lesion_of)), len(non_lesions))
-    return proportion_interval(value["roc_auc"], drawn["roc_auc"], smaller), tuple(points)
+    smaller = min(resampler.count(), len(non_lesions))
+    return found["roc_auc"].proportion(smaller), tuple(points)
 
 
 def _limits(lesions: Floats, weights: Floats, share: float) -> Floats:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.diagnoses import CODES, MELANOMA, name_of
+from dermsentry.diagnoses import name_of
 from dermsentry.evaluation import plots
 from dermsentry.evaluation.caveats import CLAIM
 from dermsentry.evaluation.clinical_utility.operating_point import proof
-from dermsentry.evaluation.measures import merged
+from dermsentry.evaluation.measures import merged, raises_alert
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.evaluation.summary import CLINIC, verdict
 from dermsentry.images import Pixels, Unreadable, read_photograph
@@ -65,7 +65,7 @@ def write_page(path: Path, evaluation: Evaluation, files: Sequence[Path] = ()) -
         "evaluation.html",
         evaluation=evaluation,
         melanoma=melanoma,
-        decision=melanoma.decisions[-1],
+        decision=evaluation.decision,
         about=evaluation.about,
         model=evaluation.about.get("model", {}).get("name", ""),
         part=evaluation.about.get("data", {}).get("part", ""),
@@ -82,7 +82,7 @@ def write_page(path: Path, evaluation: Evaluation, files: Sequence[Path] = ()) -
         reliability=plots.reliability_plot(evaluation),
         subgroups=evaluation.subgroups,
         robustness=evaluation.robustness,
-        explanation=evaluation.explanation,
+        saliency=evaluation.saliency,
         refusal=evaluation.refusal,
     )
 
@@ -93,11 +93,11 @@ def _synthetic(evaluation: Evaluation) -> bool:
 
 def _hundreds(evaluation: Evaluation) -> list[Hundred]:
     """A hundred photographs like these, and a hundred where melanomas are as rare as in a clinic."""
-    decision, melanoma = evaluation.melanoma.decisions[-1], evaluation.melanoma
+    decision, melanoma = evaluation.decision, evaluation.melanoma
     if decision.sensitivity is None or decision.specificity is None:
         return []
     here = melanoma.photographs / (melanoma.photographs + melanoma.others)
-    chosen = evaluation.restated.prevalence if evaluation.restated else CLINIC
+    chosen = evaluation.prior_shift.prevalence if evaluation.prior_shift else CLINIC
     rule = (decision.sensitivity.value, decision.specificity.value)
     return [hundred(here, *rule), hundred(chosen, *rule)]
 
@@ -121,7 +121,9 @@ def hundred(prevalence: float, sensitivity: float, specificity: float) -> Hundre
 
 def _missed(evaluation: Evaluation, files: Sequence[Path]) -> list[Example]:
     """Melanomas without an alert, the least suspected first."""
-    here = np.flatnonzero(evaluation.is_melanoma & ~_alerted(evaluation))
+    here = np.flatnonzero(
+        evaluation.is_melanoma & ~raises_alert(evaluation.probability, evaluation.threshold)
+    )
     order = np.argsort(evaluation.melanoma_probability[here], kind="stable")
     return _examples(evaluation, files, here[order])
 
@@ -129,15 +131,9 @@ def _missed(evaluation: Evaluation, files: Sequence[Path]) -> list[Example]:
 def _alarms(evaluation: Evaluation, files: Sequence[Path]) -> list[Example]:
     """Other photographs with an alert, the most suspected first."""
     others = ~evaluation.is_melanoma & ~evaluation.may_be_melanoma
-    here = np.flatnonzero(others & _alerted(evaluation))
+    here = np.flatnonzero(others & raises_alert(evaluation.probability, evaluation.threshold))
     order = np.argsort(-evaluation.melanoma_probability[here], kind="stable")
     return _examples(evaluation, files, here[order])
-
-
-def _alerted(evaluation: Evaluation) -> NDArray[np.bool_]:
-    if evaluation.threshold is None:
-        return np.asarray(evaluation.probability.argmax(axis=1) == CODES.index(MELANOMA))
-    return np.asarray(evaluation.melanoma_probability >= evaluation.threshold)
 
 
 def _examples(evaluation: Evaluation, files: Sequence[Path], order: NDArray[np.int64]) -> list[Example]:

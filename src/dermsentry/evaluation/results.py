@@ -1,28 +1,49 @@
-"""What an evaluation holds: figures with intervals, and how they stand in `evaluation.json`."""
+"""What an evaluation holds: figures with intervals, and what `evaluation.json` makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from html import escape
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.diagnoses import CODES, MELANOMA, codes_of, name_of
+from dermsentry.diagnoses import CODES, MELANOMA, name_of
 from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve
 from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold
-from dermsentry.evaluation.clinical_utility.prevalence import ClinicalValue, Restated
+from dermsentry.evaluation.clinical_utility.prevalence import ClinicalValue, PriorShift
+from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.evaluation.refusal import Refusal
 from dermsentry.evaluation.robustness.measurement import Robustness
-from dermsentry.evaluation.saliency.localisation import ExplanationCheck
-from dermsentry.evaluation.subgroups.attributes import Attribute
+from dermsentry.evaluation.saliency.localisation import SaliencyCheck
+from dermsentry.evaluation.subgroups.comparison import Attribute
+from dermsentry.files import plain
 from dermsentry.stats.intervals import LEVEL, Estimate, provable
+from dermsentry.stats.numbers import decimal_interval, percent_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 2
+_ELSEWHERE: dict[str, Any] = {"json": None}
+OVERALL = (
+    "accuracy",
+    "balanced_accuracy",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "brier_score",
+    "calibration_error",
+    "calibration_error_equal_mass",
+)
+"""The figures of all classes together."""
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class: how many photographs and groups are truly of it, how many were called it, and how well.
+    """One class: how many photographs and groups it has, how many were predicted as it, and how well.
 
     A figure is None where there is nothing to measure. `roc_auc` and `average_precision` are of this class
     against all others.
@@ -37,28 +58,20 @@ class ClassFigures:
     roc_auc: Estimate | None
     average_precision: Estimate | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "label": self.label,
-            "name": name_of(self.label),
-            "photographs": self.photographs,
-            "groups": self.groups,
-            "predicted": self.predicted,
-            "recall": _plain(self.recall),
-            "precision": _plain(self.precision),
-            "roc_auc": _plain(self.roc_auc),
-            "average_precision": _plain(self.average_precision),
-        }
+    derived: ClassVar = ("name",)
+
+    @property
+    def name(self) -> str:
+        """The class in words."""
+        return name_of(self.label)
 
 
 @dataclass(frozen=True)
-class Decision:
+class AlertDecision:
     """What one rule of alerting does.
 
-    The rule: alert where the melanoma probability reaches `threshold`; None stands for alerting where
-    melanoma has the largest probability of all. `detected` melanoma photographs raise an alert, `alerts` of
-    all photographs do.
+    The rule: alert where the melanoma probability reaches `threshold`, or with None where melanoma has the
+    largest probability of all. `detected` melanoma photographs raise an alert, `alerts` of all do.
     """
 
     threshold: float | None
@@ -69,39 +82,25 @@ class Decision:
     positive_predictive_value: Estimate | None
     negative_predictive_value: Estimate | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "rule": "largest probability" if self.threshold is None else "threshold",
-            "threshold": self.threshold,
-            "detected": self.detected,
-            "alerts": self.alerts,
-            "sensitivity": _plain(self.sensitivity),
-            "specificity": _plain(self.specificity),
-            "positive_predictive_value": _plain(self.positive_predictive_value),
-            "negative_predictive_value": _plain(self.negative_predictive_value),
-        }
+    derived: ClassVar = ("rule",)
+
+    @property
+    def rule(self) -> str:
+        """The rule in words."""
+        return "largest probability" if self.threshold is None else "threshold"
 
 
 @dataclass(frozen=True)
-class AtSensitivity:
+class SpecificityAtSensitivity:
     """The best specificity that still finds `sensitivity` of these melanomas, at `threshold`.
 
-    The threshold is chosen on the very photographs it is judged on (again in each resample): a property of
+    The threshold is chosen on the photographs that it is evaluated on (again in each resample): a property of
     the ranking, not a promise for other photographs.
     """
 
     sensitivity: float
     threshold: float
     specificity: Estimate
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "sensitivity": self.sensitivity,
-            "threshold": self.threshold,
-            "specificity": self.specificity.as_dict(),
-        }
 
 
 @dataclass(frozen=True)
@@ -120,71 +119,123 @@ class MelanomaFigures:
     brier_score: Estimate | None
     calibration_error: Estimate | None
     calibration_error_equal_mass: Estimate | None
-    decisions: tuple[Decision, ...]
-    at_sensitivity: tuple[AtSensitivity, ...]
+    decisions: tuple[AlertDecision, ...]
+    at_sensitivity: tuple[SpecificityAtSensitivity, ...] = field(
+        metadata={"json": "specificity_at_sensitivity"}
+    )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "photographs": self.photographs,
-            "groups": self.groups,
-            "others": self.others,
-            "provable_sensitivity": provable(self.groups),
-            "roc_auc": _plain(self.roc_auc),
-            "average_precision": _plain(self.average_precision),
-            "log_loss": _plain(self.log_loss),
-            "brier_score": _plain(self.brier_score),
-            "calibration_error": _plain(self.calibration_error),
-            "calibration_error_equal_mass": _plain(self.calibration_error_equal_mass),
-            "decisions": [decision.as_dict() for decision in self.decisions],
-            "specificity_at_sensitivity": [point.as_dict() for point in self.at_sensitivity],
-        }
+    derived: ClassVar = ("provable_sensitivity",)
+
+    @property
+    def provable_sensitivity(self) -> float:
+        """The sensitivity that finding every one of these melanomas would prove."""
+        return provable(self.groups)
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """An evaluation. Every figure is an `Estimate`, or None where there is nothing to measure.
+class ConfusionMatrix:
+    """Photographs by true class (`rows`) and predicted class, both in the order of `labels`."""
 
-    `classes` are all that the truth can tell apart, those without photographs too. `balanced_accuracy`,
-    `roc_auc` and `average_precision` are means over the classes that have photographs. `truth`,
-    `probability` (n, 9) and `groups` are the photographs of known diagnosis that were judged, for plots; they
-    stay out of the JSON. `restated` is at the prevalence that was asked for; `subgroups` and what follows are
-    there where they were measured. `about` says what was judged: it comes first in the JSON.
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    rows: str = "true"
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """Predictions measured against the truth, every figure with its interval.
+
+    Parameters
+    ----------
+    photographs, unknown
+        Photographs of known diagnosis, which everything is measured on, and those of unknown, left out.
+    accuracy, balanced_accuracy, roc_auc, average_precision, log_loss, brier_score, calibration_error, \
+calibration_error_equal_mass
+        Of all classes; None where there is nothing to measure. `balanced_accuracy`, `roc_auc` (each class
+        against the rest) and `average_precision` are means over the classes that have photographs.
+    classes, confusion_matrix
+        All classes that the truth can tell apart, those without photographs too.
+    melanoma
+        Melanoma against everything else.
+    warnings
+        What to know before quoting a figure, a sentence each.
+    threshold
+        The melanoma probability from which a photograph raises an alert; None: where melanoma is the most
+        probable class.
+    resamples, seed
+        Of the bootstrap over groups.
+    truth, probability, group
+        The label, the nine probabilities (n, 9) by `diagnoses.CODES` and the group of each photograph.
+    operating_point
+        The threshold beside the one that these photographs would have called for; None without a threshold.
+    clinical_value
+        What alerts are worth at each prevalence.
+    decision_curve
+        The net benefit of acting on the probabilities; None without melanomas or without others.
+    prior_shift
+        Calibration and net benefit at the prevalence that was asked for.
+    subgroups, robustness, saliency, refusal
+        There where they were measured: see `evaluate`.
+    about
+        The model, data, threshold, unreadable photographs and versions; empty for predictions from anywhere.
     """
 
     photographs: int
-    unknown: int
-    overall: Mapping[str, Estimate | None]
+    unknown: int = field(metadata={"json": "unknown_diagnosis"})
+    accuracy: Estimate | None
+    balanced_accuracy: Estimate | None
+    roc_auc: Estimate | None
+    average_precision: Estimate | None
+    log_loss: Estimate | None
+    brier_score: Estimate | None
+    calibration_error: Estimate | None
+    calibration_error_equal_mass: Estimate | None
     classes: tuple[ClassFigures, ...]
-    confusion_matrix: tuple[tuple[int, ...], ...]
+    confusion_matrix: ConfusionMatrix
     melanoma: MelanomaFigures
     warnings: tuple[str, ...]
-    threshold: float | None
-    resamples: int
-    seed: int
-    truth: tuple[str, ...] = field(repr=False)
-    probability: NDArray[np.float64] = field(repr=False, compare=False)
-    groups: tuple[str, ...] = field(repr=False)
+    threshold: float | None = field(metadata=_ELSEWHERE)
+    resamples: int = field(metadata=_ELSEWHERE)
+    seed: int = field(metadata=_ELSEWHERE)
+    truth: tuple[str, ...] = field(metadata=_ELSEWHERE)
+    probability: NDArray[np.float64] = field(compare=False, metadata=_ELSEWHERE)
+    group: tuple[str, ...] = field(metadata=_ELSEWHERE)
     operating_point: FrozenThreshold | None = None
     clinical_value: tuple[ClinicalValue, ...] = ()
     decision_curve: DecisionCurve | None = field(default=None, compare=False)
-    restated: Restated | None = field(default=None, compare=False)
+    prior_shift: PriorShift | None = field(default=None, compare=False, metadata={"json": "at_prevalence"})
     subgroups: tuple[Attribute, ...] = ()
     robustness: Robustness | None = None
-    explanation: ExplanationCheck | None = None
+    saliency: SaliencyCheck | None = field(default=None, metadata={"json": "explanation"})
     refusal: Refusal | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict, metadata=_ELSEWHERE)
+
+    derived: ClassVar = ("groups", "interval")
+
+    @property
+    def groups(self) -> int:
+        """How many groups (lesions or patients) the photographs are of."""
+        return len(set(self.group))
+
+    @property
+    def interval(self) -> Mapping[str, Any]:
+        """How the intervals were made."""
+        return {"level": LEVEL, "over": "groups", "resamples": self.resamples, "seed": self.seed}
+
+    @property
+    def overall(self) -> dict[str, Estimate | None]:
+        """The figures of all classes by name, those of `OVERALL`."""
+        return {name: getattr(self, name) for name in OVERALL}
 
     @property
     def is_melanoma(self) -> NDArray[np.bool_]:
         """Whether each photograph is a melanoma, (n,)."""
-        return np.array([label == MELANOMA for label in self.truth], dtype=np.bool_)
+        return melanoma_truth(self.truth)[0]
 
     @property
     def may_be_melanoma(self) -> NDArray[np.bool_]:
         """Of which photographs it is not known whether they are melanomas, such as `MEL|NV`, (n,)."""
-        candidates = [label != MELANOMA and MELANOMA in codes_of(label) for label in self.truth]
-        return np.array(candidates, dtype=np.bool_)
+        return ~melanoma_truth(self.truth)[1]
 
     @property
     def melanoma_probability(self) -> NDArray[np.float64]:
@@ -192,58 +243,49 @@ class Evaluation:
         return np.asarray(self.probability[:, CODES.index(MELANOMA)])
 
     @property
-    def accuracy(self) -> Estimate | None:
-        """Share of photographs called what they are."""
-        return self.overall["accuracy"]
-
-    @property
-    def balanced_accuracy(self) -> Estimate | None:
-        """Mean recall over the classes that have photographs."""
-        return self.overall["balanced_accuracy"]
-
-    @property
-    def roc_auc(self) -> Estimate | None:
-        """Mean over the classes that have photographs of each against the rest."""
-        return self.overall["roc_auc"]
+    def decision(self) -> AlertDecision:
+        """What the alert rule does: that of the threshold if one was given, else the largest probability."""
+        return self.melanoma.decisions[-1]
 
     @property
     def sensitivity(self) -> Estimate | None:
-        """Share of melanomas that raise an alert: at the threshold, if given, else by largest probability."""
-        return self.melanoma.decisions[-1].sensitivity
+        """Share of melanomas that raise an alert."""
+        return self.decision.sensitivity
 
     @property
     def specificity(self) -> Estimate | None:
-        """Share of the others that raise none, by the same rule as `sensitivity`."""
-        return self.melanoma.decisions[-1].specificity
+        """Share of the others that raise none."""
+        return self.decision.specificity
 
     def as_dict(self) -> dict[str, Any]:
-        """What `evaluation.json` holds."""
-        return {
-            "schema": 2,
-            **self.about,
-            "photographs": self.photographs,
-            "groups": len(set(self.groups)),
-            "unknown_diagnosis": self.unknown,
-            **{name: _plain(figure) for name, figure in self.overall.items()},
-            "classes": [figures.as_dict() for figures in self.classes],
-            "confusion_matrix": {
-                "labels": [figures.label for figures in self.classes],
-                "rows": "true",
-                "counts": [list(row) for row in self.confusion_matrix],
-            },
-            "melanoma": self.melanoma.as_dict(),
-            "operating_point": self.operating_point and self.operating_point.as_dict(),
-            "clinical_value": [value.as_dict() for value in self.clinical_value],
-            "decision_curve": self.decision_curve and self.decision_curve.as_dict(),
-            "at_prevalence": self.restated and self.restated.as_dict(),
-            "subgroups": [attribute.as_dict() for attribute in self.subgroups],
-            "robustness": self.robustness and self.robustness.as_dict(),
-            "explanation": self.explanation and self.explanation.as_dict(),
-            "refusal": self.refusal and self.refusal.as_dict(),
-            "warnings": list(self.warnings),
-            "interval": {"level": LEVEL, "over": "groups", "resamples": self.resamples, "seed": self.seed},
-        }
+        """The fields of `evaluation.json`, all of them plain values."""
+        return {"schema": SCHEMA, **plain(self.about), **plain(self)}
 
+    def to_frame(self) -> pd.DataFrame:
+        """The figures as a table: `name`, `value`, `low`, `high`, one row per figure that was measured."""
+        import pandas as pd
 
-def _plain(figure: Estimate | None) -> dict[str, float] | None:
-    return None if figure is None else figure.as_dict()
+        parts: list[tuple[str, Any]] = [
+            ("", self),
+            ("melanoma ", self.decision),
+            ("melanoma ", self.melanoma),
+        ]
+        parts += [(f"{figures.label} ", figures) for figures in self.classes]
+        rows = [
+            (of + own.name, figure.value, figure.low, figure.high)
+            for of, record in parts
+            for own in fields(record)
+            if isinstance(figure := getattr(record, own.name), Estimate)
+        ]
+        return pd.DataFrame(rows, columns=["name", "value", "low", "high"])
+
+    def __repr__(self) -> str:
+        return (
+            f"Evaluation({self.photographs:,} photographs of {self.groups:,} lesions, "
+            f"{self.melanoma.photographs:,} melanomas: sensitivity {percent_interval(self.sensitivity)}, "
+            f"specificity {percent_interval(self.specificity)}, "
+            f"AUROC {decimal_interval(self.melanoma.roc_auc)})"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>{self.to_frame().round(3).to_html(index=False)}"

@@ -16,7 +16,7 @@ AS_GIVEN = "test-as-given"
 _LEARNED_FROM = ("train", "validation", "calibration")
 
 
-class Split(Protocol):
+class SplitTable(Protocol):
     """Anything with the table of `split.csv`: `path, image_id, diagnosis, group, part, reason`."""
 
     @property
@@ -33,7 +33,7 @@ class Chosen:
     remarks: tuple[str, ...]
 
 
-def choose(collection: Collection, split: Split | pd.DataFrame | None, part: str) -> Chosen:
+def choose(collection: Collection, split: SplitTable | pd.DataFrame | None, part: str) -> Chosen:
     """The photographs of one part of a split, or of the collection's own Test; see `bundles.evaluate`."""
     if split is None:
         return _choose_unsplit(collection, part)

@@ -26,7 +26,7 @@ def verdict(evaluation: Evaluation) -> tuple[str, ...]:
 
 def summary(evaluation: Evaluation) -> str:
     """The figures to know first as lines of text, for a terminal."""
-    decision, melanoma = evaluation.melanoma.decisions[-1], evaluation.melanoma
+    decision, melanoma = evaluation.decision, evaluation.melanoma
     alarms = decision.alerts - decision.detected
     found = f"{decision.detected} of {melanoma.photographs} found"
     lines = [
@@ -45,7 +45,7 @@ def summary(evaluation: Evaluation) -> str:
         _line("accuracy", evaluation.accuracy, 100, f"{evaluation.photographs} photographs"),
     ]
     for value in evaluation.clinical_value:
-        needed = value.number_needed_to_biopsy
+        needed = value.alerts_per_melanoma
         remark = "" if needed is None else f"{needed.value:.0f} alerts per melanoma found"
         share = f"right alerts at {_percent(value.prevalence)}"
         lines.append(_line(share, value.positive_predictive_value, 100, remark))
@@ -70,9 +70,12 @@ def _threshold_lines(evaluation: Evaluation) -> Iterator[str]:
     there = "" if point.sensitivity_there is None else f", reached {share(point.sensitivity_there)} there"
     remark = f"chosen on {point.chosen_on} {stated}{there}" if point.chosen_on else ""
     yield f"{'alert threshold':<22}{point.threshold:>8.3g}  {'':<18}{remark}".rstrip()
-    cost = "" if point.needed_specificity is None else f"specificity {share(point.needed_specificity)}"
-    if point.needed is not None:
-        value, low, high = (f"{end:.2g}" for end in (point.needed.value, point.needed.low, point.needed.high))
+    cost = "" if point.needed.specificity is None else f"specificity {share(point.needed.specificity)}"
+    if point.needed.threshold is not None:
+        value, low, high = (
+            f"{end:.2g}"
+            for end in (point.needed.threshold.value, point.needed.threshold.low, point.needed.threshold.high)
+        )
         yield f"{f'{stated} here it takes':<22}{value:>8}  {f'({low} to {high})':<18}{cost}".rstrip()
 
 
@@ -86,7 +89,7 @@ def _line(name: str, figure: Estimate | None, scale: int, remark: str) -> str:
 
 
 def _found(evaluation: Evaluation) -> Iterator[str]:
-    decision, melanoma = evaluation.melanoma.decisions[-1], evaluation.melanoma
+    decision, melanoma = evaluation.decision, evaluation.melanoma
     if decision.sensitivity is None:
         yield "None of these photographs is a melanoma, so whether one would be found stays open."
     else:
@@ -104,7 +107,7 @@ def _found(evaluation: Evaluation) -> Iterator[str]:
 
 def _promise(evaluation: Evaluation) -> Iterator[str]:
     point = evaluation.operating_point
-    if point is None or point.sensitivity is None or point.needed is None:
+    if point is None or point.sensitivity is None or point.needed.threshold is None:
         return
     target, reached = _percent(point.sensitivity_target), point.sensitivity
     if reached.high < point.sensitivity_target:
@@ -113,8 +116,10 @@ def _promise(evaluation: Evaluation) -> Iterator[str]:
         kept = f"Its threshold was meant to find {target}, and does so here"
     else:
         kept = f"Its threshold was meant to find {target}; these photographs neither prove nor refute that"
-    cost = point.needed_specificity
-    needed = f"To find {target} of these, the threshold would have had to be {point.needed.value:.2g}"
+    cost = point.needed.specificity
+    needed = (
+        f"To find {target} of these, the threshold would have had to be {point.needed.threshold.value:.2g}"
+    )
     yield f"{kept}. {needed}{'' if cost is None else f', at a specificity of {share(cost)}'}."
 
 
@@ -128,13 +133,13 @@ def _ranking(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _in_a_clinic(evaluation: Evaluation) -> Iterator[str]:
-    chosen = None if evaluation.restated is None else evaluation.restated.prevalence
+    chosen = None if evaluation.prior_shift is None else evaluation.prior_shift.prevalence
     for value in evaluation.clinical_value:
         right = value.positive_predictive_value
         if value.prevalence == (chosen or CLINIC) and right is not None:
             yield (
                 f"Where {_percent(value.prevalence)} of lesions are melanomas, {share(right)} of the alerts "
-                f"would be right, and {value.alerts.value:.0f} of 1,000 lesions would raise one."
+                f"would be right, and {value.per_thousand.alerts.value:.0f} of 1,000 lesions would raise one."
             )
 
 

@@ -178,7 +178,7 @@ def _confusion(result: Result) -> bytes:
     with figures.new_figure(width=5.2, height=4.6) as (figure, axes):
         figures.confusion(
             axes,
-            evaluation.confusion_matrix,
+            evaluation.confusion_matrix.counts,
             names,
             f"{result.experiment.title}, honest, on Test without leaks",
         )

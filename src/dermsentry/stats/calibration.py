@@ -1,8 +1,7 @@
 """Whether a stated probability means what it says, and what makes it so.
 
-Two methods keep nine probabilities: one temperature, or one temperature and a bias for each class. Two more
-restate melanoma's probability alone: Platt's sigmoid and isotonic regression. `calibration_methods.py` tells
-which of them help on photographs that they were not fitted to.
+Two methods: one temperature, or one temperature and a bias for each class. `evaluation.calibration_methods`
+compares them on photographs that they were not fitted to.
 """
 
 from __future__ import annotations
@@ -13,12 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dermsentry.diagnoses import CODES, MELANOMA, codes_of
+from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import InputError
-from dermsentry.stats.intervals import (
-    Estimate,
-    exact_binomial,
-)
+from dermsentry.stats.intervals import Estimate, exact_binomial
 from dermsentry.stats.metrics import bin_of
 
 Floats = NDArray[np.float64]
@@ -66,6 +62,8 @@ def fit_temperature(logits: ArrayLike, truth: Sequence[str], classes: Sequence[s
     InputError
         Shapes do not fit, a logit is not finite, or no label is known.
     """
+    from scipy.optimize import minimize_scalar
+
     values, allowed = known_logits(logits, truth, classes)
 
     def loss(log_temperature: float) -> float:
@@ -74,15 +72,10 @@ def fit_temperature(logits: ArrayLike, truth: Sequence[str], classes: Sequence[s
     # A grid first: labels of several codes may give more than one valley.
     grid = np.linspace(np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1]), 61)
     best = int(np.argmin([loss(float(point)) for point in grid]))
-    low, high = float(grid[max(0, best - 1)]), float(grid[min(len(grid) - 1, best + 1)])
-    golden = (np.sqrt(5.0) - 1) / 2
-    for _ in range(60):
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        if loss(left) <= loss(right):
-            high = right
-        else:
-            low = left
-    return float(np.clip(np.exp((low + high) / 2), *TEMPERATURES))
+    bracket = (grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)])
+    found = minimize_scalar(loss, bounds=bracket, method="bounded", options={"xatol": 1e-9})
+    least = min(float(grid[best]), float(found.x), key=loss)  # an end of the grid is never reached otherwise
+    return float(np.clip(np.exp(least), *TEMPERATURES))
 
 
 def fit_bias_corrected_temperature(
@@ -124,80 +117,6 @@ def fit_bias_corrected_temperature(
     return float(1 / found.x[0]), biases
 
 
-def melanoma_log_odds(logits: ArrayLike) -> Floats:
-    """ln(p / (1 - p)) of melanoma's probability p, (n,), from logits (n, 9) by `CODES`."""
-    values = np.asarray(logits, dtype=np.float64)
-    here = np.array([code == MELANOMA for code in CODES])
-    return np.asarray(values[:, here][:, 0] - np.logaddexp.reduce(values[:, ~here], axis=1))
-
-
-def fit_platt(score: ArrayLike, y_true: ArrayLike) -> tuple[float, float]:
-    """The slope and the intercept of a sigmoid that turns scores into probabilities; see `apply_platt`.
-
-    Platt, "Probabilistic outputs for support vector machines", Advances in Large Margin Classifiers (1999),
-    with his targets (N₊ + 1) / (N₊ + 2) and 1 / (N₋ + 2) in place of 1 and 0, so that scores which part the
-    two without error do not call for an infinite slope. His A and B are -slope and -intercept.
-
-    Parameters
-    ----------
-    score
-        Such as `melanoma_log_odds`, shape (n,).
-    y_true
-        True for the positives, shape (n,).
-
-    Raises
-    ------
-    InputError
-        No score, scores that are not finite, or as many truths as there are not scores.
-    """
-    from scipy.optimize import minimize
-
-    values, positive = _scored(score, y_true)
-    count = int(positive.sum())
-    target = np.where(positive, (count + 1) / (count + 2), 1 / (len(values) - count + 2))
-    centre, spread = float(values.mean()), float(values.std()) or 1.0
-    scaled = (values - centre) / spread
-
-    def loss(point: Floats) -> tuple[float, Floats]:
-        odds = point[0] * scaled + point[1]
-        error = apply_platt(odds, 1.0, 0.0) - target
-        mean = float((np.logaddexp(0.0, odds) - target * odds).mean())
-        return mean, np.array([(error * scaled).mean(), error.mean()])
-
-    options = {"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-10}
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", options=options)
-    slope = float(found.x[0]) / spread
-    return slope, float(found.x[1]) - slope * centre
-
-
-def apply_platt(score: ArrayLike, slope: float, intercept: float) -> Floats:
-    """1 / (1 + exp(-(slope · score + intercept))): scores and probabilities of any shape."""
-    odds = slope * np.asarray(score, dtype=np.float64) + intercept
-    return np.asarray(np.exp(-np.logaddexp(0.0, -odds)))
-
-
-def fit_isotonic(score: ArrayLike, y_true: ArrayLike) -> tuple[Floats, Floats]:
-    """The rising curve through the observed shares that fits them best: scores (k,) and probabilities (k,).
-
-    Zadrozny & Elkan, KDD 2002; pool adjacent violators. Equal scores count together. It may state 0 or 1,
-    which a single exception then contradicts without measure: the log loss shows it.
-
-    Parameters and errors are those of `fit_platt`.
-    """
-    from scipy.optimize import isotonic_regression
-
-    values, positive = _scored(score, y_true)
-    places, where, count = np.unique(values, return_inverse=True, return_counts=True)
-    share = np.bincount(where, weights=positive.astype(np.float64)) / count
-    return places, np.asarray(isotonic_regression(share, weights=count).x, dtype=np.float64)
-
-
-def apply_isotonic(score: ArrayLike, places: ArrayLike, probability: ArrayLike) -> Floats:
-    """The curve of `fit_isotonic` at each score: straight between its places, level beyond its ends."""
-    at, rising = np.asarray(places, dtype=np.float64), np.asarray(probability, dtype=np.float64)
-    return np.asarray(np.interp(np.asarray(score, dtype=np.float64), at, rising))
-
-
 def candidate_log_losses(probability: ArrayLike, truth: Sequence[str]) -> Floats:
     """-ln(probability of the label) of each photograph, (n,), from (n, 9) by `CODES`.
 
@@ -229,18 +148,6 @@ def known_logits(
             "Received no photograph of a known diagnosis to calibrate on; expected at least one."
         )
     return values[known], allowed[known]
-
-
-def _scored(score: ArrayLike, y_true: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
-    values, positive = np.asarray(score, dtype=np.float64), np.asarray(y_true).astype(bool)
-    if values.ndim != 1 or values.shape != positive.shape or not len(values):
-        raise InputError(
-            f"Received scores of shape {values.shape} and truths of shape {positive.shape}; expected one "
-            "score and one truth of each photograph, and at least one photograph."
-        )
-    if not np.isfinite(values).all():
-        raise InputError("Received scores that are not finite numbers; the network has diverged.")
-    return values, positive
 
 
 @dataclass(frozen=True)

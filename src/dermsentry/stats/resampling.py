@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ def group_index(groups: Sequence[str]) -> NDArray[np.int64]:
     return np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1].astype(np.int64)
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Resampled:
     """A figure, and the same figure in each resample.
@@ -46,6 +48,14 @@ class Resampled:
     def proportion(self, independent: int) -> Estimate | None:
         """A share with its interval; see `intervals.proportion_interval`."""
         return proportion_interval(float(self.value), self.drawn, independent)
+
+    def __sub__(self, other: Resampled) -> Resampled:
+        """The difference of two figures of the same resamples: paired."""
+        return Resampled(self.value - other.value, self.drawn - other.drawn)
+
+    def __truediv__(self, other: Resampled) -> Resampled:
+        """The ratio of two figures of the same resamples: paired."""
+        return Resampled(self.value / other.value, self.drawn / other.drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +99,13 @@ class Resampler:
         """How many groups there are, or how many have a photograph in `here`, (n,)."""
         return len(np.unique(self.index if here is None else self.index[here]))
 
-    def among(self, here: NDArray[np.bool_]) -> Resampler:
-        """The same of the photographs `here`, (n,), itself where these are all. InputError for none."""
-        if here.all():
-            return self
-        own = [group for group, wanted in zip(self.groups, here, strict=True) if wanted]
-        return Resampler(own, self.resamples, self.seed)
+    def among(self, here: NDArray[np.bool_] | NDArray[np.int64]) -> Resampler:
+        """The same of the photographs `here`, a mask (n,) or rising rows; itself where these are all.
+
+        Raises InputError where there are none.
+        """
+        own = np.asarray(self.groups, dtype=str)[here].tolist()
+        return self if len(own) == len(self) else Resampler(own, self.resamples, self.seed)
 
     def measure(self, statistic: Statistic) -> dict[str, Resampled]:
         """Each figure of `statistic`, of the photographs themselves and of every resample."""
@@ -106,6 +117,18 @@ class Resampler:
             for name, values in statistic(weights).items():
                 parts[name].append(values)
         return {name: Resampled(value[0], np.concatenate(parts[name])) for name, value in found.items()}
+
+    def mean(self, values: NDArray[Any]) -> Resampled:
+        """The mean of a value per photograph, (n,), without those that are NaN; NaN where all are."""
+        known = ~np.isnan(values)
+        own = np.where(known, values, 0.0)
+
+        def statistic(weights: Floats) -> dict[str, Floats]:
+            total, count = weights @ own, weights @ known
+            nothing = np.full(len(total), np.nan)
+            return {"mean": np.divide(total, count, out=nothing, where=count > 0)}
+
+        return self.measure(statistic)["mean"]
 
     @cached_property
     def _counts(self) -> NDArray[np.uint8]:

@@ -12,14 +12,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.diagnoses import CODES, MELANOMA, codes_of
+from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import BundleError
 from dermsentry.evaluation.clinical_utility.operating_point import threshold_for_sensitivity
+from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.images import Aspect
 from dermsentry.model import OUTPUTS, Bundle, Outputs, write_bundle
 from dermsentry.model.card import Card, Cut, Threshold
 from dermsentry.stats.calibration import apply_temperature, fit_temperature
-from dermsentry.stats.intervals import Estimate
 from dermsentry.training.networks import OutOfDistributionWeights, describe, folded
 from dermsentry.training.out_of_distribution import fit_out_of_distribution
 
@@ -104,9 +104,8 @@ def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -
 
     Without a melanoma among the photographs they are 0.5 and 0.25, and say that nobody chose them.
     """
-    known = [i for i, label in enumerate(labels) if label == MELANOMA or MELANOMA not in codes_of(label)]
-    truth = np.array([labels[i] == MELANOMA for i in known])
-    score = probability[known, CODES.index(MELANOMA)]
+    melanoma, told = melanoma_truth(labels)
+    truth, score = melanoma[told], probability[told, CODES.index(MELANOMA)]
     chosen: dict[Cut, Threshold] = {}
     cuts: tuple[tuple[Cut, float, float], ...] = (
         ("alert", ALERT_SENSITIVITY, 0.5),
@@ -117,9 +116,8 @@ def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -
             chosen[cut] = Threshold(otherwise, target, None, "nothing: no melanoma was held out")
             continue
         point = threshold_for_sensitivity(truth, score, target)
-        reached = Estimate(point.sensitivity.value, point.sensitivity.low, point.sensitivity.high)
         value = float(np.clip(point.threshold, 0.0, 1.0))
-        chosen[cut] = Threshold(value, target, reached, "validation and calibration")
+        chosen[cut] = Threshold(value, target, point.sensitivity, "validation and calibration")
     return chosen
 
 

@@ -16,7 +16,7 @@ from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, TrainingError
 from dermsentry.evaluation.predictions import evaluate_predictions
-from dermsentry.files import versions, write_json, write_text
+from dermsentry.files import plain, versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
 from dermsentry.model import Bundle, read_network
 from dermsentry.phantoms import is_synthetic
@@ -239,7 +239,6 @@ def bundle_of(
         [str(row) for row in validation.rows] if groups is None else groups,
         resamples=200,
     )
-    figures = {what: None if figure is None else figure.as_dict() for what, figure in judged.overall.items()}
     return export_bundle(
         fitted.network,
         folder,
@@ -251,6 +250,6 @@ def bundle_of(
         temperature=temperature,
         aspect=aspect,
         training=training,
-        evaluation={"validation": figures, "classes": list(CODES)},
+        evaluation={"validation": plain(judged.overall), "classes": list(CODES)},
         seed=seed,
     )

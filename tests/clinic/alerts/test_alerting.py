@@ -34,12 +34,12 @@ HOUR = timedelta(hours=1)
 
 OWN = Settings(
     rules=(
-        Rule("suspected", tiers=("alert",)),
-        Rule("likely", melanoma=0.5),
-        Rule("late", tiers=("refer", "cannot-say"), after_hours=2),
+        Rule(name="suspected", tiers=("alert",)),
+        Rule(name="likely", melanoma=0.5),
+        Rule(name="late", tiers=("refer", "cannot-say"), after_hours=2),
     ),
     mail=Mail(to=("a@clinic.example",), escalate_to=("b@clinic.example",)),
-    webhooks=(Webhook("https://x.example/in"), Webhook("https://x.example/up", escalation=True)),
+    webhooks=(Webhook(url="https://x.example/in"), Webhook(url="https://x.example/up", escalation=True)),
 )
 
 
@@ -174,7 +174,7 @@ def test_who_raises_decides_and_escalates_at_once_never_wait_for_each_other_for_
 def test_the_database_and_the_worker_read_a_rule_alike(
     engine: Engine, tiers: list[str], limit: float | None, tier: str, melanoma: float
 ) -> None:
-    rule = Rule("x", tuple(tiers), limit)
+    rule = Rule(name="x", tiers=tuple(tiers), melanoma=limit)
     case = screened(tier, melanoma, model_digest=None)
     with writing(engine) as session:
         session.add(case)

@@ -230,13 +230,13 @@ def test_it_refuses_to_start_where_it_cannot(store: Store, receiver: Receiver) -
     with pytest.raises(InputError, match="from nobody"):
         start(Dicom())
     with pytest.raises(InputError, match="AE title"):
-        start(replace(SETTINGS, callers=("A TITLE THAT IS TOO LONG",)))
+        start(SETTINGS.model_copy(update={"callers": ("A TITLE THAT IS TOO LONG",)}))
     with pytest.raises(InputError, match="AE title"):
-        start(replace(SETTINGS, ae_title="a\\b"))
+        start(SETTINGS.model_copy(update={"ae_title": "a\\b"}))
     with pytest.raises(InputError, match="Cannot listen"):
-        start(replace(SETTINGS, port=receiver.port))
+        start(SETTINGS.model_copy(update={"port": receiver.port}))
     with pytest.raises(InputError, match="Cannot listen"):
-        start(replace(SETTINGS, host=f"{'a' * 70}.example"))
+        start(SETTINGS.model_copy(update={"host": f"{'a' * 70}.example"}))
 
 
 def test_after_closing_nobody_listens(store: Store) -> None:
@@ -251,4 +251,4 @@ def test_it_is_set_in_the_settings(tmp_path: Path) -> None:
     (tmp_path / "clinic.toml").write_text(
         '[dicom]\nport = 11112\nhost = "0.0.0.0"\ncallers = ["CAMERA", "PACS"]\n', encoding="utf-8"
     )
-    assert read_settings(tmp_path).dicom == Dicom(11112, "0.0.0.0", "DERMSENTRY", ("CAMERA", "PACS"))
+    assert read_settings(tmp_path).dicom == Dicom(port=11112, host="0.0.0.0", callers=("CAMERA", "PACS"))

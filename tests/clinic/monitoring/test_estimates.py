@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from sklearn.metrics import cohen_kappa_score
 
-from dermsentry.clinic.monitoring.estimates import FEW, Figure, inverse, kappa, redraw, share
+from dermsentry.clinic.monitoring.estimates import FEW, Measure, inverse, kappa, redraw, share
 from dermsentry.diagnoses import CODES
-from dermsentry.stats.intervals import bootstrap, exact_binomial
+from dermsentry.stats.intervals import Estimate, exact_binomial
+from dermsentry.stats.resampling import Resampler
 
 
 def test_a_share_counts_and_is_never_surer_than_its_patients() -> None:
@@ -23,18 +27,18 @@ def test_a_share_counts_and_is_never_surer_than_its_patients() -> None:
 
 def test_nothing_to_measure_and_too_little_say_so() -> None:
     none = share(np.zeros(3, bool), np.zeros(3, bool), ["a", "b", "c"], "no melanoma yet")
-    assert none == Figure(None, None, None, 0, 0, 0, "no melanoma yet")
+    assert none == Measure(None, 0, 0, 0, "no melanoma yet")
     flags = np.ones(FEW, bool)
     patients = [f"p{i}" for i in range(FEW)]
     assert "too few" in share(flags[1:], flags[1:], patients[1:], "").remark
     assert share(flags, flags, patients, "").remark == ""
 
 
-def test_patients_are_redrawn_as_the_judge_redraws_them() -> None:
+def test_patients_are_redrawn_as_an_evaluation_redraws_them() -> None:
     rng = np.random.default_rng(3)
     groups = [f"p{i}" for i in rng.integers(0, 60, 200)]
     hit = rng.random(200) < 0.4
-    drawn = bootstrap(groups, lambda w: {"share": (w @ hit) / w.sum(axis=1)}, resamples=4000)["share"]
+    drawn = Resampler(groups, 4000).mean(hit).drawn
     names = sorted(set(groups))
     counts = np.array(
         [[sum(hit[j] for j, g in enumerate(groups) if g == n), groups.count(n)] for n in names], dtype=float
@@ -63,7 +67,7 @@ def test_kappa_of_nobody_and_of_one_word_only_say_so() -> None:
     assert kappa([], [], CODES, [], "nobody").remark == "nobody"
     same = kappa(["NV"] * 5, ["NV"] * 5, CODES, list("abcde"), "")
     assert same.value is None
-    assert "one diagnosis only" in same.remark
+    assert "single diagnosis" in same.remark
 
 
 def test_cases_needed_are_one_over_the_share_with_its_bounds_turned() -> None:
@@ -77,3 +81,15 @@ def test_cases_needed_are_one_over_the_share_with_its_bounds_turned() -> None:
     nothing = inverse(share(~np.ones(50, bool), np.ones(50, bool), ["p"] * 50, ""), "no melanoma")
     assert nothing.value is None
     assert nothing.remark
+    assert needed.estimate is not None
+    assert needed.high is not None
+
+
+def test_the_api_gives_a_figures_three_numbers_beside_what_it_was_counted_from() -> None:
+    written = TypeAdapter(Measure).dump_python(
+        Measure(Estimate(2.0, 1.0, math.inf), 1, 2, 2, "few"), mode="json"
+    )
+    assert written == {
+        "value": 2.0, "low": 1.0, "high": None, "count": 1, "of": 2, "patients": 2, "remark": "few"
+    }  # fmt: skip
+    assert TypeAdapter(Measure).dump_python(Measure(None, 0, 0, 0))["value"] is None

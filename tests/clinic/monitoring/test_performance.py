@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from pydantic import TypeAdapter
 from sqlalchemy import Engine
 
 from dermsentry.clinic.alerts.alerting import raise_alerts
@@ -37,7 +37,7 @@ def test_an_empty_clinic_has_no_figures_and_says_so(engine: Engine) -> None:
         assert rule.sensitivity.remark == "no melanoma with an outcome"
     assert found.needed_to_biopsy.value is None
     assert found.load.per_day == 0
-    json.dumps(asdict(found), allow_nan=False, default=str)
+    assert "NaN" not in TypeAdapter(Performance).dump_json(found).decode()
 
 
 def test_figures_are_those_counted_by_hand(clinic: Clinic, add_case: Cases, person: People) -> None:
@@ -83,7 +83,7 @@ def test_figures_are_those_counted_by_hand(clinic: Clinic, add_case: Cases, pers
             assert "too few" in figure.remark
     assert found.needed_to_biopsy.value == pytest.approx(7 / 5)
     assert "11 of 13" in found.remarks[0]
-    json.dumps(asdict(found), allow_nan=False, default=str)
+    assert "NaN" not in TypeAdapter(Performance).dump_json(found).decode()
 
 
 def test_photographs_of_one_patient_are_not_counted_as_many(
@@ -140,7 +140,7 @@ def test_agreement_and_load_are_those_counted_by_hand(
     assert sum(day.alerts for day in load.by_day) == 4
     assert found.drift is not None
     assert found.drift.photographs == 4
-    json.dumps(asdict(found), allow_nan=False, default=str)
+    assert "NaN" not in TypeAdapter(Performance).dump_json(found).decode()
 
 
 def test_a_window_leaves_out_what_came_before_and_after(engine: Engine, add_case: Cases) -> None:

@@ -20,7 +20,7 @@ from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Delivery, SignIn, now
 
 SETTINGS = Settings(
-    rules=(Rule("forgotten", tiers=("refer",), after_hours=4),),
+    rules=(Rule(name="forgotten", tiers=("refer",), after_hours=4),),
     escalate_after_hours=24,
     mail=Mail(to=("reader@clinic.example",), escalate_to=("head@clinic.example",)),
 )

@@ -208,23 +208,21 @@ def test_a_token_ends_when_revoked_or_run_out(engine: Engine, anna: int) -> None
         assert len(session.scalars(select(Token)).all()) == 2
 
 
-def test_failed_sign_ins_must_wait_by_name_and_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_failed_too_often_must_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     attempts = Attempts()
     for _ in range(ATTEMPTS):
-        assert attempts.wait_s("anna", "10.0.0.1") == 0
-        attempts.note("anna", "10.0.0.1")
-    assert attempts.wait_s("anna", "10.0.0.2") > 250
-    assert attempts.wait_s("ben", "10.0.0.1") > 250
-    assert attempts.wait_s("ben", "10.0.0.2") == 0
+        assert attempts.enter("anna") == 0
+    assert attempts.enter("anna") > 250
+    assert attempts.enter("ben") == 0
     clock[0] += 301
-    assert attempts.wait_s("anna", "10.0.0.1") == 0
-    attempts.note("anna")
+    for _ in range(ATTEMPTS):
+        assert attempts.enter("anna") == 0
     attempts.clear("anna")
-    assert attempts.wait_s("anna") == 0
+    assert attempts.enter("anna") == 0
     for i in range(11_000):
-        attempts.note(f"made up {i}")
+        attempts.enter(f"made up {i}")
     assert len(attempts.failed) < 10_100
 
 

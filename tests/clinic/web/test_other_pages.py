@@ -166,7 +166,7 @@ def test_what_took_long_to_measure_is_kept_for_a_while(
 ) -> None:
     add_case("alert", 0.9)
     who = browser()
-    monkeypatch.setattr("dermsentry.clinic.web.measuring.KEPT", 1e6)
+    monkeypatch.setattr("dermsentry.clinic.web.performance_cache.KEPT", 1e6)
     first = who.get("/performance/figures").text
     add_case("alert", 0.9)
     assert who.get("/performance/figures").text == first
@@ -177,7 +177,7 @@ def test_what_is_measured_fast_is_measured_anew(
 ) -> None:
     add_case("alert", 0.9)
     who = browser()
-    monkeypatch.setattr("dermsentry.clinic.web.measuring.KEPT", 0)
+    monkeypatch.setattr("dermsentry.clinic.web.performance_cache.KEPT", 0)
     assert texts(shown(who.get("/performance/figures")), ".figure b")[0] == "1"
     add_case("alert", 0.9)
     assert texts(shown(who.get("/performance/figures")), ".figure b")[0] == "2"

@@ -20,7 +20,7 @@ from clinic.web_app import client, page_posts
 from dermsentry.clinic.store.accounts import IDLE
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Case, SignIn, Token, now
-from dermsentry.clinic.web.headers import SAFE, SMALL
+from dermsentry.clinic.web.guard import SAFE, SMALL
 from dermsentry.clinic.web.security import COOKIE, own_path
 
 Maker = Callable[..., TestClient]

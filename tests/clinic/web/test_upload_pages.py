@@ -252,14 +252,14 @@ def test_what_was_kept_before_a_fault_is_not_denied(
     browser: Maker, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     from dermsentry.clinic.intake.admission import receive
-    from dermsentry.clinic.web import receiving
+    from dermsentry.clinic.web import uploads
 
     def failing(*given: Any, **told: Any) -> Any:
         if cases_of(engine):
             raise error("Cannot write: gone.")
         return receive(*given, **told)
 
-    monkeypatch.setattr(receiving, "receive", failing)
+    monkeypatch.setattr(uploads, "receive", failing)
     files = [("photographs", (f"{i}.jpg", photograph(i), "image/jpeg")) for i in range(2)]
     answer = browser("uploader").post("/upload", files=files)
     assert answer.status_code in (503, 507)

@@ -15,14 +15,13 @@ from clinic.cases import reread, screened
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.tables import Case, now
 from dermsentry.clinic.worklist.reading import decide
 from dermsentry.clinic.worklist.worklist import (
     Filter,
     _read_cursor,
     counts,
-    find_case,
     list_cases,
     next_case,
     previous_cases,
@@ -253,8 +252,8 @@ def test_the_next_case_comes_after_one_that_has_just_been_decided(
         assert next_case(session, Filter(), ids[2]) is None
         assert next_case(session, Filter(), 10**12) is None
         assert next_case(session, Filter(stage="decided"), ids[0]) == ids[1]
-        assert find_case(session, -1) is None
-        assert find_case(session, 2**40) is None
+        assert find(session, Case, -1) is None
+        assert find(session, Case, 2**40) is None
 
 
 def test_who_has_read_a_case_is_not_shown_it_again(

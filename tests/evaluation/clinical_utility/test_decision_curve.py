@@ -16,6 +16,7 @@ from dermsentry.evaluation.clinical_utility.decision_curve import (
     net_benefit,
 )
 from dermsentry.files import to_json
+from dermsentry.stats.resampling import Resampler
 
 PAIRS = st.lists(
     st.tuples(st.booleans(), st.integers(0, 20).map(lambda i: i / 20) | st.floats(0, 1), st.integers(0, 3)),
@@ -58,7 +59,7 @@ def _photographs(n=400, share=0.2, seed=0):
 
 def test_a_model_that_knows_is_worth_every_melanoma():
     truth, _, groups = _photographs()
-    curve = decision_curve(truth, truth.astype(float), groups, resamples=100)
+    curve = decision_curve(truth, truth.astype(float), Resampler(groups, 100))
     np.testing.assert_allclose(curve.model.value, truth.mean())
     assert curve.useful == ((0.01, 0.5),)
     assert curve.harmful == ()
@@ -66,21 +67,21 @@ def test_a_model_that_knows_is_worth_every_melanoma():
 
 def test_a_model_that_states_the_same_for_all_gains_nothing():
     truth, _, groups = _photographs()
-    curve = decision_curve(truth, np.full(len(truth), 0.2), groups, resamples=100)
+    curve = decision_curve(truth, np.full(len(truth), 0.2), Resampler(groups, 100))
     assert curve.useful == ()
     assert (curve.gain.value <= 1e-12).all()
 
 
 def test_a_model_that_is_sure_of_the_wrong_thing_does_harm():
     truth, stated, groups = _photographs()
-    curve = decision_curve(truth, 1 - stated, groups, resamples=100)
+    curve = decision_curve(truth, 1 - stated, Resampler(groups, 100))
     assert curve.harmful
     assert curve.useful == ()
 
 
 def test_referring_everyone_is_worth_the_prevalence_at_no_cost():
     truth, stated, groups = _photographs()
-    curve = decision_curve(truth, stated, groups, resamples=100)
+    curve = decision_curve(truth, stated, Resampler(groups, 100))
     share, place = truth.mean(), np.array(THRESHOLD_PROBABILITIES)
     np.testing.assert_allclose(curve.refer_all.value, share - (1 - share) * place / (1 - place))
     np.testing.assert_allclose(curve.gain.value, curve.model.value - np.maximum(curve.refer_all.value, 0))
@@ -93,7 +94,7 @@ def test_referring_everyone_is_worth_the_prevalence_at_no_cost():
 
 def test_the_band_of_the_gain_is_paired():
     truth, stated, groups = _photographs(n=1500)
-    curve = decision_curve(truth, stated, groups, resamples=200)
+    curve = decision_curve(truth, stated, Resampler(groups, 200))
     width = curve.gain.high - curve.gain.low
     apart = curve.model.high - curve.model.low + curve.refer_all.high - curve.refer_all.low
     assert (width < apart).all()
@@ -101,7 +102,7 @@ def test_the_band_of_the_gain_is_paired():
 
 def test_another_prevalence_is_that_of_photographs_drawn_so():
     truth, stated, groups = _photographs(n=2000)
-    curve = decision_curve(truth, stated, groups, prevalence=0.05, resamples=50)
+    curve = decision_curve(truth, stated, Resampler(groups, 50), prevalence=0.05)
     place = 0.1
     alert = stated >= place
     found, false = alert[truth].mean(), alert[~truth].mean()
@@ -112,15 +113,15 @@ def test_another_prevalence_is_that_of_photographs_drawn_so():
 
 def test_copies_of_a_lesion_do_not_narrow_the_band():
     truth, stated, groups = _photographs(n=100)
-    one = decision_curve(truth, stated, groups, resamples=300).model
-    many = decision_curve(np.tile(truth, 5), np.tile(stated, 5), groups * 5, resamples=300).model
+    one = decision_curve(truth, stated, Resampler(groups, 300)).model
+    many = decision_curve(np.tile(truth, 5), np.tile(stated, 5), Resampler(groups * 5, 300)).model
     np.testing.assert_allclose(many.value, one.value)
     np.testing.assert_allclose((many.high - many.low).mean(), (one.high - one.low).mean(), rtol=0.1)
 
 
 def test_stands_in_json():
     truth, stated, groups = _photographs(n=60)
-    found = json.loads(to_json(decision_curve(truth, stated, groups, resamples=20).as_dict()))
+    found = json.loads(to_json(decision_curve(truth, stated, Resampler(groups, 20))))
     assert found["threshold_probability"][0] == 0.01
     assert len(found["gain"]["low"]) == 50
     assert all(len(run) == 2 for run in found["useful"])
@@ -129,4 +130,4 @@ def test_stands_in_json():
 @pytest.mark.parametrize("truth", [[True, True], [False, False]])
 def test_one_side_alone_cannot_be_weighed(truth):
     with pytest.raises(InputError, match="expected both"):
-        decision_curve(truth, [0.1, 0.9], ["a", "b"])
+        decision_curve(truth, [0.1, 0.9], Resampler(["a", "b"]))

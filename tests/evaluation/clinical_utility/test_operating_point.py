@@ -32,7 +32,7 @@ def test_lies_between_two_scores_so_that_rounding_moves_nothing():
     assert point.threshold == pytest.approx(0.5)
     assert point.specificity is not None
     assert point.specificity.value == 1.0
-    assert point.as_dict()["positives"] == 2
+    assert point.positives == 2
 
 
 def test_lowest_score_of_all_is_found_in_single_precision():
@@ -44,7 +44,7 @@ def test_lowest_score_of_all_is_found_in_single_precision():
 
 
 def test_without_others_there_is_no_specificity():
-    assert threshold_for_sensitivity([True], [0.5], 0.9).as_dict()["specificity"] is None
+    assert threshold_for_sensitivity([True], [0.5], 0.9).specificity is None
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from dermsentry.evaluation.clinical_utility.prevalence import (
     at_prevalence,
     clinical_value,
     predictive_values,
-    restate,
+    shift_prevalence,
     shift_prior,
 )
-from dermsentry.files import to_json
+from dermsentry.files import plain, to_json
 from dermsentry.stats.intervals import exact_binomial
 from dermsentry.stats.metrics import weights_at_prevalence
+from dermsentry.stats.resampling import Resampler
 
 SHARES = st.floats(0.01, 0.99)
 
@@ -105,12 +106,16 @@ def test_values_follow_from_sensitivity_specificity_and_prevalence():
     one = values[0]
     right = 0.01 * 0.875 / (0.01 * 0.875 + 0.99 * 0.25)
     assert one.positive_predictive_value.value == pytest.approx(right)
-    assert one.number_needed_to_biopsy.value == pytest.approx(1 / right)
-    assert one.number_needed_to_biopsy.low == pytest.approx(1 / one.positive_predictive_value.high)
-    assert one.alerts.value == pytest.approx(1000 * (0.01 * 0.875 + 0.99 * 0.25))
-    assert one.found.value + one.missed.value == pytest.approx(10)
+    assert one.alerts_per_melanoma.value == pytest.approx(1 / right)
+    assert one.alerts_per_melanoma.low == pytest.approx(1 / one.positive_predictive_value.high)
+    assert one.per_thousand.alerts.value == pytest.approx(1000 * (0.01 * 0.875 + 0.99 * 0.25))
+    assert one.per_thousand.found.value + one.per_thousand.missed.value == pytest.approx(10)
     for value in values:
-        for figure in (value.positive_predictive_value, value.negative_predictive_value, value.missed):
+        for figure in (
+            value.positive_predictive_value,
+            value.negative_predictive_value,
+            value.per_thousand.missed,
+        ):
             assert figure.low < figure.value < figure.high
     rising = [value.positive_predictive_value.value for value in values]
     assert rising == sorted(rising)
@@ -118,21 +123,21 @@ def test_values_follow_from_sensitivity_specificity_and_prevalence():
 
 def test_all_found_is_not_certain_to_miss_none():
     values = clinical_value(exact_binomial(16, 16), exact_binomial(63, 84), _drawn(1.0, 0.75))
-    assert values[1].missed.value == 0
-    assert values[1].missed.high == pytest.approx(1000 * 0.02 * (1 - 0.794), abs=0.02)
+    assert values[1].per_thousand.missed.value == 0
+    assert values[1].per_thousand.missed.high == pytest.approx(1000 * 0.02 * (1 - 0.794), abs=0.02)
     assert values[1].negative_predictive_value.low < values[1].negative_predictive_value.value == 1
 
 
 def test_what_may_find_nothing_has_no_upper_end():
     never = (np.array([0.0, 0.0, 0.5, 0.5]), np.array([0.9, 0.9, 0.9, 0.8]))
     value = clinical_value(exact_binomial(1, 2), exact_binomial(9, 10), never)[0]
-    assert value.number_needed_to_biopsy.high == np.inf
-    found = json.loads(to_json(value.as_dict()))
+    assert value.alerts_per_melanoma.high == np.inf
+    found = json.loads(to_json(value))
     assert found["number_needed_to_biopsy"]["high"] is None
     nothing = clinical_value(exact_binomial(0, 2), exact_binomial(10, 10), (np.zeros(3), np.ones(3)))[0]
     assert nothing.positive_predictive_value is None
-    assert nothing.number_needed_to_biopsy is None
-    assert nothing.missed.value == pytest.approx(10)
+    assert nothing.alerts_per_melanoma is None
+    assert nothing.per_thousand.missed.value == pytest.approx(10)
 
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.1, 2.0, float("nan")])
@@ -140,7 +145,7 @@ def test_what_is_no_prevalence_is_said(prevalence):
     with pytest.raises(InputError, match="prevalence of"):
         clinical_value(exact_binomial(1, 2), exact_binomial(1, 2), _drawn(0.5, 0.5), [prevalence])
     with pytest.raises(InputError, match="prevalence of"):
-        restate([True, False], [0.5, 0.5], ["a", "b"], prevalence)
+        shift_prevalence([True, False], [0.5, 0.5], Resampler(["a", "b"]), prevalence)
 
 
 def _judged(n=300, share=0.25, seed=0):
@@ -150,33 +155,33 @@ def _judged(n=300, share=0.25, seed=0):
     return truth, odds * share / (odds * share + 1 - share), [str(i) for i in range(n)]
 
 
-def test_calibration_is_restated_by_weights():
+def test_calibration_is_shifted_by_weights():
     truth, stated, groups = _judged()
-    restated = restate(truth, stated, groups, 0.02, resamples=50)
+    shifted = shift_prevalence(truth, stated, Resampler(groups, 50), 0.02)
     weights = weights_at_prevalence(truth, 0.02, np.ones(len(truth)))
     moved = at_prevalence(stated, truth.mean(), 0.02)
-    assert restated.prior == pytest.approx(truth.mean())
-    for own, figures in ((stated, restated.as_stated), (moved, restated.corrected)):
+    assert shifted.prior == pytest.approx(truth.mean())
+    for own, figures in ((stated, shifted.as_stated), (moved, shifted.corrected)):
         brier = theirs.brier_score_loss(truth, own, sample_weight=weights)
         loss = theirs.log_loss(truth, own, sample_weight=weights)
         assert figures["brier_score"].value == pytest.approx(brier)
         assert figures["log_loss"].value == pytest.approx(loss)
         assert figures["log_loss"].low < loss < figures["log_loss"].high
     # Probabilities that hold where a quarter are melanomas are too high where they are rare.
-    assert restated.as_stated["calibration_error"].value > 0.05
-    assert restated.corrected["calibration_error"].value < restated.as_stated["calibration_error"].value
-    assert restated.decision_curve.prevalence == 0.02
-    assert set(restated.as_dict()) == {"prevalence", "prior", "as_stated", "corrected", "decision_curve"}
+    assert shifted.as_stated["calibration_error"].value > 0.05
+    assert shifted.corrected["calibration_error"].value < shifted.as_stated["calibration_error"].value
+    assert shifted.decision_curve.prevalence == 0.02
+    assert set(plain(shifted)) == {"prevalence", "prior", "as_stated", "corrected", "decision_curve"}
 
 
 def test_at_their_own_prevalence_nothing_changes():
     truth, stated, groups = _judged()
-    restated = restate(truth, stated, groups, float(truth.mean()), resamples=20)
-    for name, figure in restated.as_stated.items():
-        assert restated.corrected[name].value == pytest.approx(figure.value)
-    assert restated.as_stated["brier_score"].value == pytest.approx(theirs.brier_score_loss(truth, stated))
+    shifted = shift_prevalence(truth, stated, Resampler(groups, 20), float(truth.mean()))
+    for name, figure in shifted.as_stated.items():
+        assert shifted.corrected[name].value == pytest.approx(figure.value)
+    assert shifted.as_stated["brier_score"].value == pytest.approx(theirs.brier_score_loss(truth, stated))
 
 
-def test_one_side_alone_cannot_be_restated():
+def test_one_side_alone_cannot_be_shifted():
     with pytest.raises(InputError, match="expected both"):
-        restate([True, True], [0.5, 0.4], ["a", "b"], 0.02)
+        shift_prevalence([True, True], [0.5, 0.4], Resampler(["a", "b"]), 0.02)

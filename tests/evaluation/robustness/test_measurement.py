@@ -8,9 +8,10 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES
 from dermsentry.evaluation.robustness.measurement import BATCH, measure_robustness
-from dermsentry.files import to_json
+from dermsentry.files import plain, to_json
 from dermsentry.phantoms import draw_phantom
 from dermsentry.reporting import render
+from dermsentry.stats.resampling import Resampler
 
 MEL, NV = CODES.index("MEL"), CODES.index("NV")
 N, SIZE = 12, 40
@@ -43,7 +44,7 @@ GROUPS = [str(i) for i in range(N)]
 
 @pytest.fixture(scope="module")
 def bright(pixels):
-    return measure_robustness(brightness, pixels, TRUTH, GROUPS, threshold=0.3, resamples=30)
+    return measure_robustness(brightness, pixels, TRUTH, Resampler(GROUPS, 30), threshold=0.3)
 
 
 def test_every_corruption_at_every_severity(bright):
@@ -54,7 +55,7 @@ def test_every_corruption_at_every_severity(bright):
 
 
 def test_a_model_that_ignores_the_picture_never_changes_its_mind(pixels):
-    found = measure_robustness(indifferent, pixels, TRUTH, GROUPS, threshold=0.3, resamples=20)
+    found = measure_robustness(indifferent, pixels, TRUTH, Resampler(GROUPS, 20), threshold=0.3)
     for cell in found.cells:
         assert cell.flips.value == cell.noise_flips.value == cell.change.value == 0
         assert cell.flips.high == pytest.approx(1 - 0.025 ** (1 / N))  # none of 12 is not never
@@ -68,7 +69,7 @@ def test_a_model_that_ignores_the_picture_never_changes_its_mind(pixels):
 def test_a_model_that_reads_light_is_moved_by_exposure_and_not_by_geometry(pixels):
     middle = float(np.median(pixels.mean(axis=(1, 2, 3))))
     clean = 1 - middle / 255
-    found = measure_robustness(brightness, pixels, TRUTH, GROUPS, threshold=clean, resamples=20)
+    found = measure_robustness(brightness, pixels, TRUTH, Resampler(GROUPS, 20), threshold=clean)
     for name in ("overexposure", "underexposure"):
         cells = found.by_corruption[name]
         changes = [cell.change.value for cell in cells]
@@ -91,7 +92,7 @@ def test_figures_agree_with_a_direct_computation(pixels):
         said.append(melanoma)
         return stated(melanoma)
 
-    found = measure_robustness(predict, pixels, TRUTH, GROUPS, threshold=0.4, resamples=20)
+    found = measure_robustness(predict, pixels, TRUTH, Resampler(GROUPS, 20), threshold=0.4)
     clean, captures, rest = said[0], said[1:15], said[15:]
     melanoma = np.array(TRUTH) == "MEL"
     assert found.roc_auc.value == pytest.approx(theirs.roc_auc_score(melanoma, clean))
@@ -105,7 +106,7 @@ def test_figures_agree_with_a_direct_computation(pixels):
         assert cell.change.value == pytest.approx(np.abs(corrupted - clean).mean(), abs=1e-6)
     flips = np.stack([(one >= 0.4) != (clean >= 0.4) for one in captures])
     repeat = found.repeat
-    assert len(repeat.captures) == len(captures)
+    assert len(repeat.by_capture) == len(captures)
     assert repeat.flips.value == pytest.approx(flips.any(axis=0).mean())
     assert repeat.flipped == flips.any(axis=0).sum()
     assert repeat.melanomas_flipped == (flips.any(axis=0) & melanoma).sum()
@@ -123,16 +124,16 @@ def test_the_drop_is_measured_on_the_same_draws(pixels):
     def dark(batch):
         return stated(1 - np.quantile(batch.mean(axis=3), 0.2, axis=(1, 2)) / 255)
 
-    found = measure_robustness(dark, pixels, TRUTH, GROUPS, threshold=0.4, resamples=200)
+    found = measure_robustness(dark, pixels, TRUTH, Resampler(GROUPS, 200), threshold=0.4)
     cell = found.by_corruption["JPEG"][0]
     assert cell.drop.high - cell.drop.low < 0.5 * (cell.roc_auc.high - cell.roc_auc.low)
 
 
 def test_the_same_seed_gives_the_same_figures(pixels, bright):
-    again = measure_robustness(brightness, pixels, TRUTH, GROUPS, threshold=0.3, resamples=30)
-    assert to_json(again.as_dict()) == to_json(bright.as_dict())
-    other = measure_robustness(brightness, pixels, TRUTH, GROUPS, threshold=0.3, resamples=30, seed=1)
-    assert to_json(other.as_dict()) != to_json(bright.as_dict())
+    again = measure_robustness(brightness, pixels, TRUTH, Resampler(GROUPS, 30), threshold=0.3)
+    assert to_json(again) == to_json(bright)
+    other = measure_robustness(brightness, pixels, TRUTH, Resampler(GROUPS, 30, 1), threshold=0.3)
+    assert to_json(other) != to_json(bright)
 
 
 def test_batches_are_small_and_do_not_matter():
@@ -147,7 +148,7 @@ def test_batches_are_small_and_do_not_matter():
         return brightness(batch)
 
     truth, groups = ["NV"] * len(many), [str(i) for i in range(len(many))]
-    found = measure_robustness(predict, many, truth, groups, threshold=0.3, resamples=5)
+    found = measure_robustness(predict, many, truth, Resampler(groups, 5), threshold=0.3)
     assert sizes == {BATCH, 6}
     assert found.photographs == BATCH + 6
 
@@ -158,17 +159,17 @@ def test_photographs_stay_as_they_are(pixels, bright):
 
 
 def test_without_melanomas_there_are_decisions_and_no_auroc(pixels):
-    found = measure_robustness(brightness, pixels, ["NV"] * N, GROUPS, threshold=None, resamples=10)
+    found = measure_robustness(brightness, pixels, ["NV"] * N, Resampler(GROUPS, 10), threshold=None)
     assert found.roc_auc is None
     assert all(cell.roc_auc is None and cell.drop is None for cell in found.cells)
     assert found.cells[-1].flips.value >= 0
-    assert "NaN" not in to_json(found.as_dict())
+    assert "NaN" not in to_json(found)
     assert "Do alerts hold" in render("evaluation_robustness.html", robustness=found)
 
 
 def test_unknown_diagnoses_count_for_decisions_alone(pixels):
     truth = ["", "MEL|NV", *TRUTH[2:]]
-    found = measure_robustness(brightness, pixels, truth, GROUPS, threshold=0.3, resamples=10)
+    found = measure_robustness(brightness, pixels, truth, Resampler(GROUPS, 10), threshold=0.3)
     score = brightness(pixels)[2:, MEL]
     melanoma = np.array(TRUTH[2:]) == "MEL"
     assert found.photographs == N
@@ -185,32 +186,32 @@ def test_progress_goes_through_the_corruptions(pixels):
             yield step
 
     two = pixels[:2]
-    measure_robustness(brightness, two, TRUTH[:2], GROUPS[:2], threshold=0.3, resamples=5, progress=progress)
+    measure_robustness(brightness, two, TRUTH[:2], Resampler(GROUPS[:2], 5), threshold=0.3, progress=progress)
     assert seen == [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
 
 
 def test_what_cannot_be_measured_is_said(pixels):
     with pytest.raises(InputError, match="no photograph"):
-        measure_robustness(brightness, pixels[:0], [], [], threshold=0.3)
+        measure_robustness(brightness, pixels[:0], [], Resampler(["a"]), threshold=0.3)
     with pytest.raises(InputError, match="12 photographs, 12 labels and 1 groups"):
-        measure_robustness(brightness, pixels, TRUTH, ["a"], threshold=0.3)
+        measure_robustness(brightness, pixels, TRUTH, Resampler(["a"]), threshold=0.3)
     with pytest.raises(InputError, match=r"expected \(n, size, size, 3\)"):
-        measure_robustness(brightness, pixels[:, :20], TRUTH, GROUPS, threshold=0.3)
+        measure_robustness(brightness, pixels[:, :20], TRUTH, Resampler(GROUPS), threshold=0.3)
     with pytest.raises(InputError, match="by 9 classes"):
-        measure_robustness(lambda p: brightness(p)[:, :8], pixels, TRUTH, GROUPS, threshold=0.3)
+        measure_robustness(lambda p: brightness(p)[:, :8], pixels, TRUTH, Resampler(GROUPS), threshold=0.3)
     with pytest.raises(InputError, match="no number"):
         measure_robustness(
-            lambda p: stated(np.full(len(p), np.nan)), pixels, TRUTH, GROUPS, threshold=0.3, resamples=5
+            lambda p: stated(np.full(len(p), np.nan)), pixels, TRUTH, Resampler(GROUPS), threshold=0.3
         )
 
 
 def test_json_and_page(bright):
-    found = bright.as_dict()
+    found = plain(bright)
     assert len(found["corruptions"]) == 70
     assert set(found["corruptions"][0]) == {
         "corruption", "severity", "rms_difference", "roc_auc", "drop", "flips", "change", "noise_flips"
     }  # fmt: skip
-    assert found["repeat_capture"]["by_capture"].keys() == set(bright.repeat.captures)
+    assert found["repeat_capture"]["by_capture"].keys() == set(bright.repeat.by_capture)
     page = render("evaluation_robustness.html", robustness=bright)
     for name in CORRUPTIONS:
         assert f"<td>{name}</td>" in page

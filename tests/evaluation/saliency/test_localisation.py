@@ -13,12 +13,13 @@ from scipy import stats
 
 from bundles import lesion, tiny_bundle, tiny_onnx
 from dermsentry.errors import InputError
-from dermsentry.evaluation.saliency.localisation import TOLERANCE, check_explanations
+from dermsentry.evaluation.saliency.localisation import TOLERANCE, check_saliency
 from dermsentry.evaluation.saliency.masks import find_masks, fit_mask, read_mask
 from dermsentry.evaluation.saliency.weight_randomisation import control_of, randomised
 from dermsentry.files import to_json
 from dermsentry.images import ASPECTS, Aspect, Unreadable, fit
 from dermsentry.reporting import render
+from dermsentry.stats.resampling import Resampler
 
 SIZE = 64
 
@@ -37,13 +38,13 @@ def coarse(maps: np.ndarray, side: int = 8) -> np.ndarray:
     return maps.astype(float).reshape(len(maps), side, step, side, step).mean(axis=(2, 4))
 
 
-def checked(heat: np.ndarray, masks: np.ndarray, **given: object):
-    given = {"truth": ["MEL", "NV"] * (len(heat) // 2) + ["NV"] * (len(heat) % 2)} | given
-    groups = given.pop("groups", [str(i) for i in range(len(heat))])
-    return check_explanations(heat, masks, given.pop("truth"), groups, resamples=200, **given)  # type: ignore[arg-type]
+def checked(activation: np.ndarray, masks: np.ndarray, **given: object):
+    given = {"truth": ["MEL", "NV"] * (len(activation) // 2) + ["NV"] * (len(activation) % 2)} | given
+    groups = given.pop("groups", [str(i) for i in range(len(activation))])
+    return check_saliency(activation, masks, given.pop("truth"), Resampler(groups, 200), **given)  # type: ignore[arg-type]
 
 
-def test_heat_on_the_lesion_is_found_there() -> None:
+def test_activation_on_the_lesion_is_found_there() -> None:
     masks = discs(40)
     found = checked(coarse(masks), masks)
     for lesions, number in ((found.all, 40), (found.melanomas, 20)):
@@ -59,7 +60,7 @@ def test_heat_on_the_lesion_is_found_there() -> None:
     assert found.all.randomised is None
 
 
-def test_even_heat_is_chance() -> None:
+def test_even_activation_is_chance() -> None:
     masks = discs(30)
     found = checked(np.ones((30, 8, 8)), masks).all
     assert found.model.inside.value == pytest.approx(masks.mean())
@@ -67,19 +68,22 @@ def test_even_heat_is_chance() -> None:
     assert found.model.pointing.value == pytest.approx(found.pointing_chance.value)
 
 
-def test_random_heat_is_chance_within_its_interval() -> None:
+def test_random_activation_is_chance_within_its_interval() -> None:
     masks = discs(300, radius=14)
     found = checked(np.random.default_rng(3).random(masks.shape), masks).all
     assert found.model.ratio.value == pytest.approx(1, abs=0.02)
     assert found.model.pointing.low <= found.pointing_chance.value <= found.model.pointing.high
 
 
-def test_what_speaks_against_the_class_is_no_heat() -> None:
+def test_what_speaks_against_the_class_is_no_activation() -> None:
     masks = discs(10)
-    heat = coarse(masks) - 10 * (coarse(masks) == 0)
-    assert checked(heat, masks).all.model.inside.value > checked(coarse(masks), masks).all.model.inside.value
+    activation = coarse(masks) - 10 * (coarse(masks) == 0)
+    assert (
+        checked(activation, masks).all.model.inside.value
+        > checked(coarse(masks), masks).all.model.inside.value
+    )
     cold = checked(-np.ones((10, 8, 8)), masks).all
-    assert cold.without_heat == 10
+    assert cold.without_activation == 10
     assert cold.model.inside is None
     assert cold.model.ratio is None
 
@@ -88,9 +92,9 @@ def test_the_hottest_place_may_be_a_little_aside() -> None:
     masks = np.zeros((1, 224, 224), dtype=bool)
     masks[0, :, :100] = True
     for column, hit in ((99, 1), (114, 1), (115, 0)):
-        heat = np.zeros((1, 224, 224))
-        heat[0, 112, column] = 1
-        assert checked(heat, masks, truth=["NV"]).all.model.pointing.value == hit
+        activation = np.zeros((1, 224, 224))
+        activation[0, 112, column] = 1
+        assert checked(activation, masks, truth=["NV"]).all.model.pointing.value == hit
     assert pytest.approx(15 / 224) == TOLERANCE
 
 
@@ -103,17 +107,19 @@ def test_the_middle_of_the_picture_is_compared() -> None:
 
 def test_a_control_that_says_the_same_correlates_and_another_does_not() -> None:
     masks = discs(60)
-    heat = coarse(masks) + np.random.default_rng(0).normal(0, 0.01, (60, 8, 8))
-    same = checked(heat, masks, control=2 * heat + 1)
+    activation = coarse(masks) + np.random.default_rng(0).normal(0, 0.01, (60, 8, 8))
+    same = checked(activation, masks, control=2 * activation + 1)
     assert same.rank_correlation.value == pytest.approx(1)
-    noise = np.random.default_rng(1).random(heat.shape)
-    other = checked(heat, masks, control=noise)
-    expected = np.mean([stats.spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(heat, noise, strict=True)])
+    noise = np.random.default_rng(1).random(activation.shape)
+    other = checked(activation, masks, control=noise)
+    expected = np.mean(
+        [stats.spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(activation, noise, strict=True)]
+    )
     assert other.rank_correlation.value == pytest.approx(expected)
     assert other.all.randomised.inside.high < other.all.model.inside.low
     assert [name for name, _ in other.all.rows] == [
         "this model",
-        "the heat of another photograph",
+        "another photograph's activation",
         "the same network, weights shuffled",
     ]
 
@@ -135,17 +141,17 @@ def test_every_figure_is_a_share_in_its_interval_and_the_seed_decides(
     rng = np.random.default_rng(seed)
     masks = rng.random((number, 16, 16)) < 0.3
     masks[:, 8, 8] = True
-    heat = rng.normal(size=(number, 4, 4))
+    activation = rng.normal(size=(number, 4, 4))
     groups = [str(i // 2) for i in range(number)]
-    other = rng.normal(size=heat.shape) if control else None
-    first = checked(heat, masks, groups=groups, control=other)
-    assert first == checked(heat, masks, groups=groups, control=other)
+    other = rng.normal(size=activation.shape) if control else None
+    first = checked(activation, masks, groups=groups, control=other)
+    assert first == checked(activation, masks, groups=groups, control=other)
     for lesions in filter(None, (first.all, first.melanomas)):
         for hits in (hits for _, hits in lesions.rows):
             for figure in filter(None, (hits.inside, hits.pointing)):
                 assert 0 <= figure.low <= figure.value <= figure.high <= 1
         assert lesions.groups <= lesions.photographs
-    assert json.loads(to_json(first.as_dict()))["tolerance"] == TOLERANCE
+    assert json.loads(to_json(first))["tolerance"] == TOLERANCE
 
 
 def test_a_single_photograph_has_no_other_to_exchange_with() -> None:
@@ -155,15 +161,15 @@ def test_a_single_photograph_has_no_other_to_exchange_with() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     masks = discs(4)
-    heat = coarse(masks)
+    activation = coarse(masks)
     with pytest.raises(InputError, match="expected as many of each"):
-        check_explanations(heat, masks, ["NV"] * 3, ["a"] * 4)
+        check_saliency(activation, masks, ["NV"] * 3, Resampler(["a"] * 4))
     with pytest.raises(InputError, match="expected the same shape"):
-        checked(heat, masks, control=heat[:, :4])
+        checked(activation, masks, control=activation[:, :4])
     with pytest.raises(InputError, match=r"expected \(n, h, w\) of both"):
-        checked(heat[0], masks)
+        checked(activation[0], masks)
     with pytest.raises(InputError, match="not finite"):
-        checked(np.full_like(heat, np.nan), masks)
+        checked(np.full_like(activation, np.nan), masks)
 
 
 @pytest.mark.parametrize("aspect", ASPECTS)
@@ -229,7 +235,7 @@ def test_shuffling_keeps_every_weight_and_moves_it(tmp_path: Path) -> None:
     assert randomised(bundle.folder, seed=1) == randomised(tiny_onnx(), seed=1)
 
 
-def test_a_control_predicts_other_heat_and_leaves_the_bundle_alone(tmp_path: Path) -> None:
+def test_a_control_predicts_other_activation_and_leaves_the_bundle_alone(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
     control = control_of(bundle, seed=3)
     assert control is not None
@@ -258,12 +264,12 @@ def tiny_onnx_of(folder: Path) -> bytes:
 @pytest.mark.parametrize("control", [True, False])
 def test_the_page_says_what_was_measured(control: bool) -> None:
     masks = discs(20)
-    heat = coarse(masks)
-    noise = np.random.default_rng(1).random(heat.shape)
-    found = checked(heat, masks, control=noise if control else None)
-    page = render("evaluation_explanation.html", explanation=found)
+    activation = coarse(masks)
+    noise = np.random.default_rng(1).random(activation.shape)
+    found = checked(activation, masks, control=noise if control else None)
+    page = render("evaluation_saliency.html", saliency=found)
     assert "20 photographs" in page
     assert "10 melanomas" in page
     assert ("weights shuffled" in page) == control
     assert ("not installed" in page) != control
-    assert render("evaluation_explanation.html", explanation=None).strip() == ""
+    assert render("evaluation_saliency.html", saliency=None).strip() == ""

@@ -14,14 +14,13 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import random
 import smtplib
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -32,7 +31,7 @@ from sqlalchemy import select, true
 from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.clinic import Clinic, open_clinic
-from dermsentry.clinic.settings import Mail, Settings
+from dermsentry.clinic.settings import Mail, Secrets, Settings
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import DatabaseError, writing
 from dermsentry.clinic.store.events import (
@@ -60,14 +59,6 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Secrets:
-    """What signs in to the mail server, and what signs webhooks."""
-
-    smtp_password: str = field(default="", repr=False)
-    webhook: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True)
 class Claimed:
     """A message in one process's hands; `attempt` is its number, and tells whether the claim still holds."""
 
@@ -79,7 +70,7 @@ class Claimed:
     attempt: int
 
 
-def read_secrets(settings: Settings, environment: Mapping[str, str] = os.environ) -> Secrets:
+def read_secrets(settings: Settings) -> Secrets:
     """The secrets that the settings need, from the environment.
 
     Raises
@@ -87,15 +78,14 @@ def read_secrets(settings: Settings, environment: Mapping[str, str] = os.environ
     InputError
         One is missing, is too short, or would be sent readable.
     """
-    mail = settings.mail
-    given = Secrets(environment.get(SMTP_PASSWORD, ""), environment.get(WEBHOOK_SECRET, ""))
+    mail, given = settings.mail, Secrets()
     if mail.user and not given.smtp_password:
         raise InputError(f"The settings name a user for the mail server; set {SMTP_PASSWORD} too.")
     if mail.user and not mail.starttls and mail.host not in ("localhost", "127.0.0.1", "::1"):
         raise InputError(
             f"The password for the mail server {mail.host} would be sent readable; set starttls = true."
         )
-    if settings.webhooks and len(given.webhook) < SHORTEST_SECRET:
+    if settings.webhooks and len(given.webhook_secret) < SHORTEST_SECRET:
         raise InputError(
             f"The settings name webhooks; set {WEBHOOK_SECRET} to at least {SHORTEST_SECRET} characters "
             "that their receiver knows too."
@@ -233,7 +223,7 @@ def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:
         if claimed.channel == "email":
             told.append(_send_email(claimed, settings.mail, secrets.smtp_password, link))
         else:
-            told.append(_send_webhook(claimed, secrets.webhook, link))
+            told.append(_send_webhook(claimed, secrets.webhook_secret, link))
 
     # A thread, because a server that answers a byte at a time would keep within every limit but this one.
     sender = threading.Thread(target=send, daemon=True)

@@ -8,17 +8,24 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import writing
 from dermsentry.clinic.store.events import ReceivedAgainEvent, ReceivedEvent
-from dermsentry.clinic.store.tables import Case, Job
+from dermsentry.clinic.store.tables import Case, Job, Source
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
 from dermsentry.images import Unreadable
 
 MAX_BYTES = 100 * 1024 * 1024
-LONGEST = {"patient": 120, "lesion": 120, "site": 120, "note": 4000}
+LONGEST = {
+    "patient": lengths.PATIENT,
+    "lesion": lengths.LESION,
+    "site": lengths.SITE,
+    "note": lengths.NOTE,
+}
+"""What may be told with a photograph, and how long each may be."""
 DICOM = "DICOM"
 
 _SIGNATURES = (
@@ -57,7 +64,7 @@ class About:
                 raise InputError(
                     f"Received a {name} of {len(cleaned[name])} characters; expected up to {longest}."
                 )
-        return About(**cleaned, file_name=clean(self.file_name)[-255:], dicom=self.dicom)
+        return About(**cleaned, file_name=clean(self.file_name)[-lengths.FILE_NAME :], dicom=self.dicom)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def receive(
     data: bytes,
     about: About,
     *,
-    source: str,
+    source: Source,
     actor: str,
     account_id: int | None = None,
 ) -> Received:

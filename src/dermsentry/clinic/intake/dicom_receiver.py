@@ -7,7 +7,6 @@ A sender is told that an image was stored only once its case is kept; otherwise 
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from threading import Lock
 from typing import cast
@@ -44,8 +43,6 @@ _config.LOG_HANDLER_LEVEL = "none"
 logging.getLogger("pynetdicom").setLevel(logging.WARNING)
 
 log = logging.getLogger(__name__)
-
-_AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")  # printable ASCII, no backslash
 
 
 @dataclass(frozen=True)

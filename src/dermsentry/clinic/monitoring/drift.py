@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.clinic.monitoring.estimates import Figure, share
+from dermsentry.clinic.monitoring.estimates import Measure, share
 from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT
 
 FIRST = 500
@@ -44,7 +44,7 @@ class Compared:
     """
 
     name: str
-    here: Figure
+    here: Measure
     there: float
     there_of: int
     measured_on: str
@@ -151,7 +151,7 @@ def _alerted(card: Mapping[str, Any]) -> Iterator[tuple[float, int, str]]:
         yield (found + false) / number, number, name
 
 
-def _compared(name: str, here: Figure, there: float, of: int, measured_on: str) -> Compared:
+def _compared(name: str, here: Measure, there: float, of: int, measured_on: str) -> Compared:
     if not here.of:
         return Compared(name, here, there, of, measured_on, None, False)
     from scipy import stats

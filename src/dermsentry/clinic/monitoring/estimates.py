@@ -6,13 +6,17 @@ is never narrower than the exact one of as many patients (`dermsentry.stats.inte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, computed_field
 
-from dermsentry.stats.intervals import group_index, percentile_interval, proportion_interval
+from dermsentry.stats.intervals import Estimate, percentile_interval, proportion_interval
+from dermsentry.stats.resampling import group_index
 
 FEW = 30
 """Patients below which a figure is said to rest on few: one more would move a share by over three points."""
@@ -23,28 +27,45 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure with its 95 % interval; None where there is nothing to measure.
+class Measure:
+    """A figure with its 95 % interval, and what it was counted from.
 
-    `count` of `of` cases, of `patients` patients. `remark` says what is missing or too little, empty where
-    nothing is.
+    `estimate` is None where there is nothing to measure; `count` of `of` cases, of `patients` patients.
+    `remark` says what is missing or too little, empty where nothing is. The API gives the estimate's three
+    numbers beside the others; `high` is null where there is no upper end.
     """
 
-    value: float | None
-    low: float | None
-    high: float | None
+    estimate: Annotated[Estimate | None, Field(exclude=True)]
     count: int
     of: int
     patients: int
     remark: str = ""
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def value(self) -> float | None:
+        """The figure itself."""
+        return self.estimate.value if self.estimate is not None else None
 
-def share(hit: Flags, among: Flags, patients: Sequence[str], nothing: str) -> Figure:
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def low(self) -> float | None:
+        """The interval's lower end."""
+        return self.estimate.low if self.estimate is not None else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def high(self) -> float | None:
+        """The interval's upper end."""
+        return None if self.estimate is None or math.isinf(self.estimate.high) else self.estimate.high
+
+
+def share(hit: Flags, among: Flags, patients: Sequence[str], nothing: str) -> Measure:
     """The share of the cases `among` that are `hit`, (n,) each; `nothing` is the remark where none is."""
     here = np.flatnonzero(among).tolist()
     count, of = int((hit & among).sum()), len(here)
     if not of:
-        return Figure(None, None, None, 0, 0, 0, nothing)
+        return Measure(None, 0, 0, 0, nothing)
     group = group_index([patients[i] for i in here])
     number = int(group.max()) + 1
     per_patient = np.stack(
@@ -52,36 +73,27 @@ def share(hit: Flags, among: Flags, patients: Sequence[str], nothing: str) -> Fi
     )
     drawn = redraw(per_patient)
     interval = proportion_interval(count / of, drawn[:, 0] / drawn[:, 1], number)
-    assert interval is not None
-    return Figure(interval.value, interval.low, interval.high, count, of, number, _few(number))
+    return Measure(interval, count, of, number, _few(number))
 
 
-def inverse(figure: Figure, nothing: str) -> Figure:
+def inverse(measure: Measure, nothing: str) -> Measure:
     """One over a share, as cases needed for one hit; `nothing` is the remark where there was no hit."""
-    if not figure.value:
-        return Figure(None, None, None, figure.count, figure.of, figure.patients, figure.remark or nothing)
-    assert figure.low is not None
-    assert figure.high is not None
-    return Figure(
-        1 / figure.value,
-        1 / figure.high,
-        1 / figure.low if figure.low else None,
-        figure.count,
-        figure.of,
-        figure.patients,
-        figure.remark,
-    )
+    own = measure.estimate
+    if own is None or not own.value:
+        return replace(measure, estimate=None, remark=measure.remark or nothing)
+    turned = Estimate(1 / own.value, 1 / own.high, 1 / own.low if own.low else math.inf)
+    return replace(measure, estimate=turned)
 
 
 def kappa(
     first: Sequence[str], second: Sequence[str], classes: Sequence[str], patients: Sequence[str], nothing: str
-) -> Figure:
+) -> Measure:
     """Cohen's kappa of two raters of n cases: agreement beyond what their habits give by chance.
 
     Cohen, Educational and Psychological Measurement 20 (1960). `count` is how many cases they agree on.
     """
     if not first:
-        return Figure(None, None, None, 0, 0, 0, nothing)
+        return Measure(None, 0, 0, 0, nothing)
     place = {name: i for i, name in enumerate(classes)}
     cell = np.array([place[a] * len(classes) + place[b] for a, b in zip(first, second, strict=True)])
     group = group_index(patients)
@@ -91,16 +103,15 @@ def kappa(
     value = float(_kappa(per_patient.sum(axis=0)[None])[0])
     interval = percentile_interval(value, _kappa(redraw(per_patient)))
     agreed = sum(a == b for a, b in zip(first, second, strict=True))
-    if interval is None:
-        remark = "both use one diagnosis only: nothing to tell agreement from chance"
-        return Figure(None, None, None, agreed, len(first), number, remark)
-    return Figure(interval.value, interval.low, interval.high, agreed, len(first), number, _few(number))
+    undefined = "both used a single diagnosis, so kappa is undefined"
+    remark = undefined if interval is None else _few(number)
+    return Measure(interval, agreed, len(first), number, remark)
 
 
 def redraw(per_patient: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
     """Sums over as many patients drawn with replacement: (patients, k) to (resamples, k).
 
-    As `judge.intervals.bootstrap` draws them. Patients with the same counts are alike, so that drawing how
+    As `stats.resampling.Resampler` draws them. Patients with the same counts are alike, so that drawing how
     many of each kind there are (a multinomial) is the same and takes no longer for 100,000 of them.
     """
     kinds, counts = np.unique(per_patient, axis=0, return_counts=True)
@@ -124,4 +135,5 @@ def _kappa(cells: Floats) -> Floats:
 
 
 def _few(patients: int) -> str:
-    return f"of {patients} patients only: too few to rely on" if patients < FEW else ""
+    many = "patient" if patients == 1 else "patients"
+    return f"only {patients} {many}, too few to rely on" if patients < FEW else ""

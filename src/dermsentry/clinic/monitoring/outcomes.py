@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import OutcomeRecordedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, now
-from dermsentry.clinic.store.text import clean
+from dermsentry.clinic.store.text import clean, clean_note
 from dermsentry.diagnoses import CODES, find_label
 from dermsentry.errors import InputError
+from dermsentry.tables import parse_rows
 
-METHODS = ("histology", "follow-up")
+Method = Literal["histology", "follow-up"]
+METHODS: tuple[Method, ...] = get_args(Method)
 COLUMNS = ("case", "diagnosis", "method", "note")
-LONGEST_NOTE = 4000
-LONGEST_LABEL = 20  # what cannot be told apart is two diagnoses, rarely three
 MOST_LINES = 20_000
 
 
@@ -80,7 +80,8 @@ def import_outcomes(session: Session, clinic: Clinic, person: Person, text: str)
     Raises
     ------
     InputError
-        It has no such columns, no line, or more than 20,000; or the person may not. Then nothing is recorded.
+        It is no CSV table, has no such columns, no line, or more than 20,000; or the person may not. Then
+        nothing is recorded.
     """
     _allowed(person)
     lines, problems = _read(text)
@@ -94,9 +95,7 @@ def import_outcomes(session: Session, clinic: Clinic, person: Person, text: str)
             problems.append((line.number, f"there is no case {line.case_id}"))
             continue
         if line.case_id in first:
-            problems.append(
-                (line.number, f"case {line.case_id} stands on line {first[line.case_id]} already")
-            )
+            problems.append((line.number, f"case {line.case_id} is on line {first[line.case_id]} already"))
             continue
         first[line.case_id] = line.number
         if latest.get(line.case_id) == (line.diagnosis, line.method, line.note):
@@ -118,38 +117,25 @@ class _Line:
 
 def _read(text: str) -> tuple[list[_Line], list[tuple[int, str]]]:
     """The lines that make sense, and what is wrong with the others."""
-    text = text.removeprefix("\ufeff")
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = parse_rows(text, "The file")
+    _, header = next(rows, (1, []))
+    columns = _columns(header) if header else []
     lines: list[_Line] = []
     problems: list[tuple[int, str]] = []
-    columns: list[str] | None = None
-    while True:
-        number = rows.line_num + 1
+    for number, row in rows:
+        if len(lines) + len(problems) >= MOST_LINES:
+            raise InputError(f"Received more than {MOST_LINES} lines; import them in parts.")
         try:
-            row = next(rows)
-        except StopIteration:
-            break
-        except csv.Error as error:
+            lines.append(_line(number, columns, row))
+        except InputError as error:
             problems.append((number, str(error)))
-            continue
-        if columns is None:
-            columns = _columns(row)
-        elif any(field.strip() for field in row):
-            if len(lines) + len(problems) >= MOST_LINES:
-                raise InputError(f"Received more than {MOST_LINES} lines; import them in parts.")
-            try:
-                lines.append(_line(number, columns, row))
-            except InputError as error:
-                problems.append((number, str(error)))
-    if columns is None or not (lines or problems):
+    if not (lines or problems):
         raise InputError(f"The file holds no outcomes; expected the columns {', '.join(COLUMNS)} and a line.")
     return lines, problems
 
 
 def _columns(row: list[str]) -> list[str]:
-    names = [name.strip().casefold() for name in row]
+    names = [name.casefold() for name in row]
     missing = [name for name in COLUMNS[:3] if name not in names]
     unknown = [name for name in names if name not in COLUMNS]
     if missing or unknown or len(set(names)) < len(names):
@@ -163,7 +149,7 @@ def _columns(row: list[str]) -> list[str]:
 def _line(number: int, columns: list[str], row: list[str]) -> _Line:
     if len(row) != len(columns):
         raise InputError(f"received {len(row)} fields; expected {len(columns)}")
-    fields = dict(zip(columns, (field.strip() for field in row), strict=True))
+    fields = dict(zip(columns, row, strict=True))
     given = fields["case"].removeprefix("#")
     if not (given.isascii() and given.isdigit() and 0 < int(given[:12]) <= LARGEST_ID and len(given) < 12):
         raise InputError(f"received the case {clean(given)[:40]!r}; expected a case's number")
@@ -173,15 +159,12 @@ def _line(number: int, columns: list[str], row: list[str]) -> _Line:
 
 def _values(diagnosis: str, method: str, note: str) -> tuple[str, str]:
     label = find_label(diagnosis)
-    if label is None or len(label) > LONGEST_LABEL:
+    if label is None or len(label) > lengths.CODE:
         given, known = clean(diagnosis)[:40], ", ".join(CODES)
         raise InputError(f"Received the diagnosis {given!r}; expected one of {known}, or its name.")
     if method not in METHODS:
         raise InputError(f"Received the method {clean(method)[:40]!r}; expected {' or '.join(METHODS)}.")
-    note = clean(note, keep_lines=True)
-    if len(note) > LONGEST_NOTE:
-        raise InputError(f"Received a note of {len(note)} characters; expected up to {LONGEST_NOTE}.")
-    return label, note
+    return label, clean_note(note)
 
 
 def _latest(session: Session, case_ids: set[int]) -> dict[int, tuple[str, str, str]]:

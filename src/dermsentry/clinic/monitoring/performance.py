@@ -2,7 +2,7 @@
 
 Truth is a case's latest outcome. Those with an outcome are not those that came in: what looks harmless is
 seldom cut out, so that sensitivity looks better and specificity worse than they are (verification bias: Begg
-and Greenes, Biometrics 39 (1983)). Every figure is a `Figure`, with its interval and a word where it rests
+and Greenes, Biometrics 39 (1983)). Every figure is a `Measure`, with its interval and a word where it rests
 on little.
 """
 
@@ -20,7 +20,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.monitoring.drift import MEASURES, Compared, Shift, compare_with_card, shifts
-from dermsentry.clinic.monitoring.estimates import Figure, Flags, inverse, kappa, share
+from dermsentry.clinic.monitoring.estimates import Flags, Measure, inverse, kappa, share
 from dermsentry.clinic.store.tables import Alert, Case, Model, Outcome, Read, now
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of
 
@@ -29,14 +29,14 @@ Rows = Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
-class Rule:
+class RulePerformance:
     """What one rule for melanoma finds among the cases that the model judged and that have an outcome."""
 
     name: str
-    sensitivity: Figure
-    specificity: Figure
-    ppv: Figure
-    npv: Figure
+    sensitivity: Measure
+    specificity: Measure
+    ppv: Measure
+    npv: Measure
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Agreement:
     readers of a case.
     """
 
-    model: Figure
-    melanoma: Figure
-    agreed: Figure
-    readers: Figure
+    model: Measure
+    melanoma: Measure
+    agreed: Measure
+    readers: Measure
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Load:
     cases: int
     days: float
     per_day: float
-    per_melanoma: Figure
-    dismissed: Figure
+    per_melanoma: Measure
+    dismissed: Measure
     escalated: int
     open: int
     hours: float | None
@@ -113,8 +113,8 @@ class Performance:
     untold: int
     unjudged: int
     unjudged_melanomas: int
-    rules: tuple[Rule, ...]
-    needed_to_biopsy: Figure
+    rules: tuple[RulePerformance, ...]
+    needed_to_biopsy: Measure
     agreement: Agreement
     load: Load
     drift: Drift | None
@@ -146,8 +146,8 @@ def measure_performance(
     remarks = []
     if told < screened:
         remarks.append(
-            f"{told} of {screened} screened cases have an outcome; what looks harmless is seldom cut out, so "
-            "sensitivity looks better and specificity worse than they are"
+            f"{told} of {screened} screened cases have an outcome; benign-looking lesions are rarely "
+            "biopsied, so sensitivity is overestimated and specificity underestimated"
         )
     return Performance(
         since=since,
@@ -161,7 +161,7 @@ def measure_performance(
         unjudged=int(cases.tier_is("cannot-say", "unreadable").sum()),
         unjudged_melanomas=int((melanoma & cases.tier_is("cannot-say", "unreadable")).sum()),
         rules=rules,
-        needed_to_biopsy=inverse(biopsied, "no melanoma among what was cut out"),
+        needed_to_biopsy=inverse(biopsied, "no melanoma among the biopsies"),
         agreement=_agreement(cases, reads, patients),
         load=_load(session, cases, reads, melanoma, patients, since, until),
         drift=_drift(session, cases, patients),
@@ -246,9 +246,9 @@ def _outcomes(
 
 def _rule(
     name: str, positive: Flags, judged: Flags, melanoma: Flags, other: Flags, patients: Sequence[str]
-) -> Rule:
+) -> RulePerformance:
     told = judged & (melanoma | other)
-    return Rule(
+    return RulePerformance(
         name,
         share(positive, judged & melanoma, patients, "no melanoma with an outcome"),
         share(~positive, judged & other, patients, "no other diagnosis with an outcome"),
@@ -276,7 +276,7 @@ def _agreement(cases: _Cases, reads: Mapping[int, list[Read]], patients: Sequenc
     return Agreement(
         model=kappa(readers, model, CODES, of, none),
         melanoma=kappa(_melanoma_or_not(readers), _melanoma_or_not(model), ("yes", "no"), of, none),
-        agreed=share(agreed, asked, patients, "no decided case that the model judged"),
+        agreed=share(agreed, asked, patients, "no decided case that the model assessed"),
         readers=kappa(first, second, CODES, theirs, "no case has two reads with a diagnosis"),
     )
 

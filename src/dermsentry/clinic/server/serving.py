@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,10 @@ def _serve(
     with _listen(plan.host, plan.port) as listening:
         address = _address(plan.host, listening.getsockname()[1])
         if settings.link == Settings().link:
-            settings = replace(settings, link=address)
+            settings = settings.model_copy(update={"link": address})
         if plan.dicom_port is not None:
-            settings = replace(settings, dicom=replace(settings.dicom, port=plan.dicom_port))
+            dicom = settings.dicom.model_copy(update={"port": plan.dicom_port})
+            settings = settings.model_copy(update={"dicom": dicom})
         clinic = begin_clinic(plan, settings, bundle, card)
 
         def announce() -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.store.events import TrailEvent
 from dermsentry.clinic.store.tables import Event, now
 from dermsentry.errors import InputError, OutputError
@@ -111,9 +112,9 @@ def append(session: Session, trail: Trail, actor: str, happened: TrailEvent) -> 
     event = Event(
         id=last.id + 1 if last else 1,
         at=now().isoformat(timespec="microseconds"),
-        actor=_plain(actor, 120),
+        actor=_plain(actor),
         action=happened.action,
-        subject=_plain(happened.subject, 120),
+        subject=_plain(happened.subject),
         detail=_storable(json.dumps(happened.detail(), sort_keys=True, ensure_ascii=False, allow_nan=False)),
         previous=last.hash if last else FIRST,
     )
@@ -258,9 +259,9 @@ def _make(path: Path, content: str) -> None:
         raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
-def _plain(text: str, longest: int) -> str:
+def _plain(text: str) -> str:
     """Text that every database keeps as it is."""
-    return "".join(c if c.isprintable() else " " for c in _storable(text))[:longest]
+    return "".join(c if c.isprintable() else " " for c in _storable(text))[: lengths.SUBJECT]
 
 
 def _storable(text: str) -> str:

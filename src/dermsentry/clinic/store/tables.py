@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from sqlalchemy import (
     JSON,
@@ -22,12 +22,18 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
 
-ROLES = ("uploader", "dermatologist", "administrator")
-SOURCES = ("page", "api", "folder", "dicom")
-STATES = ("waiting", "screened")
+from dermsentry.clinic import lengths
+from dermsentry.screening.triage import Tier
+
+Role = Literal["uploader", "dermatologist", "administrator"]
+ROLES: tuple[Role, ...] = get_args(Role)
+Source = Literal["page", "api", "folder", "dicom"]
+State = Literal["waiting", "screened"]
 """Of a case: its photograph waits for the model, or has a finding."""
-STAGES = ("unread", "second-read", "adjudication", "decided")
+Stage = Literal["unread", "second-read", "adjudication", "decided"]
 """Of a case's reading: whom it waits for."""
+Lane = Literal["suspicion", "cannot-say", "waiting"]
+"""Of the worklist: the model judged the case; could not, or could not read the file; has not seen it yet."""
 LARGEST_ID = 2**31 - 1
 """Of a row, as PostgreSQL's integer is."""
 ADJUDICATOR = 3
@@ -37,11 +43,17 @@ SEARCHED = 400
 """Characters, of four bytes at most: with the other columns they must fit a third of PostgreSQL's page."""
 _ORDER = ("lane", "rank", "melanoma_order", "received_at")
 _FILTERED = ("site", "received_by", "search")
-JUDGED = ("alert", "refer", "routine")
-LANES = dict.fromkeys(JUDGED, "suspicion")
-RANKS = {"alert": 0, "refer": 1, "routine": 2, "cannot-say": 0, "unreadable": 1}
-"""Of a tier: its lane of the worklist, `cannot-say` for those that have none here, and its place in it."""
-ACTIONS = ("biopsy", "follow-up", "discharge", "retake")
+PLACES: dict[Tier, tuple[Lane, int]] = {
+    "alert": ("suspicion", 0),
+    "refer": ("suspicion", 1),
+    "routine": ("suspicion", 2),
+    "cannot-say": ("cannot-say", 0),
+    "unreadable": ("cannot-say", 1),
+}
+"""Of a tier: its lane of the worklist, and its rank there."""
+JUDGED = tuple(tier for tier, (lane, _) in PLACES.items() if lane == "suspicion")
+Action = Literal["biopsy", "follow-up", "discharge", "retake"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
 def now() -> datetime:
@@ -88,9 +100,9 @@ class Account(Base):
     __tablename__ = "accounts"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(80), unique=True)
-    full_name: Mapped[str] = mapped_column(String(200))
-    role: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(lengths.ACCOUNT), unique=True)
+    full_name: Mapped[str] = mapped_column(String(lengths.FULL_NAME))
+    role: Mapped[str] = mapped_column(String(lengths.CODE))
     password_hash: Mapped[str] = mapped_column(String(200))
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -117,7 +129,7 @@ class Token(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
-    label: Mapped[str] = mapped_column(String(120))
+    label: Mapped[str] = mapped_column(String(lengths.TOKEN_LABEL))
     secret_hash: Mapped[str] = mapped_column(String(64), unique=True)
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -189,13 +201,13 @@ class Case(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
-    file_name: Mapped[str] = mapped_column(String(255), default="")
+    file_name: Mapped[str] = mapped_column(String(lengths.FILE_NAME), default="")
     format: Mapped[str] = mapped_column(String(10), default="")
     width: Mapped[int | None]
     height: Mapped[int | None]
-    patient: Mapped[str] = mapped_column(String(120), default="")
-    lesion: Mapped[str] = mapped_column(String(120), default="")
-    site: Mapped[str] = mapped_column(String(120), default="")
+    patient: Mapped[str] = mapped_column(String(lengths.PATIENT), default="")
+    lesion: Mapped[str] = mapped_column(String(lengths.LESION), default="")
+    site: Mapped[str] = mapped_column(String(lengths.SITE), default="")
     note: Mapped[str] = mapped_column(Text, default="")
     search: Mapped[str] = mapped_column(String(SEARCHED), default=_searched)
     source: Mapped[str] = mapped_column(String(10))
@@ -254,8 +266,8 @@ class Read(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     position: Mapped[int]
     agrees: Mapped[bool | None]
-    diagnosis: Mapped[str] = mapped_column(String(20))
-    action: Mapped[str] = mapped_column(String(20))
+    diagnosis: Mapped[str] = mapped_column(String(lengths.CODE))
+    action: Mapped[str] = mapped_column(String(lengths.CODE))
     note: Mapped[str] = mapped_column(Text, default="")
     at: Mapped[datetime] = mapped_column(default=now)
     undone_at: Mapped[datetime | None]
@@ -269,8 +281,8 @@ class Outcome(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), index=True)
-    diagnosis: Mapped[str] = mapped_column(String(20))
-    method: Mapped[str] = mapped_column(String(20))
+    diagnosis: Mapped[str] = mapped_column(String(lengths.CODE))
+    method: Mapped[str] = mapped_column(String(lengths.CODE))
     note: Mapped[str] = mapped_column(Text, default="")
     at: Mapped[datetime] = mapped_column(default=now)
     account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
@@ -292,7 +304,7 @@ class Alert(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
-    rule: Mapped[str] = mapped_column(String(80))
+    rule: Mapped[str] = mapped_column(String(lengths.RULE))
     raised_at: Mapped[datetime] = mapped_column(default=now, index=True)
     acknowledged_at: Mapped[datetime | None]
     acknowledged_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
@@ -309,7 +321,7 @@ class Delivery(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)
     channel: Mapped[str] = mapped_column(String(10))
-    address: Mapped[str] = mapped_column(String(500))
+    address: Mapped[str] = mapped_column(String(lengths.ADDRESS))
     escalation: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(String(10), default="pending")
     attempts: Mapped[int] = mapped_column(default=0)
@@ -326,9 +338,9 @@ class Event(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[str] = mapped_column(String(40))
-    actor: Mapped[str] = mapped_column(String(120))
-    action: Mapped[str] = mapped_column(String(60), index=True)
-    subject: Mapped[str] = mapped_column(String(120), index=True)
+    actor: Mapped[str] = mapped_column(String(lengths.SUBJECT))
+    action: Mapped[str] = mapped_column(String(lengths.ACTION), index=True)
+    subject: Mapped[str] = mapped_column(String(lengths.SUBJECT), index=True)
     detail: Mapped[str] = mapped_column(Text)
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from dermsentry.clinic import lengths
+from dermsentry.errors import InputError
+
+
+def clean_note(text: str) -> str:
+    """A note, with its lines. Raises InputError where it is too long."""
+    note = clean(text, keep_lines=True)
+    if len(note) > lengths.NOTE:
+        raise InputError(f"Received a note of {len(note)} characters; expected up to {lengths.NOTE}.")
+    return note
+
 
 def clean(text: str, *, keep_lines: bool = False) -> str:
     """Text that every database keeps: without spaces around, and without control characters within."""

@@ -11,8 +11,7 @@ from dermsentry.clinic.web.api import audit as api_audit
 from dermsentry.clinic.web.api import cases as api_cases
 from dermsentry.clinic.web.api import exports as api_exports
 from dermsentry.clinic.web.api import reviews as api_reviews
-from dermsentry.clinic.web.headers import Guard, TooLarge
-from dermsentry.clinic.web.measuring import Measured
+from dermsentry.clinic.web.guard import Guard, TooLarge
 from dermsentry.clinic.web.pages import (
     account,
     accounts,
@@ -28,6 +27,7 @@ from dermsentry.clinic.web.pages import (
     upload,
     worklist,
 )
+from dermsentry.clinic.web.performance_cache import PerformanceCache
 from dermsentry.clinic.web.security import new_gate, rules
 
 ROUTERS = (
@@ -50,9 +50,9 @@ ROUTERS = (
     api_audit.router,
 )
 ABOUT = """
-Photographs of skin lesions go in, a ranked worklist comes out. Every call carries a token made on the page
-*My account*, as `Authorization: Bearer ds_…`.
-Every error is an envelope of `error`, `detail` and `request_id`.
+Upload photographs of skin lesions and read the ranked worklist. Every call needs a token, created on the page
+*My account* and sent as `Authorization: Bearer ds_…`.
+Every error is an object with `error`, `detail` and `request_id`.
 
 Research software, not a medical device.
 """
@@ -88,7 +88,7 @@ def bind(app: FastAPI, clinic: ServedClinic) -> None:
     """Let an app serve this clinic, with nothing remembered of another."""
     app.state.clinic = clinic
     app.state.gate = new_gate()
-    app.state.measured = Measured()
+    app.state.performance = PerformanceCache()
 
 
 def _too_large(request: Request, error: TooLarge) -> Response:

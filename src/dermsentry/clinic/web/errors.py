@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.store.database import DatabaseError
-from dermsentry.clinic.web.headers import secure
+from dermsentry.clinic.web.guard import secure
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, sign_in_path, signed_in
 from dermsentry.clinic.worklist.reading import CannotRead
@@ -26,19 +26,19 @@ log = logging.getLogger(__name__)
 NO_SPACE, AWAY = 507, 503
 
 TITLES = {
-    400: "This request cannot be understood",
+    400: "The request cannot be understood",
     401: "Please sign in",
-    403: "This is not open to you",
-    404: "There is no such page",
-    405: "This page cannot be used in this way",
-    409: "This cannot be done now",
-    413: "That is too large",
-    415: "This kind of file cannot be used",
-    422: "Something in this form cannot be used",
+    403: "You do not have access to this",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "This is not possible now",
+    413: "The request is too large",
+    415: "Unsupported file type",
+    422: "Invalid input",
     429: "Too many attempts",
-    500: "Something went wrong here",
-    503: "The service is not available right now",
-    507: "There is no space left",
+    500: "Something went wrong",
+    503: "The service is temporarily unavailable",
+    507: "No storage space left",
 }
 
 
@@ -57,15 +57,15 @@ NAMES = {
     503: "unavailable",
     507: "no-space",
 }
-"""What programs can tell errors apart by; it does not change between versions."""
+"""What programs distinguish errors by; it does not change between versions."""
 
 
 class Problem(BaseModel):
     """The envelope of every error."""
 
-    error: str = Field(description="Such as `not-found`; does not change between versions")
-    detail: str = Field(description="What came, what was expected, what to do; a line for a person")
-    request_id: str = Field(description="The request's number, also in the header X-Request-ID and the log")
+    error: str = Field(description="For example `not-found`; does not change between versions")
+    detail: str = Field(description="One line for a person: what was received, what was expected, what to do")
+    request_id: str = Field(description="Also in the header X-Request-ID and in the log")
 
 
 def problem_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -139,15 +139,16 @@ async def _invalid(request: Request, error: Exception) -> Response:
         place = " ".join(str(part) for part in own["loc"][1:]) or str(own["loc"][0])
         found.append(f"{place}: {own['msg']}")
     shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
-    return answer(request, 422, f"Received what cannot be used: {shown}.")
+    return answer(request, 422, f"Received invalid input: {shown}.")
 
 
-_WORDS: dict[type[DermsentryError], str] = {
-    OutputError: "There is no space left, or a folder cannot be written; this was not kept, or not whole. "
-    "Tell who runs this service.",
-    DatabaseError: "The database cannot be reached; this was not kept, or not whole. Try again in a minute.",
+_IN_PART = "this was not saved, or only in part"
+_DETAILS: dict[type[DermsentryError], str] = {
+    OutputError: f"There is no storage space left, or a folder is not writable; {_IN_PART}. "
+    "Contact your administrator.",
+    DatabaseError: f"The database cannot be reached; {_IN_PART}. Try again in a minute.",
     BundleError: "The model cannot be used: it was changed, or made by another version. "
-    "Tell who runs this service.",
+    "Contact your administrator.",
 }
 
 
@@ -160,7 +161,7 @@ async def _told(request: Request, error: Exception) -> Response:
     if status in (AWAY, NO_SPACE):
         log.error("request %s: %s", request_number(request), error)
         # What the machine says of its database and its folders is for its log, not for a browser.
-        detail = next(words for kind, words in _WORDS.items() if isinstance(error, kind))
+        detail = next(words for kind, words in _DETAILS.items() if isinstance(error, kind))
         return answer(request, status, detail, {"Retry-After": "30"})
     return answer(request, status, detail)
 
@@ -168,7 +169,7 @@ async def _told(request: Request, error: Exception) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:
     # The server below writes the traceback.
     log.error("request %s failed: %s", request_number(request), type(error).__name__)
-    detail = "An error that nobody expected; it is in the service's log under this request's number."
+    detail = "An unexpected error; the service's log has it under this request number."
     response = answer(request, 500, detail)
     # Answered outside the middleware that adds them elsewhere.
     secure(response.headers, request_number(request))

@@ -1,20 +1,23 @@
-"""The worklist's filter as it stands in an address."""
+"""The worklist's filter as the query of an address."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Literal, cast, get_args
 from urllib.parse import urlencode
 
-from dermsentry.clinic.worklist.worklist import Filter, Lane
+from dermsentry.clinic import lengths
+from dermsentry.clinic.store.tables import PLACES, Lane
+from dermsentry.clinic.worklist.worklist import Filter
 from dermsentry.errors import InputError
-from dermsentry.screening.triage import TIERS
+from dermsentry.screening.triage import TIERS, Tier
 
-LANES = ("suspicion", "cannot-say", "waiting", "decided")
+Shown = Literal[Lane, "decided"]
+LANES: tuple[Shown, ...] = get_args(Shown)
+"""Of the worklist's page: the decided cases of every lane have one of their own."""
 FIELDS = ("lane", "tier", "search", "site", "since", "until")
-LONGEST = 120
-UNJUDGED = ("cannot-say", "unreadable")
+LONGEST = {"search": lengths.SEARCH, "site": lengths.SITE}
 
 
 def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[dict[str, str], Filter]:
@@ -35,17 +38,17 @@ def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[di
             raise InputError(
                 f"Received {name}={text[name][:40]}; expected one of {', '.join(filter(None, expected))}."
             )
-    for name in ("search", "site"):
-        if len(text[name]) > LONGEST:
-            raise InputError(f"Received a {name} of {len(text[name])} characters; expected up to {LONGEST}.")
+    for name, longest in LONGEST.items():
+        if len(text[name]) > longest:
+            raise InputError(f"Received a {name} of {len(text[name])} characters; expected up to {longest}.")
     _, (since, until) = read_days(text)
     decided = text["lane"] == "decided"
-    judged = text["tier"] not in UNJUDGED
-    lane = ("suspicion" if judged else "cannot-say") if decided else text["lane"]
+    tier = cast(Literal[Tier, ""], text["tier"])
+    lane = (PLACES[tier][0] if tier else "suspicion") if decided else cast(Lane, text["lane"])
     wanted = Filter(
-        lane=cast(Lane, lane),
+        lane=lane,
         stage="decided" if decided else "open",
-        tier=text["tier"],
+        tier=tier,
         search=text["search"],
         site=text["site"],
         since=since,

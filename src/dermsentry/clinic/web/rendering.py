@@ -1,9 +1,8 @@
-"""Templates into pages, and the words and figures that they share."""
+"""Templates and Markdown rendered as HTML, with the filters and names that templates share."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -13,15 +12,15 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from dermsentry._version import __version__
-from dermsentry.clinic.monitoring.estimates import Figure
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.diagnoses import DIAGNOSES, name_of
-from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import compared, decimal, decimal_interval, percent, percent_interval
 
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
@@ -73,6 +72,12 @@ def part(template: str, **context: Any) -> str:
     return environment().get_template(template).render(**context)
 
 
+def markdown_html(text: str) -> Markup:
+    """Render Markdown with tables; without HTML, links and pictures, since a model card is foreign."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
+    return Markup(parser.render(text))  # what the parser writes is escaped
+
+
 @cache
 def static_files() -> dict[str, tuple[bytes, str, str]]:
     """What the package ships for browsers: name to bytes, media type and digest."""
@@ -103,9 +108,9 @@ def environment() -> Environment:
     )
     made.filters |= {
         "percent": lambda share: _unbroken(percent(share)),
-        "percent_interval": lambda figure: _unbroken(percent_interval(_estimate(figure))),
+        "percent_interval": lambda measure: _unbroken(percent_interval(measure.estimate)),
         "decimal": decimal,
-        "decimal_interval": lambda figure, digits: decimal_interval(_estimate(figure), digits),
+        "decimal_interval": lambda measure, digits: decimal_interval(measure.estimate, digits),
         "probability": lambda case: _unbroken(wording.probability(case)),
         "unbroken": _unbroken,
         "count": "{:,}".format,
@@ -125,12 +130,6 @@ def environment() -> Environment:
         "compared": compared,
     }
     return made
-
-
-def _estimate(figure: Figure) -> Estimate | None:
-    if figure.value is None or figure.low is None:
-        return None
-    return Estimate(figure.value, figure.low, math.inf if figure.high is None else figure.high)
 
 
 def _unbroken(text: str) -> str:

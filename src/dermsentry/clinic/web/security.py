@@ -35,7 +35,7 @@ from dermsentry.clinic.store.accounts import (
 )
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.web.headers import read_form
+from dermsentry.clinic.web.guard import read_form
 
 COOKIE, VISITOR = "dermsentry", "dermsentry-visitor"
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
@@ -50,7 +50,7 @@ class SignInFirst(HTTPException):
     """A page that is for people who signed in."""
 
     def __init__(self) -> None:
-        super().__init__(401, "You are not signed in, or your session ended. Sign in and try again.")
+        super().__init__(401, "You are not signed in, or your session has ended. Sign in and try again.")
 
 
 def clinic_of(request: Request) -> ServedClinic:
@@ -79,13 +79,13 @@ class PageRule:
             if person is None:
                 raise SignInFirst
             if self.scope != SIGNED_IN and self.scope not in person.may:
-                raise HTTPException(403, f"The role {person.role} does not reach this page.")
+                raise HTTPException(403, f"The role {person.role} has no access to this page.")
         if request.method not in SAFE_METHODS:
             await _not_forged(request, person)
         return person
 
 
-_bearer = HTTPBearer(auto_error=False, description="A token made under Account, such as ds_…")
+_bearer = HTTPBearer(auto_error=False, description="A token created under My account, such as ds_…")
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,14 @@ class ApiRule:
         """
         person = await run_in_threadpool(_of_token, request, given.credentials) if given else None
         if person is None:
-            received = "a token that is unknown, revoked or out of date" if given else "no token"
+            received = "a token that is unknown, revoked or expired" if given else "no token"
             raise HTTPException(
                 401,
                 f"Received {received}; expected the header Authorization: Bearer ds_….",
                 {"WWW-Authenticate": "Bearer"},
             )
         if self.scope not in person.may:
-            raise HTTPException(403, f"The token does not reach {self.scope}.")
+            raise HTTPException(403, f"The token does not include {self.scope}.")
         request.state.person = person
         _no_other_parameters(request)
         return person
@@ -300,7 +300,7 @@ async def _not_forged(request: Request, person: Person | None) -> None:
     # A browser that says where the request comes from knows: a web server in front may have changed the host.
     own = "same-origin" if origin in (None, request.headers.get("host")) else "cross-site"
     if request.headers.get("sec-fetch-site", own) not in ("same-origin", "none"):
-        raise HTTPException(403, "The request was made by another site.")
+        raise HTTPException(403, "The request came from another site.")
     given: Any = request.headers.get(CSRF_HEADER)
     if given is None:
         # Read only now: whoever is not signed in has no file taken in.
@@ -308,9 +308,7 @@ async def _not_forged(request: Request, person: Person | None) -> None:
         given = form.get(CSRF_FIELD, "")
     expected = person.csrf if person is not None else _of_visitor_cookie(request)
     if not (isinstance(given, str) and expected and hmac.compare_digest(given.encode(), expected.encode())):
-        raise HTTPException(
-            403, "The form was too old, or not from this site. Open the page again and retry."
-        )
+        raise HTTPException(403, "The form is too old, or not from this site. Open the page again and retry.")
 
 
 def _of_visitor_cookie(request: Request) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from fastapi import Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.pictures import SUFFIX, Kind, Pictures
 from dermsentry.clinic.store.tables import Case
-from dermsentry.clinic.worklist import worklist
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
 MEDIA = {"jpg": "image/jpeg", "png": "image/png"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -25,7 +22,7 @@ HEADERS = {
 
 def find_case(session: Session, case_id: int) -> Case:
     """A case by its number. Raises HTTPException, 404, where there is none."""
-    case = worklist.find_case(session, case_id)
+    case = find(session, Case, case_id)
     if case is None:
         raise HTTPException(404, f"There is no case {case_id}.")
     return case
@@ -43,7 +40,7 @@ def send_picture(request: Request, pictures: Pictures, case: Case, kind: Kind) -
     try:
         stat = path.stat()
     except OSError as error:
-        raise HTTPException(404, f"There is no such picture of case {case.id}.") from error
+        raise HTTPException(404, f"Case {case.id} has no such picture.") from error
     mark = f'"{case.sha256[:32]}-{kind}-{stat.st_mtime_ns:x}"'
     headers = {**HEADERS, "ETag": mark}
     if request.headers.get("if-none-match") == mark:

@@ -1,4 +1,4 @@
-"""What the pages say in words of tiers, lanes, stages, out-of-distribution score and quality."""
+"""The words of the pages for tiers, lanes, stages, roles, out-of-distribution score and quality."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from dermsentry.stats.numbers import MISSING, compared, decimal
 LANES = {
     "suspicion": "By suspicion",
     "cannot-say": "Cannot say",
-    "waiting": "Waiting for the model",
+    "waiting": "Waiting",
     "decided": "Decided",
 }
 LANE_HELP = {
-    "suspicion": "The most suspicious first: by tier, then probability of melanoma, then waiting time.",
-    "cannot-say": "The model could not judge these pictures. That says nothing about the lesion: "
-    "a person must look, or the picture must be taken again.",
-    "waiting": "Photographs that came in and were not screened yet. The list renews itself.",
-    "decided": "The latest first. Choose a tier to see those that the model did not judge.",
+    "suspicion": "Most suspicious first: by tier, then by probability of melanoma, then by waiting time.",
+    "cannot-say": "The model could not assess these images reliably. That says nothing about the "
+    "lesion: a person must review it, or the image must be retaken.",
+    "waiting": "Photographs that have not been screened yet. This list updates by itself.",
+    "decided": "Most recent first. Filter by tier to see cases that the model could not assess.",
 }
 LANE_EMPTY = {
-    "suspicion": "Nothing waits here. New photographs appear as soon as the model has seen them.",
-    "cannot-say": "There is no picture that the model could not judge.",
-    "waiting": "No photograph waits for the model.",
-    "decided": "Nobody has decided a case yet. Open one from the first list and decide it.",
+    "suspicion": "No cases to review. New photographs appear here once they have been screened.",
+    "cannot-say": "No images that the model could not assess.",
+    "waiting": "No photographs are waiting to be screened.",
+    "decided": "No case has been decided yet. Open one from the first list to decide it.",
 }
 TIERS = {
     "alert": "Alert",
@@ -40,27 +40,27 @@ TIERS = {
 }
 STAGES = {
     "unread": "unread",
-    "second-read": "waits for a second reader",
-    "adjudication": "waits for an adjudicator",
+    "second-read": "awaiting second reader",
+    "adjudication": "awaiting adjudication",
     "decided": "decided",
 }
 ACTIONS = {"biopsy": "Biopsy", "follow-up": "Follow-up", "discharge": "Discharge", "retake": "Retake"}
 ACTION_KEYS = {"biopsy": "b", "follow-up": "f", "discharge": "d", "retake": "r"}
 SOURCES = {
-    "page": "sent from a page",
-    "api": "sent by a program",
+    "page": "by upload",
+    "api": "through the API",
     "folder": "from the watched folder",
-    "dicom": "by DICOM",
+    "dicom": "through DICOM",
 }
 POSITIONS = {1: "First reader", 2: "Second reader", 3: "Adjudicator"}
 ROLES = {
-    "uploader": "sends photographs and sees what became of their own",
-    "dermatologist": "sees all cases, decides, enters outcomes",
-    "administrator": "all of it, and accounts, tokens and the audit trail",
+    "uploader": "uploads photographs and sees the status of their own",
+    "dermatologist": "sees all cases, decides them and enters outcomes",
+    "administrator": "does all that a dermatologist does, and manages accounts, tokens and the audit trail",
 }
 SCOPES = {
-    "cases:write": "send photographs",
-    "cases:read": "see cases, pictures, outcomes and figures",
+    "cases:write": "upload photographs",
+    "cases:read": "view cases, images, outcomes and performance",
     "reads:write": "decide cases",
     "outcomes:write": "enter outcomes",
     "audit:read": "read the audit trail",
@@ -81,7 +81,7 @@ def thresholds(case: Case) -> dict[str, float]:
 
 
 def age(time: timedelta) -> str:
-    """How long ago, in one unit."""
+    """How long, in one unit."""
     minutes = int(time.total_seconds() // 60)
     if minutes < 1:
         return "just now"
@@ -99,22 +99,23 @@ def likeliest(finding: Mapping[str, Any] | None) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital first, and an end."""
+    """With a capital first, and a full stop."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
 
 
 def out_of_distribution(value: float | None) -> tuple[str, str]:
-    """How unlike the model's training images a picture is: a word that styles can use, and a sentence."""
+    """How unlike the model's training images an image is: a word that styles can use, and a sentence."""
     if value is None:
-        return "unknown", "This model cannot tell whether a picture is like those it learned from."
-    score, _ = compared(value, OUT_OF_DISTRIBUTION_LIMIT, digits=2, show=decimal)
-    told = f"(out-of-distribution score {score})"
+        return "unknown", "Not available from this model."
+    score, limit = compared(value, OUT_OF_DISTRIBUTION_LIMIT, digits=2, show=decimal)
     if value > OUT_OF_DISTRIBUTION_LIMIT:
-        return "bad", f"Unlike the images the model learned from {told}: it cannot assess this reliably."
+        return "bad", (
+            f"{score}, above {limit}: unlike the model's training images; it cannot assess this one reliably."
+        )
     if value > UNUSUAL:
-        return "fair", f"Unusual for this model {told}: rely on it less here."
-    return "good", f"Like the images the model learned from {told}."
+        return "fair", f"{score}: unusual for this model; rely on it less here."
+    return "good", f"{score}: like the model's training images."
 
 
 def quality(found: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -125,11 +126,11 @@ def quality(found: Mapping[str, Any] | None) -> tuple[str, str]:
         return "bad", sentence("; ".join(found["problems"]))
     notes = []
     if found["sharpness"] < MIN_SHARPNESS * 1.1:
-        notes.append("barely sharp enough")
+        notes.append("only just sharp enough")
     if not DARK * 1.15 <= found["brightness"] <= BRIGHT * 0.95:
-        notes.append("light at the limit")
+        notes.append("brightness near the limit")
     if found["contrast"] < MIN_CONTRAST * 1.2:
-        notes.append("little contrast")
+        notes.append("low contrast")
     if notes:
         return "fair", sentence("usable: " + ", ".join(notes))
-    return "good", "Sharp and well lit; nothing against judging it."
+    return "good", "Sharp and well exposed."

@@ -18,7 +18,7 @@ from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import DatabaseError, writing
 from dermsentry.clinic.store.events import ScreenedEvent
-from dermsentry.clinic.store.tables import LANES, RANKS, Model, now
+from dermsentry.clinic.store.tables import PLACES, Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import (
     LEASE,
@@ -72,8 +72,7 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     case.width, case.height = screening.width, screening.height
     case.tier, case.finding = found["tier"], found
     case.melanoma, case.melanoma_order = found["melanoma"], -(found["melanoma"] or 0.0)
-    case.lane = LANES.get(case.tier, "cannot-say")
-    case.rank = RANKS[case.tier]
+    case.lane, case.rank = PLACES[found["tier"]]
     threshold = card.thresholds["alert"].value
     told = ScreenedEvent(case.id, case.tier, case.melanoma, card.digest, threshold)
     append(session, clinic.trail, "worker", told)

@@ -18,12 +18,9 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
 from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, Case, Read, now
-from dermsentry.clinic.store.text import clean
-from dermsentry.clinic.worklist.worklist import find_case
+from dermsentry.clinic.store.text import clean_note
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
-
-LONGEST_NOTE = 4000
 
 
 class CannotRead(InputError):
@@ -60,7 +57,7 @@ def decide(
         There is no such case, or what was decided makes no sense.
     """
     hold(session)
-    case = find_case(session, case_id)
+    case = find(session, Case, case_id)
     if case is None:
         raise InputError(f"There is no case {case_id}.")
     session.refresh(case)  # it may have been loaded before others were waited for
@@ -75,9 +72,7 @@ def decide(
         raise InputError(f"Received the action {action!r}; expected one of {', '.join(ACTIONS)}.")
     if agrees is None and case.lane == "suspicion":
         raise InputError("Received no word on whether the model is agreed with; expected yes or no.")
-    note = clean(note, keep_lines=True)
-    if len(note) > LONGEST_NOTE:
-        raise InputError(f"Received a note of {len(note)} characters; expected up to {LONGEST_NOTE}.")
+    note = clean_note(note)
     before = active_reads(session, case.id)
     read = Read(
         case_id=case.id,

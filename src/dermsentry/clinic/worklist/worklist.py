@@ -16,18 +16,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Select, and_, false, func, literal, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dermsentry.clinic.store.database import find
-from dermsentry.clinic.store.tables import DECIDED, LANES, LARGEST_ID, OPEN, RANKS, Case, Read
+from dermsentry.clinic.store.tables import DECIDED, LARGEST_ID, OPEN, PLACES, Case, Lane, Read
 from dermsentry.errors import InputError
-from dermsentry.screening.triage import TIERS
-
-Lane = Literal["suspicion", "cannot-say", "waiting"]
-Stage = Literal["open", "decided", "all"]
+from dermsentry.screening.triage import TIERS, Tier
 
 LONGEST_PAGE = 500
 MOST_WORDS = 8
@@ -45,8 +42,8 @@ class Filter:
     """
 
     lane: Lane = "suspicion"
-    stage: Stage = "open"
-    tier: str = ""
+    stage: Literal["open", "decided", "all"] = "open"
+    tier: Tier | Literal[""] = ""
     search: str = ""
     site: str = ""
     since: datetime | None = None
@@ -61,11 +58,6 @@ class Page:
 
     cases: tuple[Case, ...]
     next: str | None
-
-
-def find_case(session: Session, case_id: int) -> Case | None:
-    """The case of this number, whatever the number; None where there is none."""
-    return find(session, Case, case_id)
 
 
 def list_cases(session: Session, wanted: Filter, *, after: str | None = None, limit: int = 50) -> Page:
@@ -97,7 +89,7 @@ def list_cases(session: Session, wanted: Filter, *, after: str | None = None, li
 
 def next_case(session: Session, wanted: Filter, case_id: int) -> int | None:
     """The number of the case after this one, which need not be among the wanted any more; None at the end."""
-    case = find_case(session, case_id)
+    case = find(session, Case, case_id)
     if case is None:
         return None
     query = _query(wanted).limit(1)
@@ -112,11 +104,11 @@ def counts(session: Session) -> Mapping[str, int]:
 
     `cannot-say` is the lane, with the `unreadable` ones in it.
     """
-    found = dict.fromkeys(("suspicion", "cannot-say", "waiting", *TIERS), 0)
+    found = dict.fromkeys((*get_args(Lane), *TIERS), 0)
     rows = session.execute(
         select(Case.lane, Case.rank, func.count()).where(OPEN).group_by(Case.lane, Case.rank)
     )
-    tiers = {(LANES.get(tier, "cannot-say"), rank): tier for tier, rank in RANKS.items()}
+    tiers: dict[tuple[str, int], str] = {place: tier for tier, place in PLACES.items()}
     for lane, rank, number in rows:
         found[lane] += number
         tier = tiers.get((lane, rank), lane)
@@ -158,8 +150,8 @@ def _query(wanted: Filter) -> Select[int]:
         asked.append(DECIDED if wanted.stage == "decided" else OPEN)
     if wanted.tier:
         # The index knows a lane's tiers by their rank.
-        here = LANES.get(wanted.tier, "cannot-say") == wanted.lane
-        asked.append(Case.rank == RANKS[wanted.tier] if here else false())
+        lane, rank = PLACES[wanted.tier]
+        asked.append(Case.rank == rank if lane == wanted.lane else false())
     if wanted.site:
         asked.append(Case.site == wanted.site)
     if wanted.since is not None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.errors import InputError
-from dermsentry.stats.intervals import LEVEL, bootstrap
+from dermsentry.stats.intervals import LEVEL
 from dermsentry.stats.metrics import rank, weights_at_prevalence
+from dermsentry.stats.resampling import Resampler
 
 Floats = NDArray[np.float64]
 
@@ -58,10 +59,6 @@ class Curve:
     low: Floats
     high: Floats
 
-    def as_dict(self) -> dict[str, list[float]]:
-        """Three lists."""
-        return {"value": self.value.tolist(), "low": self.low.tolist(), "high": self.high.tolist()}
-
 
 @dataclass(frozen=True, eq=False)
 class DecisionCurve:
@@ -79,6 +76,8 @@ class DecisionCurve:
     refer_all: Curve
     gain: Curve
 
+    derived: ClassVar = ("useful", "harmful")
+
     @property
     def useful(self) -> tuple[tuple[float, float], ...]:
         """The ranges of threshold probabilities, ends included, where all of `gain`'s band is above 0."""
@@ -89,30 +88,14 @@ class DecisionCurve:
         """Those where all of it is below 0: without the model one would do better."""
         return _runs(self.gain.high < 0, self.threshold_probability)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "prevalence": self.prevalence,
-            "photographs": self.photographs,
-            "melanomas": self.melanomas,
-            "useful": [list(run) for run in self.useful],
-            "harmful": [list(run) for run in self.harmful],
-            "threshold_probability": self.threshold_probability.tolist(),
-            "model": self.model.as_dict(),
-            "refer_all": self.refer_all.as_dict(),
-            "gain": self.gain.as_dict(),
-        }
-
 
 def decision_curve(
     y_true: ArrayLike,
     y_prob: ArrayLike,
-    groups: Sequence[str],
+    resampler: Resampler,
     *,
     threshold_probability: Sequence[float] = THRESHOLD_PROBABILITIES,
     prevalence: float | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> DecisionCurve:
     """The net benefit of a model's melanoma probabilities, with a band by the bootstrap over groups.
 
@@ -120,15 +103,13 @@ def decision_curve(
     ----------
     y_true, y_prob
         Whether each photograph is a melanoma and the probability stated for it, (n,).
-    groups
-        The group of each: those of one lesion share one.
+    resampler
+        Of their groups.
     threshold_probability
         Between 0 and 1, rising.
     prevalence
         The share of melanomas that photographs are weighted to have, in every resample; by default their
         own. The probabilities should hold there: see `prevalence.at_prevalence`.
-    resamples, seed
-        Of the bootstrap.
 
     Raises
     ------
@@ -147,16 +128,16 @@ def decision_curve(
         refer_all = net_benefit(truth, everyone, threshold, sample_weight=moved)
         return {"model": model, "refer_all": refer_all, "gain": model - np.maximum(refer_all, 0)}
 
-    found = {name: values[0] for name, values in measure(np.ones((1, len(truth)))).items()}
-    drawn = bootstrap(groups, measure, resamples=resamples, seed=seed)
+    found = resampler.measure(measure)
 
     def curve(name: str) -> Curve:
-        known = drawn[name][~np.isnan(drawn[name]).any(axis=1)]
+        value, drawn = found[name].value, found[name].drawn
+        known = drawn[~np.isnan(drawn).any(axis=1)]
         if not len(known):
-            return Curve(found[name], found[name], found[name])
+            return Curve(value, value, value)
         tail = 100 * (1 - LEVEL) / 2
         low, high = np.percentile(known, [tail, 100 - tail], axis=0)
-        return Curve(found[name], np.minimum(low, found[name]), np.maximum(high, found[name]))
+        return Curve(value, np.minimum(low, value), np.maximum(high, value))
 
     return DecisionCurve(
         threshold_probability=threshold,

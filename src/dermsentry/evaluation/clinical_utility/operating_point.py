@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,8 +17,8 @@ class OperatingPoint:
     """A threshold and what it does to the photographs it was chosen on.
 
     Alert where score ≥ `threshold`. The intervals are exact binomial ones and take photographs as
-    independent; since the threshold was chosen on the same photographs, both figures flatter it: judge it
-    on others.
+    independent; since the threshold was chosen on the same photographs, both figures flatter it:
+    evaluate it on others.
     """
 
     threshold: float
@@ -28,27 +28,26 @@ class OperatingPoint:
     positives: int
     negatives: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "threshold": self.threshold,
-            "sensitivity_target": self.sensitivity_target,
-            "sensitivity": self.sensitivity.as_dict(),
-            "specificity": None if self.specificity is None else self.specificity.as_dict(),
-            "positives": self.positives,
-            "negatives": self.negatives,
-        }
+
+@dataclass(frozen=True)
+class NeededThreshold:
+    """The highest threshold that finds the target share of these melanomas, and its specificity.
+
+    Both are found again in each resample, and both flatter, since they are chosen on the photographs that
+    they are evaluated on. None where there is nothing to measure.
+    """
+
+    threshold: Estimate | None
+    specificity: Estimate | None
 
 
 @dataclass(frozen=True)
 class FrozenThreshold:
     """A threshold that was chosen on other photographs, beside the one that these would have called for.
 
-    `sensitivity` and `specificity` are at `threshold`. `needed` is the highest threshold that finds at least
-    `sensitivity_target` of these melanomas, `needed_specificity` what that costs; both are found again in
-    each resample, and both flatter, since they are chosen on what they are judged on. `chosen_on` and
-    `sensitivity_there` say where the threshold comes from and what it reached there. Figures are None where
-    there is nothing to measure.
+    `sensitivity` and `specificity` are at `threshold`. `needed` is the one that would have found at least
+    `sensitivity_target` of these melanomas. `chosen_on` and `sensitivity_there` say where the threshold comes
+    from and what it reached there. Figures are None where there is nothing to measure.
     """
 
     threshold: float
@@ -60,37 +59,21 @@ class FrozenThreshold:
     false_alarms: int
     sensitivity: Estimate | None
     specificity: Estimate | None
-    needed: Estimate | None
-    needed_specificity: Estimate | None
+    needed: NeededThreshold
     chosen_on: str = ""
     sensitivity_there: Estimate | None = None
+
+    derived: ClassVar = ("provable_sensitivity", "note")
 
     @property
     def provable_sensitivity(self) -> float:
         """What finding every one of these melanomas would show, and no more: 79 % of 16."""
         return provable(self.melanoma_groups)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "threshold": self.threshold,
-            "sensitivity_target": self.sensitivity_target,
-            "chosen_on": self.chosen_on,
-            "sensitivity_there": self.sensitivity_there and self.sensitivity_there.as_dict(),
-            "melanomas": self.melanomas,
-            "melanoma_groups": self.melanoma_groups,
-            "others": self.others,
-            "detected": self.detected,
-            "false_alarms": self.false_alarms,
-            "sensitivity": self.sensitivity and self.sensitivity.as_dict(),
-            "provable_sensitivity": self.provable_sensitivity,
-            "note": proof(self.melanoma_groups),
-            "specificity": self.specificity and self.specificity.as_dict(),
-            "needed": {
-                "threshold": self.needed and self.needed.as_dict(),
-                "specificity": self.needed_specificity and self.needed_specificity.as_dict(),
-            },
-        }
+    @property
+    def note(self) -> str:
+        """The same in words."""
+        return proof(self.melanoma_groups)
 
 
 def proof(groups: int) -> str:

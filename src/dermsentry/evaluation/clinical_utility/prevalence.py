@@ -1,4 +1,4 @@
-"""What an alert is worth where melanoma is rarer than among the photographs that were judged.
+"""What an alert is worth where melanoma is rarer than among the photographs evaluated.
 
 A collection made for learning has one melanoma in seven photographs, a clinic one in fifty or in hundreds.
 Sensitivity and specificity carry over, as far as the photographs are alike; the share of alerts that are
@@ -10,20 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.errors import InputError
 from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve, decision_curve
-from dermsentry.stats.intervals import Estimate, bootstrap, percentile_interval
-from dermsentry.stats.metrics import (
-    brier_score_loss,
-    expected_calibration_error,
-    log_loss,
-    weights_at_prevalence,
-)
+from dermsentry.evaluation.measures import losses
+from dermsentry.stats.intervals import Estimate, known, percentile_interval
+from dermsentry.stats.metrics import weights_at_prevalence
+from dermsentry.stats.resampling import Resampler
 
 Floats = NDArray[np.float64]
 
@@ -68,40 +65,50 @@ def _share(part: Floats, whole: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
+class PerThousand:
+    """Of 1,000 photographs: alerts, melanomas found and melanomas missed."""
+
+    alerts: Estimate
+    found: Estimate
+    missed: Estimate
+
+
+@dataclass(frozen=True)
 class ClinicalValue:
     """What one rule of alerting gives where `prevalence` of the photographs are melanomas.
 
-    `number_needed_to_biopsy` is 1 / PPV: the alerts for each melanoma found, and the biopsies for each if
-    every alert leads to one; its upper end is infinite where perhaps no alert is ever right. `alerts`,
-    `found` and `missed` are of 1,000 photographs. None where nothing raises an alert, or all does.
+    `number_needed_to_biopsy` is the number of alerts for each melanoma found, and that of the biopsies if
+    every alert leads to one. Figures are None where nothing raises an alert, or everything does.
     """
 
     prevalence: float
     positive_predictive_value: Estimate | None
     negative_predictive_value: Estimate | None
-    number_needed_to_biopsy: Estimate | None
-    alerts: Estimate
-    found: Estimate
-    missed: Estimate
+    per_thousand: PerThousand
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; counts `per_thousand`, no upper end as null."""
-        needed: dict[str, float | None] | None = None
-        if self.number_needed_to_biopsy is not None:
-            needed = dict(self.number_needed_to_biopsy.as_dict())
-            needed["high"] = None if math.isinf(self.number_needed_to_biopsy.high) else needed["high"]
-        right, silent = self.positive_predictive_value, self.negative_predictive_value
-        return {
-            "prevalence": self.prevalence,
-            "positive_predictive_value": right and right.as_dict(),
-            "negative_predictive_value": silent and silent.as_dict(),
-            "number_needed_to_biopsy": needed,
-            "per_thousand": {
-                "alerts": self.alerts.as_dict(),
-                "found": self.found.as_dict(),
-                "missed": self.missed.as_dict(),
-            },
-        }
+    derived: ClassVar = ("number_needed_to_biopsy",)
+
+    @property
+    def alerts_per_melanoma(self) -> Estimate | None:
+        """1 / PPV; its upper end is infinite where perhaps no alert is right. None where none is."""
+        right = self.positive_predictive_value
+        if right is None or right.value == 0:
+            return None
+        return Estimate(1 / right.value, 1 / right.high, 1 / right.low if right.low > 0 else math.inf)
+
+    @property
+    def number_needed_to_biopsy(self) -> dict[str, float | None] | None:
+        """The same for JSON, which knows no infinity: `high` is None there."""
+        needed = self.alerts_per_melanoma
+        return (
+            None
+            if needed is None
+            else {
+                "value": needed.value,
+                "low": needed.low,
+                "high": None if math.isinf(needed.high) else needed.high,
+            }
+        )
 
 
 def clinical_value(
@@ -161,38 +168,25 @@ def _value_at(
         first = percentile_interval(float(ends[name][0]), resampled[name])
         if first is None:
             return None
-        known = ends[name][~np.isnan(ends[name])]
-        return Estimate(first.value, min(first.low, float(known.min())), max(first.high, float(known.max())))
+        low, high = float(np.nanmin(ends[name])), float(np.nanmax(ends[name]))
+        return Estimate(first.value, min(first.low, low), max(first.high, high))
 
-    def count(name: str) -> Estimate:
-        number = interval(name)
-        if number is None:
-            raise ValueError("Received a sensitivity or a specificity that is no number")
-        return number
-
-    right = interval("right")
-    needed = None
-    if right is not None and right.value > 0:
-        needed = Estimate(1 / right.value, 1 / right.high, 1 / right.low if right.low > 0 else np.inf)
     return ClinicalValue(
         prevalence=prevalence,
-        positive_predictive_value=right,
+        positive_predictive_value=interval("right"),
         negative_predictive_value=interval("silent"),
-        number_needed_to_biopsy=needed,
-        alerts=count("alerts"),
-        found=count("found"),
-        missed=count("missed"),
+        per_thousand=PerThousand(*(known(interval(name)) for name in ("alerts", "found", "missed"))),
     )
 
 
 @dataclass(frozen=True)
-class Restated:
+class PriorShift:
     """Melanoma's calibration as it would be at another prevalence.
 
-    The photographs judged are weighted so that melanomas have that share. `as_stated` are the probabilities
-    as the model gives them, `corrected` those of `at_prevalence`, which takes them to hold at `prior`, the
-    share of melanomas among the photographs judged. Each holds `brier_score`, `log_loss`,
-    `calibration_error` and `calibration_error_equal_mass`. `decision_curve` is of the corrected ones.
+    The photographs are weighted so that melanomas have that share. `as_stated` are the probabilities as the
+    model gives them, `corrected` those of `at_prevalence`, which takes them to hold at `prior`, the share of
+    melanomas among the photographs. Each holds the figures of `measures.losses`. `decision_curve` is of the
+    corrected ones.
     """
 
     prevalence: float
@@ -201,65 +195,27 @@ class Restated:
     corrected: dict[str, Estimate | None]
     decision_curve: DecisionCurve
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "prevalence": self.prevalence,
-            "prior": self.prior,
-            "as_stated": {name: figure and figure.as_dict() for name, figure in self.as_stated.items()},
-            "corrected": {name: figure and figure.as_dict() for name, figure in self.corrected.items()},
-            "decision_curve": self.decision_curve.as_dict(),
-        }
 
+def shift_prevalence(
+    y_true: ArrayLike, y_prob: ArrayLike, resampler: Resampler, prevalence: float
+) -> PriorShift:
+    """Melanoma's calibration and decision curve at another prevalence; see `PriorShift`.
 
-def restate(
-    y_true: ArrayLike,
-    y_prob: ArrayLike,
-    groups: Sequence[str],
-    prevalence: float,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Restated:
-    """Melanoma's calibration and decision curve at another prevalence; see `Restated`.
-
-    `y_true` (n,) is true for melanomas, `y_prob` (n,) their probability, `groups` those of the bootstrap.
+    `y_true` (n,) is true for melanomas, `y_prob` (n,) their probability; `resampler` draws their groups.
     Raises InputError if the prevalence is none, or without melanomas or without others.
     """
     truth, stated = np.asarray(y_true).astype(bool), np.asarray(y_prob, dtype=np.float64)
     check_prevalence(prevalence)
     if truth.all() or not truth.any():
-        raise InputError("Received only melanomas or none; expected both, to restate the calibration.")
+        raise InputError("Received only melanomas or none; expected both, to shift the prevalence.")
     prior = float(truth.mean())
-    each = {"as_stated": stated, "corrected": at_prevalence(stated, prior, prevalence)}
+    corrected = at_prevalence(stated, prior, prevalence)
 
-    def measure(weights: Floats) -> dict[str, Floats]:
-        moved = weights_at_prevalence(truth, prevalence, weights)
-        out: dict[str, Floats] = {}
-        for name, own in each.items():
-            pair = np.stack([1 - own, own], axis=1)
-            out |= {
-                f"{name} brier_score": brier_score_loss(truth, own, sample_weight=moved),
-                f"{name} log_loss": log_loss(truth, pair, sample_weight=moved),
-            }
-            for kind, equal_mass in (("", False), ("_equal_mass", True)):
-                error = expected_calibration_error(truth, own, equal_mass=equal_mass, sample_weight=moved)
-                out[f"{name} calibration_error{kind}"] = error
-        return out
+    def figures(own: Floats) -> dict[str, Estimate | None]:
+        found = resampler.measure(
+            lambda weights: losses(truth, own, weights_at_prevalence(truth, prevalence, weights))
+        )
+        return {name: figure.interval(unbiased="calibration" in name) for name, figure in found.items()}
 
-    found = {name: float(value[0]) for name, value in measure(np.ones((1, len(truth)))).items()}
-    drawn = bootstrap(groups, measure, resamples=resamples, seed=seed)
-
-    def figures(name: str) -> dict[str, Estimate | None]:
-        return {
-            key.removeprefix(f"{name} "): percentile_interval(
-                value, drawn[key], unbiased="calibration" in key
-            )
-            for key, value in found.items()
-            if key.startswith(name)
-        }
-
-    curve = decision_curve(
-        truth, each["corrected"], groups, prevalence=prevalence, resamples=resamples, seed=seed
-    )
-    return Restated(prevalence, prior, figures("as_stated"), figures("corrected"), curve)
+    curve = decision_curve(truth, corrected, resampler, prevalence=prevalence)
+    return PriorShift(prevalence, prior, figures(stated), figures(corrected), curve)

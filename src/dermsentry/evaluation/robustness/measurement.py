@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.diagnoses import CODES, MELANOMA, codes_of
+from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import InputError
+from dermsentry.evaluation.measures import melanoma_truth, raises_alert
 from dermsentry.evaluation.robustness.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
@@ -21,14 +22,9 @@ from dermsentry.evaluation.robustness.corruptions import (
     turned,
 )
 from dermsentry.images import Pixels
-from dermsentry.stats.intervals import (
-    Estimate,
-    bootstrap,
-    group_index,
-    percentile_interval,
-    proportion_interval,
-)
+from dermsentry.stats.intervals import Estimate, known
 from dermsentry.stats.metrics import rank
+from dermsentry.stats.resampling import Resampled, Resampler
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -58,50 +54,25 @@ class Cell:
     flips: Estimate
     change: Estimate
     noise_flips: Estimate
-    rms: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "corruption": self.corruption,
-            "severity": self.severity,
-            "rms_difference": self.rms,
-            "roc_auc": None if self.roc_auc is None else self.roc_auc.as_dict(),
-            "drop": None if self.drop is None else self.drop.as_dict(),
-            "flips": self.flips.as_dict(),
-            "change": self.change.as_dict(),
-            "noise_flips": self.noise_flips.as_dict(),
-        }
+    rms: float = field(metadata={"json": "rms_difference"})
 
 
 @dataclass(frozen=True)
 class RepeatCapture:
     """What happens when the same lesion is photographed again, turned, mirrored or a little aside.
 
-    `flips` is the share of photographs whose decision is another one in any of the `captures`, `flipped`
+    `flips` is the share of photographs whose decision is another one in any of the captures, `flipped`
     their number, `melanomas_flipped` that of the melanomas among them. `flip_rate` is the mean share per
     capture, `by_capture` each one's. `spread`: the median over photographs of the standard deviation of the
     melanoma log-odds over the photograph and its captures.
     """
 
-    captures: tuple[str, ...]
     flipped: int
     melanomas_flipped: int
     flips: Estimate
     flip_rate: Estimate
     by_capture: Mapping[str, Estimate]
     spread: Estimate
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "flipped": self.flipped,
-            "melanomas_flipped": self.melanomas_flipped,
-            "flips": self.flips.as_dict(),
-            "flip_rate": self.flip_rate.as_dict(),
-            "spread": self.spread.as_dict(),
-            "by_capture": {name: flips.as_dict() for name, flips in self.by_capture.items()},
-        }
 
 
 @dataclass(frozen=True)
@@ -116,8 +87,8 @@ class Robustness:
     melanomas: int
     threshold: float | None
     roc_auc: Estimate | None
-    cells: tuple[Cell, ...]
-    repeat: RepeatCapture
+    cells: tuple[Cell, ...] = field(metadata={"json": "corruptions"})
+    repeat: RepeatCapture = field(metadata={"json": "repeat_capture"})
     resamples: int
     seed: int
 
@@ -130,20 +101,6 @@ class Robustness:
     def worst(self) -> Cell:
         """The cell in which most decisions flip."""
         return max(self.cells, key=lambda cell: cell.flips.value)
-
-    def as_dict(self) -> dict[str, Any]:
-        """What `evaluation.json` holds under `robustness`."""
-        return {
-            "photographs": self.photographs,
-            "groups": self.groups,
-            "melanomas": self.melanomas,
-            "threshold": self.threshold,
-            "roc_auc": None if self.roc_auc is None else self.roc_auc.as_dict(),
-            "corruptions": [cell.as_dict() for cell in self.cells],
-            "repeat_capture": self.repeat.as_dict(),
-            "resamples": self.resamples,
-            "seed": self.seed,
-        }
 
 
 # What a second photograph of the same lesion may look like.
@@ -162,11 +119,9 @@ def measure_robustness(
     predict: Predict,
     pixels: Pixels,
     truth: Sequence[str],
-    groups: Sequence[str],
+    resampler: Resampler,
     *,
     threshold: float | None,
-    seed: int = 0,
-    resamples: int = 200,
     progress: Callable[[Sequence[Step]], Iterable[Step]] = iter,
 ) -> Robustness:
     """Corrupt photographs, take them again, and see which decisions hold.
@@ -179,15 +134,13 @@ def measure_robustness(
         The photographs as the network sees them, (n, size, size, 3) uint8.
     truth
         Their labels. Flips and changes are of all; AUROC of those known to be a melanoma or not.
-    groups
-        The lesion of each, which the bootstrap draws.
+    resampler
+        Of the lesion of each; the clean and the corrupted are measured on the same draws. Its
+        seed is also that of the corruptions: a photograph gets the same hairs at every severity, more of
+        them.
     threshold
         The melanoma probability from which an alert is raised; None alerts where melanoma is the most
         probable class.
-    seed
-        Of corruptions and bootstrap. A photograph gets the same hairs at every severity, more of them.
-    resamples
-        Of the bootstrap; the clean and the corrupted are measured on the same draws.
     progress
         Goes through the corruptions, such as `lambda steps: track(steps, "Corrupting")`.
 
@@ -196,31 +149,28 @@ def measure_robustness(
     InputError
         The lengths do not fit, or there is no photograph.
     """
-    _check(pixels, truth, groups)
-    judge = _Judge(predict, pixels, threshold)
-    clean = judge.score(lambda picture: picture)
-    again = {name: judge.score(capture) for name, capture in _CAPTURES.items()}
+    _check(pixels, truth, resampler)
+    predictor = _Predictor(predict, pixels, threshold)
+    clean = predictor.score(lambda picture: picture)
+    again = {name: predictor.score(capture) for name, capture in _CAPTURES.items()}
     steps = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
-    corrupted = [judge.corrupted(name, severity, seed) for name, severity in progress(steps)]
-    told = np.array(
-        [bool(label) and (label == MELANOMA or MELANOMA not in codes_of(label)) for label in truth], np.bool_
-    )
-    melanoma = np.array([label == MELANOMA for label in truth], np.bool_)
-    figures = _Figures(groups, told, melanoma, clean, resamples, seed)
+    corrupted = [predictor.corrupted(name, severity, resampler.seed) for name, severity in progress(steps)]
+    melanoma, told = melanoma_truth(truth)
+    figures = _Changes(resampler, melanoma, told, clean)
     return Robustness(
         photographs=len(pixels),
-        groups=len(set(groups)),
+        groups=resampler.count(),
         melanomas=int(melanoma.sum()),
         threshold=threshold,
-        roc_auc=figures.roc_auc,
+        roc_auc=figures.area and figures.area.interval(),
         cells=tuple(_cell(found, figures) for found in corrupted),
         repeat=_repeat(again, figures),
-        resamples=resamples,
-        seed=seed,
+        resamples=resampler.resamples,
+        seed=resampler.seed,
     )
 
 
-def _check(pixels: Pixels, truth: Sequence[str], groups: Sequence[str]) -> None:
+def _check(pixels: Pixels, truth: Sequence[str], groups: Resampler) -> None:
     if not len(pixels):
         raise InputError("Received no photograph to measure robustness on; expected at least one.")
     if not len(pixels) == len(truth) == len(groups):
@@ -252,7 +202,7 @@ class _Corrupted:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judge:
+class _Predictor:
     """Predicts pictures that exist only while they are predicted: one batch at a time."""
 
     predict: Predict
@@ -290,110 +240,82 @@ class _Judge:
         if probability.shape != (len(pictures), len(CODES)):
             expected = f"{len(pictures)} photographs by {len(CODES)} classes"
             raise InputError(f"Received probabilities of shape {probability.shape}; expected {expected}.")
+        if not np.isfinite(probability).all():
+            raise InputError("The network gave no number for a photograph; it has diverged.")
         return probability
 
     def _joined(self, parts: Sequence[Floats]) -> _Scores:
         probability = np.concatenate(parts)
-        melanoma = probability[:, _MEL]
-        if self.threshold is None:
-            return _Scores(melanoma, probability.argmax(axis=1) == _MEL)
-        return _Scores(melanoma, melanoma >= self.threshold)
+        return _Scores(probability[:, _MEL], raises_alert(probability, self.threshold))
 
 
-class _Figures:
-    """Means and AUROCs with intervals, all from the same draws of groups."""
+@dataclass(frozen=True, eq=False)
+class _Changes:
+    """What changes against the clean photographs, measured on the same draws."""
 
-    def __init__(
-        self,
-        groups: Sequence[str],
-        told: Truths,
-        melanoma: Truths,
-        clean: _Scores,
-        resamples: int,
-        seed: int,
-    ) -> None:
-        self.melanoma, self.clean = melanoma, clean
-        self._told = np.flatnonzero(told)
-        self._independent = len(set(groups))
-        drawn = bootstrap(groups, lambda w: {"weights": w}, resamples=resamples, seed=seed)["weights"]
-        self._weights = np.concatenate([np.ones((1, len(groups))), drawn])
-        lesion = group_index(groups)
-        sides = (told & melanoma, told & ~melanoma)
-        self._rankable = all(len(np.unique(lesion[side])) >= 2 for side in sides)
-        self._areas = self._ranked(clean)
-        self.roc_auc = self.area(clean)
-
-    def mean(self, values: NDArray[Any]) -> Estimate:
-        """Of a value per photograph, (n,)."""
-        found = self._weights @ values / self._weights.sum(axis=1)
-        return _known(percentile_interval(float(found[0]), found[1:]))
+    resampler: Resampler
+    melanoma: Truths
+    told: Truths
+    clean: _Scores
 
     def share(self, happened: NDArray[Any]) -> Estimate:
         """Of photographs: true or false for each, or a share of its own, (n,)."""
-        found = self._weights @ happened / self._weights.sum(axis=1)
-        return _known(proportion_interval(float(found[0]), found[1:], self._independent))
+        return known(self.resampler.mean(happened).proportion(self.resampler.count()))
 
     def flips(self, scores: _Scores) -> Estimate:
         """The share of photographs whose decision is another one than the clean photograph's."""
         return self.share(scores.alert != self.clean.alert)
 
-    def area(self, scores: _Scores) -> Estimate | None:
-        """The AUROC of melanoma."""
-        found = self._ranked(scores)
-        return None if found is None else percentile_interval(float(found[0]), found[1:])
+    @cached_property
+    def area(self) -> Resampled | None:
+        """The AUROC of melanoma on the clean photographs."""
+        return self.area_of(self.clean)
 
-    def drop(self, scores: _Scores) -> Estimate | None:
-        """By how much the AUROC is less than the clean one, on the same draws."""
-        found = self._ranked(scores)
-        if found is None or self._areas is None:
+    def area_of(self, scores: _Scores) -> Resampled | None:
+        """The AUROC of melanoma; None with fewer than two lesions of melanoma or of others."""
+        sides = (self.told & self.melanoma, self.told & ~self.melanoma)
+        if any(self.resampler.count(side) < 2 for side in sides):
             return None
-        lost = self._areas - found
-        return percentile_interval(float(lost[0]), lost[1:])
+        truth, score = self.melanoma[self.told], scores.melanoma[self.told]
+
+        def statistic(weights: Floats) -> dict[str, Floats]:
+            return {"area": rank(truth, score, sample_weight=weights[:, self.told]).roc_auc()}
+
+        return self.resampler.measure(statistic)["area"]
 
     def median(self, values: Floats) -> Estimate:
         """The lower weighted median of a value per photograph, (n,)."""
         order = np.argsort(values)
-        total = np.cumsum(self._weights[:, order], axis=1)
-        middle = values[order][(total >= total[:, -1:] / 2).argmax(axis=1)]
-        return _known(percentile_interval(float(middle[0]), middle[1:]))
 
-    def _ranked(self, scores: _Scores) -> Floats | None:
-        if not self._rankable:
-            return None
-        here = self._told
-        areas = rank(
-            self.melanoma[here], scores.melanoma[here], sample_weight=self._weights[:, here]
-        ).roc_auc()
-        return np.asarray(areas)
+        def statistic(weights: Floats) -> dict[str, Floats]:
+            total = np.cumsum(weights[:, order], axis=1)
+            return {"median": values[order][(total >= total[:, -1:] / 2).argmax(axis=1)]}
+
+        return known(self.resampler.measure(statistic)["median"].interval())
 
 
-def _known(interval: Estimate | None) -> Estimate:
-    if interval is None:
-        raise InputError("The network gave no number for a photograph; it has diverged.")
-    return interval
-
-
-def _cell(found: _Corrupted, figures: _Figures) -> Cell:
+def _cell(found: _Corrupted, figures: _Changes) -> Cell:
+    area, clean = figures.area_of(found.scores), figures.area
+    change = np.abs(found.scores.melanoma - figures.clean.melanoma)
     return Cell(
         corruption=found.corruption,
         severity=found.severity,
-        roc_auc=figures.area(found.scores),
-        drop=figures.drop(found.scores),
+        roc_auc=area and area.interval(),
+        drop=None if area is None or clean is None else (clean - area).interval(),
         flips=figures.flips(found.scores),
-        change=figures.mean(np.abs(found.scores.melanoma - figures.clean.melanoma)),
+        change=known(figures.resampler.mean(change).interval()),
         noise_flips=figures.flips(found.noise),
         rms=found.rms,
     )
 
 
-def _repeat(again: Mapping[str, _Scores], figures: _Figures) -> RepeatCapture:
+def _repeat(again: Mapping[str, _Scores], figures: _Changes) -> RepeatCapture:
     flips = np.stack([scores.alert != figures.clean.alert for scores in again.values()])
     flipped = np.asarray(flips.any(axis=0))
     stated = np.stack([scores.melanoma for scores in (figures.clean, *again.values())])
     stated = stated.clip(_LEAST, 1 - _LEAST)
     odds = np.log(stated / (1 - stated))
     return RepeatCapture(
-        captures=tuple(again),
         flipped=int(flipped.sum()),
         melanomas_flipped=int((flipped & figures.melanoma).sum()),
         flips=figures.share(flipped),

@@ -1,4 +1,4 @@
-"""The control of an explanation: the same network with weights that mean nothing."""
+"""The control of a saliency map: the same network with weights that mean nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def randomised(network: str | Path | bytes, seed: int = 0) -> bytes:
     network
         A bundle's folder, or ONNX bytes.
     seed
-        Of the shuffling.
+        Random seed of the shuffling.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def randomised(network: str | Path | bytes, seed: int = 0) -> bytes:
 
 
 def control_of(bundle: Bundle, seed: int = 0) -> Bundle | None:
-    """A bundle with its weights shuffled, to predict the control's heat; None where `onnx` is missing.
+    """A bundle with its weights shuffled, for the control's class activation; None where `onnx` is missing.
 
     Its probabilities mean nothing, and it is never written. Raises BundleError if the bundle's files have
     changed.

@@ -1,4 +1,4 @@
-"""The audit trail, of a case or whole, and whether it holds."""
+"""The audit trail, of a case or whole, and its verification."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
 
 @router.get(
     "/cases/{case_id}/audit",
-    summary="What happened to a case",
+    summary="Get the audit trail of a case",
     tags=["audit"],
     responses=problem_responses(404, 422),
 )
@@ -47,7 +47,7 @@ def audit_of_case(
         return _events(session, after, limit, f"case {case_id}")
 
 
-@router.get("/audit", summary="The audit trail", tags=["audit"], responses=problem_responses(422))
+@router.get("/audit", summary="Get the audit trail", tags=["audit"], responses=problem_responses(422))
 def audit(
     request: Request,
     _: TokenAudits,
@@ -61,7 +61,7 @@ def audit(
 
 @router.get("/audit/verification", summary="Verify the audit trail", tags=["audit"])
 def verification(request: Request, _: TokenAudits) -> AuditVerdict:
-    """Go through the whole chain; `problems` is empty where it holds."""
+    """Verify the whole hash chain; `problems` is empty if it is intact."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         verdict = verify(session, clinic.trail)

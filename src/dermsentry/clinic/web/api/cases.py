@@ -1,4 +1,4 @@
-"""Photographs come in; cases and their pictures are read."""
+"""Uploading photographs; reading cases and their pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.web.api.schemas import (
@@ -15,39 +16,38 @@ from dermsentry.clinic.web.api.schemas import (
     CaseDetail,
     Cases,
     CaseSummary,
-    Lane,
     Number,
     Refused,
     SentFile,
     SentFiles,
     Since,
-    TierName,
     Until,
     Upload,
 )
 from dermsentry.clinic.web.errors import problem_responses
-from dermsentry.clinic.web.filters import read_filter
-from dermsentry.clinic.web.receiving import receive_all
+from dermsentry.clinic.web.filters import Shown, read_filter
 from dermsentry.clinic.web.security import (
     TokenReads,
     TokenSends,
     clinic_of,
 )
 from dermsentry.clinic.web.sending import find_case, send_picture
+from dermsentry.clinic.web.uploads import receive_all
 from dermsentry.clinic.worklist.worklist import list_cases
+from dermsentry.screening.triage import Tier
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 
 
 @router.post(
     "/cases",
-    summary="Send photographs",
+    summary="Upload photographs",
     tags=["cases"],
     status_code=201,
     responses={
-        200: {"model": SentFiles, "description": "Every photograph had come before"},
-        201: {"model": SentFiles, "description": "Every photograph has its case, at least one is new"},
-        207: {"model": SentFiles, "description": "Some were refused; each says why"},
+        200: {"model": SentFiles, "description": "All photographs were uploaded before"},
+        201: {"model": SentFiles, "description": "All photographs have a case, at least one of them new"},
+        207: {"model": SentFiles, "description": "Some were refused; each with its reason"},
         422: {"model": Refused, "description": "None could be used"},
         **problem_responses(400, 413, 507),
     },
@@ -59,7 +59,7 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
     },
 )
 async def send(request: Request, person: TokenSends) -> Response:
-    """Photographs become cases and wait for the model. The same photograph sent twice is one case."""
+    """Each photograph becomes a case and is queued for screening. One uploaded twice is one case."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise HTTPException(
@@ -83,21 +83,22 @@ async def send(request: Request, person: TokenSends) -> Response:
 def cases(
     request: Request,
     _: TokenReads,
-    lane: Annotated[Lane, Query(description="`decided` holds the decided cases of every lane")] = "suspicion",
-    tier: Annotated[TierName | Literal[""], Query()] = "",
+    lane: Annotated[Shown, Query(description="`decided` lists those of every lane")] = "suspicion",
+    tier: Annotated[Literal[Tier, ""], Query()] = "",
     search: Annotated[
         str,
         Query(
-            max_length=120, description="Part of the patient, lesion, site or file name, or a case's number"
+            max_length=lengths.SEARCH,
+            description="Part of the patient, lesion, site or file name, or a case's number",
         ),
     ] = "",
-    site: Annotated[str, Query(max_length=120)] = "",
+    site: Annotated[str, Query(max_length=lengths.SITE)] = "",
     since: Since = None,
     until: Until = None,
-    after: Annotated[str, Query(max_length=400, description="The `next` of the page before")] = "",
+    after: Annotated[str, Query(max_length=lengths.CURSOR, description="`next` of the previous page")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Cases:
-    """Cases in the order of the worklist."""
+    """Cases, in worklist order."""
     given = {
         "lane": lane,
         "tier": tier,
@@ -112,32 +113,32 @@ def cases(
     return Cases(cases=[CaseSummary.model_validate(case) for case in found.cases], next=found.next)
 
 
-@router.get("/cases/{case_id}", summary="A case", tags=["cases"], responses=problem_responses(404, 422))
+@router.get("/cases/{case_id}", summary="Get a case", tags=["cases"], responses=problem_responses(404, 422))
 def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
-    """A case, with what the model found."""
+    """A case with the model's finding."""
     with reading(clinic_of(request).engine) as session:
         return CaseDetail.model_validate(find_case(session, case_id))
 
 
 @router.get(
     "/cases/{case_id}/picture/{kind}",
-    summary="A picture of a case",
+    summary="Get a picture of a case",
     tags=["cases"],
     response_class=FileResponse,
     responses={
         200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The picture"},
-        304: {"description": "The picture did not change since the ETag that was sent"},
+        304: {"description": "The picture has not changed since the given ETag"},
         **problem_responses(404, 409, 422),
     },
 )
 def picture(request: Request, _: TokenReads, case_id: Number, kind: Kind) -> Response:
-    """The photograph drawn anew: `view` (JPEG, up to 2048 pixels), `thumbnail`, or `saliency` (PNG).
+    """The photograph as `view` (JPEG, up to 2048 pixels) or `thumbnail`, or the map `saliency` (PNG).
 
-    A DICOM photograph that names the patient in its pixels is refused: it may be looked at, not taken away.
+    A DICOM photograph whose pixels name the patient is refused: it may be viewed, not exported.
     """
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
     if not may_leave(found.dicom):
-        raise HTTPException(409, f"The pixels of case {case_id} name the patient; they may not leave.")
+        raise HTTPException(409, f"The pixels of case {case_id} name the patient; they may not be exported.")
     return send_picture(request, clinic.pictures, found, kind)

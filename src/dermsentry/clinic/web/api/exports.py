@@ -1,4 +1,4 @@
-"""Cases leave as FHIR, as DICOM report, as a table."""
+"""Cases exported as FHIR, as a DICOM report, as a table."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dermsentry.clinic.web.api.schemas import (
     Since,
     Until,
 )
-from dermsentry.clinic.web.errors import problem_responses
-from dermsentry.clinic.web.exporting import (
+from dermsentry.clinic.web.downloads import (
     DICOM,
     FHIR,
     send_case_table,
     send_fhir,
     send_structured_report,
 )
+from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.security import (
     TokenReads,
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
 
 @router.get(
     "/cases/{case_id}/fhir",
-    summary="A case as FHIR",
+    summary="Export a case as FHIR",
     tags=["exports"],
     response_class=Response,
     responses={
@@ -39,39 +39,39 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
     },
 )
 def fhir(request: Request, person: TokenReads, case_id: Number) -> Response:
-    """FHIR R4. The report is preliminary until a person has decided, then final."""
+    """A FHIR R4 Bundle. The report is preliminary until a dermatologist has decided, then final."""
     return send_fhir(request, person, case_id)
 
 
 @router.get(
     "/cases/{case_id}/structured-report",
-    summary="A case as a DICOM structured report",
+    summary="Export a case as a DICOM structured report",
     tags=["exports"],
     response_class=Response,
     responses={
-        200: {"content": {DICOM: {}}, "description": "A Comprehensive SR beside the image"},
+        200: {"content": {DICOM: {}}, "description": "A Comprehensive SR that references the image"},
         **problem_responses(404, 409, 422),
     },
 )
 def report(request: Request, person: TokenReads, case_id: Number) -> Response:
-    """Only of a case that came as DICOM: the report names its image."""
+    """Only for a case received as DICOM: the report references its image."""
     return send_structured_report(request, person, case_id)
 
 
 @router.get(
     "/cases.csv",
-    summary="Cases as a table",
+    summary="Export cases as CSV",
     tags=["exports"],
     response_class=Response,
-    responses={200: {"content": {"text/csv": {}}, "description": "A header, then a line each"}},
+    responses={200: {"content": {"text/csv": {}}, "description": "A header, then one line per case"}},
 )
 def table(
     request: Request,
     person: TokenReads,
     since: Since = None,
     until: Until = None,
-    personal: Annotated[bool, Query(description="Also patient, lesion, file name and note")] = False,
+    personal: Annotated[bool, Query(description="Include patient, lesion, file name and note")] = False,
 ) -> Response:
-    """What the model found, what was decided and what it turned out to be, the oldest case first."""
+    """Model finding, decision and outcome of each case, the oldest first."""
     _text, days = read_days({"since": str(since or ""), "until": str(until or "")})
     return send_case_table(request, person, *days, personal=personal)

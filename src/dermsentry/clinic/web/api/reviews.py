@@ -1,4 +1,4 @@
-"""What people make of cases: decisions, outcomes, alerts, and how well it went."""
+"""What people make of cases: decisions, outcomes, alerts, and the performance measured from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dermsentry.clinic.web.api.schemas import (
 )
 from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import read_days
-from dermsentry.clinic.web.measuring import measured
+from dermsentry.clinic.web.performance_cache import cached_performance
 from dermsentry.clinic.web.security import (
     TokenDecides,
     TokenReads,
@@ -42,12 +42,12 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
 
 @router.get(
     "/cases/{case_id}/decisions",
-    summary="Decisions on a case",
+    summary="List the decisions on a case",
     tags=["decisions"],
     responses=problem_responses(404, 422),
 )
 def decisions(request: Request, person: TokenReads, case_id: Number) -> list[DecisionMade]:
-    """What was decided, as far as the token's owner may see it: a second reader is blind to the first."""
+    """The decisions that the token's owner may see: a second reader is blind to the first."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
@@ -62,7 +62,7 @@ def decisions(request: Request, person: TokenReads, case_id: Number) -> list[Dec
     responses=problem_responses(400, 404, 409, 422),
 )
 def decides(request: Request, person: TokenDecides, case_id: Number, given: Decision) -> DecisionMade:
-    """Keep a decision in the name of the token's owner; the case's open alerts are acknowledged with it."""
+    """Save a decision in the name of the token's owner; it acknowledges the case's open alerts."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)
@@ -85,7 +85,7 @@ def undoes(
     case_id: Number,
     decision_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
 ) -> None:
-    """Take a decision of one's own back; both stay in the audit trail."""
+    """Undo one's own decision; both events stay in the audit trail."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         read = session.get(Read, decision_id)
@@ -96,12 +96,12 @@ def undoes(
 
 @router.get(
     "/cases/{case_id}/outcomes",
-    summary="Outcomes of a case",
+    summary="List the outcomes of a case",
     tags=["outcomes"],
     responses=problem_responses(404, 422),
 )
 def outcomes(request: Request, _: TokenReads, case_id: Number) -> list[OutcomeKept]:
-    """What it turned out to be, the latest first."""
+    """The outcomes of a case, the most recent first."""
     with reading(clinic_of(request).engine) as session:
         find_case(session, case_id)
         found = session.scalars(select(Outcome).where(Outcome.case_id == case_id).order_by(Outcome.id.desc()))
@@ -116,7 +116,7 @@ def outcomes(request: Request, _: TokenReads, case_id: Number) -> list[OutcomeKe
     responses=problem_responses(400, 404, 422),
 )
 def records(request: Request, person: TokenRecords, case_id: Number, given: NewOutcome) -> OutcomeKept:
-    """Keep what a case turned out to be; an earlier outcome stays, the latest counts."""
+    """Save the final diagnosis of a case. Earlier outcomes are kept; the most recent counts."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)
@@ -125,15 +125,15 @@ def records(request: Request, person: TokenRecords, case_id: Number, given: NewO
         return OutcomeKept.model_validate(kept)
 
 
-@router.get("/alerts", summary="Alerts", tags=["alerts"], responses=problem_responses(422))
+@router.get("/alerts", summary="List alerts", tags=["alerts"], responses=problem_responses(422))
 def alerts(
     request: Request,
     _: TokenReads,
-    all: Annotated[bool, Query(description="Also those that were acknowledged")] = False,
-    before: Annotated[int, Query(ge=0, le=LARGEST_ID, description="The `next` of the page before")] = 0,
+    all: Annotated[bool, Query(description="Include acknowledged alerts")] = False,
+    before: Annotated[int, Query(ge=0, le=LARGEST_ID, description="`next` of the previous page")] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Alerts:
-    """Open alerts, or all, the newest first."""
+    """Open alerts, or all alerts, the newest first."""
     with reading(clinic_of(request).engine) as session:
         found, more = list_alerts(session, all=all, before=before, limit=limit)
         return Alerts(alerts=[AlertRaised.model_validate(own) for own in found], next=more or None)
@@ -141,25 +141,25 @@ def alerts(
 
 @router.post(
     "/cases/{case_id}/acknowledgement",
-    summary="Acknowledge a case's alerts",
+    summary="Acknowledge the alerts of a case",
     tags=["alerts"],
     status_code=204,
     response_class=Response,
     responses=problem_responses(404, 422),
 )
 def acknowledges(request: Request, person: TokenDecides, case_id: Number) -> None:
-    """Say that somebody has seen them, in the name of the token's owner; they are not sent further."""
+    """Acknowledge them in the name of the token's owner; they are not escalated."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)
         acknowledge(session, clinic, case_id, person)
 
 
-@router.get("/performance", summary="Performance", tags=["performance"], responses=problem_responses(422))
+@router.get("/performance", summary="Get performance", tags=["performance"], responses=problem_responses(422))
 def performance(request: Request, _: TokenReads, since: Since = None, until: Until = None) -> Performance:
-    """How often readers and model were right here, with 95 % intervals; what the alerts cost; drift."""
+    """Accuracy of readers and model here with 95 % intervals, alert burden, drift."""
     _text, days = read_days({"since": str(since or ""), "until": str(until or "")})
-    return measured(request, days)
+    return cached_performance(request, days)
 
 
 def _made(read: Read) -> DecisionMade:

@@ -1,4 +1,4 @@
-"""What the API takes and gives, as its description says it."""
+"""What the API takes and gives, as its description has it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from typing import Annotated, Any, Literal
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from dermsentry.clinic.store.tables import LARGEST_ID
+from dermsentry.clinic import lengths
+from dermsentry.clinic.monitoring.outcomes import Method
+from dermsentry.clinic.store.tables import LARGEST_ID, Action, Lane, Source, Stage, State
 from dermsentry.clinic.web.errors import Problem, problem_responses
 from dermsentry.diagnoses import CODES
 
 ALWAYS = problem_responses(401, 403, 422, 500, 503)
-"""What every call may answer."""
+"""Errors of every call."""
 
-Number = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The case's number")]
+Number = Annotated[int, Path(ge=1, le=LARGEST_ID, description="Case number")]
 Code = Literal["AK", "BCC", "DF", "MEL", "NV", "PBK", "SCC", "SK", "VASC"]
 assert set(Code.__args__) == set(CODES)  # type: ignore[attr-defined]
-Action = Literal["biopsy", "follow-up", "discharge", "retake"]
-Lane = Literal["suspicion", "cannot-say", "waiting", "decided"]
-TierName = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
 
 
 def _is_day(given: Any) -> Any:
@@ -41,14 +40,14 @@ class _Row(BaseModel):
 
 
 class CaseSummary(_Row):
-    """A case as it stands in the worklist."""
+    """A case as listed in the worklist."""
 
     id: int
-    state: Literal["waiting", "screened"]
-    lane: Literal["suspicion", "cannot-say", "waiting"]
-    stage: Literal["unread", "second-read", "adjudication", "decided"]
-    tier: str = Field(description="alert, refer, routine, cannot-say, unreadable, or empty while it waits")
-    melanoma: float | None = Field(description="The calibrated probability of melanoma, 0 to 1")
+    state: State
+    lane: Lane
+    stage: Stage
+    tier: str = Field(description="alert, refer, routine, cannot-say, unreadable; empty until screened")
+    melanoma: float | None = Field(description="Calibrated probability of melanoma, 0 to 1")
     patient: str
     lesion: str
     site: str
@@ -58,11 +57,11 @@ class CaseSummary(_Row):
 
 
 class CaseDetail(CaseSummary):
-    """A case with what the model found."""
+    """A case with the model's finding."""
 
-    sha256: str = Field(description="SHA-256 of the photograph's file as it came")
+    sha256: str = Field(description="SHA-256 of the photograph's file as received")
     note: str
-    source: Literal["page", "api", "folder", "dicom"]
+    source: Source
     width: int | None = Field(description="Pixels")
     height: int | None = Field(description="Pixels")
     model_digest: str | None
@@ -75,60 +74,62 @@ class Cases(BaseModel):
     """A page of the worklist."""
 
     cases: list[CaseSummary]
-    next: str | None = Field(description="What to send as `after` for the next page; null on the last")
+    next: str | None = Field(description="Send as `after` to get the next page; null on the last")
 
 
 class SentFile(BaseModel):
-    """What became of one file."""
+    """The result for one file."""
 
     file_name: str
-    case: int | None = Field(description="Its case, an earlier one where it came before; null where refused")
+    case: int | None = Field(description="Its case, the earlier one if uploaded before; null if refused")
     new: bool
-    problem: str = Field(description="Why it was refused; empty where it was not")
+    problem: str = Field(description="Why it was refused; empty if it was not")
 
 
 class SentFiles(BaseModel):
-    """What became of the files of a request."""
+    """The result for each file of a request."""
 
     photographs: list[SentFile]
 
 
 class Refused(Problem):
-    """The envelope where no file could be used."""
+    """The error if no file could be used."""
 
     photographs: list[SentFile] = Field(default_factory=list)
 
 
 class Upload(BaseModel):
-    """A form of photographs and what is told with them, which holds for each of them."""
+    """A form with photographs and details that apply to all of them."""
 
     photographs: list[bytes] = Field(
         description="One or more files: JPEG, PNG, BMP, TIFF, WebP or DICOM", min_length=1
     )
-    patient: str = Field("", max_length=120, description="The clinic's reference for the patient, not a name")
-    lesion: str = Field("", max_length=120)
-    site: str = Field("", max_length=120)
-    note: str = Field("", max_length=4000)
+    patient: str = Field(
+        "", max_length=lengths.PATIENT, description="The clinic's patient number, not a name"
+    )
+    lesion: str = Field("", max_length=lengths.LESION)
+    site: str = Field("", max_length=lengths.SITE)
+    note: str = Field("", max_length=lengths.NOTE)
 
 
 class Decision(BaseModel):
-    """What a dermatologist decides on a case."""
+    """A dermatologist's decision on a case."""
 
     model_config = ConfigDict(extra="forbid")
 
-    agrees: bool | None = Field(None, description="With the model; null where it could not say")
-    diagnosis: Code | Literal[""] = Field(description="Empty where it is none of them, or cannot be told")
+    agrees: bool | None = Field(None, description="With the model; null if the model could not say")
+    diagnosis: Code | Literal[""] = Field(description="Empty if none of these, or uncertain")
     action: Action
-    note: str = Field("", max_length=4000)
+    note: str = Field("", max_length=lengths.NOTE)
 
 
 class DecisionMade(_Row):
-    """A decision. Undone ones are in the audit trail only."""
+    """A decision. Undone decisions are in the audit trail only."""
 
     id: int
     case_id: int
     reader: str
-    position: int = Field(description="1 and 2: the readers; 3: the adjudicator")
+    position: int = Field(description="1 and 2: readers; 3: adjudicator")
     agrees: bool | None
     diagnosis: str
     action: str
@@ -137,17 +138,17 @@ class DecisionMade(_Row):
 
 
 class NewOutcome(BaseModel):
-    """What a case turned out to be."""
+    """The final diagnosis of a case."""
 
     model_config = ConfigDict(extra="forbid")
 
     diagnosis: Code
-    method: Literal["histology", "follow-up"]
-    note: str = Field("", max_length=4000)
+    method: Method
+    note: str = Field("", max_length=lengths.NOTE)
 
 
 class OutcomeKept(_Row):
-    """An outcome; of several the latest counts."""
+    """An outcome; the most recent one of a case counts."""
 
     id: int
     case_id: int
@@ -158,7 +159,7 @@ class OutcomeKept(_Row):
 
 
 class AlertRaised(_Row):
-    """A rule that a case met; open until a person acknowledges it."""
+    """A rule that a case met; open until someone acknowledges it."""
 
     id: int
     case_id: int
@@ -172,18 +173,18 @@ class Alerts(BaseModel):
     """A page of alerts, the newest first."""
 
     alerts: list[AlertRaised]
-    next: int | None = Field(description="What to send as `before` for the next page; null on the last")
+    next: int | None = Field(description="Send as `before` to get the next page; null on the last")
 
 
 class AuditEvent(_Row):
-    """Something that happened, as it stands in the chain."""
+    """An event of the audit trail."""
 
     id: int
     at: str
     actor: str
     action: str
     subject: str
-    detail: str = Field(description="JSON, as text: the hash is over exactly this")
+    detail: str = Field(description="JSON as text; the hash covers exactly this text")
     previous: str
     hash: str
 
@@ -192,11 +193,11 @@ class AuditEvents(BaseModel):
     """A page of the audit trail, the oldest first."""
 
     events: list[AuditEvent]
-    next: int | None = Field(description="What to send as `after` for the next page; null on the last")
+    next: int | None = Field(description="Send as `after` to get the next page; null on the last")
 
 
 class AuditVerdict(BaseModel):
-    """Whether the chain holds."""
+    """The result of verifying the audit trail."""
 
     events: int
     problems: list[str]

@@ -30,7 +30,7 @@ from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
 
-LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until revoked"}
+LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
 
 
 @router.get("/account")
@@ -51,11 +51,11 @@ def new_password(
     clinic, where = clinic_of(request), address(request)
     gate: Gate = request.app.state.gate
     if gate.enter(person.name, where):
-        return _page(request, person, problem="Too many attempts. Try again in some minutes.", status=429)
+        return _page(request, person, problem="Too many attempts. Try again in a few minutes.", status=429)
     with reading(clinic.engine) as session:
         right = check_password(session, person.name, old) is not None
     if not right:
-        return _page(request, person, problem="The present password is not right.", status=422)
+        return _page(request, person, problem="The current password is wrong.", status=422)
     gate.passed(person.name, where)
     if password != again:
         return _page(request, person, problem="The two new passwords differ.", status=422)

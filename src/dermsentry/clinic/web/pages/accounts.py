@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.store.accounts import Person, add_account, hash_password, sign_out_everywhere
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import find, reading, writing
@@ -45,7 +46,7 @@ def adds(
     person: Administers,
     name: Annotated[str, Form(max_length=200)] = "",
     full_name: Annotated[str, Form(max_length=200)] = "",
-    role: Annotated[str, Form(max_length=20)] = "",
+    role: Annotated[str, Form(max_length=lengths.CODE)] = "",
     password: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
     """Make an account."""
@@ -65,8 +66,8 @@ def changes(
     request: Request,
     person: Administers,
     account_id: int,
-    role: Annotated[str, Form(max_length=20)] = "",
-    state: Annotated[str, Form(max_length=20)] = "",
+    role: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    state: Annotated[str, Form(max_length=lengths.CODE)] = "",
     password: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
     """Change an account's role, open or close it, or give it a new password; what is empty stays."""
@@ -106,7 +107,7 @@ def _change(
     if not session.scalar(
         select(func.count()).select_from(Account).where(Account.role == "administrator", Account.active)
     ):
-        raise InputError("This is the only administrator; make another one first.")
+        raise InputError("This is the only administrator; create another one first.")
     if hashed or not found.active:
         sign_out_everywhere(session, found.id)
 

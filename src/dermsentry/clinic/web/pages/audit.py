@@ -11,17 +11,17 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import as_csv, verify
-from dermsentry.clinic.store.database import reading
+from dermsentry.clinic.store.database import find, reading
 from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent, TrailExportedEvent
-from dermsentry.clinic.store.tables import LARGEST_ID, Event, now
-from dermsentry.clinic.web.exporting import CSV, in_blocks, note_export
+from dermsentry.clinic.store.tables import LARGEST_ID, Case, Event, now
+from dermsentry.clinic.web.downloads import CSV, in_blocks, note_export
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Auditor, clinic_of
 from dermsentry.clinic.worklist.reading import visible_reads
-from dermsentry.clinic.worklist.worklist import find_case
 
 router = APIRouter(include_in_schema=False)
 
@@ -35,8 +35,8 @@ def audit(
     request: Request,
     person: Auditor,
     before: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
-    subject: Annotated[str, Query(max_length=120)] = "",
-    action: Annotated[str, Query(max_length=60)] = "",
+    subject: Annotated[str, Query(max_length=lengths.SUBJECT)] = "",
+    action: Annotated[str, Query(max_length=lengths.ACTION)] = "",
 ) -> Response:
     """Events, the newest first; of one subject or action where asked for."""
     query = select(Event).order_by(Event.id.desc()).limit(AT_ONCE + 1)
@@ -98,7 +98,7 @@ def _blind_to(session: Session, clinic: Clinic, person: Person, events: Iterable
     for event in events:
         if event.action not in READS or event.actor == person.name or clinic.settings.readers == 1:
             continue
-        case = find_case(session, int(event.subject.removeprefix("case ")))
+        case = find(session, Case, int(event.subject.removeprefix("case ")))
         if case is None or case.stage == "decided":
             continue
         seen = {read.id for read in visible_reads(session, clinic, case, person)}

@@ -11,15 +11,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.filters import as_query, read_filter
-from dermsentry.clinic.web.markdown import as_html
 from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoable
-from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.rendering import markdown_html, page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.sending import find_case, send_picture
 from dermsentry.clinic.web.wording import thresholds
@@ -64,9 +64,9 @@ def decides(
     person: Decider,
     case_id: int,
     agrees: Annotated[str, Form(max_length=10)] = "",
-    diagnosis: Annotated[str, Form(max_length=20)] = "",
-    action: Annotated[str, Form(max_length=20)] = "",
-    note: Annotated[str, Form(max_length=4000)] = "",
+    diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    action: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
 ) -> Response:
     """Keep a decision, and go on to the next case."""
     clinic = clinic_of(request)
@@ -129,7 +129,7 @@ def model(request: Request, person: Reader, digest: str) -> Response:
         if kept is None:
             raise HTTPException(404, "No such model has screened anything here.")
         card = parse_card(json.dumps(kept.card), Path(kept.name))
-    return page(request, "model.html", person=person, card=card, text=as_html(card_page(card)))
+    return page(request, "model.html", person=person, card=card, text=markdown_html(card_page(card)))
 
 
 def _page(

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.events import CaseExportedEvent
-from dermsentry.clinic.web.exporting import note_export, send_case_table, send_fhir, send_structured_report
+from dermsentry.clinic.web.downloads import note_export, send_case_table, send_fhir, send_structured_report
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.pages.case import what_is_shown
 from dermsentry.clinic.web.rendering import page

@@ -1,4 +1,4 @@
-"""Whether the service is well: for a monitor as JSON, for a person as a page."""
+"""The health check: for monitoring as JSON, for a person as a page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LATELY = timedelta(days=1)
 class Health(BaseModel):
     """Whether the service is well."""
 
-    status: str = Field(description="`well`, or `unwell` where a check failed")
+    status: str = Field(description="`well`, or `unwell` if a check failed")
     version: str
 
 
@@ -47,12 +47,12 @@ class Check:
 
 @router.get(
     "/health",
-    summary="Whether the service is well",
+    summary="Health check",
     tags=["health"],
     responses={200: {"model": Health}, 503: {"model": Health, "description": "A check failed"}},
 )
 def health(request: Request, _: Open) -> Response:
-    """For a monitor: 200 where every check is well, 503 where one is not. Says nothing else to strangers."""
+    """For monitoring: 200 if every check passes, 503 if one fails; no details without signing in."""
     well = all(check.well for check in checks(clinic_of(request)))
     told = Health(status="well" if well else "unwell", version=__version__)
     return JSONResponse(told.model_dump(), 200 if well else 503)
@@ -79,12 +79,12 @@ def checks(clinic: ServedClinic) -> list[Check]:
         with reading(clinic.engine) as session:
             session.execute(text("SELECT 1"))
             found = [
-                Check("Database", True, f"{clinic.engine.dialect.name} answers."),
+                Check("Database", True, f"{clinic.engine.dialect.name} responds."),
                 _queue(session),
                 _messages(session),
             ]
     except DatabaseError:
-        found = [Check("Database", False, "The database does not answer.")]
+        found = [Check("Database", False, "The database does not respond.")]
     return [*found, _folder(clinic), _model(clinic)]
 
 
@@ -94,11 +94,11 @@ def _queue(session: Session) -> Check:
         select(func.min(Case.received_at)).join(Job, Job.case_id == Case.id).where(Job.state != "done")
     )
     if oldest is None:
-        return Check("Screening", True, "No photograph waits.")
+        return Check("Screening", True, "No photographs are waiting.")
     waits = now() - oldest
-    many = "photograph waits" if waiting == 1 else "photographs wait"
+    many = "photograph is" if waiting == 1 else "photographs are"
     came = age(waits) + (" ago" if waits >= timedelta(minutes=1) else "")
-    said = f"{waiting} {many}, the oldest came {came}."
+    said = f"{waiting} {many} waiting, the oldest received {came}."
     return Check("Screening", waits < LONGEST_WAIT, said)
 
 
@@ -107,8 +107,8 @@ def _messages(session: Session) -> Check:
     lately = given_up.where(Alert.raised_at >= now() - LATELY)
     dead = session.scalar(lately) or 0
     if dead:
-        return Check("Messages", False, f"{dead} of the last day could not be delivered; see Alerts.")
-    return Check("Messages", True, "None of the last day was given up.")
+        return Check("Notifications", False, f"{dead} of the last day could not be delivered; see Alerts.")
+    return Check("Notifications", True, "None undelivered in the last day.")
 
 
 def _folder(clinic: ServedClinic) -> Check:
@@ -116,12 +116,13 @@ def _folder(clinic: ServedClinic) -> Check:
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
-        return Check("Folder", False, "The data folder is not there.")
+        return Check("Storage", False, "The data folder does not exist.")
     if not os.access(folder, os.W_OK):
-        return Check("Folder", False, "The data folder cannot be written.")
-    return Check("Folder", free >= LEAST_SPACE, f"{free / 1024**3:.1f} GiB are free.")
+        return Check("Storage", False, "The data folder is not writable.")
+    return Check("Storage", free >= LEAST_SPACE, f"{free / 1024**3:.1f} GiB free.")
 
 
 def _model(clinic: ServedClinic) -> Check:
     there = all((clinic.bundle / name).is_file() for name in ("card.json", "model.onnx"))
-    return Check("Model", there, f"{clinic.card.name} is there." if there else "The model's files are gone.")
+    words = f"{clinic.card.name} is present." if there else "The model's files are missing."
+    return Check("Model", there, words)

@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.monitoring.outcomes import METHODS, import_outcomes, record_outcome
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading, writing
@@ -38,9 +39,9 @@ def record(
     request: Request,
     person: Recorder,
     case: Annotated[str, Form(max_length=12)] = "",
-    diagnosis: Annotated[str, Form(max_length=20)] = "",
-    method: Annotated[str, Form(max_length=20)] = "",
-    note: Annotated[str, Form(max_length=4000)] = "",
+    diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    method: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
 ) -> Response:
     """Keep an outcome."""
     clinic = clinic_of(request)

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 
 from dermsentry.clinic.monitoring.performance import Day
 from dermsentry.clinic.web.filters import read_days
-from dermsentry.clinic.web.measuring import measured
+from dermsentry.clinic.web.performance_cache import cached_performance
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, clinic_of
 
@@ -31,7 +31,7 @@ def performance(request: Request, person: Reader) -> Response:
 def figures(request: Request, _: Reader) -> Response:
     """The figures, for the page that shows them."""
     _text, days = read_days(request.query_params)
-    found = measured(request, days)
+    found = cached_performance(request, days)
     return HTMLResponse(
         part(
             "_figures.html",
@@ -63,7 +63,7 @@ def columns(days: Sequence[Day]) -> list[Day]:
 
 
 def _own(evaluation: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """Of each set that the model was judged on: its name, sensitivity and specificity of the alert."""
+    """Of each set that the model was evaluated on: its name, sensitivity and specificity of the alert."""
     found = []
     for name, given in evaluation.items():
         ends = [

@@ -43,7 +43,7 @@ from dermsentry.errors import DermsentryError, InputError
 
 router = APIRouter(include_in_schema=False)
 
-WRONG = "This name and this password do not belong together, or the account is closed."
+WRONG = "Wrong user name or password, or the account is closed."
 
 
 @router.get("/sign-in")
@@ -167,7 +167,7 @@ def first_visit(
         return refuse(429, f"Too many attempts. Try again in {-(-wait // 60)} min.")
     right = clinic.first_token and hmac.compare_digest(token.strip().encode(), clinic.first_token.encode())
     if not right:
-        return refuse(403, "This is not the token that the terminal shows. Copy all of it from there.")
+        return refuse(403, "This is not the token shown in the terminal. Copy it in full.")
     gate.addresses.take_back(where)
     if password != again:
         return refuse(422, "The two passwords differ.")
@@ -175,7 +175,7 @@ def first_visit(
         with writing(clinic.engine) as session:
             hold(session)  # of two visitors at once the second sees the first
             if has_accounts(session):
-                raise InputError("There is an account already: sign in, or ask an administrator for one.")
+                raise InputError("There is an account already. Sign in, or ask an administrator for one.")
             account = add_account(session, name, full_name, "administrator", password)
             append(session, clinic.trail, account.name, AccountAddedEvent(account.name, account.role))
             secret = sign_in(session, account)

@@ -17,10 +17,10 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import Case, Read
 from dermsentry.clinic.web.errors import wants_page
-from dermsentry.clinic.web.receiving import receive_all
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import MOST_FILES, Sender, clinic_of
 from dermsentry.clinic.web.sending import find_case, send_picture
+from dermsentry.clinic.web.uploads import receive_all
 
 router = APIRouter(include_in_schema=False)
 

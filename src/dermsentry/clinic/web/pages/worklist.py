@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
@@ -26,7 +27,7 @@ AT_ONCE = 50
 def worklist(
     request: Request,
     person: SignedIn,
-    after: Annotated[str, Query(max_length=400)] = "",
+    after: Annotated[str, Query(max_length=lengths.CURSOR)] = "",
     done: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
 ) -> Response:
     """A lane of the worklist; who only sends photographs is led to their own."""
@@ -55,7 +56,9 @@ def worklist(
 
 
 @router.get("/worklist/rows")
-def rows(request: Request, person: Reader, after: Annotated[str, Query(max_length=400)] = "") -> Response:
+def rows(
+    request: Request, person: Reader, after: Annotated[str, Query(max_length=lengths.CURSOR)] = ""
+) -> Response:
     """More rows of a lane, for the page that shows it."""
     clinic = clinic_of(request)
     text, wanted = read_filter(request.query_params, own_reads(clinic, person))

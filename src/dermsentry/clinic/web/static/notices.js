@@ -13,16 +13,16 @@
   };
   window.dermsentrySay = say;
   document.addEventListener("htmx:responseError", (event) => {
-    let text = "The service refused this.";
+    let text = "The request was refused.";
     try {
       const told = JSON.parse(event.detail.xhr.responseText);
       text = `${told.detail} (request ${told.request_id})`;
     } catch {
-      text = `The service answered ${event.detail.xhr.status}.`;
+      text = `The service responded with status ${event.detail.xhr.status}.`;
     }
     say(text);
   });
-  document.addEventListener("htmx:sendError", () => say("The service cannot be reached. Check the connection; it is tried again."));
+  document.addEventListener("htmx:sendError", () => say("The service cannot be reached. Check the connection; retrying."));
   // A form that was sent is not sent twice.
   document.addEventListener("submit", (event) => {
     const form = event.target;

@@ -15,9 +15,9 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
     const bar = document.createElement("progress");
     bar.max = 100;
     bar.value = 0;
-    bar.setAttribute("aria-label", `Sending ${file.name}`);
+    bar.setAttribute("aria-label", `Uploading ${file.name}`);
     const words = document.createElement("span");
-    words.textContent = " waits";
+    words.textContent = " waiting";
     item.append(name, " ", bar, words);
     list.append(item);
     return { item, bar, words };
@@ -29,7 +29,7 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
     if (kind === "failed") {
       const again = document.createElement("button");
       again.type = "button";
-      again.textContent = "Send again";
+      again.textContent = "Try again";
       again.addEventListener("click", () => { shown.item.remove(); add(job.file, job.about); });
       shown.item.append(" ", again);
     }
@@ -43,7 +43,7 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
     request.open("POST", form.action);
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("X-CSRF-Token", form.elements.csrf.value);
-    shown.words.textContent = " is being sent";
+    shown.words.textContent = " uploading";
     request.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable) shown.bar.value = (100 * event.loaded) / event.total;
     });
@@ -59,11 +59,11 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
       if (request.status === 200 && Array.isArray(told)) {
         const one = told[0];
         if (one.problem) over("refused", `was refused: ${one.problem}`);
-        else over("kept", one.new ? `is case ${one.case_id}.` : `had come before: case ${one.case_id}.`);
+        else over("kept", one.new ? `saved as case ${one.case_id}.` : `already uploaded: case ${one.case_id}.`);
       } else if (request.status === 422 || request.status === 413) over("refused", `was refused: ${told?.detail ?? request.status}`);
-      else over("failed", told?.detail ? `was not kept: ${told.detail}` : `was not kept: the service answered ${request.status}.`);
+      else over("failed", told?.detail ? `was not saved: ${told.detail}` : `was not saved: the service responded with status ${request.status}.`);
     });
-    request.addEventListener("error", () => over("failed", "was not sent: the service cannot be reached."));
+    request.addEventListener("error", () => over("failed", "was not uploaded: the service cannot be reached."));
     request.send(data);
   };
   const next = () => {
@@ -75,7 +75,7 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
   const add = (file, about) => {
     const shown = line(file);
     if (file.size > Number(form.dataset.mostBytes)) {
-      done(shown, "refused", "was not sent: it is too large.");
+      done(shown, "refused", "was not uploaded: it is too large.");
       return;
     }
     waiting.push({ file, about, shown });

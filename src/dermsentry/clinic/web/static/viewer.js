@@ -1,10 +1,10 @@
-// Zoom and pan of a photograph: wheel, drag, pinch, buttons, keys. The heat map lies over it, in step.
+// Zoom and pan of a photograph: wheel, drag, pinch, buttons, keys. The saliency map moves with it.
 "use strict";
 document.querySelectorAll("[data-viewer]").forEach((viewer) => {
   const stage = viewer.querySelector(".stage");
   const canvas = viewer.querySelector(".canvas");
-  const heat = viewer.querySelector(".heat");
-  const help = viewer.querySelector(".heat-help");
+  const saliency = viewer.querySelector(".saliency");
+  const help = viewer.querySelector(".saliency-help");
   const MOST = 12;
   let scale = 1, x = 0, y = 0;
   const fingers = new Map();
@@ -80,10 +80,10 @@ document.querySelectorAll("[data-viewer]").forEach((viewer) => {
     if (button.dataset.zoom === "in") zoom(1.5);
     if (button.dataset.zoom === "out") zoom(1 / 1.5);
     if (button.dataset.zoom === "fit") whole();
-    if ("heat" in button.dataset) {
+    if ("saliency" in button.dataset) {
       const shown = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(shown));
-      heat.hidden = help.hidden = !shown;
+      saliency.hidden = help.hidden = !shown;
     }
   });
   addEventListener("resize", fit);
@@ -91,6 +91,6 @@ document.querySelectorAll("[data-viewer]").forEach((viewer) => {
   fit();
   viewer.querySelectorAll("img").forEach((image) => image.addEventListener("error", () => {
     image.hidden = true;
-    window.dermsentrySay("A picture of this case cannot be shown.");
+    window.dermsentrySay("An image of this case cannot be shown.");
   }));
 });

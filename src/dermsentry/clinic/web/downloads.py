@@ -1,4 +1,4 @@
-"""What leaves the clinic, noted in the audit trail: a case as FHIR or DICOM report, cases as a table."""
+"""Downloads, each recorded in the audit trail: a case as FHIR or DICOM report, cases as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photographs that come in one request, from a page or a program."""
+"""Photographs uploaded in one request, by a page or a program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from starlette.datastructures import UploadFile
 
 from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, receive
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.web.headers import read_form
+from dermsentry.clinic.store.tables import Source
+from dermsentry.clinic.web.guard import read_form
 from dermsentry.clinic.web.security import MOST_FILES, clinic_of
 from dermsentry.errors import InputError
 
@@ -28,7 +29,7 @@ class Sent:
     problem: str = ""
 
 
-async def receive_all(request: Request, person: Person, source: str) -> list[Sent]:
+async def receive_all(request: Request, person: Person, source: Source) -> list[Sent]:
     """Keep every photograph of a form; one that cannot be used does not hold up the others.
 
     Raises

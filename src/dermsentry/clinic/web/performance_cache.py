@@ -1,4 +1,4 @@
-"""The clinic's figures, measured when they are asked for and kept for a while where that took long."""
+"""Performance figures, measured when asked for and cached for a while if that took long."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.web.security import clinic_of
 
 KEPT = 20
-"""Figures are shown for so many times as long as measuring them took: those of few cases are always new."""
+"""Figures are cached for this many times as long as measuring took: those of few cases are always new."""
 MOST_KEPT = 16
 
 Days = tuple[datetime | None, datetime | None]
 
 
 @dataclass
-class Measured:
-    """What was measured lately, and until when it is shown: of many thousand cases it takes seconds."""
+class PerformanceCache:
+    """Figures measured lately, and until when they are shown: of many thousand cases they take seconds."""
 
     kept: dict[Days, tuple[float, Performance]] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
 
 
-def measured(request: Request, days: Days) -> Performance:
+def cached_performance(request: Request, days: Days) -> Performance:
     """The figures of the cases received from one moment on and before the other. Raises DatabaseError."""
-    lately: Measured = request.app.state.measured
+    lately: PerformanceCache = request.app.state.performance
     with lately.lock:  # one at a time is enough
         began = time.monotonic()
         until, found = lately.kept.get(days, (began, None))

@@ -1,4 +1,4 @@
-"""What every answer says to the browser, and how large a request may be."""
+"""The guard before every route: request identifiers, size limits, security headers, forms read once."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ LARGE: tuple[tuple[str, re.Pattern[str], int], ...] = (
 )
 """Requests that may be larger: method, path, bytes."""
 _END = 4096
-"""Bytes at the end of a form among which its last boundary stands."""
+"""Bytes at the end of a form that hold its last boundary."""
 
 
 def secure(headers: MutableHeaders, number: str) -> None:
-    """Add what every answer says; what a route set itself stands."""
+    """Add the headers of every response; what a route set itself is kept."""
     for name, value in SAFE.items():
         headers.setdefault(name, value)
     headers["X-Request-ID"] = number
@@ -131,5 +131,5 @@ async def read_form(request: Request, most_files: int) -> FormData:
     request.scope["dermsentry.forms"].append(form)
     boundary = re.search(r'boundary="?([^";,]+)', request.headers.get("content-type", ""))
     if boundary and f"--{boundary[1]}--".encode() not in request.scope["dermsentry.end"]:
-        raise HTTPException(400, "The form has no end, so that its last file may be cut; send it again.")
+        raise HTTPException(400, "The form is incomplete, so its last file may be truncated; send it again.")
     return form

@@ -11,10 +11,11 @@ from sklearn import metrics as theirs
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
-from dermsentry.evaluation.subgroups.attributes import FEW, MANY, difference_of_shares, subgroups
+from dermsentry.evaluation.subgroups.comparison import FEW, MANY, difference_of_shares, subgroups
 from dermsentry.files import to_json
 from dermsentry.reporting import render
 from dermsentry.stats.intervals import Estimate, exact_binomial
+from dermsentry.stats.resampling import Resampler
 
 MEL = CODES.index("MEL")
 
@@ -38,6 +39,10 @@ def of(attributes, name):
     return next(attribute for attribute in attributes if attribute.name == name)
 
 
+def compared(frame, labels, probability, groups, *, resamples=1000, seed=0, **given):
+    return subgroups(frame, labels, probability, Resampler(groups, resamples, seed), **given)
+
+
 def values(attribute):
     return [group.value for group in attribute.groups]
 
@@ -49,7 +54,7 @@ def sexes(n, seed=1):
 def test_figures_agree_with_scikit_learn():
     labels, probability, groups = drawn()
     sex = np.array(sexes(400))
-    (attribute,) = subgroups(table(400, sex=sex), labels, probability, groups, threshold=0.25, resamples=50)
+    (attribute,) = compared(table(400, sex=sex), labels, probability, groups, threshold=0.25, resamples=50)
     truth, score = np.array(labels) == "MEL", probability[:, MEL]
 
     def figures(here):
@@ -81,7 +86,7 @@ def test_figures_agree_with_scikit_learn():
 def test_a_difference_is_that_of_the_same_resamples():
     labels, probability, groups = drawn()
     sex = np.array(sexes(400))
-    (attribute,) = subgroups(
+    (attribute,) = compared(
         table(400, sex=sex), labels, probability, groups, threshold=0.25, resamples=120, seed=5
     )
     truth, score = np.array(labels) == "MEL", probability[:, MEL]
@@ -116,7 +121,7 @@ def test_a_model_that_fails_one_subgroup_is_seen():
     hidden = np.flatnonzero((sex == "male") & (np.array(labels) == "MEL"))
     probability[hidden, MEL] = 0.0
     probability /= probability.sum(axis=1, keepdims=True)
-    (attribute,) = subgroups(table(600, sex=sex), labels, probability, groups, threshold=0.25, resamples=200)
+    (attribute,) = compared(table(600, sex=sex), labels, probability, groups, threshold=0.25, resamples=200)
     women, men = attribute.groups
     assert men.sensitivity.value == 0
     assert men.difference_sensitivity.high < -0.5
@@ -129,7 +134,7 @@ def test_all_found_in_both_is_no_certain_equality():
     probability = np.full((80, 9), 0.05)
     probability[::2, MEL], probability[1::2, CODES.index("NV")] = 0.6, 0.6
     sex = ["female"] * 40 + ["male"] * 40
-    (attribute,) = subgroups(
+    (attribute,) = compared(
         table(80, sex=sex), truth, probability, [str(i) for i in range(80)], threshold=0.5, resamples=50
     )
     difference = attribute.groups[0].difference_sensitivity
@@ -151,7 +156,7 @@ def test_too_few_lesions_state_nothing():
     sex = ["female"] * (2 * FEW - 2) + ["male"] * 42
     _, probability, _ = drawn(n)
     alone = [str(i) for i in range(n)]
-    (attribute,) = subgroups(table(n, sex=sex), labels, probability, alone, threshold=0.2, resamples=20)
+    (attribute,) = compared(table(n, sex=sex), labels, probability, alone, threshold=0.2, resamples=20)
     women, men = attribute.groups
     assert not women.enough
     assert (women.roc_auc, women.sensitivity, women.specificity) == (None, None, None)
@@ -160,7 +165,7 @@ def test_too_few_lesions_state_nothing():
     assert men.difference_sensitivity is None  # there is nothing to compare it with
     # Many photographs of few lesions are few.
     pairs = [str(i // 4) for i in range(n)]
-    (attribute,) = subgroups(table(n, sex=sex), labels, probability, pairs, threshold=0.2, resamples=20)
+    (attribute,) = compared(table(n, sex=sex), labels, probability, pairs, threshold=0.2, resamples=20)
     assert attribute.groups[1].melanomas == 20
     assert attribute.groups[1].melanoma_groups < FEW
     assert attribute.groups[1].sensitivity is None
@@ -171,7 +176,7 @@ def test_what_is_said_of_the_melanomas_alone():
     labels = ["MEL"] * 18 + ["NV"] * 22
     sex = ["female"] * 2 + ["male"] * 16 + ["female"] * 11 + ["male"] * 11
     _, probability, _ = drawn(n)
-    (attribute,) = subgroups(
+    (attribute,) = compared(
         table(n, sex=sex), labels, probability, [str(i) for i in range(n)], threshold=0.2, resamples=20
     )
     women = attribute.groups[0]
@@ -192,7 +197,7 @@ def test_the_words_of_two_archives_are_joined():
         skin_type=["1", "II", "3.0", "type IV", "FST 5", "vi", "", "unknown", "7", "2", "I", "0"],
         source=["a", "a", "b", "b", "", "a", "a", "a", "a", "a", "a", "a"],
     )  # fmt: skip
-    found = subgroups(frame, labels, probability, groups, threshold=0.2, resamples=10)
+    found = compared(frame, labels, probability, groups, threshold=0.2, resamples=10)
     counts = {a.name: {g.value: g.photographs for g in a.groups} for a in found}
     assert counts == {
         "age": {"under 30": 2, "30–44": 2, "45–59": 1, "60–74": 1, "75 and over": 2},
@@ -213,7 +218,7 @@ def test_the_words_of_two_archives_are_joined():
 
 def test_skin_tone_comes_with_its_weakness():
     labels, probability, groups = drawn(6)
-    found = subgroups(
+    found = compared(
         table(6),
         labels,
         probability,
@@ -232,9 +237,7 @@ def test_the_rarest_of_many_values_are_taken_together():
     n = 200
     labels, probability, groups = drawn(n)
     source = [f"clinic {min(i // 4, 10) if i < 100 else i}" for i in range(n)]
-    (attribute,) = subgroups(
-        table(n, source=source), labels, probability, groups, threshold=0.2, resamples=10
-    )
+    (attribute,) = compared(table(n, source=source), labels, probability, groups, threshold=0.2, resamples=10)
     assert len(attribute.groups) == MANY
     assert attribute.groups[-1].value == "100 others"
     assert sum(group.photographs for group in attribute.groups) == n
@@ -243,23 +246,23 @@ def test_the_rarest_of_many_values_are_taken_together():
 def test_nothing_to_part_by():
     labels, probability, groups = drawn(20)
     one = table(20, sex=["male"] * 20, age=[""] * 20)
-    assert subgroups(one, labels, probability, groups, threshold=0.2) == ()
+    assert compared(one, labels, probability, groups, threshold=0.2) == ()
     unknown = table(20, sex=["male", "female"] * 10)
-    assert subgroups(unknown, [""] * 20, probability, groups, threshold=0.2) == ()
+    assert compared(unknown, [""] * 20, probability, groups, threshold=0.2) == ()
 
 
 def test_what_may_be_a_melanoma_counts_nowhere():
     labels, probability, groups = drawn(40)
     labels[:4] = ["MEL|NV", "", "MEL|NV", "PBK|SK"]
     sex = ["male", "female"] * 20
-    (attribute,) = subgroups(table(40, sex=sex), labels, probability, groups, threshold=0.2, resamples=10)
+    (attribute,) = compared(table(40, sex=sex), labels, probability, groups, threshold=0.2, resamples=10)
     assert sum(group.photographs for group in attribute.groups) == 37
 
 
 def test_without_a_threshold_the_most_probable_class_decides():
     labels, probability, groups = drawn(300)
     sex = ["male", "female", "male"] * 100
-    (attribute,) = subgroups(table(300, sex=sex), labels, probability, groups, threshold=None, resamples=10)
+    (attribute,) = compared(table(300, sex=sex), labels, probability, groups, threshold=None, resamples=10)
     here = np.array(sex) == "female"
     called = probability.argmax(axis=1)[here] == MEL
     truth = np.array(labels)[here] == "MEL"
@@ -273,8 +276,8 @@ def test_any_collection_is_parted_without_a_crash(seed, n):
     rng = np.random.default_rng(seed)
     frame = table(n, sex=sexes(n, seed), age=[str(a) for a in rng.integers(0, 100, n)])
     tones = [None if a < -60 else float(a) for a in rng.uniform(-90, 90, n)]
-    found = subgroups(frame, labels, probability, groups, threshold=0.2, skin_tone=tones, resamples=20)
-    text = to_json([attribute.as_dict() for attribute in found])
+    found = compared(frame, labels, probability, groups, threshold=0.2, skin_tone=tones, resamples=20)
+    text = to_json(found)
     assert "NaN" not in text
     for attribute in found:
         assert len(attribute.groups) > 1
@@ -288,7 +291,7 @@ def test_the_same_seed_gives_the_same_figures():
     labels, probability, groups = drawn(200)
     frame = table(200, sex=sexes(200))
     one, same, other = (
-        subgroups(frame, labels, probability, groups, threshold=0.2, seed=s, resamples=40) for s in (1, 1, 2)
+        compared(frame, labels, probability, groups, threshold=0.2, seed=s, resamples=40) for s in (1, 1, 2)
     )
     assert one == same
     assert one != other
@@ -297,17 +300,17 @@ def test_the_same_seed_gives_the_same_figures():
 def test_wrong_lengths_are_refused():
     labels, probability, groups = drawn(4)
     with pytest.raises(InputError, match="3 rows, 4 labels, 4 groups"):
-        subgroups(table(3), labels, probability, groups, threshold=0.2)
+        compared(table(3), labels, probability, groups, threshold=0.2)
     with pytest.raises(InputError, match=r"shape \(4, 8\)"):
-        subgroups(table(4), labels, probability[:, :8], groups, threshold=0.2)
+        compared(table(4), labels, probability[:, :8], groups, threshold=0.2)
     with pytest.raises(InputError, match="2 skin tones for 4 photographs"):
-        subgroups(table(4), labels, probability, groups, threshold=0.2, skin_tone=[1.0, None])
+        compared(table(4), labels, probability, groups, threshold=0.2, skin_tone=[1.0, None])
 
 
 def test_the_section_of_the_page():
     labels, probability, groups = drawn(300)
     frame = table(300, sex=sexes(300), site=["face"] * 5 + ["back"] * 295)
-    found = subgroups(frame, labels, probability, groups, threshold=0.2, resamples=20)
+    found = compared(frame, labels, probability, groups, threshold=0.2, resamples=20)
     page = render("evaluation_subgroups.html", subgroups=found)
     assert "By sex" in page
     assert "By site" in page

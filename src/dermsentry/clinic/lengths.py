@@ -1,0 +1,21 @@
+"""How many characters a text may have that people and programs give the clinic, wherever it comes in."""
+
+from __future__ import annotations
+
+PATIENT = LESION = SITE = 120
+NOTE = 4000
+FILE_NAME = 255
+ACCOUNT = 80
+FULL_NAME = 200
+TOKEN_LABEL = 120
+RULE = 80
+ADDRESS = 500
+"""Of an e-mail's receiver, or a webhook's URL."""
+CODE = 20
+"""Of a role, a diagnosis, what is to be done, how an outcome is known."""
+SUBJECT, ACTION = 120, 60
+"""Of an event of the audit trail."""
+SEARCH = 120
+"""Of what cases are searched for."""
+CURSOR = 400
+"""Of the place in a list where its next page begins."""

@@ -1,0 +1,268 @@
+"""Whether a model serves some patients worse than others: melanoma's figures by age, sex, site and so on."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from dermsentry.diagnoses import CODES, MELANOMA
+from dermsentry.errors import InputError
+from dermsentry.evaluation.measures import melanoma_truth, raises_alert
+from dermsentry.evaluation.subgroups.attributes import read_attributes
+from dermsentry.stats.intervals import Estimate, exact_binomial
+from dermsentry.stats.metrics import rank, recall_score
+from dermsentry.stats.resampling import Resampled, Resampler
+
+Floats = NDArray[np.float64]
+Truths = NDArray[np.bool_]
+
+FEW = 10
+"""Lesions of melanoma, or of others, below which no figure that needs them is stated."""
+
+MANY = 12
+"""Values of one attribute shown each for itself; the rarest beyond that are taken together."""
+
+_MEL = CODES.index(MELANOMA)
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The photographs of one value, and melanoma's figures among them.
+
+    `photographs` are those known to be a melanoma or not, `melanomas` the melanomas among them; `groups`,
+    `melanoma_groups` and `other_groups` are lesions (groups of photographs) of all, of melanoma, of others.
+    A figure is None where fewer than `FEW` of the lesions it needs are there; with `enough` none is for that
+    reason. A `difference_…` is this subgroup less all others of known value; None where these are too few.
+    """
+
+    value: str
+    photographs: int
+    groups: int
+    melanomas: int
+    enough: bool
+    roc_auc: Estimate | None
+    sensitivity: Estimate | None
+    specificity: Estimate | None
+    difference_roc_auc: Estimate | None
+    difference_sensitivity: Estimate | None
+    difference_specificity: Estimate | None
+    melanoma_groups: int
+    other_groups: int
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One way to part the photographs, such as `age`; `note` says what is left out and what to beware of."""
+
+    name: str
+    groups: tuple[Subgroup, ...] = field(metadata={"json": "subgroups"})
+    note: str
+
+
+def subgroups(
+    table: pd.DataFrame,
+    truth: Sequence[str],
+    probability: ArrayLike,
+    resampler: Resampler,
+    *,
+    threshold: float | None,
+    skin_tone: Sequence[float | None] | None = None,
+) -> tuple[Attribute, ...]:
+    """Melanoma's AUROC, sensitivity and specificity in each subgroup, and how far it is from the others.
+
+    Parameters
+    ----------
+    table
+        One row for each of n photographs with the collection's columns `age` (years), `sex`, `site`,
+        `source`, `skin_type` (Fitzpatrick); text, `""` unknown. A missing column is unknown throughout.
+    truth
+        Their labels; those of which it is unknown whether they are melanomas are left out.
+    probability
+        Shape (n, 9) by `diagnoses.CODES`.
+    resampler
+        Of the lesion or patient of each. Each resample measures every subgroup and its others, so that
+        differences are paired.
+    threshold
+        The melanoma probability from which an alert is raised; None alerts where melanoma is the most
+        probable class.
+    skin_tone
+        The individual typology angle of each in degrees, of `skin_tone.skin_tone`; None where unknown.
+
+    Returns
+    -------
+    tuple of Attribute
+        `age`, `sex`, `site`, `source`, `skin tone`, `skin type`, without those that have a single value.
+        Intervals of shares are never narrower than the exact ones of as many independent lesions. Those of
+        their differences are never narrower than what follows from these by the method of variance estimates
+        recovery: Zou & Donner, Statistics in Medicine 27 (2008), eq. 6.
+
+    Raises
+    ------
+    InputError
+        The lengths do not fit.
+    """
+    values = np.asarray(probability, dtype=np.float64)
+    lengths = (len(table), len(truth), len(resampler), len(values))
+    if len(set(lengths)) > 1 or values.shape[1:] != (len(CODES),):
+        rows, labels, lesions, _ = lengths
+        raise InputError(
+            f"Received {rows} rows, {labels} labels, {lesions} groups and probabilities of shape "
+            f"{values.shape}; expected one row, label and group for each photograph by {len(CODES)} classes."
+        )
+    if skin_tone is not None and len(skin_tone) != len(table):
+        raise InputError(
+            f"Received {len(skin_tone)} skin tones for {len(table)} photographs; expected as many."
+        )
+    melanoma, told = melanoma_truth(truth)
+    if not told.any():
+        return ()
+    cases = _Cases(
+        melanoma=melanoma[told],
+        score=values[told, _MEL],
+        alert=raises_alert(values[told], threshold),
+        resampler=resampler.among(told),
+    )
+    attributes = []
+    for name, read, order in read_attributes(table, skin_tone):
+        attribute = _compare(name, [read[row] for row in np.flatnonzero(told)], order, cases)
+        if attribute is not None:
+            attributes.append(attribute)
+    return tuple(attributes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cases:
+    """The photographs known to be a melanoma or not, arrays (m,)."""
+
+    melanoma: Truths
+    score: Floats
+    alert: Truths
+    resampler: Resampler
+
+    def lesions(self, here: Truths) -> tuple[int, int]:
+        """How many lesions of melanoma and of others have a photograph in `here`, (m,)."""
+        return self.resampler.count(here & self.melanoma), self.resampler.count(here & ~self.melanoma)
+
+
+def _compare(name: str, values: Sequence[str], order: Sequence[str], cases: _Cases) -> Attribute | None:
+    """An attribute's subgroups from each photograph's value (`""` unknown); None if it has a single one."""
+    values, order = _joined(values, order)
+    if len(order) < 2:
+        return None
+    value = np.array(values)
+    known = value != ""
+    parts: dict[str, Truths] = {}
+    for number, one in enumerate(order):
+        parts[f"{number}"], parts[f"not {number}"] = value == one, known & (value != one)
+    lesions = {part: cases.lesions(here) for part, here in parts.items()}
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        return {
+            f"{figure} {part}": found
+            for part, here in parts.items()
+            for figure, found in _measure(cases, here, weights, lesions[part]).items()
+        }
+
+    found = cases.resampler.measure(measure)
+    rows = []
+    for number, one in enumerate(order):
+        part, others = f"{number}", f"not {number}"
+        here, (melanomas, rest) = parts[part], lesions[part]
+        areas, sensitivities, specificities = (
+            (found.get(f"{figure} {part}"), found.get(f"{figure} {others}"))
+            for figure in ("roc_auc", "sensitivity", "specificity")
+        )
+        rows.append(
+            Subgroup(
+                value=one,
+                photographs=int(here.sum()),
+                groups=cases.resampler.count(here),
+                melanomas=int((here & cases.melanoma).sum()),
+                enough=min(melanomas, rest) >= FEW,
+                roc_auc=areas[0] and areas[0].interval(),
+                sensitivity=sensitivities[0] and sensitivities[0].proportion(melanomas),
+                specificity=specificities[0] and specificities[0].proportion(rest),
+                difference_roc_auc=_difference(*areas),
+                difference_sensitivity=_difference(*sensitivities, (melanomas, lesions[others][0])),
+                difference_specificity=_difference(*specificities, (rest, lesions[others][1])),
+                melanoma_groups=melanomas,
+                other_groups=rest,
+            )
+        )
+    return Attribute(name, tuple(rows), _note(name, int((~known).sum()), len(known)))
+
+
+def _measure(cases: _Cases, here: Truths, weights: Floats, lesions: tuple[int, int]) -> dict[str, Floats]:
+    """The figures that `here` has enough lesions for, each (r,), of weights (r, m)."""
+    melanomas, others = (count >= FEW for count in lesions)
+    own = weights[:, here]
+    truth, alert = cases.melanoma[here], cases.alert[here]
+    figures: dict[str, Floats] = {}
+    if melanomas and others:
+        figures["roc_auc"] = rank(truth, cases.score[here], sample_weight=own).roc_auc()
+    if melanomas or others:
+        recall = recall_score(truth, alert, labels=[False, True], sample_weight=own)
+        figures |= {"sensitivity": recall[:, 1]} if melanomas else {}
+        figures |= {"specificity": recall[:, 0]} if others else {}
+    return figures
+
+
+def _difference(
+    one: Resampled | None, other: Resampled | None, independent: tuple[int, int] | None = None
+) -> Estimate | None:
+    """A figure of a subgroup less that of its others; of two shares, with the lesions of each."""
+    if one is None or other is None:
+        return None
+    paired = (one - other).interval()
+    if paired is None or independent is None:
+        return paired
+    exact = [
+        exact_binomial(min(1.0, float(figure.value)) * lesions, lesions)
+        for figure, lesions in zip((one, other), independent, strict=True)
+    ]
+    wider = difference_of_shares(*exact)
+    return Estimate(paired.value, min(paired.low, wider.low), max(paired.high, wider.high))
+
+
+def difference_of_shares(one: Estimate, other: Estimate) -> Estimate:
+    """`one` less `other`, its interval from those of two independent shares: Zou & Donner (2008), eq. 6."""
+    value = one.value - other.value
+    low = math.hypot(one.value - one.low, other.high - other.value)
+    high = math.hypot(one.high - one.value, other.value - other.low)
+    return Estimate(value, max(-1.0, value - low), min(1.0, value + high))
+
+
+def _joined(values: Sequence[str], order: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Values and their order without those that do not occur; beyond `MANY` the rarest are one."""
+    counts = Counter(value for value in values if value)
+    order = [value for value in order if counts[value]]
+    if len(order) <= MANY:
+        return list(values), order
+    kept = {value for value, _ in counts.most_common(MANY - 1)}
+    rest = f"{len(order) - len(kept)} others"
+    joined = [value if not value or value in kept else rest for value in values]
+    return joined, [*(value for value in order if value in kept), rest]
+
+
+_BEWARE = {
+    "skin tone": (
+        "By the individual typology angle of the skin along each photograph's rim. It is no measured skin "
+        "type: light, white balance and polarisation, the dermatoscope's gel and pressure, and pigment or "
+        "redness around the lesion move it by whole groups, and dermoscopy makes most skin come out light. "
+        "Read it as how light the photograph's skin looks."
+    ),
+    "skin type": "Fitzpatrick's type, as the collection records it.",
+    "site": "Body sites as the ISIC Archive groups them, front, back and side of the torso taken together.",
+    "source": "Sources differ in camera, clinic and patients, and often in how many melanomas they hold.",
+}
+
+
+def _note(name: str, unknown: int, total: int) -> str:
+    left_out = "" if not unknown else f"Unknown for {unknown:,} of {total:,} photographs, which are left out."
+    return " ".join(filter(None, (_BEWARE.get(name, ""), left_out)))
