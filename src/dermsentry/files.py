@@ -72,8 +72,8 @@ def plain(value: Any) -> Any:
     """`value` as JSON has it: mappings, lists, text, numbers, booleans and None.
 
     A dataclass becomes an object of its fields, and of the properties that its class names in `derived`; a
-    field whose metadata has `json` has that name, or is left out where it is None. NumPy's numbers and arrays,
-    tuples, paths and dates become plain ones. Raises TypeError for anything else.
+    field whose metadata has `json` has that name, or is left out where it is None. NumPy's numbers and
+    arrays, tuples, paths and dates become plain ones. Raises TypeError for anything else.
     """
     if is_dataclass(value) and not isinstance(value, type):
         named = [(field.metadata.get("json", field.name), field.name) for field in fields(value)]
