@@ -6,10 +6,15 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import dermsentry
+from dermsentry.diagnoses import CODES
+from dermsentry.evaluation import evaluate_predictions
 from docs import make_api
 from docs.make_api import members, names, sections
 
@@ -74,6 +79,24 @@ def test_every_public_docstring_says_all_of_it() -> None:
 )
 def test_what_a_user_gets_back_is_public(name: str) -> None:
     assert name in dermsentry.__all__
+
+
+def test_what_a_user_gets_back_shows_itself(phantom_collection: dermsentry.Collection) -> None:
+    probability = np.full((18, 9), 1 / 9)
+    groups = [str(number) for number in range(18)]
+    history = pd.DataFrame({"epoch": [1], "val_accuracy": [0.5]})
+    for thing in (
+        phantom_collection,
+        dermsentry.audit_collection(phantom_collection),
+        dermsentry.make_split(phantom_collection),
+        dermsentry.Run(Path("run"), Path("run/bundle"), history, 1, 2.0),
+        evaluate_predictions(list(CODES) * 2, probability, groups, resamples=2),
+        dermsentry.open_bundle(),
+        dermsentry.screen(phantom_collection.paths[0])[0],
+    ):
+        assert "\n" not in repr(thing)
+        assert len(repr(thing)) < 300
+        assert "<" in thing._repr_html_()  # type: ignore[attr-defined]
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ import numpy as np
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.images import Pixels
 from dermsentry.model.card import Card as Card
-from dermsentry.model.card import Floats, card_digest, card_text, parse_card
+from dermsentry.model.card import Floats, card_digest, card_text, describe, parse_card
 from dermsentry.model.card import OutOfDistribution as OutOfDistribution
 from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
@@ -82,6 +83,10 @@ class Bundle:
 
     def __repr__(self) -> str:
         return f"Bundle({self.name!r}, {str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        """What the card says, for notebooks."""
+        return f"<pre>{escape(describe(self.card))}</pre>"
 
     @property
     def name(self) -> str:
