@@ -202,7 +202,7 @@ def _write_page(
 
 
 def _planted(planted: Phantoms, found: Audit) -> list[tuple[str, int, int]]:
-    """What was planted, how much of it, and how much of that the audit named."""
+    """What was planted, how many, and how many of them the audit found."""
     together = [set(group.photographs) for group in found.duplicates]
     in_conflict = [{p.path for p in group.photographs} for group in found.conflicts]
     unreadable = {entry.path for entry in found.unreadable}

@@ -4,8 +4,8 @@ The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `p
 `embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place, and
 `out_of_distribution` (N,).
 
-The hash and the digest find what changed by accident or by a careless hand. They are no signature: who can
-write the folder can also write both anew.
+The hash and the digest detect accidental changes. They are no signature: whoever can write the folder can
+replace both.
 """
 
 from __future__ import annotations
