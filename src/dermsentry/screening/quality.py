@@ -3,7 +3,7 @@
 The limits are outside the range of dermoscopy: 7 of 15,210 photographs (HAM10000, ISIC 2017's training
 part, the nine-class set's, a sample of the ISIC archive) are beyond any of them at 192 pixels, and of 600 of
 each, squashed, cropped or padded to 180 to 256 pixels, never more than 2. What they stop: a Gaussian blur of
-1 % of the width (standard deviation), most shakes over 4 % of the width, a quarter of the light, light that burns
+1 % of the width (standard deviation), most shakes over 4 %, a quarter of the light, light that burns
 half of the picture out, most skin without a lesion, charts and screenshots. A sharp picture of something
 else, such as a pet, is left to the network (`training/out_of_distribution.py`).
 """
