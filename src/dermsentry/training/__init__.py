@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -59,6 +60,10 @@ class Run:
     history: pd.DataFrame = field(repr=False)
     best_epoch: int
     seconds: float
+
+    def _repr_html_(self) -> str:
+        """The run and its history as a table, for notebooks."""
+        return f"<p>{escape(repr(self))}</p>{self.history.to_html(index=False)}"
 
 
 def require_framework() -> None:
