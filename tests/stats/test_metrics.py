@@ -210,3 +210,10 @@ def test_wrong_shapes_are_refused():
         ours.roc_auc_score([], [])
     with pytest.raises(ValueError, match=r"sensitivity=1\.2"):
         ours.rank([0, 1], [0.1, 0.2]).specificity_at(1.2)
+
+
+def test_any_candidate_of_a_label_is_a_hit():
+    labels = ["PBK|SK", "PBK|SK", "PBK|SK", "NV"]
+    hits = ours.candidate_hits(labels, ["PBK", "SK", "AK", "NV"])
+    assert hits.tolist() == [True, True, False, True]
+    assert ours.mean_hit_rate(labels, hits) == pytest.approx((2 / 3 + 1) / 2)

@@ -11,11 +11,14 @@ liberties:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from dermsentry.diagnoses import codes_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -267,3 +270,15 @@ def expected_calibration_error(
     member = (bin_of(stated, bins, equal_mass=equal_mass)[:, None] == np.arange(bins)).astype(np.float64)
     gaps = np.abs(weights @ (member * (outcome - stated)[:, None])).sum(axis=-1)
     return _ratio(gaps, weights.sum(axis=-1))[()]
+
+
+def candidate_hits(y_true: Sequence[str], y_pred: Iterable[str]) -> NDArray[np.bool_]:
+    """Whether each predicted code is a candidate of the true label (`PBK|SK` has two), shape (n,)."""
+    pairs = zip(y_true, y_pred, strict=True)
+    return np.array([predicted in codes_of(label) for label, predicted in pairs], dtype=np.bool_)
+
+
+def mean_hit_rate(y_true: Sequence[str], hits: NDArray[np.bool_]) -> float:
+    """Balanced accuracy where labels may have candidates: the mean over labels of their share of hits."""
+    names = np.asarray(y_true)
+    return float(np.mean([hits[names == name].mean() for name in np.unique(names)]))
