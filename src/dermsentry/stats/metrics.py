@@ -133,13 +133,16 @@ class Ranking:
         return _ratio((above * self.negative).sum(axis=-1), pairs)[()]
 
     def average_precision(self) -> Any:
-        """See `average_precision_score`."""
+        """Precision averaged over the recall gained at each threshold, (...); NaN without positives."""
         true, false = np.cumsum(self.positive, axis=-1), np.cumsum(self.negative, axis=-1)
         precision = np.divide(true, true + false, out=np.zeros_like(true), where=true + false > 0)
         return _ratio((self.positive * precision).sum(axis=-1), true[..., -1])[()]
 
     def specificity_at(self, sensitivity: float) -> Any:
-        """See `specificity_at_sensitivity`."""
+        """The highest specificity of a threshold whose sensitivity is at least `sensitivity`, (...).
+
+        NaN where there are no positives or no negatives.
+        """
         first, known = self._first(sensitivity)
         false = np.cumsum(self.negative, axis=-1)
         alarms = np.take_along_axis(false, first[..., None], axis=-1)[..., 0]
@@ -184,13 +187,6 @@ def roc_auc_score(y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: Array
     return rank(y_true, y_score, sample_weight=sample_weight).roc_auc()
 
 
-def average_precision_score(
-    y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: ArrayLike | None = None
-) -> Any:
-    """Precision averaged over the recall gained at each threshold, inputs (n,); NaN without positives."""
-    return rank(y_true, y_score, sample_weight=sample_weight).average_precision()
-
-
 def roc_curve(y_true: ArrayLike, y_score: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """False positive rate, true positive rate and threshold at every distinct score, from high to low.
 
@@ -209,16 +205,6 @@ def precision_recall_curve(y_true: ArrayLike, y_score: ArrayLike) -> tuple[Float
     true, false = np.cumsum(ranked.positive), np.cumsum(ranked.negative)
     precision, recall = true / (true + false), _ratio(true, true[-1:])
     return np.r_[precision[::-1], 1.0], np.r_[recall[::-1], 0.0], ranked.scores[::-1]
-
-
-def specificity_at_sensitivity(
-    y_true: ArrayLike, y_score: ArrayLike, sensitivity: float, *, sample_weight: ArrayLike | None = None
-) -> Any:
-    """The highest specificity of a threshold whose sensitivity is at least `sensitivity`, output (...).
-
-    NaN where there are no positives or no negatives.
-    """
-    return rank(y_true, y_score, sample_weight=sample_weight).specificity_at(sensitivity)
 
 
 def log_loss(y_true: ArrayLike, y_prob: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Any:
