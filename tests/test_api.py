@@ -75,7 +75,7 @@ def test_every_public_docstring_says_all_of_it() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Finding", "Evaluation", "Split", "Run", "Audit", "Collection", "Bundle", "Estimate"],
+    ["Finding", "Evaluation", "Split", "Run", "Study", "Audit", "Collection", "Bundle", "Estimate"],
 )
 def test_what_a_user_gets_back_is_public(name: str) -> None:
     assert name in dermsentry.__all__

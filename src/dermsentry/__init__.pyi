@@ -7,6 +7,7 @@ from .errors import BundleError, DermsentryError, InputError, OutputError, Train
 from .evaluation import Estimate, Evaluation, evaluate
 from .model import Bundle, open_bundle
 from .nine_class.pipeline import study
+from .nine_class.results import Study
 from .phantoms import Phantoms, draw_phantoms
 from .screening import Finding, iter_screen, screen
 from .split import Split, make_split, read_split
@@ -26,6 +27,7 @@ __all__ = [
     "Phantoms",
     "Run",
     "Split",
+    "Study",
     "TrainingError",
     "__version__",
     "audit_collection",

@@ -95,10 +95,10 @@ def draw_conclusions(
             for sentence in _about_experiment(honest, assigned, before):
                 yield Conclusion(experiment.name, sentence)
     evaluated = [r for r in results if r.protocol == "honest" and "test" in r.evaluations]
-    ranked = sorted(evaluated, key=lambda r: -(figure(r, "test", "balanced_accuracy") or 0.0))
+    ranked = sorted(evaluated, key=lambda r: -(r.figure("test", "balanced_accuracy") or 0.0))
     if len(ranked) > 1:
         names = [r.experiment.title for r in ranked]
-        values = [figure(r, "test", "balanced_accuracy") or 0.0 for r in ranked]
+        values = [r.figure("test", "balanced_accuracy") or 0.0 for r in ranked]
         yield Conclusion(
             "best", best_sentence(names[0], values[0], names[1], values[1], kept.experiment.title)
         )
@@ -110,9 +110,9 @@ def _about_experiment(honest: Result, assigned: Result, before: Result | None) -
         fit = _fit_of(honest)
         yield fit_sentence(title, fit)
         if before is not None:
-            tests = [figure(r, "test", "balanced_accuracy") for r in (before, honest)]
+            tests = [r.figure("test", "balanced_accuracy") for r in (before, honest)]
             yield cure_sentence(before.experiment.title, title, _fit_of(before), fit, *tests)
-    test = figure(assigned, "test", "accuracy")
+    test = assigned.figure("test", "accuracy")
     yield leakage_sentence(title, assigned.val_accuracy, honest.val_accuracy, test, assigned.relatives)
     if "test" in honest.evaluations:
         melanoma = honest.evaluations["test"].melanoma
@@ -143,13 +143,6 @@ def _about_conflicts(collection: Collection, split: Split) -> list[str]:
     words = {name: " and ".join(sorted(name_of(label) for label in found)) for name, found in others.items()}
     names = sorted(conflicting, key=lambda name: -conflicting[name] / counts[name])
     return [conflict_sentence(name, conflicting[name], counts[name], words[name]) for name in names]
-
-
-def figure(result: Result, test: str, name: str) -> float | None:
-    """One overall figure of a result on `test` or `test-as-given`; None where there is nothing to measure."""
-    evaluation = result.evaluations.get(test)
-    found = evaluation.overall[name] if evaluation else None
-    return None if found is None else found.value
 
 
 def fit_sentence(title: str, fit: Fit) -> str:

@@ -251,6 +251,12 @@ class Result:
         """Under which protocol."""
         return self.training.protocol
 
+    def figure(self, test: str, name: str) -> float | None:
+        """One overall figure on `test` or `test-as-given`; None where there is nothing to measure."""
+        evaluation = self.evaluations.get(test)
+        found = evaluation.overall[name] if evaluation else None
+        return None if found is None else found.value
+
 
 def run_experiment(training: Training) -> Result:
     """Train, predict and evaluate one experiment; what an earlier call finished is read from its folder."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,26 +15,32 @@ from dermsentry.audit import Audit
 from dermsentry.collection import Collection
 from dermsentry.files import versions
 from dermsentry.model import Bundle
-from dermsentry.nine_class.conclusions import Conclusion, figure
-from dermsentry.nine_class.experiments import Result
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import Split
+
+if TYPE_CHECKING:  # a study can be looked at without a training framework
+    from dermsentry.nine_class.conclusions import Conclusion
+    from dermsentry.nine_class.experiments import Result
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Study:
-    """A finished study.
+    """A finished study of the nine-class set.
 
     Parameters
     ----------
     folder
-        Where its files are.
-    collection, audit, split
-        What was studied, what is wrong with it, and the honest split.
+        The folder that holds its files.
+    collection
+        The images.
+    audit
+        What is wrong with them.
+    split
+        The honest split.
     results
-        One of each experiment under each protocol.
+        The result of each experiment under each protocol.
     conclusions
         Sentences written from the numbers, in reading order.
     kept
@@ -79,8 +85,8 @@ class Study:
 def _row(result: Result) -> dict[str, Any]:
     row: dict[str, Any] = {"training": result.accuracy, "validation": result.val_accuracy}
     for test, evaluation in result.evaluations.items():
-        row[f"{test}: accuracy"] = figure(result, test, "accuracy")
-        row[f"{test}: balanced accuracy"] = figure(result, test, "balanced_accuracy")
+        row[f"{test}: accuracy"] = result.figure(test, "accuracy")
+        row[f"{test}: balanced accuracy"] = result.figure(test, "balanced_accuracy")
         row[f"{test}: melanomas"] = evaluation.melanoma.photographs
         row[f"{test}: melanomas detected"] = evaluation.melanoma.decisions[0].detected
     return row
