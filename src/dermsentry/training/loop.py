@@ -162,7 +162,7 @@ def run_loop(
             figures = trainer.validate(validate, phase.size)
             losses.refuse_nan(figures.get("val_loss", 0.0), "validation loss")
             row = {"epoch": epoch, **losses.means(), **figures}
-            if len(configuration.phases) > 1:
+            if configuration.fine_tuning:
                 row |= {"size": phase.size, "seconds": seconds}
             history.append(row)
             state = trainer.state(epoch + 1, state, state.seconds + seconds, _last_is_best(history))
