@@ -216,7 +216,7 @@ def _run(
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn that says when it listens, and stops where it was told to before it had begun."""
+    """Uvicorn that says when it listens, and stops if it was told to before it started."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None], ended: threading.Event) -> None:
         super().__init__(config)

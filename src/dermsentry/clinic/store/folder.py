@@ -32,8 +32,8 @@ def prepare(folder: Path) -> None:
             file.write(b"\0" * 4096)
     except OSError as error:
         raise OutputError(
-            f"The data folder {folder} cannot be written: {error.strerror or error}. Free space, mend its "
-            "rights, or set DERMSENTRY_HOME to another folder."
+            f"The data folder {folder} cannot be written: {error.strerror or error}. Free space, correct its "
+            "permissions, or set DERMSENTRY_HOME to another folder."
         ) from error
 
 
