@@ -33,7 +33,14 @@ def test_it_goes_the_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     said: list[str] = []
     out = tmp_path / "demo"
     made = demo(out=out, say=said.append)
-    assert [line.split()[0] for line in said] == ["Drew", "Audited", "Split", "Trained", "Judged", "Screened"]
+    assert [line.split()[0] for line in said] == [
+        "Drew",
+        "Audited",
+        "Split",
+        "Trained",
+        "Evaluated",
+        "Screened",
+    ]
     pages = (
         "audit/audit.html",
         "evaluation/evaluation.html",

@@ -176,6 +176,14 @@ def test_commands_in_the_documentation_exist(page: Path) -> None:
         assert {w for w in words if w.startswith("--")} <= options_of(command), line
 
 
+def test_the_order_of_the_layers_is_the_one_that_import_linter_holds() -> None:
+    contracts = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    layers = [layer.replace("dermsentry.", "") for layer in contracts[0]["layers"]]
+    told = re.search(r"exactly this order:\n\n```\n(.*?)\n```", text_of("CONTRIBUTING.md"), re.DOTALL)
+    assert told
+    assert told[1].splitlines() == layers
+
+
 def test_targets_of_make_that_are_named_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
     named = {

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
-from pathlib import Path
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from dermsentry.errors import InputError, OutputError
 from dermsentry.files import (
+    csv_line,
     fingerprint,
+    plain,
     read_json,
     sha256,
     to_json,
@@ -109,6 +117,44 @@ def test_a_result_that_is_no_number_is_never_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TypeError, match="object cannot be written"):
         to_json({"a": object()})
+
+
+@dataclass(frozen=True)
+class Inner:
+    when: date
+    where: PurePosixPath
+
+
+@dataclass(frozen=True)
+class Outer:
+    derived: ClassVar[tuple[str, ...]] = ("count",)
+
+    inner: Inner | None
+    values: NDArray[np.float32]
+    old: int = field(metadata={"json": "new"})
+    secret: str = field(metadata={"json": None})
+
+    @property
+    def count(self) -> int:
+        return len(self.values)
+
+
+def test_a_dataclass_is_its_fields_by_name() -> None:
+    inner = Inner(date(2026, 1, 31), PurePosixPath("a/b"))
+    outer = Outer(inner, np.array([0.5, 1.0], np.float32), 7, "x")
+    assert plain((outer, None)) == [
+        {"inner": {"when": "2026-01-31", "where": "a/b"}, "values": [0.5, 1.0], "new": 7, "count": 2},
+        None,
+    ]
+    with pytest.raises(TypeError, match="type cannot be written"):
+        plain(Outer)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1))
+def test_a_line_of_csv_is_read_back_as_it_was(row: list[str]) -> None:
+    line = csv_line(row)
+    assert line.endswith("\n")
+    assert next(csv.reader(io.StringIO(line, newline=""))) == row
 
 
 @given(st.lists(st.text()), st.lists(st.text()))

@@ -47,7 +47,7 @@ except SystemExit as leaving:
     "module",
     [
         "screening", "model", "evaluation", "audit", "images", "collection", "phantoms",
-        "clinic.server.serving", "clinic.server.ways_in", "clinic.worker.worker", "clinic.store.backup",
+        "clinic.server.serving", "clinic.server.ways_in", "clinic.worker.worker", "clinic.backup",
         "clinic.web.app",
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The whole path in one call: draw or read, audit, split, train, judge, screen, and a page about it."""
+"""Every stage in one call: draw or read, audit, split, train, evaluate, screen, and a page about it."""
 
 from __future__ import annotations
 
@@ -64,15 +64,20 @@ def demo(
     Parameters
     ----------
     data
-        A labelled collection; without one, phantoms with planted defects are drawn.
+        A labelled collection; without one, synthetic images with planted defects are drawn.
     out
-        A new folder, or that of an earlier demo, which is made anew.
+        A new folder, or that of an earlier demo, which is overwritten.
     seed
-        Of everything random.
+        Random seed.
     say
         Receives a line for each step.
     quiet
-        Show no progress bars on stderr.
+        Whether to show no progress bars on stderr.
+
+    Returns
+    -------
+    Demo
+        Its page, its findings with the alerts first, and the seconds of each step.
 
     Raises
     ------
@@ -100,7 +105,7 @@ def demo(
             folder / "photographs", per_class=_DRAWN, test_per_class=_DRAWN_TEST, seed=seed
         )
         collection = read_collection(planted.root)
-        step("draw", f"Drew {planted.photographs} phantoms of nine diagnoses, with planted defects")
+        step("draw", f"Drew {planted.photographs} synthetic images of nine diagnoses, with planted defects")
     audit = audit_collection(collection, seed=seed, quiet=quiet)
     write_audit(audit, collection, folder / "audit")
     step("audit", f"Audited {audit.images} photographs: {_audited(audit)}")
@@ -110,7 +115,7 @@ def demo(
     run = train(collection, split, folder / "run", seed=seed, quiet=quiet)
     step("train", "Trained a linear head on a frozen network")
     evaluation = evaluate(run.bundle, collection, split, out=folder / "evaluation", seed=seed, quiet=quiet)
-    step("evaluate", f"Judged it on {evaluation.photographs} photographs that training knew nothing of")
+    step("evaluate", f"Evaluated it on {evaluation.photographs} held-out images")
     tested = split.table[split.table["part"] == "test"]
     screened = screen(
         [collection.root / path for path in tested["path"]],
@@ -141,7 +146,7 @@ def _audited(found: Audit) -> str:
     counted = {
         "conflicts": len(found.conflicts),
         "leaks": len(found.leaks),
-        "groups of copies": len(found.duplicates),
+        "groups of duplicates": len(found.duplicates),
         "unreadable": len(found.unreadable),
     }
     return _listed(counted)
@@ -197,7 +202,7 @@ def _write_page(
 
 
 def _planted(planted: Phantoms, found: Audit) -> list[tuple[str, int, int]]:
-    """What was planted, how much of it, and how much of that the audit named."""
+    """What was planted, how many, and how many of them the audit found."""
     together = [set(group.photographs) for group in found.duplicates]
     in_conflict = [{p.path for p in group.photographs} for group in found.conflicts]
     unreadable = {entry.path for entry in found.unreadable}
@@ -207,8 +212,8 @@ def _planted(planted: Phantoms, found: Audit) -> list[tuple[str, int, int]]:
 
     copies = (*planted.identical, *planted.near)
     return [
-        ("pairs of copies, byte for byte or re-encoded", len(copies), named(copies, together)),
-        ("of these under two diagnoses", len(planted.conflicts), named(planted.conflicts, in_conflict)),
+        ("pairs of duplicates, byte for byte or re-encoded", len(copies), named(copies, together)),
+        ("of these with conflicting labels", len(planted.conflicts), named(planted.conflicts, in_conflict)),
         ("of these in Train and in Test", len(planted.leaks), named(planted.leaks, together)),
         ("files that cannot be read", len(planted.unreadable), len(unreadable & set(planted.unreadable))),
     ]

@@ -48,13 +48,13 @@ def require_extra(extra: str, *modules: str) -> None:
 
 
 EXIT_CODES: dict[int, str] = {
-    0: "done, and nothing to report against it",
+    0: "done, and nothing found that corrupts a result",
     1: "audit: findings that corrupt a result; audit-log verify, restore: the audit trail was changed",
     2: "usage error: the input or an option cannot be used",
-    3: "some photographs were unreadable; everything else was done and every one has its line",
+    3: "some images could not be read; everything else was done, and each has its line",
     4: "the output cannot be written",
     5: "training failed",
     6: "the model bundle was refused",
-    7: "the clinic's database cannot be reached, or refuses",
-    130: "interrupted: nothing is half written; training goes on where it stopped when run again",
+    7: "the clinic's database cannot be reached, or refuses the connection",
+    130: "interrupted: no file is half written; run training again to resume",
 }

@@ -72,8 +72,8 @@ def plain(value: Any) -> Any:
     """`value` as JSON has it: mappings, lists, text, numbers, booleans and None.
 
     A dataclass becomes an object of its fields, and of the properties that its class names in `derived`; a
-    field whose metadata has `json` stands under that name, or not at all where it is None. NumPy's numbers
-    and arrays, tuples, paths and dates become plain ones. Raises TypeError for anything else.
+    field whose metadata has `json` has that name, or is left out where it is None. NumPy's numbers and
+    arrays, tuples, paths and dates become plain ones. Raises TypeError for anything else.
     """
     if is_dataclass(value) and not isinstance(value, type):
         named = [(field.metadata.get("json", field.name), field.name) for field in fields(value)]
@@ -107,8 +107,9 @@ def write_json(path: Path, value: Any) -> None:
 def csv_line(row: Sequence[Any]) -> str:
     """A row as a line of CSV, its end included (RFC 4180, but for a lone line feed)."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(row)
-    return out.getvalue()
+    # Of `\r` and `\n` the writer quotes those that end its lines; `\n` alone would leave a `\r` bare.
+    csv.writer(out, lineterminator="\r\n").writerow(row)
+    return out.getvalue().removesuffix("\r\n") + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -79,7 +79,7 @@ def read_photograph(
     source
         A file, the bytes of one, a Pillow image, or decoded pixels: (height, width, 3), uint8, RGB.
     root
-        If given, a file that lies outside this folder once links are followed is refused.
+        If given, a file that is outside this folder once links are followed is refused.
     enough_for
         A side in pixels: a JPEG much larger than that is decoded at 1/2, 1/4 or 1/8 of its size, never
         below this side.
@@ -186,7 +186,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 def fit(pixels: Pixels, size: int, aspect: Aspect) -> Pixels:
     """Bring a photograph to `size`×`size`, the same way in training and in screening.
 
-    `squash` changes the aspect, `crop` takes the centre square, `pad` keeps all of it between black bars.
+    `squash` changes the aspect ratio, `crop` takes the centre square, `pad` adds black bars.
     Input (height, width, 3) uint8; output (size, size, 3) uint8. Bilinear, antialiased.
     """
     if aspect not in ASPECTS:

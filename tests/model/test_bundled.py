@@ -13,9 +13,11 @@ import pytest
 from dermsentry.diagnoses import CODES
 from dermsentry.model import bundled, open_bundle
 from dermsentry.model.model_card import model_card
-from dermsentry.phantoms import Phantoms
+from dermsentry.phantoms import Phantoms, draw_phantom
+from dermsentry.screening import screen
 from dermsentry.training import train
-from dermsentry.training.fitting import Configuration, build
+from dermsentry.training.configuration import Configuration
+from dermsentry.training.pretrained import build
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,3 +66,13 @@ def test_a_linear_head_on_it_says_what_it_began_with(phantoms: Phantoms, tmp_pat
     training = open_bundle(run.bundle).card.training
     assert training["configuration"]["weights"] == "dermoscopy"
     assert any("CC BY-NC" in licence for licence in training["licences"])
+
+
+def test_its_probabilities_on_drawn_images_never_change() -> None:
+    """Drawn images say nothing about patients; they show whether decoding, network or calibration changed."""
+    golden = json.loads((Path(__file__).parent / "bundled.json").read_text())
+    drawn = [draw_phantom(one["code"], one["seed"], (320, 240)) for one in golden]
+    for expected, finding in zip(golden, screen(drawn), strict=True):
+        assert finding.tier == expected["tier"]
+        assert finding.probabilities == pytest.approx(expected["probabilities"], abs=0.001)
+        assert finding.out_of_distribution == pytest.approx(expected["out_of_distribution"], abs=0.001)

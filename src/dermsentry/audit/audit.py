@@ -58,6 +58,8 @@ class Audit:
 
     Attributes
     ----------
+    schema
+        Number of the schema of `audit.json`.
     images
         How many photographs were audited.
     splits, classes, counted_in, least, dominant

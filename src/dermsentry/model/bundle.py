@@ -4,8 +4,8 @@ The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `p
 `embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place, and
 `out_of_distribution` (N,).
 
-The hash and the digest find what changed by accident or by a careless hand. They are no signature: who can
-write the folder can also write both anew.
+The hash and the digest detect accidental changes. They are no signature: whoever can write the folder can
+replace both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ import numpy as np
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.images import Pixels
 from dermsentry.model.card import Card as Card
-from dermsentry.model.card import Floats, card_digest, card_text, parse_card
+from dermsentry.model.card import Floats, card_digest, card_text, describe, parse_card
 from dermsentry.model.card import OutOfDistribution as OutOfDistribution
 from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
@@ -38,7 +39,7 @@ OUTPUTS = ("probability", "embedding", "class_activation", "out_of_distribution"
 OUTPUTS_OF_SCHEMA_1 = ("probability", "embedding", "heat", "familiarity")
 MAX_CARD_BYTES = 32 * 1024 * 1024
 BUNDLED = "dermoscopy"
-"""The name of the bundle that the package brings."""
+"""The name of the bundled model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,28 +57,55 @@ class Outputs:
     out_of_distribution: Floats
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bundle:
-    """A verified bundle, ready to predict; safe to use from several threads."""
+    """A verified model bundle, ready to predict; safe to use from several threads.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds it.
+    card
+        What it says about itself: classes, input size, thresholds, figures, training data.
+    threads
+        How many images are predicted at the same time.
+    session
+        The network's ONNX Runtime session.
+    output_names
+        The network's names of `OUTPUTS`, which differ in schema 1.
+    """
 
     folder: Path
     card: Card
     threads: int
-    session: Any = field(repr=False)
-    output_names: tuple[str, ...] = field(default=OUTPUTS, repr=False)
+    session: Any
+    output_names: tuple[str, ...] = OUTPUTS
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.name!r}, {str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        """What the card says, for notebooks."""
+        return f"<pre>{escape(describe(self.card))}</pre>"
 
     @property
     def name(self) -> str:
-        """Name, the start of the digest (two may share a name), and whether phantoms trained it."""
+        """Name, the start of the digest (two may share a name), and whether synthetic images trained it."""
         return f"{self.card.name} {self.card.digest[:12]}" + (" (synthetic)" if self.card.synthetic else "")
 
     def predict(self, pixels: Pixels) -> Outputs:
-        """Predict for any number of photographs, on `threads` threads.
+        """Predict for any number of images, on `threads` threads.
 
         Parameters
         ----------
         pixels
-            (N, size, size, 3), uint8, as `images.fit` gives with the card's size and aspect.
+            (N, size, size, 3), uint8, RGB, as `images.fit` gives with the card's size and aspect.
+
+        Returns
+        -------
+        Outputs
+            `probability` (N, 9), `embedding` (N, d), `class_activation` (N, h, w, 9) and
+            `out_of_distribution` (N,), all float32.
 
         Raises
         ------
@@ -97,7 +125,13 @@ class Bundle:
         return Outputs(*(np.concatenate([getattr(one, name) for one in each]) for name in OUTPUTS))
 
     def predict_here(self, pixels: Pixels) -> Outputs:
-        """Predict on the calling thread alone; see `predict`. One photograph at a time is fastest."""
+        """Predict on the calling thread alone; one image at a time is fastest.
+
+        Parameters
+        ----------
+        pixels
+            (N, size, size, 3), uint8, RGB; see `predict`.
+        """
         try:
             outputs = Outputs(*self.session.run(list(self.output_names), {"image": pixels}))
         except Exception as error:
@@ -114,7 +148,7 @@ class Bundle:
 
 
 def bundled() -> Path:
-    """The folder of the bundle that the package brings."""
+    """The folder of the bundled model."""
     return Path(__file__).parent / "bundled" / BUNDLED
 
 
@@ -124,14 +158,19 @@ def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> 
     Parameters
     ----------
     folder
-        The bundle's folder; `dermoscopy`, where no folder is called so, is the one that the package brings.
+        The bundle's folder; `dermoscopy`, where no folder is called so, is the bundled model.
     threads
-        How many photographs are predicted at the same time; by default one per core.
+        How many images are predicted at the same time; by default one per core.
+
+    Returns
+    -------
+    Bundle
+        Verified and ready to predict.
 
     Raises
     ------
     BundleError
-        Whatever does not hold, in one line.
+        What fails verification, in one line.
     """
     path, card, onnx = _verified(folder)
     session = _session(onnx, card, path / MODEL_FILE)

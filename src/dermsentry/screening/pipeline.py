@@ -96,7 +96,8 @@ def iter_screen(
     Parameters
     ----------
     images
-        One or many images, as `screen` takes them; images in memory are held until all are screened.
+        One or many paths, bytes, PIL images or arrays (height, width, 3) of uint8, as `screen` takes them;
+        images in memory are held until all are screened.
     bundle
         A bundle's folder, or an opened bundle; by default the bundled model.
     findings

@@ -1,9 +1,9 @@
-"""Whether a photograph is good enough to say anything about, in words for who holds the camera.
+"""Whether an image is good enough to assess, in words for the person who holds the camera.
 
-The limits stand outside what dermoscopy gives: 7 of 15,210 photographs (HAM10000, ISIC 2017's training
+The limits are outside the range of dermoscopy: 7 of 15,210 photographs (HAM10000, ISIC 2017's training
 part, the nine-class set's, a sample of the ISIC archive) are beyond any of them at 192 pixels, and of 600 of
 each, squashed, cropped or padded to 180 to 256 pixels, never more than 2. What they stop: a Gaussian blur of
-1 % of the width (standard deviation), most shakes over 4 % of it, a quarter of the light, light that burns
+1 % of the width (standard deviation), most shakes over 4 %, a quarter of the light, light that burns
 half of the picture out, most skin without a lesion, charts and screenshots. A sharp picture of something
 else, such as a pet, is left to the network (`training/out_of_distribution.py`).
 """
@@ -44,7 +44,7 @@ DRAWN = "a chart, a drawing or a screenshot: send the camera's own photograph"
 
 @dataclass(frozen=True)
 class Quality:
-    """What was measured on a photograph, and what is wrong with it.
+    """What was measured on an image, and what is wrong with it.
 
     `side`: the shorter side in pixels. `sharpness`: from about 0.23 (no detail) to above 0.4 (sharp), in the
     direction that has less. `brightness`: of the middle one of 256 places, 0 to 255. `contrast`: spread of
@@ -61,7 +61,7 @@ class Quality:
 
     @property
     def acceptable(self) -> bool:
-        """Whether the photograph can be judged."""
+        """Whether the image is good enough to be assessed."""
         return not self.problems
 
 

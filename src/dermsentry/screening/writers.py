@@ -1,6 +1,6 @@
 """Findings as people and programs want them: table, JSON lines, the ISIC challenge's CSV, saliency maps.
 
-Files are written while screening goes on and take their place when it ends: whole, or not at all.
+Files are written during screening and take their place when it ends: whole, or not at all.
 """
 
 from __future__ import annotations

@@ -1,0 +1,103 @@
+"""What the public API's docstrings say of every parameter, field, result and error; and the page of them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dermsentry
+from dermsentry.diagnoses import CODES
+from dermsentry.evaluation import evaluate_predictions
+from docs import make_api
+from docs.make_api import members, names, sections
+
+RAISES_NOTHING = {"audit_collection"}
+
+
+def missing(name: str) -> list[str]:
+    """What the docstring of a public name does not say."""
+    thing = getattr(dermsentry, name)
+    if inspect.isfunction(thing):
+        return list(_function(name, thing))
+    if issubclass(thing, Exception):
+        return [] if inspect.getdoc(thing) else [f"{name}: no docstring"]
+    assert is_dataclass(thing)
+    described = _told(thing)
+    found = [f"{name}.{field.name}" for field in fields(thing) if field.name not in described]
+    found += [
+        f"{name}.{field.name}: shape"
+        for field in fields(thing)
+        if not _shaped(field.type, described, field.name)
+    ]
+    for inner, value in members(thing).items():
+        found += [] if isinstance(value, property) else _function(f"{name}.{inner}", value, results=False)
+        found += [] if inspect.getdoc(value) else [f"{name}.{inner}: no docstring"]
+    return found
+
+
+def _function(name: str, function: object, *, results: bool = True) -> Iterator[str]:
+    described = _told(function)
+    for parameter in inspect.signature(function).parameters.values():  # type: ignore[arg-type]
+        if parameter.name == "self":
+            continue
+        if parameter.name not in described:
+            yield f"{name}({parameter.name})"
+        elif not _shaped(parameter.annotation, described, parameter.name):
+            yield f"{name}({parameter.name}): shape"
+    if results:
+        wanted = {"Returns"} if name in RAISES_NOTHING else {"Returns", "Raises"}
+        yield from (f"{name}: {section}" for section in wanted - set(sections(function)))
+
+
+def _told(thing: object) -> dict[str, str]:
+    """What the docstring says of each parameter or attribute; several may share a line."""
+    found = sections(thing)
+    told = {**found.get("Parameters", {}), **found.get("Attributes", {})}
+    return {name: text for listed, text in told.items() for name in listed.split(" :")[0].split(", ") if text}
+
+
+def _shaped(annotation: object, described: dict[str, str], name: str) -> bool:
+    """Whether it is no array, or its shape is told."""
+    array = re.search(r"NDArray|Pixels|Floats|ImageInput", str(annotation))
+    return not array or "(" in described.get(name, "(")
+
+
+def test_every_public_docstring_says_all_of_it() -> None:
+    assert {name: problems for name in names() if (problems := missing(name))} == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Finding", "Evaluation", "Split", "Run", "Audit", "Collection", "Bundle", "Estimate"],
+)
+def test_what_a_user_gets_back_is_public(name: str) -> None:
+    assert name in dermsentry.__all__
+
+
+def test_what_a_user_gets_back_shows_itself(phantom_collection: dermsentry.Collection) -> None:
+    probability = np.full((18, 9), 1 / 9)
+    groups = [str(number) for number in range(18)]
+    history = pd.DataFrame({"epoch": [1], "val_accuracy": [0.5]})
+    for thing in (
+        phantom_collection,
+        dermsentry.audit_collection(phantom_collection),
+        dermsentry.make_split(phantom_collection),
+        dermsentry.Run(Path("run"), Path("run/bundle"), history, 1, 2.0),
+        evaluate_predictions(list(CODES) * 2, probability, groups, resamples=2),
+        dermsentry.open_bundle(),
+        dermsentry.screen(phantom_collection.paths[0])[0],
+    ):
+        assert "\n" not in repr(thing)
+        assert len(repr(thing)) < 300
+        assert "<" in thing._repr_html_()  # type: ignore[attr-defined]
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert make_api.PAGE.read_text(encoding="utf-8") == make_api.page(), "run `make api`"
