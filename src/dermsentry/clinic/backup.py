@@ -30,12 +30,10 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic.clinic import Clinic, open_clinic, open_existing
 from dermsentry.clinic.settings import FILE as SETTINGS
-from dermsentry.clinic.store.audit_trail import Trail, verify
-from dermsentry.clinic.store.database import DatabaseError, reading
+from dermsentry.clinic.store.audit_trail import ANCHOR, KEY, Trail, verify
+from dermsentry.clinic.store.database import DatabaseError, reading, unusable
 from dermsentry.clinic.store.folder import (
-    ANCHOR,
     DATABASE,
-    KEY,
     database_of,
     sqlite_file,
     tables_of,
@@ -329,9 +327,7 @@ def _snapshot(engine: Engine) -> Iterator[tuple[Session, str]]:
         ):
             yield session, str(session.scalar(text("SELECT pg_export_snapshot()")))
     except DBAPIError as error:
-        raise DatabaseError(
-            f"The database cannot be used: {str(error.orig).strip().splitlines()[0]}."
-        ) from error
+        raise unusable(error) from error
 
 
 def _pg_dump(engine: Engine, session: Session, snapshot: str, out: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.audit_trail import Trail, open_trail
+from dermsentry.clinic.store.audit_trail import KEY, Trail, open_trail
 from dermsentry.clinic.store.database import open_database
-from dermsentry.clinic.store.folder import KEY, sqlite_file, tables_of
+from dermsentry.clinic.store.folder import sqlite_file, tables_of
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.errors import InputError
 from dermsentry.model.card import Card
