@@ -273,7 +273,7 @@ def _agreement(cases: _Cases, reads: Mapping[int, list[Read]], patients: Sequenc
             pairs.append((own[0].diagnosis, own[1].diagnosis, patients[i]))
     readers, model, of = _columns(final)
     first, second, theirs = _columns(pairs)
-    none = "no decided case has a diagnosis by the reader and by the model"
+    none = "no decided case has a diagnosis from both reader and model"
     return Agreement(
         model=kappa(readers, model, CODES, of, none),
         melanoma=kappa(_melanoma_or_not(readers), _melanoma_or_not(model), ("yes", "no"), of, none),
