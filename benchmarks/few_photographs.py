@@ -1,11 +1,11 @@
-"""What do few photographs of one's own make of ImageNet's network, and of the bundled one?
+"""How good is a linear probe trained on few images of one's own, from ImageNet's network or the bundled one?
 
     python benchmarks/few_photographs.py DATA --run RUN [--rounds 5]
 
 DATA is the folder of the bundled model's sets and RUN the run that made it, whose split.csv names the part
-`test`: photographs, lesions and copies that the bundled model never saw. They play the user's own collection:
-of a random three fifths of the lesions, n photographs train a linear head on the frozen network, as `train
---network linear` does; the other two fifths judge it. Prints, for each n, the mean and the range over the
+`test`: held-out images with no shared lesion or duplicate. They stand for the user's own collection: of a
+random three fifths of the lesions, n images train a linear head on the frozen network, as `train --network
+linear` does; it is evaluated on the other two fifths. Prints, for each n, the mean and the range over the
 rounds of balanced accuracy and melanoma's AUROC from either start, and the seconds to fit the head.
 """
 
@@ -24,8 +24,8 @@ from dermsentry.split import read_split
 from dermsentry.stats.calibration import apply_temperature
 from dermsentry.training import WEIGHTS
 from dermsentry.training.batches import Examples
-from dermsentry.training.fitting import Configuration
-from dermsentry.training.linear_probe import embed, fit_head, head_logits
+from dermsentry.training.configuration import Configuration
+from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.pixels import decode
 from recipes.dermoscopy.data import read_dermoscopy
 
@@ -97,7 +97,7 @@ def one_round(
         for rows in (mine[count // 5 :], mine[: count // 5], others)
     ]
     fitted = fit_head(configuration, embeddings, parts[0], parts[1])
-    probability = apply_temperature(head_logits(fitted.network, embeddings[others]), 1.0)
+    probability = apply_temperature(fitted.logits(parts[2]), 1.0)
     judged = evaluate_predictions(parts[2].labels, probability, [groups[i] for i in others], resamples=2)
     assert judged.balanced_accuracy is not None
     assert judged.melanoma.roc_auc is not None

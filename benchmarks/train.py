@@ -3,7 +3,7 @@
     python benchmarks/train.py DATA [--epochs 6] [--target 0.5]
 
 The plain way is the assignment's: `image_dataset_from_directory` on the folder and `fit`, float32. Both
-train the same network on the same photographs, in turn. DATA is a folder with `Train/` of class folders;
+train the same network on the same images, in turn. DATA is a folder with `Train/` of class folders;
 without it, phantoms are drawn.
 """
 
@@ -25,10 +25,13 @@ import numpy as np
 from dermsentry.collection import read_collection
 from dermsentry.diagnoses import CODES
 from dermsentry.phantoms import draw_phantoms
-from dermsentry.training.batches import Batches, Examples
-from dermsentry.training.fitting import Configuration, best_precision, build
-from dermsentry.training.networks import accuracy, candidate_crossentropy
+from dermsentry.training.batches import Examples, targets
+from dermsentry.training.configuration import Configuration, best_precision
+from dermsentry.training.fitted import predict_logits
+from dermsentry.training.loop import run_loop
+from dermsentry.training.networks import accuracy
 from dermsentry.training.pixels import decode
+from dermsentry.training.pretrained import build
 
 SIZE, BATCH = 180, 32
 
@@ -91,17 +94,21 @@ def ours(folder: Path, cache: Path, epochs: int, target: float) -> tuple[Timed, 
         return Examples(decoded.pixels, rows, tuple(labels[i] for i in rows))
 
     train, held = examples(order[at:]), examples(order[:at])
-    network = build(Configuration(size=SIZE), best_precision())
-    network.compile("adam", candidate_crossentropy, metrics=[accuracy])
+    configuration = Configuration(epochs=epochs, batch_size=BATCH, size=SIZE, precision=best_precision())
+    hot, timed = targets(held.labels), Timed(target)
+
+    def validate(network, size):
+        timed.on_test_begin()
+        found = float(np.mean(accuracy(hot, predict_logits(network, held, 2 * BATCH))))
+        timed.on_epoch_end(0, {"val_accuracy": found})
+        timed.on_epoch_begin(0)
+        return {"val_accuracy": found}
+
     ready = time.perf_counter() - started
-    timed = Timed(target)
-    network.fit(
-        Batches(train, batch_size=BATCH, shuffle=True),
-        validation_data=Batches(held, batch_size=2 * BATCH),
-        epochs=epochs,
-        callbacks=[timed],
-        verbose=0,
-    )
+    timed.on_train_begin()
+    timed.on_epoch_begin(0)
+    shutil.rmtree(cache / "run", ignore_errors=True)
+    run_loop(configuration, train, validate, cache / "run", data="benchmark")
     return timed, len(train), ready
 
 

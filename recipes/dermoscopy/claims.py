@@ -25,7 +25,7 @@ from dermsentry.files import plain, read_json, write_text
 from dermsentry.model import Bundle, open_bundle, read_network, write_bundle
 from dermsentry.model.model_card import model_card
 from dermsentry.split import make_split, read_split
-from dermsentry.training.fitting import Configuration
+from dermsentry.training.configuration import Configuration
 from dermsentry.training.linear_probe import embed
 from dermsentry.training.pixels import decode
 from recipes.dermoscopy.data import LABELS, LESIONS, read_dermoscopy, without_tests

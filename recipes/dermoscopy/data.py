@@ -14,7 +14,8 @@ from dermsentry.collection.groups import connected_groups, original_id
 from dermsentry.diagnoses import narrow
 from dermsentry.errors import InputError
 from dermsentry.split import Split, make_split
-from dermsentry.training.finetuning import Views, balanced_weights
+from dermsentry.training.balancing import drawing_weights
+from dermsentry.training.batches import Views
 from dermsentry.training.pixels import DecodedPhotographs
 
 SETS = ("ham10000", "isic2017", "isic-archive", "isic9")
@@ -131,4 +132,4 @@ def views(split: Split, part: str, collection: Collection, decoded: DecodedPhoto
         rows.append(tuple(int(row) for row in own["row"]))
         labels.append(reduce(narrow, own["diagnosis"]))
         sources.append(own["source"].iloc[0])
-    return Views(decoded.pixels, tuple(rows), tuple(labels), balanced_weights(labels, sources))
+    return Views(decoded.pixels, tuple(rows), tuple(labels), drawing_weights(labels, sources))

@@ -268,8 +268,8 @@ def study(
         collection, out, epochs=lengths, fast=fast, labels=known, per_class=per_class,
         precision=None if precision == "auto" else precision, seed=seed, quiet=False,
     )  # fmt: skip
-    for finding in finished.findings:
-        typer.echo(f"- {finding.sentence}")
+    for conclusion in finished.conclusions:
+        typer.echo(f"- {conclusion.sentence}")
     _say(f"Written: {out / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
 
 

@@ -73,7 +73,7 @@ def _migrated(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterat
     cluster: Cluster = request.getfixturevalue("postgresql")
     url = cluster.migrated()
     yield url
-    cluster.drop(url)
+    cluster.give_back(url)
 
 
 @pytest.fixture

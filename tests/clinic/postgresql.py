@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from psycopg import sql
 
 from clinic.waiting import free_port
 from dermsentry.clinic.store.database import migrate, open_database
+from dermsentry.clinic.store.tables import Base
 
 
 @dataclass
@@ -30,14 +31,37 @@ class Cluster:
     folder: Path
     port: int
     password: str
+    emptied: list[str] = field(default_factory=list)
 
     def database(self) -> str:
         """The address of a new, empty database."""
         return self._create("template1")
 
     def migrated(self) -> str:
-        """The address of a new database with the clinic's tables."""
-        return self._create(self._migrated)
+        """The address of an empty database with the clinic's tables: an emptied one where there is one."""
+        return self.emptied.pop() if self.emptied else self._create(self._migrated)
+
+    def give_back(self, url: str) -> None:
+        """Empty a migrated database for the next test, which is many times as fast as making one.
+
+        One that a test filled with many rows, or whose version it changed, goes.
+        """
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            others = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            )
+            connection.execute(f"{others} AND pid <> pg_backend_pid()")
+            state = "SELECT (SELECT version_num FROM alembic_version), (SELECT count(*) FROM cases)"
+            version, cases = connection.execute(state).fetchone() or ("", 0)
+            kept = version == self.version and cases < 1000
+            if kept:
+                for table in reversed(Base.metadata.sorted_tables):
+                    connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table.name)))
+                connection.execute("SELECT setval(sequencename::regclass, 1, false) FROM pg_sequences")
+        if kept:
+            self.emptied.append(url)
+        else:
+            self.drop(url)
 
     def drop(self, url: str) -> None:
         self._control(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(_name_in(url)))
@@ -48,6 +72,8 @@ class Cluster:
         url = self.database()
         engine = open_database(url)
         migrate(engine)
+        with engine.connect() as connection:
+            self.version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
         engine.dispose()
         return url.rpartition("/")[2]
 

@@ -180,25 +180,24 @@ def rewritten(file: Path, name: str, change: str) -> Path:
     return out
 
 
-@pytest.mark.parametrize("change", ["changed", "left out", "twice", "elsewhere", "a link"])
-@pytest.mark.parametrize("which", ["database", "key", "photograph", "manifest"])
 def test_a_backup_that_was_changed_is_refused(
-    lived_in: Store, request: pytest.FixtureRequest, tmp_path: Path, change: str, which: str
+    lived_in: Store, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    if which == "manifest" and change == "twice":
-        pytest.skip("the same manifest twice says the same")
     out = tmp_path / "clinic.tar"
     backup(lived_in.folder, lived_in.url, out)
     with tarfile.open(out) as tar:
-        names = tar.getnames()
-    start = {"database": "clinic.", "key": "audit.key", "photograph": "photographs/", "manifest": "manifest"}
-    name = next(n for n in names if n.startswith(start[which]) and n != "clinic.toml")
+        names = [name for name in tar.getnames() if name != "clinic.toml"]
     folder, url = elsewhere(lived_in, request, tmp_path)
-    with pytest.raises(DermsentryError) as told:
-        restore(rewritten(out, name, change), folder, url)
-    assert "\n" not in str(told.value)
-    assert not any(folder.iterdir())
-    assert not (tmp_path / "outside").exists()
+    for start in ("clinic.", "audit.key", "photographs/", "manifest"):
+        name = next(name for name in names if name.startswith(start))
+        for change in ("changed", "left out", "twice", "elsewhere", "a link"):
+            if (start, change) == ("manifest", "twice"):
+                continue  # the same manifest twice says the same
+            with pytest.raises(DermsentryError) as told:
+                restore(rewritten(out, name, change), folder, url)
+            assert "\n" not in str(told.value), (name, change)
+            assert not any(folder.iterdir()), (name, change)
+            assert not (tmp_path / "outside").exists(), (name, change)
     # The place is still empty: the backup as it was goes in.
     assert restore(out, folder, url).cases == 5
 

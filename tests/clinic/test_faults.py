@@ -70,6 +70,7 @@ def kill_one(running: Server, engine: Engine, which: str) -> None:
         with reading(engine) as session:
             if session.scalar(select(Job.id).where(Job.state == "leased").limit(1)):
                 break
+        time.sleep(0.002)
     if which == "worker":
         for pid in running.workers():
             os.kill(pid, signal.SIGKILL)

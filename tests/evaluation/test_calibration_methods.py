@@ -126,8 +126,9 @@ def test_a_card_with_a_figure_that_is_no_number_gives_nothing():
     logits, labels, _ = _shifted(n=40)
     record = plain(list(_compared(logits, labels).values()))
     assert len(read_comparison(record)) == 3
-    record[2]["melanoma_brier_score"]["low"] = "<b>"
-    assert read_comparison(record) == ()
+    for odd in ("<b>", float("nan"), None):
+        record[2]["melanoma_brier_score"]["low"] = odd
+        assert read_comparison(record) == ()
 
 
 def test_a_card_of_an_older_version_is_read_with_its_methods_of_melanoma_alone():

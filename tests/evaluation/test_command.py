@@ -50,10 +50,10 @@ def test_figures_on_stdout_notes_on_stderr(folder):
     assert len(lines) == 10
     assert lines[0].startswith("melanoma sensitivity")
     assert "3 of 3 found; finding all 3 would prove 29 %" in lines[0]
-    assert "chosen on calibration for 80 %, reached 94 % (85 to 98) there" in lines[2]
-    assert lines[3].startswith("for 80 % here it takes")
-    assert lines[8].startswith("right alerts at 2 %")
-    assert "Note: Only 3 lesions of melanoma" in result.stderr
+    assert "chosen on calibration for 80 %, reached 94 % (85–98) there" in lines[2]
+    assert lines[3].startswith("needed for 80 % here")
+    assert lines[8].startswith("PPV at 2 % prevalence")
+    assert "Note: Only 3 melanoma lesions" in result.stderr
     assert (out / "evaluation.html").is_file()
 
 
@@ -73,7 +73,7 @@ def test_a_prevalence_has_its_line(folder):
     result = run(
         folder / "bundle", folder / "set", "--split", split, "--resamples", 50, "--prevalence", 0.005
     )
-    assert "right alerts at 0.5 %" in result.stdout
+    assert "at 0.5 % prevalence" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_being_called_something_that_is_not_there_is_wrong():
     absent = label_of(evaluation, "BCC")
     assert (absent.photographs, absent.predicted, absent.recall, absent.roc_auc) == (0, 2, None, None)
     assert absent.precision is not None
-    assert any("No photograph of" in line and "basal cell carcinoma" in line for line in evaluation.warnings)
+    assert any("No photographs of" in line and "basal cell carcinoma" in line for line in evaluation.warnings)
 
 
 def test_a_class_of_one_photograph_is_known_to_be_unknown():
@@ -204,7 +204,7 @@ def test_a_class_of_one_photograph_is_known_to_be_unknown():
     assert one.recall.low == pytest.approx(0.025, abs=1e-6)
     assert (one.roc_auc.low, one.roc_auc.high) == (0.0, 1.0)
     assert any("melanoma (1)" in line for line in evaluation.warnings)
-    assert any(line.startswith("Only 1 lesion of melanoma:") for line in evaluation.warnings)
+    assert any(line.startswith("Only 1 melanoma lesion:") for line in evaluation.warnings)
 
 
 def test_sixteen_of_sixteen_proves_79_percent():
@@ -216,17 +216,16 @@ def test_sixteen_of_sixteen_proves_79_percent():
     assert evaluation.sensitivity.value == 1.0
     assert evaluation.sensitivity.low == pytest.approx(0.794, abs=5e-4)
     assert any(
-        "Only 16 lesions of melanoma" in line and "79 %" in line and "72" in line
-        for line in evaluation.warnings
+        "Only 16 melanoma lesions" in line and "79 %" in line and "72" in line for line in evaluation.warnings
     )
 
 
 def test_enough_melanomas_are_not_warned_of():
     labels = ["MEL"] * 72 + ["NV"] * 72
     evaluation = evaluate_predictions(labels, predictions(labels), alone(144), resamples=20)
-    assert not any("melanomas:" in line for line in evaluation.warnings)
+    assert not any("melanoma lesions" in line for line in evaluation.warnings)
     few = evaluate_predictions(labels, predictions(labels), ["same"] * 71 + alone(73), resamples=20)
-    assert any("Only 2 lesions of melanoma" in line for line in few.warnings)  # 72 photographs, two lesions
+    assert any("Only 2 melanoma lesions" in line for line in few.warnings)  # 72 photographs, two lesions
 
 
 def test_copies_of_a_lesion_do_not_narrow_an_interval():
@@ -250,7 +249,7 @@ def test_no_melanoma_and_nothing_else():
     assert without.specificity is not None
     assert without.melanoma.roc_auc is None
     assert without.melanoma.at_sensitivity == ()
-    assert any("no melanoma" in line for line in without.warnings)
+    assert any("None of these photographs is a melanoma" in line for line in without.warnings)
     only = evaluate_predictions(["MEL"] * 30, predictions(["MEL"] * 30), alone(30), resamples=20)
     assert only.specificity is None
     assert any("Every photograph is melanoma" in line for line in only.warnings)
@@ -279,6 +278,25 @@ def test_evaluation_json_has_what_its_readers_expect():
     assert len(found["confusion_matrix"]["counts"]) == 9
     assert [rule["threshold"] for rule in found["melanoma"]["decisions"]] == [None, 0.3]
     assert 0 < found["melanoma"]["provable_sensitivity"] < 1
+
+
+def test_an_evaluation_shows_itself_in_a_line_and_as_a_table():
+    labels = drawn(50)
+    evaluation = evaluate_predictions(labels, predictions(labels), alone(50), threshold=0.3, resamples=20)
+    assert repr(evaluation).startswith("Evaluation(50 photographs of 50 lesions, ")
+    assert "\n" not in repr(evaluation)
+    table = evaluation.to_frame()
+    assert list(table.columns) == ["name", "value", "low", "high"]
+    assert table["name"].is_unique
+    found = table.set_index("name")
+    for name, figure in {
+        "accuracy": evaluation.accuracy,
+        "melanoma sensitivity": evaluation.sensitivity,
+        "melanoma roc_auc": evaluation.melanoma.roc_auc,
+        "NV recall": label_of(evaluation, "NV").recall,
+    }.items():
+        assert tuple(found.loc[name]) == (figure.value, figure.low, figure.high)
+    assert "melanoma sensitivity" in evaluation._repr_html_()
 
 
 def test_the_operating_point_is_the_decision_beside_what_was_needed():

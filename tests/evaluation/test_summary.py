@@ -28,67 +28,81 @@ def judged(melanomas, others, found, alarms, *, threshold=0.5, prevalence=None, 
     )
 
 
+def words(*given, **options):
+    return " ".join(verdict(judged(*given, **options)))
+
+
 def test_few_melanomas_are_warned_of_beside_the_sensitivity():
-    few = " ".join(verdict(judged(16, 84, 16, 10)))
+    few = words(16, 84, 16, 10)
     assert (
-        "16 of 16 photographs of melanoma, 100 % (79 to 100); finding all 16 would prove 79 % and no" in few
+        "16 of 16 melanoma photographs, a sensitivity of 100 % (79–100); finding all 16 would prove 79 %"
+        in few
     )
-    assert "10 of 84 others" in few
-    many = " ".join(verdict(judged(100, 84, 90, 10)))
-    assert "would prove" not in many
+    assert "10 of 84 other" in few
+    assert "would prove" not in words(100, 84, 90, 10)
     assert "16 of 16 found; finding all 16 would prove 79 %" in summary(judged(16, 84, 16, 10))
     found = judged(16, 84, 16, 10).as_dict()["operating_point"]
     assert found["note"] == "finding all 16 would prove 79 %"
     assert found["sensitivity"]["low"] == pytest.approx(0.794, abs=5e-4)
 
 
-def test_whether_the_threshold_keeps_its_promise_is_said():
-    assert "and does not do so here" in " ".join(verdict(judged(100, 50, 50, 5)))
-    assert "and does so here" in " ".join(verdict(judged(100, 50, 100, 5)))
-    assert "neither prove nor refute" in " ".join(verdict(judged(16, 50, 15, 5)))
-    assert "find 80 %, and does so here" in " ".join(verdict(judged(100, 50, 95, 5, target=0.8)))
+def test_what_almost_proves_the_claim_does_not_print_as_if_it_did():
+    evaluation = judged(71, 10, 71, 0)  # 72 would do
+    assert any("at least 94.9 %, no more. To prove 95.0 % takes 72" in line for line in evaluation.warnings)
+    assert "finding all 71 would prove 94.9 % and no more" in " ".join(verdict(evaluation))
+
+
+@pytest.mark.parametrize(
+    ("found", "target", "expected"),
+    [
+        (50, 0.95, "chosen to find 95 % of melanomas, and does not do so here"),
+        (100, 0.95, "chosen to find 95 % of melanomas, and does so here"),
+        (95, 0.8, "chosen to find 80 % of melanomas, and does so here"),
+        (93, 0.95, "neither prove nor refute"),
+    ],
+)
+def test_whether_the_threshold_keeps_its_promise_is_said(found, target, expected):
+    assert expected in words(100, 50, found, 5, target=target)
 
 
 def test_the_words_speak_of_the_clinic_that_was_named():
-    assert "Where 2 % of lesions are melanomas" in " ".join(verdict(judged(30, 60, 25, 10)))
-    named = " ".join(verdict(judged(30, 60, 25, 10, prevalence=0.005)))
+    assert "Where 2 % of lesions are melanomas" in words(30, 60, 25, 10)
+    named = words(30, 60, 25, 10, prevalence=0.005)
     assert "Where 0.5 % of lesions are melanomas" in named
     assert "Where 2 %" not in named
 
 
 def test_good_and_harm_are_said():
-    assert "does more good than referring everyone or nobody at threshold" in " ".join(
-        verdict(judged(60, 240, 58, 4))
-    )
-    blind = " ".join(verdict(judged(20, 20, 0, 20)))
-    assert "It is not shown at any threshold" in blind
-    assert "one would do better without it" in blind
+    assert "does more good than referring everyone or nobody at threshold" in words(60, 240, 58, 4)
+    blind = words(20, 20, 0, 20)
+    assert "At no threshold probability is it shown" in blind
+    assert "acting without it would be better" in blind
 
 
 def test_what_is_missing_is_said_or_left_out():
     none = verdict(judged(0, 30, 0, 5))
+    assert len(none) == 1
     assert none[0].startswith("None of these photographs is a melanoma")
-    assert len(none) == 2
-    only = " ".join(verdict(judged(30, 0, 25, 0)))
+    only = words(30, 0, 25, 0)
     assert "specificity" not in only
     assert "Where" not in only
 
 
 def test_summary_names_figures_with_their_interval():
     lines = summary(judged(16, 84, 14, 20)).splitlines()
-    assert [line[:22].strip() for line in lines] == [
+    assert [line[:25].strip() for line in lines] == [
         "melanoma sensitivity",
         "melanoma specificity",
         "alert threshold",
-        "for 95 % here it takes",
+        "needed for 95 % here",
         "melanoma AUROC",
         "balanced accuracy",
         "accuracy",
-        "right alerts at 1 %",
-        "right alerts at 2 %",
-        "right alerts at 5 %",
+        "PPV at 1 % prevalence",
+        "PPV at 2 % prevalence",
+        "PPV at 5 % prevalence",
     ]
+    assert "87.5 %  (" in lines[0]
     assert "14 of 16 found" in lines[0]
-    assert " to " in lines[0]
     assert "alerts per melanoma found" in lines[-1]
-    assert summary(judged(0, 30, 0, 5)).splitlines()[0].startswith("melanoma sensitivity         –")
+    assert summary(judged(0, 30, 0, 5)).splitlines()[0].split() == ["melanoma", "sensitivity", "–"]

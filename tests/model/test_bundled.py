@@ -16,7 +16,8 @@ from dermsentry.model.model_card import model_card
 from dermsentry.phantoms import Phantoms, draw_phantom
 from dermsentry.screening import screen
 from dermsentry.training import train
-from dermsentry.training.fitting import Configuration, build
+from dermsentry.training.configuration import Configuration
+from dermsentry.training.pretrained import build
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,20 +1,27 @@
-"""The study end to end on phantoms: both protocols, its files, its sentences, and going on after a stop."""
+"""The study end to end on phantoms: both protocols, its files and sentences; a second run repeats nothing."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dermsentry.collection import Collection, read_collection
 from dermsentry.errors import DermsentryError, InputError, TrainingError
+from dermsentry.nine_class import experiments
+from dermsentry.nine_class import study as nine_class_study
 from dermsentry.nine_class.experiments import EXPERIMENTS, Material, run_experiment
-from dermsentry.nine_class.study import Study, study
+from dermsentry.nine_class.results import Study
+from dermsentry.nine_class.study import study
 from dermsentry.phantoms import draw_phantoms
 from dermsentry.split import make_split, random_split
-from dermsentry.training import experiments, fitting
+from dermsentry.training import loop, pipeline
+from dermsentry.training.fitted import Fitted
 from dermsentry.training.pixels import decode
 
 OPTIONS = {"epochs": (2, 1, 1), "per_class": 20, "size": 48}
@@ -50,7 +57,7 @@ def test_every_experiment_ran_under_both_protocols(finished: Study) -> None:
 def test_files_say_what_the_call_returned(finished: Study) -> None:
     written = json.loads((finished.folder / "study.json").read_text())
     assert written["synthetic"] is True
-    assert [f["sentence"] for f in written["findings"]] == [f.sentence for f in finished.findings]
+    assert [c["sentence"] for c in written["findings"]] == [c.sentence for c in finished.conclusions]
     assert len(written["experiments"]) == len(finished.results)
     first = written["experiments"][0]
     assert first["configuration"]["batch_size"] == 32
@@ -70,8 +77,8 @@ def test_the_page_stands_alone_and_says_it_is_synthetic(finished: Study) -> None
     page = (finished.folder / "study.html").read_text()
     assert "Synthetic photographs" in page
     assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")
-    for finding in finished.findings:
-        assert finding.sentence[:40] in page
+    for conclusion in finished.conclusions:
+        assert conclusion.sentence[:40] in page
 
 
 def test_the_kept_network_is_the_best_by_validation(finished: Study) -> None:
@@ -79,21 +86,69 @@ def test_the_kept_network_is_the_best_by_validation(finished: Study) -> None:
     assert finished.kept.val_balanced_accuracy == max(r.val_balanced_accuracy for r in honest)
 
 
-def test_a_second_run_trains_nothing_again(
+def refuse(*arguments: object, **options: object) -> None:
+    raise AssertionError("done again")
+
+
+def test_a_finished_study_trains_predicts_and_exports_nothing_again(
     finished: Study, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: object) -> float:
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(fitting, "_run", refuse)
+    before = json.loads((finished.folder / "study.json").read_text())
+    for module, name in ((pipeline, "fit"), (pipeline, "fit_head"), (experiments, "with_copies")):
+        monkeypatch.setattr(module, name, refuse)
+    monkeypatch.setattr(Fitted, "logits", refuse)
+    monkeypatch.setattr(nine_class_study, "make_bundle", refuse)
+    monkeypatch.setattr(loop.keras.Model, "__call__", refuse)
     again = study(collection, finished.folder, **OPTIONS)
-    assert [r.val_accuracy for r in again.results] == [r.val_accuracy for r in finished.results]
+    assert again.kept.experiment is finished.kept.experiment
+    after = json.loads((finished.folder / "study.json").read_text())
+    assert after.pop("seconds") < before.pop("seconds")
+    assert after == before
 
 
-def test_honest_copies_stay_in_training_and_assigned_ones_do_not(material: Material, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"epochs": 2}, {"seed": 1}, {"precision": "mixed_bfloat16"}])
+def test_what_is_kept_belongs_to_its_configuration(
+    finished: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(pipeline, "fit", refuse)
+    made = finished.results[-3].training
+    assert not made.experiment.linear
+    folder = shutil.copytree(made.folder, tmp_path / "run")
+    run_experiment(replace(made, folder=folder))
+    with pytest.raises(AssertionError, match="done again"):
+        run_experiment(replace(made, folder=folder, **change))
+
+
+def test_a_bundle_that_was_changed_is_made_again(
+    finished: Study, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = finished.folder / "bundle" / "model.onnx"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    monkeypatch.setattr(nine_class_study, "make_bundle", refuse)
+    try:
+        with pytest.raises(AssertionError, match="done again"):
+            study(collection, finished.folder, **OPTIONS)
+    finally:
+        weights.write_bytes(whole)
+
+
+def test_a_study_is_one_line_and_a_table(finished: Study) -> None:
+    assert "\n" not in repr(finished)
+    frame = finished.to_frame()
+    assert frame.index.names == ["experiment", "protocol"]
+    assert frame.loc[("baseline", "honest"), "validation"] == next(
+        r.val_accuracy for r in finished.results if (r.experiment.name, r.protocol) == ("baseline", "honest")
+    )
+    assert finished.conclusions[0].sentence[:20] in finished._repr_html_()
+
+
+def test_honest_copies_stay_in_training_and_assigned_ones_do_not(finished: Study, material: Material) -> None:
     balanced = next(e for e in EXPERIMENTS if e.copies)
-    honest = run_experiment(balanced, "honest", material, 1, tmp_path / "honest", per_class=20)
-    assigned = run_experiment(balanced, "as-assigned", material, 1, tmp_path / "assigned", per_class=20)
+    honest, assigned = (
+        next(r for r in finished.results if r.experiment is balanced and r.protocol == protocol)
+        for protocol in ("honest", "as-assigned")
+    )
     own = material.splits["honest"].table
     assert honest.validation_photographs == int((own["part"] == "validation").sum())
     assert honest.relatives["related"] == 0
@@ -119,11 +174,6 @@ def test_both_protocols_are_judged_on_the_same_photographs(material: Material) -
     trained = set(assigned.loc[assigned["part"].isin(["train", "validation"]), "path"])
     tested = set(material.collection.table.loc[material.collection.table["split"] == "test", "path"])
     assert not trained & tested
-
-
-def test_right_counts_any_candidate() -> None:
-    probability = np.eye(9)[[5, 7, 0]]
-    assert list(experiments.right(probability, ["PBK|SK", "PBK|SK", "PBK|SK"])) == [True, True, False]
 
 
 @pytest.mark.parametrize("epochs", [(1, 1), (0, 1, 1), ()])

@@ -12,19 +12,25 @@ from dermsentry.diagnoses import CODES
 from dermsentry.files import read_json
 from dermsentry.model import open_bundle, read_network
 from dermsentry.screening import screen
-from dermsentry.stats.calibration import apply_temperature
 from dermsentry.training import Run
-from dermsentry.training.finetuning import Phase, Plan
+from dermsentry.training.configuration import Configuration, FineTuning, Phase
 from dermsentry.training.networks import efficientnet_lite0
 from dermsentry.training.pretrained import load_onnx
 from recipes.dermoscopy.claims import measure_claims
 from recipes.dermoscopy.data import WEIGHTS_LICENCE
-from recipes.dermoscopy.recipe import even_out, train_dermoscopy
+from recipes.dermoscopy.recipe import train_dermoscopy
 from recipes.dermoscopy.targets import HAM10000, ISIC2017, NINE, TARGETS
 
 pytestmark = pytest.mark.slow
 
-PLAN = Plan((Phase(1, 32, adapting=True), Phase(1, 64)), warm_up=4, batch_size=16)
+CONFIGURATION = Configuration(
+    network="lite0",
+    epochs=2,
+    batch_size=16,
+    learning_rate=4e-4,
+    size=64,
+    fine_tuning=FineTuning((Phase(1, 32, adapting=True), Phase(1, 64)), warm_up=4),
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train_dermoscopy(sets, tmp_path_factory.mktemp("runs") / "dermoscopy", plan=PLAN)
+    return train_dermoscopy(sets, tmp_path_factory.mktemp("runs") / "dermoscopy", configuration=CONFIGURATION)
 
 
 def test_the_run_has_its_history_and_its_split(run: Run) -> None:
@@ -49,27 +55,11 @@ def test_the_bundle_is_small_and_says_what_made_it(run: Run) -> None:
     assert card.size == 64
     assert card.training["weights_licence"] == WEIGHTS_LICENCE
     assert card.training["configuration"]["phases"][0]["adapting"] is True
+    prior = card.training["configuration"]["prior"]
+    assert sum(prior.values()) == pytest.approx(1, abs=1e-3)
     assert set(card.evaluation["validation"]) >= {"accuracy", "balanced_accuracy", "melanoma_roc_auc"}
     methods = {method["method"] for method in card.evaluation["calibration"]}
     assert methods == {"none", "temperature", "bias-corrected temperature"}
-
-
-def test_probabilities_are_stated_for_a_more_even_case_mix(run: Run) -> None:
-    network = efficientnet_lite0(32)
-    logits = np.random.default_rng(0).normal(0, 1, (500, len(CODES))).astype(np.float32)
-    logits[:, CODES.index("NV")] += 3
-    before = network.get_layer("logits").get_weights()[1]
-    mix = even_out(network, logits, 2.0)
-    moved = network.get_layer("logits").get_weights()[1] - before
-    own = apply_temperature(logits, 2.0)
-    stated = apply_temperature(logits + moved, 2.0)
-    assert sum(mix.values()) == pytest.approx(1, abs=1e-3)
-    assert 1 / len(CODES) < mix["NV"] < own.mean(axis=0)[CODES.index("NV")]
-    # Odds between two classes change by the same factor in every photograph.
-    odds = stated[:, 0] / stated[:, 4] / (own[:, 0] / own[:, 4])
-    assert np.ptp(odds) < 1e-4 * odds.mean()
-    case_mix = open_bundle(run.bundle).card.training["configuration"]["case_mix"]
-    assert sum(case_mix.values()) == pytest.approx(1, abs=1e-3)
 
 
 def test_it_screens(run: Run, sets: Path) -> None:

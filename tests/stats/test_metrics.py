@@ -42,9 +42,12 @@ def classified(draw, classes=4):
 def test_ranking_figures(case):
     truth, scores, weights = case
     for w in (None, weights):
-        for name in ("roc_auc_score", "average_precision_score"):
-            expected = getattr(theirs, name)(truth, scores, sample_weight=w)
-            np.testing.assert_allclose(getattr(ours, name)(truth, scores, sample_weight=w), expected, **CLOSE)
+        ranking = ours.rank(truth, scores, sample_weight=w)
+        area = theirs.roc_auc_score(truth, scores, sample_weight=w)
+        precision = theirs.average_precision_score(truth, scores, sample_weight=w)
+        np.testing.assert_allclose(ours.roc_auc_score(truth, scores, sample_weight=w), area, **CLOSE)
+        np.testing.assert_allclose(ranking.roc_auc(), area, **CLOSE)
+        np.testing.assert_allclose(ranking.average_precision(), precision, **CLOSE)
 
 
 @given(ranked())
@@ -67,7 +70,7 @@ def test_specificity_at_sensitivity_is_the_best_point_of_the_curve(case, sensiti
     truth, scores, _ = case
     false, true, _ = theirs.roc_curve(truth, scores, drop_intermediate=False)
     expected = (1 - false)[true >= sensitivity - 1e-12].max()
-    found = ours.specificity_at_sensitivity(truth, scores, sensitivity)
+    found = ours.rank(truth, scores).specificity_at(sensitivity)
     np.testing.assert_allclose(found, expected, **CLOSE)
 
 
@@ -130,20 +133,25 @@ def test_losses(case, seed):
         )
 
 
-@given(ranked(), st.sampled_from(["equal", "mass"]))
-def test_calibration_error_by_hand(case, kind):
+def calibration_error(truth, stated, weights, upper):
+    """Naeini et al.'s definition, photograph by photograph; each bin ends at its `upper` bound."""
+    sums = {}
+    for event, share, weight in zip(truth, stated, weights, strict=True):
+        number = next(i for i, bound in enumerate(upper) if share <= bound)
+        total, right, said = sums.get(number, (0.0, 0.0, 0.0))
+        sums[number] = (total + weight, right + weight * event, said + weight * share)
+    return sum(abs(right - said) for _, right, said in sums.values()) / sum(weights)
+
+
+@given(ranked())
+def test_calibration_error_is_its_definition(case):
     truth, stated, weights = case
-    mass = kind == "mass"
-    bins = ours.bin_of(stated, 5, equal_mass=mass)
-    expected = 0.0
-    for number in range(5):
-        here = (bins == number) & (weights > 0)
-        if here.any():
-            gap = np.average(truth[here], weights=weights[here]) - np.average(
-                stated[here], weights=weights[here]
-            )
-            expected += abs(gap) * weights[here].sum() / weights.sum()
-    found = ours.expected_calibration_error(truth, stated, bins=5, equal_mass=mass, sample_weight=weights)
+    expected = calibration_error(truth, stated, weights, [0.2, 0.4, 0.6, 0.8, 1.0])
+    found = ours.expected_calibration_error(truth, stated, bins=5, sample_weight=weights)
+    np.testing.assert_allclose(found, expected, **CLOSE)
+    quintiles = np.quantile(stated, [0.2, 0.4, 0.6, 0.8])
+    expected = calibration_error(truth, stated, weights, [*quintiles, 1.0])
+    found = ours.expected_calibration_error(truth, stated, bins=5, equal_mass=True, sample_weight=weights)
     np.testing.assert_allclose(found, expected, **CLOSE)
 
 
@@ -170,7 +178,6 @@ def test_many_weights_at_once_are_each_alone(case, seed):
     probability = np.stack([1 - scores, scores], axis=1)
     calls = {
         "roc_auc_score": (truth, scores),
-        "average_precision_score": (truth, scores),
         "accuracy_score": (truth, predicted),
         "balanced_accuracy_score": (truth, predicted),
         "log_loss": (truth, probability),
@@ -187,9 +194,9 @@ def test_many_weights_at_once_are_each_alone(case, seed):
 
 def test_nothing_to_measure_is_nan_not_zero():
     assert np.isnan(ours.roc_auc_score([True, True], [0.1, 0.2]))
-    assert np.isnan(ours.average_precision_score([False], [0.1]))
-    assert np.isnan(ours.specificity_at_sensitivity([False], [0.1], 0.9))
-    assert np.isnan(ours.specificity_at_sensitivity([True], [0.1], 0.9))
+    assert np.isnan(ours.rank([False], [0.1]).average_precision())
+    assert np.isnan(ours.rank([False], [0.1]).specificity_at(0.9))
+    assert np.isnan(ours.rank([True], [0.1]).specificity_at(0.9))
     assert np.isnan(ours.recall_score([0], [0], labels=[0, 1])[1])
     assert np.isnan(ours.accuracy_score([0], [0], sample_weight=[0.0]))
 
@@ -202,4 +209,11 @@ def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="at least one"):
         ours.roc_auc_score([], [])
     with pytest.raises(ValueError, match=r"sensitivity=1\.2"):
-        ours.specificity_at_sensitivity([0, 1], [0.1, 0.2], 1.2)
+        ours.rank([0, 1], [0.1, 0.2]).specificity_at(1.2)
+
+
+def test_any_candidate_of_a_label_is_a_hit():
+    labels = ["PBK|SK", "PBK|SK", "PBK|SK", "NV"]
+    hits = ours.candidate_hits(labels, ["PBK", "SK", "AK", "NV"])
+    assert hits.tolist() == [True, True, False, True]
+    assert ours.mean_hit_rate(labels, hits) == pytest.approx((2 / 3 + 1) / 2)

@@ -1,4 +1,4 @@
-"""Augmentation changes what may change and nothing else, and brings in no border."""
+"""Augmentation changes what may change and nothing else, brings in no border, and is repeated by its seed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dermsentry.images import Pixels
-from dermsentry.training.augmentation import LIGHT, SHIFT, ZOOM, augment, move, relight
+from dermsentry.training.augmentation import (
+    LIGHT,
+    SHIFT,
+    ZOOM,
+    StrongAugmentation,
+    augment,
+    augment_strongly,
+    move,
+    relight,
+)
 
 STILL = {"angle": 0.0, "zoom": 1.0, "mirrored": False, "shift": (0.0, 0.0)}
 
@@ -102,3 +111,76 @@ def test_colour_balance_stays() -> None:
         assert np.ptp((changed - skin).reshape(-1, 3), axis=1).max() <= 2 * LIGHT * 80
         assert (changed[..., 0] > changed[..., 1]).all()
         assert (changed[..., 1] > changed[..., 2]).all()
+
+
+UNCHANGED = StrongAugmentation(
+    zoom=(1.0, 1.0), aspect=1.0, shift=0.0, light=0.0, gain=0.0, saturation=0.0, gamma=0.0,
+    coarse_share=0.0, corners_share=0.0, noise_share=0.0, erased_share=0.0,
+)  # fmt: skip
+
+
+def disc(size: int = 64) -> np.ndarray:
+    places = np.arange(size) - (size - 1) / 2
+    inside = (places[:, None] ** 2 + places[None, :] ** 2 < (size / 4) ** 2)[:, :, None]
+    return np.where(inside, np.array([90, 50, 40]), np.array([200, 160, 140])).astype(np.uint8)
+
+
+def only(**changes: object) -> StrongAugmentation:
+    return StrongAugmentation(**{**vars(UNCHANGED), **changes})  # type: ignore[arg-type]
+
+
+def test_turning_alone_leaves_a_disc_a_disc() -> None:
+    pixels = np.stack([disc()] * 6)
+    changed = augment_strongly(pixels, 64, np.random.default_rng(0), UNCHANGED)
+    assert changed.dtype == np.uint8
+    # Only the rim's pixels, which are blended anew, differ.
+    assert (np.abs(changed.astype(int) - pixels) > 8).mean() < 0.06
+
+
+def test_another_size_shows_the_whole_picture() -> None:
+    changed = augment_strongly(disc()[None], 32, np.random.default_rng(0), UNCHANGED)
+    assert changed.shape == (1, 32, 32, 3)
+    dark = (changed[0, ..., 0] < 145).mean()
+    assert dark == pytest.approx(np.pi / 16, abs=0.03)
+
+
+def test_zoom_enlarges() -> None:
+    changed = augment_strongly(disc()[None], 64, np.random.default_rng(0), only(zoom=(1.5, 1.5)))
+    assert (changed[0, ..., 0] < 145).mean() == pytest.approx(1.5**2 * np.pi / 16, rel=0.08)
+
+
+def test_aspect_keeps_the_area() -> None:
+    changed = augment_strongly(np.stack([disc()] * 8), 64, np.random.default_rng(3), only(aspect=1.5))
+    dark = changed[..., 0] < 145
+    assert dark.mean(axis=(1, 2)) == pytest.approx(np.pi / 16, rel=0.1)
+    across, down = dark.any(axis=1).sum(axis=1), dark.any(axis=2).sum(axis=1)
+    assert (np.abs(across / down - 1) > 0.1).any()
+
+
+def test_corners_grow_dark_and_the_middle_stays() -> None:
+    changed = augment_strongly(disc()[None], 64, np.random.default_rng(0), only(corners_share=1.0))
+    assert changed[0, 0, 0].max() < 20
+    assert np.abs(changed[0, 32, 32].astype(int) - disc()[32, 32]).max() <= 2
+
+
+def test_noise_and_painted_squares_happen_where_asked() -> None:
+    flat = np.full((4, 48, 48, 3), 128, np.uint8)
+    assert augment_strongly(flat, 48, np.random.default_rng(0), UNCHANGED).std() == 0
+    assert (
+        augment_strongly(flat, 48, np.random.default_rng(0), only(noise_share=1.0)).std(axis=(1, 2, 3)) > 1
+    ).all()
+    erased = augment_strongly(flat, 48, np.random.default_rng(0), only(erased_share=1.0))
+    share = (erased != 128).any(axis=-1).mean(axis=(1, 2))
+    assert (share > 0.005).all()
+    assert (share < 0.16).all()
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10_000), st.integers(1, 5), st.sampled_from([32, 40]))
+def test_the_same_seed_changes_a_batch_alike(seed: int, count: int, size: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 36, 36, 3), dtype=np.uint8)
+    once = augment_strongly(pixels, size, np.random.default_rng(seed), StrongAugmentation())
+    assert once.shape == (count, size, size, 3)
+    np.testing.assert_array_equal(
+        once, augment_strongly(pixels, size, np.random.default_rng(seed), StrongAugmentation())
+    )

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from dermsentry.errors import InputError
-from dermsentry.training.balancing import balanced_copies, class_weights, copies_needed, sample_weights
+from dermsentry.training.balancing import (
+    balanced_copies,
+    class_weights,
+    copies_needed,
+    drawing_weights,
+    sample_weights,
+)
 from examples import pictures
 
 LABELS = ("MEL", "NV", "NV", "NV", "NV", "NV", "SK", "SK")
@@ -87,3 +93,12 @@ def test_weights_make_every_class_count_the_same() -> None:
     assert totals == pytest.approx([len(LABELS) / 3] * 3)
     with pytest.raises(InputError, match="no labels"):
         class_weights(())
+
+
+def test_a_rare_class_of_a_small_source_is_drawn_more_often() -> None:
+    labels, sources = ["NV"] * 100 + ["MEL"] * 4, ["a"] * 104
+    weights = drawing_weights(labels, sources, 0.5)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[-1] / weights[0] == pytest.approx(5)
+    assert np.ptp(drawing_weights(labels, sources, 0)) == 0
+    assert drawing_weights(labels, sources, 1)[-4:].sum() == pytest.approx(0.5)

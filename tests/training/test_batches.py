@@ -1,17 +1,23 @@
-"""Batches hold every photograph once an epoch, in an order and with changes that seed and epoch decide."""
+"""Batches hold every image once an epoch, in an order and with changes that seed and epoch decide."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
 from dermsentry.diagnoses import CODES
-from dermsentry.training.batches import Batches, Examples, targets
+from dermsentry.training.batches import Batch, Examples, Views, joined, targets
+from dermsentry.training.configuration import Configuration, FineTuning, Phase
 from examples import examples, pictures
 
 LABELS = ("MEL", "NV", "PBK|SK", "NV", "SK", "DF", "NV")
+PLAIN = Configuration(size=32, batch_size=3, seed=4)
+
+
+def drawn(batches: Iterable[Batch]) -> np.ndarray:
+    return np.concatenate([batch.pixels for batch in batches])
 
 
 def test_targets_name_every_candidate() -> None:
@@ -21,7 +27,7 @@ def test_targets_name_every_candidate() -> None:
     assert named == [["MEL"], ["PBK", "SK"], []]
 
 
-def test_copies_come_after_the_photographs() -> None:
+def test_copies_come_after_the_images() -> None:
     own = examples(LABELS)
     copies = pictures(("MEL", "NV"), seed=9)
     both = Examples(own.pixels, np.array([1, len(own.pixels) + 1, 0, len(own.pixels)]), ("NV",) * 4, copies)
@@ -30,57 +36,57 @@ def test_copies_come_after_the_photographs() -> None:
     np.testing.assert_array_equal(own.gather(np.array([3, 2])), own.pixels[[3, 2]])
 
 
-def test_in_their_order_every_photograph_once() -> None:
-    own = examples(LABELS)
-    batches = Batches(own, batch_size=3)
-    assert len(batches) == 3
-    pixels, hot = zip(*(batches[i] for i in range(3)), strict=True)
-    np.testing.assert_array_equal(np.concatenate(pixels), own.pixels)
-    np.testing.assert_array_equal(np.concatenate(hot), targets(LABELS))
-    batches.on_epoch_end()
-    np.testing.assert_array_equal(batches[0][0], pixels[0])
-
-
-def drawn(batches: Batches) -> np.ndarray:
-    return np.concatenate([batches[i][0] for i in range(len(batches))])
+@pytest.mark.parametrize("same", [True, False])
+def test_joined_examples_are_both_in_their_order(same: bool) -> None:
+    first = examples(LABELS[:3])
+    second = first if same else examples(LABELS[3:], seed=1)
+    both = joined(first, second)
+    assert both.labels == (*first.labels, *second.labels)
+    wanted = np.concatenate([first.gather(slice(None)), second.gather(slice(None))])
+    np.testing.assert_array_equal(both.gather(slice(None)), wanted)
 
 
 @pytest.mark.parametrize("augmented", [False, True])
-def test_epochs_differ_and_can_be_gone_on_from(augmented: bool) -> None:
+def test_epochs_differ_and_can_be_resumed(augmented: bool) -> None:
     own = examples(LABELS)
-    batches = Batches(own, batch_size=3, shuffle=True, augmented=augmented, seed=4)
-    first = drawn(batches)
-    batches.on_epoch_end()
-    second = drawn(batches)
+    own.pixels.flags.writeable = False  # as a mapped cache is
+    chosen = Configuration(size=32, batch_size=3, seed=4, augmented=augmented)
+    first, second = (drawn(own.batches(chosen, 32, epoch)) for epoch in (0, 1))
     assert (first != second).any()
-    from_there = Batches(own, batch_size=3, shuffle=True, augmented=augmented, seed=4, epoch=1)
-    np.testing.assert_array_equal(drawn(from_there), second)
-    assert (drawn(Batches(own, batch_size=3, shuffle=True, augmented=augmented, seed=5)) != first).any()
+    np.testing.assert_array_equal(drawn(own.batches(chosen, 32, 1)), second)
+    other = Configuration(size=32, batch_size=3, seed=5, augmented=augmented)
+    assert (drawn(own.batches(other, 32, 0)) != first).any()
     if not augmented:
-        key = [picture.tobytes() for picture in first]
-        assert sorted(key) == sorted(picture.tobytes() for picture in own.pixels)
+        assert sorted(image.tobytes() for image in first) == sorted(image.tobytes() for image in own.pixels)
 
 
-def test_the_order_of_reading_changes_nothing() -> None:
-    batches = Batches(examples(LABELS), batch_size=3, shuffle=True, augmented=True)
-    last = batches[2][0]
-    np.testing.assert_array_equal(drawn(batches)[6:], last)
-
-
-def test_weights_and_labels_go_with_their_photograph() -> None:
+def test_labels_and_weights_go_with_their_image() -> None:
     own = examples(LABELS)
-    weights = np.arange(len(LABELS), dtype=np.float32)
-    batches = Batches(own, batch_size=4, shuffle=True, weights=weights)
-    for i in range(len(batches)):
-        for picture, hot, weight in zip(*batches[i], strict=True):
-            np.testing.assert_array_equal(picture, own.pixels[int(weight)])
-            np.testing.assert_array_equal(hot, targets(LABELS)[int(weight)])
+    weighted = Configuration(size=32, batch_size=3, class_weights=True)
+    row_of = {image.tobytes(): row for row, image in enumerate(own.pixels)}
+    each: dict[str, float] = {}
+    for batch in own.batches(weighted, 32, 0):
+        np.testing.assert_array_equal(batch.others, batch.targets)
+        for image, hot, weight in zip(batch.pixels, batch.targets, batch.weights, strict=True):
+            row = row_of[image.tobytes()]
+            np.testing.assert_array_equal(hot, targets(LABELS)[row])
+            each[LABELS[row]] = float(weight)
+    assert each["NV"] == pytest.approx(each["DF"] / 3)
+    assert all((batch.weights == 1).all() for batch in own.batches(PLAIN, 32, 0))
 
 
-def test_augmenting_leaves_the_photographs_as_they_are() -> None:
-    own = examples(LABELS)
-    before = own.pixels.copy()
-    read_only = replace(own, pixels=own.pixels)
-    read_only.pixels.flags.writeable = False  # as a mapped cache is
-    assert (drawn(Batches(read_only, augmented=True)) != before).any()
-    np.testing.assert_array_equal(own.pixels, before)
+def test_some_batches_of_views_are_blended() -> None:
+    rows = tuple((i, i) for i in range(len(LABELS)))
+    views = Views(pictures(LABELS), rows, LABELS, np.full(len(LABELS), 1 / len(LABELS)))
+
+    def batches(mixed: float) -> list[Batch]:
+        tuning = FineTuning((Phase(1, 24),), mixed_share=mixed)
+        chosen = Configuration(epochs=1, size=24, batch_size=4, fine_tuning=tuning)
+        return list(views.batches(chosen, 24, 0))
+
+    plain, mixed = batches(0.0), batches(1.0)
+    assert [batch.pixels.shape for batch in plain] == [(4, 24, 24, 3)] * 2
+    assert all(batch.share == 1 for batch in plain)
+    assert all(0 < batch.share < 1 for batch in mixed)
+    np.testing.assert_array_equal(mixed[0].targets, plain[0].targets)
+    np.testing.assert_array_equal(drawn(batches(1.0)), drawn(mixed))

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 
 from dermsentry.diagnoses import CODES
@@ -15,15 +16,21 @@ from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.files import read_json
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.model.card import Card
-from dermsentry.stats.calibration import apply_temperature, fit_temperature
+from dermsentry.stats.calibration import (
+    apply_temperature,
+    fit_bias_corrected_temperature,
+    fit_temperature,
+)
+from dermsentry.training.batches import Examples
 from dermsentry.training.export import (
     calibrate,
     check_parity,
     choose_thresholds,
-    export_bundle,
+    make_bundle,
     rounded,
     to_onnx,
 )
+from dermsentry.training.fitted import Fitted, predict_logits
 from dermsentry.training.networks import (
     IN_DISTRIBUTION,
     OutOfDistributionWeights,
@@ -56,13 +63,23 @@ def network() -> keras.Model:
 
 
 def exported(network: keras.Model, folder: Path, **given: Any) -> Bundle:
-    count = len(given.get("labels", LABELS))
+    """The bundle of a network whose first images validate and whose last calibrate."""
+    pixels, labels = given.pop("pixels", PIXELS), given.pop("labels", LABELS)
+    half = len(labels) // 2
+    parts = [
+        Examples(pixels, np.arange(len(labels))[rows], labels[rows])
+        for rows in (slice(half), slice(half, None))
+    ]
+    groups = {"validation": [str(i) for i in range(half)]}
+    fitted = Fitted(network, pd.DataFrame(), 1, 1.0, 1.0)
     fields: dict[str, Any] = {
-        "name": "made", "known": PIXELS, "pixels": PIXELS[:count], "labels": LABELS[:count],
-        "temperature": 1.7, "probability": shares(*np.linspace(0.05, 0.95, count)), "aspect": "crop",
-        "training": TRAINING, "evaluation": {}, **given,
-    }  # fmt: skip
-    return export_bundle(network, folder, **fields)
+        "name": "made",
+        "aspect": "crop",
+        "training": TRAINING,
+        "resamples": 20,
+        **given,
+    }
+    return make_bundle(fitted, *parts, groups, fields.pop("known", PIXELS), folder, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +89,8 @@ def bundle(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Bu
 
 def test_the_bundle_says_what_keras_says(network: keras.Model, bundle: Bundle) -> None:
     opened = open_bundle(bundle.folder)
-    expected = [np.asarray(value) for value in describe(network, 1.7, IN_DISTRIBUTION)(PIXELS)]
+    temperature = bundle.card.temperature
+    expected = [np.asarray(value) for value in describe(network, temperature, IN_DISTRIBUTION)(PIXELS)]
     for count in (1, 12):
         got = opened.predict(PIXELS[:count])
         np.testing.assert_allclose(got.probability, expected[0][:count], atol=1e-4)
@@ -80,9 +98,13 @@ def test_the_bundle_says_what_keras_says(network: keras.Model, bundle: Bundle) -
         np.testing.assert_allclose(got.class_activation, expected[2][:count], rtol=1e-3, atol=1e-3)
 
 
-def test_the_card_says_how_it_was_made(bundle: Bundle) -> None:
+def test_the_card_says_how_it_was_made(network: keras.Model, bundle: Bundle) -> None:
     card = bundle.card
-    assert (card.name, card.size, card.aspect, card.temperature) == ("made", 32, "crop", 1.7)
+    assert (card.name, card.size, card.aspect) == ("made", 32, "crop")
+    calibration = predict_logits(network, Examples(PIXELS, np.arange(6, 12), LABELS[6:]))
+    assert card.temperature == pytest.approx(fit_temperature(calibration, LABELS[6:]), rel=1e-4)
+    assert set(card.evaluation) == {"validation", "classes"}
+    assert card.evaluation["validation"]["accuracy"]["low"] < 1
     assert card.thresholds["alert"].chosen_on == "validation and calibration"
     assert card.out_of_distribution is None
     assert card.synthetic
@@ -128,18 +150,18 @@ def test_a_rounded_network_takes_half_the_bytes_and_says_the_same() -> None:
 def test_a_difference_to_keras_is_refused(network: keras.Model, bundle: Bundle) -> None:
     onnx = (bundle.folder / "model.onnx").read_bytes()
     card: Card = bundle.card
-    check_parity(network, 1.7, IN_DISTRIBUTION, onnx, card, PIXELS)
+    check_parity(network, card.temperature, IN_DISTRIBUTION, onnx, card, PIXELS)
     with pytest.raises(BundleError, match=r"^made: probability differs by .* at batch 1; at most 0\.0001"):
-        check_parity(network, 1.9, IN_DISTRIBUTION, onnx, card, PIXELS)
+        check_parity(network, 1.2 * card.temperature, IN_DISTRIBUTION, onnx, card, PIXELS)
     other = OutOfDistributionWeights(np.zeros(1, np.float32), -2.0)
     with pytest.raises(BundleError, match=r"^made: out_of_distribution differs by 0\.12 .* at most 0\.001"):
-        check_parity(network, 1.7, other, onnx, card, PIXELS)
+        check_parity(network, card.temperature, other, onnx, card, PIXELS)
     kernel, bias = network.get_layer("logits").get_weights()
     try:
         network.get_layer("logits").set_weights([kernel * np.nan, bias])
-        broken = to_onnx(network, 1.7, IN_DISTRIBUTION)
+        broken = to_onnx(network, card.temperature, IN_DISTRIBUTION)
         with pytest.raises(BundleError, match="differs by nan"):
-            check_parity(network, 1.7, IN_DISTRIBUTION, broken, card, PIXELS[:2])
+            check_parity(network, card.temperature, IN_DISTRIBUTION, broken, card, PIXELS[:2])
     finally:
         network.get_layer("logits").set_weights([kernel, bias])
 
@@ -175,7 +197,7 @@ def test_thresholds_without_a_melanoma_say_that_nobody_chose_them(
     assert {cut: (t.value, t.sensitivity) for cut, t in chosen.items()} == {
         "alert": (0.5, None), "refer": (0.25, None),
     }  # fmt: skip
-    made = exported(network, tmp_path / "bundle", labels=("NV", "SK", "NV"))
+    made = exported(network, tmp_path / "bundle", labels=("NV", "SK", "NV", "NV"))
     assert open_bundle(made.folder).card.thresholds["alert"].chosen_on == "nothing: no melanoma was held out"
 
 
@@ -189,14 +211,44 @@ def test_what_may_or_may_not_be_melanoma_chooses_nothing() -> None:
     assert with_it == choose_thresholds(shares(0.8, 0.3), ("MEL", "NV"))
 
 
-def test_calibration_photographs_fit_the_temperature_and_no_others() -> None:
+def test_calibration_images_fit_the_temperature_and_no_others() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (30, 9)).astype(np.float32)
     labels = [CODES[i] for i in (logits + rng.normal(0, 4, logits.shape)).argmax(axis=1)]
-    some = np.arange(30) >= 20
-    temperature, probability = calibrate(logits, labels, some)
-    assert temperature == fit_temperature(logits[20:], labels[20:]) != fit_temperature(logits, labels)
-    np.testing.assert_allclose(probability, apply_temperature(logits, temperature))
-    assert calibrate(logits, labels, np.zeros(30, dtype=bool))[0] == fit_temperature(logits, labels)
+    calibrated = calibrate(logits, labels)
+    assert calibrated.temperature == fit_temperature(logits, labels)
+    np.testing.assert_allclose(
+        calibrated.probability(logits), apply_temperature(logits, calibrated.temperature)
+    )
     with pytest.raises(InputError, match="diverged"):
-        calibrate(logits * np.nan, labels, some)
+        calibrate(logits * np.nan, labels)
+
+
+def test_the_chosen_way_of_calibrating_is_applied() -> None:
+    """Probabilities of a class that are too high by a factor call for biases, which a network can hold."""
+    rng = np.random.default_rng(0)
+    labels = [CODES[i % 9] for i in range(450)]
+    logits = (rng.normal(0, 1, (450, 9)) + 2 * np.eye(9)[[i % 9 for i in range(450)]]).astype(np.float32)
+    logits[:, CODES.index("NV")] += 3
+    groups = [str(i) for i in range(450)]
+    calibrated = calibrate(logits, labels, groups, compare=True)
+    chosen = next(method.method for method in calibrated.compared if method.chosen)
+    assert chosen == "bias-corrected temperature"
+    temperature, biases = fit_bias_corrected_temperature(logits, labels)
+    wanted = apply_temperature(logits, temperature, biases)
+    np.testing.assert_allclose(calibrated.probability(logits), wanted, atol=1e-6)
+
+
+def test_probabilities_can_be_stated_for_a_more_even_case_mix() -> None:
+    logits = np.random.default_rng(0).normal(0, 1, (500, len(CODES))).astype(np.float32)
+    logits[:, CODES.index("NV")] += 3
+    labels = [CODES[i % 9] for i in range(500)]
+    plain, even = (calibrate(logits, labels, evenness=share) for share in (0.0, 0.5))
+    assert plain.prior is None
+    assert even.prior is not None
+    own, stated = plain.probability(logits), even.probability(logits)
+    assert sum(even.prior.values()) == pytest.approx(1, abs=1e-3)
+    assert 1 / len(CODES) < even.prior["NV"] < own.mean(axis=0)[CODES.index("NV")]
+    # Odds between two classes change by the same factor in every image.
+    odds = stated[:, 0] / stated[:, 4] / (own[:, 0] / own[:, 4])
+    assert np.ptp(odds) < 1e-4 * odds.mean()

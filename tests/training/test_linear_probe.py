@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import OutputError, TrainingError
-from dermsentry.training import linear
+from dermsentry.training import linear_probe
 from dermsentry.training.batches import Examples
-from dermsentry.training.fitting import Configuration, predict_logits
-from dermsentry.training.linear_probe import embed, fit_head, head_logits
+from dermsentry.training.configuration import Configuration
+from dermsentry.training.fitted import head_logits, predict_logits
+from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.pixels import DecodedPhotographs
 from examples import pictures
 
@@ -75,7 +76,9 @@ def test_the_head_is_scikit_learns(codes: tuple[str, ...]) -> None:
 
 
 def test_candidates_count_in_part() -> None:
-    rows, codes, weights = linear._expanded(replace(TRAIN, rows=TRAIN.rows[2:5], labels=TRAIN.labels[2:5]))
+    rows, codes, weights = linear_probe._expanded(
+        replace(TRAIN, rows=TRAIN.rows[2:5], labels=TRAIN.labels[2:5])
+    )
     assert list(zip(rows.tolist(), codes, weights, strict=True)) == [
         (2, "NV", 1.0), (3, "PBK", 0.5), (3, "SK", 0.5), (4, "SK", 1.0),
     ]  # fmt: skip
@@ -83,7 +86,7 @@ def test_candidates_count_in_part() -> None:
 
 def test_balanced_accuracy_is_over_labels() -> None:
     predicted = np.array(["NV", "NV", "NV", "SK", "MEL"])
-    own, balanced = linear._accuracies(predicted, ("NV", "NV", "NV", "PBK|SK", "NV"))
+    own, balanced = linear_probe._accuracies(predicted, ("NV", "NV", "NV", "PBK|SK", "NV"))
     assert own == pytest.approx(4 / 5)
     assert balanced == pytest.approx((3 / 4 + 1) / 2)
 
@@ -119,7 +122,7 @@ def test_embeddings_are_kept_and_belong_to_their_pixels(
     def refuse(_: object) -> None:
         raise AssertionError("embedded again")
 
-    monkeypatch.setattr(linear, "build", refuse)
+    monkeypatch.setattr(linear_probe, "build", refuse)
     np.testing.assert_array_equal(embed(LITE0, few, tmp_path), first)
     changed = PIXELS[:3].copy()
     changed[1, 5, 5, 0] ^= 1

@@ -23,7 +23,7 @@ from dermsentry.training.networks import (
     efficientnet_lite0,
     middle_features,
 )
-from dermsentry.training.non_lesions import CROPS, VARIED, non_lesion_views, varied
+from dermsentry.training.non_lesions import AUGMENTED, CROPS, augmented, non_lesion_views
 from dermsentry.training.out_of_distribution import (
     ENOUGH,
     FEWEST,
@@ -123,9 +123,9 @@ def test_fewer_photographs_set_a_limit_nearer_to_even_odds() -> None:
 def test_views_are_of_every_picture_whole_cropped_and_varied(strange: tuple[Pixels, np.ndarray]) -> None:
     views, of = strange
     count = int(of.max()) + 1
-    assert views.shape == (count * (1 + CROPS) * (1 + VARIED), 32, 32, 3)
+    assert views.shape == (count * (1 + CROPS) * (1 + AUGMENTED), 32, 32, 3)
     assert views.dtype == np.uint8
-    assert (np.bincount(of) == (1 + CROPS) * (1 + VARIED)).all()
+    assert (np.bincount(of) == (1 + CROPS) * (1 + AUGMENTED)).all()
     again, _ = non_lesion_views(32, seed=0)
     np.testing.assert_array_equal(views, again)
     assert not np.array_equal(views, non_lesion_views(32, seed=1)[0])
@@ -148,7 +148,7 @@ def test_every_picture_that_is_brought_has_its_licence_and_is_small() -> None:
 
 def test_variants_are_of_their_own_picture() -> None:
     pixels = lesions(70, seed=1)
-    changed = varied(pixels, np.random.default_rng(0))
+    changed = augmented(pixels, np.random.default_rng(0))
     assert changed.shape == pixels.shape
     assert not np.array_equal(changed, pixels)
     centre, other = (p[:, 12:20, 12:20].mean(axis=(1, 2)) for p in (pixels, changed))

@@ -18,7 +18,7 @@ from dermsentry.images import read_fitted
 from dermsentry.model import open_bundle
 from dermsentry.phantoms import Phantoms
 from dermsentry.split import Split, make_split
-from dermsentry.training import Run, train, training
+from dermsentry.training import Run, export, train
 from dermsentry.training.batches import Examples
 from dermsentry.training.pipeline import parts_of, with_copies
 from dermsentry.training.pixels import DecodedPhotographs
@@ -46,14 +46,14 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(phantom_collection: Collection, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     groups: list[str] = []
-    judge = training.evaluate_predictions
+    evaluate = export.evaluate_predictions
 
     def listen(truth: Any, probability: Any, given: Any, **options: Any) -> Any:
         groups.extend(given)
-        return judge(truth, probability, given, **options)
+        return evaluate(truth, probability, given, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "evaluate_predictions", listen)
+        patch.setattr(export, "evaluate_predictions", listen)
         folder = tmp_path_factory.mktemp("train") / "run"
         run = train(phantom_collection, split, folder, network="cnn", size=48, epochs=2, aspect="pad", seed=1)
     return Ran(run, groups)
@@ -77,7 +77,7 @@ def test_a_run_ends_in_a_bundle_that_predicts(ran: Ran, phantoms: Phantoms, spli
 
 def test_a_run_keeps_its_record(ran: Ran) -> None:
     assert {path.name for path in ran.run.folder.iterdir()} == {
-        "best.weights.h5", "bundle", "cache", "configuration.json", "done.json", "history.csv", "run.json",
+        "bundle", "cache", "configuration.json", "history.csv", "run.json", "state.npz",
     }  # fmt: skip
     record = read_json(ran.run.folder / "run.json")
     assert record["configuration"]["recipe"] == "cnn"
@@ -106,8 +106,7 @@ def test_another_recipe_in_the_same_folder_does_not_mix(
     assert card.training["configuration"]["precision"] == "float32"
     assert any("ImageNet" in licence for licence in card.training["licences"])
     assert "penalty" in pd.read_csv(folder / "history.csv").columns
-    assert not (folder / "done.json").exists()
-    assert not (folder / "best.weights.h5").exists()
+    assert not (folder / "state.npz").exists()
 
 
 def changed(split: Split, **parts: Any) -> Split:
@@ -185,7 +184,7 @@ def test_parts_hold_the_splits_labels_and_only_readable_photographs() -> None:
 def test_copies_come_after_their_photographs_with_their_label() -> None:
     own = examples(("MEL", "NV", "NV", "SK"))
     some = Examples(own.pixels, np.array([0, 1, 3]), ("MEL", "NV", "SK"))
-    filled = with_copies(some, per_class=4)
+    filled, _ = with_copies(some, per_class=4)
     assert filled.labels[:3] == some.labels
     assert {label: filled.labels.count(label) for label in filled.labels} == {"MEL": 4, "NV": 4, "SK": 4}
     assert filled.rows[:3].tolist() == [0, 1, 3]

@@ -115,6 +115,7 @@ def test_nonsense_is_one_line(tmp_path: Path, body: bytes) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 @settings(max_examples=150)
 @given(st.data())
 def test_no_change_of_bytes_is_a_traceback(

@@ -1,4 +1,4 @@
-"""The judge: predictions against truth, every figure with its interval.
+"""Predictions against the truth, every figure with its interval.
 
 evaluate(bundle, collection, split)                  # a model bundle on photographs
 evaluate_predictions(truth, probability, groups)     # predictions from anywhere

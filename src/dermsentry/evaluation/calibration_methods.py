@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.evaluation.measures import losses, melanoma_truth
+from dermsentry.files import to_json
 from dermsentry.stats.calibration import (
     Floats,
     apply_temperature,
@@ -23,10 +25,11 @@ from dermsentry.stats.calibration import (
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.resampling import Resampler, group_index
 
-METHODS = ("none", "temperature", "bias-corrected temperature")
+Method = Literal["none", "temperature", "bias-corrected temperature"]
+METHODS: tuple[Method, ...] = get_args(Method)
 """The methods, the simplest first."""
 
-_OF_OLDER_CARDS = ("Platt", "isotonic")  # they calibrated melanoma alone, and reached no bundle
+_OfOlderCards = Literal["Platt", "isotonic"]  # they calibrated melanoma alone, and reached no bundle
 _LOSSES = (
     "log_loss",
     "melanoma_log_loss",
@@ -45,7 +48,7 @@ class CalibrationMethod:
     lowest `log_loss`. `chosen_for_melanoma`: the lowest `melanoma_log_loss`.
     """
 
-    method: str
+    method: Method | _OfOlderCards
     folds: int
     photographs: int
     melanomas: int
@@ -64,27 +67,11 @@ def read_comparison(record: Any) -> tuple[CalibrationMethod, ...]:
     A card comes from outside: anything else than such records gives nothing.
     """
     try:
-        return tuple(_read_method(entry) for entry in record)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        found = msgspec.convert(record, tuple[CalibrationMethod, ...])
+        to_json(found)  # refuses what is not finite
+    except (msgspec.ValidationError, ValueError):
         return ()
-
-
-def _read_method(entry: Any) -> CalibrationMethod:
-    def interval(name: str) -> Estimate | None:
-        figure = entry[name]
-        if figure is None:
-            return None
-        ends = [figure[end] for end in ("value", "low", "high")]
-        if not all(type(end) in (int, float) and np.isfinite(end) for end in ends):
-            raise ValueError(name)
-        return Estimate(*map(float, ends))
-
-    method, counts = entry["method"], [entry[name] for name in ("folds", "photographs", "melanomas")]
-    if method not in (*METHODS, *_OF_OLDER_CARDS) or not all(type(count) is int for count in counts):
-        raise ValueError(method)
-    rest: dict[str, Any] = {name: interval(name) for name in _LOSSES}
-    rest |= {name: entry[name] is True for name in ("chosen", "chosen_for_melanoma")}
-    return CalibrationMethod(method, *counts, **rest)
+    return found
 
 
 def compare_calibrations(
@@ -189,7 +176,7 @@ def _group_folds(
     return fold[index]
 
 
-def _cross_fitted(logits: Floats, labels: Sequence[str], fold: NDArray[np.int64]) -> dict[str, Floats]:
+def _cross_fitted(logits: Floats, labels: Sequence[str], fold: NDArray[np.int64]) -> dict[Method, Floats]:
     """By method: nine probabilities (n, 9), from fits without the photograph's fold."""
     fitted = {method: np.empty_like(logits) for method in METHODS}
     none, temperature, corrected = (fitted[method] for method in METHODS)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.errors import InputError
-from dermsentry.evaluation.predict import Seen, choose_sample
+from dermsentry.evaluation.predict import Predicted, choose_sample
 from dermsentry.evaluation.refusal import Refusal, Refusals, measure_refusal, refusals
-from dermsentry.evaluation.robustness.measurement import Robustness, Step, measure_robustness
+from dermsentry.evaluation.robustness.stability import Robustness, Step, measure_robustness
 from dermsentry.evaluation.saliency.localisation import SaliencyCheck, check_saliency
 from dermsentry.evaluation.saliency.masks import find_masks, read_mask
 from dermsentry.evaluation.subgroups.comparison import Attribute, subgroups
@@ -25,7 +25,7 @@ from dermsentry.progress import track
 from dermsentry.stats.resampling import Resampler
 
 CORRUPTED = 400
-"""Photographs, at most, that robustness is measured on: each is predicted some hundred and fifty times."""
+"""Photographs, at most, that robustness is measured on: each is predicted about 150 times."""
 
 CORRUPTED_RESAMPLES = 200
 """Bootstrap resamples of each of the many figures of robustness."""
@@ -38,7 +38,7 @@ SCREENED = 2000
 
 
 def by_subgroup(
-    seen: Seen, collection: Collection, threshold: float, resampler: Resampler
+    seen: Predicted, collection: Collection, threshold: float, resampler: Resampler
 ) -> tuple[Attribute, ...]:
     """Melanoma's figures by what the collection knows of its patients, and by skin tone."""
     known = collection.table.set_index("path").loc[list(seen.table["path"])]
@@ -53,9 +53,9 @@ def by_subgroup(
 
 
 def try_robustness(
-    bundle: Bundle, seen: Seen, threshold: float, resampler: Resampler, quiet: bool
+    bundle: Bundle, seen: Predicted, threshold: float, resampler: Resampler, quiet: bool
 ) -> Robustness | None:
-    """Corrupt the photographs that were kept and take them again; None where there are none."""
+    """Test corruptions and repeat captures of the photographs that were kept; None where there are none."""
     if not len(seen.sample):
         return None
 
@@ -97,7 +97,7 @@ def sample_masks(
 
 
 def compare_saliency(
-    seen: Seen, masks: Mapping[int, NDArray[np.bool_]], resampler: Resampler
+    seen: Predicted, masks: Mapping[int, NDArray[np.bool_]], resampler: Resampler
 ) -> SaliencyCheck | None:
     """Compare the class activation that was kept with masks, by position; None where there are none."""
     if not len(seen.explained):
@@ -112,7 +112,7 @@ def compare_saliency(
 
 
 def try_refusal(
-    bundle: Bundle, collection: Collection, seen: Seen, non_lesions: Refusals, resampler: Resampler
+    bundle: Bundle, collection: Collection, seen: Predicted, non_lesions: Refusals, resampler: Resampler
 ) -> Refusal:
     """What screening refuses of at most `SCREENED` photographs, and of pictures that show no lesion."""
     drawn = np.random.default_rng(resampler.seed).permutation(len(seen.table))[:SCREENED]

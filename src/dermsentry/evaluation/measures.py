@@ -58,7 +58,7 @@ def class_index(labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.int
 
 
 @dataclass(frozen=True, eq=False)
-class Cases:
+class LabelledCases:
     """n photographs of known diagnosis, prepared once for any number of resamples.
 
     `true` and `predicted` (n,) index `classes`, `probability` (n, k) is over them. `told` (n,) are the m
@@ -88,13 +88,13 @@ def prepare(
     resampler: Resampler,
     threshold: float | None,
     sensitivity_target: float,
-) -> Cases:
+) -> LabelledCases:
     """The photographs by the classes that their labels can tell apart; `probability` (n, 9) by `CODES`."""
     classes = label_space([*labels, *CODES])
     melanoma, told = melanoma_truth(labels)
     rules = [None] if threshold is None else [None, threshold]
     joined = merged(probability, classes)
-    return Cases(
+    return LabelledCases(
         classes=classes,
         true=class_index(labels, classes),
         predicted=joined.argmax(axis=1).astype(np.int64),
@@ -108,7 +108,7 @@ def prepare(
     )
 
 
-def measure(cases: Cases, weights: Floats) -> dict[str, Floats]:
+def measure(cases: LabelledCases, weights: Floats) -> dict[str, Floats]:
     """Every figure for weights (r, n), each of shape (r,)."""
     true, predicted, probability = cases.true, cases.predicted, cases.probability
     right, confidence = predicted == true, probability.max(axis=1)
@@ -138,7 +138,7 @@ def measure(cases: Cases, weights: Floats) -> dict[str, Floats]:
     return out
 
 
-def _measure_melanoma(cases: Cases, weights: Floats) -> dict[str, Floats]:
+def _measure_melanoma(cases: LabelledCases, weights: Floats) -> dict[str, Floats]:
     """Melanoma's figures for weights (r, m), each of shape (r,)."""
     truth, score = cases.melanoma, cases.score
     ranking = rank(truth, score, sample_weight=weights)

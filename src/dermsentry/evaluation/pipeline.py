@@ -1,4 +1,4 @@
-"""Judge a model bundle on labelled photographs."""
+"""Evaluate a model bundle on labelled photographs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pandas as pd
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
 from dermsentry.evaluation.calibration_methods import read_comparison
+from dermsentry.evaluation.caveats import caveat
 from dermsentry.evaluation.checks import (
     CORRUPTED,
     by_subgroup,
@@ -23,7 +24,7 @@ from dermsentry.evaluation.checks import (
 )
 from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold
 from dermsentry.evaluation.clinical_utility.prevalence import check_prevalence
-from dermsentry.evaluation.predict import Seen, choose_sample, read_and_predict
+from dermsentry.evaluation.predict import Predicted, choose_sample, read_and_predict
 from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, measure_predictions
 from dermsentry.evaluation.refusal import refusals
 from dermsentry.evaluation.report import write_page
@@ -34,6 +35,7 @@ from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.model.card import Threshold
 from dermsentry.phantoms import is_synthetic
+from dermsentry.stats.numbers import percent_as_given, percent_interval
 from dermsentry.stats.resampling import Resampler
 
 
@@ -52,41 +54,46 @@ def evaluate(
     seed: int = 0,
     quiet: bool = True,
 ) -> Evaluation:
-    """Judge a model bundle on the photographs of one part of a split.
+    """Evaluate a model bundle on the photographs of one part of a split.
 
     Parameters
     ----------
     bundle
-        A bundle or its folder. Its alert threshold is the one that is judged.
+        A bundle or its folder. Its alert threshold is the one that is evaluated.
     collection
         The photographs.
     split
         Which photograph belongs to which part and group, as `make_split` or `read_split` gives. Without one,
-        `test` is the collection's own Test folder, or all of it where it has none, and groups are made here.
+        `test` is the collection's own Test folder, or the whole collection if it has none, and groups are
+        found here.
     part
-        A part of the split; `test-as-given` is the Test folder as published, with its leaks and conflicts
-        and under the labels it came with.
+        A part of the split; `test-as-given` is the Test folder as published, with the photographs that leak
+        or carry two labels, under the labels it came with.
     out
         A folder for `evaluation.json`, `evaluation.html`, `predictions.csv` (ISIC challenge) and `truth.csv`.
     prevalence
-        The share of melanomas where the model is to be used; see `evaluate_predictions`.
+        The share of melanomas where the model is to be used, above 0 and below 1; see
+        `evaluate_predictions`.
     robustness
-        Also corrupt at most 400 photographs and take them again; see `measure_robustness`.
+        Also test corruptions and repeat captures of at most 400 photographs; see `measure_robustness`.
     masks
-        A folder of lesion masks, `<image id>_segmentation.png`: also ask whether saliency falls on the
-        lesion, for at most 1,000 photographs; see `check_explanations`.
+        A folder of lesion masks, `<image id>_segmentation.png`: also measure where saliency falls, on at
+        most 1,000 photographs; see `check_saliency`.
     not_lesions
-        A folder of pictures that show no lesion: also ask which of them screening refuses, against at most
-        2,000 of the photographs; see `measure_refusal`.
-    resamples, seed
-        Of the bootstrap over groups; the seed also of the samples.
+        A folder of pictures that show no lesion: also measure how many of them screening refuses, beside at
+        most 2,000 of the photographs; see `measure_refusal`.
+    resamples
+        Bootstrap resamples of groups, at least 2.
+    seed
+        Random seed of the bootstrap and of the samples.
     quiet
         Show no progress on stderr.
 
     Returns
     -------
     Evaluation
-        `about["unreadable"]` lists the photographs that could not be read, with the reason.
+        Every figure with its interval. `about["unreadable"]` lists the photographs that could not be read,
+        with the reason.
 
     Raises
     ------
@@ -125,14 +132,6 @@ def evaluate(
         sensitivity_target=alert.sensitivity_target or SENSITIVITY_TARGET,
         prevalence=prevalence,
     )
-    remarks = [
-        *chosen.remarks,
-        *_remarks_on_training(opened, collection, split is None),
-        *_remarks_on_threshold(evaluation, alert.sensitivity_target),
-    ]
-    if seen.unreadable:
-        photographs = "photograph was" if len(seen.unreadable) == 1 else "photographs were"
-        remarks.append(f"{len(seen.unreadable)} {photographs} unreadable and count for nothing here.")
     about = {
         "model": {
             "name": opened.card.name,
@@ -157,7 +156,11 @@ def evaluate(
         robustness=try_robustness(opened, seen, alert.value, resampler, quiet) if robustness else None,
         saliency=compare_saliency(seen, marked, resampler),
         refusal=None if screened is None else try_refusal(opened, collection, seen, screened, resampler),
-        warnings=(*remarks, *evaluation.warnings),
+        warnings=(
+            *chosen.caveats,
+            *_caveats(opened, collection, evaluation, split is None, len(seen.unreadable)),
+            *evaluation.warnings,
+        ),
     )
     if out is not None:
         _write(evaluation, Path(out), collection, seen)
@@ -169,29 +172,23 @@ def _with_origin(point: FrozenThreshold | None, alert: Threshold) -> FrozenThres
     return point and replace(point, chosen_on=alert.chosen_on, sensitivity_there=alert.sensitivity)
 
 
-def _remarks_on_training(bundle: Bundle, collection: Collection, unsplit: bool) -> Iterator[str]:
-    if not unsplit:
-        return
-    if bundle.card.training.get("fingerprint") == collection.fingerprint():
-        yield (
-            "The model was made with this very collection, and no split tells which of these photographs it "
-            "has seen: the figures may flatter it."
-        )
-    else:
-        yield "No split was given: it is not known whether the model has seen these photographs or lesions."
-
-
-def _remarks_on_threshold(evaluation: Evaluation, target: float) -> Iterator[str]:
-    found = evaluation.sensitivity
+def _caveats(
+    bundle: Bundle, collection: Collection, evaluation: Evaluation, unsplit: bool, unreadable: int
+) -> Iterator[str]:
+    if unsplit:
+        same = bundle.card.training.get("fingerprint") == collection.fingerprint()
+        yield caveat("same_collection" if same else "no_split")
+    target, found = bundle.card.thresholds["alert"].sensitivity_target, evaluation.sensitivity
     if found is not None and found.high < target:
-        yield (
-            f"The alert threshold was chosen to find {100 * target:.0f} % of the melanomas. Here it found "
-            f"{100 * found.value:.0f} %, and not even the upper end of the interval reaches that."
+        yield caveat(
+            "threshold", target=percent_as_given(target), found=percent_interval(found, 0, against=target)
         )
+    if unreadable:
+        yield caveat("unreadable", count=unreadable)
 
 
 def _drawn(collection: Collection) -> bool:
-    """Whether any photograph lies below a folder that is marked as drawn by a program."""
+    """Whether any photograph is below a folder that is marked as drawn by a program."""
     below = {PurePosixPath(path).parent for path in collection.table["path"]}
     folders = {folder for inner in below for folder in (inner, *inner.parents)}
     return any(is_synthetic(collection.root / folder) for folder in folders)
@@ -205,7 +202,7 @@ def image_names(paths: Sequence[str]) -> list[str]:
     return [stem if counts[stem] == 1 else str(PurePosixPath(path).with_suffix("")) for path, stem in pairs]
 
 
-def _write(evaluation: Evaluation, out: Path, collection: Collection, seen: Seen) -> None:
+def _write(evaluation: Evaluation, out: Path, collection: Collection, seen: Predicted) -> None:
     images = image_names(list(seen.table["path"]))
     shares = seen.probability.clip(0, 1)
     rows = [[image, *(f"{p:.9g}" for p in row)] for image, row in zip(images, shares, strict=True)]

@@ -13,6 +13,7 @@ from dermsentry.evaluation.results import Evaluation
 from dermsentry.reporting.figures import AMBER, BLUE, GREY, INK, RED, as_png, confusion, new_figure
 from dermsentry.stats.calibration import reliability
 from dermsentry.stats.metrics import precision_recall_curve, rank, roc_curve
+from dermsentry.stats.numbers import percent, significant
 from dermsentry.stats.resampling import Resampler
 
 if TYPE_CHECKING:
@@ -42,9 +43,8 @@ def ranking_plot(evaluation: Evaluation) -> bytes:
         right.set(xlabel="sensitivity (melanomas found)", ylabel="precision (alerts that are melanomas)")
         right.set_title("Precision and recall")
         for decision, colour, marker in zip(evaluation.melanoma.decisions, (AMBER, RED), "sD", strict=False):
-            name = (
-                "largest probability" if decision.threshold is None else f"threshold {decision.threshold:.3g}"
-            )
+            at = decision.threshold
+            name = "largest probability" if at is None else f"threshold {significant(at)}"
             style = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 7, "label": name}
             if decision.sensitivity and decision.specificity:
                 left.plot([1 - decision.specificity.value], [decision.sensitivity.value], **style)
@@ -93,9 +93,9 @@ def decision_plot(evaluation: Evaluation) -> bytes:
 
 
 def _net_benefit(axes: Axes, curve: DecisionCurve) -> None:
-    percent = 100 * curve.threshold_probability
+    places = 100 * curve.threshold_probability
     axes.fill_between(
-        percent,
+        places,
         1000 * curve.model.low,
         1000 * curve.model.high,
         color=BLUE,
@@ -103,17 +103,17 @@ def _net_benefit(axes: Axes, curve: DecisionCurve) -> None:
         linewidth=0,
         label="95 % band",
     )
-    axes.plot(percent, 1000 * curve.model.value, color=BLUE, linewidth=1.8, label="act on the model")
-    axes.plot(percent, 1000 * curve.refer_all.value, color=AMBER, linewidth=1.4, label="refer everyone")
+    axes.plot(places, 1000 * curve.model.value, color=BLUE, linewidth=1.8, label="act on the model")
+    axes.plot(places, 1000 * curve.refer_all.value, color=AMBER, linewidth=1.4, label="refer everyone")
     axes.axhline(0, color=INK, linewidth=1.0, linestyle="--", label="refer nobody")
     top = 1000 * max(curve.prevalence, float(curve.model.high.max()))
     axes.set(
-        xlim=(0, percent[-1]),
+        xlim=(0, places[-1]),
         ylim=(-0.25 * top, 1.1 * top),
         xlabel="threshold probability (%)",
         ylabel="net benefit per 1,000 photographs",
     )
-    axes.set_title(f"Where {100 * curve.prevalence:.3g} % are melanomas")
+    axes.set_title(f"Where {percent(curve.prevalence)} are melanomas")
     axes.legend(fontsize=8.5)
 
 
@@ -127,13 +127,13 @@ def confusion_plot(evaluation: Evaluation) -> bytes:
 
 
 def reliability_plot(evaluation: Evaluation) -> bytes:
-    """Stated against observed: the probability of the class it was called, and that of melanoma."""
+    """Stated against observed: the probability of the predicted class, and that of melanoma."""
     labels = [figures.label for figures in evaluation.classes]
     joined = merged(evaluation.probability, labels)
     true = class_index(evaluation.truth, labels)
     known = ~evaluation.may_be_melanoma
     with new_figure(1, 2, width=9.2, height=4.1) as (figure, (left, right)):
-        _reliability(left, joined.argmax(axis=1) == true, joined.max(axis=1), "Of the class it was called")
+        _reliability(left, joined.argmax(axis=1) == true, joined.max(axis=1), "Of the predicted class")
         if known.any():
             score = evaluation.melanoma_probability[known]
             _reliability(right, evaluation.is_melanoma[known], score, "Of melanoma")
@@ -166,11 +166,9 @@ def _reliability(axes: Axes, outcome: NDArray[np.bool_], stated: Floats, title: 
         "o",
         color=BLUE,
         markersize=5,
-        label="of equally many photographs",
+        label="bins of equal mass",
     )
     axes.plot(stated, np.full(len(stated), -0.045), "|", color=INK, alpha=0.25, markersize=5)
-    axes.set(
-        xlim=(-0.02, 1.02), ylim=(-0.08, 1.02), xlabel="stated probability", ylabel="how often it was so"
-    )
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.08, 1.02), xlabel="stated probability", ylabel="observed share")
     axes.set_title(title)
     axes.legend(fontsize=8.5, loc="upper left")

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.diagnoses import CODES, MELANOMA
+from dermsentry.diagnoses import CODES, MELANOMA, is_melanoma
 from dermsentry.errors import BundleError, InputError
 from dermsentry.evaluation.subgroups.skin_tone import skin_tone
 from dermsentry.images import Pixels, Unreadable, read_many
@@ -25,7 +25,7 @@ _MEL = CODES.index(MELANOMA)
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Predicted:
     """The n photographs that could be read, in their order, and those that could not.
 
     `table` has their rows, `positions` (n,) where these were, `probability` (n, 9) is by `CODES`, `skin_tone`
@@ -54,7 +54,7 @@ def read_and_predict(
     explained: Positions[int] = (),
     control: Bundle | None = None,
     quiet: bool = True,
-) -> Seen:
+) -> Predicted:
     """Read and predict every photograph of `table`, whose rows `sample` and `explained` name by position.
 
     Memory stays flat but for what is kept of these. A control that gives no numbers is left out. Raises
@@ -89,7 +89,7 @@ def read_and_predict(
                 control = None
         waiting.clear()
 
-    for position, picture in enumerate(track(pictures, "Judging", total=len(files), quiet=quiet)):
+    for position, picture in enumerate(track(pictures, "Predicting", total=len(files), quiet=quiet)):
         if isinstance(picture, Unreadable):
             unreadable.append({"path": str(table["path"].iloc[position]), "reason": picture.reason})
             continue
@@ -104,7 +104,7 @@ def read_and_predict(
     if not kept:
         raise InputError(f"None of the {len(files)} photographs could be read: {unreadable[0]['reason']}.")
     order = [card.classes.index(code) for code in CODES]
-    return Seen(
+    return Predicted(
         table=table.iloc[kept].reset_index(drop=True),
         positions=np.array(kept, dtype=np.int64),
         probability=np.concatenate(found)[:, order],
@@ -122,8 +122,8 @@ def choose_sample(labels: Sequence[str], most: int, seed: int) -> set[int]:
     """At most so many positions of known diagnosis, at random: melanomas first, up to half, then others."""
     draw = np.random.default_rng(seed)
     known = [i for i in draw.permutation(len(labels)).tolist() if labels[i]]
-    melanomas = [i for i in known if labels[i] == MELANOMA][: most // 2]
-    others = [i for i in known if labels[i] != MELANOMA][: most - len(melanomas)]
+    melanomas = [i for i in known if is_melanoma(labels[i])][: most // 2]
+    others = [i for i in known if not is_melanoma(labels[i])][: most - len(melanomas)]
     return {*melanomas, *others}
 
 

@@ -28,7 +28,7 @@ from dermsentry.evaluation.clinical_utility.prevalence import (
     clinical_value,
     shift_prevalence,
 )
-from dermsentry.evaluation.measures import SENSITIVITIES, Cases, Floats, Truths, measure, prepare
+from dermsentry.evaluation.measures import SENSITIVITIES, Floats, LabelledCases, Truths, measure, prepare
 from dermsentry.evaluation.results import (
     AlertDecision,
     ClassFigures,
@@ -127,9 +127,12 @@ def measure_predictions(
     found = among.measure(lambda weights: measure(cases, weights))
     classes = _class_figures(cases, found)
     melanoma = _melanoma_figures(cases, found)
-    both = cases.melanoma.any() and not cases.melanoma.all()
-    told = among.among(cases.told) if both else None
-    curve = None if told is None else decision_curve(cases.melanoma, cases.score, told)
+    curve = shift = None
+    if cases.melanoma.any() and not cases.melanoma.all():
+        told = among.among(cases.told)
+        curve = decision_curve(cases.melanoma, cases.score, told)
+        if prevalence is not None:
+            shift = shift_prevalence(cases.melanoma, cases.score, told, prevalence)
     matrix = confusion_matrix(cases.true, cases.predicted, labels=np.arange(len(cases.classes)))
     return Evaluation(
         photographs=len(labels),
@@ -150,9 +153,7 @@ def measure_predictions(
         operating_point=_operating_point(cases, melanoma, found, sensitivity_target),
         clinical_value=_clinical_value(cases, melanoma, found, prevalence),
         decision_curve=curve,
-        prior_shift=None
-        if told is None or prevalence is None
-        else shift_prevalence(cases.melanoma, cases.score, told, prevalence),
+        prior_shift=shift,
     )
 
 
@@ -179,7 +180,7 @@ def _checked(
     return np.minimum(values, 1.0)
 
 
-def _overall_figures(cases: Cases, found: Figures) -> dict[str, Any]:
+def _overall_figures(cases: LabelledCases, found: Figures) -> dict[str, Any]:
     groups = cases.resampler.count()
     figures = {"accuracy": found["accuracy"].proportion(groups)}
     for name in ("balanced_accuracy", "roc_auc", "average_precision"):
@@ -187,7 +188,7 @@ def _overall_figures(cases: Cases, found: Figures) -> dict[str, Any]:
     return figures | {name: _loss(found, name, groups >= 2) for name in LOSSES}
 
 
-def _class_figures(cases: Cases, found: Figures) -> tuple[ClassFigures, ...]:
+def _class_figures(cases: LabelledCases, found: Figures) -> tuple[ClassFigures, ...]:
     figures = []
     for i, label in enumerate(cases.classes):
         own, predicted = cases.true == i, cases.predicted == i
@@ -208,7 +209,7 @@ def _class_figures(cases: Cases, found: Figures) -> tuple[ClassFigures, ...]:
     return tuple(figures)
 
 
-def _melanoma_figures(cases: Cases, found: Figures) -> MelanomaFigures:
+def _melanoma_figures(cases: LabelledCases, found: Figures) -> MelanomaFigures:
     truth = cases.melanoma
     groups, others = cases.told_groups(truth), cases.told_groups(~truth)
     enough = groups >= 2 and others >= 2
@@ -230,7 +231,7 @@ def _melanoma_figures(cases: Cases, found: Figures) -> MelanomaFigures:
     )
 
 
-def _decision(cases: Cases, rule: int, found: Figures) -> AlertDecision:
+def _decision(cases: LabelledCases, rule: int, found: Figures) -> AlertDecision:
     threshold, alert = cases.rules[rule]
 
     def proportion(name: str, here: Truths) -> Estimate | None:
@@ -248,7 +249,7 @@ def _decision(cases: Cases, rule: int, found: Figures) -> AlertDecision:
     )
 
 
-def _specificity_at(cases: Cases, sensitivity: float, found: Figures) -> Estimate | None:
+def _specificity_at(cases: LabelledCases, sensitivity: float, found: Figures) -> Estimate | None:
     figure = found.get(f"melanoma at {sensitivity}")
     others = cases.told_groups(~cases.melanoma)
     specificity = figure and figure.proportion(others)
@@ -257,7 +258,7 @@ def _specificity_at(cases: Cases, sensitivity: float, found: Figures) -> Estimat
 
 
 def _operating_point(
-    cases: Cases, melanoma: MelanomaFigures, found: Figures, target: float
+    cases: LabelledCases, melanoma: MelanomaFigures, found: Figures, target: float
 ) -> FrozenThreshold | None:
     """The threshold that was given against the one these photographs call for; None without one."""
     decision = melanoma.decisions[-1]
@@ -284,7 +285,7 @@ def _operating_point(
 
 
 def _clinical_value(
-    cases: Cases, melanoma: MelanomaFigures, found: Figures, prevalence: float | None
+    cases: LabelledCases, melanoma: MelanomaFigures, found: Figures, prevalence: float | None
 ) -> tuple[ClinicalValue, ...]:
     decision, rule = melanoma.decisions[-1], len(cases.rules) - 1
     if decision.sensitivity is None or decision.specificity is None:

@@ -1,7 +1,7 @@
-"""Whether a model refuses what is no lesion, and what that costs in lesions refused.
+"""Whether a model refuses pictures without a lesion, and what that costs in lesions refused.
 
 Two gates refuse: the photograph's quality (`screening/quality.py`), and the network's out-of-distribution
-score (`training/out_of_distribution.py`). Each is told apart.
+score (`training/out_of_distribution.py`). Each is measured alone too.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class AtShare:
     """The limit of the out-of-distribution score that would refuse at most `share` of the real lesions.
 
     `lesions_refused` are those it refuses, fewer where several have the same score; `non_lesions` is the
-    share of pictures without a lesion that it refuses. The limit is chosen on the very photographs it is
-    judged on, again in each resample.
+    share of pictures without a lesion that it refuses. The limit is chosen on the photographs it
+    is evaluated on, again in each resample.
     """
 
     share: float
@@ -269,7 +269,7 @@ def _by_score(
 
 
 def _limits(lesions: Floats, weights: Floats, share: float) -> Floats:
-    """The highest limits, (r,), below which at most `share` of the ascending scores lies; weights (r, n)."""
+    """The highest limits, (r,), below which at most `share` of the ascending scores is; weights (r, n)."""
     total = np.cumsum(weights, axis=1)
     # The slack keeps 2 of 100 at "2 %" from failing by a rounding error.
     within = total <= share * total[:, -1:] * (1 + 1e-12)

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from dermsentry.diagnoses import name_of
 from dermsentry.evaluation import plots
-from dermsentry.evaluation.caveats import CLAIM
-from dermsentry.evaluation.clinical_utility.operating_point import proof
+from dermsentry.evaluation.clinical_utility.operating_point import CLAIM, proof
 from dermsentry.evaluation.measures import merged, raises_alert
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.evaluation.summary import CLINIC, verdict
 from dermsentry.images import Pixels, Unreadable, read_photograph
 from dermsentry.reporting import write_report
-from dermsentry.stats.intervals import provable
+from dermsentry.stats.numbers import compared, percent
 
 SHOWN = 12  # photographs in each gallery
 SIDE = 220  # pixels of a gallery picture's longer side
@@ -26,13 +25,21 @@ SIDE = 220  # pixels of a gallery picture's longer side
 
 @dataclass(frozen=True)
 class Example:
-    """A photograph that was judged wrongly: its melanoma probability, its truth and what it was called."""
+    """A wrong alert decision: the photograph, its melanoma probability as text, truth and predicted class."""
 
     pixels: Pixels
     name: str
-    melanoma: float
+    melanoma: str
     truth: str
-    called: str
+    predicted: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Examples, and the threshold as text, None without one: every probability on the side that it is on."""
+
+    examples: tuple[Example, ...]
+    threshold: str | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def write_page(path: Path, evaluation: Evaluation, files: Sequence[Path] = ()) -
     """
     melanoma = evaluation.melanoma
     both = bool(melanoma.photographs and melanoma.others)
-    few = bool(melanoma.photographs) and provable(melanoma.groups) < CLAIM
+    few = bool(melanoma.photographs) and melanoma.provable_sensitivity < CLAIM
     write_report(
         path,
         "evaluation.html",
@@ -119,44 +126,42 @@ def hundred(prevalence: float, sensitivity: float, specificity: float) -> Hundre
     return Hundred(prevalence, *(int(count) for count in counts))
 
 
-def _missed(evaluation: Evaluation, files: Sequence[Path]) -> list[Example]:
-    """Melanomas without an alert, the least suspected first."""
-    here = np.flatnonzero(
-        evaluation.is_melanoma & ~raises_alert(evaluation.probability, evaluation.threshold)
-    )
+def _missed(evaluation: Evaluation, files: Sequence[Path]) -> Gallery:
+    """Melanomas without an alert, the lowest probability first."""
+    alert = raises_alert(evaluation.probability, evaluation.threshold)
+    here = np.flatnonzero(evaluation.is_melanoma & ~alert)
     order = np.argsort(evaluation.melanoma_probability[here], kind="stable")
-    return _examples(evaluation, files, here[order])
+    return _gallery(evaluation, files, here[order])
 
 
-def _alarms(evaluation: Evaluation, files: Sequence[Path]) -> list[Example]:
-    """Other photographs with an alert, the most suspected first."""
+def _alarms(evaluation: Evaluation, files: Sequence[Path]) -> Gallery:
+    """Other photographs with an alert, the highest probability first."""
     others = ~evaluation.is_melanoma & ~evaluation.may_be_melanoma
     here = np.flatnonzero(others & raises_alert(evaluation.probability, evaluation.threshold))
     order = np.argsort(-evaluation.melanoma_probability[here], kind="stable")
-    return _examples(evaluation, files, here[order])
+    return _gallery(evaluation, files, here[order])
 
 
-def _examples(evaluation: Evaluation, files: Sequence[Path], order: NDArray[np.int64]) -> list[Example]:
-    if not files:
-        return []
-    classes = [figures.label for figures in evaluation.classes]
-    called = merged(evaluation.probability, classes).argmax(axis=1)
-    examples = []
-    for i in order[:SHOWN].tolist():
+def _gallery(evaluation: Evaluation, files: Sequence[Path], order: NDArray[np.int64]) -> Gallery:
+    """The first of `order` that can still be read; none without files."""
+    pictures = {}
+    for i in order[:SHOWN].tolist() if files else ():
         try:
-            pixels = _small(read_photograph(files[i], enough_for=2 * SIDE).pixels)
-        except Unreadable:  # it was readable when judged; a page lacking one picture is still right
+            pictures[i] = _small(read_photograph(files[i], enough_for=2 * SIDE).pixels)
+        except Unreadable:  # it was readable when evaluated; a page lacking one picture is still right
             continue
-        examples.append(
-            Example(
-                pixels=pixels,
-                name=files[i].stem,
-                melanoma=float(evaluation.melanoma_probability[i]),
-                truth=name_of(evaluation.truth[i]),
-                called=name_of(classes[called[i]]),
-            )
-        )
-    return examples
+    stated = [float(evaluation.melanoma_probability[i]) for i in pictures]
+    if evaluation.threshold is None:
+        threshold, shown = None, [percent(value) for value in stated]
+    else:
+        threshold, *shown = compared(evaluation.threshold, *stated)
+    classes = [figures.label for figures in evaluation.classes]
+    predicted = merged(evaluation.probability, classes).argmax(axis=1)
+    examples = (
+        Example(own, files[i].stem, text, name_of(evaluation.truth[i]), name_of(classes[predicted[i]]))
+        for (i, own), text in zip(pictures.items(), shown, strict=True)
+    )
+    return Gallery(tuple(examples), threshold)
 
 
 def _small(pixels: Pixels) -> Pixels:

@@ -16,7 +16,7 @@ from dermsentry.evaluation.clinical_utility.operating_point import FrozenThresho
 from dermsentry.evaluation.clinical_utility.prevalence import ClinicalValue, PriorShift
 from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.evaluation.refusal import Refusal
-from dermsentry.evaluation.robustness.measurement import Robustness
+from dermsentry.evaluation.robustness.stability import Robustness
 from dermsentry.evaluation.saliency.localisation import SaliencyCheck
 from dermsentry.evaluation.subgroups.comparison import Attribute
 from dermsentry.files import plain

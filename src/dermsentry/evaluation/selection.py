@@ -1,4 +1,4 @@
-"""Which photographs of a collection are judged, and what must be said of that choice."""
+"""Which photographs of a collection are evaluated, and the caveats of that choice."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pandas as pd
 
 from dermsentry.collection import Collection
 from dermsentry.errors import InputError
+from dermsentry.evaluation.caveats import caveat
 
 AS_GIVEN = "test-as-given"
-"""The Test folder as its publisher gives it: what is honest, what leaks, and what is in conflict."""
+"""The Test folder as published, with the photographs that leak and those that carry two labels."""
 
 _LEARNED_FROM = ("train", "validation", "calibration")
 
@@ -26,15 +27,15 @@ class SplitTable(Protocol):
 
 @dataclass(frozen=True)
 class Chosen:
-    """The photographs to judge: columns `path`, `diagnosis`, `group`; and what must be said of the choice."""
+    """The photographs to evaluate on: columns `path`, `diagnosis`, `group`; and the caveats of the choice."""
 
     table: pd.DataFrame
     part: str
-    remarks: tuple[str, ...]
+    caveats: tuple[str, ...]
 
 
 def choose(collection: Collection, split: SplitTable | pd.DataFrame | None, part: str) -> Chosen:
-    """The photographs of one part of a split, or of the collection's own Test; see `bundles.evaluate`."""
+    """The photographs of one part of a split, or of the collection's own Test; see `evaluate`."""
     if split is None:
         return _choose_unsplit(collection, part)
     table = split if isinstance(split, pd.DataFrame) else split.table
@@ -58,26 +59,17 @@ def _choose_part(collection: Collection, split: pd.DataFrame, part: str) -> Chos
         parts = ", ".join(f"{name} ({count})" for name, count in split["part"].value_counts().items())
         raise InputError(f"The split has no photograph in the part {part!r}; it has {parts}, and {AS_GIVEN}.")
     learned = set(split.loc[split["part"].isin(_LEARNED_FROM), "group"])
-    return Chosen(table[["path", "diagnosis", "group"]], part, _remarks_on_part(table, part, learned))
+    return Chosen(table[["path", "diagnosis", "group"]], part, _caveats_of_part(table, part, learned))
 
 
-def _remarks_on_part(table: pd.DataFrame, part: str, learned: set[str]) -> tuple[str, ...]:
+def _caveats_of_part(table: pd.DataFrame, part: str, learned: set[str]) -> tuple[str, ...]:
     if part in _LEARNED_FROM:
-        return (f"The model was made with the part {part}: these figures say nothing about new photographs.",)
-    remarks = []
-    leaking = int(table["group"].isin(learned).sum())
-    if leaking:
-        remarks.append(
-            f"{leaking} of the {len(table)} photographs, or others of the same lesion, are among those the "
-            "model was made with: these figures flatter it."
-        )
-    quarantined = int((table["part"] == "quarantined").sum())
-    if quarantined:
-        remarks.append(
-            f"{quarantined} of the {len(table)} photographs are in the collection under two diagnoses: the "
-            "one counted as true here may be wrong."
-        )
-    return tuple(remarks)
+        return (caveat("learned_from", part=part),)
+    counts = {
+        "leaking": int(table["group"].isin(learned).sum()),
+        "quarantined": int((table["part"] == "quarantined").sum()),
+    }
+    return tuple(caveat(topic, count=count, of=len(table)) for topic, count in counts.items() if count)
 
 
 def _choose_unsplit(collection: Collection, part: str) -> Chosen:

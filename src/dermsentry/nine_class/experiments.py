@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,22 +20,17 @@ from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.evaluation.results import Evaluation
+from dermsentry.files import fingerprint, to_json, write_bytes
 from dermsentry.split import Split
 from dermsentry.stats.calibration import apply_temperature
+from dermsentry.stats.metrics import candidate_hits, mean_hit_rate
 from dermsentry.training import Precision
 from dermsentry.training.balancing import PER_CLASS
 from dermsentry.training.batches import Examples
-from dermsentry.training.fitting import (
-    Configuration,
-    Fitted,
-    best_precision,
-    fit,
-    predict_logits,
-)
-from dermsentry.training.linear_probe import fit_head, head_logits
-from dermsentry.training.pipeline import examples_of, followed_by_copies
-from dermsentry.training.pixels import DecodedPhotographs
-from dermsentry.training.scoring import is_right
+from dermsentry.training.configuration import Configuration, best_precision
+from dermsentry.training.fitted import Fitted
+from dermsentry.training.pipeline import examples_of, fit_network, with_copies
+from dermsentry.training.pixels import DecodedPhotographs, digest
 
 Protocol = Literal["as-assigned", "honest"]
 PROTOCOLS: tuple[Protocol, ...] = ("as-assigned", "honest")
@@ -89,57 +87,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """What one experiment gave under one protocol.
-
-    `accuracy` and `val_accuracy` are of the kept epoch, on the photographs as they are, without augmentation.
-    `evaluations` holds Test as given and Test without what leaks. `relatives` counts the
-    validation photographs that have a copy or a connected photograph in training, one under another
-    diagnosis, or none, and the accuracy on each kind.
-    """
-
-    experiment: Experiment
-    protocol: Protocol
-    configuration: dict[str, Any]
-    before: dict[str, int]
-    after: dict[str, int]
-    validation_photographs: int
-    history: pd.DataFrame
-    best_epoch: int
-    accuracy: float
-    val_accuracy: float
-    val_balanced_accuracy: float
-    relatives: dict[str, Any]
-    evaluations: dict[str, Evaluation]
-    seconds: float
-    images_per_second: float
-    fitted: Fitted
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields of study.json's `experiments`."""
-        history = {str(column): [_number(v) for v in self.history[column]] for column in self.history.columns}
-        return {
-            "experiment": self.experiment.name,
-            "title": self.experiment.title,
-            "strategy": self.experiment.strategy,
-            "protocol": self.protocol,
-            "configuration": self.configuration,
-            "classes_before": self.before,
-            "classes_after": self.after,
-            "validation_photographs": self.validation_photographs,
-            "history": history,
-            "best_epoch": self.best_epoch,
-            "accuracy": self.accuracy,
-            "val_accuracy": self.val_accuracy,
-            "val_balanced_accuracy": self.val_balanced_accuracy,
-            "relatives": self.relatives,
-            "evaluations": {name: evaluation.as_dict() for name, evaluation in self.evaluations.items()},
-            "seconds": self.seconds,
-            "images_per_second": self.images_per_second,
-        }
-
-
-@dataclass(frozen=True, eq=False)
 class Material:
     """What every experiment works on: decoded photographs, both splits, and their embeddings."""
 
@@ -148,9 +95,14 @@ class Material:
     splits: Mapping[Protocol, Split]
     embeddings: NDArray[np.float32]
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of every pixel."""
+        return digest(self.decoded.pixels)
+
     @property
     def contradicted(self) -> frozenset[str]:
-        """The groups whose photograph stands under two diagnoses."""
+        """The groups whose photograph carries two labels."""
         table = self.splits["honest"].table
         return frozenset(table.loc[table["reason"].str.startswith("conflict"), "group"])
 
@@ -176,72 +128,174 @@ class Material:
         return examples, tuple(group_of[paths[row]] for row in examples.rows)
 
 
-def run_experiment(
-    experiment: Experiment,
-    protocol: Protocol,
-    material: Material,
-    epochs: int,
-    folder: Path,
-    *,
-    per_class: int = PER_CLASS,
-    precision: Precision | None = None,
-    seed: int = 0,
-    quiet: bool = True,
-) -> Result:
-    """Train and judge one experiment under one protocol, or find it finished in `folder`."""
-    started = time.perf_counter()
-    train, groups = material.examples(protocol, ["train"])
-    validation, held_groups = material.examples(protocol, ["validation"])
-    before = dict(Counter(train.labels))
-    if experiment.copies:
-        train, groups, validation, held_groups = _with_copies(
-            protocol, (train, groups), (validation, held_groups), per_class, seed
-        )
-    configuration = Configuration(
-        network="lite0" if experiment.linear else "cnn", epochs=epochs,
-        size=material.decoded.size, aspect=material.decoded.aspect,
-        augmented=experiment.augmented, class_weights=experiment.class_weights,
-        precision="float32" if experiment.linear else precision or best_precision(), seed=seed,
-    )  # fmt: skip
-    if experiment.linear:
-        fitted = fit_head(configuration, material.embeddings, train, validation)
-    else:
-        fitted = fit(
-            configuration, train, validation, folder, name=f"{experiment.name}, {protocol}", quiet=quiet
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One experiment under one protocol, and all that decides what it gives."""
+
+    experiment: Experiment
+    protocol: Protocol
+    material: Material
+    epochs: int
+    folder: Path
+    per_class: int = PER_CLASS
+    precision: Precision | None = None
+    seed: int = 0
+    quiet: bool = True
+
+    @property
+    def configuration(self) -> Configuration:
+        """How the network is trained."""
+        linear = self.experiment.linear
+        return Configuration(
+            network="lite0" if linear else "cnn",
+            epochs=self.epochs,
+            size=self.material.decoded.size,
+            aspect=self.material.decoded.aspect,
+            augmented=self.experiment.augmented,
+            class_weights=self.experiment.class_weights,
+            precision="float32" if linear else self.precision or best_precision(),
+            seed=self.seed,
         )
 
-    def probabilities(examples: Examples) -> NDArray[np.float64]:
-        if experiment.linear:
-            return apply_temperature(head_logits(fitted.network, material.embeddings[examples.rows]), 1.0)
-        return apply_temperature(predict_logits(fitted.network, examples), 1.0)
+    def record(self) -> dict[str, Any]:
+        """The configuration as study.json has it."""
+        if not self.experiment.linear:
+            return {
+                **self.configuration.record(), "optimizer": "adam", "loss": "categorical cross-entropy"
+            }  # fmt: skip
+        kept = {key: self.configuration.record()[key] for key in ("size", "aspect", "seed")}
+        return {"network": "lite0", "frozen": True, "head": "logistic regression", **kept}
 
-    held = right(probabilities(validation), validation.labels)
-    labels = np.asarray(validation.labels)
-    evaluations = {}
-    for name, as_given in (("test-as-given", True), ("test", False)):
-        examples, test_groups = material.test(as_given)
-        if len(examples):
-            evaluations[name] = evaluate_predictions(
-                examples.labels, probabilities(examples), test_groups, seed=seed
+    def fingerprint(self, tests: Sequence[Examples]) -> str:
+        """SHA-256 over the configuration, the pixels, and the rows and labels of every part."""
+        parts = [self.material.examples(self.protocol, [part])[0] for part in ("train", "validation")]
+        options = {**self.record(), "protocol": self.protocol}
+        if self.experiment.copies:
+            options["per_class"] = self.per_class
+        rows = [examples.fingerprint() for examples in (*parts, *tests)]
+        return fingerprint([to_json(options), self.material.digest, *rows])
+
+    def run(self) -> tuple[Fitted, dict[str, Any]]:
+        """The fitted network and the figures of its training, each by the name of its field of `Result`."""
+        started = time.perf_counter()
+        train, groups = self.material.examples(self.protocol, ["train"])
+        validation, held_groups = self.material.examples(self.protocol, ["validation"])
+        before = dict(Counter(train.labels))
+        if self.experiment.copies:
+            train, groups, validation, held_groups = _with_copies(
+                self.protocol, (train, groups), (validation, held_groups), self.per_class, self.seed
             )
-    return Result(
-        experiment=experiment,
-        protocol=protocol,
-        configuration=_recorded(experiment, configuration),
-        before=before,
-        after=dict(Counter(train.labels)),
-        validation_photographs=len(validation),
-        history=fitted.history,
-        best_epoch=fitted.best_epoch,
-        accuracy=float(right(probabilities(train), train.labels).mean()),
-        val_accuracy=float(held.mean()),
-        val_balanced_accuracy=float(np.mean([held[labels == label].mean() for label in np.unique(labels)])),
-        relatives=_relatives(held, held_groups, groups, material.contradicted),
-        evaluations=evaluations,
-        seconds=fitted.seconds if not experiment.linear else time.perf_counter() - started,
-        images_per_second=fitted.images_per_second,
-        fitted=fitted,
-    )  # fmt: skip
+        fitted = self.fit(train, validation)
+        own, held = (_hits(fitted.logits(part), part.labels) for part in (train, validation))
+        seconds = time.perf_counter() - started if self.experiment.linear else fitted.seconds
+        return fitted, {
+            "before": before,
+            "after": dict(Counter(train.labels)),
+            "validation_photographs": len(validation),
+            "history": fitted.history.to_dict("list"),
+            "best_epoch": fitted.best_epoch,
+            "accuracy": float(own.mean()),
+            "val_accuracy": float(held.mean()),
+            "val_balanced_accuracy": mean_hit_rate(validation.labels, held),
+            "relatives": _relatives(held, held_groups, groups, self.material.contradicted),
+            "seconds": seconds,
+            "images_per_second": fitted.images_per_second,
+        }
+
+    def fit(self, train: Examples, validation: Examples) -> Fitted:
+        """The network of these examples, or the linear head."""
+        return fit_network(
+            self.configuration,
+            train,
+            validation,
+            self.folder,
+            embeddings=self.material.embeddings if self.experiment.linear else None,
+            name=f"{self.experiment.name}, {self.protocol}",
+            quiet=self.quiet,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one experiment gave under one protocol.
+
+    `before` and `after` count training photographs by class, without and with copies. `accuracy` and
+    `val_accuracy` are of the kept epoch, on the photographs as they are, without augmentation. `evaluations`
+    holds Test as given and Test without what leaks. `relatives` counts the validation photographs that have
+    a copy or a connected photograph in training, one under another label, or none, and the accuracy on each
+    kind. `fitted` is None where the experiment was finished by an earlier call.
+    """
+
+    training: Training
+    before: dict[str, int]
+    after: dict[str, int]
+    validation_photographs: int
+    history: pd.DataFrame
+    best_epoch: int
+    accuracy: float
+    val_accuracy: float
+    val_balanced_accuracy: float
+    relatives: dict[str, Any]
+    evaluations: dict[str, Evaluation]
+    seconds: float
+    images_per_second: float
+    fitted: Fitted | None
+
+    @property
+    def experiment(self) -> Experiment:
+        """What was changed."""
+        return self.training.experiment
+
+    @property
+    def protocol(self) -> Protocol:
+        """Under which protocol."""
+        return self.training.protocol
+
+
+def run_experiment(training: Training) -> Result:
+    """Train, predict and evaluate one experiment; what an earlier call finished is read from its folder."""
+    material = training.material
+    tests = {
+        name: (examples, groups)
+        for name, as_given in (("test-as-given", True), ("test", False))
+        for examples, groups in [material.test(as_given)]
+        if len(examples)
+    }
+    key = training.fingerprint([examples for examples, _ in tests.values()])
+    path, fitted = training.folder / "result.npz", None
+    kept = _read_kept(path, key)
+    if kept is None:
+        fitted, figures = training.run()
+        predictions = {
+            name: apply_temperature(fitted.logits(examples), 1.0) for name, (examples, _) in tests.items()
+        }
+        _keep(path, key, figures, predictions)
+    else:
+        figures, predictions = kept
+    evaluations = {
+        name: evaluate_predictions(examples.labels, predictions[name], groups, seed=training.seed)
+        for name, (examples, groups) in tests.items()
+    }
+    history = pd.DataFrame(figures.pop("history")).astype({"epoch": int})
+    return Result(training, history=history, evaluations=evaluations, fitted=fitted, **figures)
+
+
+def _keep(path: Path, key: str, figures: Mapping[str, Any], predictions: Mapping[str, Any]) -> None:
+    """Write what a resumed study needs of a finished experiment: figures, and probabilities of each Test."""
+    buffer = io.BytesIO()
+    np.savez(buffer, figures=np.array(to_json({"fingerprint": key, **figures})), **predictions)
+    write_bytes(path, buffer.getvalue())
+
+
+def _read_kept(path: Path, key: str) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]] | None:
+    """What `_keep` wrote for this fingerprint; None where it is not there or of something else."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as kept:
+        figures = json.loads(str(kept["figures"]))
+        if figures.pop("fingerprint") != key:
+            return None
+        return figures, {name: kept[name] for name in kept.files if name != "figures"}
 
 
 def _relatives(
@@ -262,13 +316,6 @@ def _relatives(
     return found
 
 
-def _recorded(experiment: Experiment, configuration: Configuration) -> dict[str, Any]:
-    if experiment.linear:
-        shared = {"size": configuration.size, "aspect": configuration.aspect, "seed": configuration.seed}
-        return {"network": "lite0", "frozen": True, "head": "logistic regression", **shared}
-    return {**asdict(configuration), "optimizer": "adam", "loss": "categorical cross-entropy"}
-
-
 def _with_copies(
     protocol: Protocol,
     train: tuple[Examples, tuple[str, ...]],
@@ -282,7 +329,7 @@ def _with_copies(
     if protocol == "as-assigned":
         own = Examples(own.pixels, np.concatenate([own.rows, held.rows]), (*own.labels, *held.labels))
         own_groups = (*own_groups, *held_groups)
-    filled, origins = followed_by_copies(own, per_class=per_class, seed=seed)
+    filled, origins = with_copies(own, per_class=per_class, seed=seed)
     groups = (*own_groups, *(own_groups[i] for i in origins))
     if protocol == "honest":
         return filled, groups, held, held_groups
@@ -297,10 +344,6 @@ def _with_copies(
     return *chosen(order[at:]), *chosen(order[:at])
 
 
-def right(probability: NDArray[np.float64], labels: Sequence[str]) -> NDArray[np.bool_]:
+def _hits(logits: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.bool_]:
     """Where the most probable class is a candidate of the label, (N,)."""
-    return is_right((CODES[p] for p in probability.argmax(axis=1)), labels)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return candidate_hits(labels, [CODES[code] for code in logits.argmax(axis=1)])

@@ -15,7 +15,7 @@ from dermsentry.training import require_framework
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
     from dermsentry.images import Aspect
-    from dermsentry.nine_class.study import Study
+    from dermsentry.nine_class.results import Study
     from dermsentry.training import Precision
 
 
@@ -36,7 +36,7 @@ def study(
     """Run the nine-class assignment: its three networks, as assigned and with groups kept apart.
 
     Writes `study.json`, `study.html`, `split.csv`, `audit.json`, `audit.html`, `figures/`, `bundle/` and the
-    run of each training into `out`. After an interruption, run it again to resume.
+    run of each training into `out`. Run it again to resume: what is finished is not repeated.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def study(
     Returns
     -------
     Study
-        Its `findings` say in sentences what was found, its `bundle` is the best honest network.
+        Its `conclusions` are sentences, `to_frame()` compares the networks, `bundle` is the best honest one.
 
     Raises
     ------

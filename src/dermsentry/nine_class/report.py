@@ -1,9 +1,9 @@
-"""The study's pictures and its page."""
+"""The study's figures and its page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,19 +11,16 @@ from dermsentry.diagnoses import CODES, codes_of, name_of
 from dermsentry.files import write_bytes
 from dermsentry.images import Pixels
 from dermsentry.nine_class.experiments import Material, Result
+from dermsentry.nine_class.results import Study
 from dermsentry.phantoms import is_synthetic
 from dermsentry.reporting import figures, write_report
 from dermsentry.training.augmentation import augment
 
-if TYPE_CHECKING:
-    from dermsentry.nine_class.study import Study
+_TITLES = {"collection": "The images", "best": "The best network"}
 
 
-_TITLES = {"collection": "The photographs", "best": "In the end"}
-
-
-def draw_figures(study: Study, material: Material) -> dict[str, bytes]:
-    """Draw every picture of the report, write each to `figures/NAME.png`, and give them by name."""
+def _draw_figures(study: Study, material: Material) -> dict[str, bytes]:
+    """Draw every figure of the report, write each to `figures/NAME.png`, and give them by name."""
     trained = [r for r in study.results if not r.experiment.linear]
     pictures = {"classes": _classes(study), "augmentation": _augmentation(material, study)}
     balanced = [r for r in trained if r.experiment.copies and r.protocol == "honest"]
@@ -41,15 +38,15 @@ def draw_figures(study: Study, material: Material) -> dict[str, bytes]:
     return pictures
 
 
-def write_study_report(study: Study, material: Material, pictures: Mapping[str, bytes]) -> None:
-    """Write study.html: it stands alone, pictures inside."""
+def write_study_report(study: Study, material: Material) -> None:
+    """Write study.html, which stands alone, and each of its figures into `figures/`."""
     write_report(
         study.folder / "study.html",
         "study.html",
         study=study,
         summary=study.audit.summary,
-        pictures=pictures,
-        gallery=gallery(material),
+        pictures=_draw_figures(study, material),
+        gallery=_gallery(material),
         synthetic=is_synthetic(study.collection.root),
         by_experiment=_by_experiment(study.results),
         figure=_figure,
@@ -59,7 +56,7 @@ def write_study_report(study: Study, material: Material, pictures: Mapping[str, 
     )
 
 
-def gallery(material: Material) -> list[tuple[str, Pixels]]:
+def _gallery(material: Material) -> list[tuple[str, Pixels]]:
     """One readable photograph of each label: (name, pixels)."""
     labels = material.collection.table["diagnosis"].to_numpy(dtype=object)
     found = []
@@ -71,7 +68,7 @@ def gallery(material: Material) -> list[tuple[str, Pixels]]:
 
 
 def _caveats(results: Sequence[Result]) -> list[tuple[str, Sequence[str]]]:
-    """What the judge says of Test itself: the same for every network."""
+    """What the evaluation says of Test itself: the same for every network."""
     words = {"test-as-given": "As given", "test": "Without leaks"}
     return [(words[name], evaluation.warnings) for name, evaluation in results[0].evaluations.items()]
 

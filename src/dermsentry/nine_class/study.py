@@ -1,86 +1,39 @@
-"""`study`: the assignment end to end, and the truth beside it."""
+"""`study`: the assignment end to end, as assigned and honestly."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from dermsentry.audit import Audit, audit_collection, write_audit
+from dermsentry.audit import audit_collection, write_audit
 from dermsentry.collection import Collection
-from dermsentry.diagnoses import name_of
-from dermsentry.errors import InputError
-from dermsentry.files import versions, write_json
+from dermsentry.errors import BundleError, InputError
+from dermsentry.files import write_json
 from dermsentry.images import Aspect
-from dermsentry.model import Bundle
+from dermsentry.model import CARD_FILE, Bundle, open_bundle
+from dermsentry.nine_class.conclusions import draw_conclusions
 from dermsentry.nine_class.experiments import (
     EXPERIMENTS,
     PROTOCOLS,
     Material,
     Protocol,
     Result,
+    Training,
     run_experiment,
 )
-from dermsentry.nine_class.findings import (
-    Finding,
-    Fit,
-    best_sentence,
-    conflict_sentences,
-    cure_sentence,
-    fit_sentence,
-    judge_fit,
-    leakage_sentence,
-    melanoma_sentence,
-)
-from dermsentry.nine_class.report import draw_figures, write_study_report
-from dermsentry.phantoms import is_synthetic
+from dermsentry.nine_class.report import write_study_report
+from dermsentry.nine_class.results import Study, study_json
 from dermsentry.split import Split, make_split, random_split, write_split
-from dermsentry.training import Precision
+from dermsentry.training import Precision, Weights
 from dermsentry.training.balancing import PER_CLASS
-from dermsentry.training.fitting import Configuration
+from dermsentry.training.configuration import Configuration
+from dermsentry.training.export import make_bundle
 from dermsentry.training.linear_probe import embed
-from dermsentry.training.pipeline import bundle_of, refuse_unusable, training_record
+from dermsentry.training.out_of_distribution import drawn
+from dermsentry.training.pipeline import refuse_unusable, training_record
 from dermsentry.training.pixels import decode
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """A finished study; `as_dict` is study.json."""
-
-    folder: Path
-    collection: Collection
-    audit: Audit
-    split: Split
-    results: tuple[Result, ...]
-    findings: tuple[Finding, ...]
-    kept: Result
-    bundle: Bundle
-    configuration: Mapping[str, Any]
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields of study.json."""
-        return {
-            "synthetic": is_synthetic(self.collection.root),
-            "photographs": len(self.collection),
-            "fingerprint": self.collection.fingerprint(),
-            "configuration": dict(self.configuration),
-            "versions": versions(),
-            "audit": self.audit.summary,
-            "split": self.split.counts(),
-            "experiments": [result.as_dict() for result in self.results],
-            "findings": [asdict(finding) for finding in self.findings],
-            "kept": {
-                "experiment": self.kept.experiment.name,
-                "bundle": self.bundle.folder.name,
-                "chosen_by": "validation balanced accuracy, honest",
-            },
-            "seconds": self.seconds,
-        }
 
 
 def study(
@@ -130,24 +83,25 @@ def study(
         "weighted": epochs[2],
         "linear": 1,
     }
-    chosen = [e for e in EXPERIMENTS if e.linear or not fast]
     results = tuple(
         run_experiment(
-            e,
-            protocol,
-            material,
-            length[e.name],
-            folder / "runs" / protocol / e.name,
-            per_class=per_class,
-            precision=precision,
-            seed=seed,
-            quiet=quiet,
+            Training(
+                experiment,
+                protocol,
+                material,
+                length[experiment.name],
+                folder / "runs" / protocol / experiment.name,
+                per_class,
+                precision,
+                seed,
+                quiet,
+            )
         )
-        for e in chosen
+        for experiment in EXPERIMENTS
+        if experiment.linear or not fast
         for protocol in PROTOCOLS
     )
     kept = max((r for r in results if r.protocol == "honest"), key=lambda r: r.val_balanced_accuracy)
-    parts = {part: material.examples("honest", [part])[0] for part in ("train", "validation", "calibration")}
     configuration = {
         "epochs": list(epochs),
         "fast": fast,
@@ -157,112 +111,51 @@ def study(
         "per_class": per_class,
         "seed": seed,
     }
-    record = training_record(
-        collection,
-        split,
-        {**configuration, "experiment": kept.experiment.name},
-        "imagenet" if kept.experiment.linear else None,
-    )
-    name = f"{kept.experiment.name} on {collection.root.resolve().name}"
-    bundle = bundle_of(
-        kept.fitted,
-        parts,
-        folder / "bundle",
-        name,
-        aspect,
-        record,
-        embeddings if kept.experiment.linear else None,
-        groups=material.examples("honest", ["validation"])[1],
-        seed=seed,
-    )
-    fits = {
-        f"{r.experiment.name} {r.protocol}": judge_fit(r.accuracy, _curves(r.history))
-        for r in results
-        if not r.experiment.linear
-    }
-    findings = tuple(write_findings(collection, split, results, fits, kept))
-    seconds = time.perf_counter() - started
     finished = Study(
-        folder, collection, audit, split, results, findings, kept, bundle, configuration, seconds
+        folder=folder,
+        collection=collection,
+        audit=audit,
+        split=split,
+        results=results,
+        conclusions=tuple(draw_conclusions(collection, split, results, kept)),
+        kept=kept,
+        bundle=_bundle(kept, folder / "bundle", configuration),
+        configuration=configuration,
+        seconds=time.perf_counter() - started,
     )
-    write_json(folder / "study.json", finished.as_dict())
-    figures = draw_figures(finished, material)
-    write_study_report(finished, material, figures)
+    write_json(folder / "study.json", study_json(finished))
+    write_study_report(finished, material)
     return finished
 
 
-def write_findings(
-    collection: Collection, split: Split, results: Sequence[Result], fits: Mapping[str, Fit], kept: Result
-) -> list[Finding]:
-    """The study's findings in reading order, each from these results' numbers."""
-    by = {(r.experiment.name, r.protocol): r for r in results}
-    findings = [Finding("collection", sentence) for sentence in _about_conflicts(collection, split)]
-    for experiment in EXPERIMENTS:
-        honest, assigned = by.get((experiment.name, "honest")), by.get((experiment.name, "as-assigned"))
-        if honest is None or assigned is None:
-            continue
-        before = by.get((experiment.follows, "honest"))
-        sentences = _about_experiment(honest, assigned, before, fits)
-        findings += [Finding(experiment.name, sentence) for sentence in sentences]
-    judged = [r for r in results if r.protocol == "honest" and "test" in r.evaluations]
-    ranked = sorted(judged, key=lambda r: -(figure(r, "test", "balanced_accuracy") or 0.0))
-    if len(ranked) > 1:
-        best, other = ranked[:2]
-        sentence = best_sentence(
-            best.experiment.title, figure(best, "test", "balanced_accuracy") or 0.0,
-            other.experiment.title, figure(other, "test", "balanced_accuracy") or 0.0, kept.experiment.title,
-        )  # fmt: skip
-        findings.append(Finding("best", sentence))
-    return findings
-
-
-def _about_experiment(
-    honest: Result, assigned: Result, before: Result | None, fits: Mapping[str, Fit]
-) -> Iterator[str]:
-    title = honest.experiment.title
-    if not honest.experiment.linear:
-        fit = fits[f"{honest.experiment.name} honest"]
-        yield fit_sentence(title, fit)
-        if before is not None:
-            yield cure_sentence(
-                before.experiment.title, title, fits[f"{before.experiment.name} honest"], fit,
-                figure(before, "test", "balanced_accuracy"), figure(honest, "test", "balanced_accuracy"),
-            )  # fmt: skip
-    test = figure(assigned, "test", "accuracy")
-    yield leakage_sentence(title, assigned.val_accuracy, honest.val_accuracy, test, assigned.relatives)
-    if "test" in honest.evaluations:
-        melanoma = honest.evaluations["test"].melanoma
-        decision = melanoma.decisions[0]
-        low = decision.sensitivity.low if decision.sensitivity else None
-        yield melanoma_sentence(title, decision.detected, melanoma.photographs, low)
-
-
-def _about_conflicts(collection: Collection, split: Split) -> list[str]:
-    own = dict(zip(collection.table["path"], collection.table["diagnosis"], strict=True))
-    quarantined = split.table[split.table["reason"].str.startswith("conflict")]
-    groups: dict[str, set[str]] = {}
-    for path, group in zip(quarantined["path"], quarantined["group"], strict=True):
-        groups.setdefault(group, set()).add(own[path])
-    conflicting: dict[str, int] = {}
-    others: dict[str, set[str]] = {}
-    for path, group in zip(quarantined["path"], quarantined["group"], strict=True):
-        name = name_of(own[path])
-        conflicting[name] = conflicting.get(name, 0) + 1
-        others.setdefault(name, set()).update(groups[group] - {own[path]})
-    totals = collection.table["diagnosis"].value_counts()
-    counts = {name_of(str(label)): int(count) for label, count in totals.items()}
-    words = {name: " and ".join(sorted(name_of(label) for label in found)) for name, found in others.items()}
-    return conflict_sentences(conflicting, counts, words)
-
-
-def figure(result: Result, test: str, name: str) -> float | None:
-    """One overall figure of a result on `test` or `test-as-given`; None where there is nothing to measure."""
-    evaluation = result.evaluations.get(test)
-    found = evaluation.overall[name] if evaluation else None
-    return None if found is None else found.value
-
-
-def _curves(history: pd.DataFrame) -> dict[str, list[float]]:
-    return {
-        column: [float(v) for v in history[column]] for column in ("accuracy", "val_accuracy", "val_loss")
+def _bundle(kept: Result, folder: Path, configuration: Mapping[str, Any]) -> Bundle:
+    """The bundle of the network that was kept, or the one that an earlier call made of it."""
+    training, material = kept.training, kept.training.material
+    options = {
+        **configuration,
+        "experiment": kept.experiment.name,
+        "precision": training.configuration.precision,
     }
+    weights: Weights | None = "imagenet" if kept.experiment.linear else None
+    record = training_record(material.collection, material.splits["honest"], options, weights)
+    if (folder / CARD_FILE).is_file():
+        try:
+            made = open_bundle(folder)
+        except BundleError:
+            pass  # of another version, or changed: it is made again
+        else:
+            if made.card.training == record:
+                return made
+    validation, groups = material.examples("honest", ["validation"])
+    return make_bundle(
+        kept.fitted or training.run()[0],
+        validation,
+        material.examples("honest", ["calibration"])[0],
+        {"validation": groups},
+        drawn(material.examples("honest", ["train"])[0], training.seed),
+        folder,
+        name=f"{kept.experiment.name} on {material.collection.root.resolve().name}",
+        aspect=training.configuration.aspect,
+        training=record,
+        seed=training.seed,
+    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,18 @@ from dermsentry._version import __version__
 from dermsentry.diagnoses import name_of
 from dermsentry.files import write_text
 from dermsentry.images import Pixels
+from dermsentry.reporting.prose import counted
+from dermsentry.stats.intervals import Estimate
+from dermsentry.stats.numbers import (
+    MISSING,
+    decimal,
+    decimal_range,
+    percent,
+    percent_as_given,
+    percent_range,
+    signed,
+    significant,
+)
 
 
 def data_uri(picture: bytes | Pixels) -> str:
@@ -28,49 +39,22 @@ def data_uri(picture: bytes | Pixels) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def _ends(figure: Any) -> tuple[Any, Any, Any]:
-    """`value`, `low` and `high` of a figure, its attributes or its keys."""
-    value, low, high = (
-        figure[k] if isinstance(figure, dict) else getattr(figure, k) for k in ("value", "low", "high")
-    )
-    return value, low, high
-
-
-def _interval(figure: Any, digits: int = 1) -> Markup:
-    """A figure with `value`, `low`, `high` (attributes or keys) in per cent."""
+def _interval(figure: Estimate | None, digits: int = 1) -> Markup:
+    """A share with its interval in small."""
     if figure is None:
-        return Markup("–")
-    value, low, high = _ends(figure)
-    if value is None:
-        return Markup("–")
-    if low is None or high is None:
-        return Markup("{} %").format(_number(100 * value, digits))
-    return _with_range([_number(100 * end, digits) for end in (value, low, high)], " %")
+        return Markup(MISSING)
+    return _with_range(percent(figure.value, digits), percent_range(figure, digits))
 
 
-def _decimals(figure: Any, digits: int = 3) -> Markup:
-    """A figure with `value`, `low`, `high` (attributes or keys) as decimals, such as an AUROC."""
+def _decimals(figure: Estimate | None, digits: int = 3) -> Markup:
+    """A figure such as an AUROC with its interval in small."""
     if figure is None:
-        return Markup("–")
-    return _with_range([_number(end, digits) for end in _ends(figure)])
+        return Markup(MISSING)
+    return _with_range(decimal(figure.value, digits), decimal_range(figure, digits))
 
 
-def _number(value: float | None, digits: int) -> str:
-    """With a true minus sign, none before a zero; no end at all, or an infinite one, is ∞."""
-    if value is None or math.isinf(value):
-        return "∞"
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-
-
-def _with_range(ends: Sequence[str], unit: str = "") -> Markup:
-    value, low, high = ends
-    between = " to " if "−" in low + high else "–"
-    text = Markup('{}{} <small class="interval">{}{}{}</small>')
-    return text.format(value, unit, low, between, high)
+def _with_range(value: str, ends: str) -> Markup:
+    return Markup('{} <small class="interval">{}</small>').format(value, ends)
 
 
 def _groupby_kept(items: Iterable[Any], attribute: str) -> list[tuple[Any, list[Any]]]:
@@ -90,9 +74,17 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": _percent,
+        "count": "{:,}".format,
+        "counted": counted,
+        "percent": percent,
+        "percent_as_given": percent_as_given,
+        "percent_range": percent_range,
         "interval": _interval,
+        "decimal": decimal,
+        "decimal_range": decimal_range,
         "decimals": _decimals,
+        "signed": signed,
+        "significant": significant,
         "groupby_kept": _groupby_kept,
         "name_of": name_of,
         "data_uri": data_uri,
@@ -102,7 +94,7 @@ def _environment() -> Environment:
 
 
 def render(template: str, **context: Any) -> str:
-    """Render a template of `report/templates`; text is escaped, a missing value raises."""
+    """Render a template of `reporting/templates`; text is escaped, a missing value raises."""
     return _environment().get_template(template).render(**context)
 
 

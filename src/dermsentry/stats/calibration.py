@@ -46,7 +46,7 @@ def fit_temperature(logits: ArrayLike, truth: Sequence[str], classes: Sequence[s
     Parameters
     ----------
     logits
-        Logits or log-probabilities, shape (n, k), of photographs that neither trained nor judge the network.
+        Logits or log-probabilities, shape (n, k), of photographs that neither train nor evaluate the network.
     truth
         The label of each; `PBK|SK` counts the probabilities of both. Unknown ones (`""`) are left out.
     classes

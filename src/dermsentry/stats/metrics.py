@@ -11,11 +11,14 @@ liberties:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from dermsentry.diagnoses import codes_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -130,13 +133,16 @@ class Ranking:
         return _ratio((above * self.negative).sum(axis=-1), pairs)[()]
 
     def average_precision(self) -> Any:
-        """See `average_precision_score`."""
+        """Precision averaged over the recall gained at each threshold, (...); NaN without positives."""
         true, false = np.cumsum(self.positive, axis=-1), np.cumsum(self.negative, axis=-1)
         precision = np.divide(true, true + false, out=np.zeros_like(true), where=true + false > 0)
         return _ratio((self.positive * precision).sum(axis=-1), true[..., -1])[()]
 
     def specificity_at(self, sensitivity: float) -> Any:
-        """See `specificity_at_sensitivity`."""
+        """The highest specificity of a threshold whose sensitivity is at least `sensitivity`, (...).
+
+        NaN where there are no positives or no negatives.
+        """
         first, known = self._first(sensitivity)
         false = np.cumsum(self.negative, axis=-1)
         alarms = np.take_along_axis(false, first[..., None], axis=-1)[..., 0]
@@ -181,13 +187,6 @@ def roc_auc_score(y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: Array
     return rank(y_true, y_score, sample_weight=sample_weight).roc_auc()
 
 
-def average_precision_score(
-    y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: ArrayLike | None = None
-) -> Any:
-    """Precision averaged over the recall gained at each threshold, inputs (n,); NaN without positives."""
-    return rank(y_true, y_score, sample_weight=sample_weight).average_precision()
-
-
 def roc_curve(y_true: ArrayLike, y_score: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """False positive rate, true positive rate and threshold at every distinct score, from high to low.
 
@@ -206,16 +205,6 @@ def precision_recall_curve(y_true: ArrayLike, y_score: ArrayLike) -> tuple[Float
     true, false = np.cumsum(ranked.positive), np.cumsum(ranked.negative)
     precision, recall = true / (true + false), _ratio(true, true[-1:])
     return np.r_[precision[::-1], 1.0], np.r_[recall[::-1], 0.0], ranked.scores[::-1]
-
-
-def specificity_at_sensitivity(
-    y_true: ArrayLike, y_score: ArrayLike, sensitivity: float, *, sample_weight: ArrayLike | None = None
-) -> Any:
-    """The highest specificity of a threshold whose sensitivity is at least `sensitivity`, output (...).
-
-    NaN where there are no positives or no negatives.
-    """
-    return rank(y_true, y_score, sample_weight=sample_weight).specificity_at(sensitivity)
 
 
 def log_loss(y_true: ArrayLike, y_prob: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Any:
@@ -281,3 +270,15 @@ def expected_calibration_error(
     member = (bin_of(stated, bins, equal_mass=equal_mass)[:, None] == np.arange(bins)).astype(np.float64)
     gaps = np.abs(weights @ (member * (outcome - stated)[:, None])).sum(axis=-1)
     return _ratio(gaps, weights.sum(axis=-1))[()]
+
+
+def candidate_hits(y_true: Sequence[str], y_pred: Iterable[str]) -> NDArray[np.bool_]:
+    """Whether each predicted code is a candidate of the true label (`PBK|SK` has two), shape (n,)."""
+    pairs = zip(y_true, y_pred, strict=True)
+    return np.array([predicted in codes_of(label) for label, predicted in pairs], dtype=np.bool_)
+
+
+def mean_hit_rate(y_true: Sequence[str], hits: NDArray[np.bool_]) -> float:
+    """Balanced accuracy where labels may have candidates: the mean over labels of their share of hits."""
+    names = np.asarray(y_true)
+    return float(np.mean([hits[names == name].mean() for name in np.unique(names)]))

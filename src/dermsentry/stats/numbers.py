@@ -1,7 +1,7 @@
 """Numbers as text, the same on reports, pages, cards and the command line.
 
 No rounding makes a share look like none or like all: what is not 0 never prints as 0 %, what is not 1
-never as 100 %. Two figures that are compared print with the digits that keep them apart.
+never as 100 %. Figures that are compared print with the digits that keep them apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ def percent(share: float | None, digits: int = 1) -> str:
     digits
         Decimals.
     """
-    return MISSING if share is None or math.isnan(share) else f"{_per_cent(share, digits)} %"
+    if share is None or math.isnan(share):
+        return MISSING
+    return f"{_rounded(100 * share, digits, 100, inside=0 < share < 1)} %"
+
+
+def percent_as_given(share: float) -> str:
+    """A share that somebody chose, such as a target or a prevalence: `95 %`, `0.5 %`; 3 decimals at most."""
+    digits = next((n for n in range(3) if math.isclose(100 * share, round(100 * share, n))), 3)
+    return percent(share, digits)
 
 
 def brief(share: float) -> str:
@@ -38,35 +46,57 @@ def digits_of(*shares: float) -> int:
     return 0 if all(0.1 <= share <= 0.99 or share in (0, 1) for share in shares) else 1
 
 
-def percent_interval(figure: Estimate | None, digits: int = 1) -> str:
-    """A share with its 95 % interval: `97.3 % (90.1–99.8)`; None prints as `–`."""
-    if figure is None:
-        return MISSING
-    low, high = _per_cent(figure.low, digits), _per_cent(figure.high, digits)
-    return f"{percent(figure.value, digits)} ({low}–{high})"
-
-
 def decimal(value: float | None, digits: int = 3) -> str:
-    """A figure such as an AUROC: `0.925`; with a true minus sign, none before zero; `–` for none, `∞`."""
+    """A figure such as an AUROC: `0.925`; with a true minus sign, none before zero; `–` for none, `∞`.
+
+    `> 0.999` and `< 0.001` where rounding would say a perfect one or none.
+    """
     if value is None or math.isnan(value):
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:.{digits}f}"
-    # An AUROC of 0.9997 is not a perfect one.
-    if 0 < value < 1 and float(text) in (0.0, 1.0):
-        edge = 10.0**-digits
-        text = f"< {edge:.{digits}f}" if value < 0.5 else f"> {1 - edge:.{digits}f}"
-    return "0" + text[2:] if text.startswith("-") and not float(text) else text.replace("-", "−")
+    return _rounded(value, digits, 1, inside=0 < value < 1)
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A threshold, to so many significant digits: `0.0231`; one below 1 never as 1."""
+    text = f"{value:.{digits}g}"
+    return f"> {1 - 10.0**-digits:.{digits}f}" if value < 1 <= float(text) else text
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference: `+0.012`, `−0.003`, `0.000`."""
+    text = decimal(value, digits)
+    return text if text[0] in "−<" or not float(text.lstrip("> ")) else f"+{text}"
+
+
+def percent_range(figure: Estimate, digits: int = 1) -> str:
+    """The 95 % interval of a share: `90.1–99.8`."""
+    return _range(*(percent(end, digits).removesuffix(" %") for end in (figure.low, figure.high)))
+
+
+def decimal_range(figure: Estimate, digits: int = 3) -> str:
+    """The 95 % interval of a figure: `0.899–0.947`, `−0.050 to 0.030`."""
+    return _range(decimal(figure.low, digits), decimal(figure.high, digits))
+
+
+def percent_interval(figure: Estimate | None, digits: int = 1, against: float | None = None) -> str:
+    """A share with its 95 % interval: `97.3 % (90.1–99.8)`; None prints as `–`.
+
+    `against`: a share that it is compared with. It takes more decimals where fewer would show them alike.
+    """
+    if figure is None:
+        return MISSING
+    if against is not None:
+        digits = _digits(against, (figure.value, figure.low, figure.high), digits, percent)
+    return f"{percent(figure.value, digits)} ({percent_range(figure, digits)})"
 
 
 def decimal_interval(figure: Estimate | None, digits: int = 3) -> str:
     """A figure with its 95 % interval: `0.925 (0.899–0.947)`, `−0.010 (−0.050 to 0.030)`; None is `–`."""
     if figure is None:
         return MISSING
-    low, high = decimal(figure.low, digits), decimal(figure.high, digits)
-    between = " to " if "−" in low + high else "–"
-    return f"{decimal(figure.value, digits)} ({low}{between}{high})"
+    return f"{decimal(figure.value, digits)} ({decimal_range(figure, digits)})"
 
 
 def compared(
@@ -77,7 +107,8 @@ def compared(
 ) -> tuple[str, ...]:
     """A share and its thresholds as per cent, each on the side of the share that it truly is on.
 
-    `2.6 %` below a threshold of `2.6 %` becomes `2.58 %` and `2.60 %`; equal ones print alike.
+    `2.6 %` below a threshold of `2.6 %` becomes `2.58 %` and `2.60 %`; equal ones print alike. Where six
+    decimals show no difference, a threshold says so: `> 2.600000 %`.
 
     Parameters
     ----------
@@ -93,17 +124,38 @@ def compared(
     tuple of str
         The value, then the thresholds in their order.
     """
-    others = [threshold for threshold in thresholds if threshold != value]
-    while digits < _MOST_DIGITS and show(value, digits) in [show(other, digits) for other in others]:
+    digits = _digits(value, thresholds, digits, show)
+    own = show(value, digits)
+
+    def beside(threshold: float) -> str:
+        text = show(threshold, digits)
+        if text != own or threshold == value or text[0] in "<>":
+            return text
+        return f"{'<' if threshold < value else '>'} {text}"
+
+    return (own, *(beside(threshold) for threshold in thresholds))
+
+
+def _digits(
+    value: float, others: tuple[float, ...], digits: int, show: Callable[[float | None, int], str]
+) -> int:
+    """How many decimals tell a value from those of the others that differ from it."""
+    apart = [other for other in others if other != value]
+    while digits < _MOST_DIGITS and show(value, digits) in [show(other, digits) for other in apart]:
         digits += 1
-    return tuple(show(number, digits) for number in (value, *thresholds))
+    return digits
 
 
-def _per_cent(share: float, digits: int) -> str:
-    text = f"{100 * share:.{digits}f}"
+def _rounded(value: float, digits: int, whole: int, *, inside: bool) -> str:
+    """`inside`: that it is neither none nor the whole, and must not look so."""
+    text = f"{value:.{digits}f}"
     edge = 10.0**-digits
-    if 0 < share < 1 and float(text) == 0:
+    if inside and not float(text):
         return f"< {edge:.{digits}f}"
-    if 0 < share < 1 and float(text) == 100:
-        return f"> {100 - edge:.{digits}f}"
-    return text.replace("-", "−")
+    if inside and float(text) == whole and whole > edge:
+        return f"> {whole - edge:.{digits}f}"
+    return text.removeprefix("-") if not float(text) else text.replace("-", "−")
+
+
+def _range(low: str, high: str) -> str:
+    return f"{low}{' to ' if '−' in low + high else '–'}{high}"

@@ -7,7 +7,7 @@ imports Keras and TensorFlow.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -37,7 +37,7 @@ Precision = Literal["float32", "mixed_bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A finished training run.
 
@@ -57,13 +57,21 @@ class Run:
 
     folder: Path
     bundle: Path
-    history: pd.DataFrame = field(repr=False)
+    history: pd.DataFrame
     best_epoch: int
     seconds: float
 
+    def __repr__(self) -> str:
+        best, count = self.best_epoch, len(self.history)
+        return f"<Run in {self.folder}: epoch {best} of {count} kept, {self.seconds:.0f} s>"
+
     def _repr_html_(self) -> str:
-        """The run and its history as a table, for notebooks."""
+        """The history, for a notebook."""
         return f"<p>{escape(repr(self))}</p>{self.history.to_html(index=False)}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of `history`."""
+        return self.history.copy()
 
 
 def require_framework() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -73,6 +74,20 @@ def class_weights(labels: Sequence[str]) -> dict[str, float]:
 def sample_weights(labels: Sequence[str], weights: Mapping[str, float]) -> NDArray[np.float32]:
     """Each photograph's weight, (N,)."""
     return np.array([weights[label] for label in labels], dtype=np.float32)
+
+
+def drawing_weights(
+    labels: Sequence[str], sources: Sequence[str], power: float = 1 / 3
+) -> NDArray[np.float64]:
+    """How often each photograph is drawn, (N,), adding up to 1.
+
+    As how many there are of its diagnosis from its source, to the power of `-power`: at 0 all alike, at 1
+    every diagnosis of every source alike. In between, neither a common class nor a large archive dominates,
+    and a rare one is not learned by heart.
+    """
+    cells = pd.Series(list(zip(labels, sources, strict=True)))
+    weights = cells.map(cells.value_counts()).to_numpy(dtype=np.float64) ** -power
+    return np.asarray(weights / weights.sum())
 
 
 @contextmanager

@@ -1,18 +1,53 @@
-"""Batches for Keras, shuffled and augmented by seed and epoch: an interrupted run goes on the same."""
+"""Images and their labels in batches.
+
+The order and every random change depend on the seed, the epoch and the batch alone, so that a resumed
+training sees the same batches.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, Protocol
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, codes_of
-from dermsentry.training.augmentation import augment
+from dermsentry.files import fingerprint
+from dermsentry.parallel import map_ordered
+from dermsentry.training.augmentation import augment, augment_strongly
+from dermsentry.training.balancing import class_weights, sample_weights
+from dermsentry.training.configuration import Configuration
+from dermsentry.training.pixels import digest
+
+AHEAD = 4
+"""Batches made before they are needed."""
+
+
+class Batch(NamedTuple):
+    """What one step learns from.
+
+    `pixels` (B, size, size, 3) uint8; `targets` (B, 9) float32; `weights` (B,) float32, of each loss. The
+    images hold a `share` of their own, and the rest of other images, whose targets are `others`.
+    """
+
+    pixels: NDArray[np.uint8]
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    others: NDArray[np.float32]
+    share: np.float32 = np.float32(1)
+
+
+class TrainingData(Protocol):
+    """What the loop trains on."""
+
+    def __len__(self) -> int:
+        """How many images one epoch sees."""
+
+    def batches(self, configuration: Configuration, size: int, epoch: int) -> Iterator[Batch]:
+        """An epoch's batches at an image size, made ahead on a thread of their own."""
 
 
 def targets(labels: Sequence[str]) -> NDArray[np.float32]:
@@ -25,7 +60,7 @@ def targets(labels: Sequence[str]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Photographs to fit or judge: N labels, and where each one's pixels are.
+    """Images to fit or evaluate: N labels, and where each one's pixels are.
 
     `rows` (N,) index `pixels` (M, size, size, 3) uint8 and, from M on, `copies` of the same shape.
     """
@@ -38,7 +73,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def gather(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def gather(self, positions: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
         """The pixels of these of the N, (B, size, size, 3) uint8."""
         rows = self.rows[positions]
         if self.copies is None:
@@ -46,51 +81,83 @@ class Examples:
         known = len(self.pixels)
         return np.stack([self.pixels[row] if row < known else self.copies[row - known] for row in rows])
 
+    def fingerprint(self) -> str:
+        """SHA-256 over rows, labels and copies; `digest` is that of the pixels."""
+        rows = [f"{row}:{label}" for row, label in zip(self.rows, self.labels, strict=True)]
+        return fingerprint([*rows, "" if self.copies is None else digest(self.copies)])
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Photographs in batches: pixels (B, size, size, 3) uint8, targets (B, 9) float32[, weights (B,)].
+    def batches(self, configuration: Configuration, size: int, epoch: int) -> Iterator[Batch]:
+        """Every image once, in the epoch's order, at the size that it has."""
+        hot, each = targets(self.labels), np.ones(len(self), dtype=np.float32)
+        if configuration.class_weights:
+            each = sample_weights(self.labels, class_weights(self.labels))
+        key = (configuration.seed, epoch + 1)
+        order = np.random.default_rng(key).permutation(np.arange(len(self)))
 
-    The order and every random change depend on `seed` and the epoch alone.
+        def make(start: int) -> Batch:
+            chosen = order[start : start + configuration.batch_size]
+            pixels = self.gather(chosen)
+            if configuration.augmented:
+                streams = (np.random.default_rng((*key, int(i))) for i in chosen)
+                pixels = np.stack([augment(image, rng) for image, rng in zip(pixels, streams, strict=True)])
+            return Batch(pixels, hot[chosen], each[chosen], hot[chosen])
+
+        starts = range(0, len(self), configuration.batch_size)
+        return map_ordered(make, starts, threads=1, ahead=AHEAD)
+
+
+def joined(first: Examples, second: Examples) -> Examples:
+    """Both as one; where they share no pixels, those are copied into one array."""
+    labels = (*first.labels, *second.labels)
+    if second.pixels is first.pixels and first.copies is second.copies:
+        rows = np.concatenate([first.rows, second.rows])
+        return Examples(first.pixels, rows, labels, first.copies)
+    pixels = np.concatenate([part.gather(slice(None)) for part in (first, second)])
+    return Examples(pixels, np.arange(len(pixels)), labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Photographs, each with its files: other sizes and crops of it.
+
+    `pixels` (M, S, S, 3) uint8 holds every file; `rows` lists each photograph's, `labels` its label, and
+    `weights` (N,) how often it is drawn.
     """
 
-    def __init__(
-        self,
-        examples: Examples,
-        *,
-        batch_size: int = 32,
-        shuffle: bool = False,
-        augmented: bool = False,
-        weights: NDArray[np.float32] | None = None,
-        seed: int = 0,
-        epoch: int = 0,
-    ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
-        self.examples, self.batch_size = examples, batch_size
-        self.targets, self.weights = targets(examples.labels), weights
-        self.shuffle, self.augmented, self.seed = shuffle, augmented, seed
-        self.epoch = epoch
-        self._reorder()
-
-    def _reorder(self) -> None:
-        natural = np.arange(len(self.examples))
-        self.order = (
-            np.random.default_rng((self.seed, self.epoch)).permutation(natural) if self.shuffle else natural
-        )
-
-    def on_epoch_end(self) -> None:
-        """Go to the next epoch's order."""
-        self.epoch += 1
-        self._reorder()
+    pixels: NDArray[np.uint8]
+    rows: tuple[tuple[int, ...], ...]
+    labels: tuple[str, ...]
+    weights: NDArray[np.float64]
 
     def __len__(self) -> int:
-        return math.ceil(len(self.examples) / self.batch_size)
+        return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        pixels = self.examples.gather(chosen)
-        if self.augmented:
-            streams = (np.random.default_rng((self.seed, self.epoch, int(i))) for i in chosen)
-            pixels = np.stack([augment(picture, rng) for picture, rng in zip(pixels, streams, strict=True)])
-        if self.weights is None:
-            return pixels, self.targets[chosen]
-        return pixels, self.targets[chosen], self.weights[chosen]
+    def fingerprint(self) -> str:
+        """SHA-256 over rows, labels and weights; the decoded files have one of their own."""
+        rows = (
+            f"{label}:{','.join(map(str, own))}" for own, label in zip(self.rows, self.labels, strict=True)
+        )
+        return fingerprint([str(self.pixels.shape), *rows, self.weights.astype(np.float32).tobytes().hex()])
+
+    def batches(self, configuration: Configuration, size: int, epoch: int) -> Iterator[Batch]:
+        """Photographs drawn by their weights, a file of each, augmented and some batches blended."""
+        tuning = configuration.fine_tuning
+        if tuning is None:
+            raise ValueError("Views are for fine-tuning")
+        count, seed = configuration.batch_size, configuration.seed
+        steps = math.ceil(len(self) / count)
+        hot, ones = targets(self.labels), np.ones(count, dtype=np.float32)
+        drawn = np.random.default_rng((seed, epoch)).choice(len(self), steps * count, p=self.weights)
+
+        def make(i: int) -> Batch:
+            rng = np.random.default_rng((seed, epoch, i))
+            chosen = drawn[i * count : (i + 1) * count]
+            rows = np.array([self.rows[j][rng.integers(len(self.rows[j]))] for j in chosen])
+            pixels, wanted = augment_strongly(self.pixels[rows], size, rng, tuning.augmentation), hot[chosen]
+            if rng.random() >= tuning.mixed_share:
+                return Batch(pixels, wanted, ones, wanted)
+            partner, share = rng.permutation(len(chosen)), np.float32(rng.beta(tuning.mixup, tuning.mixup))
+            blended = share * pixels.astype(np.float32) + (1 - share) * pixels[partner]
+            return Batch(np.rint(blended).astype(np.uint8), wanted, ones, wanted[partner], share)
+
+        return map_ordered(make, range(steps), threads=1, ahead=AHEAD)

@@ -1,10 +1,11 @@
-"""From a trained network to a bundle: calibrated, with thresholds, checked against Keras on real pixels."""
+"""From a trained network to a bundle: calibrated, evaluated, with thresholds, and checked against Keras."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,21 @@ from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import BundleError
+from dermsentry.evaluation.calibration_methods import CalibrationMethod, compare_calibrations
 from dermsentry.evaluation.clinical_utility.operating_point import threshold_for_sensitivity
 from dermsentry.evaluation.measures import melanoma_truth
+from dermsentry.evaluation.predictions import evaluate_predictions
+from dermsentry.files import plain
 from dermsentry.images import Aspect
 from dermsentry.model import OUTPUTS, Bundle, Outputs, write_bundle
 from dermsentry.model.card import Card, Cut, Threshold
-from dermsentry.stats.calibration import apply_temperature, fit_temperature
+from dermsentry.stats.calibration import (
+    apply_temperature,
+    fit_bias_corrected_temperature,
+    fit_temperature,
+)
+from dermsentry.training.batches import Examples, joined
+from dermsentry.training.fitted import Fitted
 from dermsentry.training.networks import OutOfDistributionWeights, describe, folded
 from dermsentry.training.out_of_distribution import fit_out_of_distribution
 
@@ -30,73 +40,160 @@ PARITY = {"probability": 1e-4, "embedding": 1e-3, "class_activation": 1e-3, "out
 share of their largest value."""
 
 
-def export_bundle(
-    network: keras.Model,
-    folder: Path,
-    *,
-    name: str,
-    known: NDArray[np.uint8],
-    pixels: NDArray[np.uint8],
+@dataclass(frozen=True)
+class Calibrated:
+    """What a calibration does to logits (N, 9): probabilities are softmax((logits + biases) / temperature).
+
+    `compared` are the methods it was chosen among, `prior` the share of each class that probabilities are
+    stated for, where it was shifted.
+    """
+
+    temperature: float
+    biases: NDArray[np.float64]
+    compared: tuple[CalibrationMethod, ...] = ()
+    prior: Mapping[str, float] | None = None
+
+    def probability(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The calibrated probabilities, (N, 9)."""
+        return apply_temperature(logits + self.biases, self.temperature)
+
+
+def calibrate(
+    logits: NDArray[np.float32],
     labels: Sequence[str],
-    probability: NDArray[np.float64],
-    temperature: float,
-    aspect: Aspect,
-    training: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
+    groups: Sequence[str] = (),
+    *,
+    compare: bool = False,
+    evenness: float = 0.0,
     seed: int = 0,
-) -> Bundle:
-    """Write a bundle of a float32 network.
+) -> Calibrated:
+    """Calibrate on images that did not train the network.
 
     Parameters
     ----------
-    known
-        Training photographs, (M, size, size, 3) uint8, at most as many as `out_of_distribution.drawn` gives:
-        what is in distribution.
-    pixels, labels, probability
-        The photographs held out of training for validation and calibration: (N, size, size, 3) uint8, N
-        labels, (N, 9) calibrated. They choose the thresholds, and the limit of the out-of-distribution score.
-    temperature
-        What calibrated the probabilities.
-    training, evaluation
-        What the card says of them; see `Card`.
+    logits, labels, groups
+        Logits (N, 9), and the label and the group of each image; `groups` only for `compare`.
+    compare
+        Choose among `calibration_methods.METHODS` by cross-validation over groups, instead of a temperature.
+    evenness
+        Shift the prior from these images' own shares of the classes (0) towards equal ones (1), along a
+        geometric mean: probabilities are stated for that case mix (Saerens et al., Neural Computation 2002).
     seed
-        Of `fit_out_of_distribution`.
+        Random seed of the cross-validation.
 
     Raises
     ------
+    InputError
+        No label is known, or a logit is not finite.
+    """
+    compared = compare_calibrations(logits, labels, groups, seed=seed) if compare else ()
+    method = next((method.method for method in compared if method.chosen), "temperature")
+    temperature, biases = 1.0, np.zeros(len(CODES))
+    if method == "temperature":
+        temperature = fit_temperature(logits, labels)
+    elif method == "bias-corrected temperature":
+        temperature, scaled = fit_bias_corrected_temperature(logits, labels)
+        biases = scaled * temperature
+    found = Calibrated(temperature, biases, compared)
+    return _shift_prior(found, logits, evenness) if evenness else found
+
+
+def _shift_prior(found: Calibrated, logits: NDArray[np.float32], evenness: float) -> Calibrated:
+    own = found.probability(logits).mean(axis=0)
+    wanted = own ** (1 - evenness)
+    wanted = wanted / wanted.sum()
+    prior = {code: round(float(share), 4) for code, share in zip(CODES, wanted, strict=True)}
+    return replace(found, biases=found.biases + found.temperature * np.log(wanted / own), prior=prior)
+
+
+def make_bundle(
+    fitted: Fitted,
+    validation: Examples,
+    calibration: Examples,
+    groups: Mapping[str, Sequence[str]],
+    known: NDArray[np.uint8],
+    folder: Path,
+    *,
+    name: str,
+    aspect: Aspect,
+    training: Mapping[str, Any],
+    compare: bool = False,
+    evenness: float = 0.0,
+    resamples: int = 200,
+    seed: int = 0,
+) -> Bundle:
+    """Calibrate a fitted network, evaluate it on its validation images, and write its bundle.
+
+    Parameters
+    ----------
+    fitted
+        Its network may get other biases in its last layer.
+    validation, calibration
+        Images held out of training. `calibration` calibrates, or all where it is empty; together they choose
+        the thresholds and the limit of the out-of-distribution score.
+    groups
+        Of `validation`, and for `compare` of `calibration`: the group of each image.
+    known
+        Training images, (M, size, size, 3) uint8; see `fit_out_of_distribution`.
+    folder, name, aspect, training
+        Where the bundle is written, and what its card says; see `Card`.
+    compare, evenness
+        See `calibrate`. With `compare` the card holds the comparison.
+    resamples
+        Of the bootstrap behind each interval.
+    seed
+        Random seed of the comparison and of `fit_out_of_distribution`.
+
+    Raises
+    ------
+    InputError
+        Nothing is held out, or the network has diverged.
     BundleError
         ONNX Runtime does not give what Keras gives.
     OutputError
         The folder cannot be written.
     """
+    network = fitted.network
+    held_out = joined(validation, calibration)
+    logits, first = fitted.logits(held_out), len(validation)
+    fitting = slice(first if len(calibration) else 0, None)
+    calibrated = calibrate(
+        logits[fitting],
+        held_out.labels[fitting],
+        groups.get("calibration", ()),
+        compare=compare,
+        evenness=evenness,
+        seed=seed,
+    )
+    if calibrated.biases.any():
+        kernel, bias = network.get_layer("logits").get_weights()
+        network.get_layer("logits").set_weights([kernel, bias + calibrated.biases.astype(np.float32)])
+    if calibrated.prior:
+        training = {**training, "configuration": {**training["configuration"], "prior": calibrated.prior}}
+    probability = calibrated.probability(logits)
+    evaluated = evaluate_predictions(
+        validation.labels, probability[:first], groups["validation"], resamples=resamples
+    )
+    evaluation: dict[str, Any] = {"validation": plain(evaluated.overall), "classes": list(CODES)}
+    if compare:
+        evaluation["validation"]["melanoma_roc_auc"] = plain(evaluated.melanoma.roc_auc)
+        evaluation["calibration"] = plain(calibrated.compared)
+    pixels = held_out.gather(slice(None))
     weights, out_of_distribution = fit_out_of_distribution(network, known, pixels, seed=seed)
-    onnx = to_onnx(network, temperature, weights)
+    onnx = to_onnx(network, calibrated.temperature, weights)
     card = Card(
         name=name,
         size=int(network.input.shape[1]),
         aspect=aspect,
-        temperature=temperature,
-        thresholds=choose_thresholds(probability, labels),
+        temperature=calibrated.temperature,
+        thresholds=choose_thresholds(probability, held_out.labels),
         out_of_distribution=out_of_distribution,
         evaluation=evaluation,
         training=training,
     )
     sample = np.resize(pixels[:32], (32, *pixels.shape[1:]))  # fewer are repeated
-    check_parity(network, temperature, weights, onnx, card, sample)
+    check_parity(network, calibrated.temperature, weights, onnx, card, sample)
     return write_bundle(folder, onnx, card)
-
-
-def calibrate(
-    logits: NDArray[np.float32], labels: Sequence[str], calibration: NDArray[np.bool_]
-) -> tuple[float, NDArray[np.float64]]:
-    """The temperature, and the probabilities (N, 9) at it, of logits (N, 9).
-
-    `calibration` (N,) says which photographs fit the temperature; where it is none, all do.
-    """
-    fitting = calibration if calibration.any() else np.ones(len(labels), dtype=bool)
-    known = [label for label, used in zip(labels, fitting, strict=True) if used]
-    temperature = fit_temperature(logits[fitting], known)
-    return temperature, apply_temperature(logits, temperature)
 
 
 def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -> dict[Cut, Threshold]:
@@ -123,11 +220,11 @@ def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -
 
 def rounded(network: keras.Model) -> keras.Model:
     """An `efficientnet_lite0`, folded, its kernels rounded to half precision: half the bytes in ONNX."""
-    plain = folded(network)
-    plain.set_weights(
-        [w if w.ndim < 2 else w.astype(np.float16).astype(np.float32) for w in plain.get_weights()]
+    halved = folded(network)
+    halved.set_weights(
+        [w if w.ndim < 2 else w.astype(np.float16).astype(np.float32) for w in halved.get_weights()]
     )
-    return plain
+    return halved
 
 
 def to_onnx(network: keras.Model, temperature: float, out_of_distribution: OutOfDistributionWeights) -> bytes:

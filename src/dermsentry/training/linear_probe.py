@@ -1,4 +1,4 @@
-"""The quick way: a frozen EfficientNet-Lite0 with ImageNet weights, and a linear head on its embeddings."""
+"""A linear probe: a frozen EfficientNet-Lite0, and a linear head on its embeddings, fitted in seconds."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import TrainingError
 from dermsentry.files import fingerprint, write_bytes
 from dermsentry.progress import track
+from dermsentry.stats.metrics import candidate_hits, mean_hit_rate
 from dermsentry.training.batches import Examples
-from dermsentry.training.fitting import Configuration, Fitted, build
+from dermsentry.training.configuration import Configuration
+from dermsentry.training.fitted import Fitted
 from dermsentry.training.pixels import DecodedPhotographs, digest
-from dermsentry.training.scoring import is_right, mean_recall
+from dermsentry.training.pretrained import build
 
 PENALTIES = (0.0003, 0.001, 0.003, 0.01)
 """Inverse strengths of the L2 penalty that are tried; the one with the best validation accuracy, each class
@@ -95,13 +97,7 @@ def fit_head(
     network = build(configuration)
     network.get_layer("logits").set_weights(_unscaled(heads[best], scaler))
     seconds = time.perf_counter() - started
-    return Fitted(network, pd.DataFrame(history), best + 1, seconds, len(train) / seconds)
-
-
-def head_logits(network: keras.Model, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits (N, 9) from embeddings (N, d): the network's head alone."""
-    kernel, bias = network.get_layer("logits").get_weights()
-    return np.asarray(embeddings @ kernel + bias, dtype=np.float32)
+    return Fitted(network, pd.DataFrame(history), best + 1, seconds, len(train) / seconds, embeddings)
 
 
 def _expanded(train: Examples) -> tuple[NDArray[np.int64], list[str], NDArray[np.float64]]:
@@ -128,8 +124,8 @@ def _head(penalty: float, seed: int, x: NDArray[Any], codes: list[str], weights:
 
 def _accuracies(predicted: NDArray[Any], labels: tuple[str, ...]) -> tuple[float, float]:
     """Accuracy, and the mean over labels of the accuracy on each."""
-    right = is_right(predicted, labels)
-    return float(right.mean()), mean_recall(right, labels)
+    hits = candidate_hits(labels, predicted)
+    return float(hits.mean()), mean_hit_rate(labels, hits)
 
 
 def _unscaled(head: Any, scaler: Any) -> list[NDArray[np.float32]]:

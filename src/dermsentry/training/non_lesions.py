@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from dermsentry.images import Pixels, fit, read_photograph
-from dermsentry.training.strong_augmentation import Variation, vary
+from dermsentry.training.augmentation import StrongAugmentation, augment_strongly
 
 CROPS = 5
 """Square parts of each picture, from 40 to 90 % of its shorter side."""
-VARIED = 4
-"""Random variants of the whole picture and of each crop, beside itself."""
-VARIATION = Variation(
+AUGMENTED = 4
+"""Augmented copies of the whole picture and of each crop, beside itself."""
+AUGMENTATION = StrongAugmentation(
     zoom=(0.7, 1.4),
     light=0.25,
     gain=0.1,
@@ -43,25 +43,27 @@ def non_lesion_views(size: int, seed: int = 0) -> tuple[Pixels, NDArray[np.int64
     size
         The views' side in pixels.
     seed
-        Of what is drawn, cropped and varied.
+        Random seed of drawing, cropping and augmentation.
 
     Returns
     -------
     tuple
-        (M, size, size, 3) uint8, of each picture the whole and `CROPS` crops, plain and `VARIED` times
-        varied; and (M,) the picture's number.
+        (M, size, size, 3) uint8, of each picture the whole and `CROPS` crops, plain and `AUGMENTED` times
+        augmented; and (M,) the picture's number.
     """
     rng = np.random.default_rng(seed)
     pictures = [*_samples(), *_drawn(rng)]
     plain = np.stack([view for picture in pictures for view in _views(picture, size, rng)])
-    views = np.concatenate([plain, *(varied(plain, rng) for _ in range(VARIED))])
-    return views, np.tile(np.repeat(np.arange(len(pictures)), 1 + CROPS), 1 + VARIED)
+    views = np.concatenate([plain, *(augmented(plain, rng) for _ in range(AUGMENTED))])
+    return views, np.tile(np.repeat(np.arange(len(pictures)), 1 + CROPS), 1 + AUGMENTED)
 
 
-def varied(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A random variant of each picture, (N, S, S, 3) uint8 in and out."""
+def augmented(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Each picture changed at random, (N, S, S, 3) uint8 in and out."""
     size = pixels.shape[1]
-    parts = (vary(pixels[i : i + BATCH], size, rng, VARIATION) for i in range(0, len(pixels), BATCH))
+    parts = (
+        augment_strongly(pixels[i : i + BATCH], size, rng, AUGMENTATION) for i in range(0, len(pixels), BATCH)
+    )
     return np.concatenate(list(parts))
 
 

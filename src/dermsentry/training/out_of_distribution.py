@@ -20,7 +20,7 @@ from dermsentry.images import Pixels
 from dermsentry.model.card import OutOfDistribution
 from dermsentry.training.batches import Examples
 from dermsentry.training.networks import IN_DISTRIBUTION, OutOfDistributionWeights, middle_features
-from dermsentry.training.non_lesions import non_lesion_views, varied
+from dermsentry.training.non_lesions import augmented, non_lesion_views
 
 KNOWN = 1500
 """Training photographs that are enough to say what is known."""
@@ -75,7 +75,7 @@ def fit_out_of_distribution(
         return IN_DISTRIBUTION, None
     rng = np.random.default_rng(seed)
     size = int(network.input.shape[1])
-    lesions = middle_features(network, np.concatenate([known, varied(known, rng)])).astype(float)
+    lesions = middle_features(network, np.concatenate([known, augmented(known, rng)])).astype(float)
     away = middle_features(network, held_out).astype(float)
     views, pictures = non_lesion_views(size, seed)
     others = middle_features(network, views).astype(float)

@@ -1,10 +1,9 @@
-"""`train`: one network from a collection and an honest split, to a bundle."""
+"""`train`: one network, from a collection and an honest split to a bundle."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, TrainingError
-from dermsentry.evaluation.predictions import evaluate_predictions
-from dermsentry.files import plain, versions, write_json, write_text
+from dermsentry.files import versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
-from dermsentry.model import Bundle, read_network
+from dermsentry.model import read_network
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import APART, Split, check_split
 from dermsentry.training import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
-from dermsentry.training.export import calibrate, export_bundle
-from dermsentry.training.fitting import (
-    Configuration,
-    Fitted,
-    best_precision,
-    fit,
-    predict_logits,
-    prepare,
-)
-from dermsentry.training.linear_probe import embed, fit_head, head_logits
+from dermsentry.training.configuration import Configuration, best_precision
+from dermsentry.training.export import make_bundle
+from dermsentry.training.fitted import Fitted
+from dermsentry.training.linear_probe import embed, fit_head
+from dermsentry.training.loop import fit, prepare
 from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pixels import DecodedPhotographs, decode
 
@@ -69,7 +61,7 @@ def train(
     if epochs < 1 or size < 32 or seed < 0 or not 0 < learning_rate < math.inf:
         raise InputError(
             f"Received epochs={epochs}, size={size}, seed={seed}, learning_rate={learning_rate:g}; expected "
-            "at least 1 epoch, 32 pixels, a seed of at least 0 and a rate above 0."
+            "at least 1 epoch, 32 pixels, a random seed of at least 0 and a learning rate above 0."
         )
     check_split(split)
     folder = Path(out)
@@ -88,45 +80,65 @@ def train(
         precision="float32" if network == "linear" else precision or best_precision(),
         seed=seed,
     )
-    recorded = {**asdict(configuration), "recipe": network, "balance": balance}
+    recorded = {**configuration.record(), "recipe": network, "balance": balance}
     training = training_record(collection, split, recorded, None if network == "cnn" else weights)
     write_json(folder / "run.json", training)
     embeddings = None
     if network == "linear":
         prepare(folder, {"configuration": recorded})
         embeddings = embed(configuration, decoded, folder / "cache", quiet=quiet)
-        fitted = fit_head(configuration, embeddings, parts["train"], parts["validation"])
-        write_text(folder / "history.csv", fitted.history.to_csv(index=False, lineterminator="\n"))
-    else:
-        examples = with_copies(parts["train"], seed=seed) if balance == "augmentor" else parts["train"]
-        fitted = fit(
-            configuration,
-            examples,
-            parts["validation"],
-            folder,
-            name=network,
-            tensorboard=tensorboard,
-            quiet=quiet,
-        )
-    name = f"{network} on {collection.root.resolve().name}"
+    train_part = with_copies(parts["train"], seed=seed)[0] if balance == "augmentor" else parts["train"]
+    fitted = fit_network(
+        configuration,
+        train_part,
+        parts["validation"],
+        folder,
+        embeddings=embeddings,
+        name=network,
+        tensorboard=tensorboard,
+        quiet=quiet,
+    )
     groups = dict(zip(split.table["path"], split.table["group"], strict=True))
     paths = list(collection.table["path"])
-    bundle = bundle_of(
+    bundle = make_bundle(
         fitted,
-        parts,
+        parts["validation"],
+        parts["calibration"],
+        {"validation": [groups[paths[row]] for row in parts["validation"].rows]},
+        drawn(parts["train"], seed),
         folder / "bundle",
-        name,
-        aspect,
-        training,
-        embeddings,
-        groups=[groups[paths[row]] for row in parts["validation"].rows],
+        name=f"{network} on {collection.root.resolve().name}",
+        aspect=aspect,
+        training=training,
         seed=seed,
     )
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
+def fit_network(
+    configuration: Configuration,
+    train: Examples,
+    validation: Examples,
+    folder: Path,
+    *,
+    embeddings: NDArray[np.float32] | None = None,
+    name: str = "training",
+    tensorboard: bool = False,
+    quiet: bool = True,
+) -> Fitted:
+    """Fit a linear head where there are `embeddings` of all photographs, else the whole network; see `fit`.
+
+    `folder` gets `history.csv` and, of the whole network, what a resumed training needs.
+    """
+    if embeddings is None:
+        return fit(configuration, train, validation, folder, name=name, tensorboard=tensorboard, quiet=quiet)
+    fitted = fit_head(configuration, embeddings, train, validation)
+    write_text(folder / "history.csv", fitted.history.to_csv(index=False, lineterminator="\n"))
+    return fitted
+
+
 def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) -> dict[str, Examples]:
-    """Each part's readable photographs of a known diagnosis, by the split's own labels.
+    """Each part's readable images of a known diagnosis, by the split's own labels.
 
     Raises InputError if the split has photographs that the collection has not.
     """
@@ -135,7 +147,7 @@ def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) 
     if outside:
         raise InputError(
             f"The split has {len(outside)} photographs that are not in {collection.root}, "
-            f"such as {outside[0]}; make it anew."
+            f"such as {outside[0]}; split the collection again."
         )
     table = split.table
     return {part: examples_of(table[table["part"] == part], collection, decoded) for part in APART}
@@ -167,14 +179,14 @@ def refuse_unusable(train: Examples, validation: Examples) -> None:
         )
 
 
-def with_copies(train: Examples, *, per_class: int = PER_CLASS, seed: int = 0) -> Examples:
-    """The training photographs and, after them, Augmentor's copies up to `per_class` of each label."""
-    return followed_by_copies(train, per_class=per_class, seed=seed)[0]
+def with_copies(
+    train: Examples, *, per_class: int = PER_CLASS, seed: int = 0
+) -> tuple[Examples, NDArray[np.int64]]:
+    """The images and, after them, Augmentor's copies up to `per_class` of each label.
 
-
-def followed_by_copies(train: Examples, *, per_class: int, seed: int) -> tuple[Examples, NDArray[np.int64]]:
-    """`with_copies`, and which of the N photographs each copy was drawn from, (M,)."""
-    own = train.gather(np.arange(len(train)))
+    The second value (M,) says which of the N images each copy was drawn from.
+    """
+    own = train.gather(slice(None))
     copies, origins = balanced_copies(own, train.labels, per_class=per_class, seed=seed)
     rows = np.concatenate([train.rows, len(train.pixels) + np.arange(len(copies))])
     labels = (*train.labels, *(train.labels[i] for i in origins))
@@ -202,54 +214,3 @@ def training_record(
         "configuration": dict(configuration),
         "versions": versions(),
     }
-
-
-def bundle_of(
-    fitted: Fitted,
-    parts: Mapping[str, Examples],
-    folder: Path,
-    name: str,
-    aspect: Aspect,
-    training: Mapping[str, Any],
-    embeddings: NDArray[np.float32] | None,
-    *,
-    groups: Sequence[str] | None = None,
-    seed: int = 0,
-) -> Bundle:
-    """Export a fitted network; its card holds the figures on the validation photographs.
-
-    `groups` are those of the validation photographs, for the intervals; without them each stands alone.
-    `seed` draws the training photographs that the out-of-distribution score is fitted to.
-    """
-    validation, calibration = parts["validation"], parts["calibration"]
-    held_out = Examples(
-        validation.pixels,
-        np.concatenate([validation.rows, calibration.rows]),
-        (*validation.labels, *calibration.labels),
-    )
-    if embeddings is None:
-        logits = predict_logits(fitted.network, held_out)
-    else:
-        logits = head_logits(fitted.network, embeddings[held_out.rows])
-    of_calibration = np.arange(len(held_out)) >= len(validation)
-    temperature, probability = calibrate(logits, held_out.labels, of_calibration)
-    judged = evaluate_predictions(
-        validation.labels,
-        probability[: len(validation)],
-        [str(row) for row in validation.rows] if groups is None else groups,
-        resamples=200,
-    )
-    return export_bundle(
-        fitted.network,
-        folder,
-        name=name,
-        known=drawn(parts["train"], seed),
-        pixels=held_out.gather(np.arange(len(held_out))),
-        labels=held_out.labels,
-        probability=probability,
-        temperature=temperature,
-        aspect=aspect,
-        training=training,
-        evaluation={"validation": plain(judged.overall), "classes": list(CODES)},
-        seed=seed,
-    )

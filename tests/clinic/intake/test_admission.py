@@ -94,10 +94,10 @@ def test_a_photograph_is_kept_where_the_database_is_away_and_taken_later(
     assert take(clinic, photograph).new
 
 
-@pytest.mark.parametrize("data", [b"", b"GIF89a", b"%PDF-1.7", b"<svg/>", b"RIFF1234WAVE", b"\x00" * 200])
-def test_what_is_no_photograph_is_refused(clinic: Clinic, data: bytes) -> None:
-    with pytest.raises(InputError):
-        take(clinic, data)
+def test_what_is_no_photograph_is_refused(clinic: Clinic) -> None:
+    for data in (b"", b"GIF89a", b"%PDF-1.7", b"<svg/>", b"RIFF1234WAVE", b"\x00" * 200):
+        with pytest.raises(InputError):
+            take(clinic, data)
     assert not (clinic.pictures.folder / "photographs").exists()
 
 

@@ -109,8 +109,8 @@ def test_two_who_agree_settle_it_and_the_second_is_blind(
     assert reread(two.engine, case).stage == "second-read"
     assert seen(two, case, ben) == []
     assert seen(two, case, anna) == ["anna"]
-    assert "second person" in why_not(two, case, anna)
-    with pytest.raises(CannotRead, match="second person"):
+    assert "second reader" in why_not(two, case, anna)
+    with pytest.raises(CannotRead, match="second reader"):
         say(two, case, anna)
     say(two, case, ben)
     assert reread(two.engine, case).stage == "decided"
@@ -139,42 +139,40 @@ def test_a_third_settles_where_two_differ(
 def test_who_may_not_read_is_told_why(clinic: Clinic, add_case: Cases, person: People) -> None:
     case, waiting, anna, uli = add_case(), add_case(""), person("anna"), person("uli", "uploader")
     assert "dermatologists" in why_not(clinic, case, uli)
-    assert "waits to be screened" in why_not(clinic, waiting, anna)
+    assert "not been screened" in why_not(clinic, waiting, anna)
     assert why_not(clinic, case, anna) == ""
     say(clinic, case, anna)
-    assert "decided already" in why_not(clinic, case, person("ben"))
+    assert "already been decided" in why_not(clinic, case, person("ben"))
     assert seen(clinic, case, uli) == []
     listening = replace(uli, may=MAY["dermatologist"] - {"reads:write"})
     assert seen(clinic, case, listening) == ["anna"]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_what_makes_no_sense_is_refused_and_nothing_kept(
+    clinic: Clinic, add_case: Cases, person: People
+) -> None:
+    case, anna = add_case(), person()
+    for wrong in (
         {"diagnosis": "melanoma"},
         {"diagnosis": "MEL|NV"},
         {"action": "wait"},
         {"action": ""},
         {"agrees": None},
         {"note": "x" * 4001},
-    ],
-)
-def test_what_makes_no_sense_is_refused_and_nothing_kept(
-    clinic: Clinic, add_case: Cases, person: People, wrong: dict[str, Any]
-) -> None:
-    case, anna = add_case(), person()
-    with pytest.raises(InputError):
-        say(clinic, case, anna, **wrong)
+    ):
+        with pytest.raises(InputError):
+            say(clinic, case, anna, **wrong)
     assert reread(clinic.engine, case).stage == "unread"
     assert events(clinic.engine, case) == []
 
 
-@pytest.mark.parametrize("case_id", [0, -1, 999, 2**31, 10**30])
-def test_a_case_that_is_none_is_refused(clinic: Clinic, person: People, case_id: int) -> None:
-    with pytest.raises(InputError, match="no case"):
-        say(clinic, case_id, person())
-    with pytest.raises(InputError, match="no read"):
-        take_back(clinic, case_id, person("ben"))
+def test_a_case_that_is_none_is_refused(clinic: Clinic, person: People) -> None:
+    anna = person()
+    for case_id in (0, -1, 999, 2**31, 10**30):
+        with pytest.raises(InputError, match="no case"):
+            say(clinic, case_id, anna)
+        with pytest.raises(InputError, match="no read"):
+            take_back(clinic, case_id, anna)
 
 
 def test_what_the_model_could_not_judge_is_read_without_agreeing(
@@ -201,7 +199,7 @@ def test_an_undone_read_leaves_the_case_as_it_was(clinic: Clinic, add_case: Case
         assert (alert.acknowledged_at, alert.acknowledged_by) == (None, None)
         assert session.get_one(Read, read).undone_at is not None
     assert [action for _, action in events(clinic.engine, case)][-2:] == ["read undone", "alert opened again"]
-    with pytest.raises(CannotRead, match="undone already"):
+    with pytest.raises(CannotRead, match="already been undone"):
         take_back(clinic, read, anna)
 
 
@@ -211,7 +209,7 @@ def test_only_the_author_undoes_in_the_session_before_anyone_else_reads(
     case = add_case()
     anna, ben = (person(name, ago=timedelta(hours=2)) for name in ("anna", "ben"))
     first = say(two, case, anna)
-    with pytest.raises(CannotRead, match="Only who"):
+    with pytest.raises(CannotRead, match="Only the person who"):
         take_back(two, first, ben)
     with pytest.raises(InputError, match="no read"):
         take_back(two, first, person("uli", "uploader"))
@@ -363,7 +361,7 @@ def test_who_undoes_a_second_read_knows_too_much_to_read_it_again(
     say(two, case, anna, "MEL")
     told = say(two, case, bea, "NV", "discharge")
     take_back(two, told, bea)
-    with pytest.raises(CannotRead, match="another person reads it"):
+    with pytest.raises(CannotRead, match="another person must read"):
         say(two, case, bea, "MEL")
     say(two, case, cleo, "MEL")
     assert reread(two.engine, case).stage == "decided"

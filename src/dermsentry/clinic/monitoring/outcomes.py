@@ -174,7 +174,7 @@ def _latest(session: Session, case_ids: set[int]) -> dict[int, tuple[str, str, s
 
 def _allowed(person: Person) -> None:
     if "outcomes:write" not in person.may:
-        raise InputError("Recording outcomes is for dermatologists.")
+        raise InputError("Only dermatologists can record outcomes.")
 
 
 def _record(

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from dermsentry.clinic.monitoring.drift import MEASURES, Compared, Shift, compare_with_card, shifts
 from dermsentry.clinic.monitoring.estimates import Flags, Measure, inverse, kappa, share
 from dermsentry.clinic.store.tables import Alert, Case, Model, Outcome, Read, now
-from dermsentry.diagnoses import CODES, MELANOMA, codes_of
+from dermsentry.diagnoses import CODES, MELANOMA, is_melanoma
 
 Floats = NDArray[np.float64]
 Rows = Select[*tuple[Any, ...]]
@@ -132,8 +132,9 @@ def measure_performance(
     ]
     truth = _outcomes(session, since, until)
     labels = [truth.get(case_id, ("", ""))[0] for case_id in cases.ids]
-    melanoma = np.array([label == MELANOMA for label in labels], dtype=np.bool_)
-    other = np.array([bool(label) and MELANOMA not in codes_of(label) for label in labels], dtype=np.bool_)
+    answers = [is_melanoma(label) for label in labels]
+    melanoma = np.array([answer is True for answer in answers], dtype=np.bool_)
+    other = np.array([answer is False for answer in answers], dtype=np.bool_)
     histology = np.array([truth.get(i, ("", ""))[1] == "histology" for i in cases.ids], dtype=np.bool_)
     judged = cases.tier_is("alert", "refer", "routine")
     rules = (
@@ -272,7 +273,7 @@ def _agreement(cases: _Cases, reads: Mapping[int, list[Read]], patients: Sequenc
             pairs.append((own[0].diagnosis, own[1].diagnosis, patients[i]))
     readers, model, of = _columns(final)
     first, second, theirs = _columns(pairs)
-    none = "no decided case has a diagnosis by the reader and by the model"
+    none = "no decided case has a diagnosis from both reader and model"
     return Agreement(
         model=kappa(readers, model, CODES, of, none),
         melanoma=kappa(_melanoma_or_not(readers), _melanoma_or_not(model), ("yes", "no"), of, none),

@@ -64,7 +64,7 @@ def create_app(clinic: ServedClinic) -> FastAPI:
     Raises
     ------
     RuntimeError
-        A route says not whom it is for.
+        A route declares no rule.
     """
     app = FastAPI(
         title="Dermsentry worklist",
@@ -85,7 +85,7 @@ def create_app(clinic: ServedClinic) -> FastAPI:
 
 
 def bind(app: FastAPI, clinic: ServedClinic) -> None:
-    """Let an app serve this clinic, with nothing remembered of another."""
+    """Let an app serve this clinic, with nothing cached from another."""
     app.state.clinic = clinic
     app.state.gate = new_gate()
     app.state.performance = PerformanceCache()

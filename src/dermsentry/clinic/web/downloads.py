@@ -1,10 +1,11 @@
-"""Downloads, each recorded in the audit trail: a case as FHIR or DICOM report, cases as a table."""
+"""Downloads, each recorded in the audit trail: a case as FHIR or DICOM report, cases and the trail as CSV."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import islice
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -14,12 +15,17 @@ from starlette.exceptions import HTTPException
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.export.case_table import COLUMNS, PERSONAL, case_table
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import append
+from dermsentry.clinic.store.audit_trail import append, as_csv
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.events import CaseExportedEvent, CasesExportedEvent, TrailEvent
+from dermsentry.clinic.store.events import (
+    CaseExportedEvent,
+    CasesExportedEvent,
+    TrailEvent,
+    TrailExportedEvent,
+)
 from dermsentry.clinic.store.tables import Case, now
+from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.security import clinic_of
-from dermsentry.clinic.web.sending import find_case
 from dermsentry.errors import InputError
 
 FHIR, DICOM, CSV = "application/fhir+json", "application/dicom", "text/csv; charset=utf-8"
@@ -63,39 +69,35 @@ def send_structured_report(request: Request, person: Person, case_id: int) -> Re
 def send_case_table(
     request: Request, person: Person, since: datetime | None, until: datetime | None, *, personal: bool
 ) -> Response:
-    """The cases received from `since` and before `until` as CSV; who they are of only where `personal`."""
+    """The cases received from `since` and before `until` as CSV; patient details only if `personal`."""
     clinic = clinic_of(request)
     columns = (*COLUMNS[:1], *PERSONAL, *COLUMNS[1:]) if personal else COLUMNS
     first, last = since.isoformat() if since else None, until.isoformat() if until else None
     note_export(clinic, person, CasesExportedEvent("CSV", personal, since=first, until=last))
-    return StreamingResponse(
-        _lines(clinic, since, until, columns),
-        media_type=CSV,
-        headers=_named(f"cases-{now():%Y-%m-%d}.csv"),
-    )
+
+    def lines(session: Session) -> Iterator[str]:
+        return case_table(session, since=since, until=until, columns=columns)
+
+    return _csv(clinic, "cases", lines)
+
+
+def send_audit_trail(request: Request, person: Person) -> Response:
+    """The whole audit trail as CSV."""
+    clinic = clinic_of(request)
+    note_export(clinic, person, TrailExportedEvent("CSV"))
+    return _csv(clinic, "audit", as_csv)
 
 
 def note_export(clinic: Clinic, person: Person, event: TrailEvent) -> None:
-    """Tell the audit trail who takes what away, before they do. Raises DatabaseError, OutputError."""
+    """Record an export in the audit trail, before it is sent. Raises DatabaseError, OutputError."""
     with writing(clinic.engine) as session:
         append(session, clinic.trail, person.name, event)
-
-
-def in_blocks(lines: Iterator[str]) -> Iterator[str]:
-    """Lines, several hundred at once: a piece of an answer for each would take longer than the lines."""
-    block: list[str] = []
-    for line in lines:
-        block.append(line)
-        if len(block) == _LINES:
-            yield "".join(block)
-            block = []
-    yield "".join(block)
 
 
 def _written(
     request: Request, person: Person, case_id: int, form: str, write: Callable[[Session, Case], bytes]
 ) -> bytes:
-    """A case in a form, once the audit trail knows who takes it."""
+    """A case in a form, recorded in the audit trail."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         try:
@@ -106,11 +108,16 @@ def _written(
     return data
 
 
-def _lines(
-    clinic: Clinic, since: datetime | None, until: datetime | None, columns: tuple[str, ...]
-) -> Iterator[str]:
-    with reading(clinic.engine) as session:
-        yield from in_blocks(case_table(session, since=since, until=until, columns=columns))
+def _csv(clinic: Clinic, name: str, lines: Callable[[Session], Iterator[str]]) -> Response:
+    """A table, streamed by the hundreds of lines: to send each line as a chunk of its own is slow."""
+
+    def blocks() -> Iterator[str]:
+        with reading(clinic.engine) as session:
+            left = lines(session)
+            while block := "".join(islice(left, _LINES)):
+                yield block
+
+    return StreamingResponse(blocks(), media_type=CSV, headers=_named(f"{name}-{now():%Y-%m-%d}.csv"))
 
 
 def _named(file_name: str) -> dict[str, str]:

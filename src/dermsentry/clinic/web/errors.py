@@ -1,4 +1,4 @@
-"""Every error as a program or a person gets it: one envelope, or a clear page, with the request's number."""
+"""Errors for programs (one JSON envelope) and for people (a page), with the request's identifier."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class Problem(BaseModel):
 
 
 def problem_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """What an endpoint's description says of its errors."""
+    """The errors of an endpoint, for its OpenAPI description."""
     return {code: {"model": Problem, "description": TITLES[code]} for code in codes}
 
 
 def install(app: FastAPI) -> None:
-    """Let every error that leaves a route become the envelope or a page."""
+    """Turn every error that leaves a route into the envelope or a page."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(DermsentryError, _told)
@@ -82,7 +82,7 @@ def install(app: FastAPI) -> None:
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a person waits for the answer, not a program nor a part of a page."""
+    """Whether the answer is a page for a person, not for a program or a part of a page."""
     if request.url.path.startswith(("/api/", "/health")) or "hx-request" in request.headers:
         return False
     accepted = request.headers.get("accept", "")
@@ -90,7 +90,7 @@ def wants_page(request: Request) -> bool:
 
 
 def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """An error, as this request wants it."""
+    """An error in the form that the request asked for."""
     own = headers or {}
     number = request_number(request)
     if wants_page(request):
@@ -110,14 +110,14 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
 
 
 def request_number(request: Request) -> str:
-    """The number that this request has in the log."""
+    """The request's identifier in the log."""
     return str(request.scope.get("dermsentry.request", ""))
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if wants_page(request) and not hasattr(request.state, "person"):
-        # No rule was asked, since there is no such page: the way back still is the person's own.
+        # No route, so no rule has identified the person whose navigation the page shows.
         with contextlib.suppress(DatabaseError):
             request.state.person = await run_in_threadpool(signed_in, request)
     if isinstance(error, SignInFirst):
@@ -160,7 +160,7 @@ async def _told(request: Request, error: Exception) -> Response:
     detail = str(error)
     if status in (AWAY, NO_SPACE):
         log.error("request %s: %s", request_number(request), error)
-        # What the machine says of its database and its folders is for its log, not for a browser.
+        # Details of databases and folders belong in the log, not in a browser.
         detail = next(words for kind, words in _DETAILS.items() if isinstance(error, kind))
         return answer(request, status, detail, {"Retry-After": "30"})
     return answer(request, status, detail)
@@ -171,6 +171,6 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("request %s failed: %s", request_number(request), type(error).__name__)
     detail = "An unexpected error; the service's log has it under this request number."
     response = answer(request, 500, detail)
-    # Answered outside the middleware that adds them elsewhere.
+    # This answer bypasses the middleware that adds the headers elsewhere.
     secure(response.headers, request_number(request))
     return response

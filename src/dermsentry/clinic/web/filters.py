@@ -21,10 +21,10 @@ LONGEST = {"search": lengths.SEARCH, "site": lengths.SITE}
 
 
 def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[dict[str, str], Filter]:
-    """The filter that an address asks for: its fields as text, and for the database.
+    """The filter in an address: its fields as text, and for the database.
 
     `since` and `until` are days, both within what is wanted. Among the decided cases those that the model
-    did not judge are found by their tier. `reader`: an account whose read cases are left out of an open lane.
+    could not assess are found by tier. `reader`: an account whose read cases are left out of an open lane.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def read_days(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[datetime 
 
 
 def as_query(text: Mapping[str, str], **more: str | int | None) -> str:
-    """The filter, and more, as a query; empty fields are left out."""
+    """The filter and further parameters as a query string; empty fields are left out."""
     pairs = {**text, **{name: str(value) for name, value in more.items() if value is not None}}
     return urlencode({name: value for name, value in pairs.items() if value})
 

@@ -34,7 +34,7 @@ NAVIGATION = (
     ("/audit", "Audit trail", "audit:read"),
     ("/accounts", "Accounts", "administer"),
 )
-"""Path, name, and what a person must be allowed to be shown it."""
+"""Path, name, and the permission needed to see it."""
 
 
 def page(
@@ -68,7 +68,7 @@ def page(
 
 
 def part(template: str, **context: Any) -> str:
-    """Render a template that is a part of a page."""
+    """Render a template for a part of a page."""
     return environment().get_template(template).render(**context)
 
 
@@ -80,7 +80,7 @@ def markdown_html(text: str) -> Markup:
 
 @cache
 def static_files() -> dict[str, tuple[bytes, str, str]]:
-    """What the package ships for browsers: name to bytes, media type and digest."""
+    """The packaged files for browsers: name to bytes, media type and digest."""
     found = {}
     for item in files("dermsentry.clinic.web").joinpath("static").iterdir():
         suffix = "." + item.name.rpartition(".")[2]
@@ -91,7 +91,7 @@ def static_files() -> dict[str, tuple[bytes, str, str]]:
 
 
 def static_path(name: str) -> str:
-    """The address of a shipped file, which changes with its content."""
+    """The address of a packaged file; it changes with the content."""
     return f"/static/{name}?v={static_files()[name][2]}"
 
 

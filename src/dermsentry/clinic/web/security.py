@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: every route declares a rule, and a route without one is refused at start.
+"""Authentication and authorisation: every route declares a rule; one without is refused at start.
 
 Pages know a person by the session's cookie, the API by a token. A request of a page that changes something
 must carry the session's secret number (OWASP, "Synchronizer Token Pattern"), and before there is a session
@@ -47,7 +47,7 @@ ATTEMPTS_OF_ADDRESS = 50
 
 
 class SignInFirst(HTTPException):
-    """A page that is for people who signed in."""
+    """The page requires signing in."""
 
     def __init__(self) -> None:
         super().__init__(401, "You are not signed in, or your session has ended. Sign in and try again.")
@@ -122,7 +122,7 @@ class ApiRule:
 
 @dataclass(frozen=True)
 class OpenRule:
-    """For what anyone may fetch, whoever it is: nobody is looked up."""
+    """For what anyone may fetch: no session is looked up."""
 
     scope: str = ANYONE
 
@@ -180,13 +180,13 @@ def begin_session(request: Request, response: Response, secret: str) -> None:
 
 
 def end_session(response: Response) -> None:
-    """Take the session's cookie away, and what the browser kept of pictures."""
+    """Remove the session's cookie, and pictures from the browser's cache."""
     response.delete_cookie(COOKIE, httponly=True, samesite="lax")
     response.headers["Clear-Site-Data"] = '"cache"'
 
 
 def form_number(request: Request, person: Person | None) -> str:
-    """What a form must carry: the session's number, or the visitor's where there is no session yet."""
+    """The CSRF number of a form: the session's, or the visitor's where there is no session yet."""
     if person is not None:
         return person.csrf
     visitor: str = request.cookies.get(VISITOR, "") or getattr(request.state, "visitor", "")
@@ -196,7 +196,7 @@ def form_number(request: Request, person: Person | None) -> str:
 
 
 def remember_visitor(request: Request, response: Response) -> None:
-    """Give the browser the cookie that the form's number was derived from, if it has none."""
+    """Set the visitor's cookie, from which the form's number is derived, if there is none."""
     visitor = getattr(request.state, "visitor", "")
     if visitor:
         response.set_cookie(
@@ -210,7 +210,7 @@ def address(request: Request) -> str:
 
 
 def sign_in_path(request: Request) -> str:
-    """The page for signing in, which leads back to where one wanted to go."""
+    """The sign-in page, which leads back to the requested page."""
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if request.method not in SAFE_METHODS or wanted == "/":
         return "/sign-in"
@@ -218,7 +218,7 @@ def sign_in_path(request: Request) -> str:
 
 
 def own_path(text: str) -> str:
-    """A path of this site to go on to; the first page where it is none."""
+    """The text if it is a path of this site, else the first page."""
     plain = text.startswith("/") and not text.startswith("//") and text.isprintable() and "\\" not in text
     return text if plain else "/"
 
@@ -231,7 +231,7 @@ class Gate:
     addresses: Attempts
 
     def enter(self, name: str, where: str) -> int:
-        """Seconds until another attempt is allowed; 0 where it is now: then it counts, until `passed`."""
+        """Seconds until another attempt is allowed; 0 if now, and then it counts until `passed`."""
         wait = self.addresses.enter(where)
         if wait:
             return wait
@@ -252,12 +252,12 @@ class Gate:
 
 
 def new_gate() -> Gate:
-    """A gate that nobody has tried yet."""
+    """A gate without attempts."""
     return Gate(Attempts(), Attempts(most=ATTEMPTS_OF_ADDRESS))
 
 
 def signed_in(request: Request) -> Person | None:
-    """Who the request's cookie belongs to; None where it has none that counts. Raises DatabaseError."""
+    """The person of the request's cookie; None without a valid one. Raises DatabaseError."""
     secret = request.cookies.get(COOKIE)
     if not secret:
         return None
@@ -265,7 +265,7 @@ def signed_in(request: Request) -> Person | None:
     with reading(engine) as session:
         person = person_of_cookie(session, secret)
         stale = person is not None and unseen_lately(session, secret)
-    # What a page asks by itself, to renew a part of it, says nothing of a person before it.
+    # Requests by which a page refreshes itself are no sign of a person in front of it.
     if stale and "hx-request" not in request.headers:
         with writing(engine) as session:
             seen(session, secret)
@@ -297,13 +297,13 @@ async def _not_forged(request: Request, person: Person | None) -> None:
     origin = request.headers.get("origin")
     if origin is not None:
         origin = origin.partition("://")[2]
-    # A browser that says where the request comes from knows: a web server in front may have changed the host.
+    # Sec-Fetch-Site takes precedence: a web server in front may have changed the host.
     own = "same-origin" if origin in (None, request.headers.get("host")) else "cross-site"
     if request.headers.get("sec-fetch-site", own) not in ("same-origin", "none"):
         raise HTTPException(403, "The request came from another site.")
     given: Any = request.headers.get(CSRF_HEADER)
     if given is None:
-        # Read only now: whoever is not signed in has no file taken in.
+        # Read only now, so that no file is accepted from anyone who is not signed in.
         form = await read_form(request, MOST_FILES if person else 0)
         given = form.get(CSRF_FIELD, "")
     expected = person.csrf if person is not None else _of_visitor_cookie(request)

@@ -21,7 +21,7 @@ FIELD = "photographs"
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one file: its case, or why there is none."""
+    """The result for one file: its case, or why there is none."""
 
     file_name: str
     case_id: int | None = None
@@ -30,7 +30,7 @@ class Sent:
 
 
 async def receive_all(request: Request, person: Person, source: Source) -> list[Sent]:
-    """Keep every photograph of a form; one that cannot be used does not hold up the others.
+    """Store every photograph of a form; an unusable one does not affect the others.
 
     Raises
     ------

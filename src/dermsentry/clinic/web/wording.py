@@ -76,7 +76,7 @@ def probability(case: Case) -> str:
 
 
 def thresholds(case: Case) -> dict[str, float]:
-    """The thresholds of the model that screened a case, by tier; none where it waits."""
+    """The thresholds of the model that screened a case, by tier; none while it waits."""
     return {name: cut["value"] for name, cut in case.model.card["thresholds"].items()} if case.model else {}
 
 

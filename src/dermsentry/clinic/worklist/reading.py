@@ -71,7 +71,7 @@ def decide(
     if action not in ACTIONS:
         raise InputError(f"Received the action {action!r}; expected one of {', '.join(ACTIONS)}.")
     if agrees is None and case.lane == "suspicion":
-        raise InputError("Received no word on whether the model is agreed with; expected yes or no.")
+        raise InputError("Received no answer on agreement with the model; expected yes or no.")
     note = clean_note(note)
     before = active_reads(session, case.id)
     read = Read(
@@ -110,14 +110,14 @@ def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None
     if read is None or (read.account_id != person.account_id and "reads:write" not in person.may):
         raise InputError(f"There is no read {read_id}.")
     if read.account_id != person.account_id:
-        raise CannotRead("Only who made a decision can undo it.")
+        raise CannotRead("Only the person who made a decision can undo it.")
     if read.undone_at is not None:
-        raise CannotRead("This decision was undone already.")
+        raise CannotRead("This decision has already been undone.")
     if read.at < (person.signed_in_at or now() - IDLE):
-        raise CannotRead("A decision can be undone in the session it was made in; this one has ended.")
+        raise CannotRead("A decision can be undone only in the session in which it was made.")
     reads = active_reads(session, read.case_id)
     if reads[-1].id != read.id:
-        raise CannotRead("Another person has read the case since; it cannot be undone any more.")
+        raise CannotRead("Another person has read the case since; the decision can no longer be undone.")
     case = session.get_one(Case, read.case_id, populate_existing=True)
     read.undone_at = now()
     _move(case, clinic, reads[:-1])
@@ -128,21 +128,21 @@ def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None
 def may_read(session: Session, clinic: Clinic, case: Case, person: Person) -> str:
     """Why a person may not read a case now, in words; empty where they may."""
     if "reads:write" not in person.may:
-        return "Deciding on cases is for dermatologists."
+        return "Only dermatologists can decide cases."
     if case.state == "waiting":
-        return "The photograph waits to be screened."
+        return "The photograph has not been screened yet."
     if case.stage == "decided":
-        return "The case is decided already."
+        return "The case has already been decided."
     if any(read.account_id == person.account_id for read in active_reads(session, case.id)):
         if case.stage == "adjudication":
-            return "You have read this case; a third person settles where two differ."
-        return "You have read this case; a second person reads it now."
+            return "You have read this case; a third person adjudicates."
+        return "You have read this case; it is awaiting a second reader."
     if (
         clinic.settings.readers == 2
         and case.stage == "second-read"
         and _read_it_second(session, case, person)
     ):
-        return "You undid your decision when the first one could be told from it; another person reads it."
+        return "You undid your decision after it revealed the first one; another person must read this case."
     return ""
 
 

@@ -10,23 +10,23 @@ from numpy.typing import ArrayLike
 
 from dermsentry.errors import InputError
 from dermsentry.stats.intervals import Estimate, exact_binomial, provable
+from dermsentry.stats.numbers import compared
+
+CLAIM = 0.95
+"""The melanoma sensitivity that a reader will want to see proved."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and what it does to the photographs it was chosen on.
+    """A threshold and the sensitivity that it has on the photographs it was chosen on.
 
-    Alert where score ≥ `threshold`. The intervals are exact binomial ones and take photographs as
-    independent; since the threshold was chosen on the same photographs, both figures flatter it:
-    evaluate it on others.
+    Alert where score ≥ `threshold`. The interval is the exact binomial one and takes photographs as
+    independent; since the threshold was chosen on the same photographs, the figure flatters it: evaluate it
+    on others.
     """
 
     threshold: float
-    sensitivity_target: float
     sensitivity: Estimate
-    specificity: Estimate | None
-    positives: int
-    negatives: int
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,10 @@ class FrozenThreshold:
 
 
 def proof(groups: int) -> str:
-    """What finding every one of so many melanoma lesions would prove, to stand beside a sensitivity."""
-    return f"finding all {groups} would prove {100 * provable(groups):.0f} %" if groups else ""
+    """What finding every one of so many melanoma lesions would prove, to print beside a sensitivity."""
+    if not groups:
+        return ""
+    return f"finding all {groups} would prove {compared(provable(groups), CLAIM, digits=0)[0]}"
 
 
 def threshold_for_sensitivity(y_true: ArrayLike, y_score: ArrayLike, sensitivity: float) -> OperatingPoint:
@@ -96,7 +98,7 @@ def threshold_for_sensitivity(y_true: ArrayLike, y_score: ArrayLike, sensitivity
     Returns
     -------
     OperatingPoint
-        Its threshold lies midway between the lowest score that is to raise an alert and the next one below,
+        Its threshold is midway between the lowest score that is to raise an alert and the next one below,
         so that rounding in another runtime does not move a photograph across it.
 
     Raises
@@ -119,13 +121,5 @@ def threshold_for_sensitivity(y_true: ArrayLike, y_score: ArrayLike, sensitivity
     threshold = (lowest + float(below.max())) / 2 if len(below) else lowest - abs(lowest) * 1e-6
     if len(below) and threshold <= float(below.max()):
         threshold = lowest
-    alerts = score >= threshold
-    negatives = int((~truth).sum())
-    return OperatingPoint(
-        threshold=threshold,
-        sensitivity_target=sensitivity,
-        sensitivity=exact_binomial(int((alerts & truth).sum()), len(positives)),
-        specificity=exact_binomial(int((~alerts & ~truth).sum()), negatives) if negatives else None,
-        positives=len(positives),
-        negatives=negatives,
-    )
+    detected = int((positives >= threshold).sum())
+    return OperatingPoint(threshold, exact_binomial(detected, len(positives)))

@@ -1,1 +1,1 @@
-"""Whether alerts hold when a photograph is worse, or is taken again."""
+"""Whether a model's alerts are stable under corruptions and repeat captures."""

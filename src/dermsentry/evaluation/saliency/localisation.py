@@ -197,7 +197,7 @@ class _Measured:
 
 
 class _Places:
-    """n masks (n, H, W): where they are, and what lies near them."""
+    """n masks (n, H, W): where they are, and what is near them."""
 
     def __init__(self, masks: Masks) -> None:
         from scipy.ndimage import distance_transform_edt
@@ -212,7 +212,7 @@ class _Places:
         self.centre: Floats = self._near[:, *middle].mean(axis=(1, 2)).round()
 
     def measure(self, activation: Floats) -> _Measured:
-        """Heat (n, h, w) against these masks. Where several places are highest, each counts its part."""
+        """Activation (n, h, w) against these masks. Several highest places count in part."""
         height, width = self.masks.shape[1:]
         inside, pointing = np.full(len(activation), np.nan), np.zeros(len(activation))
         for i, (own, mask, near) in enumerate(zip(activation, self.masks, self._near, strict=True)):

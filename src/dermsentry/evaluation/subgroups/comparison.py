@@ -58,7 +58,7 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class Attribute:
-    """One way to part the photographs, such as `age`; `note` says what is left out and what to beware of."""
+    """One way to divide the photographs, such as `age`; `note` says what is left out and its limits."""
 
     name: str
     groups: tuple[Subgroup, ...] = field(metadata={"json": "subgroups"})
@@ -254,12 +254,12 @@ _BEWARE = {
     "skin tone": (
         "By the individual typology angle of the skin along each photograph's rim. It is no measured skin "
         "type: light, white balance and polarisation, the dermatoscope's gel and pressure, and pigment or "
-        "redness around the lesion move it by whole groups, and dermoscopy makes most skin come out light. "
-        "Read it as how light the photograph's skin looks."
+        "redness around the lesion move it by whole groups, and dermoscopy makes most skin look light. "
+        "Read it as how light the skin looks in the photograph."
     ),
     "skin type": "Fitzpatrick's type, as the collection records it.",
-    "site": "Body sites as the ISIC Archive groups them, front, back and side of the torso taken together.",
-    "source": "Sources differ in camera, clinic and patients, and often in how many melanomas they hold.",
+    "site": "Body sites as the ISIC Archive groups them, front, back and side of the torso together.",
+    "source": "Sources differ in camera, clinic and patients, and often in the share of melanomas.",
 }
 
 

@@ -18,12 +18,12 @@ from dermsentry.clinic.web.api.schemas import (
     AuditVerdict,
     Number,
 )
+from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.security import (
     TokenAudits,
     clinic_of,
 )
-from dermsentry.clinic.web.sending import find_case
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 

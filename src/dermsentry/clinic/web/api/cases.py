@@ -24,6 +24,7 @@ from dermsentry.clinic.web.api.schemas import (
     Until,
     Upload,
 )
+from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import Shown, read_filter
 from dermsentry.clinic.web.security import (
@@ -31,7 +32,6 @@ from dermsentry.clinic.web.security import (
     TokenSends,
     clinic_of,
 )
-from dermsentry.clinic.web.sending import find_case, send_picture
 from dermsentry.clinic.web.uploads import receive_all
 from dermsentry.clinic.worklist.worklist import list_cases
 from dermsentry.screening.triage import Tier

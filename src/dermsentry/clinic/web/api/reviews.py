@@ -25,6 +25,7 @@ from dermsentry.clinic.web.api.schemas import (
     Since,
     Until,
 )
+from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.performance_cache import cached_performance
@@ -34,7 +35,6 @@ from dermsentry.clinic.web.security import (
     TokenRecords,
     clinic_of,
 )
-from dermsentry.clinic.web.sending import find_case
 from dermsentry.clinic.worklist.reading import decide, undo, visible_reads
 
 router = APIRouter(prefix="/api", responses=ALWAYS)

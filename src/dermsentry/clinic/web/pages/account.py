@@ -82,7 +82,7 @@ def new_token(
     scopes: Annotated[list[str] | None, Form()] = None,
     days: Annotated[str, Form(max_length=5)] = "90",
 ) -> Response:
-    """Make a token; its secret is on the page that answers, and nowhere else."""
+    """Create a token; its secret is shown once, on the page that answers."""
     clinic = clinic_of(request)
     try:
         if days not in LIFETIMES:
@@ -102,7 +102,7 @@ def new_token(
 
 @router.post("/account/tokens/{token_id}/revoke")
 def revokes(request: Request, person: SignedIn, token_id: int) -> Response:
-    """Revoke a token: one's own, or, by an administrator, anybody's."""
+    """Revoke a token: one's own, or anyone's for an administrator."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         token = find(session, Token, token_id)

@@ -1,4 +1,4 @@
-"""Accounts of all people, and the tokens of all programs; for administrators."""
+"""All accounts and tokens, for administrators."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def adds(
     role: Annotated[str, Form(max_length=lengths.CODE)] = "",
     password: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
-    """Make an account."""
+    """Create an account."""
     clinic = clinic_of(request)
     try:
         with writing(clinic.engine) as session:
@@ -70,7 +70,7 @@ def changes(
     state: Annotated[str, Form(max_length=lengths.CODE)] = "",
     password: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
-    """Change an account's role, open or close it, or give it a new password; what is empty stays."""
+    """Change an account's role, open or close it, or set a new password; empty fields change nothing."""
     clinic = clinic_of(request)
     try:
         if role and role not in ROLES:

@@ -1,4 +1,4 @@
-"""Alerts: which are open, acknowledging them, and messages that could not be delivered."""
+"""Alerts: listing and acknowledging them, and resending undelivered notifications."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
 from dermsentry.clinic.alerts.delivery import dead_letters, send_again
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import LARGEST_ID, Delivery
+from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator, Decider, Reader, clinic_of
-from dermsentry.clinic.web.sending import find_case
 
 router = APIRouter(include_in_schema=False)
 
@@ -61,7 +61,7 @@ def acknowledges(request: Request, person: Decider, case_id: int) -> Response:
 
 @router.post("/messages/{delivery_id}/again")
 def sends_again(request: Request, person: Administrator, delivery_id: int) -> Response:
-    """Queue a message that was given up anew."""
+    """Queue an undelivered notification again."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         send_again(session, clinic, delivery_id, person.name)

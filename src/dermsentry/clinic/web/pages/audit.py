@@ -1,24 +1,24 @@
-"""The audit trail: read it, verify it, take it away as CSV."""
+"""The audit trail: reading it, verifying it, exporting it as CSV."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import as_csv, verify
+from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import find, reading
-from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent, TrailExportedEvent
+from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Event, now
-from dermsentry.clinic.web.downloads import CSV, in_blocks, note_export
+from dermsentry.clinic.web.downloads import send_audit_trail
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Auditor, clinic_of
 from dermsentry.clinic.worklist.reading import visible_reads
@@ -38,7 +38,7 @@ def audit(
     subject: Annotated[str, Query(max_length=lengths.SUBJECT)] = "",
     action: Annotated[str, Query(max_length=lengths.ACTION)] = "",
 ) -> Response:
-    """Events, the newest first; of one subject or action where asked for."""
+    """Events, the newest first; of one subject or action if asked for."""
     query = select(Event).order_by(Event.id.desc()).limit(AT_ONCE + 1)
     subject, action = subject.replace("\0", "").strip(), action.replace("\0", "").strip()
     if subject.isdecimal():
@@ -67,7 +67,7 @@ def audit(
 
 @router.post("/audit/verification")
 def verifies(request: Request, _: Auditor) -> Response:
-    """Go through the whole chain, and say what is wrong with it."""
+    """Verify the whole chain and list its problems."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         verdict = verify(session, clinic.trail)
@@ -77,23 +77,11 @@ def verifies(request: Request, _: Auditor) -> Response:
 @router.get("/audit.csv")
 def export(request: Request, person: Auditor) -> Response:
     """The whole chain as CSV."""
-    clinic = clinic_of(request)
-    note_export(clinic, person, TrailExportedEvent("CSV"))
-    name = f"audit-{now():%Y-%m-%d}.csv"
-    return StreamingResponse(
-        _lines(clinic),
-        media_type=CSV,
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
-
-
-def _lines(clinic: Clinic) -> Iterator[str]:
-    with reading(clinic.engine) as session:
-        yield from in_blocks(as_csv(session))
+    return send_audit_trail(request, person)
 
 
 def _blind_to(session: Session, clinic: Clinic, person: Person, events: Iterable[Event]) -> set[int]:
-    """The events that tell how others read a case which this person may yet read blind to them."""
+    """The events that would unblind this person to a read by someone else."""
     found = set()
     for event in events:
         if event.action not in READS or event.actor == person.name or clinic.settings.readers == 1:

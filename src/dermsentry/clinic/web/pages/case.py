@@ -1,4 +1,4 @@
-"""A case: its photograph, what the model found, what people decided; and deciding it."""
+"""A case: its photograph, the model's finding, its decisions; and the form to decide it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Case, Model, Outcome, Read
+from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.filters import as_query, read_filter
 from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoable
 from dermsentry.clinic.web.rendering import markdown_html, page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
-from dermsentry.clinic.web.sending import find_case, send_picture
 from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.worklist.worklist import next_case, previous_cases
@@ -43,7 +43,7 @@ def case(
 
 @router.get("/cases/{case_id}/waiting")
 def waiting(request: Request, _: Reader, case_id: int) -> Response:
-    """Nothing while the case waits for the model; then the word to the page to load itself again."""
+    """Nothing while the case waits to be screened; then tells the page to reload."""
     with reading(clinic_of(request).engine) as session:
         found = find_case(session, case_id)
     return Response(status_code=204, headers={} if found.state == "waiting" else {"HX-Refresh": "true"})
@@ -68,7 +68,7 @@ def decides(
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
 ) -> Response:
-    """Keep a decision, and go on to the next case."""
+    """Save a decision and continue with the next case."""
     clinic = clinic_of(request)
     text, wanted = read_filter(request.query_params, own_reads(clinic, person))
     with reading(clinic.engine) as session:
@@ -102,7 +102,7 @@ def decides(
 
 @router.post("/cases/{case_id}/decision/{read_id}/undo")
 def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Response:
-    """Take a decision back, and show its case again."""
+    """Undo a decision and show its case again."""
     clinic = clinic_of(request)
     text, _ = read_filter(request.query_params, own_reads(clinic, person))
     with writing(clinic.engine) as session:
@@ -115,7 +115,7 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
 
 @router.get("/models/{digest}")
 def model(request: Request, person: Reader, digest: str) -> Response:
-    """The card of the model that screens now, or of one that screened before."""
+    """The model card of the present model or of an earlier one."""
     import json
     from pathlib import Path
 
@@ -168,7 +168,7 @@ def _page(
 
 
 def _own_read(session: Session, case: Case, person: Person) -> Read | None:
-    """One's own decision on the case that one may still undo."""
+    """The person's own decision on the case, if it can still be undone."""
     if "reads:write" not in person.may:
         return None
     last = active_reads(session, case.id)[-1:]
@@ -176,7 +176,7 @@ def _own_read(session: Session, case: Case, person: Person) -> Read | None:
 
 
 def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) -> dict[str, Any]:
-    """What the page of a case and its print have in common, for a template."""
+    """The template values that a case's page and its print share."""
     finding = case.finding or {}
     probabilities = finding.get("probabilities") or {}
     outcomes = session.scalars(

@@ -1,4 +1,4 @@
-"""What a person takes away: a case for paper, as FHIR or as a DICOM report; cases as a table."""
+"""Exports: a case as a page to print, as FHIR or as a DICOM report; cases as a table."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from fastapi import APIRouter, Request, Response
 
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.events import CaseExportedEvent
+from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.downloads import note_export, send_case_table, send_fhir, send_structured_report
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.pages.case import what_is_shown
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, clinic_of
-from dermsentry.clinic.web.sending import find_case
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/cases/{case_id}/print")
 def printable(request: Request, person: Reader, case_id: int) -> Response:
-    """A case for paper."""
+    """A case as a page to print."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         shown = what_is_shown(session, clinic, find_case(session, case_id), person)
@@ -41,6 +41,6 @@ def structured_report(request: Request, person: Reader, case_id: int) -> Respons
 
 @router.get("/cases.csv")
 def cases(request: Request, person: Reader, personal: bool = False) -> Response:
-    """Cases as a table; of some days where asked for."""
+    """Cases as CSV, of some days if asked for."""
     _text, (since, until) = read_days(request.query_params)
     return send_case_table(request, person, since, until, personal=personal)

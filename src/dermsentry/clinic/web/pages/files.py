@@ -1,4 +1,4 @@
-"""What the package ships for browsers, and the description of the API."""
+"""Packaged files for browsers, and the description of the API."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shipped(request: Request, name: str, _: Open) -> Response:
 
 @router.get("/favicon.ico")
 def icon(_: Open) -> Response:
-    """The icon, where a browser asks for it by its old name."""
+    """The icon under the name that browsers ask for by default."""
     data, kind, _mark = static_files()["icon.svg"]
     return Response(data, headers={"Cache-Control": "public, max-age=86400"}, media_type=kind)
 

@@ -38,7 +38,7 @@ class Health(BaseModel):
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was looked at: whether it is as it should be, and in words."""
+    """A check: whether it passed, and in words."""
 
     name: str
     well: bool
@@ -74,7 +74,7 @@ def status(request: Request, person: SignedIn) -> Response:
 
 
 def checks(clinic: ServedClinic) -> list[Check]:
-    """Look at the database, the folder, the queue, the messages and the model."""
+    """Check the database, the folder, the queue, the notifications and the model."""
     try:
         with reading(clinic.engine) as session:
             session.execute(text("SELECT 1"))

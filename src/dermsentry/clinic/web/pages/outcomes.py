@@ -1,4 +1,4 @@
-"""Outcomes: what cases turned out to be, entered one by one or from a CSV file."""
+"""Outcomes: final diagnoses, entered one by one or imported as CSV."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BLANK = {"case": "", "diagnosis": "", "method": "histology", "note": ""}
 def outcomes(
     request: Request, person: Reader, case: Annotated[str, Query(max_length=12)] = "", kept: int = 0
 ) -> Response:
-    """Cases that wait for histology, the form, and what was entered last."""
+    """Biopsies awaiting histology, the form, and recent outcomes."""
     return _page(request, person, given={**BLANK, "case": case if case.isdecimal() else ""}, kept=kept)
 
 
@@ -43,7 +43,7 @@ def record(
     method: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
 ) -> Response:
-    """Keep an outcome."""
+    """Save an outcome."""
     clinic = clinic_of(request)
     given = {"case": case, "diagnosis": diagnosis, "method": method, "note": note}
     try:
@@ -57,7 +57,7 @@ def record(
 
 @router.post("/outcomes/import")
 def imports(request: Request, person: Recorder, table: Annotated[UploadFile, File()]) -> Response:
-    """Keep the outcomes of a CSV file, and say of each line that could not be used why."""
+    """Save the outcomes of a CSV file and report each unusable line."""
     clinic = clinic_of(request)
     try:
         data = table.file.read(MOST_BYTES + 1)
@@ -116,7 +116,7 @@ def _page(
 
 
 def _awaited(session: Session) -> list[tuple[Read, Case]]:
-    """Decided cases whose lesion was to be cut out, and that have no outcome yet; the oldest first."""
+    """Cases decided as biopsy that have no outcome yet, the oldest first."""
     rows = session.execute(
         select(Read, Case)
         .join(Case, Case.id == Read.case_id)

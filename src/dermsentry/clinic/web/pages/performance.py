@@ -1,4 +1,4 @@
-"""How good readers and model are here, as far as outcomes tell: figures with intervals, and plots."""
+"""Performance of readers and model at this clinic: figures with intervals, and plots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_COLUMNS = 62
 
 @router.get("/performance")
 def performance(request: Request, person: Reader) -> Response:
-    """The page, whose figures come after it."""
+    """The page, which loads its figures afterwards."""
     text, _ = read_days(request.query_params)
     return page(request, "performance.html", person=person, text=text)
 
@@ -44,7 +44,7 @@ def figures(request: Request, _: Reader) -> Response:
 
 
 def columns(days: Sequence[Day]) -> list[Day]:
-    """What came in and the alerts, a column for each day, or for as many days as make it `MOST_COLUMNS`.
+    """Photographs received and alerts by day, or by as many days as give at most `MOST_COLUMNS` columns.
 
     Days without any stand between the others: an empty place is a quiet day.
     """

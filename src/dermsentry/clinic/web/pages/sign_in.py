@@ -1,4 +1,4 @@
-"""Signing in and out, and the first visit, which makes the first account."""
+"""Signing in and out, and the first visit, which creates the first account."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WRONG = "Wrong user name or password, or the account is closed."
 
 @router.get("/sign-in")
 def sign_in_form(request: Request, person: Anyone, next: str = "/") -> Response:
-    """The page for signing in; the first visit's where there is no account."""
+    """The sign-in page; the first visit's if there is no account."""
     if person is not None:
         return RedirectResponse(own_path(next), 303)
     with reading(clinic_of(request).engine) as session:
@@ -65,7 +65,7 @@ def signs_in(
     password: Annotated[str, Form(max_length=1000)] = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    """Begin a session, unless it was tried too often."""
+    """Begin a session, unless there were too many attempts."""
     clinic, gate = clinic_of(request), _gate(request)
     who, where = name.strip().casefold(), address(request)
 
@@ -86,14 +86,14 @@ def signs_in(
         problem = f"Too many attempts. Try again in {-(-wait // 60)} min, or ask an administrator."
         return refuse(429, problem, {"Retry-After": str(wait)})
     try:
-        with reading(clinic.engine) as session:  # the hash takes its time; nobody is kept from writing then
+        with reading(clinic.engine) as session:  # hashing is slow; no write lock is held meanwhile
             known = session.execute(
                 select(Account.id, Account.password_hash).where(Account.name == who)
             ).one_or_none()
             checked = check_password(session, who, password)
             session.rollback()
     except DermsentryError:
-        gate.take_back(who, where)  # the password was not looked at
+        gate.take_back(who, where)  # the password was not checked
         raise
     if checked is None or known is None:
         if known is not None:
@@ -128,7 +128,7 @@ def signs_out(request: Request, person: SignedIn) -> Response:
 
 @router.get("/first-visit")
 def first_form(request: Request, _: Anyone, token: str = "") -> Response:
-    """The page for making the first account."""
+    """The page for creating the first account."""
     with reading(clinic_of(request).engine) as session:
         if has_accounts(session):
             return RedirectResponse("/sign-in", 303)
@@ -147,7 +147,7 @@ def first_visit(
     password: Annotated[str, Form(max_length=1000)] = "",
     again: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
-    """Make the first account, an administrator, and sign it in."""
+    """Create the first account, an administrator, and sign in."""
     clinic, gate, where = clinic_of(request), _gate(request), address(request)
 
     def refuse(status: int, problem: str) -> Response:

@@ -1,4 +1,4 @@
-"""Sending photographs, and what became of those one has sent."""
+"""Uploading photographs, and the status of one's own uploads."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import Case, Read
+from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.errors import wants_page
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import MOST_FILES, Sender, clinic_of
-from dermsentry.clinic.web.sending import find_case, send_picture
 from dermsentry.clinic.web.uploads import receive_all
 
 router = APIRouter(include_in_schema=False)
@@ -29,13 +29,13 @@ SHOWN = 20
 
 @router.get("/upload")
 def upload_form(request: Request, person: Sender) -> Response:
-    """The page for sending photographs."""
+    """The upload page."""
     return _form(request, person)
 
 
 @router.post("/upload")
 async def upload(request: Request, person: Sender) -> Response:
-    """Keep the photographs of a form; answers a script in JSON."""
+    """Store the photographs of a form; answers scripts in JSON."""
     sent = await receive_all(request, person, "page")
     if wants_page(request):
         status = 422 if all(one.problem for one in sent) else 200
@@ -45,19 +45,19 @@ async def upload(request: Request, person: Sender) -> Response:
 
 @router.get("/upload/mine")
 def mine(request: Request, person: Sender) -> Response:
-    """The photographs one has sent lately, for the page that shows them."""
+    """One's recent uploads, for the page that shows them."""
     with reading(clinic_of(request).engine) as session:
         return HTMLResponse(part("_mine.html", person=person, own=_own(session, person)))
 
 
 @router.get("/upload/mine/{case_id}/thumbnail")
 def own_thumbnail(request: Request, person: Sender, case_id: int) -> Response:
-    """The small picture of a photograph that one has sent."""
+    """The thumbnail of one's own upload."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         case = find_case(session, case_id)
         if case.received_by != person.account_id:
-            raise HTTPException(404, f"You have sent no case {case_id}.")
+            raise HTTPException(404, f"You have not uploaded case {case_id}.")
         return send_picture(request, clinic.pictures, case, "thumbnail")
 
 
@@ -77,7 +77,7 @@ def _form(request: Request, person: Person, *, status: int = 200, sent: Sequence
 
 
 def _own(session: Session, person: Person) -> list[tuple[Case, str]]:
-    """The latest cases that a person has sent, and the action decided for each that is decided."""
+    """A person's latest uploads, each with the action decided, if it is decided."""
     cases = session.scalars(
         select(Case)
         .where(Case.received_by == person.account_id)

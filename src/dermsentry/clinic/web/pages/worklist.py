@@ -1,4 +1,4 @@
-"""The worklist: what waits, the most worrying on top."""
+"""The worklist, the most suspicious cases first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def worklist(
     after: Annotated[str, Query(max_length=lengths.CURSOR)] = "",
     done: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
 ) -> Response:
-    """A lane of the worklist; who only sends photographs is led to their own."""
+    """A lane of the worklist; an uploader is redirected to their own uploads."""
     if "cases:read" not in person.may:
         return RedirectResponse("/upload", 303)
     clinic = clinic_of(request)
@@ -59,7 +59,7 @@ def worklist(
 def rows(
     request: Request, person: Reader, after: Annotated[str, Query(max_length=lengths.CURSOR)] = ""
 ) -> Response:
-    """More rows of a lane, for the page that shows it."""
+    """Further rows of a lane, for the page that shows it."""
     clinic = clinic_of(request)
     text, wanted = read_filter(request.query_params, own_reads(clinic, person))
     with reading(clinic.engine) as session:
@@ -69,13 +69,13 @@ def rows(
 
 
 def undoable(session: Session, read_id: int, person: Person) -> Read | None:
-    """The decision just made by this person, if it still stands."""
+    """The decision just made by this person, if it can be undone."""
     read = session.get(Read, read_id) if read_id else None
     return read if read is not None and is_undoable(read, person) else None
 
 
 def is_undoable(read: Read, person: Person) -> bool:
-    """Whether this person made the decision in this session, and it stands."""
+    """Whether this person made the decision in this session and has not undone it."""
     return (
         read.account_id == person.account_id
         and read.undone_at is None
@@ -85,5 +85,5 @@ def is_undoable(read: Read, person: Person) -> bool:
 
 
 def own_reads(clinic: Clinic, person: Person) -> int | None:
-    """Whose reads leave a case out of the list: one's own, where two read each case."""
+    """The account whose own reads are left out of the list, if two people read each case."""
     return person.account_id if clinic.settings.readers == 2 and "reads:write" in person.may else None

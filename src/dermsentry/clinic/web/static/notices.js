@@ -1,4 +1,4 @@
-// What goes wrong while a part of a page is fetched is said, and stays until it is read.
+// Errors while a part of a page is fetched are shown until they are closed.
 "use strict";
 (() => {
   const say = (text) => {
@@ -34,7 +34,7 @@
     form.dataset.sent = "yes";
   });
   addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
-  // After more rows came, the keyboard goes on at the first of them.
+  // After more rows have loaded, keyboard focus moves to the first of them.
   let before = null;
   document.addEventListener("htmx:beforeSwap", (event) => {
     const more = event.detail.target;

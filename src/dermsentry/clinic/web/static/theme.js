@@ -1,4 +1,4 @@
-// Before anything is drawn: the theme that was chosen here, if one was.
+// Runs before anything is drawn: applies the theme chosen in this browser, if any.
 "use strict";
 (() => {
   const root = document.documentElement;

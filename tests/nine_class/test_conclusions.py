@@ -1,4 +1,4 @@
-"""A finding follows from its numbers: each sentence is made to come out both ways."""
+"""A conclusion follows from its numbers: each sentence is made to come out both ways."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermsentry.nine_class.findings import (
+from dermsentry.nine_class.conclusions import (
+    assess_fit,
     best_sentence,
     cure_sentence,
     fit_sentence,
-    judge_fit,
     leakage_sentence,
     melanoma_sentence,
 )
@@ -39,10 +39,10 @@ TURNED = [1.5, 1.0, 1.3, 1.6, 1.9]
         (0.80, 0.85, TURNED, "neither"),  # better on what it has not seen: no overfitting
     ],
 )
-def test_fit_is_judged_by_gap_loss_and_level(
+def test_fit_is_assessed_by_gap_loss_and_level(
     accuracy: float, val_accuracy: float, losses: list[float], state: str
 ) -> None:
-    fit = judge_fit(accuracy, curves(accuracy, val_accuracy, losses))
+    fit = assess_fit(accuracy, curves(accuracy, val_accuracy, losses))
     assert fit.state == state
     verdict = {"overfit": "overfits", "underfit": "underfits", "both": "at once", "neither": "neither"}[state]
     assert verdict in fit_sentence("It", fit)
@@ -51,21 +51,21 @@ def test_fit_is_judged_by_gap_loss_and_level(
 @given(st.floats(0, 1), st.floats(0, 1), st.lists(st.floats(0.01, 5), min_size=1, max_size=30))
 def test_a_wider_gap_never_turns_overfitting_off(accuracy: float, drop: float, losses: list[float]) -> None:
     held = accuracy * (1 - drop)
-    narrow = judge_fit(accuracy, curves(accuracy, accuracy, losses))
-    wide = judge_fit(accuracy, curves(accuracy, held, losses))
+    narrow = assess_fit(accuracy, curves(accuracy, accuracy, losses))
+    wide = assess_fit(accuracy, curves(accuracy, held, losses))
     assert wide.state in ("overfit", "both") or narrow.state not in ("overfit", "both")
 
 
 def test_the_loss_sentence_names_the_epoch_it_turned_at() -> None:
-    assert "lowest in epoch 2 of 5" in fit_sentence("It", judge_fit(0.9, curves(0.9, 0.6, TURNED)))
-    assert "still falling at epoch 5" in fit_sentence("It", judge_fit(0.9, curves(0.9, 0.6, FALLING)))
+    assert "lowest in epoch 2 of 5" in fit_sentence("It", assess_fit(0.9, curves(0.9, 0.6, TURNED)))
+    assert "still falling at epoch 5" in fit_sentence("It", assess_fit(0.9, curves(0.9, 0.6, FALLING)))
     flat = [1.0, 0.9, 0.92, 0.93, 0.94]
-    assert "stayed near its lowest, of epoch 2" in fit_sentence("It", judge_fit(0.9, curves(0.9, 0.6, flat)))
+    assert "stayed near its lowest, of epoch 2" in fit_sentence("It", assess_fit(0.9, curves(0.9, 0.6, flat)))
 
 
 def test_augmentation_does_not_hide_what_was_learned() -> None:
     """Training accuracy on augmented pictures is low; on the photographs as they are it is what counts."""
-    assert judge_fit(0.93, curves(0.55, 0.60, FALLING)).state == "overfit"
+    assert assess_fit(0.93, curves(0.55, 0.60, FALLING)).state == "overfit"
 
 
 @pytest.mark.parametrize(
@@ -73,21 +73,21 @@ def test_augmentation_does_not_hide_what_was_learned() -> None:
     [
         ((0.95, 0.6), (0.85, 0.8), "cured it"),
         ((0.95, 0.6), (0.95, 0.6), "did not cure it"),
-        ((0.95, 0.6), (0.85, 0.65), "eased it and did not cure it"),
+        ((0.95, 0.6), (0.85, 0.65), "reduced it and did not cure it"),
         ((0.95, 0.6), (0.60, 0.58), "exchanged overfitting for underfitting"),
         ((0.60, 0.58), (0.95, 0.6), "exchanged underfitting for overfitting"),
-        ((0.85, 0.8), (0.86, 0.8), "needed no cure"),
+        ((0.85, 0.8), (0.86, 0.8), "needed no remedy"),
     ],
 )
 def test_a_cure_is_claimed_only_where_there_is_one(
     first: tuple[float, float], second: tuple[float, float], words: str
 ) -> None:
-    fits = [judge_fit(own, curves(own, held, FALLING)) for own, held in (first, second)]
+    fits = [assess_fit(own, curves(own, held, FALLING)) for own, held in (first, second)]
     assert words in cure_sentence("A", "B", fits[0], fits[1], None, None)
 
 
 def test_a_cure_says_which_way_accuracy_went() -> None:
-    low, high = (judge_fit(0.9, curves(0.9, held, FALLING)) for held in (0.5, 0.7))
+    low, high = (assess_fit(0.9, curves(0.9, held, FALLING)) for held in (0.5, 0.7))
     assert "validation accuracy rose (50.0 % to 70.0 %)" in cure_sentence("A", "B", low, high, None, None)
     assert "validation accuracy fell (70.0 % to 50.0 %)" in cure_sentence("A", "B", high, low, None, None)
     assert "from 30.0 % to 40.0 %" in cure_sentence("A", "B", low, high, 0.3, 0.4)
@@ -104,13 +104,13 @@ def relatives(
 
 def test_leakage_is_reported_where_it_is_and_denied_where_it_is_not() -> None:
     inflated = leakage_sentence("It", 0.85, 0.60, 0.45, relatives(0.9, None, 0.5))
-    assert "Of its 20 validation photographs 10 have a copy" in inflated
-    assert "(right on 90.0 %) and 10 have none (right on 50.0 %)" in inflated
+    assert "Of its 20 validation images 10 have a copy" in inflated
+    assert "(accuracy 90.0 %) and 10 have none (accuracy 50.0 %)." in inflated
     assert "25.0 percentage points of the quoted figure are leakage" in inflated
-    assert "right on 45.0 % of Test without leaks" in inflated
+    assert "accuracy on Test without leaks is 45.0 %" in inflated
     fair = leakage_sentence("It", 0.61, 0.60, None, relatives(None, None, 0.6))
-    assert "None of its validation photographs" in fair
-    assert "not visibly raised" in fair
+    assert "None of its validation images" in fair
+    assert "has not visibly raised" in fair
     assert "Test" not in fair
     lower = leakage_sentence("It", 0.55, 0.60, None, relatives(0.6, None, 0.5))
     assert "more than quoted: leakage did not raise it" in lower
@@ -118,19 +118,19 @@ def test_leakage_is_reported_where_it_is_and_denied_where_it_is_not() -> None:
 
 def test_contradictions_are_blamed_only_where_there_are_some() -> None:
     blamed = leakage_sentence("It", 0.50, 0.60, None, relatives(0.9, 0.1, 0.5))
-    assert "10 have one there under another diagnosis (right on 10.0 %)" in blamed
-    assert "contradictions took more" in blamed
-    assert "contradictions" not in leakage_sentence("It", 0.50, 0.60, None, relatives(0.9, None, 0.5))
-    assert "contradictions took more" not in leakage_sentence(
+    assert "10 have one there under another label (accuracy 10.0 %)" in blamed
+    assert "contradictory labels cost" in blamed
+    assert "contradictory" not in leakage_sentence("It", 0.50, 0.60, None, relatives(0.9, None, 0.5))
+    assert "contradictory labels cost" not in leakage_sentence(
         "It", 0.70, 0.60, None, relatives(0.9, 0.1, 0.5)
     )
 
 
 def test_melanomas_are_counted_not_rounded() -> None:
-    assert "found none" in melanoma_sentence("It", 0, 16, 0.0)
-    assert "found 3 and missed 13" in melanoma_sentence("It", 3, 16, 0.04)
-    assert "found every one" in melanoma_sentence("It", 16, 16, 0.794)
-    assert "at least 79.4 % and no more" in melanoma_sentence("It", 16, 16, 0.794)
+    assert "detected none" in melanoma_sentence("It", 0, 16, 0.0)
+    assert "detected 3 and missed 13" in melanoma_sentence("It", 3, 16, 0.04)
+    assert "detected every one" in melanoma_sentence("It", 16, 16, 0.794)
+    assert "at least 79.4 %, and no more" in melanoma_sentence("It", 16, 16, 0.794)
     assert "no melanoma" in melanoma_sentence("It", 0, 0, None)
 
 

@@ -1,4 +1,4 @@
-"""Pictures on their way to a browser: only ones that were drawn here, never a file as it came."""
+"""A case by its number, and its pictures: only ones rendered here, never a file as received."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEDIA = {"jpg": "image/jpeg", "png": "image/png"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Content-Disposition": "inline",
-    # Asked again each time, so that a browser which was signed out shows nothing.
+    # Revalidated each time, so that a browser that was signed out shows nothing.
     "Cache-Control": "private, no-cache",
 }
 
@@ -29,7 +29,7 @@ def find_case(session: Session, case_id: int) -> Case:
 
 
 def send_picture(request: Request, pictures: Pictures, case: Case, kind: Kind) -> Response:
-    """A picture drawn from a case's photograph; nothing of it where the browser has it already.
+    """A picture rendered from a case's photograph; 304 if the browser has it already.
 
     Raises
     ------
@@ -45,6 +45,6 @@ def send_picture(request: Request, pictures: Pictures, case: Case, kind: Kind) -
     headers = {**HEADERS, "ETag": mark}
     if request.headers.get("if-none-match") == mark:
         return Response(status_code=304, headers=headers)
-    # A part of a picture is asked for by no page; what is wrong with such a request is no answer of ours.
+    # No page asks for a range of a picture; ignoring the header avoids answers about invalid ranges.
     request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
     return FileResponse(path, headers=headers, media_type=MEDIA[SUFFIX[kind]], stat_result=stat)

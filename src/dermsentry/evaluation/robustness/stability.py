@@ -1,4 +1,4 @@
-"""Whether a model's alerts hold when a photograph is a little worse, or is taken again."""
+"""Whether a model's alerts are stable under corruptions and repeat captures."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Cell:
     """What one corruption at one severity does, over all photographs.
 
     `roc_auc`: of melanoma on the corrupted photographs, `drop`: by how much that is less than on the clean
-    ones (None without melanomas or others). `flips`: share of photographs that raise an alert in one and none
-    in the other. `change`: mean absolute change of the melanoma probability. `noise_flips`: the flips under
+    ones (None without melanomas or others). `flips`: share of photographs whose alert appears or disappears.
+    `change`: mean absolute change of the melanoma probability. `noise_flips`: the flips under
     Gaussian noise of the same root-mean-square difference. `rms`: that difference in grey levels, the mean
     over photographs.
     """
@@ -59,11 +59,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class RepeatCapture:
-    """What happens when the same lesion is photographed again, turned, mirrored or a little aside.
+    """What happens when the same lesion is captured again: rotated, mirrored or slightly shifted.
 
-    `flips` is the share of photographs whose decision is another one in any of the captures, `flipped`
-    their number, `melanomas_flipped` that of the melanomas among them. `flip_rate` is the mean share per
-    capture, `by_capture` each one's. `spread`: the median over photographs of the standard deviation of the
+    `flips` is the share of photographs whose decision changes in any of the captures, `flipped` their
+    number, `melanomas_flipped` that of the melanomas among them. `flip_rate` is the mean share per capture,
+    `by_capture` each one's. `spread`: the median over photographs of the standard deviation of the
     melanoma log-odds over the photograph and its captures.
     """
 
@@ -103,7 +103,7 @@ class Robustness:
         return max(self.cells, key=lambda cell: cell.flips.value)
 
 
-# What a second photograph of the same lesion may look like.
+# What a repeat capture of the same lesion may look like.
 _CAPTURES: dict[str, Callable[[Pixels], Pixels]] = {
     **{f"turned by {degrees:+d}°": partial(turned, degrees=degrees) for degrees in (-15, -10, -5, 5, 10, 15)},
     **{f"turned by {90 * quarters}°": partial(np.rot90, k=quarters) for quarters in (1, 2, 3)},
@@ -124,7 +124,7 @@ def measure_robustness(
     threshold: float | None,
     progress: Callable[[Sequence[Step]], Iterable[Step]] = iter,
 ) -> Robustness:
-    """Corrupt photographs, take them again, and see which decisions hold.
+    """Measure which decisions change under corruptions and repeat captures.
 
     Parameters
     ----------
@@ -135,9 +135,8 @@ def measure_robustness(
     truth
         Their labels. Flips and changes are of all; AUROC of those known to be a melanoma or not.
     resampler
-        Of the lesion of each; the clean and the corrupted are measured on the same draws. Its
-        seed is also that of the corruptions: a photograph gets the same hairs at every severity, more of
-        them.
+        Of the lesion of each; the clean and the corrupted are measured on the same draws. Its seed is also
+        that of the corruptions: a photograph gets the same hairs at every severity, more of them.
     threshold
         The melanoma probability from which an alert is raised; None alerts where melanoma is the most
         probable class.
@@ -263,7 +262,7 @@ class _Changes:
         return known(self.resampler.mean(happened).proportion(self.resampler.count()))
 
     def flips(self, scores: _Scores) -> Estimate:
-        """The share of photographs whose decision is another one than the clean photograph's."""
+        """The share of photographs whose decision differs from the clean photograph's."""
         return self.share(scores.alert != self.clean.alert)
 
     @cached_property

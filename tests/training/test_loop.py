@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
+from dermsentry import files
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import read_json
-from dermsentry.training import callbacks, fitting
-from dermsentry.training.batches import Examples
-from dermsentry.training.callbacks import KeepState, RichProgress, StopOnNaN
-from dermsentry.training.fitting import Configuration, Fitted, build, fit, predict_logits
-from examples import examples
+from dermsentry.training import loop, networks
+from dermsentry.training.augmentation import StrongAugmentation
+from dermsentry.training.balancing import drawing_weights
+from dermsentry.training.batches import Examples, Views
+from dermsentry.training.configuration import Configuration, FineTuning, Phase
+from dermsentry.training.fitted import Fitted, predict_logits
+from dermsentry.training.loop import Validate, fit, run_loop
+from dermsentry.training.pretrained import build
+from examples import examples, pictures
 
 SMALL = Configuration(size=32, epochs=3, batch_size=8, learning_rate=0.01, augmented=True, class_weights=True)
 TRAIN = examples([("MEL", "NV", "NV", "PBK|SK")[i % 4] for i in range(20)])
@@ -52,16 +60,18 @@ class Interruptions:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> None:
         self.begun: list[int] = []
-        self.at = (epoch, batch)
-        monkeypatch.setattr(
-            RichProgress, "on_epoch_begin", lambda _, epoch, logs=None: self.begun.append(epoch)
-        )
-        monkeypatch.setattr(RichProgress, "on_train_batch_end", lambda _, batch, logs=None: self.batch(batch))
+        self.at: tuple[int, int] | None = (epoch, batch)
+        batches = Examples.batches
 
-    def batch(self, batch: int) -> None:
-        if (self.begun[-1], batch) == self.at:
-            self.at = (-1, -1)
-            raise KeyboardInterrupt
+        def interrupted(examples: Examples, configuration: Configuration, size: int, epoch: int) -> Any:
+            self.begun.append(epoch)
+            for i, batch in enumerate(batches(examples, configuration, size, epoch)):
+                yield batch
+                if (epoch, i) == self.at:
+                    self.at = None
+                    raise KeyboardInterrupt
+
+        monkeypatch.setattr(Examples, "batches", interrupted)
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["interrupted", "killed"])
@@ -72,21 +82,17 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     with pytest.raises(KeyboardInterrupt):
         fit(SMALL, TRAIN, VALIDATION, tmp_path)
     assert seen.begun == [0, 1, 2]
-    assert not (tmp_path / "done.json").exists()
-    assert [path.name for path in (tmp_path / "backups").iterdir()] == ["after-2"]
-    if killed:  # what a process leaves that had no time to tidy up
+    if killed:  # between the history of an epoch and its state
         with (tmp_path / "history.csv").open("a") as history:
-            history.write("2,0.2500")
-        (tmp_path / "candidate.weights.h5").write_bytes(b"half")
-        shutil.copytree(tmp_path / "backups" / "after-2", tmp_path / "backups" / "writing")
-        (tmp_path / "backups" / "writing" / "latest.weights.h5").write_bytes(b"half")
-        shutil.copytree(tmp_path / "backups" / "after-2", tmp_path / "backups" / "after-1")
+            history.write("2,0.25,1.0,0.25,1.0\n")
     seen.begun.clear()
     assert_same(fit(SMALL, TRAIN, VALIDATION, tmp_path), done.fitted)
     assert seen.begun == [2]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "best.weights.h5", "configuration.json", "done.json", "history.csv",
-    ]  # fmt: skip
+        "configuration.json",
+        "history.csv",
+        "state.npz",
+    ]
 
 
 def test_one_interrupted_in_its_first_epoch_begins_anew(
@@ -99,47 +105,30 @@ def test_one_interrupted_in_its_first_epoch_begins_anew(
     assert seen.begun == [0, 0, 1, 2]
 
 
-def test_one_that_ends_just_before_it_is_noted_needs_no_epoch_more(
-    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("writes", [0, 2])
+def test_a_disk_that_runs_full_is_one_line_and_can_be_resumed_from(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    """A full disk in the last moment: the backup of the last epoch is there, `done.json` is not."""
+    """Full at the first epoch's state, or at the last one's, where only the history has its row."""
+    left = iter(range(writes))
+    write = files.write_bytes
 
-    def refuse(*_: object) -> None:
-        raise OutputError("Cannot write done.json: No space left on device.")
+    def full(path: Path, data: bytes) -> None:
+        if next(left, None) is None:
+            with files.whole_file(path):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "write_json", refuse)
-        with pytest.raises(OutputError):
+        patch.setattr(loop, "write_bytes", full)
+        with pytest.raises(
+            OutputError, match=r"Cannot write .*: No space left on device\.[^\n]*$"
+        ) as refused:
             fit(SMALL, TRAIN, VALIDATION, tmp_path)
+    assert refused.value.exit_code == 4
     seen = Interruptions(monkeypatch, -1, -1)
     assert_same(fit(SMALL, TRAIN, VALIDATION, tmp_path), done.fitted)
-    assert seen.begun == []
-
-
-def test_a_disk_that_runs_full_is_one_line_and_can_be_gone_on_from(
-    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(tmp_path)
-    left: Iterator[int] = iter([usage.free, 1_000_000])
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.shutil, "disk_usage", lambda _: usage._replace(free=next(left)))
-        with pytest.raises(
-            OutputError, match=r"Cannot write .*: No space left on device\. Free space"
-        ) as full:
-            fit(SMALL, TRAIN, VALIDATION, tmp_path)
-    assert full.value.exit_code == 4
-    assert "\n" not in str(full.value)
-    assert_same(fit(SMALL, TRAIN, VALIDATION, tmp_path), done.fitted)
-
-
-def test_hdf5_many_lines_become_one() -> None:
-    text = (
-        "Can't synchronously write data (file write failed: time = Sun Nov 22 13:39:27 2026\n"
-        ", filename = 'w.h5', file descriptor = 4, errno = 28, error message = 'No space left on device')"
-    )
-    one = r"^Cannot write run: No space left on device\. Free space[^\n]*$"
-    with pytest.raises(OutputError, match=one), fitting._writing(Path("run")):
-        raise OSError(text)
+    assert seen.begun == list(range(writes, 3))
 
 
 def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
@@ -174,7 +163,7 @@ def finished(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     def refuse(*_: object) -> None:
         raise AssertionError("trained")
 
-    monkeypatch.setattr(fitting, "_run", refuse)
+    monkeypatch.setattr(loop, "_set_up", refuse)
     return shutil.copytree(done.folder, tmp_path / "run")
 
 
@@ -204,13 +193,12 @@ COPIES = np.zeros((2, 32, 32, 3), np.uint8)
 def test_what_changed_is_trained_anew(
     finished: Path, configuration: Configuration, train: Examples, validation: Examples
 ) -> None:
-    (finished / "backups" / "after-2").mkdir(parents=True)
     with pytest.raises(AssertionError, match="trained"):
         fit(configuration, train, validation, finished)
     assert [path.name for path in finished.iterdir()] == ["configuration.json"]
 
 
-@pytest.mark.parametrize("name", ["best.weights.h5", "history.csv", "configuration.json", "done.json"])
+@pytest.mark.parametrize("name", ["state.npz", "history.csv", "configuration.json"])
 def test_a_run_that_lost_a_file_is_trained_again(finished: Path, name: str) -> None:
     (finished / name).unlink()
     with pytest.raises(AssertionError, match="trained"):
@@ -224,17 +212,13 @@ def test_a_loss_that_is_no_number_is_a_training_error(tmp_path: Path) -> None:
     ) as no:
         fit(wild, TRAIN, VALIDATION, tmp_path, name="wild")
     assert no.value.exit_code == 5
-    assert not (tmp_path / "done.json").exists()
+    assert not (tmp_path / "state.npz").exists()
 
 
-def test_the_validation_loss_is_looked_at_too() -> None:
-    stop = StopOnNaN("run", 0.1)
-    stop.on_epoch_begin(4)
-    stop.on_epoch_end(4, {"loss": 1.0, "val_loss": 2.0})
-    with pytest.raises(TrainingError, match="the validation loss is not a number in epoch 5"):
-        stop.on_epoch_end(4, {"loss": 1.0, "val_loss": float("nan")})
-    with pytest.raises(TrainingError, match="the loss is not a number in epoch 5"):
-        stop.on_train_batch_end(0, {"loss": float("inf")})
+def test_the_validation_loss_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "predict_logits", lambda *_: np.full((len(VALIDATION), 9), np.nan, np.float32))
+    with pytest.raises(TrainingError, match="the validation loss is not a number in epoch 1"):
+        fit(SMALL, TRAIN, VALIDATION, tmp_path)
 
 
 @pytest.mark.parametrize("empty", ["train", "validation"])
@@ -246,7 +230,7 @@ def test_nothing_to_learn_or_to_choose_by_is_a_training_error(tmp_path: Path, em
 
 
 def test_tensorboard_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(loop.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match="pip install tensorboard"):
         fit(SMALL, TRAIN, VALIDATION, tmp_path, tensorboard=True)
 
@@ -274,18 +258,98 @@ def test_the_seed_decides_the_first_weights() -> None:
     assert any((one != two).any() for one, two in zip(first, other, strict=True))
 
 
-def test_a_state_keeps_only_the_last_whole_backup(tmp_path: Path) -> None:
-    state = KeepState(tmp_path)
-    for epoch in range(12):  # beyond ten, where names no longer sort as numbers
-        state.writing.mkdir(parents=True)
-        (state.writing / "latest").write_text(str(epoch))
-        state.candidate.write_text(str(epoch))
-        state.seconds += 1
-        state.on_epoch_end(epoch)
-    assert [path.name for path in state.backups.iterdir()] == ["after-12"]
-    assert state.best.read_text() == "11"
-    shutil.copytree(state.backups / "after-12", state.backups / "after-9")
-    again = KeepState(tmp_path)
-    assert again.restore() == 12
-    assert again.seconds == 12
-    assert (again.writing / "latest").read_text() == "11"
+MANY = ("MEL", "NV", "BCC", "PBK|SK") * 12
+QUIETLY = StrongAugmentation(
+    light=0, gain=0, saturation=0, gamma=0, coarse_share=0, noise_share=0, erased_share=0
+)
+
+
+def tuned(*phases: Phase, warm_up: int = 4, rate: float = 2e-2) -> Configuration:
+    tuning = FineTuning(phases, warm_up=warm_up, augmentation=QUIETLY)
+    epochs, size = sum(phase.epochs for phase in phases), phases[-1].size
+    return Configuration("small", epochs, 8, rate, size, fine_tuning=tuning)  # type: ignore[arg-type]
+
+
+TUNED = tuned(Phase(1, 24, adapting=True), Phase(2, 32))
+
+
+@pytest.fixture
+def finetune(monkeypatch: pytest.MonkeyPatch) -> Callable[[Configuration, Validate, Path], Fitted]:
+    monkeypatch.setitem(networks.NETWORKS, "small", small)
+
+    def run(configuration: Configuration, validate: Validate, folder: Path) -> Fitted:
+        views = photographs()
+        return run_loop(configuration, views, validate, folder, data=views.fingerprint())
+
+    return run
+
+
+Finetune = Callable[[Configuration, Validate, Path], Fitted]
+
+
+def small(size: int) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((size, size, 3), dtype="uint8", name="image")
+    x = layers.Rescaling(1 / 128, offset=-1)(image)
+    x = layers.Conv2D(8, 3, strides=2, use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.GlobalAveragePooling2D(name="embedding")(x)
+    return keras.Model(image, layers.Dense(len(CODES), name="logits")(x))
+
+
+def photographs() -> Views:
+    rows = tuple((i,) if i % 3 else (i, (i + 4) % len(MANY)) for i in range(len(MANY)))
+    return Views(pictures(MANY, 32), rows, MANY, drawing_weights(MANY, ["a"] * len(MANY)))
+
+
+def nothing(network: keras.Model, size: int) -> dict[str, float]:
+    return {"size_seen": float(size)}
+
+
+def test_fine_tuning_learns_at_every_size(finetune: Finetune, tmp_path: Path) -> None:
+    fitted = finetune(tuned(Phase(2, 24, adapting=True), Phase(10, 32)), nothing, tmp_path)
+    network, history = fitted.network, fitted.history
+    assert network.input.shape[1] == 32
+    assert list(history["size"]) == [24] * 2 + [32] * 10
+    assert history["loss"].iloc[-1] < 0.75 * history["loss"].iloc[0]
+    called = network.predict(pictures(MANY, 32, seed=7), verbose=0).argmax(axis=1)
+    assert np.mean([CODES[code] in label.split("|") for code, label in zip(called, MANY, strict=True)]) > 0.6
+
+
+def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(finetune: Finetune, tmp_path: Path) -> None:
+    whole = finetune(TUNED, nothing, tmp_path / "whole")
+    calls = []
+
+    def stop(network: keras.Model, size: int) -> dict[str, float]:
+        calls.append(size)
+        if len(calls) == 3:  # within the second phase
+            raise KeyboardInterrupt
+        return nothing(network, size)
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(TUNED, stop, tmp_path / "resumed")
+    resumed = finetune(TUNED, nothing, tmp_path / "resumed")
+    np.testing.assert_allclose(resumed.history["loss"], whole.history["loss"], rtol=1e-4)
+    for own, other in zip(whole.network.get_weights(), resumed.network.get_weights(), strict=True):
+        np.testing.assert_allclose(own, other, atol=1e-4)
+
+    def refuse(network: keras.Model, size: int) -> dict[str, float]:
+        raise AssertionError("trained again")
+
+    again = finetune(TUNED, refuse, tmp_path / "resumed")
+    assert len(again.history) == 3
+    other = finetune(tuned(Phase(1, 32)), nothing, tmp_path / "resumed")
+    assert len(other.history) == 1
+    # Batch normalisation stood still: nothing was adapting.
+    layer = next(layer for layer in other.network.layers if isinstance(layer, layers.BatchNormalization))
+    np.testing.assert_array_equal(layer.moving_mean.numpy(), 0)
+
+
+def test_a_fine_tuning_loss_that_is_no_number_ends_it(finetune: Finetune, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="not a number in epoch"):
+        finetune(tuned(Phase(3, 32), warm_up=1, rate=1e30), nothing, tmp_path)
+
+
+def test_epochs_and_size_are_those_of_the_phases() -> None:
+    with pytest.raises(ValueError, match="those of the phases"):
+        replace(TUNED, epochs=4)

@@ -7,7 +7,7 @@ from sklearn import metrics as theirs
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES
-from dermsentry.evaluation.robustness.measurement import BATCH, measure_robustness
+from dermsentry.evaluation.robustness.stability import BATCH, measure_robustness
 from dermsentry.files import plain, to_json
 from dermsentry.phantoms import draw_phantom
 from dermsentry.reporting import render
@@ -164,7 +164,7 @@ def test_without_melanomas_there_are_decisions_and_no_auroc(pixels):
     assert all(cell.roc_auc is None and cell.drop is None for cell in found.cells)
     assert found.cells[-1].flips.value >= 0
     assert "NaN" not in to_json(found)
-    assert "Do alerts hold" in render("evaluation_robustness.html", robustness=found)
+    assert "AUROC on the photographs as they are: –" in render("evaluation_robustness.html", robustness=found)
 
 
 def test_unknown_diagnoses_count_for_decisions_alone(pixels):

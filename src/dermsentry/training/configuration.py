@@ -1,0 +1,132 @@
+"""How a network is trained: every option that a run records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dermsentry.images import Aspect
+from dermsentry.training import Precision, Weights
+from dermsentry.training.augmentation import StrongAugmentation
+
+NetworkName = Literal["cnn", "lite0"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs at one image size; `adapting`: whether batch normalisation updates its statistics."""
+
+    epochs: int
+    size: int
+    adapting: bool = False
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What the recipe of the bundled model adds to the plain training.
+
+    Parameters
+    ----------
+    phases
+        Image sizes, one after the other.
+    weight_decay
+        Decoupled, of AdamW (Loshchilov and Hutter, ICLR 2019); biases and batch normalisation are exempt.
+    warm_up
+        Steps over which the learning rate rises linearly, before it follows half a cosine (Loshchilov and
+        Hutter, ICLR 2017) over all phases.
+    label_smoothing
+        Szegedy et al., CVPR 2016.
+    dropout
+        Of the embedding.
+    mixup, mixed_share
+        A `mixed_share` of the batches blends each image with another by a share drawn from
+        Beta(`mixup`, `mixup`), and their losses alike (Zhang et al., ICLR 2018).
+    ema
+        Decay per step of the exponential moving average of the weights, which is what is kept.
+    augmentation
+        How strongly images are changed.
+    """
+
+    phases: tuple[Phase, ...]
+    weight_decay: float = 0.05
+    warm_up: int = 300
+    label_smoothing: float = 0.05
+    dropout: float = 0.2
+    mixup: float = 0.3
+    mixed_share: float = 0.5
+    ema: float = 0.998
+    augmentation: StrongAugmentation = field(default_factory=StrongAugmentation)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """How a network is trained. Adam; loss: cross-entropy over the candidate classes.
+
+    Parameters
+    ----------
+    network
+        `cnn`, the assignment's three convolutions, or `lite0`, EfficientNet-Lite0.
+    epochs, batch_size, learning_rate
+        Of Adam.
+    size, aspect
+        The network's side in pixels, and how an image is made square.
+    augmented
+        Whether images are changed at random, anew in each epoch.
+    class_weights
+        Whether each class counts the same in the loss.
+    weights
+        What `lite0` begins with: ImageNet's, or those of the bundled dermoscopy model.
+    precision
+        What is computed in while training; the result is always float32.
+    seed
+        Random seed.
+    fine_tuning
+        The recipe's further options; `epochs` and `size` are then those of its phases.
+    """
+
+    network: NetworkName = "cnn"
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    size: int = 180
+    aspect: Aspect = "squash"
+    augmented: bool = False
+    class_weights: bool = False
+    weights: Weights = "imagenet"
+    precision: Precision = "float32"
+    seed: int = 0
+    fine_tuning: FineTuning | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs != sum(phase.epochs for phase in self.phases) or self.size != self.phases[-1].size:
+            raise ValueError("epochs and size must be those of the phases")
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of fine-tuning, or all epochs as one."""
+        if self.fine_tuning:
+            return self.fine_tuning.phases
+        return (Phase(self.epochs, self.size, adapting=True),)
+
+    def record(self) -> dict[str, Any]:
+        """Every option by name, those of fine-tuning only where there is any."""
+        options = asdict(self)
+        tuning = options.pop("fine_tuning") or {}
+        return options | tuning
+
+
+def best_precision() -> Precision:
+    """bfloat16 where this machine multiplies matrices in it (AMX, or a GPU); float32 elsewhere.
+
+    AVX-512's bfloat16 alone is no gain: a step of `cnn` was a fifth slower with it (docs/why.md).
+    """
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return "mixed_bfloat16"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return "float32"
+    return "mixed_bfloat16" if "amx_bf16" in flags.split() else "float32"

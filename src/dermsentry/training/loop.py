@@ -1,0 +1,415 @@
+"""The training loop: every network goes through it, and resumes after its last whole epoch.
+
+A folder holds `configuration.json`, `history.csv` (a row per epoch) and `state.npz`: the weights, those that
+are kept, and the optimizer's variables.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from dermsentry.errors import InputError, OutputError, TrainingError
+from dermsentry.files import fingerprint, to_json, write_bytes, write_text
+from dermsentry.training.batches import Batch, Examples, TrainingData, targets
+from dermsentry.training.configuration import Configuration, FineTuning, Phase
+from dermsentry.training.fitted import Fitted, predict_logits
+from dermsentry.training.networks import accuracy, candidate_crossentropy
+from dermsentry.training.pixels import digest
+from dermsentry.training.pretrained import build
+
+# It warns about every new network that one process trains.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+CLIP = 5.0
+"""The global norm that the gradients of a fine-tuning are clipped to (Pascanu et al., ICML 2013)."""
+EVERY = 8
+"""Steps between two updates of the averaged weights."""
+
+Arrays = list[NDArray[Any]]
+Validate = Callable[[keras.Model, int], Mapping[str, float]]
+"""The validation figures of a network at an image size, by name."""
+
+
+def fit(
+    configuration: Configuration,
+    train: Examples,
+    validation: Examples,
+    folder: Path,
+    *,
+    name: str = "training",
+    tensorboard: bool = False,
+    quiet: bool = True,
+) -> Fitted:
+    """Train a network and keep the weights of the epoch with the highest validation accuracy.
+
+    Run it again to resume; with another configuration or other data it starts anew.
+
+    Raises
+    ------
+    TrainingError
+        The loss is not a number, or there is nothing to train or validate on.
+    OutputError
+        The folder cannot be written.
+    InputError
+        `tensorboard` is asked for and not installed.
+    """
+    if not len(train) or not len(validation):
+        raise TrainingError(
+            f"{name}: {len(train)} photographs to train and {len(validation)} to validate on; "
+            "expected some of both."
+        )
+    hot, batch = targets(validation.labels), 2 * configuration.batch_size
+
+    def validate(network: keras.Model, size: int) -> dict[str, float]:
+        logits = predict_logits(network, validation, batch)
+        losses, right = candidate_crossentropy(hot, logits), accuracy(hot, logits)
+        return {"val_accuracy": float(np.mean(right)), "val_loss": float(np.mean(losses))}
+
+    parts = [train.fingerprint(), validation.fingerprint(), digest(train.pixels)]
+    if validation.pixels is not train.pixels:
+        parts.append(digest(validation.pixels))
+    return run_loop(
+        configuration,
+        train,
+        validate,
+        folder,
+        data=fingerprint(parts),
+        name=name,
+        tensorboard=tensorboard,
+        quiet=quiet,
+    )
+
+
+def run_loop(
+    configuration: Configuration,
+    train: TrainingData,
+    validate: Validate,
+    folder: Path,
+    *,
+    data: str,
+    name: str = "training",
+    tensorboard: bool = False,
+    quiet: bool = True,
+) -> Fitted:
+    """Train a network, or resume after the last whole epoch of a run with this configuration and `data`.
+
+    Parameters
+    ----------
+    configuration
+        Without `fine_tuning` the weights kept are those of the highest `val_accuracy`; with it the moving
+        average over the last phase.
+    train
+        What each epoch's batches are made of.
+    validate
+        Called with the network and its image size after each epoch; its figures go into the history.
+    folder
+        See the module.
+    data
+        A fingerprint of what it is trained and validated on.
+    name, quiet
+        The run's name in progress and errors; whether to show any progress.
+    tensorboard
+        Also write logs for TensorBoard.
+
+    Raises
+    ------
+    TrainingError
+        A loss is not a number.
+    OutputError
+        The folder cannot be written.
+    InputError
+        `tensorboard` is asked for and not installed.
+    """
+    if tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise InputError("TensorBoard is not installed; run `pip install tensorboard`, or train without it.")
+    prepare(folder, {"configuration": configuration.record(), "data": data})
+    epochs = [phase for phase in configuration.phases for _ in range(phase.epochs)]
+    steps = math.ceil(len(train) / configuration.batch_size)
+    state, history = _resume(folder)
+    trainer = None
+    with _progress(name, len(epochs) * steps, quiet) as shown:
+        for epoch in range(state.epoch, len(epochs)):
+            phase = epochs[epoch]
+            first = epoch == 0 or phase is not epochs[epoch - 1]
+            if trainer is None or first:
+                trainer = _set_up(configuration, phase, state, first)
+            shown.begin(epoch, len(epochs), steps)
+            started, losses = time.perf_counter(), _Losses(name, epoch, configuration.learning_rate)
+            for i, batch in enumerate(train.batches(configuration, phase.size, epoch)):
+                losses.add(*trainer.learn(batch, epoch * steps + i, len(epochs) * steps), len(batch.pixels))
+                if i % EVERY == 0:
+                    trainer.update_average(epoch * steps + i)
+                shown.advance()
+            seconds = time.perf_counter() - started
+            figures = trainer.validate(validate, phase.size)
+            losses.refuse_nan(figures.get("val_loss", 0.0), "validation loss")
+            row = {"epoch": epoch, **losses.means(), **figures}
+            if len(configuration.phases) > 1:
+                row |= {"size": phase.size, "seconds": seconds}
+            history.append(row)
+            state = trainer.state(epoch + 1, state, state.seconds + seconds, _last_is_best(history))
+            # The history first: a run that is killed in between has a row too many, which is dropped.
+            write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
+            state.save(folder / "state.npz")
+            if tensorboard:
+                _log(folder / "tensorboard", row)
+            shown.end(epoch, len(epochs), row)
+    if state.weights:
+        replace(state, weights=[], optimizer=[]).save(folder / "state.npz")
+    network = build(configuration)
+    network.set_weights(state.kept)
+    table = pd.DataFrame(history)
+    best = len(table) - 1
+    if not configuration.fine_tuning:
+        best = int(table["val_accuracy"].to_numpy().argmax())
+    speed = len(train) * len(table) / state.seconds if state.seconds else 0.0
+    return Fitted(network, table, best + 1, state.seconds, speed)
+
+
+def prepare(folder: Path, record: Mapping[str, Any]) -> None:
+    """Make a run's folder; what another configuration or other data left there is removed, never mixed in.
+
+    Raises OutputError.
+    """
+    path, wanted = folder / "configuration.json", to_json(record)
+    try:
+        same = path.read_text(encoding="utf-8") == wanted
+    except (OSError, ValueError):
+        same = False
+    if same:
+        return
+    try:
+        for stale in ("history.csv", "state.npz"):
+            (folder / stale).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot write {folder}: {error.strerror}. Choose another folder.") from error
+    write_text(path, wanted)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """After `epoch` whole epochs: training seconds, weights, those that are kept, optimizer's variables."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    weights: Arrays = field(default_factory=list)
+    kept: Arrays = field(default_factory=list)
+    optimizer: Arrays = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        arrays = {
+            f"{kind}{i:05}": value
+            for kind in ("weights", "kept", "optimizer")
+            for i, value in enumerate(getattr(self, kind))
+        }
+        buffer = io.BytesIO()
+        np.savez(buffer, epoch=np.array(self.epoch), seconds=np.array(self.seconds), **arrays)
+        write_bytes(path, buffer.getvalue())
+
+
+def _resume(folder: Path) -> tuple[_State, list[dict[str, Any]]]:
+    """The last state and its rows of the history; a new one where either is missing."""
+    path, table = folder / "state.npz", folder / "history.csv"
+    if not (path.is_file() and table.is_file()):
+        return _State(), []
+    with np.load(path, allow_pickle=False) as saved:
+        lists = [
+            [saved[key] for key in saved.files if key.startswith(kind)]
+            for kind in ("weights", "kept", "optimizer")
+        ]
+        state = _State(int(saved["epoch"]), float(saved["seconds"]), *lists)
+    # Read by `float`, every figure is exactly what it was.
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))[: state.epoch]
+    history: list[dict[str, Any]] = [
+        {name: int(value) if name == "epoch" else float(value) for name, value in row.items()} for row in rows
+    ]
+    return (state, history) if len(history) == state.epoch else (_State(), [])
+
+
+def _last_is_best(history: list[dict[str, Any]]) -> bool:
+    accuracies = [float(row.get("val_accuracy", 0.0)) for row in history]
+    return accuracies[-1] > max(accuracies[:-1], default=-1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trainer:
+    """A network while it trains, at one image size; `average` is that of its weights in fine-tuning."""
+
+    configuration: Configuration
+    network: keras.Model
+    optimizer: Any
+    step: Callable[..., Any]
+    average: Arrays
+
+    def learn(self, batch: Batch, done: int, steps: int) -> tuple[float, float]:
+        """Take the step after `done` of `steps`; the batch's mean loss and its accuracy."""
+        if self.configuration.fine_tuning:
+            self.optimizer.learning_rate.assign(_learning_rate(self.configuration, done, steps))
+        # Dropout depends on the seed and the step alone, so that a resumed run goes the same way.
+        key = np.array([self.configuration.seed, done], dtype=np.int32)
+        loss, right = self.step(key, *batch)
+        return float(loss), float(right)
+
+    def update_average(self, done: int) -> None:
+        """Move the average towards the weights; early ones count less (Polyak and Juditsky, 1992)."""
+        tuning = self.configuration.fine_tuning
+        if tuning:
+            keep = min(tuning.ema**EVERY, (done + 1) / (done + 10 * EVERY))
+            for kept, now in zip(self.average, self.network.get_weights(), strict=True):
+                kept += (1 - keep) * (now - kept)
+
+    def validate(self, validate: Validate, size: int) -> Mapping[str, float]:
+        """The figures of the weights that would be kept."""
+        if not self.configuration.fine_tuning:
+            return validate(self.network, size)
+        own = self.network.get_weights()
+        self.network.set_weights(self.average)
+        figures = validate(self.network, size)
+        self.network.set_weights(own)
+        return figures
+
+    def state(self, epoch: int, before: _State, seconds: float, best: bool) -> _State:
+        """What the next epoch, or a resumed run, begins with."""
+        own = self.network.get_weights()
+        kept = self.average if self.configuration.fine_tuning else own if best else before.kept
+        return _State(epoch, seconds, own, kept, [variable.numpy() for variable in self.optimizer.variables])
+
+
+def _set_up(configuration: Configuration, phase: Phase, state: _State, first: bool) -> _Trainer:
+    """The network and its optimizer as the state left them, for a phase that begins or is resumed."""
+    tuning = configuration.fine_tuning
+    network = build(configuration, size=phase.size, precision=configuration.precision)
+    optimizer = keras.optimizers.Adam(
+        configuration.learning_rate, weight_decay=tuning.weight_decay if tuning else None
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.build(network.trainable_variables)
+    if state.epoch:
+        network.set_weights(state.weights)
+        for variable, value in zip(optimizer.variables, state.optimizer, strict=True):
+            variable.assign(value)
+    # Each phase averages its own weights.
+    average = network.get_weights() if first else state.kept
+    step = _training_step(network, optimizer, tuning, phase.adapting)
+    return _Trainer(configuration, network, optimizer, step, [np.array(value) for value in average])
+
+
+def _training_step(network: keras.Model, optimizer: Any, tuning: FineTuning | None, adapting: bool) -> Any:
+    """A function of a key for dropout and a batch: it takes one step; the mean loss and the accuracy."""
+    variables = network.trainable_variables
+    if tuning:
+        trunk = keras.Model(network.input, network.get_layer("embedding").output)
+        head = network.get_layer("logits")
+
+    def logits_of(pixels: Any, key: Any) -> Any:
+        if not tuning:
+            return network(pixels, training=adapting)
+        embedding = trunk(pixels, training=adapting)
+        return head(tf.nn.experimental.stateless_dropout(embedding, tuning.dropout, seed=key))
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(key: Any, pixels: Any, wanted: Any, weights: Any, others: Any, share: Any) -> Any:
+        with tf.GradientTape() as tape:
+            logits = tf.cast(logits_of(pixels, key), tf.float32)
+            losses = candidate_crossentropy(wanted, logits)
+            if tuning:
+                losses = share * losses + (1 - share) * candidate_crossentropy(others, logits)
+                towards_all = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+                losses = (1 - tuning.label_smoothing) * losses + tuning.label_smoothing * towards_all
+            loss = tf.reduce_mean(weights * losses)
+        gradients = tape.gradient(loss, variables)
+        if tuning:
+            gradients, _ = tf.clip_by_global_norm(gradients, CLIP)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss, tf.reduce_mean(accuracy(wanted, logits))
+
+    return step
+
+
+def _learning_rate(configuration: Configuration, done: int, steps: int) -> float:
+    tuning = configuration.fine_tuning
+    warm = min(1.0, (done + 1) / tuning.warm_up) if tuning else 1.0
+    return float(configuration.learning_rate * warm * (0.5 + 0.5 * np.cos(np.pi * done / steps)))
+
+
+class _Losses:
+    """An epoch's losses and accuracies; one that is not a number ends the training."""
+
+    def __init__(self, name: str, epoch: int, learning_rate: float) -> None:
+        self.name, self.epoch, self.learning_rate = name, epoch, learning_rate
+        self.sums = np.zeros(3)
+
+    def add(self, loss: float, right: float, count: int) -> None:
+        self.refuse_nan(loss, "loss")
+        self.sums += count * np.array([right, loss, 1.0])
+
+    def means(self) -> dict[str, float]:
+        right, loss, count = self.sums
+        return {"accuracy": right / count, "loss": loss / count}
+
+    def refuse_nan(self, value: float, what: str) -> None:
+        if not np.isfinite(value):
+            raise TrainingError(
+                f"{self.name}: the {what} is not a number in epoch {self.epoch + 1}; "
+                f"lower the learning rate (it was {self.learning_rate:g})."
+            )
+
+
+def _log(folder: Path, row: Mapping[str, float]) -> None:
+    """An epoch's figures for TensorBoard, under the names that Keras gives them."""
+    for part in ("train", "validation"):
+        with tf.summary.create_file_writer(str(folder / part)).as_default(step=int(row["epoch"])):
+            for figure, value in row.items():
+                if figure.startswith("val_") == (part == "validation") and figure != "epoch":
+                    tf.summary.scalar(f"epoch_{figure.removeprefix('val_')}", value)
+
+
+class _Shown:
+    """A bar over all epochs while a person watches; a line per epoch where stderr is a file."""
+
+    def __init__(self, name: str, total: int, quiet: bool) -> None:
+        self.name, self.quiet = name, quiet
+        self.console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        watched = self.console.is_terminal and not quiet
+        self.bar = Progress(*columns, console=self.console, transient=True, disable=not watched)
+        self.task = self.bar.add_task(name, total=total)
+
+    def begin(self, epoch: int, epochs: int, steps: int) -> None:
+        self.bar.update(
+            self.task, completed=epoch * steps, description=f"{self.name}: epoch {epoch + 1}/{epochs}"
+        )
+
+    def advance(self) -> None:
+        self.bar.advance(self.task)
+
+    def end(self, epoch: int, epochs: int, row: Mapping[str, float]) -> None:
+        if not self.quiet and not self.console.is_terminal:
+            figures = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "epoch")
+            line = f"{self.name}: epoch {epoch + 1}/{epochs}, {figures}"
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress(name: str, total: int, quiet: bool) -> Iterator[_Shown]:
+    shown = _Shown(name, total, quiet)
+    with shown.bar:
+        yield shown
