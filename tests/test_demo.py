@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,5 +61,10 @@ def test_it_goes_the_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert sum(finding.tier == "alert" for finding in made.findings) == sum(
         f["tier"] == "alert" for f in findings
     )
+    # An earlier demo's folder is used again; that training repeats itself is tested where it trains.
+    kept = shutil.copytree(out / "run", tmp_path / "run")
+    monkeypatch.setattr("dermsentry.demo.train", lambda *_, **__: SimpleNamespace(bundle=kept / "bundle"))
+    (out / "screen" / "left.txt").write_text("of the earlier one")
     again = demo(out=out)
     assert [f.image for f in again.findings] == [f.image for f in made.findings]
+    assert not (out / "screen" / "left.txt").exists()

@@ -1,8 +1,8 @@
-"""What is claimed for the bundled model, measured again by one command and written into its card.
+"""What is claimed for the bundled model, measured by one command and written into its card.
 
     python -m recipes.dermoscopy.claims RUN DATA OUT [--locked] [--observed FILE]
 
-Every photograph here, every lesion and every copy of it, was kept out of the training. What no command
+Every image here is held out: no lesion and no duplicate of it was trained on. What no command
 measures, `failures` in sentences and `experiments` as rows, comes from the JSON file `--observed`.
 """
 
@@ -41,10 +41,18 @@ def measure_claims(
     observed: Mapping[str, Any] | None = None,
     quiet: bool = True,
 ) -> Bundle:
-    """Judge a run's bundle on what it never saw; its card gets the figures, `out` a page of each.
+    """Evaluate a run's bundle on held-out images; its card gets the figures, `out` a page of each.
 
-    `locked` also judges it on ISIC 2017's test, which is for a finished model: nothing may be chosen by it.
-    `observed` goes into the card as it is.
+    Parameters
+    ----------
+    run, data, out
+        The run's folder, the folder of the sets, and where the pages are written.
+    locked
+        Also evaluate it on ISIC 2017's test, which is for a finished model: nothing may be chosen by it.
+    observed
+        Goes into the card as it is.
+    quiet
+        Show no progress on stderr.
 
     Raises
     ------
@@ -63,30 +71,30 @@ def measure_claims(
     honest = make_split(nine, labels=read_labels(root / LABELS), quiet=quiet).table
     figures = dict(bundle.card.evaluation)
 
-    def judge(name: str, collection: Collection, table: pd.DataFrame | None, **further: Any) -> None:
+    def measure(name: str, collection: Collection, table: pd.DataFrame | None, **further: Any) -> None:
         page = Path(out) / re.sub(r"[^\w-]+", "-", name)
-        judged = evaluate(bundle, collection, table, out=page, quiet=quiet, **further)
-        figures[name] = _refused(judged) if name == REFUSAL else _figures(judged)
+        found = evaluate(bundle, collection, table, out=page, quiet=quiet, **further)
+        figures[name] = _refused(found) if name == REFUSAL else _figures(found)
 
     masks = root / "ham10000" / "masks"
-    judge(HAM10000, learned, frames, robustness=True, masks=masks if masks.is_dir() else None)
-    judge(NINE, nine, honest)
+    measure(HAM10000, learned, frames, robustness=True, masks=masks if masks.is_dir() else None)
+    measure(NINE, nine, honest)
     if (root / "not-lesions").is_dir():
-        judge(REFUSAL, learned, split, part="validation", not_lesions=root / "not-lesions")
+        measure(REFUSAL, learned, split, part="validation", not_lesions=root / "not-lesions")
     if locked:
         isic = read_collection(root / "isic2017", metadata=root / LESIONS)
         here = isic.table["split"] == "test"
-        judge(ISIC2017, replace(isic, table=isic.table[here].reset_index(drop=True)), None)
+        measure(ISIC2017, replace(isic, table=isic.table[here].reset_index(drop=True)), None)
     held_out = split[split["part"].isin(("validation", "calibration", "test"))]
     figures["shortcuts"] = shortcuts_left(bundle, learned, held_out, folder / "cache", quiet=quiet)
-    figures["targets"] = [target.judged(figures) for target in TARGETS]
+    figures["targets"] = [target.row(figures) for target in TARGETS]
     return record(folder / "bundle", {**figures, **(observed or {})})
 
 
 def shortcuts_left(
     bundle: Bundle, collection: Collection, table: pd.DataFrame, cache: Path, *, quiet: bool = True
 ) -> list[dict[str, Any]]:
-    """How well the set a photograph comes from can be told from an embedding, within one diagnosis.
+    """How well a probe predicts from an embedding which set an image is from, within one diagnosis.
 
     From the bundle's, and from ImageNet's before any training, of one photograph of each group of `table`.
     """
@@ -123,7 +131,7 @@ def shortcuts_left(
 
 
 def record(folder: Path, evaluation: Mapping[str, Any]) -> Bundle:
-    """Write a bundle anew with what was measured in its card."""
+    """Write a bundle again with what was measured in its card."""
     card, onnx = read_network(folder)
     return write_bundle(folder, onnx, replace(card, evaluation=evaluation))
 
@@ -164,7 +172,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _refused(evaluation: Evaluation) -> dict[str, Any]:
-    """What screening refuses, of pictures without a lesion and of photographs of one."""
+    """What screening refuses of pictures without a lesion, and of images of one."""
     refusal = evaluation.refusal
     if refusal is None:
         return {}

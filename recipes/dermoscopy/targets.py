@@ -1,4 +1,4 @@
-"""What the bundled model is to reach on photographs that it never saw, and whether it does."""
+"""What the bundled model is to reach on held-out images, and whether it does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Target:
     bound: Literal["at least", "at most"]
     limit: float
 
-    def judged(self, measured: Mapping[str, Any]) -> dict[str, Any]:
+    def row(self, measured: Mapping[str, Any]) -> dict[str, Any]:
         """The target as a row of the model card; `reached` is of the value, whatever its interval.
 
         `measured`: by part, figures by name, each with `value`, `low` and `high`.

@@ -1,1 +1,1 @@
-"""The nine-class ISIC study: three networks under two protocols, with findings, a report and a bundle."""
+"""The nine-class ISIC study: three networks under two protocols, with conclusions, a report and a bundle."""

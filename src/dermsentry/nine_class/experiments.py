@@ -1,4 +1,4 @@
-"""The assignment's experiments, each under two protocols, and what each one gave."""
+"""The assignment's experiments, each under two protocols, and their results."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "linear", "Frozen EfficientNet-Lite0",
         "No network is trained: ImageNet's EfficientNet-Lite0 describes each photograph by 1,280 numbers, "
         "and a logistic regression with "
-        "balanced classes tells them apart.",
+        "balanced classes classifies them.",
         linear=True,
     ),
 )  # fmt: skip

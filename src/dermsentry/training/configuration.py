@@ -72,7 +72,7 @@ class Configuration:
     size, aspect
         The network's side in pixels, and how an image is made square.
     augmented
-        Whether images are changed at random, anew in each epoch.
+        Whether images are changed at random, differently in each epoch.
     class_weights
         Whether each class counts the same in the loss.
     weights

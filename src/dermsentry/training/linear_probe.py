@@ -117,7 +117,7 @@ def _head(penalty: float, seed: int, x: NDArray[Any], codes: list[str], weights:
 
     head = LogisticRegression(C=penalty, class_weight="balanced", max_iter=300, tol=1e-3, random_state=seed)
     with warnings.catch_warnings():
-        # A head that stopped early is judged on the validation photographs like any other.
+        # A head that stopped early is evaluated on the validation images like any other.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return head.fit(x, codes, sample_weight=weights)
 

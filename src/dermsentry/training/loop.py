@@ -60,7 +60,7 @@ def fit(
 ) -> Fitted:
     """Train a network and keep the weights of the epoch with the highest validation accuracy.
 
-    Run it again to resume; with another configuration or other data it starts anew.
+    Run it again to resume; with another configuration or other data it starts from the beginning.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 Every network takes `image`, (N, size, size, 3) uint8, and rescales it inside. Its last layers are named:
 `features` (N, h, w, c), then a linear head (`logits` on their mean) or, in the assignment's network, a dense
-layer `hidden` before it. The layer that `MIDDLE` names tells lesions from anything else.
+layer `hidden` before it. The layer that `MIDDLE` names separates lesions from anything else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How unlike those a network learned from a photograph is, fitted against pictures that show no lesion.
+"""The out-of-distribution score of an image, fitted against pictures that show no lesion.
 
-A network that was trained on lesions forgets in its last layers whatever tells them from anything else: with
+A network trained on lesions discards in its last layers whatever separates them from anything else: with
 EfficientNet-Lite0 trained on dermoscopy, a Mahalanobis distance on the last embedding (Lee et al., NeurIPS
 2018) took 90 % of pets for lesions. A logistic regression on a middle layer, against a few hundred views of
 pictures that show no lesion, refuses nearly all of them without having seen one (Hendrycks et al., "Deep
@@ -23,7 +23,7 @@ from dermsentry.training.networks import IN_DISTRIBUTION, OutOfDistributionWeigh
 from dermsentry.training.non_lesions import augmented, non_lesion_views
 
 KNOWN = 1500
-"""Training photographs that are enough to say what is known."""
+"""Training images that are enough to say what is in distribution."""
 KNOWN_REFUSED = 0.005
 """The share of photographs held out of training that the limit refuses."""
 ENOUGH = 200
@@ -49,7 +49,7 @@ def drawn(examples: Examples, seed: int) -> Pixels:
 def fit_out_of_distribution(
     network: keras.Model, known: Pixels, held_out: Pixels, *, seed: int = 0
 ) -> tuple[OutOfDistributionWeights, OutOfDistribution | None]:
-    """What the network multiplies its middle features by, and what that refuses.
+    """The weights of the score on the network's middle features, and what they refuse.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def fit_out_of_distribution(
 
 
 def limit_of(held_out: Floats) -> float:
-    """The least log-odds (N,) at which a photograph is judged; see `fit_out_of_distribution`."""
+    """The limit on the log-odds (N,) of being in distribution; see `fit_out_of_distribution`."""
     if len(held_out) >= ENOUGH:
         return float(np.quantile(held_out, KNOWN_REFUSED))
     least = float(held_out.min())
@@ -127,7 +127,7 @@ def _regression(features: Floats, is_lesion: NDArray[np.bool_]) -> tuple[Any, fl
 
     model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=1000)
     with warnings.catch_warnings():
-        # A fit that stopped early is judged on pictures it has not seen like any other.
+        # A fit that stopped early is evaluated on held-out pictures like any other.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features, is_lesion)
     return model.coef_[0], float(model.intercept_[0])

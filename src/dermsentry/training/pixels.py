@@ -20,8 +20,8 @@ from dermsentry.progress import track
 class DecodedPhotographs:
     """Every photograph of a collection at one size, in its table's order.
 
-    `pixels` is (N, size, size, 3) uint8, mapped from disk; an unreadable photograph's row is black and
-    stands in `unreadable` with its reason.
+    `pixels` is (N, size, size, 3) uint8, mapped from disk; the row of an unreadable photograph is
+    black, and `unreadable` has its reason.
     """
 
     pixels: NDArray[np.uint8]
