@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -130,6 +131,17 @@ def test_every_error_has_its_exit_code(
 def test_every_error_class_is_documented() -> None:
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, DermsentryError)]
     assert {c.exit_code for c in classes} <= set(EXIT_CODES)
+
+
+def test_the_clinic_is_refused_where_it_cannot_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DERMSENTRY_HOME", str(tmp_path / "clinic"))
+    monkeypatch.setattr("dermsentry.clinic.cli.sys", SimpleNamespace(platform="win32"))
+    assert call(monkeypatch, "audit-log", "verify") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("dermsentry: The clinic runs on Linux only")
+    assert said.count("\n") == 1
 
 
 def test_a_closed_pipe_is_no_error() -> None:

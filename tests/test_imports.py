@@ -134,6 +134,15 @@ def test_a_submodule_is_imported_after_the_function_was_used(names: tuple[str, s
     )
 
 
+def test_eager_import_imports_every_name_and_no_framework() -> None:
+    run(
+        "import os\n"
+        "os.environ['EAGER_IMPORT'] = '1'\n"
+        "import dermsentry\n"
+        "assert set(dir(dermsentry)) <= set(vars(dermsentry))\n"
+    )
+
+
 def test_what_the_framework_runs_takes_what_its_public_function_says() -> None:
     from dermsentry.nine_class.study import study
     from dermsentry.training.pipeline import train

@@ -1,7 +1,7 @@
 """Everything a clinic keeps, into one file and back: database, photographs, settings, the audit trail's key.
 
 The file is a plain tar. Its last member, `manifest.json`, holds the SHA-256 of every other one; nothing is
-taken out of a file in which one does not hold. The database is that of one moment, while the clinic goes on.
+taken out of a file in which one does not hold. The database is that of one moment; the clinic keeps running.
 The file holds photographs and the key: keep it as safe as the clinic itself.
 """
 
@@ -30,12 +30,10 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic.clinic import Clinic, open_clinic, open_existing
 from dermsentry.clinic.settings import FILE as SETTINGS
-from dermsentry.clinic.store.audit_trail import Trail, verify
-from dermsentry.clinic.store.database import DatabaseError, reading
+from dermsentry.clinic.store.audit_trail import ANCHOR, KEY, Trail, verify
+from dermsentry.clinic.store.database import DatabaseError, reading, unusable
 from dermsentry.clinic.store.folder import (
-    ANCHOR,
     DATABASE,
-    KEY,
     database_of,
     sqlite_file,
     tables_of,
@@ -66,7 +64,7 @@ class Kept:
 
 
 def backup(folder: Path, url: str, out: Path) -> Kept:
-    """Write a clinic into one file, whole or not at all; the server may go on meanwhile.
+    """Write a clinic into one file, whole or not at all; the server may keep running.
 
     Raises
     ------
@@ -78,7 +76,7 @@ def backup(folder: Path, url: str, out: Path) -> Kept:
         The database cannot be reached.
     """
     if out.exists():
-        raise InputError(f"{out} is there already; a backup replaces none. Choose another name.")
+        raise InputError(f"{out} already exists; a backup never overwrites a file. Choose another name.")
     with (
         closing(open_existing(url, folder)) as clinic,
         whole_file(out, 0o600) as file,
@@ -106,7 +104,7 @@ def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
         if any(not path.is_dir() for path in folder.rglob("*")):
             raise InputError(f"{folder} is not empty; a backup is restored into an empty folder only.")
         if target is not None and target.exists():
-            raise InputError(f"The database {target} is there already; nothing is restored over one.")
+            raise InputError(f"The database {target} already exists; a restore never overwrites a database.")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".restoring.") as place:
             staged = Path(place)
@@ -121,7 +119,7 @@ def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
         return kept
     except OSError as error:
         raise OutputError(
-            f"Cannot write {folder}: {error.strerror or error}. Free space, or mend its rights."
+            f"Cannot write {folder}: {error.strerror or error}. Free space, or correct its permissions."
         ) from error
 
 
@@ -246,11 +244,11 @@ def _take_out(file: Path, place: Path) -> Mapping[str, Any]:
                 if hashing.digest.hexdigest() != left.pop(member.name):
                     raise InputError(f"{file} was changed: the SHA-256 of {member.name} does not hold.")
     except tarfile.TarError as error:
-        raise InputError(f"{file} is no whole backup: {error}.") from error
+        raise InputError(f"{file} is not a complete backup: {error}.") from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InputError(f"Cannot read {file}: {error.strerror}.") from error
     if left:
-        raise InputError(f"{file} is not whole: {next(iter(left))} is missing.")
+        raise InputError(f"{file} is not complete: {next(iter(left))} is missing.")
     return manifest
 
 
@@ -267,13 +265,13 @@ def _manifest(tar: tarfile.TarFile, file: Path) -> dict[str, Any]:
         whole = {name: str(value) for name, value in found["files"].items()}
         schema, kind = found["schema"], found["database"]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} is no whole backup: it has no usable {MANIFEST}.") from error
+        raise InputError(f"{file} is not a complete backup: it has no usable {MANIFEST}.") from error
     if schema != SCHEMA:
         raise InputError(f"{file} was written by a later version of dermsentry; install that one.")
     if kind not in ("sqlite", "postgresql") or {"sqlite": DATABASE, "postgresql": DUMP}[kind] not in whole:
-        raise InputError(f"{file} is no whole backup: it has no database.")
+        raise InputError(f"{file} is not a complete backup: it has no database.")
     if KEY not in whole:
-        raise InputError(f"{file} is no whole backup: it has no {KEY}.")
+        raise InputError(f"{file} is not a complete backup: it has no {KEY}.")
     return {**found, "files": whole}
 
 
@@ -329,9 +327,7 @@ def _snapshot(engine: Engine) -> Iterator[tuple[Session, str]]:
         ):
             yield session, str(session.scalar(text("SELECT pg_export_snapshot()")))
     except DBAPIError as error:
-        raise DatabaseError(
-            f"The database cannot be used: {str(error.orig).strip().splitlines()[0]}."
-        ) from error
+        raise unusable(error) from error
 
 
 def _pg_dump(engine: Engine, session: Session, snapshot: str, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""What one clinic's service works with, in one value that is handed to whatever needs it."""
+"""What works for a clinic needs: its database, audit trail, pictures and settings, in one value."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.audit_trail import Trail, open_trail
+from dermsentry.clinic.store.audit_trail import KEY, Trail, open_trail
 from dermsentry.clinic.store.database import open_database
-from dermsentry.clinic.store.folder import KEY, sqlite_file, tables_of
+from dermsentry.clinic.store.folder import sqlite_file, tables_of
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.errors import InputError
 from dermsentry.model.card import Card
@@ -66,7 +66,7 @@ def open_clinic(url: str, folder: Path, settings: Settings | None = None) -> Cli
 
 
 def open_existing(url: str, folder: Path) -> Clinic:
-    """Open a clinic that has been begun; neither its database nor its key is made where there is none.
+    """Open a clinic that exists already; neither its database nor its key is made where there is none.
 
     Raises
     ------
@@ -77,11 +77,11 @@ def open_existing(url: str, folder: Path) -> Clinic:
     """
     file = sqlite_file(url)
     if not (folder / KEY).is_file():
-        raise InputError(f"{folder} is no clinic's data folder: {KEY} is missing. Set DERMSENTRY_HOME.")
+        raise InputError(f"{folder} is not a clinic's data folder: {KEY} is missing. Set DERMSENTRY_HOME.")
     if file is not None and not file.is_file():
         raise InputError(f"There is no database {file}; name the clinic's own with --db.")
     clinic = open_clinic(url, folder)
     if "events" not in tables_of(clinic.engine):
         clinic.close()
-        raise InputError("The database holds no clinic; name the clinic's own with --db.")
+        raise InputError("The database is not a clinic's; name the clinic's own with --db.")
     return clinic

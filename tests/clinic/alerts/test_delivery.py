@@ -398,7 +398,11 @@ HOOKED = Settings(webhooks=(Webhook(url="https://x.example"),))
     ("wanted", "environment", "words"),
     [
         (Settings(mail=Mail(user="a", host="mail.example", starttls=True)), {}, "SMTP_PASSWORD"),
-        (Settings(mail=Mail(user="a", host="mail.example")), {"DERMSENTRY_SMTP_PASSWORD": "p"}, "readable"),
+        (
+            Settings(mail=Mail(user="a", host="mail.example")),
+            {"DERMSENTRY_SMTP_PASSWORD": "p"},
+            "unencrypted",
+        ),
         (HOOKED, {}, "WEBHOOK_SECRET"),
         (
             Settings(webhooks=(Webhook(url="https://x.example"),)),

@@ -148,7 +148,7 @@ REFUSED = {
             "PlanarConfiguration": None,
             "PixelData": bytes(160 * 120),
         },
-        "grey picture",
+        "greyscale image",
     ),
     "frames": ({"NumberOfFrames": 3, "PixelData": PHANTOM.tobytes() * 3}, "several pictures (3)"),
     "huge": ({"Rows": 60000, "Columns": 60000}, "too large (60000×60000"),
@@ -436,7 +436,7 @@ def test_a_dicom_photograph_is_screened_in_the_limited_process(tmp_path: Path) -
     assert (screened.width, screened.height) == (320, 240)
     assert set(screened.pictures) == {"view", "thumbnail", "saliency"}
     assert refused.finding["tier"] == "unreadable"
-    assert "grey picture" in refused.finding["reasons"][0]
+    assert "greyscale image" in refused.finding["reasons"][0]
 
 
 REFUSED_GREY = dicom_bytes(**REFUSED["grey"][0])

@@ -43,7 +43,7 @@ def test_one_that_dies_is_begun_again_with_pauses(tmp_path: Path) -> None:
     times = [float(line.split()[1]) for line in lines(log)]
     assert times[1] - times[0] >= pause_after(1)
     assert times[2] - times[1] >= pause_after(2)
-    assert told[0] == "The die ended (killed by SIGKILL); it is begun again."
+    assert told[0] == "The die ended (killed by SIGKILL); restarting it."
 
 
 def test_pauses_grow_and_end() -> None:
@@ -54,7 +54,7 @@ def test_pauses_grow_and_end() -> None:
 def test_an_error_of_the_users_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with running(part(server_parts.refuse, tmp_path / "log")) as told:
         wait_until(lambda: told, 60, "an end")
-    assert told[0] == "The refuse ended (exit code 6); it is begun again."
+    assert told[0] == "The refuse ended (exit code 6); restarting it."
     assert "dermsentry: no such model\n" in capfd.readouterr().err
 
 

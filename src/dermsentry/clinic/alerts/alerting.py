@@ -44,7 +44,7 @@ def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
 def raise_late_alerts(session: Session, clinic: Clinic) -> int:
     """Raise the alerts of rules that wait some hours for a decision; how many.
 
-    Up to 500 cases of each rule: the transaction stays short, and the next call goes on.
+    Up to 500 cases of each rule: the transaction stays short, and the next call takes the rest.
     """
     hold(session)
     count = 0

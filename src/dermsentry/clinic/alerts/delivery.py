@@ -83,7 +83,7 @@ def read_secrets(settings: Settings) -> Secrets:
         raise InputError(f"The settings name a user for the mail server; set {SMTP_PASSWORD} too.")
     if mail.user and not mail.starttls and mail.host not in ("localhost", "127.0.0.1", "::1"):
         raise InputError(
-            f"The password for the mail server {mail.host} would be sent readable; set starttls = true."
+            f"The password for the mail server {mail.host} would be sent unencrypted; set starttls = true."
         )
     if settings.webhooks and len(given.webhook_secret) < SHORTEST_SECRET:
         raise InputError(
@@ -174,7 +174,7 @@ def dead_letters(session: Session, limit: int = 200) -> tuple[Delivery, ...]:
 
 
 def send_again(session: Session, clinic: Clinic, delivery_id: int, actor: str) -> None:
-    """Queue a message that was given up anew.
+    """Queue a message that was given up again.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Cases with what the model found, what was decided and what it turned out to be, as CSV, line by line.
 
-Who a photograph is of stands in columns of their own, which are left out unless they are asked for.
+What identifies a patient is in columns of its own, which are left out unless asked for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a case's reads amount to, for whoever is told of it outside the worklist."""
+"""The decision on a case that its reads lead to, as exports report it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Status = Literal["preliminary", "final", "amended"]
 
 @dataclass(frozen=True)
 class Decision:
-    """`read` is the decision that stands, None where nobody has decided or readers still differ.
+    """`read` is the current decision, None where nobody has decided or readers still differ.
 
     `status`: preliminary until a case is decided, then final; amended where it had been decided otherwise
     before, and that was undone.

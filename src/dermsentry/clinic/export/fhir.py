@@ -4,7 +4,7 @@ Validated as R4B (4.3.0), of which these resources have the elements of R4 (4.0.
 is preliminary until a person has decided, then final, and amended where the decision was changed. It holds no
 pixel, no note, no name of a patient: the patient is the reference that the clinic gave.
 
-SNOMED CT stands beside the clinic's own codes where one means the same, and only for what a person decided:
+SNOMED CT codes are given beside the clinic's own where one means the same, only for what a person decided:
 a code for melanoma beside a probability would be read as melanoma.
 """
 
@@ -62,7 +62,7 @@ def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
                 {"type": {"text": "case number"}, "value": str(case.id)},
             ],
             "status": decision.status,
-            "code": _coded("observation", "report", "Photograph of a skin lesion, judged for melanoma"),
+            "code": _coded("observation", "report", "Photograph of a skin lesion, assessed for melanoma"),
             "subject": _subject(case),
             "effectiveDateTime": _taken(case),
             "issued": _instant(moment),
@@ -128,7 +128,7 @@ def _observations(case: Case, decision: Decision) -> dict[str, dict[str, Any]]:
             for code in CODES
         ]
     else:
-        # A small number of a picture that the model cannot judge would look like a clean bill.
+        # A small number for an image that the model cannot assess would look reassuring.
         why = "error" if case.tier == "unreadable" else "unknown"
         found["probabilities"]["dataAbsentReason"] = _absent(why, "; ".join(reasons))
     found["out-of-distribution"] = {
@@ -179,7 +179,7 @@ def _device(case: Case) -> dict[str, Any]:
         "identifier": [{"system": local_system("model"), "value": case.model.digest}],
         "status": "active",
         "deviceName": [{"name": _line(case.model.name) or "model", "type": "model-name"}],
-        "type": {"text": "Software: a model that judges photographs of skin lesions"},
+        "type": {"text": "Software: a model that assesses photographs of skin lesions"},
         "version": [{"type": {"text": "digest of the model's card"}, "value": case.model.digest}],
         "property": [
             {

@@ -1,4 +1,4 @@
-"""A case as a DICOM structured report that stands beside its image: a Comprehensive SR of template TID 1500.
+"""A case as a DICOM structured report beside its image: a Comprehensive SR of template TID 1500.
 
 Only a case that came as DICOM has a patient and a study in an archive that a report could belong to. The
 report names the image and holds none of its pixels; it is preliminary until a person has decided.
@@ -33,7 +33,7 @@ TIERS = {
     "alert": "Suspicious of melanoma",
     "refer": "To be seen by a dermatologist",
     "routine": "The usual check",
-    "cannot-say": "The model cannot judge this picture",
+    "cannot-say": "The model cannot assess this image",
     "unreadable": "The file could not be read",
 }
 _SERIES = 9001
@@ -57,7 +57,7 @@ def structured_report(session: Session, pictures: Pictures, case: Case) -> bytes
     if case.format != DICOM:
         raise InputError(
             f"Case {case.id} came as {case.format}, not as DICOM: there is no image in an archive for a "
-            "structured report to stand beside. Export it as FHIR."
+            "structured report to refer to. Export it as FHIR."
         )
     if case.finding is None or case.model is None or case.screened_at is None:
         raise InputError(f"Case {case.id} was not screened yet; there is nothing to report.")
@@ -110,7 +110,7 @@ def _report(case: Case, image: Dataset, decision: Decision) -> sr.ComprehensiveS
         content=content,
         series_instance_uid=oid(f"series {image.SOPInstanceUID} {case.sha256}"),
         series_number=_SERIES,
-        series_description="Dermsentry: photograph judged for melanoma",
+        series_description="Dermsentry: photograph assessed for melanoma",
         sop_instance_uid=oid(f"report {state} {case.model.digest}"),
         instance_number=1,
         manufacturer="dermsentry",
@@ -136,7 +136,7 @@ def _by_model(case: Case, image: Dataset) -> sr.MeasurementsAndQualitativeEvalua
     assert case.finding is not None
     assert case.model is not None
     shares = {}
-    # A small number of a picture that the model cannot judge would look like a clean bill.
+    # A small number for an image that the model cannot assess would look reassuring.
     if case.tier in JUDGED and case.finding["probabilities"] is not None:
         for code in CODES:
             shares[f"P-{code}"] = (f"Probability of {name_of(code)}", case.finding["probabilities"][code])

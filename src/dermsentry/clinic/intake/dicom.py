@@ -129,7 +129,7 @@ class Header:
 
     `lesion` is its Tracking ID, `site` the anatomic region with its side, `acquired` ISO 8601 without a zone.
     `burned_in`: whether its pixels name the patient, so that they may go nowhere. `identity`: SHA-256 over
-    patient, SOP instance and pixel data as encoded, which stays the same where the header was written anew.
+    patient, SOP instance and pixel data as encoded, which stays the same where the header was rewritten.
     """
 
     patient: str
@@ -169,7 +169,7 @@ def describe(source: Path | bytes) -> Header:
 
 
 def read_reference(source: Path | bytes) -> Dataset:
-    """What a report needs of a DICOM photograph to stand beside it: patient, study, and which image it is.
+    """What a report needs to refer to a DICOM photograph: patient, study, and which image it is.
 
     Raises
     ------
@@ -379,7 +379,7 @@ def _decode(data: bytes) -> Photograph:
     if frames > 1:
         raise Unreadable(f"a DICOM file of several pictures ({frames}); send one at a time")
     if colour.startswith("MONOCHROME"):
-        raise Unreadable(f"a grey picture ({colour}); the model judges photographs in colour")
+        raise Unreadable(f"a greyscale image ({colour}); the model assesses photographs in colour")
     if colour not in COLOURS:
         raise Unreadable(f"a DICOM picture in the colours {colour!r}; expected one of {', '.join(COLOURS)}")
     palette = colour == "PALETTE COLOR"

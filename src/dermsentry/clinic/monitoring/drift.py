@@ -1,6 +1,6 @@
 """Whether images still are like those the model was evaluated on: probability, out-of-distribution, quality.
 
-Two comparisons, each saying what stands against what:
+Two comparisons, each saying what is compared with what:
 
 - with the shares that the model's card has figures of: how many images it refuses as out of distribution,
   and how many it alerts on (Fisher's exact test);
@@ -8,8 +8,8 @@ Two comparisons, each saying what stands against what:
   two-sample Kolmogorov–Smirnov test and the population stability index (Siddiqi, Credit Risk Scorecards,
   2006: below 0.1 little, above 0.25 much).
 
-Both take photographs as independent, which those of one patient are not. A difference is no fault: another
-season or another referrer brings other lesions. It says that the card's figures may not hold here any more.
+Both take photographs as independent, which those of one patient are not. A difference is not an error:
+another season or referrer brings other lesions. It says that the card's figures may no longer apply here.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _shift(name: str, values: Floats) -> Shift:
 
 
 def _alerted(card: Mapping[str, Any]) -> Iterator[tuple[float, int, str]]:
-    """The share alerted on in each set that the card's threshold was judged on, and its photographs."""
+    """The share alerted on in each set that the card's threshold was evaluated on, and its photographs."""
     for name, figures in card["evaluation"].items():
         if not isinstance(figures, Mapping) or not {"sensitivity", "specificity"} <= set(figures):
             continue

@@ -1,4 +1,4 @@
-"""How the clinic's cases went: what the model found and missed, how people and model agree, the alerts' load.
+"""How the clinic performs: what the model found and missed, agreement, the alerts' load.
 
 Truth is a case's latest outcome. Those with an outcome are not those that came in: what looks harmless is
 seldom cut out, so that sensitivity looks better and specificity worse than they are (verification bias: Begg
@@ -30,7 +30,7 @@ Rows = Select[*tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class RulePerformance:
-    """What one rule for melanoma finds among the cases that the model judged and that have an outcome."""
+    """What one rule for melanoma finds among the cases that the model assessed and that have an outcome."""
 
     name: str
     sensitivity: Measure
@@ -86,7 +86,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Drift:
-    """How today's photographs differ from those that the latest model was judged on; see `drift.py`."""
+    """How today's photographs differ from those that the latest model was evaluated on; see `drift.py`."""
 
     model: str
     photographs: int
@@ -99,7 +99,7 @@ class Performance:
     """A clinic's figures, of the cases received from `since` on and before `until`.
 
     `melanomas` and `others` have an outcome; `untold` have one that leaves open which. `unjudged` are the
-    cases that the model could not judge, `unjudged_melanomas` those of them that were melanomas: they are in
+    cases that the model could not assess, `unjudged_melanomas` those of them that were melanomas: they are in
     no rule's figures, since a person sees them anyway.
     """
 

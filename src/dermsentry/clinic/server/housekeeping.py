@@ -1,4 +1,4 @@
-"""What a clinic needs done by the clock: late alerts, escalation, old sessions, the audit trail's anchor."""
+"""What a clinic needs done regularly: late alerts, escalation, old sessions, the audit trail's anchor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes beside the web server: begun together, begun again when one dies, ended together."""
+"""The processes beside the web server: started together, restarted when one dies, ended together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dermsentry.errors import DermsentryError
 
 LONGEST_PAUSE_S = 60.0
 STEADY_S = 60.0
-"""One that ran for so long before it died is begun again at once."""
+"""One that ran for so long before it died is restarted at once."""
 GRACE_S = 10.0
 LOOK_S = 0.2
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -47,7 +47,7 @@ class _Running:
 
 
 def keep_running(parts: Sequence[Part], stopped: Stopped, say: Callable[[str], None]) -> None:
-    """Run every part until `stopped`, each begun again with growing pauses when it dies; then end them all.
+    """Run every part until `stopped`, restarting one that dies after growing pauses; then end them all.
 
     Runs in a thread of its own, to which neither Ctrl-C nor SIGTERM comes. The processes are asked to end
     (SIGTERM), and killed where they have not after `GRACE_S`; what a killed one had in hand is another's when
@@ -64,7 +64,7 @@ def keep_running(parts: Sequence[Part], stopped: Stopped, say: Callable[[str], N
 
 
 def pause_after(deaths: int) -> float:
-    """Seconds before a part that died this often in a row is begun again."""
+    """Seconds before a part that died this often in a row is restarted."""
     return float(min(LONGEST_PAUSE_S, 0.5 * 2 ** min(deaths, 10)))
 
 
@@ -75,7 +75,7 @@ def _look_after(one: _Running, say: Callable[[str], None]) -> None:
             return
         one.deaths = 0 if moment - one.since >= STEADY_S else one.deaths + 1
         one.again_at = moment + (pause_after(one.deaths) if one.deaths else 0.0)
-        say(f"The {one.part.name} ended ({_how(one.process.exitcode)}); it is begun again.")
+        say(f"The {one.part.name} ended ({_how(one.process.exitcode)}); restarting it.")
         one.process.close()
         one.process = None
     if moment >= one.again_at:

@@ -24,10 +24,10 @@ from dermsentry.clinic.server.processes import Part, keep_running
 from dermsentry.clinic.server.ways_in import run_receiver, run_watched_folder
 from dermsentry.clinic.settings import Settings, read_settings
 from dermsentry.clinic.store.accounts import has_accounts
-from dermsentry.clinic.store.audit_trail import append, belongs, open_trail, remember
+from dermsentry.clinic.store.audit_trail import KEY, append, belongs, open_trail, remember
 from dermsentry.clinic.store.database import DatabaseError, migrate, open_database, reading, writing
 from dermsentry.clinic.store.events import ServerEvent, ServerStartedEvent, ServerStoppedEvent
-from dermsentry.clinic.store.folder import KEY, prepare
+from dermsentry.clinic.store.folder import prepare
 from dermsentry.clinic.store.tables import Event
 from dermsentry.clinic.worker.worker import register, run_worker
 from dermsentry.errors import InputError, OutputError
@@ -216,7 +216,7 @@ def _run(
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn that says when it listens, and stops where it was told to before it had begun."""
+    """Uvicorn that says when it listens, and stops if it was told to before it started."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None], ended: threading.Event) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""The ways in beside pages and API, each a process of the server: DICOM and a watched folder."""
+"""Intake besides pages and API, each in a process of its own: DICOM and a watched folder."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def add_account(session: Session, name: str, full_name: str, role: str, password
         raise InputError(f"Received the role {role!r}; expected one of {', '.join(ROLES)}.")
     full_name = clean(full_name)
     if not full_name:
-        raise InputError("Received no full name; it stands beside each decision.")
+        raise InputError("Received no full name; it is shown with each decision.")
     if session.scalar(select(Account.id).where(Account.name == name)) is not None:
         raise InputError(f"There is an account {name} already.")
     account = Account(
@@ -127,7 +127,7 @@ def check_password(session: Session, name: str, password: str) -> Account | None
 
 
 def renew_hash(account: Account, password: str) -> None:
-    """Hash a password that was right anew, where its hash was made with what no longer is enough."""
+    """Hash a password that was right again, if its hash was made with weaker parameters than today's."""
     if _hasher.check_needs_rehash(account.password_hash):
         account.password_hash = _hasher.hash(_bytes(password))
 

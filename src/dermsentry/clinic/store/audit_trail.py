@@ -33,6 +33,8 @@ from dermsentry.errors import InputError, OutputError
 from dermsentry.files import csv_line
 
 COLUMNS = ("id", "at", "actor", "action", "subject", "detail", "previous", "hash")
+KEY, ANCHOR = "audit.key", "audit.anchor"
+"""Files of the data folder."""
 FIRST = "0" * 64
 """What the first row has before it."""
 _LOCK = 1296387156  # PostgreSQL's advisory lock of the chain's end
@@ -76,7 +78,7 @@ def open_trail(folder: Path) -> Trail:
     InputError
         The key cannot be read.
     """
-    path, anchor = folder / "audit.key", folder / "audit.anchor"
+    path, anchor = folder / KEY, folder / ANCHOR
     if not path.exists():
         # The anchor first: who finds a key without its anchor knows that the anchor was taken away.
         _make(anchor, _record(0, FIRST))

@@ -107,7 +107,7 @@ def migrate(engine: Engine) -> None:
     except DBAPIError as error:
         _tell(error)
         # Here it is not this program's mistake: no right to make tables, or an option that there is not.
-        raise DatabaseError(f"The database cannot be used: {_words(error)}.") from error
+        raise unusable(error) from error
 
 
 def find(session: Session, kind: type[Row], number: int, *, anew: bool = False) -> Row | None:
@@ -175,7 +175,12 @@ def _tell(error: DBAPIError | PoolTimeoutError) -> None:
     words = _words(error)
     if ("full" in words and "disk" in words) or "No space left" in words:
         raise OutputError(f"The database cannot be written: no space left ({words}).") from error
-    raise DatabaseError(f"The database cannot be used: {words}.") from error
+    raise unusable(error) from error
+
+
+def unusable(error: DBAPIError) -> DatabaseError:
+    """The error that tells, in a line, what the database answered."""
+    return DatabaseError(f"The database cannot be used: {_words(error)}.")
 
 
 def _words(error: DBAPIError) -> str:

@@ -169,7 +169,7 @@ class MessageGivenUpEvent(MessageEvent):
 
 @dataclass(frozen=True)
 class MessageQueuedAgainEvent(CaseEvent):
-    """A person had a message that was given up sent anew."""
+    """A person queued a message that was given up again."""
 
     action = "message queued again"
     delivery: int

@@ -8,10 +8,10 @@ from pathlib import Path
 from sqlalchemy import URL, Engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from dermsentry.clinic.store.database import DatabaseError
+from dermsentry.clinic.store.database import unusable
 from dermsentry.errors import InputError, OutputError
 
-DATABASE, KEY, ANCHOR = "clinic.sqlite", "audit.key", "audit.anchor"
+DATABASE = "clinic.sqlite"
 FOLDERS = ("photographs", "pictures")
 
 
@@ -32,8 +32,8 @@ def prepare(folder: Path) -> None:
             file.write(b"\0" * 4096)
     except OSError as error:
         raise OutputError(
-            f"The data folder {folder} cannot be written: {error.strerror or error}. Free space, mend its "
-            "rights, or set DERMSENTRY_HOME to another folder."
+            f"The data folder {folder} cannot be written: {error.strerror or error}. Free space, correct its "
+            "permissions, or set DERMSENTRY_HOME to another folder."
         ) from error
 
 
@@ -42,9 +42,7 @@ def tables_of(engine: Engine) -> set[str]:
     try:
         return set(inspect(engine).get_table_names())
     except DBAPIError as error:
-        raise DatabaseError(
-            f"The database cannot be used: {str(error.orig).strip().splitlines()[0]}."
-        ) from error
+        raise unusable(error) from error
 
 
 def sqlite_file(url: str) -> Path | None:

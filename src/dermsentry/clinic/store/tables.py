@@ -33,7 +33,7 @@ State = Literal["waiting", "screened"]
 Stage = Literal["unread", "second-read", "adjudication", "decided"]
 """Of a case's reading: whom it waits for."""
 Lane = Literal["suspicion", "cannot-say", "waiting"]
-"""Of the worklist: the model judged the case; could not, or could not read the file; has not seen it yet."""
+"""Of the worklist: the model assessed the case; could not, or not read the file; has not seen it yet."""
 LARGEST_ID = 2**31 - 1
 """Of a row, as PostgreSQL's integer is."""
 ADJUDICATOR = 3
@@ -172,7 +172,7 @@ class Case(Base):
     __tablename__ = "cases"
     __table_args__ = (
         # One for each order of the worklist: what was decided over the years must not be walked through. What
-        # is filtered by stands in them too, so that no case is opened to look into it.
+        # is filtered by is in them too, so that no case is opened to look into it.
         Index("ix_cases_worklist", *_ORDER, "id", *_FILTERED),
         Index(
             "ix_cases_open",

@@ -43,7 +43,7 @@ def decide(
     Parameters
     ----------
     agrees
-        Whether with the model; None only where the model did not judge the photograph.
+        Whether with the model; None only where the model did not assess the photograph.
     diagnosis
         A code of `dermsentry.diagnoses`, or empty where it is none of them or cannot be told.
     action

@@ -1,7 +1,7 @@
 """The worklist: which cases wait for a person, in what order, and how they are found again.
 
-The most worrying stands on top: by tier, then by calibrated melanoma probability, then by waiting time. What
-the model could not judge has a lane of its own, and so has what it has not seen yet. What was decided is
+The most suspicious first: by tier, then by calibrated melanoma probability, then by waiting time. What
+the model could not assess has a lane of its own, and so has what it has not seen yet. What was decided is
 listed with the latest decision first.
 
 A page begins after the last case of the one before, never at a count of rows: so it is as fast at the end as
@@ -34,7 +34,7 @@ MOST_WORDS = 8
 class Filter:
     """Which cases are wanted.
 
-    `lane`: `suspicion` (the model judged it), `cannot-say` (it could not, or could not read the file) or
+    `lane`: `suspicion` (the model assessed it), `cannot-say` (it could not, or could not read the file) or
     `waiting` (it has not seen it yet). `stage`: still open, decided, or all. `tier`, `site`: only these,
     where given. `search`: words that all stand in the case's patient, lesion, site or file name, or are its
     number. `since`, `until`: received from then on, and before then. `received_by`: one account's own.
@@ -80,7 +80,7 @@ def list_cases(session: Session, wanted: Filter, *, after: str | None = None, li
     query = _query(wanted)
     if after is not None:
         query = query.where(_beyond(wanted, _read_cursor(wanted, after)))
-    # Numbers first: whatever is filtered stands in the order's own index, so that no case is opened in vain.
+    # Numbers first: the order's own index has whatever is filtered by, so that no case is read in vain.
     found = session.scalars(query.limit(limit + 1)).all()
     opened = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_(found[:limit]))).all()}
     cases = tuple(opened[case_id] for case_id in found[:limit])
@@ -94,7 +94,7 @@ def next_case(session: Session, wanted: Filter, case_id: int) -> int | None:
         return None
     query = _query(wanted).limit(1)
     place = [getattr(case, column.key) for column in _order(wanted)]
-    if None not in place:  # a case that is not decided stands before all that are
+    if None not in place:  # a case that is not decided comes before all that are
         query = query.where(_beyond(wanted, place))
     return session.scalar(query)
 
@@ -170,7 +170,7 @@ def _query(wanted: Filter) -> Select[int]:
 
 
 def _found(search: str) -> ColumnElement[bool]:
-    """Cases in which every word stands."""
+    """Cases that contain every word."""
     words = search.casefold().split()
     if len(words) > MOST_WORDS:
         raise InputError(f"Received {len(words)} words to search; expected up to {MOST_WORDS}.")

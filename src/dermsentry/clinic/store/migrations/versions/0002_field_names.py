@@ -31,7 +31,7 @@ def upgrade() -> None:
 
 
 def _rewrite(table: str, key: str, column: str, renamed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Write each JSON of a column that has the old names anew; some at once, by their key."""
+    """Rewrite each JSON of a column that has the old names; some at once, by their key."""
     connection = op.get_bind()
     rows = sa.table(table, sa.column(key), sa.column(column, sa.JSON()))
     at, own = rows.c[key], rows.c[column]
