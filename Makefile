@@ -7,8 +7,13 @@ DATA ?=
 OUT ?= demo
 DEVELOPER = $(VENV)/.developer
 RUNTIME = $(VENV)/.runtime
+# Each file of tests on one process, so that what its tests share is made once.
+PYTEST = -n $(shell nproc 2>/dev/null || echo 2) --dist loadfile
+# The other supported versions, and the tests of what needs no training framework, no server and no browser.
+VERSIONS ?= 3.12 3.13
+LIGHT = tests/stats tests/collection tests/audit tests/evaluation tests/model tests/screening
 
-.PHONY: help test lint types format demo model notebook api benchmarks pictures requirements clean
+.PHONY: help test lint types versions format demo model notebook api benchmarks pictures requirements clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,8 +33,21 @@ $(DEVELOPER): requirements/dev.txt pyproject.toml | $(RUN)/python
 	$(RUN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-test: $(DEVELOPER) lint types  ## Style, types, import order, and every test
-	$(RUN)/python -m pytest
+test: $(DEVELOPER) lint types  ## Style, types, import order, every test, and other versions of Python
+	$(RUN)/python -m pytest $(PYTEST)
+	$(MAKE) --no-print-directory versions
+
+versions: $(DEVELOPER)  ## The tests of the light runtime on the other versions of Python that are installed
+	@for version in $(VERSIONS); do \
+	  python=$$(for one in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
+	    "$$one" -c "" 2>/dev/null && echo "$$one" && break; done); \
+	  if test -z "$$python"; then echo "Python $$version is not installed here: not tested on it"; continue; fi; \
+	  echo "Python $$version:"; own=$(VENV)-$$version; \
+	  $(RUN)/uv venv --quiet --allow-existing --python "$$python" $$own && \
+	  $(RUN)/uv pip install --quiet --python $$own/bin/python -r requirements/dev.txt && \
+	  $(RUN)/uv pip install --quiet --python $$own/bin/python --no-deps --no-build-isolation -e . && \
+	  $$own/bin/python -m pytest $(PYTEST) -p no:cacheprovider -m "not slow" $(LIGHT) || exit 1; \
+	done
 
 lint: $(DEVELOPER)  ## Style and the order of the layers
 	$(RUN)/ruff check .
@@ -74,4 +92,4 @@ requirements:  ## Pin what CI and `make demo` install
 	done
 
 clean:  ## Remove what can be made again
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VERSIONS:%=$(VENV)-%) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -42,7 +42,7 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class Alert:
+class ShownAlert:
     """A photograph that raised an alert, for the page."""
 
     finding: Finding
@@ -219,7 +219,7 @@ def _planted(planted: Phantoms, found: Audit) -> list[tuple[str, int, int]]:
     ]
 
 
-def _alerts(saliency: Path, findings: Sequence[Finding], truth: dict[str, str]) -> list[Alert]:
+def _alerts(saliency: Path, findings: Sequence[Finding], truth: dict[str, str]) -> list[ShownAlert]:
     alerts = []
     for finding in [f for f in findings if f.tier == "alert"][:SHOWN]:
         try:
@@ -227,6 +227,8 @@ def _alerts(saliency: Path, findings: Sequence[Finding], truth: dict[str, str]) 
         except Unreadable:  # gone since it was screened
             continue
         alerts.append(
-            Alert(finding, truth[finding.path], photograph, (saliency / f"{finding.image}.png").read_bytes())
+            ShownAlert(
+                finding, truth[finding.path], photograph, (saliency / f"{finding.image}.png").read_bytes()
+            )
         )
     return alerts

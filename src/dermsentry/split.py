@@ -16,10 +16,10 @@ from dermsentry.audit.conflicts import find_conflicts
 from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups, original_id, same_photographs
+from dermsentry.csv_tables import read_table
 from dermsentry.diagnoses import find_label, narrow
 from dermsentry.errors import InputError
 from dermsentry.files import fingerprint, write_bytes
-from dermsentry.tables import read_table
 
 COLUMNS = ("path", "image_id", "diagnosis", "group", "part", "reason")
 PARTS = ("train", "validation", "calibration", "test", "test-leaking", "quarantined")

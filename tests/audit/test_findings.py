@@ -7,7 +7,7 @@ import pytest
 from columns import table
 from dermsentry.audit.balance import count_classes
 from dermsentry.audit.conflicts import find_conflicts
-from dermsentry.audit.labels import compare_labels
+from dermsentry.audit.disagreements import compare_labels
 from dermsentry.audit.leaks import find_leaks, find_shared_lesions
 from dermsentry.collection.groups import DuplicateGroup
 

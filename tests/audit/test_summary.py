@@ -9,7 +9,7 @@ import pytest
 from columns import table
 from dermsentry.audit.audit import Audit, Twins, UnreadableFile
 from dermsentry.audit.balance import count_classes
-from dermsentry.audit.labels import Disagreement
+from dermsentry.audit.disagreements import Disagreement
 from dermsentry.audit.leaks import AuditedPhotograph, PhotographGroup, SharedLesion
 from dermsentry.audit.shortcuts import EVERYTHING, Shortcut
 from dermsentry.audit.summary import AuditFinding, as_text, describe

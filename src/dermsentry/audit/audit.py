@@ -13,8 +13,8 @@ import pandas as pd
 
 from dermsentry.audit.balance import count_classes
 from dermsentry.audit.conflicts import find_conflicts
+from dermsentry.audit.disagreements import Disagreement, compare_labels
 from dermsentry.audit.duplicates import Duplicates, duplicates_of
-from dermsentry.audit.labels import Disagreement, compare_labels
 from dermsentry.audit.leaks import (
     PhotographGroup,
     SharedLesion,

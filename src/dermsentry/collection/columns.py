@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from dermsentry.collection.table import COLUMNS
+from dermsentry.csv_tables import read_table
 from dermsentry.errors import InputError
 from dermsentry.images import SUFFIXES
-from dermsentry.tables import read_table
 
 _ALIASES = {
     "image": "image_id",

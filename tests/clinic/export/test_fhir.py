@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from clinic.dicom_files import dicom_bytes
 from clinic.filled_store import Store, card, decide, finding, screen, take, undo
 from dermsentry.clinic.export import fhir
-from dermsentry.clinic.export.decisions import Decision, settle
+from dermsentry.clinic.export.decisions import SettledDecision, settle
 from dermsentry.clinic.export.fhir import SNOMED, fhir_bundle, local_system
 from dermsentry.clinic.intake.admission import About
 from dermsentry.clinic.store.database import open_database, reading, writing
@@ -309,8 +309,8 @@ def test_a_report_is_amended_only_where_it_had_been_final(name: str) -> None:
         said, position, at, *undone = words.split()
         reads.append(read(number, int(position), said, int(at[1:]), int(undone[0][1:]) if undone else None))
     found = settle(Case(id=1, stage="decided"), reads)
-    assert found == Decision(status, reads[-1])  # type: ignore[arg-type]
-    assert settle(Case(id=1, stage="adjudication"), reads) == Decision("preliminary", None)
+    assert found == SettledDecision(status, reads[-1])  # type: ignore[arg-type]
+    assert settle(Case(id=1, stage="adjudication"), reads) == SettledDecision("preliminary", None)
 
 
 @pytest.fixture(scope="module")

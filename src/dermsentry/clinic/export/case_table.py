@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from dermsentry.clinic.export.decisions import Decision, settle
+from dermsentry.clinic.export.decisions import SettledDecision, settle
 from dermsentry.clinic.store.tables import Case, Outcome, Read
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
@@ -107,7 +107,7 @@ def _lines(
         session.expunge_all()
 
 
-def _row(case: Case, decision: Decision, outcome: Outcome | None) -> dict[str, Any]:
+def _row(case: Case, decision: SettledDecision, outcome: Outcome | None) -> dict[str, Any]:
     found = case.finding or {}
     shares, read = found.get("probabilities") or {}, decision.read
     return {

@@ -15,7 +15,7 @@ Status = Literal["preliminary", "final", "amended"]
 
 
 @dataclass(frozen=True)
-class Decision:
+class SettledDecision:
     """`read` is the current decision, None where nobody has decided or readers still differ.
 
     `status`: preliminary until a case is decided, then final; amended where it had been decided otherwise
@@ -26,20 +26,20 @@ class Decision:
     read: Read | None
 
 
-def decision_of(session: Session, case: Case) -> Decision:
+def decision_of(session: Session, case: Case) -> SettledDecision:
     """The decision on a case. What a reader said before the case is decided is not told."""
     reads = session.scalars(select(Read).where(Read.case_id == case.id).order_by(Read.id)).all()
     return settle(case, reads)
 
 
-def settle(case: Case, reads: Sequence[Read]) -> Decision:
+def settle(case: Case, reads: Sequence[Read]) -> SettledDecision:
     """`decision_of`, from all of the case's reads, the undone ones too."""
     standing = [read for read in reads if read.undone_at is None]
     if case.stage != "decided" or not standing:
-        return Decision("preliminary", None)
+        return SettledDecision("preliminary", None)
     alone = max(read.position for read in standing) == 1
     amended = any(_had_decided(undone, reads, alone) for undone in reads if undone.undone_at is not None)
-    return Decision(
+    return SettledDecision(
         "amended" if amended else "final", max(standing, key=lambda read: (read.position, read.id))
     )
 

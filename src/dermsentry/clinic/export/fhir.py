@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.export.coding import NAMESPACE, SNOMED_CODES, oid
-from dermsentry.clinic.export.decisions import Decision, decision_of
+from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.store.tables import JUDGED, Case, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
@@ -92,7 +92,7 @@ def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
     return bundle
 
 
-def _observations(case: Case, decision: Decision) -> dict[str, dict[str, Any]]:
+def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, Any]]:
     assert case.finding is not None
     # A decoder's own words may be among them.
     reasons = [reason for reason in (_line(str(given)) for given in case.finding["reasons"]) if reason]
@@ -144,7 +144,7 @@ def _observations(case: Case, decision: Decision) -> dict[str, dict[str, Any]]:
     return {name: _without_nothing(observation) for name, observation in found.items()}
 
 
-def _decision(case: Case, decision: Decision, read: Read) -> dict[str, Any]:
+def _decision(case: Case, decision: SettledDecision, read: Read) -> dict[str, Any]:
     components: list[dict[str, Any]] = [
         {
             "code": _coded("observation", "action", "What is to be done"),
@@ -192,7 +192,7 @@ def _device(case: Case) -> dict[str, Any]:
     }
 
 
-def _conclusion(case: Case, decision: Decision) -> str:
+def _conclusion(case: Case, decision: SettledDecision) -> str:
     read = decision.read
     if read is None:
         return f"By software alone, decided by nobody yet: {case.tier}, {MEANING[case.tier]}."  # type: ignore[index]

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 import dermsentry
 from dermsentry.clinic.export.coding import SNOMED_CODES, oid
-from dermsentry.clinic.export.decisions import Decision, decision_of
+from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.intake.admission import DICOM
 from dermsentry.clinic.intake.dicom import read_reference
 from dermsentry.clinic.store.pictures import Pictures
@@ -87,7 +87,7 @@ def structured_report(session: Session, pictures: Pictures, case: Case) -> bytes
     return buffer.getvalue()
 
 
-def _report(case: Case, image: Dataset, decision: Decision) -> sr.ComprehensiveSR:
+def _report(case: Case, image: Dataset, decision: SettledDecision) -> sr.ComprehensiveSR:
     assert case.model is not None
     moment = decision.read.at if decision.read is not None else case.screened_at
     assert moment is not None

@@ -16,9 +16,9 @@ from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import OutcomeRecordedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, now
 from dermsentry.clinic.store.text import clean, clean_note
+from dermsentry.csv_tables import parse_rows
 from dermsentry.diagnoses import CODES, find_label
 from dermsentry.errors import InputError
-from dermsentry.tables import parse_rows
 
 Method = Literal["histology", "follow-up"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -6,8 +6,8 @@ from fastapi import FastAPI, Request, Response
 
 from dermsentry._version import __version__
 from dermsentry.clinic.clinic import ServedClinic
-from dermsentry.clinic.web import errors
-from dermsentry.clinic.web.api import audit as api_audit
+from dermsentry.clinic.web import problems
+from dermsentry.clinic.web.api import audit_trail as api_audit_trail
 from dermsentry.clinic.web.api import cases as api_cases
 from dermsentry.clinic.web.api import exports as api_exports
 from dermsentry.clinic.web.api import reviews as api_reviews
@@ -16,14 +16,14 @@ from dermsentry.clinic.web.pages import (
     account,
     accounts,
     alerts,
-    audit,
+    audit_trail,
     case,
     exports,
-    files,
     health,
     outcomes,
     performance,
     sign_in,
+    static_files,
     upload,
     worklist,
 )
@@ -31,7 +31,7 @@ from dermsentry.clinic.web.performance_cache import PerformanceCache
 from dermsentry.clinic.web.security import new_gate, rules
 
 ROUTERS = (
-    files.router,
+    static_files.router,
     health.router,
     sign_in.router,
     account.router,
@@ -43,11 +43,11 @@ ROUTERS = (
     alerts.router,
     outcomes.router,
     performance.router,
-    audit.router,
+    audit_trail.router,
     api_cases.router,
     api_reviews.router,
     api_exports.router,
-    api_audit.router,
+    api_audit_trail.router,
 )
 ABOUT = """
 Upload photographs of skin lesions and read the ranked worklist. Every call needs a token, created on the page
@@ -70,7 +70,7 @@ def create_app(clinic: ServedClinic) -> FastAPI:
         title="Dermsentry worklist",
         version=__version__,
         description=ABOUT,
-        openapi_url=None,  # `files` serves it, under a rule like everything else
+        openapi_url=None,  # `static_files` serves it, under a rule like everything else
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -78,7 +78,7 @@ def create_app(clinic: ServedClinic) -> FastAPI:
     bind(app, clinic)
     for router in ROUTERS:
         app.include_router(router)
-    errors.install(app)
+    problems.install(app)
     app.add_middleware(Guard, refuse=_too_large)
     rules(app)
     return app
@@ -92,4 +92,4 @@ def bind(app: FastAPI, clinic: ServedClinic) -> None:
 
 
 def _too_large(request: Request, error: TooLarge) -> Response:
-    return errors.answer(request, error.status_code, error.detail)
+    return problems.answer(request, error.status_code, error.detail)

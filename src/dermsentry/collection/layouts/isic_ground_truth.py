@@ -8,7 +8,7 @@ from dermsentry.collection.columns import own_names, read_columns
 from dermsentry.collection.labels import ONE_HOT, decode_one_hot
 from dermsentry.collection.layouts.photographs import with_photographs
 from dermsentry.collection.table import Collection
-from dermsentry.tables import column_names
+from dermsentry.csv_tables import column_names
 
 
 def recognises(path: Path) -> bool:

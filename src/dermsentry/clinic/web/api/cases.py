@@ -25,8 +25,8 @@ from dermsentry.clinic.web.api.schemas import (
     Upload,
 )
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
-from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import Shown, read_filter
+from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import (
     TokenReads,
     TokenSends,

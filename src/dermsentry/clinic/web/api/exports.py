@@ -19,8 +19,8 @@ from dermsentry.clinic.web.downloads import (
     send_fhir,
     send_structured_report,
 )
-from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import read_days
+from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import (
     TokenReads,
 )

@@ -26,9 +26,9 @@ from dermsentry.clinic.web.api.schemas import (
     Until,
 )
 from dermsentry.clinic.web.case_pictures import find_case
-from dermsentry.clinic.web.errors import problem_responses
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.performance_cache import cached_performance
+from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import (
     TokenDecides,
     TokenReads,

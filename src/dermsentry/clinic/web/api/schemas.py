@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from dermsentry.clinic import lengths
 from dermsentry.clinic.monitoring.outcomes import Method
 from dermsentry.clinic.store.tables import LARGEST_ID, Action, Lane, Source, Stage, State
-from dermsentry.clinic.web.errors import Problem, problem_responses
+from dermsentry.clinic.web.problems import Problem, problem_responses
 from dermsentry.diagnoses import CODES
 
 ALWAYS = problem_responses(401, 403, 422, 500, 503)

@@ -17,7 +17,7 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import Case, Read
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
-from dermsentry.clinic.web.errors import wants_page
+from dermsentry.clinic.web.problems import wants_page
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import MOST_FILES, Sender, clinic_of
 from dermsentry.clinic.web.uploads import receive_all

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dermsentry.csv_tables import column_names, parse_rows, parse_table, read_table
 from dermsentry.errors import InputError
-from dermsentry.tables import column_names, parse_rows, parse_table, read_table
 
 ROWS = [["image", "dx", "note"], ["a", "mel", "x, y"], ["b", "nv", ""]]
 

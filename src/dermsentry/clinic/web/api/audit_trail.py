@@ -19,7 +19,7 @@ from dermsentry.clinic.web.api.schemas import (
     Number,
 )
 from dermsentry.clinic.web.case_pictures import find_case
-from dermsentry.clinic.web.errors import problem_responses
+from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import (
     TokenAudits,
     clinic_of,
