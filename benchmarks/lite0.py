@@ -93,7 +93,7 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
     features = relu6(here)
     shares, side = conv("shares", features, (len(CODES), FEATURES, 1, 1), 1, side)
     nodes += [
-        helper.make_node("Transpose", [shares], ["heat"], perm=[0, 2, 3, 1]),
+        helper.make_node("Transpose", [shares], ["class_activation"], perm=[0, 2, 3, 1]),
         helper.make_node("ReduceMean", [shares, "axes"], ["logits"], keepdims=0),
         helper.make_node("Softmax", ["logits"], ["probability"], axis=1),
         helper.make_node("ReduceMean", [features, "axes"], ["embedding"], keepdims=0),
@@ -110,13 +110,13 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
     ]
     tensors |= {
         "known.w": np.zeros((1, 2 * MIDDLE, 1, 1), np.float32),
-        "known.b": np.float32(30),
+        "known.b": np.float32(-30),
         "all": np.array([1, 2, 3]),
     }
     outputs = {
         "probability": [len(CODES)],
         "embedding": [FEATURES],
-        "heat": [side, side, len(CODES)],
+        "class_activation": [side, side, len(CODES)],
         "out_of_distribution": [],
     }
     graph = helper.make_graph(

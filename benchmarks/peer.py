@@ -4,7 +4,7 @@
     python benchmarks/peer.py --sklesion sklesion-0.2.2-py3-none-any.whl [--data ISIC2017] [--part validation]
         [--model BUNDLE] [--metadata CSV] [--out peer.json]
 
-Both judge the same photographs in one run. Prints, and writes as JSON, melanoma's AUROC with a bootstrap
+Both are evaluated on the same photographs in one run. Prints, and writes as JSON, melanoma's AUROC with a bootstrap
 interval for each and for their difference, size and parameters, and milliseconds per photograph, one at a
 time: end to end from the file, and of the network alone.
 
@@ -46,7 +46,7 @@ from dermsentry.diagnoses import is_melanoma
 from dermsentry.errors import InputError
 from dermsentry.files import plain, versions, write_json
 from dermsentry.images import read_fitted
-from dermsentry.model import BUNDLED, CARD_FILE, MODEL_FILE, OUTPUTS, Bundle, open_bundle
+from dermsentry.model import BUNDLED, CARD_FILE, MODEL_FILE, Bundle, open_bundle
 from dermsentry.screening import screen
 from dermsentry.stats.metrics import rank
 from dermsentry.stats.resampling import Resampler
@@ -283,7 +283,7 @@ def timings(
             "sklesion, compiled": lambda i: compiled(peer_picture(paths[i])[None], patients[i]).numpy(),
         },
         "network": {
-            "dermsentry": lambda i: bundle.session.run(list(OUTPUTS), {"image": ours[i]}),
+            "dermsentry": lambda i: bundle.session.run(None, {"image": ours[i]}),
             "sklesion": lambda i: compiled(theirs[i], patients[i]).numpy(),
         },
     }

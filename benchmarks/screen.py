@@ -1,12 +1,12 @@
-"""How much of bare ONNX Runtime's speed is left once a photograph is read, judged and written?
+"""How much of bare ONNX Runtime's speed is left once a photograph is read, screened and written?
 
     python benchmarks/screen.py [--model BUNDLE] [--photographs FOLDER] [--count 600] [--memory]
 
 Prints images/s end to end (read, decode, resize, quality, network, out_of_distribution, triage,
-findings.jsonl and predictions.csv; then with heat maps too) and of ONNX Runtime alone on tensors that are
+findings.jsonl and predictions.csv; then with saliency maps too) and of ONNX Runtime alone on tensors that are
 ready, in turns in one run, with the same network on the same cores. Bare ONNX Runtime twice: as it comes
 (batches of 32, its threads inside the network), which the target's ratio is against, and as Dermsentry uses
-it (one photograph on each core), which shows what reading and judging cost. Then the seconds from the command
+it (one photograph on each core), which shows what reading and screening cost. Then the seconds from the command
 to its first finding, and with --memory the peak memory of screening 2,000 and 20,000 photographs.
 
 Without --model a network of EfficientNet-Lite0's size with random weights; without --photographs phantoms.
@@ -31,7 +31,7 @@ import onnxruntime
 from lite0 import lite0_onnx
 
 from dermsentry.images import Pixels, read_many
-from dermsentry.model import MODEL_FILE, OUTPUTS, Bundle, open_bundle, write_bundle
+from dermsentry.model import MODEL_FILE, Bundle, open_bundle, write_bundle
 from dermsentry.model.card import Card, OutOfDistribution, Threshold
 from dermsentry.screening import iter_screen
 from dermsentry.screening.inputs import find_photographs
@@ -69,9 +69,9 @@ def compare(bundle: Bundle, paths: list[Path], work: Path) -> None:
     onnx = (bundle.folder / MODEL_FILE).read_bytes()
     inside = onnxruntime.InferenceSession(onnx, options, ["CPUExecutionProvider"])
 
-    def end_to_end(heat: bool) -> None:
+    def end_to_end(saliency: bool) -> None:
         out = work / "out"
-        kept = out / "heat" if heat else None
+        kept = out / "saliency" if saliency else None
         for _ in iter_screen(
             paths, bundle, findings=out / "f.jsonl", predictions=out / "p.csv", saliency=kept
         ):
@@ -81,7 +81,7 @@ def compare(bundle: Bundle, paths: list[Path], work: Path) -> None:
         AS_IT_COMES: lambda: batches(inside, pixels, 32, 1),
         SIDE_BY_SIDE: lambda: batches(bundle.session, pixels, 1, bundle.threads),
         "end to end": lambda: end_to_end(False),
-        "end to end, heat maps": lambda: end_to_end(True),
+        "end to end, saliency maps": lambda: end_to_end(True),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     work_each: dict[str, list[float]] = {name: [] for name in ways}
@@ -106,7 +106,7 @@ def compare(bundle: Bundle, paths: list[Path], work: Path) -> None:
 def batches(session: onnxruntime.InferenceSession, pixels: Pixels, size: int, threads: int) -> None:
     parts = [pixels[i : i + size] for i in range(0, len(pixels), size)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda part: session.run(list(OUTPUTS), {"image": part}), parts))
+        list(pool.map(lambda part: session.run(None, {"image": part}), parts))
 
 
 def first_finding(bundle: Bundle, folder: Path) -> None:

@@ -67,8 +67,10 @@ class Configuration:
     ----------
     network
         `cnn`, the assignment's three convolutions, or `lite0`, EfficientNet-Lite0.
-    epochs, batch_size, learning_rate
-        Of Adam.
+    epochs, batch_size
+        Epochs, and images in a batch.
+    learning_rate
+        Adam learning rate.
     size, aspect
         The network's side in pixels, and how an image is made square.
     augmented

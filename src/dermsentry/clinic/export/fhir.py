@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic.export.coding import NAMESPACE, SNOMED_CODES, oid
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
-from dermsentry.clinic.store.tables import JUDGED, Case, Read
+from dermsentry.clinic.store.tables import ASSESSED, Case, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import MEANING
@@ -119,7 +119,7 @@ def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, 
         **shared,
         "code": _coded("observation", "probabilities", "Calibrated probabilities of the diagnoses"),
     }
-    if case.tier in JUDGED and probabilities is not None:
+    if case.tier in ASSESSED and probabilities is not None:
         found["probabilities"]["component"] = [
             {
                 "code": _coded("probability", code, f"Probability of {name_of(code)}"),

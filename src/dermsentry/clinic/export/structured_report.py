@@ -23,7 +23,7 @@ from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.intake.admission import DICOM
 from dermsentry.clinic.intake.dicom import read_reference
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import JUDGED, Case, Read
+from dermsentry.clinic.store.tables import ASSESSED, Case, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
 from dermsentry.images import Unreadable
@@ -137,7 +137,7 @@ def _by_model(case: Case, image: Dataset) -> sr.MeasurementsAndQualitativeEvalua
     assert case.model is not None
     shares = {}
     # A small number for an image that the model cannot assess would look reassuring.
-    if case.tier in JUDGED and case.finding["probabilities"] is not None:
+    if case.tier in ASSESSED and case.finding["probabilities"] is not None:
         for code in CODES:
             shares[f"P-{code}"] = (f"Probability of {name_of(code)}", case.finding["probabilities"][code])
     if case.finding["out_of_distribution"] is not None:

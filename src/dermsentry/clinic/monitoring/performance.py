@@ -136,10 +136,10 @@ def measure_performance(
     melanoma = np.array([answer is True for answer in answers], dtype=np.bool_)
     other = np.array([answer is False for answer in answers], dtype=np.bool_)
     histology = np.array([truth.get(i, ("", ""))[1] == "histology" for i in cases.ids], dtype=np.bool_)
-    judged = cases.tier_is("alert", "refer", "routine")
+    assessed = cases.tier_is("alert", "refer", "routine")
     rules = (
-        _rule("alert", cases.tier_is("alert"), judged, melanoma, other, patients),
-        _rule("alert or referral", cases.tier_is("alert", "refer"), judged, melanoma, other, patients),
+        _rule("alert", cases.tier_is("alert"), assessed, melanoma, other, patients),
+        _rule("alert or referral", cases.tier_is("alert", "refer"), assessed, melanoma, other, patients),
     )
     biopsied = share(melanoma, histology & (melanoma | other), patients, "no histology is recorded")
     told = int(melanoma.sum() + other.sum())
@@ -246,13 +246,13 @@ def _outcomes(
 
 
 def _rule(
-    name: str, positive: Flags, judged: Flags, melanoma: Flags, other: Flags, patients: Sequence[str]
+    name: str, positive: Flags, assessed: Flags, melanoma: Flags, other: Flags, patients: Sequence[str]
 ) -> RulePerformance:
-    told = judged & (melanoma | other)
+    told = assessed & (melanoma | other)
     return RulePerformance(
         name,
-        share(positive, judged & melanoma, patients, "no melanoma with an outcome"),
-        share(~positive, judged & other, patients, "no other diagnosis with an outcome"),
+        share(positive, assessed & melanoma, patients, "no melanoma with an outcome"),
+        share(~positive, assessed & other, patients, "no other diagnosis with an outcome"),
         share(melanoma, told & positive, patients, "none of these has an outcome"),
         share(other, told & ~positive, patients, "none of the others has an outcome"),
     )

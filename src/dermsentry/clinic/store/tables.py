@@ -51,7 +51,7 @@ PLACES: dict[Tier, tuple[Lane, int]] = {
     "unreadable": ("cannot-say", 1),
 }
 """Of a tier: its lane of the worklist, and its rank there."""
-JUDGED = tuple(tier for tier, (lane, _) in PLACES.items() if lane == "suspicion")
+ASSESSED = tuple(tier for tier, (lane, _) in PLACES.items() if lane == "suspicion")
 Action = Literal["biopsy", "follow-up", "discharge", "retake"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
