@@ -1,6 +1,6 @@
 """How good is a linear probe trained on few images of one's own, from ImageNet's network or the bundled one?
 
-    python benchmarks/few_photographs.py DATA --run RUN [--rounds 5]
+    PYTHONPATH=. python benchmarks/few_photographs.py DATA --run RUN [--rounds 5]
 
 DATA is the folder of the bundled model's sets and RUN the run that made it, whose split.csv names the part
 `test`: held-out images with no shared lesion or duplicate. They stand for the user's own collection: of a

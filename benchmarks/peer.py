@@ -4,9 +4,9 @@
     python benchmarks/peer.py --sklesion sklesion-0.2.2-py3-none-any.whl [--data ISIC2017] [--part validation]
         [--model BUNDLE] [--metadata CSV] [--out peer.json]
 
-Both are evaluated on the same photographs in one run. Prints, and writes as JSON, melanoma's AUROC with a bootstrap
-interval for each and for their difference, size and parameters, and milliseconds per photograph, one at a
-time: end to end from the file, and of the network alone.
+Both are evaluated on the same photographs in one run. Prints, and writes as JSON, melanoma's AUROC with a
+bootstrap interval for each and for their difference, size and parameters, and milliseconds per photograph,
+one at a time: end to end from the file, and of the network alone.
 
 sklesion is an Xception with three dense layers, for HAM10000's seven diagnoses. It is run as its own source
 has it: 254×254 pixels by TensorFlow's bilinear resize, values from 0 to 255 (its first layer normalises

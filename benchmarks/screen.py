@@ -6,8 +6,8 @@ Prints images/s end to end (read, decode, resize, quality, network, out_of_distr
 findings.jsonl and predictions.csv; then with saliency maps too) and of ONNX Runtime alone on tensors that are
 ready, in turns in one run, with the same network on the same cores. Bare ONNX Runtime twice: as it comes
 (batches of 32, its threads inside the network), which the target's ratio is against, and as Dermsentry uses
-it (one photograph on each core), which shows what reading and screening cost. Then the seconds from the command
-to its first finding, and with --memory the peak memory of screening 2,000 and 20,000 photographs.
+it (one photograph on each core), which shows what reading and screening cost. Then the seconds from the
+command to its first finding, and with --memory the peak memory of screening 2,000 and 20,000 photographs.
 
 Without --model a network of EfficientNet-Lite0's size with random weights; without --photographs phantoms.
 Wants a machine that does nothing else. Expected on 2 cores: ratio at least 0.85, first finding under 1 s, the
