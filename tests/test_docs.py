@@ -182,6 +182,9 @@ def test_the_order_of_the_layers_is_the_one_that_import_linter_holds() -> None:
     told = re.search(r"exactly this order:\n\n```\n(.*?)\n```", text_of("CONTRIBUTING.md"), re.DOTALL)
     assert told
     assert told[1].splitlines() == layers
+    in_order = [name for layer in layers for name in layer.split(" | ") if not name.startswith("_")]
+    readme = section("README.md", "The code").partition(". `recipes/")[0]
+    assert re.findall(r"`([a-z_]+)`", readme) == in_order
 
 
 def test_targets_of_make_that_are_named_exist() -> None:
