@@ -59,6 +59,12 @@ def clinic_of(request: Request) -> ServedClinic:
     return clinic
 
 
+def gate_of(request: Request) -> Gate:
+    """The app's count of failed sign-ins."""
+    gate: Gate = request.app.state.gate
+    return gate
+
+
 @dataclass(frozen=True)
 class PageRule:
     """Who may open a page: `anyone`, who is `signed-in`, or who may do what `scope` says."""
