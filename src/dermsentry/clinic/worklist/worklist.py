@@ -124,15 +124,12 @@ def previous_cases(session: Session, case: Case, *, limit: int = 12) -> tuple[Ca
     """
     if not case.patient:
         return ()
-    earlier = tuple_(Case.received_at, Case.id) < _values((Case.received_at, Case.id), _of(case))
+    place = (Case.received_at, Case.id)
+    earlier = tuple_(*place) < _values(place, [case.received_at, case.id])
     query = select(Case).where(Case.patient == case.patient, earlier)
     if case.lesion:
         query = query.where(Case.lesion == case.lesion)
     return tuple(session.scalars(query.order_by(Case.received_at.desc(), Case.id.desc()).limit(limit)))
-
-
-def _of(case: Case) -> list[Any]:
-    return [case.received_at, case.id]
 
 
 def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
