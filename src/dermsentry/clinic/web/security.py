@@ -30,8 +30,6 @@ from dermsentry.clinic.store.accounts import (
     person_of_cookie,
     person_of_token,
     seen,
-    unseen_lately,
-    unused_lately,
 )
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import reading, writing
@@ -270,9 +268,8 @@ def signed_in(request: Request) -> Person | None:
     engine = clinic_of(request).engine
     with reading(engine) as session:
         person = person_of_cookie(session, secret)
-        stale = person is not None and unseen_lately(session, secret)
     # Requests by which a page refreshes itself are no sign of a person in front of it.
-    if stale and "hx-request" not in request.headers:
+    if person is not None and person.stale and "hx-request" not in request.headers:
         with writing(engine) as session:
             seen(session, secret)
     return person
@@ -292,8 +289,7 @@ def _of_token(request: Request, secret: str) -> Person | None:
     engine = clinic_of(request).engine
     with reading(engine) as session:
         person = person_of_token(session, secret)
-        stale = person is not None and unused_lately(session, secret)
-    if stale:
+    if person is not None and person.stale:
         with writing(engine) as session:
             note_use(session, secret)
     return person

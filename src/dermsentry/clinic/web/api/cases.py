@@ -26,7 +26,7 @@ from dermsentry.clinic.web.api.schemas import (
 )
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.filters import Shown, read_filter
-from dermsentry.clinic.web.problems import problem_responses
+from dermsentry.clinic.web.problems import problem_responses, request_number
 from dermsentry.clinic.web.security import TokenReads, TokenSends, clinic_of
 from dermsentry.clinic.web.uploads import receive_all
 from dermsentry.clinic.worklist.worklist import list_cases
@@ -68,7 +68,7 @@ async def send(request: Request, person: TokenSends) -> Response:
     refused = [one for one in files if one.problem]
     if len(refused) == len(files):
         detail = refused[0].problem if len(files) == 1 else f"None of the {len(files)} files could be used."
-        number = str(request.scope["dermsentry.request"])
+        number = request_number(request)
         envelope = Refused(error="unusable", detail=detail, request_id=number, photographs=files)
         return JSONResponse(envelope.model_dump(), 422)
     status = 207 if refused else 201 if any(one.new for one in files) else 200

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -26,6 +28,7 @@ from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.worklist.worklist import next_case, previous_cases
 from dermsentry.errors import InputError
+from dermsentry.model.card import parse_card
 from dermsentry.model.model_card import card_page
 
 router = APIRouter(include_in_schema=False)
@@ -116,11 +119,6 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
 @router.get("/models/{digest}")
 def model(request: Request, person: Reader, digest: str) -> Response:
     """The model card of the present model or of an earlier one."""
-    import json
-    from pathlib import Path
-
-    from dermsentry.model.card import parse_card
-
     clinic = clinic_of(request)
     card = clinic.card
     if digest != card.digest:
