@@ -167,13 +167,15 @@ class Training:
         return {"network": "lite0", "frozen": True, "head": "logistic regression", **kept}
 
     def fingerprint(self, tests: Sequence[Examples]) -> str:
-        """SHA-256 over the configuration, the pixels, and the rows and labels of every part."""
-        parts = [self.material.examples(self.protocol, [part])[0] for part in ("train", "validation")]
+        """SHA-256 over the configuration, the pixels, and the rows, labels and relatives of every part."""
+        parts = [self.material.examples(self.protocol, [part]) for part in ("train", "validation")]
         options = {**self.record(), "protocol": self.protocol}
         if self.experiment.copies:
             options["per_class"] = self.per_class
-        rows = [examples.fingerprint() for examples in (*parts, *tests)]
-        return fingerprint([to_json(options), self.material.digest, *rows])
+        rows = [examples.fingerprint() for examples in (*(own for own, _ in parts), *tests)]
+        contradicted = self.material.contradicted
+        groups = [f"{group}:{group in contradicted}" for _, own in parts for group in own]
+        return fingerprint([to_json(options), self.material.digest, *rows, *groups])
 
     def run(self) -> tuple[Fitted, dict[str, Any]]:
         """The fitted network and the figures of its training, each by the name of its field of `Result`."""

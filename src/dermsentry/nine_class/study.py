@@ -138,7 +138,8 @@ def _bundle(kept: Result, folder: Path, configuration: Mapping[str, Any]) -> Bun
     }
     weights: Weights | None = "imagenet" if kept.experiment.linear else None
     record = training_record(material.collection, material.splits["honest"], options, weights)
-    if (folder / CARD_FILE).is_file():
+    # The record does not see pixels: a network that was fitted in this call gets a bundle of its own.
+    if kept.fitted is None and (folder / CARD_FILE).is_file():
         try:
             made = open_bundle(folder)
         except BundleError:

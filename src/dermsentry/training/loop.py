@@ -236,10 +236,14 @@ def _resume(folder: Path) -> tuple[_State, list[dict[str, Any]]]:
             for kind in ("weights", "kept", "optimizer")
         ]
         state = _State(int(saved["epoch"]), float(saved["seconds"]), *lists)
-    # Read by `float`, every figure is exactly what it was.
+    # Read by `float`, every figure is exactly what it was; one that was not a number is an empty cell.
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))[: state.epoch]
     history: list[dict[str, Any]] = [
-        {name: int(value) if name == "epoch" else float(value) for name, value in row.items()} for row in rows
+        {
+            name: int(value) if name in ("epoch", "size") else float(value or "nan")
+            for name, value in row.items()
+        }
+        for row in rows
     ]
     return (state, history) if len(history) == state.epoch else (_State(), [])
 

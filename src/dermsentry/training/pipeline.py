@@ -87,10 +87,12 @@ def train(
     if network == "linear":
         prepare(folder, {"configuration": recorded})
         embeddings = embed(configuration, decoded, folder / "cache", quiet=quiet)
-    train_part = with_copies(parts["train"], seed=seed)[0] if balance == "augmentor" else parts["train"]
+    learned = parts["train"]
+    if balance == "augmentor" and network != "linear":
+        learned = with_copies(learned, seed=seed)[0]
     fitted = fit_network(
         configuration,
-        train_part,
+        learned,
         parts["validation"],
         folder,
         embeddings=embeddings,
