@@ -16,8 +16,8 @@ from dermsentry.errors import DermsentryError, InputError, TrainingError
 from dermsentry.nine_class import experiments
 from dermsentry.nine_class import study as nine_class_study
 from dermsentry.nine_class.experiments import EXPERIMENTS, Material, run_experiment
+from dermsentry.nine_class.pipeline import study
 from dermsentry.nine_class.results import Study
-from dermsentry.nine_class.study import study
 from dermsentry.phantoms import draw_phantoms
 from dermsentry.split import Split, make_split, random_split
 from dermsentry.training import loop, pipeline

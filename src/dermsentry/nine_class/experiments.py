@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ from dermsentry.training.pixels import DecodedPhotographs, digest
 
 Protocol = Literal["as-assigned", "honest"]
 PROTOCOLS: tuple[Protocol, ...] = ("as-assigned", "honest")
+_ELSEWHERE: dict[str, Any] = {"json": None}  # study.json has it in another form, or not at all
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,8 @@ class Training:
     def record(self) -> dict[str, Any]:
         """The configuration as study.json has it."""
         if not self.experiment.linear:
-            return {
-                **self.configuration.record(), "optimizer": "adam", "loss": "categorical cross-entropy"
-            }  # fmt: skip
+            how = {"optimizer": "adam", "loss": "categorical cross-entropy"}
+            return self.configuration.record() | how
         kept = {key: self.configuration.record()[key] for key in ("size", "aspect", "seed")}
         return {"network": "lite0", "frozen": True, "head": "logistic regression", **kept}
 
@@ -187,7 +187,15 @@ class Training:
             train, groups, validation, held_groups = _with_copies(
                 self.protocol, (train, groups), (validation, held_groups), self.per_class, self.seed
             )
-        fitted = self.fit(train, validation)
+        fitted = fit_network(
+            self.configuration,
+            train,
+            validation,
+            self.folder,
+            embeddings=self.material.embeddings if self.experiment.linear else None,
+            name=f"{self.experiment.name}, {self.protocol}",
+            quiet=self.quiet,
+        )
         own, held = (_hits(fitted.logits(part), part.labels) for part in (train, validation))
         seconds = time.perf_counter() - started if self.experiment.linear else fitted.seconds
         return fitted, {
@@ -204,18 +212,6 @@ class Training:
             "images_per_second": fitted.images_per_second,
         }
 
-    def fit(self, train: Examples, validation: Examples) -> Fitted:
-        """The network of these examples, or the linear head."""
-        return fit_network(
-            self.configuration,
-            train,
-            validation,
-            self.folder,
-            embeddings=self.material.embeddings if self.experiment.linear else None,
-            name=f"{self.experiment.name}, {self.protocol}",
-            quiet=self.quiet,
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -228,11 +224,11 @@ class Result:
     kind. `fitted` is None where the experiment was finished by an earlier call.
     """
 
-    training: Training
-    before: dict[str, int]
-    after: dict[str, int]
+    training: Training = field(metadata=_ELSEWHERE)
+    before: dict[str, int] = field(metadata={"json": "classes_before"})
+    after: dict[str, int] = field(metadata={"json": "classes_after"})
     validation_photographs: int
-    history: pd.DataFrame
+    history: pd.DataFrame = field(metadata=_ELSEWHERE)
     best_epoch: int
     accuracy: float
     val_accuracy: float
@@ -241,7 +237,7 @@ class Result:
     evaluations: dict[str, Evaluation]
     seconds: float
     images_per_second: float
-    fitted: Fitted | None
+    fitted: Fitted | None = field(metadata=_ELSEWHERE)
 
     @property
     def experiment(self) -> Experiment:
