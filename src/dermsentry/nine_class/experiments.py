@@ -259,12 +259,8 @@ class Result:
 def run_experiment(training: Training) -> Result:
     """Train, predict and evaluate one experiment; what an earlier call finished is read from its folder."""
     material = training.material
-    tests = {
-        name: (examples, groups)
-        for name, as_given in (("test-as-given", True), ("test", False))
-        for examples, groups in [material.test(as_given)]
-        if len(examples)
-    }
+    both = {"test-as-given": material.test(as_given=True), "test": material.test(as_given=False)}
+    tests = {name: test for name, test in both.items() if len(test[0])}
     key = training.fingerprint([examples for examples, _ in tests.values()])
     path, fitted = training.folder / "result.npz", None
     kept = _read_kept(path, key)
