@@ -147,8 +147,10 @@ def test_what_the_framework_runs_takes_what_its_public_function_says() -> None:
     from dermsentry.nine_class.study import study
     from dermsentry.training.pipeline import train
 
-    assert inspect.signature(train) == inspect.signature(dermsentry.train)
-    assert inspect.signature(study) == inspect.signature(dermsentry.study)
+    for own, public in ((train, dermsentry.train), (study, dermsentry.study)):
+        told = inspect.signature(public)
+        without = [each.replace(default=inspect.Parameter.empty) for each in told.parameters.values()]
+        assert inspect.signature(own) == told.replace(parameters=without)
 
 
 def test_type_checkers_know_every_public_name(tmp_path: Path) -> None:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dermsentry.nine_class.conclusions import (
     assess_fit,
-    best_sentence,
     cure_sentence,
-    fit_sentence,
     leakage_sentence,
-    melanoma_sentence,
+    sentence,
 )
 
 
-def curves(accuracy: float, val_accuracy: float, losses: list[float]) -> dict[str, list[float]]:
-    return {
-        "accuracy": [accuracy] * len(losses),
-        "val_accuracy": [val_accuracy] * len(losses),
-        "val_loss": losses,
-    }
+def curves(accuracy: float, val_accuracy: float, losses: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"accuracy": accuracy, "val_accuracy": val_accuracy, "val_loss": losses})
 
 
 FALLING = [2.0, 1.5, 1.2, 1.0, 0.9]
@@ -45,7 +40,7 @@ def test_fit_is_assessed_by_gap_loss_and_level(
     fit = assess_fit(accuracy, curves(accuracy, val_accuracy, losses))
     assert fit.state == state
     verdict = {"overfit": "overfits", "underfit": "underfits", "both": "at once", "neither": "neither"}[state]
-    assert verdict in fit_sentence("It", fit)
+    assert verdict in sentence("fit", title="It", fit=fit)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.lists(st.floats(0.01, 5), min_size=1, max_size=30))
@@ -56,11 +51,16 @@ def test_a_wider_gap_never_turns_overfitting_off(accuracy: float, drop: float, l
     assert wide.state in ("overfit", "both") or narrow.state not in ("overfit", "both")
 
 
-def test_the_loss_sentence_names_the_epoch_it_turned_at() -> None:
-    assert "lowest in epoch 2 of 5" in fit_sentence("It", assess_fit(0.9, curves(0.9, 0.6, TURNED)))
-    assert "still falling at epoch 5" in fit_sentence("It", assess_fit(0.9, curves(0.9, 0.6, FALLING)))
-    flat = [1.0, 0.9, 0.92, 0.93, 0.94]
-    assert "stayed near its lowest, of epoch 2" in fit_sentence("It", assess_fit(0.9, curves(0.9, 0.6, flat)))
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        (TURNED, "lowest in epoch 2 of 5"),
+        (FALLING, "still falling at epoch 5"),
+        ([1.0, 0.9, 0.92, 0.93, 0.94], "stayed near its lowest, of epoch 2"),
+    ],
+)
+def test_the_loss_sentence_names_the_epoch_it_turned_at(losses: list[float], words: str) -> None:
+    assert words in sentence("fit", title="It", fit=assess_fit(0.9, curves(0.9, 0.6, losses)))
 
 
 def test_augmentation_does_not_hide_what_was_learned() -> None:
@@ -126,14 +126,22 @@ def test_contradictions_are_blamed_only_where_there_are_some() -> None:
     )
 
 
-def test_melanomas_are_counted_not_rounded() -> None:
-    assert "detected none" in melanoma_sentence("It", 0, 16, 0.0)
-    assert "detected 3 and missed 13" in melanoma_sentence("It", 3, 16, 0.04)
-    assert "detected every one" in melanoma_sentence("It", 16, 16, 0.794)
-    assert "at least 79.4 %, and no more" in melanoma_sentence("It", 16, 16, 0.794)
-    assert "no melanoma" in melanoma_sentence("It", 0, 0, None)
+@pytest.mark.parametrize(
+    ("detected", "melanomas", "low", "words"),
+    [
+        (0, 16, 0.0, "detected none"),
+        (3, 16, 0.04, "detected 3 and missed 13"),
+        (16, 16, 0.794, "detected every one. That shows a sensitivity of at least 79.4 %, and no more"),
+        (0, 0, None, "no melanoma"),
+    ],
+)
+def test_melanomas_are_counted_not_rounded(
+    detected: int, melanomas: int, low: float | None, words: str
+) -> None:
+    assert words in sentence("melanoma", title="It", detected=detected, melanomas=melanomas, low=low)
 
 
-def test_the_best_on_test_need_not_be_the_chosen_one() -> None:
-    assert "chose the same one" in best_sentence("A", 0.5, "B", 0.4, "A")
-    assert "chose B" in best_sentence("A", 0.5, "B", 0.4, "B")
+@pytest.mark.parametrize(("chosen", "words"), [("A", "chose the same one"), ("B", "chose B")])
+def test_the_best_on_test_need_not_be_the_chosen_one(chosen: str, words: str) -> None:
+    figures = {"title": "A", "figure": 0.5, "second": "B", "second_figure": 0.4}
+    assert words in sentence("best", **figures, by_validation=chosen)

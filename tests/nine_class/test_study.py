@@ -16,10 +16,10 @@ from dermsentry.errors import DermsentryError, InputError, TrainingError
 from dermsentry.nine_class import experiments
 from dermsentry.nine_class import study as nine_class_study
 from dermsentry.nine_class.experiments import EXPERIMENTS, Material, run_experiment
+from dermsentry.nine_class.pipeline import study
 from dermsentry.nine_class.results import Study
-from dermsentry.nine_class.study import study
 from dermsentry.phantoms import draw_phantoms
-from dermsentry.split import make_split, random_split
+from dermsentry.split import Split, make_split, random_split
 from dermsentry.training import loop, pipeline
 from dermsentry.training.fitted import Fitted
 from dermsentry.training.pixels import decode
@@ -117,6 +117,33 @@ def test_what_is_kept_belongs_to_its_configuration(
     run_experiment(replace(made, folder=folder))
     with pytest.raises(AssertionError, match="done again"):
         run_experiment(replace(made, folder=folder, **change))
+
+
+def test_figures_are_kept_only_while_the_photographs_relatives_are_the_same(
+    finished: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reference labels settle a conflict: the same photographs are trained on, other ones contradicted."""
+    monkeypatch.setattr(pipeline, "fit", refuse)
+    made = next(r.training for r in finished.results if r.protocol == "as-assigned")
+    material = made.material
+    assert material.contradicted
+    settled = Split(material.splits["honest"].table.assign(reason=""))
+    other = replace(material, splits={**material.splits, "honest": settled})
+    folder = shutil.copytree(made.folder, tmp_path / "run")
+    run_experiment(replace(made, folder=folder))
+    with pytest.raises(AssertionError, match="done again"):
+        run_experiment(replace(made, folder=folder, material=other))
+
+
+def test_a_network_that_was_fitted_again_gets_a_bundle_of_its_own(
+    finished: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nine_class_study, "make_bundle", refuse)
+    folder, options = finished.bundle.folder, finished.configuration
+    assert nine_class_study._bundle(replace(finished.kept, fitted=None), folder, options).card
+    assert finished.kept.fitted
+    with pytest.raises(AssertionError, match="done again"):
+        nine_class_study._bundle(finished.kept, folder, options)
 
 
 def test_a_bundle_that_was_changed_is_made_again(

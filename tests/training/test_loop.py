@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from keras import layers
 
@@ -343,6 +344,18 @@ def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(finetune: Finet
     # Batch normalisation stood still: nothing was adapting.
     layer = next(layer for layer in other.network.layers if isinstance(layer, layers.BatchNormalization))
     np.testing.assert_array_equal(layer.moving_mean.numpy(), 0)
+
+
+def test_a_figure_that_is_no_number_is_resumed_from(finetune: Finetune, tmp_path: Path) -> None:
+    """A set without a melanoma in validation has no AUROC; its column is empty."""
+
+    def undefined(network: keras.Model, size: int) -> dict[str, float]:
+        return {"roc_auc": float("nan"), "balanced_accuracy": 0.1 + 0.2}
+
+    whole = finetune(tuned(Phase(2, 32)), undefined, tmp_path).history
+    again = finetune(tuned(Phase(2, 32)), undefined, tmp_path).history
+    pd.testing.assert_frame_equal(again, whole, check_exact=True)
+    assert again["roc_auc"].isna().all()
 
 
 def test_a_fine_tuning_loss_that_is_no_number_ends_it(finetune: Finetune, tmp_path: Path) -> None:

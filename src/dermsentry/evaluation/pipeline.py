@@ -22,7 +22,6 @@ from dermsentry.evaluation.checks import (
     try_refusal,
     try_robustness,
 )
-from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold
 from dermsentry.evaluation.clinical_utility.prevalence import check_prevalence
 from dermsentry.evaluation.predict import Predicted, choose_sample, read_and_predict
 from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, measure_predictions
@@ -33,7 +32,6 @@ from dermsentry.evaluation.saliency.weight_randomisation import control_of
 from dermsentry.evaluation.selection import SplitTable, choose
 from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
-from dermsentry.model.card import Threshold
 from dermsentry.phantoms import is_synthetic
 from dermsentry.stats.numbers import percent_as_given, percent_interval
 from dermsentry.stats.resampling import Resampler
@@ -148,10 +146,13 @@ def evaluate(
         "unreadable": seen.unreadable,
         "versions": versions(),
     }
+    point = evaluation.operating_point
+    if point is not None:  # with what the card says of where its threshold was chosen
+        point = replace(point, chosen_on=alert.chosen_on, sensitivity_there=alert.sensitivity)
     evaluation = replace(
         evaluation,
         about=about,
-        operating_point=_with_origin(evaluation.operating_point, alert),
+        operating_point=point,
         subgroups=by_subgroup(seen, collection, alert.value, resampler),
         robustness=try_robustness(opened, seen, alert.value, resampler, quiet) if robustness else None,
         saliency=compare_saliency(seen, marked, resampler),
@@ -165,11 +166,6 @@ def evaluate(
     if out is not None:
         _write(evaluation, Path(out), collection, seen)
     return evaluation
-
-
-def _with_origin(point: FrozenThreshold | None, alert: Threshold) -> FrozenThreshold | None:
-    """The operating point with what the card says of where its threshold was chosen."""
-    return point and replace(point, chosen_on=alert.chosen_on, sensitivity_there=alert.sensitivity)
 
 
 def _caveats(
@@ -210,13 +206,9 @@ def _write(evaluation: Evaluation, out: Path, collection: Collection, seen: Pred
     columns = (seen.table[name] for name in ("path", "diagnosis", "group"))
     truth = zip(images, *columns, strict=True)
     write_text(out / "truth.csv", _csv(["image", "path", "diagnosis", "group"], truth))
-    write_page(out / "evaluation.html", evaluation, _files(collection, seen.table))
+    known = seen.table.loc[seen.table["diagnosis"] != "", "path"]  # as `Evaluation.truth` has them
+    write_page(out / "evaluation.html", evaluation, [collection.root / path for path in known])
     write_json(out / "evaluation.json", evaluation.as_dict())
-
-
-def _files(collection: Collection, read: pd.DataFrame) -> list[Path]:
-    """The file of each photograph of known diagnosis, as `Evaluation.truth` has them."""
-    return [collection.root / path for path in read.loc[read["diagnosis"] != "", "path"]]
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -67,6 +67,7 @@ def write_page(path: Path, evaluation: Evaluation, files: Sequence[Path] = ()) -
     melanoma = evaluation.melanoma
     both = bool(melanoma.photographs and melanoma.others)
     few = bool(melanoma.photographs) and melanoma.provable_sensitivity < CLAIM
+    model, data = (evaluation.about.get(part, {}) for part in ("model", "data"))
     write_report(
         path,
         "evaluation.html",
@@ -74,9 +75,9 @@ def write_page(path: Path, evaluation: Evaluation, files: Sequence[Path] = ()) -
         melanoma=melanoma,
         decision=evaluation.decision,
         about=evaluation.about,
-        model=evaluation.about.get("model", {}).get("name", ""),
-        part=evaluation.about.get("data", {}).get("part", ""),
-        synthetic=_synthetic(evaluation),
+        model=model.get("name", ""),
+        part=data.get("part", ""),
+        synthetic=model.get("synthetic", False) or data.get("synthetic", False),
         verdict=verdict(evaluation),
         proof=proof(melanoma.groups),
         few=few,
@@ -92,10 +93,6 @@ def write_page(path: Path, evaluation: Evaluation, files: Sequence[Path] = ()) -
         saliency=evaluation.saliency,
         refusal=evaluation.refusal,
     )
-
-
-def _synthetic(evaluation: Evaluation) -> bool:
-    return any(evaluation.about.get(part, {}).get("synthetic", False) for part in ("model", "data"))
 
 
 def _hundreds(evaluation: Evaluation) -> list[Hundred]:

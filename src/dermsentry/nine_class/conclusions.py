@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pandas as pd
+
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import name_of
 from dermsentry.nine_class.experiments import EXPERIMENTS, Result
@@ -59,7 +61,7 @@ class Fit:
         return self.rise > RISE
 
 
-def assess_fit(accuracy: float, history: Mapping[str, Sequence[float]]) -> Fit:
+def assess_fit(accuracy: float, history: pd.DataFrame) -> Fit:
     """Whether a network over- or underfits.
 
     Parameters
@@ -70,15 +72,14 @@ def assess_fit(accuracy: float, history: Mapping[str, Sequence[float]]) -> Fit:
     history
         `accuracy`, `val_accuracy`, `val_loss` per epoch; the last three epochs are averaged.
     """
-    own = max(accuracy, _end(history["accuracy"]))
-    held = _end(history["val_accuracy"])
-    losses = list(history["val_loss"])
-    lowest = min(range(len(losses)), key=losses.__getitem__)
-    rise = _end(losses) / losses[lowest] if losses[lowest] > 0 else 1.0
+    end, losses = history.tail(3).mean(), history["val_loss"]
+    own, held = max(accuracy, float(end["accuracy"])), float(end["val_accuracy"])
+    lowest = float(losses.min())
+    rise = float(end["val_loss"]) / lowest if lowest > 0 else 1.0
     over = own - held > GAP or (rise > RISE and own > held)
     under = own < LEARNED
     state: State = "both" if over and under else "overfit" if over else "underfit" if under else "neither"
-    return Fit(state, own, held, lowest + 1, len(losses), rise)
+    return Fit(state, own, held, int(losses.to_numpy().argmin()) + 1, len(losses), rise)
 
 
 def draw_conclusions(
@@ -86,68 +87,68 @@ def draw_conclusions(
 ) -> Iterator[Conclusion]:
     """The study's conclusions in reading order, each from these results' numbers."""
     by = {(r.experiment.name, r.protocol): r for r in results}
-    for sentence in _about_conflicts(collection, split):
-        yield Conclusion("collection", sentence)
+    for text in _about_conflicts(collection, split):
+        yield Conclusion("collection", text)
     for experiment in EXPERIMENTS:
         honest, assigned = by.get((experiment.name, "honest")), by.get((experiment.name, "as-assigned"))
         if honest and assigned:
             before = by.get((experiment.follows, "honest"))
-            for sentence in _about_experiment(honest, assigned, before):
-                yield Conclusion(experiment.name, sentence)
+            for text in _about_experiment(honest, assigned, before):
+                yield Conclusion(experiment.name, text)
     evaluated = [r for r in results if r.protocol == "honest" and "test" in r.evaluations]
     ranked = sorted(evaluated, key=lambda r: -(r.figure("test", "balanced_accuracy") or 0.0))
     if len(ranked) > 1:
-        names = [r.experiment.title for r in ranked]
-        values = [r.figure("test", "balanced_accuracy") or 0.0 for r in ranked]
-        yield Conclusion(
-            "best", best_sentence(names[0], values[0], names[1], values[1], kept.experiment.title)
+        first, second = ranked[:2]
+        text = sentence(
+            "best",
+            title=first.experiment.title,
+            figure=first.figure("test", "balanced_accuracy") or 0.0,
+            second=second.experiment.title,
+            second_figure=second.figure("test", "balanced_accuracy") or 0.0,
+            by_validation=kept.experiment.title,
         )
+        yield Conclusion("best", text)
 
 
 def _about_experiment(honest: Result, assigned: Result, before: Result | None) -> Iterator[str]:
     title = honest.experiment.title
     if not honest.experiment.linear:
-        fit = _fit_of(honest)
-        yield fit_sentence(title, fit)
+        fit = assess_fit(honest.accuracy, honest.history)
+        yield sentence("fit", title=title, fit=fit)
         if before is not None:
             tests = [r.figure("test", "balanced_accuracy") for r in (before, honest)]
-            yield cure_sentence(before.experiment.title, title, _fit_of(before), fit, *tests)
+            first = assess_fit(before.accuracy, before.history)
+            yield cure_sentence(before.experiment.title, title, first, fit, *tests)
     test = assigned.figure("test", "accuracy")
     yield leakage_sentence(title, assigned.val_accuracy, honest.val_accuracy, test, assigned.relatives)
     if "test" in honest.evaluations:
         melanoma = honest.evaluations["test"].melanoma
         decision = melanoma.decisions[0]
         low = decision.sensitivity.low if decision.sensitivity else None
-        yield melanoma_sentence(title, decision.detected, melanoma.photographs, low)
-
-
-def _fit_of(result: Result) -> Fit:
-    columns = ("accuracy", "val_accuracy", "val_loss")
-    return assess_fit(result.accuracy, {column: result.history[column].tolist() for column in columns})
+        yield sentence(
+            "melanoma", title=title, detected=decision.detected, melanomas=melanoma.photographs, low=low
+        )
 
 
 def _about_conflicts(collection: Collection, split: Split) -> list[str]:
-    own = dict(zip(collection.table["path"], collection.table["diagnosis"], strict=True))
-    quarantined = split.table[split.table["reason"].str.startswith("conflict")]
-    groups: dict[str, set[str]] = {}
-    for path, group in zip(quarantined["path"], quarantined["group"], strict=True):
-        groups.setdefault(group, set()).add(own[path])
-    conflicting: dict[str, int] = {}
-    others: dict[str, set[str]] = {}
-    for path, group in zip(quarantined["path"], quarantined["group"], strict=True):
-        name = name_of(own[path])
-        conflicting[name] = conflicting.get(name, 0) + 1
-        others.setdefault(name, set()).update(groups[group] - {own[path]})
-    totals = collection.table["diagnosis"].value_counts()
-    counts = {name_of(str(label)): int(count) for label, count in totals.items()}
-    words = {name: " and ".join(sorted(name_of(label) for label in found)) for name, found in others.items()}
-    names = sorted(conflicting, key=lambda name: -conflicting[name] / counts[name])
-    return [conflict_sentence(name, conflicting[name], counts[name], words[name]) for name in names]
-
-
-def fit_sentence(title: str, fit: Fit) -> str:
-    """What the curves say of one network."""
-    return _write("fit", title=title, fit=fit)
+    """A sentence for each label whose images carry another one too, the most affected label first."""
+    labels = collection.table.set_index("path")["diagnosis"]
+    counts = labels.value_counts()
+    rows = split.table[split.table["reason"].str.startswith("conflict")]
+    rows = rows.assign(label=rows["path"].map(labels))
+    found: list[dict[str, Any]] = []
+    for label, images in rows.groupby("label", sort=False):
+        others = set(rows.loc[rows["group"].isin(images["group"]), "label"]) - {label}
+        found.append(
+            {
+                "name": name_of(str(label)),
+                "conflicting": len(images),
+                "count": int(counts[label]),
+                "others": " and ".join(sorted(name_of(other) for other in others)),
+            }
+        )
+    found.sort(key=lambda values: -values["conflicting"] / values["count"])
+    return [sentence("conflict", **values) for values in found]
 
 
 def cure_sentence(
@@ -164,7 +165,7 @@ def cure_sentence(
         outcome = "now overfits"
     else:
         outcome = "eased" if second.gap < first.gap - 0.02 else "not cured"
-    sentence = _write(
+    text = sentence(
         "cure",
         before=before,
         after=after,
@@ -174,7 +175,7 @@ def cure_sentence(
         first_test=first_test,
         second_test=second_test,
     )
-    return sentence[:1].upper() + sentence[1:]
+    return text[:1].upper() + text[1:]
 
 
 def leakage_sentence(
@@ -201,7 +202,7 @@ def leakage_sentence(
     else:
         outcome = "contradicted" if relatives["contradicted"] else "lower"
     total = sum(relatives[kind] for kind in words)
-    return _write(
+    return sentence(
         "leakage",
         title=title,
         quoted=quoted,
@@ -213,33 +214,6 @@ def leakage_sentence(
     )
 
 
-def melanoma_sentence(title: str, detected: int, melanomas: int, low: float | None) -> str:
-    """How many melanomas of Test were detected, and what that proves."""
-    return _write("melanoma", title=title, detected=detected, melanomas=melanomas, low=low)
-
-
-def best_sentence(title: str, figure: float, second: str, second_figure: float, by_validation: str) -> str:
-    """Which network did best on Test without leaks, and which one validation had chosen."""
-    return _write(
-        "best",
-        title=title,
-        figure=figure,
-        second=second,
-        second_figure=second_figure,
-        by_validation=by_validation,
-    )
-
-
-def conflict_sentence(name: str, conflicting: int, count: int, others: str) -> str:
-    """What images of a class that are also labelled `others` do to it; `count` are all of the class."""
-    return _write("conflict", name=name, conflicting=conflicting, count=count, others=others)
-
-
-def _write(block: str, **values: Any) -> str:
-    return render_block("study_conclusions.txt", block, **values)
-
-
-def _end(values: Sequence[float]) -> float:
-    """The mean of the last three."""
-    last = values[-3:]
-    return sum(last) / len(last)
+def sentence(topic: str, **values: Any) -> str:
+    """One sentence of `study_conclusions.txt`."""
+    return render_block("study_conclusions.txt", topic, **values)

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ from dermsentry.training.pixels import DecodedPhotographs, digest
 
 Protocol = Literal["as-assigned", "honest"]
 PROTOCOLS: tuple[Protocol, ...] = ("as-assigned", "honest")
+_ELSEWHERE: dict[str, Any] = {"json": None}  # study.json has it in another form, or not at all
 
 
 @dataclass(frozen=True)
@@ -160,20 +161,21 @@ class Training:
     def record(self) -> dict[str, Any]:
         """The configuration as study.json has it."""
         if not self.experiment.linear:
-            return {
-                **self.configuration.record(), "optimizer": "adam", "loss": "categorical cross-entropy"
-            }  # fmt: skip
+            how = {"optimizer": "adam", "loss": "categorical cross-entropy"}
+            return self.configuration.record() | how
         kept = {key: self.configuration.record()[key] for key in ("size", "aspect", "seed")}
         return {"network": "lite0", "frozen": True, "head": "logistic regression", **kept}
 
     def fingerprint(self, tests: Sequence[Examples]) -> str:
-        """SHA-256 over the configuration, the pixels, and the rows and labels of every part."""
-        parts = [self.material.examples(self.protocol, [part])[0] for part in ("train", "validation")]
+        """SHA-256 over the configuration, the pixels, and the rows, labels and relatives of every part."""
+        parts = [self.material.examples(self.protocol, [part]) for part in ("train", "validation")]
         options = {**self.record(), "protocol": self.protocol}
         if self.experiment.copies:
             options["per_class"] = self.per_class
-        rows = [examples.fingerprint() for examples in (*parts, *tests)]
-        return fingerprint([to_json(options), self.material.digest, *rows])
+        rows = [examples.fingerprint() for examples in (*(own for own, _ in parts), *tests)]
+        contradicted = self.material.contradicted
+        groups = [f"{group}:{group in contradicted}" for _, own in parts for group in own]
+        return fingerprint([to_json(options), self.material.digest, *rows, *groups])
 
     def run(self) -> tuple[Fitted, dict[str, Any]]:
         """The fitted network and the figures of its training, each by the name of its field of `Result`."""
@@ -185,7 +187,15 @@ class Training:
             train, groups, validation, held_groups = _with_copies(
                 self.protocol, (train, groups), (validation, held_groups), self.per_class, self.seed
             )
-        fitted = self.fit(train, validation)
+        fitted = fit_network(
+            self.configuration,
+            train,
+            validation,
+            self.folder,
+            embeddings=self.material.embeddings if self.experiment.linear else None,
+            name=f"{self.experiment.name}, {self.protocol}",
+            quiet=self.quiet,
+        )
         own, held = (_hits(fitted.logits(part), part.labels) for part in (train, validation))
         seconds = time.perf_counter() - started if self.experiment.linear else fitted.seconds
         return fitted, {
@@ -202,18 +212,6 @@ class Training:
             "images_per_second": fitted.images_per_second,
         }
 
-    def fit(self, train: Examples, validation: Examples) -> Fitted:
-        """The network of these examples, or the linear head."""
-        return fit_network(
-            self.configuration,
-            train,
-            validation,
-            self.folder,
-            embeddings=self.material.embeddings if self.experiment.linear else None,
-            name=f"{self.experiment.name}, {self.protocol}",
-            quiet=self.quiet,
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -226,11 +224,11 @@ class Result:
     kind. `fitted` is None where the experiment was finished by an earlier call.
     """
 
-    training: Training
-    before: dict[str, int]
-    after: dict[str, int]
+    training: Training = field(metadata=_ELSEWHERE)
+    before: dict[str, int] = field(metadata={"json": "classes_before"})
+    after: dict[str, int] = field(metadata={"json": "classes_after"})
     validation_photographs: int
-    history: pd.DataFrame
+    history: pd.DataFrame = field(metadata=_ELSEWHERE)
     best_epoch: int
     accuracy: float
     val_accuracy: float
@@ -239,7 +237,7 @@ class Result:
     evaluations: dict[str, Evaluation]
     seconds: float
     images_per_second: float
-    fitted: Fitted | None
+    fitted: Fitted | None = field(metadata=_ELSEWHERE)
 
     @property
     def experiment(self) -> Experiment:
@@ -261,12 +259,8 @@ class Result:
 def run_experiment(training: Training) -> Result:
     """Train, predict and evaluate one experiment; what an earlier call finished is read from its folder."""
     material = training.material
-    tests = {
-        name: (examples, groups)
-        for name, as_given in (("test-as-given", True), ("test", False))
-        for examples, groups in [material.test(as_given)]
-        if len(examples)
-    }
+    both = {"test-as-given": material.test(as_given=True), "test": material.test(as_given=False)}
+    tests = {name: test for name, test in both.items() if len(test[0])}
     key = training.fingerprint([examples for examples, _ in tests.values()])
     path, fitted = training.folder / "result.npz", None
     kept = _read_kept(path, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -44,15 +43,10 @@ def write_study_report(study: Study, material: Material) -> None:
         study.folder / "study.html",
         "study.html",
         study=study,
-        summary=study.audit.summary,
         pictures=_draw_figures(study, material),
         gallery=_gallery(material),
         synthetic=is_synthetic(study.collection.root),
-        by_experiment=_by_experiment(study.results),
-        figure=_figure,
-        melanoma=_melanoma,
         titles=_TITLES | {r.experiment.name: r.experiment.title for r in study.results},
-        caveats=_caveats(study.results),
     )
 
 
@@ -65,25 +59,6 @@ def _gallery(material: Material) -> list[tuple[str, Pixels]]:
         if rows:
             found.append((name_of(label), np.asarray(material.decoded.pixels[rows[len(rows) // 2]])))
     return found
-
-
-def _caveats(results: Sequence[Result]) -> list[tuple[str, Sequence[str]]]:
-    """What the evaluation says of Test itself: the same for every network."""
-    words = {"test-as-given": "As given", "test": "Without leaks"}
-    return [(words[name], evaluation.warnings) for name, evaluation in results[0].evaluations.items()]
-
-
-def _by_experiment(results: Sequence[Result]) -> list[tuple[Any, list[Result]]]:
-    kinds = list(dict.fromkeys(r.experiment for r in results))
-    return [(kind, [r for r in results if r.experiment is kind]) for kind in kinds]
-
-
-def _figure(result: Result, test: str, name: str) -> Any:
-    return result.evaluations[test].overall[name] if test in result.evaluations else None
-
-
-def _melanoma(result: Result, test: str) -> Any:
-    return result.evaluations[test].melanoma if test in result.evaluations else None
 
 
 def _classes(study: Study) -> bytes:
@@ -122,15 +97,16 @@ def _augmentation(material: Material, study: Study) -> bytes:
         if row not in material.decoded.unreadable
     ]
     rows = rows or [next(r for r in range(len(labels)) if r not in material.decoded.unreadable)]
-    with figures.new_figure(len(rows), 7, height=1.2 * len(rows)) as (figure, grid):
-        for line, row in zip(np.atleast_2d(grid), rows, strict=True):
+    with figures.new_figure(len(rows), 7, height=1.2 * len(rows)) as (figure, panels):
+        grid = np.atleast_2d(panels)
+        for line, row in zip(grid, rows, strict=True):
             pixels = np.asarray(material.decoded.pixels[row])
             rng = np.random.default_rng(study.configuration["seed"])
             for place, axes in enumerate(line):
                 axes.imshow(pixels if place == 0 else augment(pixels, rng))
                 axes.set_axis_off()
-        np.atleast_2d(grid)[0][0].set_title("original")
-        np.atleast_2d(grid)[0][1].set_title("augmented")
+        grid[0][0].set_title("original")
+        grid[0][1].set_title("augmented")
         return figures.as_png(figure)
 
 
@@ -139,22 +115,10 @@ def _curves(pair: Sequence[Result]) -> bytes:
         for axes, measure in zip(panels, ("accuracy", "loss"), strict=True):
             for result in pair:
                 colour = figures.BLUE if result.protocol == "honest" else figures.AMBER
-                epochs = result.history["epoch"] + 1
-                axes.plot(
-                    epochs,
-                    result.history[measure],
-                    color=colour,
-                    linestyle="--",
-                    linewidth=1.3,
-                    label=f"{result.protocol}, training",
-                )
-                axes.plot(
-                    epochs,
-                    result.history[f"val_{measure}"],
-                    color=colour,
-                    linewidth=1.9,
-                    label=f"{result.protocol}, validation",
-                )
+                epochs, curves = result.history["epoch"] + 1, result.history
+                training, validation = (f"{result.protocol}, {part}" for part in ("training", "validation"))
+                axes.plot(epochs, curves[measure], "--", color=colour, linewidth=1.3, label=training)
+                axes.plot(epochs, curves[f"val_{measure}"], color=colour, linewidth=1.9, label=validation)
             axes.set_title(measure)
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)

@@ -8,12 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from dermsentry.audit import Audit
 from dermsentry.collection import Collection
-from dermsentry.files import versions
+from dermsentry.files import plain, versions
 from dermsentry.model import Bundle
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import Split
@@ -121,19 +120,6 @@ def _result_json(result: Result) -> dict[str, Any]:
         "strategy": result.experiment.strategy,
         "protocol": result.protocol,
         "configuration": result.training.record(),
-        "classes_before": result.before,
-        "classes_after": result.after,
-        "validation_photographs": result.validation_photographs,
-        "history": {
-            str(name): [float(value) if np.isfinite(value) else None for value in column]
-            for name, column in result.history.items()
-        },
-        "best_epoch": result.best_epoch,
-        "accuracy": result.accuracy,
-        "val_accuracy": result.val_accuracy,
-        "val_balanced_accuracy": result.val_balanced_accuracy,
-        "relatives": result.relatives,
-        "evaluations": result.evaluations,
-        "seconds": result.seconds,
-        "images_per_second": result.images_per_second,
+        "history": result.history.astype(float).to_dict("list"),
+        **plain(result),
     }

@@ -27,7 +27,6 @@ from dermsentry.nine_class.report import write_study_report
 from dermsentry.nine_class.results import Study, study_json
 from dermsentry.split import Split, make_split, random_split, write_split
 from dermsentry.training import Precision, Weights
-from dermsentry.training.balancing import PER_CLASS
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.export import make_bundle
 from dermsentry.training.linear_probe import embed
@@ -40,15 +39,15 @@ def study(
     collection: Collection,
     out: str | Path,
     *,
-    epochs: Sequence[int] = (20, 20, 30),
-    fast: bool = False,
-    labels: Mapping[str, str] | None = None,
-    per_class: int = PER_CLASS,
-    precision: Precision | None = None,
-    size: int = 180,
-    aspect: Aspect = "squash",
-    seed: int = 0,
-    quiet: bool = True,
+    epochs: Sequence[int],
+    fast: bool,
+    labels: Mapping[str, str] | None,
+    per_class: int,
+    precision: Precision | None,
+    size: int,
+    aspect: Aspect,
+    seed: int,
+    quiet: bool,
 ) -> Study:
     """See `dermsentry.study`."""
     if len(epochs) != 3 or min(epochs) < 1:
@@ -138,7 +137,8 @@ def _bundle(kept: Result, folder: Path, configuration: Mapping[str, Any]) -> Bun
     }
     weights: Weights | None = "imagenet" if kept.experiment.linear else None
     record = training_record(material.collection, material.splits["honest"], options, weights)
-    if (folder / CARD_FILE).is_file():
+    # The record does not see pixels: a network that was fitted in this call gets a bundle of its own.
+    if kept.fitted is None and (folder / CARD_FILE).is_file():
         try:
             made = open_bundle(folder)
         except BundleError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -63,17 +63,16 @@ def balanced_copies(
     return copies, np.array(origins, dtype=np.int64)
 
 
-def class_weights(labels: Sequence[str]) -> dict[str, float]:
-    """N / (classes × count), scikit-learn's `balanced` heuristic. Raises InputError for no labels."""
+def class_weights(labels: Sequence[str]) -> NDArray[np.float32]:
+    """Each photograph's weight, (N,): N / (classes × count), scikit-learn's `balanced` heuristic.
+
+    Raises InputError for no labels.
+    """
     if not len(labels):
         raise InputError("Received no labels to weigh; expected at least one photograph to train on.")
-    names, counts = np.unique(np.asarray(labels), return_counts=True)
-    return {str(n): len(labels) / (len(names) * int(c)) for n, c in zip(names, counts, strict=True)}
-
-
-def sample_weights(labels: Sequence[str], weights: Mapping[str, float]) -> NDArray[np.float32]:
-    """Each photograph's weight, (N,)."""
-    return np.array([weights[label] for label in labels], dtype=np.float32)
+    _, index, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    weights: NDArray[np.float32] = (len(labels) / (len(counts) * counts)).astype(np.float32)
+    return weights[index]
 
 
 def drawing_weights(

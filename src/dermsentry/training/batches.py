@@ -18,7 +18,7 @@ from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.files import fingerprint
 from dermsentry.parallel import map_ordered
 from dermsentry.training.augmentation import augment, augment_strongly
-from dermsentry.training.balancing import class_weights, sample_weights
+from dermsentry.training.balancing import class_weights
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.pixels import digest
 
@@ -88,9 +88,8 @@ class Examples:
 
     def batches(self, configuration: Configuration, size: int, epoch: int) -> Iterator[Batch]:
         """Every image once, in the epoch's order, at the size that it has."""
-        hot, each = targets(self.labels), np.ones(len(self), dtype=np.float32)
-        if configuration.class_weights:
-            each = sample_weights(self.labels, class_weights(self.labels))
+        hot, ones = targets(self.labels), np.ones(len(self), dtype=np.float32)
+        each = class_weights(self.labels) if configuration.class_weights else ones
         key = (configuration.seed, epoch + 1)
         order = np.random.default_rng(key).permutation(np.arange(len(self)))
 

@@ -12,8 +12,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -144,8 +143,8 @@ def run_loop(
     epochs = [phase for phase in configuration.phases for _ in range(phase.epochs)]
     steps = math.ceil(len(train) / configuration.batch_size)
     state, history = _resume(folder)
-    trainer = None
-    with _progress(name, len(epochs) * steps, quiet) as shown:
+    trainer, shown = None, _Shown(name, len(epochs) * steps, quiet)
+    with shown.bar:
         for epoch in range(state.epoch, len(epochs)):
             phase = epochs[epoch]
             first = epoch == 0 or phase is not epochs[epoch - 1]
@@ -165,7 +164,8 @@ def run_loop(
             if configuration.fine_tuning:
                 row |= {"size": phase.size, "seconds": seconds}
             history.append(row)
-            state = trainer.state(epoch + 1, state, state.seconds + seconds, _last_is_best(history))
+            best = _best(configuration, history) == epoch
+            state = trainer.state(epoch + 1, state, state.seconds + seconds, best)
             # The history first: a run that is killed in between has a row too many, which is dropped.
             write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
             state.save(folder / "state.npz")
@@ -176,12 +176,9 @@ def run_loop(
         replace(state, weights=[], optimizer=[]).save(folder / "state.npz")
     network = build(configuration)
     network.set_weights(state.kept)
-    table = pd.DataFrame(history)
-    best = len(table) - 1
-    if not configuration.fine_tuning:
-        best = int(table["val_accuracy"].to_numpy().argmax())
-    speed = len(train) * len(table) / state.seconds if state.seconds else 0.0
-    return Fitted(network, table, best + 1, state.seconds, speed)
+    speed = len(train) * len(history) / state.seconds if state.seconds else 0.0
+    best_epoch = _best(configuration, history) + 1
+    return Fitted(network, pd.DataFrame(history), best_epoch, state.seconds, speed)
 
 
 def prepare(folder: Path, record: Mapping[str, Any]) -> None:
@@ -236,17 +233,23 @@ def _resume(folder: Path) -> tuple[_State, list[dict[str, Any]]]:
             for kind in ("weights", "kept", "optimizer")
         ]
         state = _State(int(saved["epoch"]), float(saved["seconds"]), *lists)
-    # Read by `float`, every figure is exactly what it was.
+    # Read by `float`, every figure is exactly what it was; one that was not a number is an empty cell.
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))[: state.epoch]
     history: list[dict[str, Any]] = [
-        {name: int(value) if name == "epoch" else float(value) for name, value in row.items()} for row in rows
+        {
+            name: int(value) if name in ("epoch", "size") else float(value or "nan")
+            for name, value in row.items()
+        }
+        for row in rows
     ]
     return (state, history) if len(history) == state.epoch else (_State(), [])
 
 
-def _last_is_best(history: list[dict[str, Any]]) -> bool:
-    accuracies = [float(row.get("val_accuracy", 0.0)) for row in history]
-    return accuracies[-1] > max(accuracies[:-1], default=-1.0)
+def _best(configuration: Configuration, history: list[dict[str, Any]]) -> int:
+    """The epoch that is kept: the first of the highest validation accuracy, of a fine-tuning the last."""
+    if configuration.fine_tuning:
+        return len(history) - 1
+    return int(np.argmax([row["val_accuracy"] for row in history]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,8 +264,10 @@ class _Trainer:
 
     def learn(self, batch: Batch, done: int, steps: int) -> tuple[float, float]:
         """Take the step after `done` of `steps`; the batch's mean loss and its accuracy."""
-        if self.configuration.fine_tuning:
-            self.optimizer.learning_rate.assign(_learning_rate(self.configuration, done, steps))
+        tuning = self.configuration.fine_tuning
+        if tuning:
+            warm, cosine = min(1.0, (done + 1) / tuning.warm_up), 0.5 + 0.5 * np.cos(np.pi * done / steps)
+            self.optimizer.learning_rate.assign(float(self.configuration.learning_rate * warm * cosine))
         # Dropout depends on the seed and the step alone, so that a resumed run goes the same way.
         key = np.array([self.configuration.seed, done], dtype=np.int32)
         loss, right = self.step(key, *batch)
@@ -344,12 +349,6 @@ def _training_step(network: keras.Model, optimizer: Any, tuning: FineTuning | No
     return step
 
 
-def _learning_rate(configuration: Configuration, done: int, steps: int) -> float:
-    tuning = configuration.fine_tuning
-    warm = min(1.0, (done + 1) / tuning.warm_up) if tuning else 1.0
-    return float(configuration.learning_rate * warm * (0.5 + 0.5 * np.cos(np.pi * done / steps)))
-
-
 class _Losses:
     """An epoch's losses and accuracies; one that is not a number ends the training."""
 
@@ -406,10 +405,3 @@ class _Shown:
             figures = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "epoch")
             line = f"{self.name}: epoch {epoch + 1}/{epochs}, {figures}"
             self.console.print(line, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress(name: str, total: int, quiet: bool) -> Iterator[_Shown]:
-    shown = _Shown(name, total, quiet)
-    with shown.bar:
-        yield shown

@@ -35,18 +35,18 @@ def train(
     split: Split,
     out: str | Path,
     *,
-    network: Recipe = "linear",
-    epochs: int = 20,
-    augmented: bool = False,
-    balance: Balance = "none",
-    size: int = 180,
-    aspect: Aspect = "squash",
-    learning_rate: float = 1e-3,
-    weights: Weights = "imagenet",
-    precision: Precision | None = None,
-    seed: int = 0,
-    tensorboard: bool = False,
-    quiet: bool = True,
+    network: Recipe,
+    epochs: int,
+    augmented: bool,
+    balance: Balance,
+    size: int,
+    aspect: Aspect,
+    learning_rate: float,
+    weights: Weights,
+    precision: Precision | None,
+    seed: int,
+    tensorboard: bool,
+    quiet: bool,
 ) -> Run:
     """See `dermsentry.train`."""
     given = (
@@ -87,10 +87,12 @@ def train(
     if network == "linear":
         prepare(folder, {"configuration": recorded})
         embeddings = embed(configuration, decoded, folder / "cache", quiet=quiet)
-    train_part = with_copies(parts["train"], seed=seed)[0] if balance == "augmentor" else parts["train"]
+    learned = parts["train"]
+    if balance == "augmentor" and network != "linear":
+        learned = with_copies(learned, seed=seed)[0]
     fitted = fit_network(
         configuration,
-        train_part,
+        learned,
         parts["validation"],
         folder,
         embeddings=embeddings,

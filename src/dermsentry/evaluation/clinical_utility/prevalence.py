@@ -100,15 +100,10 @@ class ClinicalValue:
     def number_needed_to_biopsy(self) -> dict[str, float | None] | None:
         """The same for JSON, which knows no infinity: `high` is None there."""
         needed = self.alerts_per_melanoma
-        return (
-            None
-            if needed is None
-            else {
-                "value": needed.value,
-                "low": needed.low,
-                "high": None if math.isinf(needed.high) else needed.high,
-            }
-        )
+        if needed is None:
+            return None
+        high = None if math.isinf(needed.high) else needed.high
+        return {"value": needed.value, "low": needed.low, "high": high}
 
 
 def clinical_value(
