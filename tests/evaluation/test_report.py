@@ -59,7 +59,7 @@ def test_every_probability_is_on_its_side_of_the_threshold(tmp_path):
     files = [tmp_path / f"{name}.png" for name in ("missed", "alarm", "found")]
     write_page(tmp_path / "page.html", evaluation, files)
     page = (tmp_path / "page.html").read_text()
-    assert "from a melanoma probability of 2.3121\u00a0%" in page
+    assert "at a melanoma probability of 2.3121\u00a0%" in page
     assert "<strong>2.3119\u00a0%</strong>" in page
     assert "<strong>2.32\u00a0%</strong>" in page or "<strong>2.315\u00a0%</strong>" in page
 
