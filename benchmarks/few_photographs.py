@@ -22,10 +22,10 @@ from dermsentry.evaluation import evaluate_predictions
 from dermsentry.files import to_json
 from dermsentry.split import read_split
 from dermsentry.stats.calibration import apply_temperature
-from dermsentry.training import WEIGHTS
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.linear_probe import embed, fit_head
+from dermsentry.training.options import WEIGHTS
 from dermsentry.training.pixels import decode
 from recipes.dermoscopy.data import read_dermoscopy
 

@@ -18,12 +18,12 @@ from dermsentry.model import Bundle
 from dermsentry.split import Split, check_split, read_split, write_split
 from dermsentry.stats.calibration import apply_temperature
 from dermsentry.stats.metrics import candidate_hits, mean_hit_rate, roc_auc_score
-from dermsentry.training import Run
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, FineTuning, Phase, best_precision
 from dermsentry.training.export import make_bundle, rounded
 from dermsentry.training.fitted import Fitted, predict_logits
 from dermsentry.training.loop import Validate, run_loop
+from dermsentry.training.options import Run
 from dermsentry.training.out_of_distribution import KNOWN
 from dermsentry.training.pipeline import examples_of, training_record
 from dermsentry.training.pixels import decode

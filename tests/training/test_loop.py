@@ -251,6 +251,8 @@ def test_half_precision_gives_a_float32_network_and_talks_on_stderr(
     assert said.out == ""
     assert "half: epoch 1/1, " in said.err
     assert "val_accuracy" in said.err
+    fit(half, TRAIN, VALIDATION, tmp_path, name="half", quiet=False)
+    assert capsys.readouterr().err == "half: already trained\n"
 
 
 def test_the_seed_decides_the_first_weights() -> None:

@@ -24,11 +24,11 @@ from dermsentry.files import fingerprint, to_json, write_bytes
 from dermsentry.split import Split
 from dermsentry.stats.calibration import apply_temperature
 from dermsentry.stats.metrics import candidate_hits, mean_hit_rate
-from dermsentry.training import Precision
 from dermsentry.training.balancing import PER_CLASS
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, best_precision
 from dermsentry.training.fitted import Fitted
+from dermsentry.training.options import Precision
 from dermsentry.training.pipeline import examples_of, fit_network, with_copies
 from dermsentry.training.pixels import DecodedPhotographs, digest
 

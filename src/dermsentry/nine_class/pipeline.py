@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dermsentry.collection import Collection
     from dermsentry.images import Aspect
     from dermsentry.nine_class.results import Study
-    from dermsentry.training import Precision
+    from dermsentry.training.options import Precision
 
 
 def study(

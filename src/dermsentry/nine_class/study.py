@@ -26,10 +26,10 @@ from dermsentry.nine_class.experiments import (
 from dermsentry.nine_class.report import write_study_report
 from dermsentry.nine_class.results import Study, study_json
 from dermsentry.split import Split, make_split, random_split, write_split
-from dermsentry.training import Precision, Weights
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.export import make_bundle
 from dermsentry.training.linear_probe import embed
+from dermsentry.training.options import Precision, Weights
 from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pipeline import refuse_unusable, training_record
 from dermsentry.training.pixels import decode

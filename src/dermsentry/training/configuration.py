@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dermsentry.images import Aspect
-from dermsentry.training import Precision, Weights
 from dermsentry.training.augmentation import StrongAugmentation
+from dermsentry.training.options import Precision, Weights
 
 NetworkName = Literal["cnn", "lite0"]
 

@@ -144,6 +144,7 @@ def run_loop(
     steps = math.ceil(len(train) / configuration.batch_size)
     state, history = _resume(folder)
     trainer, shown = None, _Shown(name, len(epochs) * steps, quiet)
+    shown.resumed(state.epoch, len(epochs))
     with shown.bar:
         for epoch in range(state.epoch, len(epochs)):
             phase = epochs[epoch]
@@ -391,6 +392,11 @@ class _Shown:
         watched = self.console.is_terminal and not quiet
         self.bar = Progress(*columns, console=self.console, transient=True, disable=not watched)
         self.task = self.bar.add_task(name, total=total)
+
+    def resumed(self, epoch: int, epochs: int) -> None:
+        if epoch and not self.quiet:
+            how = "already trained" if epoch == epochs else f"resuming after epoch {epoch} of {epochs}"
+            self.console.print(f"{self.name}: {how}", highlight=False, soft_wrap=True)
 
     def begin(self, epoch: int, epochs: int, steps: int) -> None:
         self.bar.update(

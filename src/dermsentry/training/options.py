@@ -1,0 +1,57 @@
+"""What a training can be asked for, and what it gives back; no framework is needed to look at either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Recipe = Literal["linear", "cnn", "lite0"]
+RECIPES: tuple[Recipe, ...] = get_args(Recipe)
+Balance = Literal["none", "augmentor", "class-weights"]
+BALANCES: tuple[Balance, ...] = get_args(Balance)
+Weights = Literal["imagenet", "dermoscopy"]
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+Precision = Literal["float32", "mixed_bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
+    """A finished training run.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds the run.
+    bundle
+        The folder of its model bundle, for `open_bundle`, `evaluate` and `screen`.
+    history
+        One row per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+    best_epoch
+        The epoch whose weights were kept, counted from 1.
+    seconds
+        Training time over all sittings, in seconds.
+    """
+
+    folder: Path
+    bundle: Path
+    history: pd.DataFrame
+    best_epoch: int
+    seconds: float
+
+    def __repr__(self) -> str:
+        best, count = self.best_epoch, len(self.history)
+        return f"<Run in {self.folder}: epoch {best} of {count} kept, {self.seconds:.0f} s>"
+
+    def _repr_html_(self) -> str:
+        """The history, for a notebook."""
+        return f"<p>{escape(repr(self))}</p>{self.history.to_html(index=False)}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of `history`."""
+        return self.history.copy()
