@@ -96,7 +96,7 @@ def test_a_light_install_says_what_to_install(call: str) -> None:
         f"try: {call}\n"
         "except dermsentry.InputError as error: print(error)\n"
     )
-    assert done.stdout.endswith('pip install "dermsentry[train]".\n')
+    assert done.stdout.endswith("pip install '.[train]' in the checkout.\n")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_command_of_an_extra_says_which_in_one_line(
         write_split(make_split(phantom_collection), tmp_path / "split.csv")
     given = [str(places.get(argument, argument)) for argument in arguments]
     done = run(f"sys.argv = ['dermsentry', *{given!r}]\nfrom dermsentry.cli import main\nmain()", returns=2)
-    assert done.stderr.endswith(f'pip install "dermsentry[{extra}]".\n')
+    assert done.stderr.endswith(f"pip install '.[{extra}]' in the checkout.\n")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

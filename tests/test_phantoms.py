@@ -13,7 +13,7 @@ from scipy.stats import f_oneway
 
 from dermsentry.collection import Collection, read_collection
 from dermsentry.diagnoses import CODES, name_of
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, OutputError
 from dermsentry.images import Unreadable, read_photograph
 from dermsentry.phantoms import Phantoms, draw_phantom, draw_phantoms, is_synthetic
 
@@ -145,3 +145,10 @@ def test_the_rim_does_not_give_the_class_away() -> None:
     within = rims.var(axis=1, ddof=1).mean(axis=0)
     # An F statistic with 8 and 207 degrees of freedom; 3.3 is its 99.9 % quantile.
     assert (between / within).max() < 3.3
+
+
+def test_a_folder_of_other_files_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("image_id,lesion_id\na,L1\n")
+    with pytest.raises(OutputError, match="holds other files"):
+        draw_phantoms(tmp_path, per_class=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["metadata.csv"]

@@ -75,7 +75,7 @@ def _read_data(data: list[Path], metadata: Path | None) -> Collection:
     return collections[0] if len(collections) == 1 else join_collections(collections)
 
 
-@app.command()
+@app.command(short_help="Audit a collection: what is wrong with it.")
 def audit(
     data: Data,
     labels: Labels = None,
@@ -104,7 +104,7 @@ def audit(
     raise typer.Exit(1 if found.corrupting else 0)
 
 
-@app.command()
+@app.command(short_help="Evaluate a model bundle, every figure with its interval.")
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")],
     data: Data,
@@ -154,7 +154,7 @@ def evaluate(
         raise typer.Exit(3)
 
 
-@app.command()
+@app.command(short_help="Split a collection, related images in one part.")
 def split(
     data: Data,
     out: Annotated[Path, typer.Option(help="The split.csv to write.")] = Path("split.csv"),
@@ -237,7 +237,7 @@ def train(
     typer.echo(str(trained.bundle))
 
 
-@app.command()
+@app.command(short_help="Run the nine-class assignment under two protocols.")
 def study(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for study.html, study.json, the runs and the bundle.")],
@@ -340,7 +340,7 @@ def screen(
         raise typer.Exit(3)
 
 
-@app.command()
+@app.command(short_help="Verify and describe a model bundle.")
 def model(
     bundle: Annotated[
         Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle; by default the bundled model.")
@@ -390,7 +390,7 @@ def _numbers(text: str, kind: type[Number], count: int, option: str) -> list[Num
     return values
 
 
-@app.command()
+@app.command(short_help="Run every stage on synthetic or own images.")
 def demo(
     data: Annotated[
         Path | None, typer.Option(help="A labelled collection; without one, synthetic images are drawn.")

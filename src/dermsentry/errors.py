@@ -43,7 +43,8 @@ def require_extra(extra: str, *modules: str) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise InputError(
-            f'{missing[0]} is not installed; expected the extra {extra!r}: pip install "dermsentry[{extra}]".'
+            f"{missing[0]} is not installed; expected the extra {extra!r}: "
+            f"pip install '.[{extra}]' in the checkout."
         )
 
 
@@ -56,5 +57,5 @@ EXIT_CODES: dict[int, str] = {
     5: "training failed",
     6: "the model bundle was refused",
     7: "the clinic's database cannot be reached, or refuses the connection",
-    130: "interrupted: no file is half written; run training again to resume",
+    130: "interrupted: no file is half written; run it again, and training resumes",
 }

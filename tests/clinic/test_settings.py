@@ -112,6 +112,13 @@ def test_what_could_never_work_is_refused_in_one_line(tmp_path: Path, text: str)
     assert "\n" not in str(told.value).replace("\\n", "")
 
 
+def test_a_table_in_the_wrong_place_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as told:
+        read(tmp_path, "[webhooks]\nurl = 'https://chat.example/a-secret-address'")
+    assert "received a table; expected tables, each under [[webhooks]]" in str(told.value)
+    assert "a-secret-address" not in str(told.value)
+
+
 VALUES: Any = st.recursive(
     st.integers(-3, 9) | st.booleans() | st.sampled_from(["", "alert", "a@b", "https://x.example"]),
     lambda below: (

@@ -190,7 +190,7 @@ def test_a_prevalence_adds_its_row_and_restates(bundle, photographs, tmp_path):
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert [row["prevalence"] for row in found["clinical_value"]] == [0.01, 0.02, 0.03, 0.05]
     assert found["at_prevalence"]["decision_curve"]["prevalence"] == 0.03
-    assert "where 3 % are melanomas" in (tmp_path / "evaluation.html").read_text()
+    assert "where 3\u00a0% are melanomas" in (tmp_path / "evaluation.html").read_text()
     with pytest.raises(InputError, match="prevalence of 5"):
         evaluate(bundle, photographs, split_of(photographs), prevalence=5)
 

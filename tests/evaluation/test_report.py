@@ -59,9 +59,9 @@ def test_every_probability_is_on_its_side_of_the_threshold(tmp_path):
     files = [tmp_path / f"{name}.png" for name in ("missed", "alarm", "found")]
     write_page(tmp_path / "page.html", evaluation, files)
     page = (tmp_path / "page.html").read_text()
-    assert "from a melanoma probability of 2.3121 %" in page
-    assert "<strong>2.3119 %</strong>" in page
-    assert "<strong>2.32 %</strong>" in page or "<strong>2.315 %</strong>" in page
+    assert "at a melanoma probability of 2.3121\u00a0%" in page
+    assert "<strong>2.3119\u00a0%</strong>" in page
+    assert "<strong>2.32\u00a0%</strong>" in page or "<strong>2.315\u00a0%</strong>" in page
 
 
 def test_a_hundred_are_a_hundred():
@@ -85,7 +85,7 @@ def test_the_page_shows_what_was_measured(tmp_path):
     page = (tmp_path / "page.html").read_text()
     for plot in ("ROC curve", "Decision curve", "Reliability diagrams", "Confusion matrix"):
         assert f'alt="{plot}' in page
-    assert "where 4 % are melanomas" in page
+    assert "where 4\u00a0% are melanomas" in page
     order = [page.index(word) for word in ("Before you quote", "at the alert threshold", 'id="methods"')]
     assert order == sorted(order)
     assert "What was not measured" not in page  # of predictions from anywhere

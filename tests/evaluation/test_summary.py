@@ -49,7 +49,7 @@ def test_few_melanomas_are_warned_of_beside_the_sensitivity():
 def test_what_almost_proves_the_claim_does_not_print_as_if_it_did():
     evaluation = judged(71, 10, 71, 0)  # 72 would do
     assert any("at least 94.9 %, no more. To prove 95.0 % takes 72" in line for line in evaluation.warnings)
-    assert "finding all 71 would prove 94.9 % and no more" in " ".join(verdict(evaluation))
+    assert "finding all 71 would prove 94.9 %" in " ".join(verdict(evaluation))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -100,3 +101,11 @@ def test_two_photographs_of_one_name_cannot_share_a_csv() -> None:
 def test_a_name_that_is_no_text_is_found(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"x")
     assert len(find_photographs([tmp_path])) == 1
+
+
+@pytest.mark.parametrize(
+    "given", [None, 5, bytearray(b"x"), io.BytesIO(b"x")], ids=lambda own: type(own).__name__
+)
+def test_what_is_no_image_is_one_line(given: object) -> None:
+    with pytest.raises(InputError, match=rf"^Received {type(given).__name__}; expected a path, bytes"):
+        find_photographs(given)  # type: ignore[arg-type]

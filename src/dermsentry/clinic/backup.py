@@ -32,12 +32,7 @@ from dermsentry.clinic.clinic import Clinic, open_clinic, open_existing
 from dermsentry.clinic.settings import FILE as SETTINGS
 from dermsentry.clinic.store.audit_trail import ANCHOR, KEY, Trail, verify
 from dermsentry.clinic.store.database import DatabaseError, reading, unusable
-from dermsentry.clinic.store.folder import (
-    DATABASE,
-    database_of,
-    sqlite_file,
-    tables_of,
-)
+from dermsentry.clinic.store.folder import DATABASE, database_of, sqlite_file, tables_of
 from dermsentry.clinic.store.pictures import SUFFIX, Pictures
 from dermsentry.clinic.store.tables import Case, now
 from dermsentry.errors import InputError, OutputError
@@ -133,10 +128,7 @@ def _write(folder: Path, clinic: Clinic, file: Path, place: Path) -> Kept:
     own = Trail(trail.key, place / ANCHOR)
     if engine.dialect.name == "sqlite":
         _copy_sqlite(Path(str(engine.url.database)), place / DATABASE)
-        with (
-            closing(open_clinic(database_of(place, None), folder)) as copy,
-            reading(copy.engine) as session,
-        ):
+        with closing(open_clinic(database_of(place, None), folder)) as copy, reading(copy.engine) as session:
             found = _describe(session, own)
     else:
         with _snapshot(engine) as (session, snapshot):

@@ -29,7 +29,7 @@ audit_log = typer.Typer(
 app.add_typer(audit_log, name="audit-log")
 
 
-@app.command()
+@app.command(short_help="Serve the clinic's worklist.")
 def serve(
     model: Annotated[
         Path, typer.Option(help="Folder of a model bundle; by default the bundled model.")
@@ -111,7 +111,7 @@ def export_audit_log(
             _say(f"Written: {out}")
 
 
-@app.command()
+@app.command(short_help="Back up a clinic's data while it runs.")
 def backup(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as clinic.tar.")],
     db: Database = None,
@@ -127,7 +127,7 @@ def backup(
         _say(f"Note: {problem}")
 
 
-@app.command()
+@app.command(short_help="Restore a clinic from a backup.")
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")],
     db: Database = None,

@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
@@ -186,9 +179,9 @@ def read_settings(folder: Path) -> Settings:
         It is no TOML, or a setting is unknown or of the wrong kind.
     """
     path = folder / FILE
-    if path.exists() and not path.is_file():
-        raise InputError(f"Cannot read {path}: it is not a file.")
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"Cannot read {path}: it is not a file.")
         return Settings.model_validate(TomlConfigSettingsSource(Settings, path)())
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not TOML: {error}.") from error
@@ -224,4 +217,9 @@ def _words(error: ValidationError) -> str:
     expected = re.sub(r"^(Input|String) should (be|have) ", "", first["msg"])
     if first["type"] in _EXPECTED:
         expected = _EXPECTED[first["type"]].format(**first.get("ctx", {}))
-    return f"{where}received {first['input']!r}; expected {expected}"
+    if first["type"] == "tuple_type" and place in ("rules", "webhooks"):
+        expected = f"tables, each under [[{place}]]"
+    # A table or a list is not repeated: the address of a webhook in it may be a secret.
+    given = first["input"]
+    received = "a table" if isinstance(given, dict) else "a list" if isinstance(given, list) else repr(given)
+    return f"{where}received {received}; expected {expected}"

@@ -15,7 +15,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,7 +31,7 @@ from dermsentry.model.card import Floats, card_digest, card_text, describe, pars
 from dermsentry.model.card import OutOfDistribution as OutOfDistribution
 from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
-from dermsentry.parallel import cores
+from dermsentry.parallel import cores, map_ordered
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 OUTPUTS = ("probability", "embedding", "class_activation", "out_of_distribution")
@@ -120,8 +119,8 @@ class Bundle:
             raise ValueError(f"Received pixels {pixels.shape} {pixels.dtype}; expected {expected}")
         if len(pixels) <= 1 or self.threads == 1:
             return self.predict_here(pixels)
-        with ThreadPoolExecutor(self.threads) as pool:
-            each = list(pool.map(self.predict_here, (pixels[i : i + 1] for i in range(len(pixels)))))
+        ones = (pixels[i : i + 1] for i in range(len(pixels)))
+        each = list(map_ordered(self.predict_here, ones, threads=self.threads, ahead=2 * self.threads))
         return Outputs(*(np.concatenate([getattr(one, name) for one in each]) for name in OUTPUTS))
 
     def predict_here(self, pixels: Pixels) -> Outputs:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dermsentry.diagnoses import CODES, diagnosis
+from dermsentry.errors import OutputError
 from dermsentry.files import csv_line, write_bytes, write_text
 from dermsentry.images import Pixels
 from dermsentry.phantoms.canvas import Rng
@@ -151,7 +152,7 @@ def draw_phantoms(
     Parameters
     ----------
     folder
-        The folder to draw into; made if it is missing.
+        The folder to draw into: a new or an empty one, or one of earlier phantoms; made if it is missing.
     per_class
         Photographs in each class of Train, or by code; a class that is not named has none.
     test_per_class
@@ -171,10 +172,13 @@ def draw_phantoms(
     Raises
     ------
     OutputError
-        The folder cannot be written.
+        The folder cannot be written, or holds other files.
     InputError
         `per_class` names an unknown code.
     """
+    root = Path(folder)
+    if root.is_dir() and any(root.iterdir()) and not (root / MARK).is_file():
+        raise OutputError(f"{root} holds other files; expected a new folder, or one of earlier phantoms.")
     counts = dict.fromkeys(CODES, per_class) if isinstance(per_class, int) else dict(per_class)
     for code in counts:
         diagnosis(code)

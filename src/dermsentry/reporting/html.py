@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def _environment() -> Environment:
 
 def render(template: str, **context: Any) -> str:
     """Render a template of `reporting/templates`; text is escaped, a missing value raises."""
-    return _environment().get_template(template).render(**context)
+    page = _environment().get_template(template).render(**context)
+    return re.sub(r"(?<=\d) %", "\u00a0%", page)  # a number and its unit stay on one line
 
 
 def write_report(path: Path, template: str, **context: Any) -> None:

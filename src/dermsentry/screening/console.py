@@ -51,4 +51,5 @@ def print_findings(findings: Iterable[Finding], form: Form) -> Counter[Tier]:
 def summary(counts: Counter[Tier], seconds: float) -> str:
     """The counts in words."""
     listed = ", ".join(f"{counts[tier]} {tier}" for tier in TIERS if counts[tier])
-    return f"{counts.total()} photographs in {seconds:.1f} s: {listed or 'none'}"
+    noun = "photograph" if counts.total() == 1 else "photographs"
+    return f"{counts.total()} {noun} in {seconds:.1f} s: {listed or 'none'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,9 @@ from dermsentry.images import SUFFIXES, Pixels
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | Pixels
 """One image, or where images are; see `dermsentry.screen`."""
+
+
+_EXPECTED = "a path, bytes, a PIL image or an array (height, width, 3) of uint8, RGB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +81,19 @@ def _each(given: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
         return (given,)
     if isinstance(given, np.ndarray):
         return given if given.ndim == 4 else (given,)
+    # An open file would be gone through line by line.
+    if isinstance(given, io.IOBase | bytearray) or not isinstance(given, Iterable):
+        raise InputError(f"Received {type(given).__name__}; expected {_EXPECTED}, or several of these.")
     return given
 
 
 def _checked(image: object) -> bytes | Image.Image | Pixels:
     if isinstance(image, bytes | Image.Image):
         return image
-    expected = "a path, bytes, a PIL image or an array (height, width, 3) of uint8, RGB"
     if not isinstance(image, np.ndarray):
-        raise InputError(f"Received {type(image).__name__}; expected {expected}.")
+        raise InputError(f"Received {type(image).__name__}; expected {_EXPECTED}.")
     if image.ndim != 3 or image.shape[2] != 3 or not image.size or image.dtype != np.uint8:
-        raise InputError(f"Received an array {image.shape} of {image.dtype}; expected {expected}.")
+        raise InputError(f"Received an array {image.shape} of {image.dtype}; expected {_EXPECTED}.")
     return image
 
 

@@ -56,7 +56,7 @@ def screen(
     Returns
     -------
     list of Finding
-        One for each image, in order.
+        One for each image, in order; a file that is given twice is screened once.
 
     Raises
     ------
@@ -116,7 +116,8 @@ def iter_screen(
     Returns
     -------
     iterator of Finding
-        One for each image, in order. Memory stays flat, whatever their number.
+        One for each image, in order, a file that is given twice once. Memory stays flat, whatever their
+        number.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from dermsentry.diagnoses import DIAGNOSES, MELANOMA, name_of
 from dermsentry.model.card import Card, Threshold
 from dermsentry.screening.quality import DRAWN, Quality
-from dermsentry.stats.numbers import brief, compared, digits_of
+from dermsentry.stats.numbers import brief, compared, percent
 
 Tier = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -67,21 +67,21 @@ def triage(
     if melanoma >= refer.value:
         reasons.append(_against("at or above", melanoma, "referral", refer))
     if likeliest == MELANOMA and not reasons:
-        reasons.append(f"melanoma is the most probable diagnosis ({brief(melanoma)})")
+        reasons.append(f"melanoma is the most probable diagnosis ({percent(melanoma)})")
     if likeliest in _SEEN_SOON or soon >= LIKELY:
         named = sorted(_SEEN_SOON, key=lambda code: -probabilities[code])
-        listed = ", ".join(f"{name_of(code)} {brief(probabilities[code])}" for code in named)
+        listed = ", ".join(f"{name_of(code)} {percent(probabilities[code])}" for code in named)
         reasons.append(f"{listed}: to be seen soon")
     if reasons:
         return "refer", tuple(reasons)
     return "routine", (
         _against("below", melanoma, "referral", refer),
-        f"most probable: {name_of(likeliest)} {brief(probabilities[likeliest])}",
+        f"most probable: {name_of(likeliest)} {percent(probabilities[likeliest])}",
     )
 
 
 def _against(relation: str, melanoma: float, name: str, threshold: Threshold) -> str:
     """The probability of melanoma and the threshold, each on the side of the other that it is on."""
-    value, limit = compared(melanoma, threshold.value, digits=digits_of(melanoma, threshold.value))
+    value, limit = compared(melanoma, threshold.value)
     aim = f"chosen for a sensitivity of {brief(threshold.sensitivity_target)}"
     return f"melanoma {value}, {relation} the {name} threshold of {limit} ({aim})"

@@ -64,7 +64,7 @@ def findings(engine: Engine) -> list[Any]:
 
 
 EXPECTED = [
-    {**{k: v for k, v in FINDING.items() if k != "familiarity"}, "out_of_distribution": 1 - 0.7},
+    {**{k: v for k, v in FINDING.items() if k != "familiarity"}, "out_of_distribution": 0.3},
     {**{k: v for k, v in UNREADABLE.items() if k != "familiarity"}, "out_of_distribution": None},
     None,
 ]

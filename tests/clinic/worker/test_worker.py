@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select, text
+from sqlalchemy.orm import Session
 
 from bundles import tiny_bundle
 from clinic.cases import photograph, reread
@@ -150,15 +151,15 @@ def test_a_full_disk_or_a_database_that_is_away_is_waited_for(
         assert (job.state, job.attempts) == ("queued", 0)
     (tmp_path / "pictures").unlink()
     tries = iter([DatabaseError("away"), None])
-    next_job = worker._next
+    lease_next = worker.lease
 
-    def sometimes(own: Engine) -> Any:
+    def sometimes(session: Session) -> Any:
         error = next(tries)
         if error:
             raise error
-        return next_job(own)
+        return lease_next(session)
 
-    monkeypatch.setattr(worker, "_next", sometimes)
+    monkeypatch.setattr(worker, "lease", sometimes)
     run(clinic, bundle, Told(screens), 2)
     assert reread(clinic.engine, case).state == "screened"
 

@@ -229,7 +229,7 @@ def test_skin_tone_comes_with_its_weakness():
     )
     (tone,) = found
     assert values(tone) == ["very light", "light", "tan", "dark"]
-    assert "no measured skin type" in tone.note
+    assert "not a measured skin type" in tone.note
     assert "Unknown for 1 of 6" in tone.note
 
 

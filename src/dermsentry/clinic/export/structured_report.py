@@ -141,10 +141,7 @@ def _by_model(case: Case, image: Dataset) -> sr.MeasurementsAndQualitativeEvalua
         for code in CODES:
             shares[f"P-{code}"] = (f"Probability of {name_of(code)}", case.finding["probabilities"][code])
     if case.finding["out_of_distribution"] is not None:
-        shares["ood-score"] = (
-            "Out-of-distribution score, 0 to 1",
-            case.finding["out_of_distribution"],
-        )
+        shares["ood-score"] = ("Out-of-distribution score, 0 to 1", case.finding["out_of_distribution"])
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(case, image),
         algorithm_id=sr.AlgorithmIdentification(

@@ -94,13 +94,7 @@ def sniff(data: bytes) -> str:
 
 
 def receive(
-    clinic: Clinic,
-    data: bytes,
-    about: About,
-    *,
-    source: Source,
-    actor: str,
-    account_id: int | None = None,
+    clinic: Clinic, data: bytes, about: About, *, source: Source, actor: str, account_id: int | None = None
 ) -> Received:
     """Keep a photograph and queue it for the model; nothing of it is decoded here.
 

@@ -153,8 +153,9 @@ def _line(number: int, columns: list[str], row: list[str]) -> _Line:
     given = fields["case"].removeprefix("#")
     if not (given.isascii() and given.isdigit() and 0 < int(given[:12]) <= LARGEST_ID and len(given) < 12):
         raise InputError(f"received the case {clean(given)[:40]!r}; expected a case's number")
-    label, note = _values(fields["diagnosis"], fields["method"].casefold(), fields.get("note", ""))
-    return _Line(number, int(given), label, fields["method"].casefold(), note)
+    method = fields["method"].casefold()
+    label, note = _values(fields["diagnosis"], method, fields.get("note", ""))
+    return _Line(number, int(given), label, method, note)
 
 
 def _values(diagnosis: str, method: str, note: str) -> tuple[str, str]:

@@ -138,9 +138,7 @@ def begin_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> Se
     finally:
         engine.dispose()
     opened = open_clinic(plan.database, plan.folder, settings)
-    return ServedClinic(
-        opened.engine, opened.trail, opened.pictures, opened.settings, bundle, card, first_token=token
-    )
+    return ServedClinic(**vars(opened), bundle=bundle, card=card, first_token=token)
 
 
 def parts_of(plan: Plan, clinic: ServedClinic, umask: int) -> list[Part]:

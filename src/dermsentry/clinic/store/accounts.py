@@ -51,7 +51,8 @@ _NAME = re.compile(rf"[a-z0-9][a-z0-9._@+-]{{0,{lengths.ACCOUNT - 1}}}")
 class Person:
     """Who asks: an account, through a browser or a token, and what that may do.
 
-    `signed_in_at`: when the browser's session began, None for a token.
+    `signed_in_at`: when the browser's session began, None for a token. `stale`: the last use of session or
+    token was noted more than a minute ago, or never; noting each would be a write each.
     """
 
     account_id: int
@@ -61,6 +62,7 @@ class Person:
     may: frozenset[str]
     csrf: str = ""
     signed_in_at: datetime | None = None
+    stale: bool = False
 
 
 def add_account(session: Session, name: str, full_name: str, role: str, password: str) -> Account:
@@ -154,7 +156,8 @@ def person_of_cookie(session: Session, secret: str) -> Person | None:
     moment = now()
     if moment >= found.expires_at or moment - found.seen_at >= IDLE:
         return None
-    return _person(found.account, MAY[found.account.role], found.csrf, found.created_at)
+    may, stale = MAY[found.account.role], moment - found.seen_at >= NOTED
+    return _person(found.account, may, stale, found.csrf, found.created_at)
 
 
 def seen(session: Session, secret: str) -> None:
@@ -162,12 +165,6 @@ def seen(session: Session, secret: str) -> None:
     found = session.get(SignIn, _digest(secret))
     if found is not None:
         found.seen_at = now()
-
-
-def unseen_lately(session: Session, secret: str) -> bool:
-    """Whether a session's last use was noted more than a minute ago; noting each would be a write each."""
-    found = session.get(SignIn, _digest(secret))
-    return found is not None and now() - found.seen_at >= NOTED
 
 
 def sign_out(session: Session, secret: str) -> None:
@@ -228,13 +225,8 @@ def person_of_token(session: Session, secret: str) -> Person | None:
         return None
     if token.expires_at is not None and now() >= token.expires_at:
         return None
-    return _person(token.account, MAY[token.account.role] & frozenset(token.scopes))
-
-
-def unused_lately(session: Session, secret: str) -> bool:
-    """Whether a token's last use was noted more than a minute ago, or never."""
-    token = session.scalar(select(Token).where(Token.secret_hash == _digest(secret)))
-    return token is not None and (token.used_at is None or now() - token.used_at >= NOTED)
+    stale = token.used_at is None or now() - token.used_at >= NOTED
+    return _person(token.account, MAY[token.account.role] & frozenset(token.scopes), stale)
 
 
 def note_use(session: Session, secret: str) -> None:
@@ -289,9 +281,9 @@ class Attempts:
 
 
 def _person(
-    account: Account, may: frozenset[str], csrf: str = "", signed_in_at: datetime | None = None
+    account: Account, may: frozenset[str], stale: bool, csrf: str = "", signed_in_at: datetime | None = None
 ) -> Person:
-    return Person(account.id, account.name, account.full_name, account.role, may, csrf, signed_in_at)
+    return Person(account.id, account.name, account.full_name, account.role, may, csrf, signed_in_at, stale)
 
 
 def _bytes(password: str) -> bytes:

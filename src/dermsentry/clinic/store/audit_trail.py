@@ -110,9 +110,9 @@ def append(session: Session, trail: Trail, actor: str, happened: TrailEvent) -> 
     hold(session)
     if _END not in session.info:
         session.info[_END] = None if _cut_off(session, trail) else trail
-    last = session.execute(select(Event.id, Event.hash).order_by(Event.id.desc()).limit(1)).first()
+    last = _end(session, trail)
     event = Event(
-        id=last.id + 1 if last else 1,
+        id=last.number + 1 if last else 1,
         at=now().isoformat(timespec="microseconds"),
         actor=_plain(actor),
         action=happened.action,

@@ -25,39 +25,22 @@ log = logging.getLogger(__name__)
 
 NO_SPACE, AWAY = 507, 503
 
-TITLES = {
-    400: "The request cannot be understood",
-    401: "Please sign in",
-    403: "You do not have access to this",
-    404: "Not found",
-    405: "Method not allowed",
-    409: "This is not possible now",
-    413: "The request is too large",
-    415: "Unsupported file type",
-    422: "Invalid input",
-    429: "Too many attempts",
-    500: "Something went wrong",
-    503: "The service is temporarily unavailable",
-    507: "No storage space left",
+ERRORS = {
+    400: ("bad-request", "The request cannot be understood"),
+    401: ("not-signed-in", "Please sign in"),
+    403: ("forbidden", "You do not have access to this"),
+    404: ("not-found", "Not found"),
+    405: ("method-not-allowed", "Method not allowed"),
+    409: ("not-now", "This is not possible now"),
+    413: ("too-large", "The request is too large"),
+    415: ("unsupported-type", "Unsupported file type"),
+    422: ("unusable", "Invalid input"),
+    429: ("too-many-attempts", "Too many attempts"),
+    500: ("unexpected", "Something went wrong"),
+    503: ("unavailable", "The service is temporarily unavailable"),
+    507: ("no-space", "No storage space left"),
 }
-
-
-NAMES = {
-    400: "bad-request",
-    401: "not-signed-in",
-    403: "forbidden",
-    404: "not-found",
-    405: "method-not-allowed",
-    409: "not-now",
-    413: "too-large",
-    415: "unsupported-type",
-    422: "unusable",
-    429: "too-many-attempts",
-    500: "unexpected",
-    503: "unavailable",
-    507: "no-space",
-}
-"""What programs distinguish errors by; it does not change between versions."""
+"""Of a status: what programs distinguish it by, which does not change between versions, and for people."""
 
 
 class Problem(BaseModel):
@@ -70,7 +53,7 @@ class Problem(BaseModel):
 
 def problem_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The errors of an endpoint, for its OpenAPI description."""
-    return {code: {"model": Problem, "description": TITLES[code]} for code in codes}
+    return {code: {"model": Problem, "description": ERRORS[code][1]} for code in codes}
 
 
 def install(app: FastAPI) -> None:
@@ -93,8 +76,8 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
     """An error in the form that the request asked for."""
     own = headers or {}
     number = request_number(request)
+    name, title = ERRORS.get(status, ("refused", HTTPStatus(status).phrase))
     if wants_page(request):
-        title = TITLES.get(status, HTTPStatus(status).phrase)
         return page(
             request,
             "error.html",
@@ -105,7 +88,7 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
             detail=detail,
             number=number,
         )
-    envelope = Problem(error=NAMES.get(status, "refused"), detail=detail, request_id=number)
+    envelope = Problem(error=name, detail=detail, request_id=number)
     return JSONResponse(envelope.model_dump(), status, headers=own)
 
 
@@ -128,7 +111,8 @@ async def _http(request: Request, error: Exception) -> Response:
             return RedirectResponse(path, 303)
     detail = str(error.detail)
     if detail == HTTPStatus(error.status_code).phrase:
-        detail = f"{TITLES.get(error.status_code, detail)}: {request.method} {request.url.path}."
+        _, title = ERRORS.get(error.status_code, ("", detail))
+        detail = f"{title}: {request.method} {request.url.path}."
     return answer(request, error.status_code, detail, dict(error.headers or {}))
 
 
@@ -143,27 +127,29 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 _IN_PART = "this was not saved, or only in part"
-_DETAILS: dict[type[DermsentryError], str] = {
-    OutputError: f"There is no storage space left, or a folder is not writable; {_IN_PART}. "
-    "Contact your administrator.",
-    DatabaseError: f"The database cannot be reached; {_IN_PART}. Try again in a minute.",
-    BundleError: "The model cannot be used: it was changed, or made by another version. "
-    "Contact your administrator.",
-}
+_HIDDEN: tuple[tuple[type[DermsentryError], int, str], ...] = (
+    (DatabaseError, AWAY, f"The database cannot be reached; {_IN_PART}. Try again in a minute."),
+    (
+        BundleError,
+        AWAY,
+        "The model cannot be used: it was changed, or made by another version. Contact your administrator.",
+    ),
+    (
+        OutputError,
+        NO_SPACE,
+        f"There is no storage space left, or a folder is not writable; {_IN_PART}. "
+        "Contact your administrator.",
+    ),
+)
+"""Errors whose details, of databases and folders, belong in the log, not in a browser."""
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    status = 422
-    for kind, own in ((DatabaseError, AWAY), (BundleError, AWAY), (OutputError, NO_SPACE), (CannotRead, 409)):
+    for kind, status, detail in _HIDDEN:
         if isinstance(error, kind):
-            status = own
-    detail = str(error)
-    if status in (AWAY, NO_SPACE):
-        log.error("request %s: %s", request_number(request), error)
-        # Details of databases and folders belong in the log, not in a browser.
-        detail = next(words for kind, words in _DETAILS.items() if isinstance(error, kind))
-        return answer(request, status, detail, {"Retry-After": "30"})
-    return answer(request, status, detail)
+            log.error("request %s: %s", request_number(request), error)
+            return answer(request, status, detail, {"Retry-After": "30"})
+    return answer(request, 409 if isinstance(error, CannotRead) else 422, str(error))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -30,8 +30,6 @@ from dermsentry.clinic.store.accounts import (
     person_of_cookie,
     person_of_token,
     seen,
-    unseen_lately,
-    unused_lately,
 )
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import reading, writing
@@ -57,6 +55,12 @@ def clinic_of(request: Request) -> ServedClinic:
     """The clinic that this app serves."""
     clinic: ServedClinic = request.app.state.clinic
     return clinic
+
+
+def gate_of(request: Request) -> Gate:
+    """The app's count of failed sign-ins."""
+    gate: Gate = request.app.state.gate
+    return gate
 
 
 @dataclass(frozen=True)
@@ -264,9 +268,8 @@ def signed_in(request: Request) -> Person | None:
     engine = clinic_of(request).engine
     with reading(engine) as session:
         person = person_of_cookie(session, secret)
-        stale = person is not None and unseen_lately(session, secret)
     # Requests by which a page refreshes itself are no sign of a person in front of it.
-    if stale and "hx-request" not in request.headers:
+    if person is not None and person.stale and "hx-request" not in request.headers:
         with writing(engine) as session:
             seen(session, secret)
     return person
@@ -286,8 +289,7 @@ def _of_token(request: Request, secret: str) -> Person | None:
     engine = clinic_of(request).engine
     with reading(engine) as session:
         person = person_of_token(session, secret)
-        stale = person is not None and unused_lately(session, secret)
-    if stale:
+    if person is not None and person.stale:
         with writing(engine) as session:
             note_use(session, secret)
     return person

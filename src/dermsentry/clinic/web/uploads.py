@@ -58,13 +58,7 @@ async def receive_all(request: Request, person: Person, source: Source) -> list[
         data = await file.read(MAX_BYTES + 1)
         try:
             received = await run_in_threadpool(
-                receive,
-                clinic,
-                data,
-                about,
-                source=source,
-                actor=person.name,
-                account_id=person.account_id,
+                receive, clinic, data, about, source=source, actor=person.name, account_id=person.account_id
             )
         except InputError as error:
             sent.append(Sent(about.checked().file_name, problem=str(error)))

@@ -20,15 +20,7 @@ from dermsentry.clinic.store.database import DatabaseError, writing
 from dermsentry.clinic.store.events import ScreenedEvent
 from dermsentry.clinic.store.tables import PLACES, Model, now
 from dermsentry.clinic.waiting import wait_for
-from dermsentry.clinic.worker.queue import (
-    LEASE,
-    MOST_ATTEMPTS,
-    Leased,
-    finish,
-    give_up_lease,
-    lease,
-    renew,
-)
+from dermsentry.clinic.worker.queue import LEASE, MOST_ATTEMPTS, Leased, finish, give_up_lease, lease, renew
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.files import plain, write_bytes
@@ -50,7 +42,8 @@ def work(clinic: Clinic, screener: Screener, card: Card, stopped: Callable[[], b
     while not stopped():
         screener.start()  # before a photograph is in hand: a model that is refused is no photograph's fault
         try:
-            leased = _next(clinic)
+            with writing(clinic.engine) as session:
+                leased = lease(session)
             if leased is None:
                 time.sleep(PAUSE_S)
                 continue
@@ -87,11 +80,6 @@ def register(session: Session, card: Card) -> str:
         with contextlib.suppress(IntegrityError), session.begin_nested():
             session.add(Model(digest=card.digest, name=card.name, card=plain(card)))
     return card.digest
-
-
-def _next(clinic: Clinic) -> Leased | None:
-    with writing(clinic.engine) as session:
-        return lease(session)
 
 
 def _do(clinic: Clinic, screener: Screener, card: Card, leased: Leased) -> None:

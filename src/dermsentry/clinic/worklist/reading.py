@@ -77,7 +77,7 @@ def decide(
     read = Read(
         case_id=case.id,
         account_id=person.account_id,
-        position=_position(before),
+        position=min(len(before) + 1, ADJUDICATOR),
         agrees=agrees,
         diagnosis=diagnosis,
         action=action,
@@ -171,10 +171,6 @@ def _read_it_second(session: Session, case: Case, person: Person) -> bool:
     """Whether a person was the second reader once, and was told whether the first decided the same."""
     own = select(Read.id).where(Read.case_id == case.id, Read.account_id == person.account_id)
     return session.scalar(own.where(Read.position == 2).limit(1)) is not None
-
-
-def _position(before: Sequence[Read]) -> int:
-    return min(len(before) + 1, ADJUDICATOR)
 
 
 def _move(case: Case, clinic: Clinic, reads: Sequence[Read]) -> None:

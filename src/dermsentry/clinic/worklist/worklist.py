@@ -37,7 +37,7 @@ class Filter:
     `lane`: `suspicion` (the model assessed it), `cannot-say` (it could not, or could not read the file) or
     `waiting` (it has not seen it yet). `stage`: still open, decided, or all. `tier`, `site`: only these,
     where given. `search`: words that all stand in the case's patient, lesion, site or file name, or are its
-    number. `since`, `until`: received from then on, and before then. `received_by`: one account's own.
+    number. `since`, `until`: received from then on, and before then.
     `not_read_by`: an account that has read it already is not shown it again.
     """
 
@@ -48,7 +48,6 @@ class Filter:
     site: str = ""
     since: datetime | None = None
     until: datetime | None = None
-    received_by: int | None = None
     not_read_by: int | None = None
 
 
@@ -124,15 +123,12 @@ def previous_cases(session: Session, case: Case, *, limit: int = 12) -> tuple[Ca
     """
     if not case.patient:
         return ()
-    earlier = tuple_(Case.received_at, Case.id) < _values((Case.received_at, Case.id), _of(case))
+    place = (Case.received_at, Case.id)
+    earlier = tuple_(*place) < _values(place, [case.received_at, case.id])
     query = select(Case).where(Case.patient == case.patient, earlier)
     if case.lesion:
         query = query.where(Case.lesion == case.lesion)
     return tuple(session.scalars(query.order_by(Case.received_at.desc(), Case.id.desc()).limit(limit)))
-
-
-def _of(case: Case) -> list[Any]:
-    return [case.received_at, case.id]
 
 
 def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
@@ -158,8 +154,6 @@ def _query(wanted: Filter) -> Select[int]:
         asked.append(Case.received_at >= wanted.since)
     if wanted.until is not None:
         asked.append(Case.received_at < wanted.until)
-    if wanted.received_by is not None:
-        asked.append(Case.received_by == wanted.received_by)
     if wanted.not_read_by is not None:
         own = and_(Read.case_id == Case.id, Read.account_id == wanted.not_read_by, Read.undone_at.is_(None))
         asked.append(~select(Read.id).where(own).exists())

@@ -252,7 +252,7 @@ def _joined(values: Sequence[str], order: Sequence[str]) -> tuple[list[str], lis
 
 _BEWARE = {
     "skin tone": (
-        "By the individual typology angle of the skin along each photograph's rim. It is no measured skin "
+        "By the individual typology angle of the skin along each photograph's rim. It is not a measured skin "
         "type: light, white balance and polarisation, the dermatoscope's gel and pressure, and pigment or "
         "redness around the lesion move it by whole groups, and dermoscopy makes most skin look light. "
         "Read it as how light the skin looks in the photograph."

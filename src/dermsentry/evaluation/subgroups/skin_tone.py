@@ -1,6 +1,6 @@
 """How light the skin around a lesion is in its photograph: the individual typology angle (ITA).
 
-ITA orders photographs by the lightness of their skin. It is no measured skin type: light, exposure,
+ITA orders photographs by the lightness of their skin. It is not a measured skin type: light, exposure,
 polarisation and white balance move it by whole groups, the gel and the pressure of the dermatoscope blanch
 the skin, and where pigment or redness surrounds the lesion, that is what is measured. It is read from
 photographs for want of a recorded skin type, as in Kinyanjui et al., MICCAI 2020; Groh et al., CVPR Workshops
@@ -62,7 +62,7 @@ def skin_tone(pixels: Pixels) -> float | None:
     green over blue to violet (ink, gloves), and what is far darker than the picture's well-lit skin (hair,
     shadow of the lens, pigment). Skin of every type is yellower than grey, so a rim that is bluish all over
     has a colour cast, and no angle: about two in five photographs of HAM10000. See the module for what moves
-    the angle: it is no measured skin type.
+    the angle: it is not a measured skin type.
 
     Parameters
     ----------

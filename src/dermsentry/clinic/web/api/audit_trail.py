@@ -11,19 +11,10 @@ from sqlalchemy.orm import Session
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import LARGEST_ID, Event
-from dermsentry.clinic.web.api.schemas import (
-    ALWAYS,
-    AuditEvent,
-    AuditEvents,
-    AuditVerdict,
-    Number,
-)
+from dermsentry.clinic.web.api.schemas import ALWAYS, AuditEvent, AuditEvents, AuditVerdict, Number
 from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.problems import problem_responses
-from dermsentry.clinic.web.security import (
-    TokenAudits,
-    clinic_of,
-)
+from dermsentry.clinic.web.security import TokenAudits, clinic_of
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 
@@ -32,7 +23,7 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
     "/cases/{case_id}/audit",
     summary="Get the audit trail of a case",
     tags=["audit"],
-    responses=problem_responses(404, 422),
+    responses=problem_responses(404),
 )
 def audit_of_case(
     request: Request,
@@ -47,7 +38,7 @@ def audit_of_case(
         return _events(session, after, limit, f"case {case_id}")
 
 
-@router.get("/audit", summary="Get the audit trail", tags=["audit"], responses=problem_responses(422))
+@router.get("/audit", summary="Get the audit trail", tags=["audit"])
 def audit(
     request: Request,
     _: TokenAudits,

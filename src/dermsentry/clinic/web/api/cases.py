@@ -26,12 +26,8 @@ from dermsentry.clinic.web.api.schemas import (
 )
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.filters import Shown, read_filter
-from dermsentry.clinic.web.problems import problem_responses
-from dermsentry.clinic.web.security import (
-    TokenReads,
-    TokenSends,
-    clinic_of,
-)
+from dermsentry.clinic.web.problems import problem_responses, request_number
+from dermsentry.clinic.web.security import TokenReads, TokenSends, clinic_of
 from dermsentry.clinic.web.uploads import receive_all
 from dermsentry.clinic.worklist.worklist import list_cases
 from dermsentry.screening.triage import Tier
@@ -72,14 +68,14 @@ async def send(request: Request, person: TokenSends) -> Response:
     refused = [one for one in files if one.problem]
     if len(refused) == len(files):
         detail = refused[0].problem if len(files) == 1 else f"None of the {len(files)} files could be used."
-        number = str(request.scope["dermsentry.request"])
+        number = request_number(request)
         envelope = Refused(error="unusable", detail=detail, request_id=number, photographs=files)
         return JSONResponse(envelope.model_dump(), 422)
     status = 207 if refused else 201 if any(one.new for one in files) else 200
     return JSONResponse(SentFiles(photographs=files).model_dump(), status)
 
 
-@router.get("/cases", summary="List cases", tags=["cases"], responses=problem_responses(422))
+@router.get("/cases", summary="List cases", tags=["cases"])
 def cases(
     request: Request,
     _: TokenReads,
@@ -113,7 +109,7 @@ def cases(
     return Cases(cases=[CaseSummary.model_validate(case) for case in found.cases], next=found.next)
 
 
-@router.get("/cases/{case_id}", summary="Get a case", tags=["cases"], responses=problem_responses(404, 422))
+@router.get("/cases/{case_id}", summary="Get a case", tags=["cases"], responses=problem_responses(404))
 def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
     """A case with the model's finding."""
     with reading(clinic_of(request).engine) as session:
@@ -128,7 +124,7 @@ def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
     responses={
         200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The picture"},
         304: {"description": "The picture has not changed since the given ETag"},
-        **problem_responses(404, 409, 422),
+        **problem_responses(404, 409),
     },
 )
 def picture(request: Request, _: TokenReads, case_id: Number, kind: Kind) -> Response:

@@ -6,24 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from dermsentry.clinic.web.api.schemas import (
-    ALWAYS,
-    Number,
-    Since,
-    Until,
-)
-from dermsentry.clinic.web.downloads import (
-    DICOM,
-    FHIR,
-    send_case_table,
-    send_fhir,
-    send_structured_report,
-)
+from dermsentry.clinic.web.api.schemas import ALWAYS, Number, Since, Until
+from dermsentry.clinic.web.downloads import DICOM, FHIR, send_case_table, send_fhir, send_structured_report
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.problems import problem_responses
-from dermsentry.clinic.web.security import (
-    TokenReads,
-)
+from dermsentry.clinic.web.security import TokenReads
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 
@@ -35,7 +22,7 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
     response_class=Response,
     responses={
         200: {"content": {FHIR: {}}, "description": "A Bundle with DiagnosticReport, Observations, Device"},
-        **problem_responses(404, 409, 422),
+        **problem_responses(404, 409),
     },
 )
 def fhir(request: Request, person: TokenReads, case_id: Number) -> Response:
@@ -50,7 +37,7 @@ def fhir(request: Request, person: TokenReads, case_id: Number) -> Response:
     response_class=Response,
     responses={
         200: {"content": {DICOM: {}}, "description": "A Comprehensive SR that references the image"},
-        **problem_responses(404, 409, 422),
+        **problem_responses(404, 409),
     },
 )
 def report(request: Request, person: TokenReads, case_id: Number) -> Response:

@@ -29,12 +29,7 @@ from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.performance_cache import cached_performance
 from dermsentry.clinic.web.problems import problem_responses
-from dermsentry.clinic.web.security import (
-    TokenDecides,
-    TokenReads,
-    TokenRecords,
-    clinic_of,
-)
+from dermsentry.clinic.web.security import TokenDecides, TokenReads, TokenRecords, clinic_of
 from dermsentry.clinic.worklist.reading import decide, undo, visible_reads
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
@@ -44,14 +39,14 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
     "/cases/{case_id}/decisions",
     summary="List the decisions on a case",
     tags=["decisions"],
-    responses=problem_responses(404, 422),
+    responses=problem_responses(404),
 )
 def decisions(request: Request, person: TokenReads, case_id: Number) -> list[DecisionMade]:
     """The decisions that the token's owner may see: a second reader is blind to the first."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
-        return [_made(read) for read in visible_reads(session, clinic, found, person)]
+        return [DecisionMade.model_validate(read) for read in visible_reads(session, clinic, found, person)]
 
 
 @router.post(
@@ -59,7 +54,7 @@ def decisions(request: Request, person: TokenReads, case_id: Number) -> list[Dec
     summary="Decide a case",
     tags=["decisions"],
     status_code=201,
-    responses=problem_responses(400, 404, 409, 422),
+    responses=problem_responses(400, 404, 409),
 )
 def decides(request: Request, person: TokenDecides, case_id: Number, given: Decision) -> DecisionMade:
     """Save a decision in the name of the token's owner; it acknowledges the case's open alerts."""
@@ -68,7 +63,7 @@ def decides(request: Request, person: TokenDecides, case_id: Number, given: Deci
         find_case(session, case_id)
         read = decide(session, clinic, case_id, person, **given.model_dump())
         session.flush()
-        return _made(read)
+        return DecisionMade.model_validate(read)
 
 
 @router.delete(
@@ -77,7 +72,7 @@ def decides(request: Request, person: TokenDecides, case_id: Number, given: Deci
     tags=["decisions"],
     status_code=204,
     response_class=Response,
-    responses=problem_responses(404, 409, 422),
+    responses=problem_responses(404, 409),
 )
 def undoes(
     request: Request,
@@ -98,7 +93,7 @@ def undoes(
     "/cases/{case_id}/outcomes",
     summary="List the outcomes of a case",
     tags=["outcomes"],
-    responses=problem_responses(404, 422),
+    responses=problem_responses(404),
 )
 def outcomes(request: Request, _: TokenReads, case_id: Number) -> list[OutcomeKept]:
     """The outcomes of a case, the most recent first."""
@@ -113,7 +108,7 @@ def outcomes(request: Request, _: TokenReads, case_id: Number) -> list[OutcomeKe
     summary="Enter an outcome",
     tags=["outcomes"],
     status_code=201,
-    responses=problem_responses(400, 404, 422),
+    responses=problem_responses(400, 404),
 )
 def records(request: Request, person: TokenRecords, case_id: Number, given: NewOutcome) -> OutcomeKept:
     """Save the final diagnosis of a case. Earlier outcomes are kept; the most recent counts."""
@@ -125,7 +120,7 @@ def records(request: Request, person: TokenRecords, case_id: Number, given: NewO
         return OutcomeKept.model_validate(kept)
 
 
-@router.get("/alerts", summary="List alerts", tags=["alerts"], responses=problem_responses(422))
+@router.get("/alerts", summary="List alerts", tags=["alerts"])
 def alerts(
     request: Request,
     _: TokenReads,
@@ -145,7 +140,7 @@ def alerts(
     tags=["alerts"],
     status_code=204,
     response_class=Response,
-    responses=problem_responses(404, 422),
+    responses=problem_responses(404),
 )
 def acknowledges(request: Request, person: TokenDecides, case_id: Number) -> None:
     """Acknowledge them in the name of the token's owner; they are not escalated."""
@@ -155,22 +150,8 @@ def acknowledges(request: Request, person: TokenDecides, case_id: Number) -> Non
         acknowledge(session, clinic, case_id, person)
 
 
-@router.get("/performance", summary="Get performance", tags=["performance"], responses=problem_responses(422))
+@router.get("/performance", summary="Get performance", tags=["performance"])
 def performance(request: Request, _: TokenReads, since: Since = None, until: Until = None) -> Performance:
     """Accuracy of readers and model here with 95 % intervals, alert burden, drift."""
     _text, days = read_days({"since": str(since or ""), "until": str(until or "")})
     return cached_performance(request, days)
-
-
-def _made(read: Read) -> DecisionMade:
-    return DecisionMade(
-        id=read.id,
-        case_id=read.case_id,
-        reader=read.account.name,
-        position=read.position,
-        agrees=read.agrees,
-        diagnosis=read.diagnosis,
-        action=read.action,
-        note=read.note,
-        at=read.at,
-    )

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.monitoring.outcomes import Method
@@ -128,7 +128,7 @@ class DecisionMade(_Row):
 
     id: int
     case_id: int
-    reader: str
+    reader: str = Field(validation_alias=AliasPath("account", "name"))
     position: int = Field(description="1 and 2: readers; 3: adjudicator")
     agrees: bool | None
     diagnosis: str

@@ -25,7 +25,7 @@ from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.events import PasswordChangedEvent, TokenMadeEvent, TokenRevokedEvent
 from dermsentry.clinic.store.tables import Account, Token, now
 from dermsentry.clinic.web.rendering import page
-from dermsentry.clinic.web.security import Gate, SignedIn, address, begin_session, clinic_of
+from dermsentry.clinic.web.security import SignedIn, address, begin_session, clinic_of, gate_of
 from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
@@ -48,8 +48,7 @@ def new_password(
     again: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
     """Change one's password; every other session of the account ends."""
-    clinic, where = clinic_of(request), address(request)
-    gate: Gate = request.app.state.gate
+    clinic, gate, where = clinic_of(request), gate_of(request), address(request)
     if gate.enter(person.name, where):
         return _page(request, person, problem="Too many attempts. Try again in a few minutes.", status=429)
     with reading(clinic.engine) as session:

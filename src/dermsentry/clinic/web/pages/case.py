@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -18,14 +20,15 @@ from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
-from dermsentry.clinic.web.filters import as_query, read_filter
-from dermsentry.clinic.web.pages.worklist import is_undoable, own_reads, undoable
+from dermsentry.clinic.web.filters import as_query
+from dermsentry.clinic.web.pages.worklist import asked_for, is_undoable, undoable
 from dermsentry.clinic.web.rendering import markdown_html, page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.worklist.worklist import next_case, previous_cases
 from dermsentry.errors import InputError
+from dermsentry.model.card import parse_card
 from dermsentry.model.model_card import card_page
 
 router = APIRouter(include_in_schema=False)
@@ -70,7 +73,7 @@ def decides(
 ) -> Response:
     """Save a decision and continue with the next case."""
     clinic = clinic_of(request)
-    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
+    text, wanted = asked_for(request, person)
     with reading(clinic.engine) as session:
         find_case(session, case_id)
         following = next_case(session, wanted, case_id)
@@ -104,7 +107,7 @@ def decides(
 def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Response:
     """Undo a decision and show its case again."""
     clinic = clinic_of(request)
-    text, _ = read_filter(request.query_params, own_reads(clinic, person))
+    text, _ = asked_for(request, person)
     with writing(clinic.engine) as session:
         read = find(session, Read, read_id)
         if read is None or read.case_id != case_id:
@@ -116,11 +119,6 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
 @router.get("/models/{digest}")
 def model(request: Request, person: Reader, digest: str) -> Response:
     """The model card of the present model or of an earlier one."""
-    import json
-    from pathlib import Path
-
-    from dermsentry.model.card import parse_card
-
     clinic = clinic_of(request)
     card = clinic.card
     if digest != card.digest:
@@ -143,7 +141,7 @@ def _page(
     status: int = 200,
 ) -> Response:
     clinic = clinic_of(request)
-    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
+    text, wanted = asked_for(request, person)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
         previous = previous_cases(session, found, limit=MOST_PREVIOUS + 1)

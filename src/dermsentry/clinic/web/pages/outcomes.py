@@ -70,21 +70,16 @@ def imports(request: Request, person: Recorder, table: Annotated[UploadFile, Fil
         with writing(clinic.engine) as session:
             imported = import_outcomes(session, clinic, person, text)
     except InputError as error:
-        return _page(request, person, given=BLANK, import_problem=str(error), status=422)
-    return _page(
-        request,
-        person,
-        given=BLANK,
-        imported=imported,
-        status=200 if imported.recorded or imported.unchanged else 422,
-    )
+        return _page(request, person, import_problem=str(error), status=422)
+    status = 200 if imported.recorded or imported.unchanged else 422
+    return _page(request, person, imported=imported, status=status)
 
 
 def _page(
     request: Request,
     person: Person,
     *,
-    given: Mapping[str, str],
+    given: Mapping[str, str] = BLANK,
     problem: str = "",
     import_problem: str = "",
     imported: Any = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
@@ -31,12 +32,12 @@ from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import (
     COOKIE,
     Anyone,
-    Gate,
     SignedIn,
     address,
     begin_session,
     clinic_of,
     end_session,
+    gate_of,
     own_path,
 )
 from dermsentry.errors import DermsentryError, InputError
@@ -66,25 +67,14 @@ def signs_in(
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
     """Begin a session, unless there were too many attempts."""
-    clinic, gate = clinic_of(request), _gate(request)
+    clinic, gate = clinic_of(request), gate_of(request)
     who, where = name.strip().casefold(), address(request)
 
-    def refuse(status: int, problem: str, headers: dict[str, str] | None = None) -> Response:
-        return page(
-            request,
-            "sign_in.html",
-            person=None,
-            status=status,
-            headers=headers,
-            problem=problem,
-            name=name,
-            next=own_path(next),
-        )
-
+    refused = partial(page, request, "sign_in.html", person=None, name=name, next=own_path(next))
     wait = gate.enter(who, where)
     if wait:
         problem = f"Too many attempts. Try again in {-(-wait // 60)} min, or ask an administrator."
-        return refuse(429, problem, {"Retry-After": str(wait)})
+        return refused(status=429, problem=problem, headers={"Retry-After": str(wait)})
     try:
         with reading(clinic.engine) as session:  # hashing is slow; no write lock is held meanwhile
             known = session.execute(
@@ -99,11 +89,11 @@ def signs_in(
         if known is not None:
             with writing(clinic.engine) as session:
                 append(session, clinic.trail, who, SignInRefusedEvent(who, where))
-        return refuse(401, WRONG)
+        return refused(status=401, problem=WRONG)
     with writing(clinic.engine) as session:
         account = session.scalar(select(Account).where(Account.id == known.id, Account.active))
         if account is None or account.password_hash != known.password_hash:
-            return refuse(401, WRONG)
+            return refused(status=401, problem=WRONG)
         renew_hash(account, password)
         forget_old_sessions(session)
         secret = sign_in(session, account)
@@ -148,29 +138,19 @@ def first_visit(
     again: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
     """Create the first account, an administrator, and sign in."""
-    clinic, gate, where = clinic_of(request), _gate(request), address(request)
-
-    def refuse(status: int, problem: str) -> Response:
-        return page(
-            request,
-            "first_visit.html",
-            person=None,
-            status=status,
-            problem=problem,
-            token=token,
-            name=name,
-            full_name=full_name,
-        )
-
+    clinic, gate, where = clinic_of(request), gate_of(request), address(request)
+    refused = partial(
+        page, request, "first_visit.html", person=None, token=token, name=name, full_name=full_name
+    )
     wait = gate.addresses.enter(where)
     if wait:
-        return refuse(429, f"Too many attempts. Try again in {-(-wait // 60)} min.")
+        return refused(status=429, problem=f"Too many attempts. Try again in {-(-wait // 60)} min.")
     right = clinic.first_token and hmac.compare_digest(token.strip().encode(), clinic.first_token.encode())
     if not right:
-        return refuse(403, "This is not the token shown in the terminal. Copy it in full.")
+        return refused(status=403, problem="This is not the token shown in the terminal. Copy it in full.")
     gate.addresses.take_back(where)
     if password != again:
-        return refuse(422, "The two passwords differ.")
+        return refused(status=422, problem="The two passwords differ.")
     try:
         with writing(clinic.engine) as session:
             hold(session)  # of two visitors at once the second sees the first
@@ -180,12 +160,7 @@ def first_visit(
             append(session, clinic.trail, account.name, AccountAddedEvent(account.name, account.role))
             secret = sign_in(session, account)
     except InputError as error:
-        return refuse(422, str(error))
+        return refused(status=422, problem=str(error))
     response = RedirectResponse("/", 303)
     begin_session(request, response, secret)
     return response
-
-
-def _gate(request: Request) -> Gate:
-    gate: Gate = request.app.state.gate
-    return gate

@@ -9,14 +9,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import LARGEST_ID, Read
 from dermsentry.clinic.web.filters import LANES, as_query, read_filter
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
-from dermsentry.clinic.worklist.worklist import counts, list_cases
+from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases
 
 router = APIRouter(include_in_schema=False)
 
@@ -33,9 +32,8 @@ def worklist(
     """A lane of the worklist; an uploader is redirected to their own uploads."""
     if "cases:read" not in person.may:
         return RedirectResponse("/upload", 303)
-    clinic = clinic_of(request)
-    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
-    with reading(clinic.engine) as session:
+    text, wanted = asked_for(request, person)
+    with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
         open_by = counts(session)
         read = undoable(session, done, person)
@@ -60,9 +58,8 @@ def rows(
     request: Request, person: Reader, after: Annotated[str, Query(max_length=lengths.CURSOR)] = ""
 ) -> Response:
     """Further rows of a lane, for the page that shows it."""
-    clinic = clinic_of(request)
-    text, wanted = read_filter(request.query_params, own_reads(clinic, person))
-    with reading(clinic.engine) as session:
+    text, wanted = asked_for(request, person)
+    with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
         more = as_query(text, after=found.next) if found.next else ""
         return HTMLResponse(part("_rows.html", cases=found.cases, more=more, carried=as_query(text)))
@@ -84,6 +81,7 @@ def is_undoable(read: Read, person: Person) -> bool:
     )
 
 
-def own_reads(clinic: Clinic, person: Person) -> int | None:
-    """The account whose own reads are left out of the list, if two people read each case."""
-    return person.account_id if clinic.settings.readers == 2 and "reads:write" in person.may else None
+def asked_for(request: Request, person: Person) -> tuple[dict[str, str], Filter]:
+    """The filter in a page's address; where two people read each case, without those the person has read."""
+    leave_out = clinic_of(request).settings.readers == 2 and "reads:write" in person.may
+    return read_filter(request.query_params, person.account_id if leave_out else None)

@@ -46,6 +46,13 @@ def _rewrite(table: str, key: str, column: str, renamed: Callable[[dict[str, Any
 
 
 def _finding(kept: dict[str, Any]) -> dict[str, Any]:
+    """A finding in the new names, its score with the four digits that screening gives."""
+    found = _with_score(kept)
+    score = found["out_of_distribution"]
+    return {**found, "out_of_distribution": score if score is None else round(score, 4)}
+
+
+def _with_score(kept: dict[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in kept.items() if name != "familiarity"}
     familiarity = kept["familiarity"]
     return {**found, "out_of_distribution": None if familiarity is None else 1 - familiarity}
@@ -57,7 +64,7 @@ def _card(kept: dict[str, Any]) -> dict[str, Any]:
     known = kept["familiarity"]
     card["schema"] = 2
     card["out_of_distribution"] = known and _in_new_names(known)
-    card["self_test"] = card["self_test"] and _in_new_names(_finding(card["self_test"]))
+    card["self_test"] = card["self_test"] and _in_new_names(_with_score(card["self_test"]))
     return card
 
 
