@@ -106,9 +106,9 @@ def measure_predictions(
     probability: ArrayLike,
     resampler: Resampler,
     *,
-    threshold: float | None = None,
-    sensitivity_target: float = SENSITIVITY_TARGET,
-    prevalence: float | None = None,
+    threshold: float | None,
+    sensitivity_target: float,
+    prevalence: float | None,
 ) -> Evaluation:
     """`evaluate_predictions` with the resamples of the photographs' groups already drawn."""
     values = _checked(truth, probability, resampler, threshold)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import TrainingError
@@ -80,7 +80,9 @@ def fit_head(
     scaled = scaler.transform(embeddings)
     heads, history = [], []
     for i, penalty in enumerate(PENALTIES):
-        head = _head(penalty, configuration.seed, scaled[rows], codes, weights)
+        head = logistic_regression(
+            scaled[rows], codes, penalty, sample_weight=weights, max_iter=300, tol=1e-3
+        )
         own, _ = _accuracies(head.predict(scaled[train.rows]), train.labels)
         held, balanced = _accuracies(head.predict(scaled[validation.rows]), validation.labels)
         heads.append(head)
@@ -111,15 +113,23 @@ def _expanded(train: Examples) -> tuple[NDArray[np.int64], list[str], NDArray[np
     return rows, [code for _, code, _ in expanded], np.array([weight for _, _, weight in expanded])
 
 
-def _head(penalty: float, seed: int, x: NDArray[Any], codes: list[str], weights: NDArray[np.float64]) -> Any:
+def logistic_regression(
+    x: NDArray[Any],
+    y: ArrayLike,
+    penalty: float,
+    *,
+    sample_weight: NDArray[np.float64] | None = None,
+    **options: Any,
+) -> Any:
+    """scikit-learn's, fitted by L-BFGS, classes weighted to count the same; `penalty` is its `C`."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    head = LogisticRegression(C=penalty, class_weight="balanced", max_iter=300, tol=1e-3, random_state=seed)
+    model = LogisticRegression(C=penalty, class_weight="balanced", **options)
     with warnings.catch_warnings():
-        # A head that stopped early is evaluated on the validation images like any other.
+        # A fit that stopped early is evaluated on held-out images like any other.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return head.fit(x, codes, sample_weight=weights)
+        return model.fit(x, y, sample_weight=sample_weight)
 
 
 def _accuracies(predicted: NDArray[Any], labels: tuple[str, ...]) -> tuple[float, float]:

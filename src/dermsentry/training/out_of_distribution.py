@@ -9,9 +9,6 @@ Anomaly Detection with Outlier Exposure", ICLR 2019, train on outliers likewise)
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 from dermsentry.images import Pixels
 from dermsentry.model.card import OutOfDistribution
 from dermsentry.training.batches import Examples
+from dermsentry.training.linear_probe import logistic_regression
 from dermsentry.training.networks import IN_DISTRIBUTION, OutOfDistributionWeights, middle_features
 from dermsentry.training.non_lesions import augmented, non_lesion_views
 
@@ -111,23 +109,11 @@ def _fit(lesions: Floats, others: Floats, held_out: Floats) -> tuple[Floats, flo
     scaler = StandardScaler().fit(lesions)
     features = scaler.transform(np.concatenate([lesions, others]))
     is_lesion = np.arange(len(features)) < len(lesions)
-    kernel, bias = _regression(features, is_lesion)
-    kernel = kernel / scaler.scale_
-    bias = bias - float(scaler.mean_ @ kernel)
+    model = logistic_regression(features, is_lesion, PENALTY, max_iter=1000)
+    kernel = model.coef_[0] / scaler.scale_
+    bias = float(model.intercept_[0]) - float(scaler.mean_ @ kernel)
     odds = held_out @ kernel + bias
     limit = limit_of(odds)
     # Photographs that are all alike have no spread to measure by.
     stretch = np.log(ORDINARY / (1 - ORDINARY)) / max(float(np.median(odds)) - limit, 1e-3)
     return kernel * stretch, (bias - limit) * stretch
-
-
-def _regression(features: Floats, is_lesion: NDArray[np.bool_]) -> tuple[Any, float]:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=1000)
-    with warnings.catch_warnings():
-        # A fit that stopped early is evaluated on held-out pictures like any other.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features, is_lesion)
-    return model.coef_[0], float(model.intercept_[0])
