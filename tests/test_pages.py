@@ -14,7 +14,7 @@ from dermsentry.audit import audit_collection, write_audit
 from dermsentry.collection import Collection
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.evaluation.report import write_page
-from dermsentry.nine_class.study import study
+from dermsentry.nine_class.pipeline import study
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
