@@ -14,11 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.model import Bundle
 from dermsentry.model.card import CUTS, Card, Threshold, describe_out_of_distribution
+from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import brief, decimal_interval, percent, percent_interval
 
@@ -85,15 +84,9 @@ def card_page(card: Card) -> str:
 
 @lru_cache
 def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("dermsentry.model"),
-        autoescape=False,  # Markdown: `_plain` is what keeps a card from breaking the page
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(plain=_plain, wrapped=_paragraph, bullets=_bullets, table=_table)
-    return environment.get_template("model_card.md")
+    filters: dict[str, Any] = {"plain": _plain, "wrapped": _paragraph, "bullets": _bullets, "table": _table}
+    # Markdown: `_plain` is what keeps a card from breaking the page.
+    return template_environment("dermsentry.model", filters, escape=False).get_template("model_card.md")
 
 
 def _facts(card: Card) -> list[tuple[str, str]]:

@@ -6,10 +6,11 @@ import base64
 import io
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from PIL import Image
 
@@ -17,6 +18,7 @@ from dermsentry._version import __version__
 from dermsentry.diagnoses import name_of
 from dermsentry.files import write_text
 from dermsentry.images import Pixels
+from dermsentry.reporting.environment import template_environment
 from dermsentry.reporting.prose import counted
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
@@ -66,15 +68,9 @@ def _groupby_kept(items: Iterable[Any], attribute: str) -> list[tuple[Any, list[
     return list(groups.items())
 
 
+@cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("dermsentry.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Any] = {
         "count": "{:,}".format,
         "counted": counted,
         "percent": percent,
@@ -90,8 +86,9 @@ def _environment() -> Environment:
         "name_of": name_of,
         "data_uri": data_uri,
     }
-    environment.globals["version"] = __version__
-    return environment
+    made = template_environment("dermsentry.reporting", filters, escape=True)
+    made.globals["version"] = __version__
+    return made
 
 
 def render(template: str, **context: Any) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from dermsentry.diagnoses import name_of
+from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.numbers import decimal, percent
 
 
@@ -37,18 +38,12 @@ def listed(parts: Iterable[str]) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("dermsentry.reporting"),
-        autoescape=False,  # what becomes part of a page is escaped there
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Any] = {
         "counted": counted,
         "decimal": decimal,
         "listed": listed,
         "name_of": name_of,
         "percent": percent,
     }
-    return environment
+    # What becomes part of a page is escaped there.
+    return template_environment("dermsentry.reporting", filters, escape=False)

@@ -6,7 +6,6 @@ are kept, and the optimizer's variables.
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import io
 import logging
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dermsentry.csv_tables import read_table
 from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import fingerprint, to_json, write_bytes, write_text
 from dermsentry.training.batches import Batch, Examples, TrainingData, targets
@@ -235,10 +235,10 @@ def _resume(folder: Path) -> tuple[_State, list[dict[str, Any]]]:
         ]
         state = _State(int(saved["epoch"]), float(saved["seconds"]), *lists)
     # Read by `float`, every figure is exactly what it was; one that was not a number is an empty cell.
-    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))[: state.epoch]
+    rows = read_table(table).head(state.epoch).to_dict("records")
     history: list[dict[str, Any]] = [
         {
-            name: int(value) if name in ("epoch", "size") else float(value or "nan")
+            str(name): int(value) if name in ("epoch", "size") else float(value or "nan")
             for name, value in row.items()
         }
         for row in rows

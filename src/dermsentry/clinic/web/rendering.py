@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
@@ -21,6 +21,7 @@ from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.diagnoses import DIAGNOSES, name_of
+from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.numbers import compared, decimal, decimal_interval, percent, percent_interval
 
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
@@ -98,15 +99,7 @@ def static_path(name: str) -> str:
 @cache
 def environment() -> Environment:
     """The templates, with the filters and names that they use."""
-    made = Environment(
-        loader=PackageLoader("dermsentry.clinic.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    made.filters |= {
+    filters: dict[str, Any] = {
         "percent": lambda share: _unbroken(percent(share)),
         "percent_interval": lambda measure: _unbroken(percent_interval(measure.estimate)),
         "decimal": decimal,
@@ -121,6 +114,8 @@ def environment() -> Environment:
         "likeliest": wording.likeliest,
         "sentence": wording.sentence,
     }
+    made = template_environment("dermsentry.clinic.web", filters, escape=True)
+    made.auto_reload = False
     made.globals |= {
         "version": __version__,
         "static": static_path,
