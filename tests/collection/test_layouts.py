@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermsentry.collection import read_collection, read_labels
+from dermsentry.collection.table import UnknownDiagnosis
 from dermsentry.errors import InputError
 from dermsentry.images import Unreadable, read_photograph
 from folders import put, rows
@@ -127,9 +128,8 @@ def test_isic_archive(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("isic_id,diagnosis\nI_1,nevus\nI_2,lentigo NOS\nI_3,\n")
     collection = read_collection(tmp_path)
     assert rows(collection, "diagnosis") == [("NV",), ("",), ("",)]
-    assert collection.left_alone == (
-        "labels.csv: 1 photographs of 'lentigo NOS', none of the nine, kept as unknown",
-    )
+    assert collection.left_alone == ()
+    assert collection.unknown_diagnoses == (UnknownDiagnosis("lentigo NOS", 1),)
 
 
 def test_isic_2017(tmp_path: Path) -> None:

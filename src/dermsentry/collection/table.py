@@ -21,10 +21,14 @@ COLUMNS = (
     "sex",
     "site",
     "skin_type",
+    "diagnosis_confirm_type",
+    "image_type",
+    "copyright_license",
+    "attribution",
 )
 """One row per photograph. All text, `""` where unknown; `diagnosis` is a label of `diagnoses.py`,
 `split` is `train`, `validation`, `test` or `""`, `path` is relative to the collection's root, `age` in
-years."""
+years. The last four are the ISIC Archive's fields of these names."""
 
 SPLITS = {
     "train": "train",
@@ -36,6 +40,18 @@ SPLITS = {
     "validation": "validation",
 }
 """What folders and tables call a split, in lower case, and its name in `Collection.table`."""
+
+
+@dataclass(frozen=True)
+class UnknownDiagnosis:
+    """A diagnosis as a set writes it, `given`, that is none of the nine; how many photographs have it.
+
+    `read_as` is their label where the set says something else of them, such as that they are benign.
+    """
+
+    given: str
+    photographs: int
+    read_as: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,11 +66,14 @@ class Collection:
         The columns `COLUMNS`, one row per photograph, ordered by path.
     left_alone
         What was found beside the photographs and not read, a line each.
+    unknown_diagnoses
+        Diagnoses that were not understood, the most frequent first.
     """
 
     root: Path
     table: pd.DataFrame
     left_alone: tuple[str, ...] = ()
+    unknown_diagnoses: tuple[UnknownDiagnosis, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
