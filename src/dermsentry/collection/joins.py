@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermsentry.collection.columns import read_columns
-from dermsentry.collection.table import Collection, ordered
+from dermsentry.collection.table import Collection, joined_unknown, ordered
 from dermsentry.errors import InputError
 
 
@@ -70,4 +70,5 @@ def join_collections(collections: Sequence[Collection]) -> Collection:
             f"{len(twice)} photographs are in two of the collections, such as {twice.iloc[0]}; "
             "give each once."
         )
-    return Collection(root, ordered(table), tuple(left_alone))
+    unknown = joined_unknown(c.unknown_diagnoses for c in collections)
+    return Collection(root, ordered(table), tuple(left_alone), unknown_diagnoses=unknown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection.columns import own_names, read_columns
-from dermsentry.collection.table import UnknownDiagnosis
+from dermsentry.collection.table import UnknownDiagnosis, joined_unknown
 from dermsentry.csv_tables import column_names, read_table
 from dermsentry.diagnoses import (
     MELANOMA,
@@ -167,10 +166,8 @@ def label_rows(
     rows = [tuple(row) for row in said.itertuples(index=False)]
     read = {row: _read(row[: len(columns)], row[len(columns) :], vocabulary) for row in set(rows)}
     labels = [read[row][0] for row in rows]
-    lost = Counter((read[row][1], read[row][0]) for row in rows if read[row][1])
-    unknown = tuple(
-        UnknownDiagnosis(given, count, label)
-        for (given, label), count in sorted(lost.items(), key=lambda item: (-item[1], item[0]))
+    unknown = joined_unknown(
+        [UnknownDiagnosis(read[row][1], 1, read[row][0])] for row in rows if read[row][1]
     )
     if unknown and not any(labels):
         listed = "; ".join(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,17 @@ class UnknownDiagnosis:
     given: str
     photographs: int
     read_as: str = ""
+
+
+def joined_unknown(each: Iterable[Sequence[UnknownDiagnosis]]) -> tuple[UnknownDiagnosis, ...]:
+    """The diagnoses that several collections did not understand, counted together, most frequent first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in (one for unknown in each for one in unknown):
+        counts[one.given, one.read_as] += one.photographs
+    return tuple(
+        UnknownDiagnosis(given, count, read_as)
+        for (given, read_as), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 @dataclass(frozen=True, repr=False)

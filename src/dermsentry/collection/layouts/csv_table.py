@@ -53,7 +53,7 @@ def read(found: Contents) -> Collection:
         )
     if "image_id" not in table.columns:
         table["image_id"] = [Path(p).stem for p in table["path"]]
-    return Collection(root, ordered(table), (), unknown)
+    return Collection(root, ordered(table), unknown_diagnoses=unknown)
 
 
 def _normal(path: Path) -> Path:

@@ -112,7 +112,8 @@ def with_photographs(
     table["path"] = paths
     table["image_id"] = [IMAGE_SUFFIX.sub("", PurePosixPath(name.strip()).name) for name in table["image_id"]]
     kept = table[table["path"] != ""].drop_duplicates("path")
-    return Collection(root, ordered(kept.reset_index(drop=True)), (*left_alone, *beside), unknown)
+    table = ordered(kept.reset_index(drop=True))
+    return Collection(root, table, (*left_alone, *beside), unknown_diagnoses=unknown)
 
 
 def _beside(files: dict[str, list[str]], keys: list[str], paths: list[str], folder: str) -> list[str]:
