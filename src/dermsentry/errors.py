@@ -38,6 +38,10 @@ class BundleError(DermsentryError):
     exit_code = 6
 
 
+class DataWarning(UserWarning):
+    """What was given can be used, but was read in a way that its owner should know of."""
+
+
 def require_extra(extra: str, *modules: str) -> None:
     """Raise InputError that names the extra to install, if one of `modules`, which it brings, is missing."""
     missing = [name for name in modules if find_spec(name) is None]

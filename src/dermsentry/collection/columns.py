@@ -11,7 +11,7 @@ import pandas as pd
 from dermsentry.collection.table import COLUMNS
 from dermsentry.csv_tables import read_table
 from dermsentry.errors import InputError
-from dermsentry.images import SUFFIXES
+from dermsentry.image_formats import SUFFIXES
 
 _ALIASES = {
     "image": "image_id",
@@ -47,11 +47,12 @@ def read_columns(path: Path, *needed: str) -> pd.DataFrame:
     Raises InputError where it is no table, or a column of `needed` is missing.
     """
     table = read_table(path)
+    given = ", ".join(table.columns)
     table.columns = own_names(table.columns)
     if not set(needed) <= set(table.columns):
-        raise InputError(
-            f"{path} has the columns {', '.join(table.columns)}; expected {', '.join(needed)} among them."
-        )
+        raise InputError(f"{path} has the columns {given}; expected {', '.join(needed)} among them.")
     if "image_id" in table.columns:  # some tables give the file's name
         table["image_id"] = table["image_id"].str.replace(IMAGE_SUFFIX, "", regex=True)
+    if "age" in table.columns:  # `45,5` in most of Europe
+        table["age"] = table["age"].str.replace(r"\A(\d+),(\d+)\Z", r"\1.\2", regex=True)
     return table

@@ -12,7 +12,7 @@ from dermsentry.collection.joins import join_metadata
 from dermsentry.collection.layouts import class_folders, csv_table, ham10000, isic2017, isic_ground_truth
 from dermsentry.collection.table import Collection
 from dermsentry.errors import InputError
-from dermsentry.images import SUFFIXES
+from dermsentry.image_formats import READ
 
 
 class Layout(Protocol):
@@ -64,6 +64,5 @@ def read_collection(data: str | Path, *, metadata: str | Path | None = None) -> 
     if metadata is not None:
         collection = join_metadata(collection, Path(metadata))
     if not len(collection):
-        kinds = " ".join(sorted(SUFFIXES))
-        raise InputError(f"{path} holds no photographs; expected files ending in {kinds} in class folders.")
+        raise InputError(f"{path} holds no photographs; expected {READ} in class folders.")
     return collection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from dermsentry.collection.joins import join_metadata
-from dermsentry.collection.layouts.photographs import walk
 from dermsentry.collection.table import SPLITS, Collection, ordered
 from dermsentry.diagnoses import agree, find_label, name_of, narrow
 from dermsentry.errors import InputError
+from dermsentry.image_files import NotRead, walk
 
+_OUTSIDE = "a picture of a kind that is not read, outside every class folder"
 _READ = {"metadata.csv", "SYNTHETIC.txt"}  # the second marks a collection of phantoms
 
 
@@ -30,14 +30,20 @@ def read(path: Path) -> Collection:
     unclear: list[str] = []
     classes: Counter[str] = Counter()
     others: list[str] = []
-    for folder, photographs, other in walk(path):
-        others += other
-        inside = folder.relative_to(path).parts
+    not_read: list[NotRead] = []
+    for folder in walk(path):
+        others += folder.others
+        not_read += folder.not_read
+        photographs = folder.photographs
+        inside = folder.path.relative_to(path).parts
         naming = [i for i, part in enumerate(inside) if find_label(part)]
         if not naming:
             if photographs:
                 unknown["/".join(inside) or "."] = len(photographs)
+            not_read += [NotRead("/".join((*inside, name)), _OUTSIDE) for name in folder.unsupported]
             continue
+        # In a class folder, a picture of a kind that is not read has its row, and is found unreadable.
+        photographs = sorted([*photographs, *folder.unsupported])
         # Folders inside a class are the user's own order, unless they name another diagnosis.
         label = ""
         for part in (inside[i] for i in naming):
@@ -61,8 +67,8 @@ def read(path: Path) -> Collection:
     empty = [
         f"{name}: a class folder without photographs" for name, count in sorted(classes.items()) if not count
     ]
-    left_alone = (*empty, *_linked_folders(path), *_counted([f for f in others if f not in _READ]))
-    collection = Collection(path, table, left_alone)
+    left_alone = (*empty, *_counted([f for f in others if f not in _READ]))
+    collection = Collection(path, table, left_alone, tuple(not_read))
     metadata = path / "metadata.csv"
     return join_metadata(collection, metadata) if metadata.is_file() else collection
 
@@ -80,15 +86,6 @@ def _refuse(path: Path, unknown: dict[str, int], unclear: Sequence[str]) -> None
             f"{path} has folders that name two diagnoses: {'; '.join(map(repr, unclear))}. "
             "Expected one diagnosis on the way to a photograph; rename or move these."
         )
-
-
-def _linked_folders(root: Path) -> list[str]:
-    found = []
-    for name, folders, _ in os.walk(root):
-        found += [
-            (Path(name) / f).relative_to(root).as_posix() for f in folders if (Path(name) / f).is_symlink()
-        ]
-    return [f"{folder}: a link to a folder is not followed" for folder in sorted(found)]
 
 
 def _counted(files: Sequence[str]) -> list[str]:

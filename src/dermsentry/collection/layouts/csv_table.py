@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from dermsentry.collection.columns import read_columns
+from dermsentry.collection.paths import find_files, normal
 from dermsentry.collection.table import SPLITS, Collection, ordered
 from dermsentry.diagnoses import find_label
 from dermsentry.errors import InputError
@@ -33,13 +33,17 @@ def read(path: Path) -> Collection:
     nameless = int((table["path"] == "").sum())
     if nameless:
         raise InputError(f"{path} has {nameless} rows without a path; give each photograph its path.")
+    found = find_files(path.parent, list(table["path"]))
+    if len(found.missing) == len(table) > 0:
+        raise InputError(
+            f"None of the {len(table):,} paths of {path} leads to a file, such as {found.missing[0]!r}; "
+            f"expected paths below {path.parent}, or absolute ones."
+        )
     root = path.parent
-    # resolve() would follow links, which are checked when a photograph is opened.
-    top = _normal(root.absolute())
-    absolute = [_normal(top / p) for p in table["path"]]
-    if not all(p.is_relative_to(top) for p in absolute):
-        root = top = Path(os.path.commonpath([top, *(p.parent for p in absolute)]))
-    table["path"] = [p.relative_to(top).as_posix() for p in absolute]
+    top = normal(root.absolute())
+    if not all(p.is_relative_to(top) for p in found.files):
+        root = top = Path(os.path.commonpath([top, *(p.parent for p in found.files)]))
+    table["path"] = [p.relative_to(top).as_posix() for p in found.files]
     twice = table.loc[table["path"].duplicated(), "path"]
     if len(twice):
         raise InputError(
@@ -47,12 +51,7 @@ def read(path: Path) -> Collection:
         )
     if "image_id" not in table.columns:
         table["image_id"] = [Path(p).stem for p in table["path"]]
-    return Collection(root, ordered(table))
-
-
-def _normal(path: Path) -> Path:
-    # POSIX gives two leading slashes a meaning of their own, which no file system here has.
-    return Path(re.sub("^//", "/", os.path.normpath(path)))
+    return Collection(root, ordered(table), tuple(f"{path.name}: {line}" for line in found.told))
 
 
 def _labels(texts: pd.Series[str], where: Path) -> list[str]:

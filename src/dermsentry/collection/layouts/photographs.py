@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from dermsentry.collection.columns import IMAGE_SUFFIX
 from dermsentry.collection.table import Collection, ordered
 from dermsentry.errors import InputError
+from dermsentry.image_files import NotRead, walk
 
-_JUNK_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
-_JUNK_FOLDERS = {"__macosx"}
-
-
-def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Folders below `root` in order, with their photographs and other files; links to folders are left."""
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"Cannot read {error.filename}: {error.strerror}.")
-
-    for name, folders, files in os.walk(root, onerror=refuse):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f.lower() not in _JUNK_FOLDERS)
-        kept = sorted(f for f in files if not f.startswith(".") and f.lower() not in _JUNK_FILES)
-        photographs = [f for f in kept if IMAGE_SUFFIX.search(f)]
-        yield Path(name), photographs, [f for f in kept if not IMAGE_SUFFIX.search(f)]
+_NO_FILE = "the label table names it, and no photograph here has its name"
 
 
 def with_photographs(
@@ -34,8 +18,8 @@ def with_photographs(
 ) -> Collection:
     """The collection of a table by image id whose photographs are anywhere below `root/folder`.
 
-    What has no photograph, and what the table does not name, is added to `left_alone`. Raises InputError
-    where the table gives an image id two diagnoses.
+    What the table does not name is added to `left_alone`, what has no photograph is in `not_read`. Raises
+    InputError where the table gives an image id two diagnoses, or none of its rows has a photograph.
     """
     table = table.assign(source=table["source"] if "source" in table.columns else root.resolve().name)
     disputed = table.drop_duplicates(["image_id", "diagnosis"])["image_id"].duplicated()
@@ -45,29 +29,42 @@ def with_photographs(
             f"The label table of {root} gives {int(disputed.sum())} image ids two diagnoses, "
             f"such as {named}; keep one row of each."
         )
-    table["path"], beside = _find_by_id(root, folder, table["image_id"])
+    files, not_read = _by_stem(root, folder)
+    paths = [files.get(image_id, [""])[0] for image_id in table["image_id"]]
+    if files and len(paths) and not any(paths):
+        raise InputError(
+            f"The label table of {root} names none of its photographs: it has ids such as "
+            f"{table['image_id'].iloc[0]!r}, the photographs such as {next(iter(files))!r}."
+        )
+    table["path"] = paths
+    not_read += [NotRead(name, _NO_FILE) for name in table.loc[table["path"] == "", "image_id"].unique()]
     kept = table[table["path"] != ""].drop_duplicates("path")
-    return Collection(root, ordered(kept.reset_index(drop=True)), (*left_alone, *beside))
+    beside = _beside(files, set(table["image_id"]))
+    return Collection(root, ordered(kept.reset_index(drop=True)), (*left_alone, *beside), tuple(not_read))
 
 
-def _find_by_id(root: Path, folder: str, image_ids: pd.Series[str]) -> tuple[list[str], list[str]]:
-    """Relative path of each image id below `root/folder`, `""` where missing; and what is left alone."""
+def _by_stem(root: Path, folder: str) -> tuple[dict[str, list[str]], list[NotRead]]:
+    """Relative paths of the photographs below `root/folder` by their stem, and what is not read there."""
     files: dict[str, list[str]] = {}
-    for place, photographs, _ in walk(root / folder):
-        below = place.relative_to(root)
-        for name in photographs:
-            files.setdefault(Path(name).stem, []).append((below / name).as_posix())
-    paths = [files.get(image_id, [""])[0] for image_id in image_ids]
-    wanted = set(image_ids)
+    others: dict[str, list[str]] = {}
+    not_read = []
+    for found in walk(root / folder):
+        below = found.path.relative_to(root)
+        for names, by_stem in ((found.photographs, files), (found.unsupported, others)):
+            for name in names:
+                by_stem.setdefault(Path(name).stem, []).append((below / name).as_posix())
+        not_read += [NotRead((Path(folder) / one.path).as_posix(), one.reason) for one in found.not_read]
+    # A photograph of a kind that is not read has its row where there is no other one: it is found unreadable.
+    return {stem: [*files.get(stem, ()), *others.get(stem, ())] for stem in (files | others)}, not_read
+
+
+def _beside(files: dict[str, list[str]], wanted: set[str]) -> list[str]:
+    """What the table does not name, in words."""
     unnamed = sorted(path for stem, found in files.items() if stem not in wanted for path in found)
     again = sorted(path for stem, found in files.items() if stem in wanted for path in found[1:])
-    left_alone = []
-    if missing := paths.count(""):
-        left_alone.append(f"{missing} rows of the label table have no photograph in {folder}/")
+    lines = []
     if unnamed:
-        left_alone.append(
-            f"{len(unnamed)} photographs that the label table does not name, such as {unnamed[0]}"
-        )
+        lines.append(f"{len(unnamed)} photographs that the label table does not name, such as {unnamed[0]}")
     if again:
-        left_alone.append(f"{len(again)} further files of an image id, such as {again[0]}")
-    return paths, left_alone
+        lines.append(f"{len(again)} further files of an image id, such as {again[0]}")
+    return lines
