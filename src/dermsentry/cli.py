@@ -37,6 +37,10 @@ Data = Annotated[
     typer.Argument(metavar="DATA...", help="Folders of images, or CSV files; several are joined."),
 ]
 Metadata = Annotated[Path | None, typer.Option(help="CSV by image id with lesion, patient, age, sex, site.")]
+Diagnoses = Annotated[
+    Path | None,
+    typer.Option(help="CSV given,diagnosis of names that are not understood, as audit --out writes it."),
+]
 Labels = Annotated[Path | None, typer.Option(help="Reference label table, such as ISIC's ground truth.")]
 Model = Annotated[Path, typer.Option(help="Folder of a model bundle; by default the bundled model.")]
 Precision = Annotated[
@@ -67,12 +71,30 @@ def _options(
     pass
 
 
-def _read_data(data: list[Path], metadata: Path | None) -> Collection:
-    """The one collection that the given folders and tables make."""
+def _read_data(data: list[Path], metadata: Path | None, diagnoses: Path | None) -> Collection:
+    """The one collection that the given folders and tables make; says which diagnoses are not understood."""
     from dermsentry.collection import join_collections, read_collection
+    from dermsentry.collection.labels import describe_unknown
 
-    collections = [read_collection(path, metadata=metadata) for path in data]
-    return collections[0] if len(collections) == 1 else join_collections(collections)
+    collections = [read_collection(path, metadata=metadata, diagnoses=diagnoses) for path in data]
+    collection = collections[0] if len(collections) == 1 else join_collections(collections)
+    if collection.unknown_diagnoses:
+        shown = collection.unknown_diagnoses[:12]
+        more = len(collection.unknown_diagnoses) - len(shown)
+        listed = "; ".join(map(describe_unknown, shown)) + (f"; and {more} more" if more else "")
+        _say(f"Note: diagnoses that are none of the nine: {listed}. --diagnoses says what they are.")
+    for line in collection.left_alone:
+        _say(f"Note: {line}")
+    return collection
+
+
+def _read_reference(labels: Path | None, diagnoses: Path | None) -> dict[str, str] | None:
+    """The reference labels; says what rows are left out."""
+    from dermsentry.collection import read_labels
+
+    if labels is None:
+        return None
+    return read_labels(labels, diagnoses=diagnoses, say=lambda sentence: _say(f"Note: {sentence}"))
 
 
 @app.command(short_help="Audit a collection: what is wrong with it.")
@@ -80,28 +102,37 @@ def audit(
     data: Data,
     labels: Labels = None,
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json and audit.html.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
     seed: Seed = 0,
 ) -> None:
     """Audit a collection: conflicts, leaks, duplicates, wrong labels, balance and shortcuts.
 
-    Exit code 1 if something was found that would corrupt a result.
+    Exit code 1 if something was found that would corrupt a result, else 3 if photographs could not be read.
     """
     from dermsentry.audit import audit_collection, write_audit
     from dermsentry.audit.summary import as_text
-    from dermsentry.collection import read_labels
+    from dermsentry.collection.labels import UnknownDiagnosesError, write_draft
     from dermsentry.files import to_json
 
-    reference = read_labels(labels) if labels else None
-    collection = _read_data(data, metadata)
+    reference = _read_reference(labels, diagnoses)
+    try:
+        collection = _read_data(data, metadata, diagnoses)
+    except UnknownDiagnosesError as error:
+        if out is not None:
+            write_draft(out / "diagnoses.csv", error.unknown)
+            _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
+        raise
     found = audit_collection(collection, labels=reference, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
     typer.echo(to_json(found) if json else as_text(found), nl=False)
     if out is not None:
         _say(f"Written: {out / 'audit.html'}")
-    raise typer.Exit(1 if found.corrupting else 0)
+        if found.unknown_diagnoses:
+            _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
+    raise typer.Exit(1 if found.corrupting else 3 if found.unreadable else 0)
 
 
 @app.command(short_help="Evaluate a model bundle, every figure with its interval.")
@@ -116,6 +147,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder for evaluation.json, evaluation.html and predictions.csv.")
     ] = None,
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     prevalence: Annotated[
         float | None,
         typer.Option(help="Prevalence of melanoma where the model is to be used, such as 0.02."),
@@ -139,7 +171,7 @@ def evaluate(
     from dermsentry.evaluation.summary import summary
     from dermsentry.split import read_split
 
-    collection = _read_data(data, metadata)
+    collection = _read_data(data, metadata, diagnoses)
     known = None if split is None else read_split(split, collection)
     evaluation = run(
         bundle, collection, known, part=part, out=out, prevalence=prevalence, robustness=robustness,
@@ -160,17 +192,17 @@ def split(
     out: Annotated[Path, typer.Option(help="The split.csv to write.")] = Path("split.csv"),
     labels: Labels = None,
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     fractions: Annotated[
         str, typer.Option(help="Shares of train, validation, calibration and, without a Test folder, test.")
     ] = "0.7,0.15,0.15,0.15",
     seed: Seed = 0,
 ) -> None:
     """Split a collection: duplicates, lesions and patients stay in one part, conflicts are quarantined."""
-    from dermsentry.collection import read_labels
     from dermsentry.split import make_split, write_split
 
-    collection = _read_data(data, metadata)
-    known = None if labels is None else read_labels(labels)
+    collection = _read_data(data, metadata, diagnoses)
+    known = _read_reference(labels, diagnoses)
     shares = _numbers(fractions, float, 4, "--fractions")
     made = make_split(
         collection,
@@ -214,6 +246,7 @@ def train(
     tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
     precision: Precision = "auto",
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     seed: Seed = 0,
 ) -> None:
     """Train a network on a split and write its model bundle. If interrupted, run it again to resume."""
@@ -221,7 +254,7 @@ def train(
 
     if split is None:
         raise InputError("Received no --split; expected a split.csv, as `dermsentry split` makes it.")
-    collection = _read_data(data, metadata)
+    collection = _read_data(data, metadata, diagnoses)
     known = read_split(split, collection)
     check_split(known)
     _load_keras()
@@ -253,13 +286,12 @@ def study(
     precision: Precision = "auto",
     labels: Labels = None,
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     seed: Seed = 0,
 ) -> None:
     """Run the nine-class assignment, as given and with groups kept apart. Run it again to resume."""
-    from dermsentry.collection import read_labels
-
-    collection = _read_data(data, metadata)
-    known = None if labels is None else read_labels(labels)
+    collection = _read_data(data, metadata, diagnoses)
+    known = _read_reference(labels, diagnoses)
     lengths = _numbers(epochs, int, 3, "--epochs")
     _load_keras()
     from dermsentry.nine_class.pipeline import study as run

@@ -24,6 +24,8 @@ def clean(labels: list[str] | None = None, splits: list[str] | None = None) -> A
         images=len(labels),
         **vars(count_classes(table(path=paths, diagnosis=labels, split=splits))),
         unreadable=(),
+        unknown_diagnoses=(),
+        confirmed={},
         duplicates=(),
         conflicts=(),
         leaks=(),

@@ -53,7 +53,7 @@ def test_the_longest_end_decides(tmp_path: Path) -> None:
         ("/z/x/a.jpg", "x/a.jpg"),
         ("/z/a.jpg", "a.jpg"),
     ):
-        assert find_files(tmp_path, [written]).files == [tmp_path / expected]
+        assert find_files(tmp_path, [written]).paths == [tmp_path / expected]
 
 
 @given(st.lists(st.text(max_size=30), max_size=5))
@@ -61,4 +61,4 @@ def test_any_text_is_a_path_or_missing(tmp_path_factory: pytest.TempPathFactory,
     folder = tmp_path_factory.getbasetemp() / "paths"
     folder.mkdir(exist_ok=True)
     found = find_files(folder, written)
-    assert len(found.files) == len(written)
+    assert len(found.paths) == len(written)

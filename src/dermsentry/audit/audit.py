@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from dermsentry.audit.balance import count_classes
+from dermsentry.audit.balance import UNKNOWN, count_classes, count_confirmed
 from dermsentry.audit.conflicts import find_conflicts
 from dermsentry.audit.disagreements import Disagreement, compare_labels
 from dermsentry.audit.duplicates import Duplicates, duplicates_of
@@ -28,6 +28,7 @@ from dermsentry.audit.summary import AuditFinding, describe
 from dermsentry.audit.survey import survey_collection
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups
+from dermsentry.collection.table import UnknownDiagnosis
 from dermsentry.files import versions
 from dermsentry.phantoms import is_synthetic
 
@@ -66,6 +67,10 @@ class Audit:
         Photographs in each split, and of each diagnosis in each split; see `Balance`.
     unreadable
         Files that cannot be read.
+    unknown_diagnoses
+        Diagnoses that were not understood, and what the photographs' label is instead.
+    confirmed
+        How the diagnoses were made (`diagnosis_confirm_type`), with counts, where the collection says so.
     duplicates
         Groups of identical and of near-identical photographs.
     conflicts
@@ -95,6 +100,8 @@ class Audit:
     least: str
     dominant: tuple[str, ...]
     unreadable: tuple[UnreadableFile, ...]
+    unknown_diagnoses: tuple[UnknownDiagnosis, ...]
+    confirmed: dict[str, int]
     duplicates: tuple[DuplicateGroup, ...]
     conflicts: tuple[PhotographGroup, ...]
     leaks: tuple[PhotographGroup, ...]
@@ -150,6 +157,7 @@ class Audit:
         return {
             "images": self.images,
             "unreadable": len(self.unreadable),
+            "unknown_diagnosis": sum(self.classes.get(UNKNOWN, {}).values()),
             "identical_groups": kinds["identical"],
             "byte_identical_groups": sum(group.same_bytes for group in self.duplicates),
             "near_groups": kinds["near"],
@@ -209,6 +217,8 @@ def audit_collection(
         images=len(table),
         **vars(count_classes(table)),
         unreadable=tuple(UnreadableFile(path, reason) for path, reason in found.unreadable.items()),
+        unknown_diagnoses=collection.unknown_diagnoses,
+        confirmed=count_confirmed(table),
         duplicates=found.groups,
         conflicts=tuple(PhotographGroup(tuple(placed[path] for path in paths)) for paths in conflicts),
         leaks=tuple(find_leaks(table, found.groups)),

@@ -7,14 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
 
-from dermsentry.collection.columns import IMAGE_SUFFIX, own_names, read_columns
-from dermsentry.collection.groups import is_counter
-from dermsentry.collection.table import Collection, ordered
+from dermsentry.collection.columns import own_names, read_columns
+from dermsentry.collection.ids import match_ids
+from dermsentry.collection.table import Collection, joined_unknown, ordered
 from dermsentry.csv_tables import column_names
 from dermsentry.errors import InputError
 from dermsentry.image_files import NotRead
@@ -37,12 +36,13 @@ def join_metadata(collection: Collection, path: Path) -> Collection:
     extra = read_columns(path, "image_id")
     given = column_names(path)
     called = dict(zip(own_names(given), given, strict=True))
-    rows_of, unclear = _match(list(extra["image_id"]), collection.table)
+    names = collection.table["image_id"]
+    rows_of, unclear = match_ids(list(extra["image_id"]), list(collection.table["path"]), list(names))
     if not rows_of and len(collection):
         raise InputError(
             f"{path} has a row of none of the {len(collection):,} photographs: its column "
             f"{called['image_id']} has ids such as {_first(extra['image_id'])!r}, the photographs are called "
-            f"such as {collection.table['image_id'].iloc[0]!r}."
+            f"such as {names.iloc[0]!r}."
         )
     told = [_coverage(path, extra, rows_of, collection)]
     if unclear:
@@ -57,53 +57,6 @@ def join_metadata(collection: Collection, path: Path) -> Collection:
     for column in columns:
         told += _fill(table, column, list(extra[column]), rows_of, f"{path.name}: {called[column]}")
     return replace(collection, table=table, left_alone=(*collection.left_alone, *told))
-
-
-def _match(ids: Sequence[str], table: pd.DataFrame) -> tuple[dict[int, list[int]], list[str]]:
-    """The rows of `ids` for each photograph, both by position; and the ids that could be of several.
-
-    Of the photographs whose name an id has, those in the id's own folders are meant, then those whose name is
-    equal to the letter; if they are still several, they are copies under one name, unless that only counts.
-    """
-    names, folders = [], []
-    photographs: dict[str, list[int]] = {}
-    for place, (path, image_id) in enumerate(zip(table["path"], table["image_id"], strict=True)):
-        names.append(_parts(image_id)[-1:])
-        folders.append([part.casefold() for part in _parts(path)[:-1]])
-        for key in {_key(image_id), _key(path)}:
-            photographs.setdefault(key, []).append(place)
-    rows_of: dict[int, list[int]] = {}
-    unclear = []
-    for row, image_id in enumerate(ids):
-        own = _parts(image_id)
-        meant = photographs.get(_key(image_id), []) if own else []
-        if len(meant) > 1:
-            above = [part.casefold() for part in own[:-1]]
-            shared = {place: _common_end(above, folders[place]) for place in meant}
-            meant = [place for place in meant if shared[place] == max(shared.values())]
-            meant = [place for place in meant if names[place] == own[-1:]] or meant
-            if len(meant) > 1 and is_counter(own[-1]):
-                unclear.append(image_id)
-                continue
-        for place in meant:
-            rows_of.setdefault(place, []).append(row)
-    return rows_of, unclear
-
-
-def _parts(image_id: str) -> list[str]:
-    """Folders and name of an id or a path, the name without a photograph's suffix."""
-    parts = [part.strip() for part in image_id.replace("\\", "/").split("/") if part.strip()]
-    return [*parts[:-1], IMAGE_SUFFIX.sub("", parts[-1]).strip()] if parts else []
-
-
-def _key(image_id: str) -> str:
-    """What ids of one photograph have in common."""
-    return "".join(_parts(image_id)[-1:]).casefold().removesuffix("_downsampled")
-
-
-def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
-    pairs = zip(reversed(first), reversed(second), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _fill(
@@ -200,4 +153,5 @@ def join_collections(collections: Sequence[Collection]) -> Collection:
             f"{len(twice)} photographs are in two of the collections, such as {twice.iloc[0]}; "
             "give each once."
         )
-    return Collection(root, ordered(table), tuple(left_alone), tuple(not_read))
+    unknown = joined_unknown(c.unknown_diagnoses for c in collections)
+    return Collection(root, ordered(table), tuple(left_alone), tuple(not_read), unknown)

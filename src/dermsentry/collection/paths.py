@@ -15,7 +15,7 @@ from dermsentry.image_files import walk
 class Found:
     """The file of each path of a table, and what is to be said of them: found elsewhere, not found."""
 
-    files: list[Path]
+    paths: list[Path]
     missing: list[str]
     told: tuple[str, ...]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +24,14 @@ COLUMNS = (
     "sex",
     "site",
     "skin_type",
+    "diagnosis_confirm_type",
+    "image_type",
+    "copyright_license",
+    "attribution",
 )
 """One row per photograph. All text, `""` where unknown; `diagnosis` is a label of `diagnoses.py`,
 `split` is `train`, `validation`, `test` or `""`, `path` is relative to the collection's root, `age` in
-years."""
+years. The last four are the ISIC Archive's fields of these names."""
 
 SPLITS = {
     "train": "train",
@@ -37,6 +43,29 @@ SPLITS = {
     "validation": "validation",
 }
 """What folders and tables call a split, in lower case, and its name in `Collection.table`."""
+
+
+@dataclass(frozen=True)
+class UnknownDiagnosis:
+    """A diagnosis as a set writes it, `given`, that is none of the nine; how many photographs have it.
+
+    `read_as` is their label where the set says something else of them, such as that they are benign.
+    """
+
+    given: str
+    photographs: int
+    read_as: str = ""
+
+
+def joined_unknown(each: Iterable[Sequence[UnknownDiagnosis]]) -> tuple[UnknownDiagnosis, ...]:
+    """The diagnoses that several collections did not understand, counted together, most frequent first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in (one for unknown in each for one in unknown):
+        counts[one.given, one.read_as] += one.photographs
+    return tuple(
+        UnknownDiagnosis(given, count, read_as)
+        for (given, read_as), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,12 +83,15 @@ class Collection:
     not_read
         Photographs that have no row since they cannot be opened or are missing, and why; their paths are
         relative to the root. What has a row and cannot be read is found by whoever opens it.
+    unknown_diagnoses
+        Diagnoses that were not understood, the most frequent first.
     """
 
     root: Path
     table: pd.DataFrame
     left_alone: tuple[str, ...] = ()
     not_read: tuple[NotRead, ...] = ()
+    unknown_diagnoses: tuple[UnknownDiagnosis, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
