@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
@@ -13,7 +14,7 @@ import typer
 
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
-from dermsentry.errors import EXIT_CODES, DermsentryError, InputError
+from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
@@ -78,10 +79,14 @@ def _options(
 def _read_data(data: list[Path], metadata: Path | None, diagnoses: Path | None) -> Collection:
     """The one collection that the given folders and tables make; says which diagnoses are not understood."""
     from dermsentry.collection import join_collections, read_collection
+    from dermsentry.collection.joins import join_metadata
     from dermsentry.collection.labels import describe_unknown
+    from dermsentry.image_files import by_reason
 
-    collections = [read_collection(path, metadata=metadata, diagnoses=diagnoses) for path in data]
+    collections = [read_collection(path, diagnoses=diagnoses) for path in data]
     collection = collections[0] if len(collections) == 1 else join_collections(collections)
+    if metadata is not None:  # of all together: a table may be about one of them alone
+        collection = join_metadata(collection, metadata)
     if collection.unknown_diagnoses:
         shown = collection.unknown_diagnoses[:12]
         more = len(collection.unknown_diagnoses) - len(shown)
@@ -89,6 +94,8 @@ def _read_data(data: list[Path], metadata: Path | None, diagnoses: Path | None) 
         _say(f"Note: diagnoses that are none of the nine: {listed}. --diagnoses says what they are.")
     for line in collection.left_alone:
         _say(f"Note: {line}")
+    for line in by_reason(collection.not_read):
+        _say(f"Not read: {line}")
     return collection
 
 
@@ -136,7 +143,7 @@ def audit(
         _say(f"Written: {out / 'audit.html'}")
         if found.unknown_diagnoses:
             _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
-    raise typer.Exit(1 if found.corrupting else 3 if found.unreadable else 0)
+    raise typer.Exit(1 if found.corrupting else 3 if found.unreadable or found.not_read else 0)
 
 
 @app.command(short_help="Evaluate a model bundle, every figure with its interval.")
@@ -188,7 +195,7 @@ def evaluate(
         _say(f"Note: {sentence}")
     if out is not None:
         _say(f"Written: {out / 'evaluation.html'}")
-    if evaluation.about["unreadable"]:
+    if evaluation.about["unreadable"] or collection.not_read:
         raise typer.Exit(3)
 
 
@@ -456,8 +463,16 @@ def demo(
 app.add_typer(clinic)
 
 
+def _tell(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Show a warning of our own as a note, any other as Python does."""
+    ours = issubclass(category, DataWarning)
+    _say(f"Note: {message}" if ours else warnings.formatwarning(message, category, *where[:2]).rstrip())
+
+
 def main() -> None:
     """Run the command line: an error the user can meet is one line on stderr and its exit code."""
+    warnings.simplefilter("once", DataWarning)
+    warnings.showwarning = _tell
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
