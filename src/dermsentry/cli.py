@@ -100,12 +100,10 @@ def _read_data(data: list[Path], metadata: Path | None, diagnoses: Path | None) 
 
 
 def _read_reference(labels: Path | None, diagnoses: Path | None) -> dict[str, str] | None:
-    """The reference labels; says what rows are left out."""
+    """The reference labels, if there are any."""
     from dermsentry.collection import read_labels
 
-    if labels is None:
-        return None
-    return read_labels(labels, diagnoses=diagnoses, say=lambda sentence: _say(f"Note: {sentence}"))
+    return None if labels is None else read_labels(labels, diagnoses=diagnoses)
 
 
 @app.command(short_help="Audit a collection: what is wrong with it.")
@@ -354,6 +352,8 @@ def screen(
     start = time.monotonic()
     if saliency and out is None:
         raise InputError("Received --saliency without --out; expected a folder for the pictures.")
+    if predictions_for and not (predictions or out or format == "csv"):
+        raise InputError("Received --predictions-for without --predictions, --out or --format csv.")
     listed = "-" in photographs
     if listed:
         given = read_list(os.fsdecode(sys.stdin.buffer.read()))
