@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from dermsentry.hdf5 import is_member, read_member
+from dermsentry.hdf_files import is_member, read_member
 from dermsentry.image_colours import to_srgb
 from dermsentry.image_formats import DICOM, FORMATS, HEAD, RAW, READ, format_of, is_raw
 from dermsentry.parallel import cores, map_ordered

@@ -16,7 +16,7 @@ from dermsentry.audit.survey import THUMB, Survey, survey_collection, thumbnails
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, components
 from dermsentry.files import sha256
-from dermsentry.hdf5 import is_member, read_member
+from dermsentry.hdf_files import is_member, read_member
 
 
 @dataclass(frozen=True)
