@@ -44,6 +44,10 @@ Diagnoses = Annotated[
 ]
 Labels = Annotated[Path | None, typer.Option(help="Reference label table, such as ISIC's ground truth.")]
 Model = Annotated[Path, typer.Option(help="Folder of a model bundle; by default the bundled model.")]
+PredictionsFor = Annotated[
+    Literal["isic2018", "isic2019", "isic2020"] | None,
+    typer.Option(help="The challenge whose scorer is to take the predictions: its columns, not the nine."),
+]
 Precision = Annotated[
     Literal["auto", "float32", "mixed_bfloat16"],
     typer.Option(help="Numeric precision of training; auto is the faster one on this machine."),
@@ -153,6 +157,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for evaluation.json, evaluation.html and predictions.csv.")
     ] = None,
+    predictions_for: PredictionsFor = None,
     metadata: Metadata = None,
     diagnoses: Diagnoses = None,
     prevalence: Annotated[
@@ -181,8 +186,9 @@ def evaluate(
     collection = _read_data(data, metadata, diagnoses)
     known = None if split is None else read_split(split, collection)
     evaluation = run(
-        bundle, collection, known, part=part, out=out, prevalence=prevalence, robustness=robustness,
-        masks=masks, not_lesions=not_lesions, resamples=resamples, seed=seed, quiet=False,
+        bundle, collection, known, part=part, out=out, predictions_for=predictions_for,
+        prevalence=prevalence, robustness=robustness, masks=masks, not_lesions=not_lesions,
+        resamples=resamples, seed=seed, quiet=False,
     )  # fmt: skip
     typer.echo(summary(evaluation))
     for sentence in evaluation.warnings:
@@ -324,11 +330,12 @@ def screen(
         typer.Option(help="Folder for findings.jsonl, predictions.csv and, with --saliency, saliency/."),
     ] = None,
     format: Annotated[
-        Literal["table", "json", "csv"], typer.Option(help="Format of stdout; csv is the ISIC challenge's.")
+        Literal["table", "json", "csv"], typer.Option(help="Format of stdout; csv is that of --predictions.")
     ] = "table",
     predictions: Annotated[
-        Path | None, typer.Option(help="File for the probabilities as the ISIC challenge's CSV.")
+        Path | None, typer.Option(help="File for the nine probabilities of each image, as a CSV.")
     ] = None,
+    predictions_for: PredictionsFor = None,
     findings: Annotated[Path | None, typer.Option(help="File for the findings as JSON lines.")] = None,
     saliency: Annotated[
         bool,
@@ -353,7 +360,7 @@ def screen(
         photographs = [path for path in photographs if path != "-"] + given
     if format == "csv" or out:
         try:
-            require_own_names(find_photographs(photographs, strict=not listed), "the challenge's CSV")
+            require_own_names(find_photographs(photographs, strict=not listed), "a table of predictions")
         except InputError as twice:
             # Nobody asked for the CSV by name: better without it than not at all, never beside an older one.
             if format == "csv" or predictions or not out or (out / "predictions.csv").exists():
@@ -369,11 +376,12 @@ def screen(
         bundle,
         findings=findings or (out / "findings.jsonl" if out else None),
         predictions=predictions,
+        predictions_for=predictions_for,
         saliency=out / "saliency" if saliency and out else None,
         strict=not listed,
         quiet=sys.stdout.isatty() or not sys.stderr.isatty(),
     )
-    counts = print_findings(found, format)
+    counts = print_findings(found, format, predictions_for)
     _say(summary(counts, time.monotonic() - start))
     if counts["unreadable"]:
         raise typer.Exit(3)

@@ -219,6 +219,7 @@ _SETS = {
     "|".join(BENIGN): "any benign diagnosis",
     "|".join(MALIGNANT): "any malignant diagnosis",
     "|".join(NOT_MELANOMA): "any diagnosis but melanoma",
+    "|".join(CODES): "any diagnosis",
 }
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from dermsentry.hdf5 import is_member, read_member
 from dermsentry.image_colours import to_srgb
 from dermsentry.image_formats import DICOM, FORMATS, HEAD, RAW, READ, format_of, is_raw
 from dermsentry.parallel import cores, map_ordered
@@ -149,6 +150,8 @@ def _read_bytes(path: Path, root: Path | None) -> bytes:
     try:
         if root is not None and not path.resolve().is_relative_to(root.resolve()):
             raise Unreadable("a link that leaves the collection's folder")
+        if is_member(path):
+            return read_member(path)
         information = path.stat()
         if not stat.S_ISREG(information.st_mode):
             raise Unreadable("a folder or a device, not a file")

@@ -75,7 +75,8 @@ def original_id(image_id: str) -> str:
 def is_counter(image_id: str) -> bool:
     """Whether a name only counts (`12`, `IMG_0012`, `nevus 12`): in two folders it means nothing."""
     found = _COUNTER.match(image_id)
-    return bool(found) and (found["word"].casefold() in _CAMERA or find_label(found["word"]) is not None)
+    word = None if found is None else found["word"]
+    return word is not None and (word.casefold() in _CAMERA or find_label(word) is not None)
 
 
 def components(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:

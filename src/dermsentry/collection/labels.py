@@ -239,7 +239,7 @@ def truths(table: pd.DataFrame, columns: Sequence[str], where: str) -> NDArray[n
         texts.shape
     )
     if wrong.any():
-        here = wrong.any(axis=1)
+        here = np.asarray(wrong.any(axis=1))
         examples = [
             f"{name} ({next(f'{c}: {t}' for c, t, w in zip(columns, row, bad, strict=True) if w)})"
             for name, row, bad in zip(row_names(table, here), texts[here], wrong[here], strict=False)

@@ -9,6 +9,7 @@ from dermsentry.collection.labels import FALLBACK, LEVELS, truths
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import fill_in, with_photographs
 from dermsentry.collection.table import Collection
+from dermsentry.errors import require_extra
 
 ABOUT = About(
     name="ISIC 2024 (SLICE-3D)",
@@ -41,12 +42,16 @@ def read(found: Contents) -> Collection:
     if "target" in table.columns:
         malignant = truths(table, ["target"], str(path))[:, 0]
         # The target of what is indeterminate is 0 as well.
-        sure = table[LEVELS[0]].str.casefold() != "indeterminate" if LEVELS[0] in table.columns else True
-        named = ["malignant" if one else "benign" for one in malignant]
-        table[FALLBACK] = table["target"].where(table["target"] == "", named).where(sure, "")
+        first = table[LEVELS[0]].str.casefold() if LEVELS[0] in table.columns else table["target"]
+        said = zip(table["target"] != "", malignant, first == "indeterminate", strict=True)
+        table[FALLBACK] = [
+            "" if open_ or not told else "malignant" if one else "benign" for told, one, open_ in said
+        ]
     tests = found.named(r"test-metadata\.csv")
     notes += [f"{test.name}: a table without labels, not read" for test in tests]
     stored = found.named(r"train-image\.hdf5")
+    if stored:
+        require_extra("hdf5", "h5py")
     return with_photographs(
         found, table, path.name, left_alone=tuple(notes), stored=stored[0] if stored else None
     )

@@ -50,7 +50,8 @@ def read(found: Contents) -> Collection:
                 "give one of them in place of the folder."
             )
         path = tables[0]
-    table, notes = read_columns(path, "image_id"), []
+    notes: list[str] = []
+    table = read_columns(path, "image_id")
     if "diagnosis" not in table.columns and is_one_hot(table.columns):
         table, notes = decode_one_hot(table, str(path))
     elif "diagnosis" not in table.columns and LEVELS[0] not in table.columns:
