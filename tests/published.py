@@ -1,7 +1,7 @@
 """Every published layout, tiny: the folders, files and columns as they unpack, around made-up pictures.
 
-Each function writes one into a folder. A lesion has one photograph or, every third, two where the set has such;
-melanomas come first, and `LESIONS` of each of three diagnoses.
+Each function writes one into a folder: `LESIONS` of each of three diagnoses, melanomas first. Every third
+lesion has two photographs.
 """
 
 from __future__ import annotations
@@ -286,11 +286,12 @@ def isic_archive(root: Path) -> None:
         name = "Benign,Benign - Other,Neurofibroma,," if lesion == 13 else names[kind]
         licence = "CC-0" if lesion % 2 else "CC-BY-NC"
         rows.append(
-            f'{image},"Somebody, Somewhere",{licence},55.0,lower extremity,{name},histopathology,II,dermoscopic,'
-            f"IL_{lesion:07d},IP_{lesion:07d},male"
+            f'{image},"Somebody, Somewhere",{licence},55.0,lower extremity,{name},histopathology,II,'
+            f"dermoscopic,IL_{lesion:07d},IP_{lesion:07d},male"
         )
-    header = "isic_id,attribution,copyright_license,age_approx,anatom_site_general,diagnosis_1,diagnosis_2,diagnosis_3"
-    rest = "diagnosis_4,diagnosis_5,diagnosis_confirm_type,fitzpatrick_skin_type,image_type,lesion_id,patient_id,sex"
+    levels = ",".join(f"diagnosis_{level}" for level in range(1, 6))
+    header = f"isic_id,attribution,copyright_license,age_approx,anatom_site_general,{levels}"
+    rest = "diagnosis_confirm_type,fitzpatrick_skin_type,image_type,lesion_id,patient_id,sex"
     table(root / "metadata.csv", f"{header},{rest}", rows)
     (root / "attribution.txt").write_text("Somebody")
     (root / "licenses").mkdir()
@@ -303,12 +304,10 @@ def pad_ufes_20(root: Path) -> None:
         name = f"PAT_{lesion}_{1000 + lesion}_{n}.png"
         photograph(root / f"imgs_part_{1 + n % 3}" / f"imgs_part_{1 + n % 3}" / name, seed_of(image))
         word = {"MEL": "MEL", "NV": "NEV", "AK": "ACK"}[kind]
-        rows.append(
-            f"PAT_{lesion},{1000 + lesion},False,POMERANIA,55,FEMALE,3.0,NECK,6.0,{word},True,{name},{n "
-            f"% 2 == 0}"
-        )
-    header = "patient_id,lesion_id,smoke,background_father,age,gender,fitspatrick,region,diameter_1,diagnostic,itch"
-    table(root / "metadata.csv", f"{header},img_id,biopsed", rows)
+        person = f"PAT_{lesion},{1000 + lesion},False,POMERANIA,55,FEMALE,3.0,NECK,6.0"
+        rows.append(f"{person},{word},True,{name},{n % 2 == 0}")
+    header = "patient_id,lesion_id,smoke,background_father,age,gender,fitspatrick,region,diameter_1"
+    table(root / "metadata.csv", f"{header},diagnostic,itch,img_id,biopsed", rows)
 
 
 def derm7pt(root: Path) -> None:
@@ -395,8 +394,8 @@ def label_table(root: Path) -> None:
 LAYOUTS: dict[str, Write] = {
     write.__name__: write
     for write in (
-        nine_class, ham10000_kaggle, ham10000_dataverse, isic2016, isic2017, isic2018, isic2019, isic2020_kaggle,
-        isic2020, isic2024_kaggle, isic2024, milk10k, bcn20000, isic_archive, pad_ufes_20, derm7pt, ph2,
-        fitzpatrick17k, ddi, melanoma_10000, benign_malignant, label_table,
+        nine_class, ham10000_kaggle, ham10000_dataverse, isic2016, isic2017, isic2018, isic2019,
+        isic2020_kaggle, isic2020, isic2024_kaggle, isic2024, milk10k, bcn20000, isic_archive, pad_ufes_20,
+        derm7pt, ph2, fitzpatrick17k, ddi, melanoma_10000, benign_malignant, label_table,
     )
 }  # fmt: skip

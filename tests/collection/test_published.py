@@ -22,7 +22,7 @@ from published import isic2018, isic2020, isic2024_kaggle, milk10k, ph2, photogr
 ANY_BENIGN, ANY_MALIGNANT, OTHER = "|".join(BENIGN), "|".join(MALIGNANT), "|".join(NOT_MELANOMA)
 THREE = {"BCC": 16, "MEL": 16, "NV": 16}
 
-# Photographs of each label and in each split, groups of lesions and patients, and the other columns that are filled.
+# Photographs of each label and in each split, lesions and patients, and the other columns that are filled.
 EXPECTED: dict[str, tuple[dict[str, int], dict[str, int], dict[str, int], set[str]]] = {
     "nine_class": (dict.fromkeys(CODES, 8), {"train": 63, "test": 9}, {}, set()),
     "ham10000_kaggle": (THREE, {}, {"lesion_id": 36}, {"age", "sex", "site", "diagnosis_confirm_type"}),
@@ -67,7 +67,8 @@ EXPECTED: dict[str, tuple[dict[str, int], dict[str, int], dict[str, int], set[st
         {"age", "sex", "site", "skin_type", "diagnosis_confirm_type", "image_type"},
     ),
     "derm7pt": (
-        {"MEL": 24, "NV": 24, "SK": 22, "": 2}, {"train": 36, "validation": 18, "test": 18}, {"lesion_id": 36},
+        {"MEL": 24, "NV": 24, "SK": 22, "": 2}, {"train": 36, "validation": 18, "test": 18},
+        {"lesion_id": 36},
         {"sex", "site", "diagnosis_confirm_type", "image_type"},
     ),
     "ph2": ({"MEL": 12, "NV": 12}, {}, {}, {"diagnosis_confirm_type", "image_type"}),
@@ -151,11 +152,12 @@ def test_a_layout_is_audited_and_split(name: str, published: Callable[[str], Pat
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_layout_goes_all_the_way(name: str, published: Callable[[str], Path], tmp_path: Path) -> None:
     run, data = CliRunner(), str(published(name))
+    made = str(tmp_path / "split.csv")
     steps = [
-        ["split", data, "--out", str(tmp_path / "split.csv"), "--fractions", "0.5,0.25,0.25,0.25"],
-        ["train", data, "--split", str(tmp_path / "split.csv"), "--size", "64", "--out", str(tmp_path / "run")],
-        ["evaluate", str(tmp_path / "run" / "bundle"), data, "--split", str(tmp_path / "split.csv"),
-         "--resamples", "20", "--out", str(tmp_path / "evaluation")],
+        ["split", data, "--out", made, "--fractions", "0.5,0.25,0.25,0.25"],
+        ["train", data, "--split", made, "--size", "64", "--out", str(tmp_path / "run")],
+        ["evaluate", str(tmp_path / "run" / "bundle"), data, "--split", made, "--resamples", "20",
+         "--out", str(tmp_path / "evaluation")],
     ]  # fmt: skip
     for step in steps:
         done = run.invoke(app, step)
