@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dermsentry.hdf5 import is_member, read_member
 from dermsentry.image_colours import to_srgb
@@ -191,7 +191,10 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
         image.draft("RGB", (min(enough_for, width), min(enough_for, height)))
     image.load()
     upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-    flat, doubt = _rgb(upright, image.info.get("icc_profile"))
+    profile = image.info.get("icc_profile")
+    flat, doubt = _rgb(upright, profile)
+    if not profile and _says_adobe_rgb(image):
+        doubt = "tagged as Adobe RGB but without a colour profile: the colours were taken for sRGB"
     pixels = np.asarray(flat)
     if kind not in ("JPEG", "MPO"):
         height, width = pixels.shape[:2]
@@ -206,6 +209,14 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(0x0112, 1))
     except Exception:  # noqa: BLE001 - tags are parsed from hostile bytes
         return 1
+
+
+def _says_adobe_rgb(image: Image.Image) -> bool:
+    """Whether its EXIF says so by DCF's "option file", as cameras do that embed no profile."""
+    try:
+        return image.getexif().get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
+    except Exception:  # noqa: BLE001 - tags are parsed from hostile bytes
+        return False
 
 
 def _rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:

@@ -122,7 +122,8 @@ def read_labels(
     -------
     dict
         Image id, without a file's suffix, to label: a code of `diagnoses.CODES`, or several joined by `|`
-        where the table does not distinguish them. Rows of any other diagnosis are left out.
+        where the table does not distinguish them. Rows of any other diagnosis are left out, and rows that
+        contradict each other.
 
     Raises
     ------
@@ -145,8 +146,16 @@ def read_labels(
         (say or _ignore)(note)
     if unknown:
         (say or _ignore)(f"{path.name}: not understood: {'; '.join(map(describe_unknown, unknown))}")
-    pairs = zip(table["image_id"], table["diagnosis"], strict=True)
-    return {image: label for image, label in pairs if label}
+    said: dict[str, set[str]] = {}
+    for image, label in zip(table["image_id"], table["diagnosis"], strict=True):
+        if label:
+            said.setdefault(image, set()).add(label)
+    disputed = [f"{image} ({', '.join(sorted(each))})" for image, each in said.items() if len(each) > 1]
+    if disputed:
+        more = f" and {len(disputed) - _NAMED:,} more" if len(disputed) > _NAMED else ""
+        told = f"rows of {len(disputed):,} images contradict each other, which settles nothing"
+        (say or _ignore)(f"{path.name}: {told}: {', '.join(disputed[:_NAMED])}{more}")
+    return {image: each.pop() for image, each in said.items() if len(each) == 1}
 
 
 def _ignore(sentence: str) -> None:
