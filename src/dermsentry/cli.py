@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar, cast
 
 import typer
 
@@ -471,10 +471,19 @@ def demo(
 app.add_typer(clinic)
 
 
-def _tell(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _tell(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Show a warning of our own as a note, any other as Python does."""
-    ours = issubclass(category, DataWarning)
-    _say(f"Note: {message}" if ours else warnings.formatwarning(message, category, *where[:2]).rstrip())
+    if issubclass(category, DataWarning):
+        _say(f"Note: {message}")
+    else:
+        _say(warnings.formatwarning(message, category, filename, lineno, line).rstrip())
 
 
 def main() -> None:

@@ -177,7 +177,8 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
             f"the photograph is too large ({image.width}×{image.height} pixels; "
             f"at most {MAX_PIXELS // 10**6} million)"
         )
-    if kind == "TIFF" and (_DNG_VERSION in image.tag_v2 or image.tag_v2.get(_SUBFILE, 0) & 1):
+    tags = getattr(image, "tag_v2", {})  # a TIFF's
+    if _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1:
         raise Unreadable(f"a {RAW} file, of which only a preview could be shown; expected {READ}")
     frames = getattr(image, "n_frames", 1)
     # Of an MPO and a HEIC the primary picture is the photograph, as phones write them.
