@@ -375,6 +375,12 @@ def test_a_camera_that_only_says_adobe_rgb_is_told() -> None:
     assert read_photograph(told).doubt == ""
 
 
+def test_a_heic_of_a_wide_gamut_without_a_profile_is_told() -> None:
+    assert read_photograph(encoded(Image.fromarray(PHANTOM), "HEIF")).doubt == ""
+    wide = encoded(Image.fromarray(PHANTOM), "HEIF", color_primaries=12)
+    assert "HDR or of a wide gamut but without a colour profile" in read_photograph(wide).doubt
+
+
 @given(st.data())
 def test_a_hostile_profile_never_gives_a_traceback(data: st.DataObject) -> None:
     hostile = bytearray(ADOBE_RGB)

@@ -36,6 +36,8 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _SUBFILE, _DNG_VERSION = 254, 50706  # of TIFF and DNG: whether a picture is a reduced copy; that it is a DNG
+_SRGB_PRIMARIES = {0, 1, 2, 5, 6}  # of BT.709, unspecified, or so near to it that nobody sees it
+_HDR = {16, 18}  # PQ and HLG
 
 # EXIF orientation to what brings the photograph upright.
 _UPRIGHT = {
@@ -194,8 +196,7 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
     upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
     profile = image.info.get("icc_profile")
     flat, doubt = _rgb(upright, profile)
-    if not profile and _says_adobe_rgb(image):
-        doubt = "tagged as Adobe RGB but without a colour profile: the colours were taken for sRGB"
+    doubt = doubt if profile else _doubt_without_profile(image)
     pixels = np.asarray(flat)
     if kind not in ("JPEG", "MPO"):
         height, width = pixels.shape[:2]
@@ -212,12 +213,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _says_adobe_rgb(image: Image.Image) -> bool:
-    """Whether its EXIF says so by DCF's "option file", as cameras do that embed no profile."""
+def _doubt_without_profile(image: Image.Image) -> str:
+    """What is uncertain about the colours of a file without ICC profile that says they are not sRGB."""
+    coded = image.info.get("nclx_profile") or {}  # a HEIC's (ITU-T H.273)
+    other = coded.get("color_primaries", 2) not in _SRGB_PRIMARIES
     try:
-        return image.getexif().get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
+        # DCF's "option file", as cameras say that embed no profile.
+        adobe = image.getexif().get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
     except Exception:  # noqa: BLE001 - tags are parsed from hostile bytes
-        return False
+        adobe = False
+    if not (other or adobe or coded.get("transfer_characteristics") in _HDR):
+        return ""
+    named = "Adobe RGB" if adobe else "HDR or of a wide gamut"
+    return f"tagged as {named} but without a colour profile: the colours were taken for sRGB"
 
 
 def _rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
