@@ -13,7 +13,7 @@ import pillow_heif
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from dermsentry import images
 from dermsentry.image_formats import FORMATS
@@ -363,6 +363,22 @@ def test_a_broken_profile_is_told_and_harmless(profile: bytes, mode: str) -> Non
     assert (tagged.pixels == plain.pixels).all()
     assert "its colour profile cannot be used" in tagged.doubt
     assert "\n" not in tagged.doubt
+
+
+def test_a_camera_that_only_says_adobe_rgb_is_told() -> None:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ColorSpace] = 0xFFFF
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: "R03"}
+    tagged = encoded(Image.fromarray(PHANTOM), "JPEG", exif=exif)
+    assert "tagged as Adobe RGB but without a colour profile" in read_photograph(tagged).doubt
+    told = encoded(Image.fromarray(PHANTOM), "JPEG", exif=exif, icc_profile=ADOBE_RGB)
+    assert read_photograph(told).doubt == ""
+
+
+def test_a_heic_of_a_wide_gamut_without_a_profile_is_told() -> None:
+    assert read_photograph(encoded(Image.fromarray(PHANTOM), "HEIF")).doubt == ""
+    wide = encoded(Image.fromarray(PHANTOM), "HEIF", color_primaries=12)
+    assert "HDR or of a wide gamut but without a colour profile" in read_photograph(wide).doubt
 
 
 @given(st.data())

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar, cast
 
 import typer
 
@@ -81,7 +81,6 @@ def _read_data(data: list[Path], metadata: Path | None, diagnoses: Path | None) 
     from dermsentry.collection import join_collections, read_collection
     from dermsentry.collection.joins import join_metadata
     from dermsentry.collection.labels import describe_unknown
-    from dermsentry.image_files import by_reason
 
     collections = [read_collection(path, diagnoses=diagnoses) for path in data]
     collection = collections[0] if len(collections) == 1 else join_collections(collections)
@@ -92,18 +91,23 @@ def _read_data(data: list[Path], metadata: Path | None, diagnoses: Path | None) 
         more = len(collection.unknown_diagnoses) - len(shown)
         listed = "; ".join(map(describe_unknown, shown)) + (f"; and {more} more" if more else "")
         _say(f"Note: diagnoses that are none of the nine: {listed}. --diagnoses says what they are.")
-    for line in collection.left_alone:
-        _say(f"Note: {line}")
-    for line in by_reason(collection.not_read):
-        _say(f"Not read: {line}")
+    for note in collection.notes:
+        _say(f"Note: {note}")
     return collection
 
 
-def _read_reference(labels: Path | None, diagnoses: Path | None) -> dict[str, str] | None:
-    """The reference labels, if there are any."""
+def _read_reference(
+    labels: Path | None, diagnoses: Path | None, collection: Collection
+) -> dict[str, str] | None:
+    """The reference labels by the collection's image ids; says what matches."""
     from dermsentry.collection import read_labels
+    from dermsentry.collection.joins import join_labels
 
-    return None if labels is None else read_labels(labels, diagnoses=diagnoses)
+    if labels is None:
+        return None
+    known, told = join_labels(collection, read_labels(labels, diagnoses=diagnoses), str(labels))
+    _say(f"Note: {told}")
+    return known
 
 
 @app.command(short_help="Audit a collection: what is wrong with it.")
@@ -125,7 +129,6 @@ def audit(
     from dermsentry.collection.labels import UnknownDiagnosesError, write_draft
     from dermsentry.files import to_json
 
-    reference = _read_reference(labels, diagnoses)
     try:
         collection = _read_data(data, metadata, diagnoses)
     except UnknownDiagnosesError as error:
@@ -133,6 +136,7 @@ def audit(
             write_draft(out / "diagnoses.csv", error.unknown)
             _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
         raise
+    reference = _read_reference(labels, diagnoses, collection)
     found = audit_collection(collection, labels=reference, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
@@ -213,7 +217,7 @@ def split(
     from dermsentry.split import make_split, write_split
 
     collection = _read_data(data, metadata, diagnoses)
-    known = _read_reference(labels, diagnoses)
+    known = _read_reference(labels, diagnoses, collection)
     shares = _numbers(fractions, float, 4, "--fractions")
     made = make_split(
         collection,
@@ -262,9 +266,11 @@ def train(
 ) -> None:
     """Train a network on a split and write its model bundle. If interrupted, run it again to resume."""
     from dermsentry.split import check_split, read_split
+    from dermsentry.training import require_framework
 
     if split is None:
         raise InputError("Received no --split; expected a split.csv, as `dermsentry split` makes it.")
+    require_framework()
     collection = _read_data(data, metadata, diagnoses)
     known = read_split(split, collection)
     check_split(known)
@@ -301,8 +307,11 @@ def study(
     seed: Seed = 0,
 ) -> None:
     """Run the nine-class assignment, as given and with groups kept apart. Run it again to resume."""
+    from dermsentry.training import require_framework
+
+    require_framework()
     collection = _read_data(data, metadata, diagnoses)
-    known = _read_reference(labels, diagnoses)
+    known = _read_reference(labels, diagnoses, collection)
     lengths = _numbers(epochs, int, 3, "--epochs")
     _load_keras()
     from dermsentry.nine_class.pipeline import study as run
@@ -463,10 +472,19 @@ def demo(
 app.add_typer(clinic)
 
 
-def _tell(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _tell(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Show a warning of our own as a note, any other as Python does."""
-    ours = issubclass(category, DataWarning)
-    _say(f"Note: {message}" if ours else warnings.formatwarning(message, category, *where[:2]).rstrip())
+    if issubclass(category, DataWarning):
+        _say(f"Note: {message}")
+    else:
+        _say(warnings.formatwarning(message, category, filename, lineno, line).rstrip())
 
 
 def main() -> None:

@@ -171,10 +171,9 @@ def _decoded(data: bytes, where: str, *, exact: bool) -> str:
             f"{where} is not a CSV table: byte {error.start} is neither UTF-8 nor Windows-1252; "
             "save it as “CSV UTF-8”."
         ) from error
-    place = next(place for place, byte in enumerate(data) if byte > 127)
-    near = text[max(0, place - 10) : place + 10]
+    word = re.search(r"[\w.-]*[^\x00-\x7f][\w.-]*", text)
     warnings.warn(
-        f"{where} is not UTF-8 and was read as Windows-1252, such as {near!r}; "
+        f"{where} is not UTF-8 and was read as Windows-1252, such as {word and word[0]!r}; "
         "save it as “CSV UTF-8” if that is wrong.",
         DataWarning,
         stacklevel=4,

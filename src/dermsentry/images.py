@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dermsentry.hdf_files import is_member, read_member
 from dermsentry.image_colours import to_srgb
@@ -36,6 +36,8 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _SUBFILE, _DNG_VERSION = 254, 50706  # of TIFF and DNG: whether a picture is a reduced copy; that it is a DNG
+_SRGB_PRIMARIES = {0, 1, 2, 5, 6}  # of BT.709, unspecified, or so near to it that nobody sees it
+_HDR = {16, 18}  # PQ and HLG
 
 # EXIF orientation to what brings the photograph upright.
 _UPRIGHT = {
@@ -177,7 +179,8 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
             f"the photograph is too large ({image.width}×{image.height} pixels; "
             f"at most {MAX_PIXELS // 10**6} million)"
         )
-    if kind == "TIFF" and (_DNG_VERSION in image.tag_v2 or image.tag_v2.get(_SUBFILE, 0) & 1):
+    tags = getattr(image, "tag_v2", {})  # a TIFF's
+    if _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1:
         raise Unreadable(f"a {RAW} file, of which only a preview could be shown; expected {READ}")
     frames = getattr(image, "n_frames", 1)
     # Of an MPO and a HEIC the primary picture is the photograph, as phones write them.
@@ -191,7 +194,9 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
         image.draft("RGB", (min(enough_for, width), min(enough_for, height)))
     image.load()
     upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-    flat, doubt = _rgb(upright, image.info.get("icc_profile"))
+    profile = image.info.get("icc_profile")
+    flat, doubt = _rgb(upright, profile)
+    doubt = doubt if profile else _doubt_without_profile(image)
     pixels = np.asarray(flat)
     if kind not in ("JPEG", "MPO"):
         height, width = pixels.shape[:2]
@@ -206,6 +211,21 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(0x0112, 1))
     except Exception:  # noqa: BLE001 - tags are parsed from hostile bytes
         return 1
+
+
+def _doubt_without_profile(image: Image.Image) -> str:
+    """What is uncertain about the colours of a file without ICC profile that says they are not sRGB."""
+    coded = image.info.get("nclx_profile") or {}  # a HEIC's (ITU-T H.273)
+    other = coded.get("color_primaries", 2) not in _SRGB_PRIMARIES
+    try:
+        # DCF's "option file", as cameras say that embed no profile.
+        adobe = image.getexif().get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
+    except Exception:  # noqa: BLE001 - tags are parsed from hostile bytes
+        adobe = False
+    if not (other or adobe or coded.get("transfer_characteristics") in _HDR):
+        return ""
+    named = "Adobe RGB" if adobe else "HDR or of a wide gamut"
+    return f"tagged as {named} but without a colour profile: the colours were taken for sRGB"
 
 
 def _rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from dermsentry.collection import join_collections, read_collection
+from dermsentry.collection.groups import connected_groups
+from dermsentry.collection.joins import join_labels, join_metadata
 from dermsentry.errors import InputError
 from dermsentry.image_files import HIDDEN, NotRead
 from folders import put, rows
@@ -117,3 +119,32 @@ def test_collections_are_joined(tmp_path: Path) -> None:
         join_collections([parts[0], parts[2], read_collection(tmp_path / "three")])
     with pytest.raises(InputError, match="no collection to join"):
         join_collections([])
+
+
+def test_reference_labels_are_matched_like_any_id(tmp_path: Path) -> None:
+    put(tmp_path, "nevus/ISIC_0000001.jpg", "nevus/ISIC_0000002.jpg", "nevus/copy of ISIC_0000003.jpg")
+    collection = read_collection(tmp_path)
+    labels = {
+        "input/isic_0000001_downsampled": "MEL",
+        "ISIC_0000002": "NV",
+        "isic_0000002.jpg": "NV",
+        "ISIC_0000003": "BCC",
+    }
+    known, told = join_labels(collection, labels, "truth.csv")
+    assert known == {**labels, "ISIC_0000001": "MEL"}
+    assert told == "truth.csv: 3 of 3 photographs have a reference label"
+    with pytest.raises(
+        InputError, match=r"truth.csv has a label of none of the 3 .* such as 'X', .* 'ISIC_0000001'"
+    ):
+        join_labels(collection, {"X": "MEL"}, "truth.csv")
+
+
+def test_one_table_may_be_about_several_collections(tmp_path: Path) -> None:
+    put(tmp_path, "Train/nevus/a.jpg", "Test/nevus/b.jpg")
+    table = tmp_path / "table.csv"
+    table.write_text("image,lesion_id\na,L1\nb,L1\n")
+    joined = join_collections([read_collection(tmp_path / name) for name in ("Train", "Test")])
+    found = join_metadata(joined, table)
+    assert len(set(connected_groups(found.table, ()))) == 1
+    assert rows(found, "source") == [("Test+Train",)] * 2
+    assert found.left_alone[-1] == "table.csv: lesion_id: Test, Train share ids, and count as one source"

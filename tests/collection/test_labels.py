@@ -102,3 +102,12 @@ def test_levels_and_what_else_a_set_says() -> None:
         UnknownDiagnosis("Melanoma in situ, but not melanoma", 1),
         UnknownDiagnosis("Merkel cell proliferation", 1),
     )
+
+
+def test_rows_that_contradict_each_other_settle_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,dx\na,mel\na,nv\nb,nv\nb,nevus\n")
+    with pytest.warns(
+        DataWarning, match=r"rows of 1 images contradict each other, .* nothing: a \(MEL, NV\)"
+    ):
+        assert read_labels(path) == {"b": "NV"}

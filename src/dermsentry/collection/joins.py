@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermsentry.collection.columns import own_names, read_columns
+from dermsentry.collection.groups import components, original_id
 from dermsentry.collection.ids import match_ids
 from dermsentry.collection.table import Collection, joined_unknown, ordered
 from dermsentry.csv_tables import column_names
@@ -56,7 +57,31 @@ def join_metadata(collection: Collection, path: Path) -> Collection:
         told.append(f"{path.name}: none of its columns ({', '.join(given)}) is {', '.join(_FILLED)}")
     for column in columns:
         told += _fill(table, column, list(extra[column]), rows_of, f"{path.name}: {called[column]}")
+        if column in ("lesion_id", "patient_id"):
+            told += _join_sources(table, column, rows_of, f"{path.name}: {called[column]}")
     return replace(collection, table=table, left_alone=(*collection.left_alone, *told))
+
+
+def join_labels(collection: Collection, labels: Mapping[str, str], where: str) -> tuple[dict[str, str], str]:
+    """Reference labels also by the photographs' own image ids, and how many photographs have one, in words.
+
+    Raises InputError where none has.
+    """
+    table = collection.table
+    ids = list(labels)
+    rows_of, _ = match_ids(ids, list(table["path"]), list(table["image_id"]))
+    known = dict(labels)
+    for place, rows in rows_of.items():
+        said = {labels[ids[row]] for row in rows}
+        if len(said) == 1:
+            known[table["image_id"].iloc[place]] = said.pop()
+    found = sum(name in known or original_id(name) in known for name in table["image_id"])
+    if not found and len(table) and ids:
+        raise InputError(
+            f"{where} has a label of none of the {len(table):,} photographs: it has ids such as {ids[0]!r}, "
+            f"the photographs are called such as {table['image_id'].iloc[0]!r}."
+        )
+    return known, f"{where}: {found:,} of {len(table):,} photographs have a reference label"
 
 
 def _fill(
@@ -86,6 +111,22 @@ def _fill(
             f"{called}: the collection itself says something else of {len(other):,} photographs, which is "
             f"kept: {_listed(other)}"
         )
+    return told
+
+
+def _join_sources(table: pd.DataFrame, column: str, places: Iterable[int], called: str) -> list[str]:
+    """Count sources as one that share an id of one table: by themselves, their ids are not each other's."""
+    rows = table.iloc[sorted(places)]
+    rows = rows[rows[column] != ""]
+    names = sorted(set(rows["source"]))
+    first = {value: names.index(source) for value, source in zip(rows[column], rows["source"], strict=True)}
+    pairs = [(first[value], names.index(s)) for value, s in zip(rows[column], rows["source"], strict=True)]
+    told = []
+    for members in components(len(names), pairs):
+        joined = [names[i] for i in members]
+        if len(joined) > 1:
+            table["source"] = table["source"].where(~table["source"].isin(joined), "+".join(joined))
+            told.append(f"{called}: {', '.join(joined)} share ids, and count as one source")
     return told
 
 

@@ -119,7 +119,8 @@ def read_labels(path: str | Path, *, diagnoses: str | Path | None = None) -> dic
     -------
     dict
         Image id, without a file's suffix, to label: a code of `diagnoses.CODES`, or several joined by `|`
-        where the table does not distinguish them. Rows of any other diagnosis are left out.
+        where the table does not distinguish them. Rows of any other diagnosis are left out, and rows that
+        contradict each other.
 
     Warns
     -----
@@ -145,10 +146,18 @@ def read_labels(path: str | Path, *, diagnoses: str | Path | None = None) -> dic
     table, unknown = label_rows(table, vocabulary, str(path))
     if unknown:
         notes.append(f"{path.name}: not understood: {'; '.join(map(describe_unknown, unknown[:12]))}")
+    said: dict[str, set[str]] = {}
+    for image, label in zip(table["image_id"], table["diagnosis"], strict=True):
+        if label:
+            said.setdefault(image, set()).add(label)
+    disputed = [f"{image} ({', '.join(sorted(each))})" for image, each in said.items() if len(each) > 1]
+    if disputed:
+        more = f" and {len(disputed) - _NAMED:,} more" if len(disputed) > _NAMED else ""
+        told = f"rows of {len(disputed):,} images contradict each other, which settles nothing"
+        notes.append(f"{path.name}: {told}: {', '.join(disputed[:_NAMED])}{more}")
     for note in notes:
         warnings.warn(note, DataWarning, stacklevel=2)
-    pairs = zip(table["image_id"], table["diagnosis"], strict=True)
-    return {image: label for image, label in pairs if label}
+    return {image: each.pop() for image, each in said.items() if len(each) == 1}
 
 
 def label_rows(

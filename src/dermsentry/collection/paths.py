@@ -44,14 +44,14 @@ def find_files(folder: Path, paths: Sequence[str]) -> Found:
         found = _ending(given, below)
         files[place] = top.joinpath(*(found or given))
         if found:
-            moved.append(f"{paths[place]!r} as {'/'.join(found)}")
+            moved.append(f"{paths[place]} as {'/'.join(found)}")
         else:
             missing.append(paths[place])
     told = []
     if moved:
         told.append(f"{len(moved):,} of {len(paths):,} paths were found by their end, such as {moved[0]}")
     if missing:
-        told.append(f"{len(missing):,} of {len(paths):,} paths lead to no file, such as {missing[0]!r}")
+        told.append(f"{len(missing):,} of {len(paths):,} paths lead to no file, such as {missing[0]}")
     return Found(files, missing, tuple(told))
 
 

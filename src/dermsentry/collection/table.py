@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermsentry.files import fingerprint
-from dermsentry.image_files import NotRead
+from dermsentry.image_files import NotRead, by_reason
 
 COLUMNS = (
     "path",
@@ -117,6 +117,11 @@ class Collection:
     def paths(self) -> list[Path]:
         """The photographs' files, in the table's order."""
         return [self.root / path for path in self.table["path"]]
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know of how it was read: `left_alone`, and what is in `not_read`, counted by reason."""
+        return [*self.left_alone, *(f"not read: {line}" for line in by_reason(self.not_read))]
 
     def fingerprint(self) -> str:
         """SHA-256 over paths, labels, splits and file sizes: another collection gives another one."""

@@ -209,6 +209,7 @@ ENCODINGS: dict[str, tuple[dict[str, Any], float]] = {
         {"PhotometricInterpretation": "YBR_FULL_422", "PixelData": ybr(PHANTOM).tobytes()},
         1.5,
     ),
+    "native RGB whose header says YBR_FULL_422": ({"PhotometricInterpretation": "YBR_FULL_422"}, 0.0),
     "secondary capture": ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, 0.0),
     "endoscopic": ({"SOPClassUID": uid.VLEndoscopicImageStorage}, 0.0),
     "RLE": (
@@ -320,7 +321,7 @@ def with_text(sets: str | list[str] | None, value: bytes) -> bytes:
         ("ISO 2022 IR 165", b"\xbb\xbc-1", r"\xbb\xbc-1", "'ISO 2022 IR 165' is not known"),
         ("NONSENSE", b"\xbb\xbc-2", r"\xbb\xbc-2", "'NONSENSE' is not known"),
         ("ISO_IR 192", b"\xdc-17", r"\xdc-17", "not in the character set 'ISO_IR 192', as stated"),
-        ("ISO_IR 100", "患者".encode("gb18030"), "»¼Õß", "which is rare in names"),
+        ("ISO_IR 100", "患者".encode("gb18030"), "»¼Õß", "symbols that names have not"),
         (None, "Ü-17".encode(), "Ü-17", "was read as UTF-8"),
         (None, b"\xdc-17", r"\xdc-17", "no character set is stated"),
         ("", b"\xdc-17", r"\xdc-17", "no character set is stated"),
@@ -403,6 +404,10 @@ REFUSED = {
             "PixelData": adobe(encoded("JPEG", subsampling=2), 0),
         },
         "its colours cannot be decided: its JPEG says both RGB and YCbCr, its header RGB",
+    ),
+    "native YBR_FULL_422 of full length and one colour": (
+        {"PhotometricInterpretation": "YBR_FULL_422", "PixelData": bytes(3 * 160 * 120)},
+        "its colours cannot be decided: its header says YBR_FULL_422, its length does not",
     ),
     "JPEG 2000 without a transform": (
         {

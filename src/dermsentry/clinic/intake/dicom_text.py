@@ -66,9 +66,8 @@ class HeaderText:
             read = _decode(value, sets)
         except (UnicodeError, LookupError):
             return self._as_bytes(value, f"the text is not in the character set {named}, as stated")
-        odd = "".join(dict.fromkeys(c for c in read if not c.isascii() and _is_symbol(c)))
-        if odd:
-            self._doubt(f"the text has {odd!r}, which is rare in names: it may not be {named}, as stated")
+        if any(not c.isascii() and _is_symbol(c) for c in read):
+            self._doubt(f"the text has symbols that names have not: it may not be {named}, as stated")
         return read
 
     def _as_bytes(self, value: bytes, why: str) -> str:
