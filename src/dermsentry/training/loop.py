@@ -332,14 +332,16 @@ def _training_step(network: keras.Model, optimizer: Any, tuning: FineTuning | No
         return head(tf.nn.experimental.stateless_dropout(embedding, tuning.dropout, seed=key))
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(key: Any, pixels: Any, wanted: Any, weights: Any, others: Any, share: Any) -> Any:
+    def step(
+        key: Any, pixels: Any, wanted: Any, weights: Any, others: Any, smoothing: Any, share: Any
+    ) -> Any:
         with tf.GradientTape() as tape:
             logits = tf.cast(logits_of(pixels, key), tf.float32)
             losses = candidate_crossentropy(wanted, logits)
             if tuning:
                 losses = share * losses + (1 - share) * candidate_crossentropy(others, logits)
                 towards_all = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
-                losses = (1 - tuning.label_smoothing) * losses + tuning.label_smoothing * towards_all
+                losses = (1 - smoothing) * losses + smoothing * towards_all
             loss = tf.reduce_mean(weights * losses)
         gradients = tape.gradient(loss, variables)
         if tuning:
