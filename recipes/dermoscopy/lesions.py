@@ -118,8 +118,8 @@ def changed_surround(
 def without_lesion(pixels: Pixels, mask: Pixels, rng: np.random.Generator) -> Pixels:
     """An image (S, S, 3) with its lesion (mask (S, S)) filled with the skin around it and its texture.
 
-    The fill is a normalised pyramid: each place takes the finest mean of what is known around it (Burt, 1988).
-    The side is a multiple of 32.
+    The fill is a normalised pyramid: each place takes the finest mean of what is known around it (Burt,
+    1988). The side is a multiple of 32.
     """
     inside = soft_masks(mask[None], 0.06)[0]
     picture = pixels.astype(np.float32)

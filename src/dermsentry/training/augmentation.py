@@ -93,7 +93,7 @@ class StrongAugmentation:
         The largest change of brightness and contrast, of saturation, of the exponent's logarithm, and of the
         logarithm of each channel.
     colours_share
-        Given the mean colour of another image of the batch, in part or whole: cameras and lamps change places.
+        Given the mean colour of another image of the batch, in part or whole, as if cameras were exchanged.
     coarse_share
         As a camera with fewer pixels would have taken it.
     corners_share, bars_share
