@@ -10,7 +10,7 @@ from dermsentry.images import Aspect
 from dermsentry.training.augmentation import StrongAugmentation
 from dermsentry.training.options import Precision, Weights
 
-NetworkName = Literal["cnn", "lite0"]
+NetworkName = Literal["cnn", "lite0", "lite1", "lite2"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Configuration:
     Parameters
     ----------
     network
-        `cnn`, the assignment's three convolutions, or `lite0`, EfficientNet-Lite0.
+        `cnn`, the assignment's three convolutions, or `lite0`, `lite1` or `lite2`, an EfficientNet-Lite.
     epochs, batch_size
         Epochs, and images in a batch.
     learning_rate
@@ -78,7 +78,7 @@ class Configuration:
     class_weights
         Whether each class counts the same in the loss.
     weights
-        What `lite0` begins with: ImageNet's, or those of the bundled dermoscopy model.
+        What an EfficientNet-Lite begins with: ImageNet's, or those of the bundled dermoscopy model.
     precision
         What is computed in while training; the result is always float32.
     seed
