@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from dermsentry.errors import InputError
 from dermsentry.images import fit, read_photograph
+from dermsentry.model import open_bundle
 from dermsentry.training import pretrained
 from dermsentry.training.networks import efficientnet_lite
-from dermsentry.training.pretrained import load_imagenet, read_tensors
+from dermsentry.training.pretrained import backbone, load_imagenet, read_tensors
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -201,6 +202,11 @@ def test_with_the_published_head_it_recognises_dogs(variant: str, size: int, rea
     found = (trunk.predict_on_batch(pixels) @ tensors["_fc.weight"].T + tensors["_fc.bias"]).argmax(axis=1)
     assert len(paths) == 40
     assert np.mean((found >= 151) & (found <= 268)) >= 0.9
+
+
+def test_a_probe_on_the_bundled_model_is_on_its_network() -> None:
+    assert backbone("imagenet") == "lite0"
+    assert backbone("dermoscopy") == open_bundle().card.training["configuration"]["network"]
 
 
 def test_other_weights_than_the_published_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

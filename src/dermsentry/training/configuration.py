@@ -44,6 +44,9 @@ class FineTuning:
         Beta(`mixup`, `mixup`), and their losses alike (Zhang et al., ICLR 2018).
     ema
         Decay per step of the exponential moving average of the weights, which is what is kept.
+    frozen_stages
+        How many of EfficientNet's seven stages keep their first weights and statistics, the stem with them;
+        0: none, not even the stem.
     augmentation
         How strongly images are changed.
     """
@@ -56,6 +59,7 @@ class FineTuning:
     mixup: float = 0.3
     mixed_share: float = 0.5
     ema: float = 0.998
+    frozen_stages: int = 0
     augmentation: StrongAugmentation = field(default_factory=StrongAugmentation)
 
 

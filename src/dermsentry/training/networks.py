@@ -129,6 +129,17 @@ def _inverted_bottleneck(
     return layers.Add(name=f"{name}_add")([entering, x]) if same else x
 
 
+def freeze(network: keras.Model, stages: int) -> None:
+    """Train nothing in the stem and the first `stages` stages of an `efficientnet_lite`; of 0, everything.
+
+    Their batch normalisation keeps its statistics too.
+    """
+    frozen = ("stem", *(f"block{stage}" for stage in range(stages))) if stages else ()
+    for layer in network.layers:
+        if layer.name.startswith(frozen):
+            layer.trainable = False
+
+
 def folded(network: keras.Model) -> keras.Model:
     """An `efficientnet_lite` that computes the same without batch normalisation: it is in the convolutions.
 

@@ -12,7 +12,7 @@ import pickletools
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from dermsentry.errors import InputError
 from dermsentry.files import sha256
 from dermsentry.model import read_network
-from dermsentry.training.configuration import Configuration
+from dermsentry.training.configuration import Configuration, NetworkName
 from dermsentry.training.networks import LITE, NETWORKS, efficientnet_lite
-from dermsentry.training.options import Precision
+from dermsentry.training.options import Precision, Weights
 
 PUBLISHED = {
     "lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
@@ -64,6 +64,13 @@ def build(
     elif lite:
         load_imagenet(network)
     return network
+
+
+def backbone(weights: Weights) -> NetworkName:
+    """The network that a linear probe stands on: the bundled model's with its weights, else Lite0."""
+    if weights == "dermoscopy":
+        return cast(NetworkName, read_network()[0].training["configuration"]["network"])
+    return "lite0"
 
 
 def load_imagenet(network: keras.Model) -> None:
