@@ -191,10 +191,12 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; its bundle is in bundle/.")],
     split: SplitFile = None,
     network: Annotated[
-        Literal["linear", "cnn", "lite0"],
-        typer.Option(help="linear: a head on frozen EfficientNet-Lite0, minutes; lite0: all of it trained."),
+        Literal["linear", "cnn", "lite0", "lite1", "lite2"],
+        typer.Option(
+            help="linear: a head on a frozen network, minutes; lite0 to lite2: all of an EfficientNet-Lite"
+        ),
     ] = "linear",
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of cnn and lite0.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs; linear has none.")] = 20,
     augmented: Annotated[
         bool, typer.Option(help="Rotate, flip, zoom and brighten images at random in each epoch.")
     ] = False,
@@ -209,7 +211,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Adam learning rate.")] = 1e-3,
     weights: Annotated[
         Literal["imagenet", "dermoscopy"],
-        typer.Option(help="Initial weights of linear and lite0; dermoscopy is the bundled model."),
+        typer.Option(help="Initial weights of all but cnn; dermoscopy is the bundled model."),
     ] = "imagenet",
     tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
     precision: Precision = "auto",

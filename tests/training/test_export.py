@@ -36,7 +36,7 @@ from dermsentry.training.networks import (
     OutOfDistributionWeights,
     cnn,
     describe,
-    efficientnet_lite0,
+    efficientnet_lite,
 )
 from examples import pictures
 
@@ -136,7 +136,7 @@ def test_the_bundle_refuses_what_is_no_lesion(network: keras.Model, tmp_path: Pa
 
 def test_a_rounded_network_takes_half_the_bytes_and_says_the_same() -> None:
     keras.utils.set_random_seed(0)
-    whole = efficientnet_lite0(32)
+    whole = efficientnet_lite("lite0", 32)
     half = rounded(whole)
     onnx = to_onnx(half, 1.7, IN_DISTRIBUTION)
     assert len(onnx) < 0.55 * 4 * half.count_params()

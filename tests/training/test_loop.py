@@ -267,13 +267,14 @@ QUIETLY = StrongAugmentation(
 )
 
 
-def tuned(*phases: Phase, warm_up: int = 4, rate: float = 2e-2) -> Configuration:
-    tuning = FineTuning(phases, warm_up=warm_up, augmentation=QUIETLY)
+def tuned(*phases: Phase, warm_up: int = 4, rate: float = 2e-2, frozen_stages: int = 0) -> Configuration:
+    tuning = FineTuning(phases, warm_up=warm_up, frozen_stages=frozen_stages, augmentation=QUIETLY)
     epochs, size = sum(phase.epochs for phase in phases), phases[-1].size
     return Configuration("small", epochs, 8, rate, size, fine_tuning=tuning)  # type: ignore[arg-type]
 
 
-TUNED = tuned(Phase(1, 24, adapting=True), Phase(2, 32))
+PHASES = Phase(1, 24, adapting=True), Phase(2, 32)
+TUNED = tuned(*PHASES)
 
 
 @pytest.fixture
@@ -294,8 +295,9 @@ def small(size: int) -> keras.Model:
     keras.utils.set_random_seed(0)
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 128, offset=-1)(image)
-    x = layers.Conv2D(8, 3, strides=2, use_bias=False)(x)
-    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Conv2D(8, 3, strides=2, use_bias=False, name="stem_conv")(x)
+    x = layers.ReLU()(layers.BatchNormalization(name="stem_bn")(x))
+    x = layers.Conv2D(8, 1, name="block1a_project_conv")(x)
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
     return keras.Model(image, layers.Dense(len(CODES), name="logits")(x))
 
@@ -319,8 +321,12 @@ def test_fine_tuning_learns_at_every_size(finetune: Finetune, tmp_path: Path) ->
     assert np.mean([CODES[code] in label.split("|") for code, label in zip(called, MANY, strict=True)]) > 0.6
 
 
-def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(finetune: Finetune, tmp_path: Path) -> None:
-    whole = finetune(TUNED, nothing, tmp_path / "whole")
+@pytest.mark.parametrize("frozen_stages", [0, 1])
+def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(
+    finetune: Finetune, tmp_path: Path, frozen_stages: int
+) -> None:
+    configuration = tuned(*PHASES, frozen_stages=frozen_stages)
+    whole = finetune(configuration, nothing, tmp_path / "whole")
     calls = []
 
     def stop(network: keras.Model, size: int) -> dict[str, float]:
@@ -330,8 +336,8 @@ def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(finetune: Finet
         return nothing(network, size)
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(TUNED, stop, tmp_path / "resumed")
-    resumed = finetune(TUNED, nothing, tmp_path / "resumed")
+        finetune(configuration, stop, tmp_path / "resumed")
+    resumed = finetune(configuration, nothing, tmp_path / "resumed")
     np.testing.assert_allclose(resumed.history["loss"], whole.history["loss"], rtol=1e-4)
     for own, other in zip(whole.network.get_weights(), resumed.network.get_weights(), strict=True):
         np.testing.assert_allclose(own, other, atol=1e-4)
@@ -339,13 +345,26 @@ def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(finetune: Finet
     def refuse(network: keras.Model, size: int) -> dict[str, float]:
         raise AssertionError("trained again")
 
-    again = finetune(TUNED, refuse, tmp_path / "resumed")
+    again = finetune(configuration, refuse, tmp_path / "resumed")
     assert len(again.history) == 3
     other = finetune(tuned(Phase(1, 32)), nothing, tmp_path / "resumed")
     assert len(other.history) == 1
     # Batch normalisation stood still: nothing was adapting.
     layer = next(layer for layer in other.network.layers if isinstance(layer, layers.BatchNormalization))
     np.testing.assert_array_equal(layer.moving_mean.numpy(), 0)
+
+
+def test_frozen_stages_keep_their_weights_and_statistics(finetune: Finetune, tmp_path: Path) -> None:
+    before = small(32)
+    after = finetune(tuned(*PHASES, frozen_stages=1), nothing, tmp_path).network
+    changed = {
+        layer.name
+        for layer in before.layers
+        if layer.weights
+        for own, other in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True)
+        if not np.array_equal(own, other)
+    }
+    assert changed == {"block1a_project_conv", "logits"}
 
 
 def test_a_figure_that_is_no_number_is_resumed_from(finetune: Finetune, tmp_path: Path) -> None:

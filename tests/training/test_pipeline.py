@@ -22,6 +22,7 @@ from dermsentry.training import Run, export, train
 from dermsentry.training.batches import Examples
 from dermsentry.training.pipeline import parts_of, with_copies
 from dermsentry.training.pixels import DecodedPhotographs
+from dermsentry.training.pretrained import backbone
 from examples import examples
 from tables import table_collection
 
@@ -138,6 +139,18 @@ def test_a_split_with_too_little_is_a_training_error(
         train(phantom_collection, changed(split, part=edit(split.table)), tmp_path, network="cnn", size=48)
     assert refused.value.exit_code == 5
     assert not (tmp_path / "run.json").exists()
+
+
+def test_the_bundled_models_weights_are_of_one_network(
+    phantom_collection: Collection, split: Split, tmp_path: Path
+) -> None:
+    own = backbone("dermoscopy")
+    other = "lite1" if own != "lite1" else "lite0"
+    with pytest.raises(
+        InputError, match=f"^The bundled model's weights are of {own}; received network '{other}'"
+    ):
+        train(phantom_collection, split, tmp_path, network=other, weights="dermoscopy", size=48)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_split_that_shares_a_group_is_refused(

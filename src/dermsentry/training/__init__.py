@@ -62,26 +62,28 @@ def train(
     out
         The folder of the run; its bundle is in `bundle/`.
     network
-        `linear`: a linear head on a frozen EfficientNet-Lite0, minutes; `cnn`: a network of three
-        convolutions; `lite0`: EfficientNet-Lite0, all of it trained.
+        `linear`: a linear head on a frozen EfficientNet-Lite0 (with weights `dermoscopy`, on the bundled
+        model's network), minutes; `cnn`: a network of three convolutions; `lite0`, `lite1`, `lite2`: an
+        EfficientNet-Lite, all of it trained.
     epochs
-        Epochs of `cnn` and `lite0`; `linear` has none.
+        Epochs; `linear` has none.
     augmented
-        Whether `cnn` and `lite0` see every image rotated, flipped, zoomed and brightened at random.
+        Whether every image is rotated, flipped, zoomed and brightened at random; not with `linear`.
     balance
-        What is done about rare diagnoses with `cnn` and `lite0`: `none`, `augmentor` (augmented copies) or
-        `class-weights`. `linear` always weighs every class the same.
+        What is done about rare diagnoses: `none`, `augmentor` (augmented copies) or `class-weights`.
+        `linear` always weighs every class the same.
     size
         Side of the network's input in pixels.
     aspect
         How an image is made square: `squash`, `crop` or `pad`; the bundle keeps it.
     learning_rate
-        Adam learning rate of `cnn` and `lite0`.
+        Adam learning rate; `linear` has none.
     weights
-        Initial weights of `linear` and `lite0`: `imagenet`, or `dermoscopy`, the bundled model's. The latter
-        learned from the images that its card names: leave those out when evaluating.
+        Initial weights of all but `cnn`: `imagenet`, or `dermoscopy`, the bundled model's, which are of
+        the network that its card names. They learned from the images that it names too: leave those out when
+        evaluating.
     precision
-        Numeric precision of training `cnn` and `lite0`; by default the faster one on this machine.
+        Numeric precision of training; by default the faster one on this machine.
     seed
         Random seed.
     tensorboard

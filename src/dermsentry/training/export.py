@@ -219,7 +219,7 @@ def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -
 
 
 def rounded(network: keras.Model) -> keras.Model:
-    """An `efficientnet_lite0`, folded, its kernels rounded to half precision: half the bytes in ONNX."""
+    """An `efficientnet_lite`, folded, its kernels rounded to half precision: half the bytes in ONNX."""
     halved = folded(network)
     halved.set_weights(
         [w if w.ndim < 2 else w.astype(np.float16).astype(np.float32) for w in halved.get_weights()]

@@ -30,7 +30,7 @@ from dermsentry.files import fingerprint, to_json, write_bytes, write_text
 from dermsentry.training.batches import Batch, Examples, TrainingData, targets
 from dermsentry.training.configuration import Configuration, FineTuning, Phase
 from dermsentry.training.fitted import Fitted, predict_logits
-from dermsentry.training.networks import accuracy, candidate_crossentropy
+from dermsentry.training.networks import accuracy, candidate_crossentropy, freeze
 from dermsentry.training.pixels import digest
 from dermsentry.training.pretrained import build
 
@@ -303,6 +303,8 @@ def _set_up(configuration: Configuration, phase: Phase, state: _State, first: bo
     """The network and its optimizer as the state left them, for a phase that begins or is resumed."""
     tuning = configuration.fine_tuning
     network = build(configuration, size=phase.size, precision=configuration.precision)
+    if tuning:
+        freeze(network, tuning.frozen_stages)
     optimizer = keras.optimizers.Adam(
         configuration.learning_rate, weight_decay=tuning.weight_decay if tuning else None
     )

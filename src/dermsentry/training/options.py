@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     import pandas as pd
 
-Recipe = Literal["linear", "cnn", "lite0"]
+Recipe = Literal["linear", "cnn", "lite0", "lite1", "lite2"]
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 Balance = Literal["none", "augmentor", "class-weights"]
 BALANCES: tuple[Balance, ...] = get_args(Balance)

@@ -28,6 +28,7 @@ from dermsentry.training.loop import fit, prepare
 from dermsentry.training.options import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
 from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pixels import DecodedPhotographs, decode
+from dermsentry.training.pretrained import backbone
 
 
 def train(
@@ -63,13 +64,16 @@ def train(
             f"Received epochs={epochs}, size={size}, seed={seed}, learning_rate={learning_rate:g}; expected "
             "at least 1 epoch, 32 pixels, a random seed of at least 0 and a learning rate above 0."
         )
+    first = backbone(weights)
+    if weights == "dermoscopy" and network not in ("linear", "cnn", first):
+        raise InputError(f"The bundled model's weights are of {first}; received network {network!r}.")
     check_split(split)
     folder = Path(out)
     decoded = decode(collection, folder / "cache", size=size, aspect=aspect, quiet=quiet)
     parts = parts_of(split, collection, decoded)
     refuse_unusable(parts["train"], parts["validation"])
     configuration = Configuration(
-        network="lite0" if network == "linear" else network,
+        network=first if network == "linear" else network,
         epochs=epochs,
         learning_rate=learning_rate,
         size=size,
