@@ -24,6 +24,8 @@ RIM = 0.03
 AROUND = 0.12
 """How far beyond its mask the skin is compared."""
 SKINS = 1500
+SOFT = 64
+"""The side at which masks are grown: their edges are soft, and finer ones cost more than they show."""
 _DARK = 8.0
 _STEPS = (1, 2, 4, 8, 16, 32)
 
@@ -59,16 +61,19 @@ def lesion_boxes(masks: Pixels) -> NDArray[np.float64]:
             rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
             middle = (columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2
             found[i] = (*middle, max(np.ptp(columns), np.ptp(rows)) + 1)
-    return found / side
+    found /= side
+    return found
 
 
 def soft_masks(masks: Pixels, rim: float = RIM) -> Floats:
     """Masks (N, S, S) grown by about `rim` of the side, with a soft edge: (N, S, S, 1) from 0 to 1."""
-    width = max(3, int(masks.shape[1] * rim) * 2 + 1)
-    grown = tf.cast(masks, tf.float32)[..., None] / 255
+    side = masks.shape[1]
+    small = min(side, SOFT)
+    grown = tf.image.resize(tf.cast(masks, tf.float32)[..., None] / 255, (small, small), method="area")
+    width = max(3, round(small * rim) * 2 + 1)
     for pool in (tf.nn.max_pool2d, tf.nn.avg_pool2d):
         grown = pool(pool(grown, (width, 1), 1, "SAME"), (1, width), 1, "SAME")
-    return np.asarray(grown, dtype=np.float32)
+    return np.asarray(tf.image.resize(grown, (side, side)), dtype=np.float32)
 
 
 def changed_surround(
@@ -102,13 +107,15 @@ def changed_surround(
         own = pixels[lesion].astype(np.float32)
         inside = soft_masks(masks[lesion], rng.uniform(0.015, 0.05))
         ring = np.clip(soft_masks(masks[lesion], AROUND) - inside, 0, 1) + 1e-3
-        colour = _mean(own, ring)
+        colour = mean_colour(own, ring)
         other = np.broadcast_to(colour, own.shape).copy()
         light = np.ones_like(colour)
         for j in np.flatnonzero(kind[lesion] == 1):
             turned = np.rot90(skins[rng.integers(len(skins))], rng.integers(4))
             other[j] = turned[:, :: rng.choice((-1, 1))]
-            ratio = np.maximum(_mean(other[j : j + 1], ring[j : j + 1]), _DARK) / np.maximum(colour[j], _DARK)
+            ratio = np.maximum(mean_colour(other[j : j + 1], ring[j : j + 1]), _DARK) / np.maximum(
+                colour[j], _DARK
+            )
             # The lesion keeps some of its own light: two skins are never lit quite alike.
             light[j] = np.clip(ratio[0], 0.4, 2.5) ** rng.uniform(0.3, 1)
         changed[lesion] = np.clip(own * light * inside + other * (1 - inside), 0, 255)
@@ -129,14 +136,14 @@ def without_lesion(pixels: Pixels, mask: Pixels, rng: np.random.Generator) -> Pi
     for step in _STEPS:
         cells = side // step
         shape = (cells, step, cells, step, -1)
-        weight = known.reshape(shape).mean(axis=(1, 3))
-        colour = (picture * known).reshape(shape).mean(axis=(1, 3)) / np.maximum(weight, 1e-3)
-        take = np.clip(3 * _enlarged(weight, side), 0, 1) * (1 - covered)
-        filled += take * _enlarged(colour, side)
+        weight = _enlarged(known.reshape(shape).mean(axis=(1, 3)), side)
+        colour = _enlarged((picture * known).reshape(shape).mean(axis=(1, 3)), side)
+        take = np.clip(3 * weight, 0, 1) * (1 - covered)
+        filled += take * colour / np.maximum(weight, 1e-3)
         covered += take
-    filled += (1 - covered) * _mean(picture[None], known[None] + 1e-6)[0]
+    filled += (1 - covered) * mean_colour(picture[None], known[None] + 1e-6)[0]
     texture = np.roll((picture - _smooth(picture)) * known, tuple(rng.integers(0, side, 2)), axis=(0, 1))
-    return np.clip(picture * known + (filled + texture) * inside, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture * known + (filled + texture) * inside, 0, 255), dtype=np.uint8)
 
 
 def _painted_out(pixels: Pixels, mask: Pixels, rng: np.random.Generator) -> Pixels:
@@ -146,11 +153,11 @@ def _painted_out(pixels: Pixels, mask: Pixels, rng: np.random.Generator) -> Pixe
         return without_lesion(pixels, mask, rng)
     inside = soft_masks(mask[None], 0.06)
     picture = pixels[None].astype(np.float32)
-    colour = _mean(picture, 1 - inside + 1e-6) if drawn < 0.9 else rng.uniform(0, 255, (1, 1, 1, 3))
-    return (picture * (1 - inside) + colour * inside)[0].astype(np.uint8)
+    colour = mean_colour(picture, 1 - inside + 1e-6) if drawn < 0.9 else rng.uniform(0, 255, (1, 1, 1, 3))
+    return np.asarray((picture * (1 - inside) + colour * inside)[0], dtype=np.uint8)
 
 
-def _mean(pictures: Floats, weights: Floats) -> Floats:
+def mean_colour(pictures: Floats, weights: Floats) -> Floats:
     """Weighted mean colours, (N, 1, 1, 3)."""
     total = (pictures * weights).sum(axis=(1, 2), keepdims=True)
     return np.asarray(total / weights.sum(axis=(1, 2), keepdims=True), dtype=np.float32)

@@ -21,7 +21,7 @@ from dermsentry.files import fingerprint, whole_file
 from dermsentry.images import Aspect
 from dermsentry.progress import track
 from dermsentry.training.augmentation import StrongAugmentation, change_light, draw_transforms, warp
-from dermsentry.training.networks import efficientnet_lite0
+from dermsentry.training.networks import efficientnet_lite
 from dermsentry.training.pretrained import load_imagenet
 
 SIDE = 96
@@ -136,7 +136,7 @@ def find_lesions(
 
 
 def _unet() -> keras.Model:
-    encoder = efficientnet_lite0(SIDE)
+    encoder = efficientnet_lite("lite0", SIDE)
     load_imagenet(encoder)
     x = encoder.get_layer(DEEPEST).output
     for name, filters in SKIPS.items():

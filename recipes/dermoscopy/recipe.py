@@ -41,7 +41,7 @@ from recipes.dermoscopy.data import (
 from recipes.dermoscopy.lesions import Surround
 from recipes.dermoscopy.masks import STEPS, lesion_masks
 
-STORED = 224
+STORED = 192
 """The side in pixels that training images are kept at; they go into the network at a phase's size."""
 EVENNESS = 0.5
 """How far the prior that probabilities are stated for is shifted from the images' own, 0, to equal classes,
@@ -63,11 +63,11 @@ AUGMENTATION = StrongAugmentation(
 )
 CONFIGURATION = Configuration(
     network="lite0",
-    epochs=32,
+    epochs=17,
     size=192,
     learning_rate=4e-4,
     fine_tuning=FineTuning(
-        (Phase(12, 128), Phase(12, 160), Phase(8, 192)), frozen_stages=3, augmentation=AUGMENTATION
+        (Phase(8, 128), Phase(6, 160), Phase(3, 192)), frozen_stages=3, augmentation=AUGMENTATION
     ),
 )
 
@@ -144,6 +144,7 @@ def train_dermoscopy(
     configuration: Configuration = CONFIGURATION,
     surround: Surround | None = None,
     stored: int = STORED,
+    steps: int = STEPS,
     quiet: bool = True,
 ) -> Run:
     """Make the bundled model. Run it again to resume after the last whole epoch.
@@ -156,7 +157,7 @@ def train_dermoscopy(
         The run's folder: `split.csv`, `history.csv`, what a resumed run needs, and `bundle/`.
     configuration, surround
         How it is trained, and what happens to the surroundings of lesions.
-    stored
+    stored, steps
         See `read_sets`.
     quiet
         Show no progress on stderr.
@@ -172,7 +173,7 @@ def train_dermoscopy(
     """
     folder, surround = Path(out), surround or Surround()
     configuration = replace(configuration, precision=best_precision())
-    sets = read_sets(data, folder, size=stored, seed=configuration.seed, quiet=quiet)
+    sets = read_sets(data, folder, size=stored, steps=steps, seed=configuration.seed, quiet=quiet)
     train = views(sets.part("train"), sets.pixels, sets.masks, surround)
     fitted = run_loop(
         configuration,

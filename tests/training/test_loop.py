@@ -22,13 +22,13 @@ from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import read_json
 from dermsentry.training import loop, networks
 from dermsentry.training.augmentation import StrongAugmentation
-from dermsentry.training.balancing import drawing_weights
-from dermsentry.training.batches import Examples, Views
+from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, FineTuning, Phase
 from dermsentry.training.fitted import Fitted, predict_logits
 from dermsentry.training.loop import Validate, fit, run_loop
 from dermsentry.training.pretrained import build
 from examples import examples, pictures
+from recipes.dermoscopy.views import Views
 
 SMALL = Configuration(size=32, epochs=3, batch_size=8, learning_rate=0.01, augmented=True, class_weights=True)
 TRAIN = examples([("MEL", "NV", "NV", "PBK|SK")[i % 4] for i in range(20)])
@@ -304,7 +304,8 @@ def small(size: int) -> keras.Model:
 
 def photographs() -> Views:
     rows = tuple((i,) if i % 3 else (i, (i + 4) % len(MANY)) for i in range(len(MANY)))
-    return Views(pictures(MANY, 32), rows, MANY, drawing_weights(MANY, ["a"] * len(MANY)))
+    masks = np.zeros((len(MANY), 32, 32), np.uint8)
+    return Views(pictures(MANY, 32), masks, rows, MANY, np.full(len(MANY), 1 / len(MANY)))
 
 
 def nothing(network: keras.Model, size: int) -> dict[str, float]:

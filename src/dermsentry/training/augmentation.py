@@ -29,7 +29,7 @@ ZOOM = 0.15
 SHIFT = 0.05
 LIGHT = 0.15
 SMALLEST_LESION = 0.1
-CLOSER = (0.7, 3.0)
+CLOSER = (0.85, 3.0)
 """How far a view is enlarged towards a lesion that is a small share of the image."""
 CAMERAS = 3
 """How many degrees of coarseness one batch has."""
@@ -168,7 +168,7 @@ def draw_transforms(
     size: int,
     rng: np.random.Generator,
     how: StrongAugmentation,
-    lesions: NDArray[np.floating] | None,
+    lesions: NDArray[np.floating] | None = None,
 ) -> Floats:
     """TensorFlow's eight numbers per image that map a place of the output to one of the input, (B, 8).
 
