@@ -168,9 +168,8 @@ def _measure(sets: Sets, way: Way, hospital: str, folder: Path, quiet: bool) -> 
     found["photographs_learned_from"] = len(learned)
     found["seconds"] = fitted.seconds
     found["in_domain"] = {
-        name: _figures(fitted.network, sets, held_out[held_out["hospital"] == name])["melanoma_roc_auc"]
-        for name in HOSPITALS
-        if name != hospital
+        name: _figures(fitted.network, sets, own)["melanoma_roc_auc"]
+        for name, own in held_out.groupby("hospital")
     }
     return found
 
