@@ -111,13 +111,13 @@ def changed_surround(
         other = np.broadcast_to(colour, own.shape).copy()
         light = np.ones_like(colour)
         for j in np.flatnonzero(kind[lesion] == 1):
-            turned = np.rot90(skins[rng.integers(len(skins))], rng.integers(4))
-            other[j] = turned[:, :: rng.choice((-1, 1))]
-            ratio = np.maximum(mean_colour(other[j : j + 1], ring[j : j + 1]), _DARK) / np.maximum(
-                colour[j], _DARK
-            )
+            skin: Pixels = skins[int(rng.integers(len(skins)))]
+            turned = np.rot90(skin, int(rng.integers(4)))
+            other[j] = turned[:, :: 1 if rng.random() < 0.5 else -1]
+            theirs = mean_colour(other[j : j + 1], ring[j : j + 1])[0]
             # The lesion keeps some of its own light: two skins are never lit quite alike.
-            light[j] = np.clip(ratio[0], 0.4, 2.5) ** rng.uniform(0.3, 1)
+            ratio = np.maximum(theirs, _DARK) / np.maximum(colour[j], _DARK)
+            light[j] = np.clip(ratio, 0.4, 2.5) ** rng.uniform(0.3, 1)
         changed[lesion] = np.clip(own * light * inside + other * (1 - inside), 0, 255)
     return changed, kind == 0
 
