@@ -28,18 +28,19 @@ from numpy.typing import NDArray
 from dermsentry.errors import DermsentryError, InputError
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.evaluation.results import MelanomaFigures
+from dermsentry.evaluation.saliency.surround import lesion_painted_out, only_the_lesion
 from dermsentry.files import plain, read_json, write_json
 from dermsentry.stats.calibration import apply_temperature
 from dermsentry.training.augmentation import StrongAugmentation
 from dermsentry.training.configuration import Configuration, FineTuning, NetworkName, Phase
 from dermsentry.training.loop import run_loop
 from recipes.dermoscopy.data import HOSPITALS, views
-from recipes.dermoscopy.lesions import AROUND, RIM, Surround, mean_colour, soft_masks
+from recipes.dermoscopy.lesions import Surround
 from recipes.dermoscopy.masks import STEPS
 from recipes.dermoscopy.recipe import AUGMENTATION, Sets, read_sets
 
 Pixels = NDArray[np.uint8]
-Change = Callable[[Pixels, Pixels], Pixels]
+Change = Callable[[Pixels, NDArray[Any]], Pixels]
 """What is done to images (B, S, S, 3), given their masks (B, S, S)."""
 
 STORED = 128
@@ -186,6 +187,11 @@ def _figures(network: keras.Model, sets: Sets, table: pd.DataFrame) -> dict[str,
             list(labels[chosen]), probability, list(groups[chosen]), resamples=RESAMPLES
         ).melanoma
 
+    def each(change: Change) -> Change:
+        return lambda pixels, masks: np.stack(
+            [change(image, mask > 127) for image, mask in zip(pixels, masks, strict=True)]
+        )
+
     every = np.arange(len(table))
     whole = measure(every, lambda pixels, _: pixels)
     some = np.sort(np.random.default_rng(0).permutation(len(table))[:MASKED])
@@ -197,8 +203,8 @@ def _figures(network: keras.Model, sets: Sets, table: pd.DataFrame) -> dict[str,
             (plain(point.specificity) for point in whole.at_sensitivity if point.sensitivity == 0.95), None
         ),
         "melanoma_roc_auc_coarse": plain(measure(every, coarse).roc_auc),
-        "melanoma_roc_auc_lesion_painted_out": plain(measure(some, lesion_painted_out).roc_auc),
-        "melanoma_roc_auc_only_the_lesion": plain(measure(some, only_the_lesion).roc_auc),
+        "melanoma_roc_auc_lesion_painted_out": plain(measure(some, each(lesion_painted_out)).roc_auc),
+        "melanoma_roc_auc_only_the_lesion": plain(measure(some, each(only_the_lesion)).roc_auc),
     }
 
 
@@ -206,20 +212,6 @@ def coarse(pixels: Pixels, masks: Pixels) -> Pixels:
     """As the coarsest set has them: brought down to `COARSE` pixels and back."""
     small = tf.image.resize(tf.cast(pixels, tf.float32), (COARSE, COARSE), antialias=True)
     return np.asarray(_rounded(tf.image.resize(small, pixels.shape[1:3])))
-
-
-def lesion_painted_out(pixels: Pixels, masks: Pixels) -> Pixels:
-    """The mean colour of the surround in the place of the lesion."""
-    inside, picture = soft_masks(masks, 0.05), pixels.astype(np.float32)
-    colour = mean_colour(picture, 1 - inside + 1e-4)
-    return np.asarray(_rounded(picture * (1 - inside) + colour * inside))
-
-
-def only_the_lesion(pixels: Pixels, masks: Pixels) -> Pixels:
-    """The mean colour of the skin beside the lesion in the place of everything else."""
-    inside, picture = soft_masks(masks, RIM), pixels.astype(np.float32)
-    colour = mean_colour(picture, np.clip(soft_masks(masks, AROUND) - inside, 0, 1) + 1e-4)
-    return np.asarray(_rounded(picture * inside + colour * (1 - inside)))
 
 
 def _logits(network: keras.Model, sets: Sets, rows: NDArray[np.int64], change: Change) -> NDArray[np.float32]:

@@ -126,7 +126,9 @@ def evaluate(
     ] = False,
     masks: Annotated[
         Path | None,
-        typer.Option(help="Folder of lesion masks: also test if saliency falls on the lesion."),
+        typer.Option(
+            help="Folder of lesion masks: also test if saliency falls on the lesion and melanomas need it."
+        ),
     ] = None,
     not_lesions: Annotated[
         Path | None, typer.Option(help="Folder of images without a lesion: also test how many are refused.")

@@ -17,34 +17,8 @@ from recipes.dermoscopy.leave_one_out import (
     Way,
     coarse,
     leave_one_out,
-    lesion_painted_out,
-    only_the_lesion,
     summary,
 )
-
-SKIN, LESION = (200, 160, 140), (60, 30, 20)
-
-
-def disc() -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = np.mgrid[:128, :128]
-    inside = np.hypot(rows - 64, columns - 64) < 25
-    pixels = np.where(inside[..., None], LESION, SKIN).astype(np.uint8)
-    pixels[:10] = (0, 0, 255)  # ink at the edge
-    return pixels[None], (255 * inside).astype(np.uint8)[None]
-
-
-def test_a_painted_out_lesion_leaves_its_surround() -> None:
-    pixels, masks = disc()
-    made = lesion_painted_out(pixels, masks)
-    assert np.abs(made[0, 64, 64].astype(int) - SKIN).max() < 40
-    np.testing.assert_array_equal(made[0, 5, 64], pixels[0, 5, 64])
-
-
-def test_only_the_lesion_leaves_nothing_else() -> None:
-    pixels, masks = disc()
-    made = only_the_lesion(pixels, masks)
-    assert np.abs(made[0, 64, 64].astype(int) - LESION).max() <= 1
-    assert np.abs(made[0, 5, 64].astype(int) - SKIN).max() <= 2
 
 
 def test_a_coarse_image_has_lost_what_is_fine() -> None:

@@ -18,6 +18,7 @@ from dermsentry.evaluation.checks import (
     CORRUPTED,
     by_subgroup,
     compare_saliency,
+    compare_surroundings,
     sample_masks,
     try_refusal,
     try_robustness,
@@ -33,7 +34,7 @@ from dermsentry.evaluation.selection import SplitTable, choose
 from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import is_synthetic
-from dermsentry.stats.numbers import percent_as_given, percent_interval
+from dermsentry.stats.numbers import decimal_interval, percent_as_given, percent_interval
 from dermsentry.stats.resampling import Resampler
 
 
@@ -75,8 +76,9 @@ def evaluate(
     robustness
         Also test corruptions and repeat captures of at most 400 photographs; see `measure_robustness`.
     masks
-        A folder of lesion masks, `<image id>_segmentation.png`: also measure where saliency falls, on at
-        most 1,000 photographs; see `check_saliency`.
+        A folder of lesion masks, `<image id>_segmentation.png`: also measure where saliency falls and whether
+        melanomas are told by the lesion, on at most 1,000 photographs; see `check_saliency` and
+        `measure_surroundings`.
     not_lesions
         A folder of pictures that show no lesion: also measure how many of them screening refuses, beside at
         most 2,000 of the photographs; see `measure_refusal`.
@@ -146,6 +148,7 @@ def evaluate(
         "unreadable": seen.unreadable,
         "versions": versions(),
     }
+    evaluation = replace(evaluation, surroundings=compare_surroundings(seen, resampler))
     point = evaluation.operating_point
     if point is not None:  # with what the card says of where its threshold was chosen
         point = replace(point, chosen_on=alert.chosen_on, sensitivity_there=alert.sensitivity)
@@ -179,6 +182,9 @@ def _caveats(
         yield caveat(
             "threshold", target=percent_as_given(target), found=percent_interval(found, 0, against=target)
         )
+    told = evaluation.surroundings
+    if told is not None and told.used:
+        yield caveat("surroundings", found=decimal_interval(told.lesion_painted_out))
     if unreadable:
         yield caveat("unreadable", count=unreadable)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection as Positions
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA, is_melanoma
 from dermsentry.errors import BundleError, InputError
+from dermsentry.evaluation.saliency.masks import Masks
+from dermsentry.evaluation.saliency.surround import lesion_painted_out, only_the_lesion
 from dermsentry.evaluation.subgroups.skin_tone import skin_tone
 from dermsentry.images import Pixels, Unreadable, read_many
 from dermsentry.model import Bundle
@@ -30,7 +33,9 @@ class Predicted:
 
     `table` has their rows, `positions` (n,) where these were, `probability` (n, 9) is by `CODES`, `skin_tone`
     in degrees. `sample` are the rows whose `pixels` (k, size, size, 3) were kept; `explained` those whose
-    melanoma `activation` (m, h, w) was, and `control` the same from another network, None without one.
+    melanoma `activation` (m, h, w) was, and `control` the same from another network, None without one;
+    `painted_out` and `alone` (m,) are melanoma's probability of these with their lesion painted out, and with
+    nothing else.
     """
 
     table: pd.DataFrame
@@ -42,6 +47,8 @@ class Predicted:
     explained: NDArray[np.int64]
     activation: Floats
     control: Floats | None
+    painted_out: Floats
+    alone: Floats
     unreadable: list[dict[str, str]]
 
 
@@ -51,16 +58,16 @@ def read_and_predict(
     table: pd.DataFrame,
     *,
     sample: Positions[int] = (),
-    explained: Positions[int] = (),
+    explained: Mapping[int, Masks] | None = None,
     control: Bundle | None = None,
     quiet: bool = True,
 ) -> Predicted:
     """Read and predict every photograph of `table`, whose rows `sample` and `explained` name by position.
 
-    Memory stays flat but for what is kept of these. A control that gives no numbers is left out. Raises
-    InputError if none can be read.
+    `explained` holds masks of the lesions, (size, size). Memory stays flat but for what is kept of these. A
+    control that gives no numbers is left out. Raises InputError if none can be read.
     """
-    card = bundle.card
+    card, marked = bundle.card, explained or {}
     files = [collection.root / path for path in table["path"]]
     pictures = read_many(files, card.size, card.aspect, root=collection.root)
     unreadable: list[dict[str, str]] = []
@@ -71,6 +78,8 @@ def read_and_predict(
     found: list[Floats] = []
     activation: list[Floats] = []
     other: list[Floats] = []
+    hidden: dict[Any, list[Floats]] = {lesion_painted_out: [], only_the_lesion: []}
+    mel = card.classes.index(MELANOMA)
 
     def run() -> None:
         nonlocal control
@@ -79,7 +88,8 @@ def read_and_predict(
         batch = np.stack(waiting)
         outputs = bundle.predict(batch)
         found.append(outputs.probability.astype(np.float64))
-        here = [i for i, position in enumerate(kept[-len(waiting) :]) if position in explained]
+        positions = kept[-len(waiting) :]
+        here = [i for i, position in enumerate(positions) if position in marked]
         if here:
             activation.append(outputs.class_activation[here, :, :, _MEL].astype(np.float64))
             try:
@@ -87,6 +97,9 @@ def read_and_predict(
                     other.append(control.predict(batch[here]).class_activation[..., _MEL].astype(np.float64))
             except BundleError:
                 control = None
+            for change, scores in hidden.items():
+                changed = np.stack([change(batch[i], marked[positions[i]]) for i in here])
+                scores.append(bundle.predict(changed).probability[:, mel].astype(np.float64))
         waiting.clear()
 
     for position, picture in enumerate(track(pictures, "Predicting", total=len(files), quiet=quiet)):
@@ -111,9 +124,11 @@ def read_and_predict(
         skin_tone=tuple(tones),
         sample=_rows(kept, sample),
         pixels=np.stack(pixels) if pixels else np.zeros((0, card.size, card.size, 3), np.uint8),
-        explained=_rows(kept, explained),
+        explained=_rows(kept, marked),
         activation=np.concatenate(activation) if activation else np.zeros((0, 1, 1)),
         control=np.concatenate(other) if control is not None and other else None,
+        painted_out=np.concatenate([np.zeros(0), *hidden[lesion_painted_out]]),
+        alone=np.concatenate([np.zeros(0), *hidden[only_the_lesion]]),
         unreadable=unreadable,
     )
 
