@@ -127,7 +127,7 @@ def evaluate(
     masks: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of lesion masks: also test if saliency falls on the lesion and melanomas need it."
+            help="Folder of lesion masks: also test saliency, and whether the lesion is needed."
         ),
     ] = None,
     not_lesions: Annotated[
