@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dermsentry.collection import Collection
+from dermsentry.collection.table import values_of
 from dermsentry.diagnoses import CODES
 from dermsentry.evaluation.calibration_methods import read_comparison
 from dermsentry.evaluation.caveats import caveat
@@ -30,6 +31,7 @@ from dermsentry.evaluation.report import write_page
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.evaluation.saliency.weight_randomisation import control_of
 from dermsentry.evaluation.selection import SplitTable, choose
+from dermsentry.evaluation.subgroups.comparison import find_attribute
 from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import is_synthetic
@@ -43,6 +45,7 @@ def evaluate(
     split: SplitTable | pd.DataFrame | None = None,
     *,
     part: str = "test",
+    by: str | None = None,
     out: str | Path | None = None,
     prevalence: float | None = None,
     robustness: bool = False,
@@ -67,6 +70,9 @@ def evaluate(
     part
         A part of the split; `test-as-given` is the Test folder as published, with the photographs that leak
         or carry two labels, under the labels it came with.
+    by
+        Also give melanoma's figures by this column of the collection's table, such as `hospital`. Age, sex,
+        site, source and skin type are compared in any case.
     out
         A folder for `evaluation.json`, `evaluation.html`, `predictions.csv` (ISIC challenge) and `truth.csv`.
     prevalence
@@ -96,8 +102,8 @@ def evaluate(
     Raises
     ------
     InputError
-        The part is empty or unknown, the split is of another collection, nothing is readable or labelled,
-        a mask cannot be read, or `not_lesions` holds no picture.
+        The part is empty or unknown, there is no column `by`, the split is of another collection, nothing is
+        readable or labelled, a mask cannot be read, or `not_lesions` holds no picture.
     BundleError
         The bundle was refused.
     OutputError
@@ -105,6 +111,8 @@ def evaluate(
     """
     if prevalence is not None:
         check_prevalence(prevalence)
+    if by is not None:
+        values_of(collection, by)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     chosen = choose(collection, split, part)
     labels = list(chosen.table["diagnosis"])
@@ -149,17 +157,19 @@ def evaluate(
     point = evaluation.operating_point
     if point is not None:  # with what the card says of where its threshold was chosen
         point = replace(point, chosen_on=alert.chosen_on, sensitivity_there=alert.sensitivity)
+    compared = by_subgroup(seen, collection, alert.value, resampler, by)
     evaluation = replace(
         evaluation,
         about=about,
         operating_point=point,
-        subgroups=by_subgroup(seen, collection, alert.value, resampler),
+        subgroups=compared,
         robustness=try_robustness(opened, seen, alert.value, resampler, quiet) if robustness else None,
         saliency=compare_saliency(seen, marked, resampler),
         refusal=None if screened is None else try_refusal(opened, collection, seen, screened, resampler),
         warnings=(
             *chosen.caveats,
             *_caveats(opened, collection, evaluation, split is None, len(seen.unreadable)),
+            *([] if by is None or find_attribute(compared, by) else [caveat("one_value", column=by)]),
             *evaluation.warnings,
         ),
     )

@@ -46,6 +46,7 @@ def train(
     precision: Precision | None = None,
     seed: int = 0,
     tensorboard: bool = False,
+    cache: str | Path | None = None,
     quiet: bool = True,
 ) -> Run:
     """Train a network on the parts of a split and write its model bundle.
@@ -86,6 +87,8 @@ def train(
         Random seed.
     tensorboard
         Whether to write logs for TensorBoard as well.
+    cache
+        A folder for the decoded images, which several runs may share; by default `cache/` in `out`.
     quiet
         Whether to show no progress on stderr.
 
@@ -110,5 +113,5 @@ def train(
     return pipeline.train(
         collection, split, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
         size=size, aspect=aspect, learning_rate=learning_rate, weights=weights, precision=precision,
-        seed=seed, tensorboard=tensorboard, quiet=quiet,
+        seed=seed, tensorboard=tensorboard, cache=cache, quiet=quiet,
     )  # fmt: skip

@@ -46,6 +46,7 @@ def train(
     precision: Precision | None,
     seed: int,
     tensorboard: bool,
+    cache: str | Path | None,
     quiet: bool,
 ) -> Run:
     """See `dermsentry.train`."""
@@ -65,7 +66,8 @@ def train(
         )
     check_split(split)
     folder = Path(out)
-    decoded = decode(collection, folder / "cache", size=size, aspect=aspect, quiet=quiet)
+    kept = folder / "cache" if cache is None else Path(cache)
+    decoded = decode(collection, kept, size=size, aspect=aspect, quiet=quiet)
     parts = parts_of(split, collection, decoded)
     refuse_unusable(parts["train"], parts["validation"])
     configuration = Configuration(
@@ -86,7 +88,7 @@ def train(
     embeddings = None
     if network == "linear":
         prepare(folder, {"configuration": recorded})
-        embeddings = embed(configuration, decoded, folder / "cache", quiet=quiet)
+        embeddings = embed(configuration, decoded, kept, quiet=quiet)
     learned = parts["train"]
     if balance == "augmentor" and network != "linear":
         learned = with_copies(learned, seed=seed)[0]
