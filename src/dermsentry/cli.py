@@ -274,7 +274,6 @@ def train(
     collection = _read_data(data, metadata)
     known = read_split(split, collection)
     check_split(known)
-    _load_keras()
     from dermsentry.training import train as run
     from dermsentry.training.options import TrainingOptions
 
@@ -334,7 +333,6 @@ def study(
     collection = _read_data(data, metadata)
     known = None if labels is None else read_labels(labels)
     lengths = _numbers(epochs, int, 3, "--epochs")
-    _load_keras()
     from dermsentry.nine_class.pipeline import study as run
 
     finished = run(
@@ -429,29 +427,6 @@ def model(
     typer.echo(model_card(opened) if markdown else describe(opened.card))
 
 
-def _load_keras() -> None:
-    """Import Keras and TensorFlow without what TensorFlow says on stderr, whatever its log level."""
-    import tempfile
-
-    from dermsentry.training import require_framework
-
-    require_framework()
-
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as told:
-        try:
-            os.dup2(told.fileno(), 2)
-            import dermsentry.training.networks  # noqa: F401
-        except BaseException:
-            told.seek(0)
-            os.write(kept, told.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
 def _numbers(text: str, kind: type[Number], count: int, option: str) -> list[Number]:
     """Numbers separated by commas. Raises InputError for any other text."""
     try:
@@ -472,7 +447,6 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Run every stage on a collection, or on synthetic images, and show the alerts on one page."""
-    _load_keras()
     from dermsentry.demo import demo as run
     from dermsentry.screening.writers import table_header, table_rows
 

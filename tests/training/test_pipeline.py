@@ -83,7 +83,7 @@ def test_a_run_keeps_its_record(ran: Ran) -> None:
     assert record["configuration"]["recipe"] == "cnn"
     assert record["configuration"]["seed"] == 1
     history = pd.read_csv(ran.run.folder / "history.csv")
-    assert list(history["epoch"]) == [0, 1]
+    assert list(history["epoch"]) == [1, 2]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history.columns)
     assert 1 <= ran.run.best_epoch <= 2
 

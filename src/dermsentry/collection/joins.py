@@ -11,7 +11,7 @@ import pandas as pd
 
 from dermsentry.collection.columns import read_columns
 from dermsentry.collection.table import Collection, ordered
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, require_type
 
 
 def join_metadata(collection: Collection, path: Path) -> Collection:
@@ -53,6 +53,8 @@ def join_collections(collections: Sequence[Collection]) -> Collection:
     """
     if not collections:
         raise InputError("Received no collection to join; expected at least one.")
+    for collection in collections:
+        require_type("one of the collections", collection, Collection, "read_collection")
     root = Path(os.path.commonpath([c.root.resolve() for c in collections]))
     names = [c.root.resolve().name for c in collections]
     tables, left_alone = [], []

@@ -13,6 +13,7 @@ import pandas as pd
 from dermsentry.collection import Collection
 from dermsentry.collection.table import values_of
 from dermsentry.diagnoses import CODES
+from dermsentry.errors import require_type
 from dermsentry.evaluation.calibration_methods import read_comparison
 from dermsentry.evaluation.caveats import caveat
 from dermsentry.evaluation.checks import (
@@ -109,6 +110,9 @@ def evaluate(
     OutputError
         `out` cannot be written.
     """
+    require_type("collection", collection, Collection, "read_collection")
+    if split is not None and not isinstance(split, pd.DataFrame):
+        require_type("split", getattr(split, "table", split), pd.DataFrame, "make_split or read_split")
     if prevalence is not None:
         check_prevalence(prevalence)
     if by is not None:

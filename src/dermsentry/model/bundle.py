@@ -113,7 +113,7 @@ class Bundle:
         BundleError
             The network gave something that is no probability.
         """
-        size = self.card.size
+        size, pixels = self.card.size, np.asarray(pixels)
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
             expected = f"(N, {size}, {size}, 3) uint8"
             raise ValueError(f"Received pixels {pixels.shape} {pixels.dtype}; expected {expected}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from dermsentry.collection import Collection
 from dermsentry.collection.table import listed_values, values_of
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, require_type
 from dermsentry.split.make import assign
 from dermsentry.split.table import Split
 
@@ -107,6 +107,8 @@ def make_folds(
         are named), there are fewer groups than folds, the split has photographs that the collection has
         not, or a single value leaves nothing to train or to evaluate on.
     """
+    require_type("split", split, Split, "make_split or read_split")
+    require_type("collection", collection, Collection, "read_collection")
     if (leave_out is None) == (folds is None):
         given = "neither" if folds is None else "both"
         raise InputError(f"Received {given} of leave_out and folds; expected one of them.")

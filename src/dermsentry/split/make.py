@@ -15,7 +15,7 @@ from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups, original_id, same_photographs
 from dermsentry.diagnoses import find_label, narrow
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, require_type
 from dermsentry.split.table import APART, Split
 
 
@@ -62,8 +62,10 @@ def make_split(
     Raises
     ------
     InputError
-        No readable photograph of a known diagnosis is left, or `fractions`, `seed` or `labels` are unusable.
+        `collection` is none, no readable photograph of a known diagnosis is left, or `fractions`, `seed` or
+        `labels` are unusable.
     """
+    require_type("collection", collection, Collection, "read_collection")
     if len(fractions) != 4 or not all(0 <= share < math.inf for share in fractions) or not fractions[0]:
         raise InputError(f"Received fractions {fractions}; expected four shares, train's above 0.")
     if seed < 0:

@@ -11,7 +11,7 @@ import pandas as pd
 from dermsentry.collection import Collection
 from dermsentry.csv_tables import read_table
 from dermsentry.diagnoses import find_label
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, require_type
 from dermsentry.files import fingerprint, write_bytes
 
 COLUMNS = ("path", "image_id", "diagnosis", "group", "part", "reason")
@@ -63,6 +63,7 @@ class Split:
 
 def check_split(split: Split) -> None:
     """Raise InputError, naming the groups, if train, validation, calibration or test share one."""
+    require_type("split", split, Split, "make_split or read_split")
     parts: dict[str, set[str]] = defaultdict(set)
     for name, part in zip(split.table["group"], split.table["part"], strict=True):
         if part in APART:

@@ -7,6 +7,8 @@ imports Keras and TensorFlow.
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +28,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def require_framework() -> None:
-    """Raise InputError, saying what to install, where the extra `train` is missing."""
+    """Import Keras and TensorFlow, without what TensorFlow says on stderr whatever its log level.
+
+    Raises InputError, saying what to install, where the extra `train` is missing.
+    """
     require_extra("train", "keras", "tensorflow", "sklearn", "tf2onnx", "Augmentor")
+    if "dermsentry.training.networks" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as told:
+        try:
+            os.dup2(told.fileno(), 2)
+            import dermsentry.training.networks  # noqa: F401
+        except BaseException:
+            told.seek(0)
+            os.write(kept, told.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def train(

@@ -20,7 +20,7 @@ from dermsentry.files import fingerprint, read_json, to_json, versions, write_js
 from dermsentry.phantoms import is_synthetic
 from dermsentry.progress import say
 from dermsentry.split import Fold, Split, check_split, make_folds, write_split
-from dermsentry.training import train
+from dermsentry.training import require_framework, train
 from dermsentry.training.options import TrainingOptions
 
 
@@ -81,6 +81,7 @@ def cross_validate(
     OutputError
         `out` cannot be written.
     """
+    require_framework()
     if seeds < 1 or seed < 0 or resamples < 2:
         raise InputError(
             f"Received seeds={seeds}, seed={seed}, resamples={resamples}; expected at least 1 seed, a random "

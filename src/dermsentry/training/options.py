@@ -48,7 +48,7 @@ class Run:
     bundle
         The folder of its model bundle, for `open_bundle`, `evaluate` and `screen`.
     history
-        One row per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        One row per epoch: `epoch` from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
     best_epoch
         The epoch whose weights were kept, counted from 1.
     seconds

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.errors import InputError, TrainingError
+from dermsentry.errors import InputError, TrainingError, require_type
 from dermsentry.files import versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
 from dermsentry.model import read_network
@@ -50,6 +50,7 @@ def train(
     quiet: bool,
 ) -> Run:
     """See `dermsentry.train`."""
+    require_type("collection", collection, Collection, "read_collection")
     given = (
         ("network", network, RECIPES),
         ("balance", balance, BALANCES),
