@@ -146,6 +146,9 @@ def evaluate(
     not_lesions: Annotated[
         Path | None, typer.Option(help="Folder of images without a lesion: also test how many are refused.")
     ] = None,
+    keep_learned: Annotated[
+        bool, typer.Option("--keep-learned", help="Also evaluate on images that the model learned from.")
+    ] = False,
     resamples: Annotated[int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: Seed = 0,
 ) -> None:
@@ -167,7 +170,8 @@ def evaluate(
         known = fold.split
     evaluation = run(
         bundle, collection, known, part=part, by=by, out=out, prevalence=prevalence, robustness=robustness,
-        masks=masks, not_lesions=not_lesions, resamples=resamples, seed=seed, quiet=False,
+        masks=masks, not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed,
+        quiet=False,
     )  # fmt: skip
     typer.echo(summary(evaluation, by))
     for sentence in evaluation.warnings:
@@ -208,22 +212,19 @@ def split(
         seed=seed,
         quiet=False,
     )
-    if leave_out is None and folds is None:
-        files = [("", out, made)]
-    else:
+    written = [(out, made, "", "")]
+    if leave_out is not None or folds is not None:
         divided = make_folds(made, collection, leave_out=leave_out, folds=folds, seed=seed)
-        files = [
-            (
-                f"left out: {fold.name}",
-                out if len(divided) == 1 else out.with_stem(f"{out.stem}-{number}"),
-                fold.split,
-            )
-            for number, fold in enumerate(divided, 1)
+        paths = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(divided) + 1)]
+        written = [
+            (path, fold.split, f"left out: {fold.name}", fold.problem or fold.told)
+            for path, fold in zip([out] if len(divided) == 1 else paths, divided, strict=True)
         ]
-    for name, path, one in files:
+    for path, one, name, told in written:
         write_split(one, path)
         if name:
             typer.echo(name)
+            _say(f"{name}; {told}")
         for part, count in one.counts().items():
             typer.echo(f"{part:<14}{count:>7}")
         _say(f"Written: {path}")

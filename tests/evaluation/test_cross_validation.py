@@ -177,8 +177,11 @@ def test_the_table_is_written_as_json_csv_and_a_page(tmp_path: Path) -> None:
     assert found["folds"][1]["quarantined"] == 5
     with (tmp_path / "cross_validation.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
-    assert [row["row"] for row in rows] == ["run"] * 4 + ["fold"] * 2 + ["mean", "together"] + ["spread"] * 3
+    assert [row["row"] for row in rows] == ["run"] * 4 + ["fold"] * 2 + ["mean", "worst", "together"] + [
+        "spread"
+    ] * 3
     assert float(rows[6]["melanoma_roc_auc_low"]) == result.mean.melanoma_roc_auc.low
+    assert float(rows[7]["sensitivity"]) == min(own.figures.sensitivity.value for own in result.folds)
     assert float(rows[0]["sensitivity"]) == result.folds[0].runs[0].figures.sensitivity.value
     assert len(result.to_frame()) == len(rows)
     page = (tmp_path / "cross_validation.html").read_text()

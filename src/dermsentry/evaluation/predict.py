@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection as Positions
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA, is_melanoma
 from dermsentry.errors import BundleError, InputError
+from dermsentry.evaluation.contamination import perceptual_hashes
 from dermsentry.evaluation.subgroups.skin_tone import skin_tone
 from dermsentry.images import Pixels, Unreadable, read_many
 from dermsentry.model import Bundle
+from dermsentry.model.learned_from import Hashes
 from dermsentry.progress import track
 
 Floats = NDArray[np.float64]
@@ -29,8 +31,9 @@ class Predicted:
     """The n photographs that could be read, in their order, and those that could not.
 
     `table` has their rows, `positions` (n,) where these were, `probability` (n, 9) is by `CODES`, `skin_tone`
-    in degrees. `sample` are the rows whose `pixels` (k, size, size, 3) were kept; `explained` those whose
-    melanoma `activation` (m, h, w) was, and `control` the same from another network, None without one.
+    in degrees, `looks` (n,) their perceptual hashes where they were asked for. `sample` are the rows whose
+    `pixels` (k, size, size, 3) were kept; `explained` those whose melanoma `activation` (m, h, w) was, and
+    `control` the same from another network, None without one.
     """
 
     table: pd.DataFrame
@@ -43,6 +46,25 @@ class Predicted:
     activation: Floats
     control: Floats | None
     unreadable: list[dict[str, str]]
+    looks: Hashes
+
+    def among(self, here: NDArray[np.bool_]) -> Predicted:
+        """The same of the photographs `here`, (n,)."""
+        moved = np.cumsum(here) - 1
+        sampled, explained = here[self.sample], here[self.explained]
+        return replace(
+            self,
+            table=self.table[here].reset_index(drop=True),
+            positions=self.positions[here],
+            probability=self.probability[here],
+            skin_tone=tuple(tone for tone, kept in zip(self.skin_tone, here, strict=True) if kept),
+            sample=moved[self.sample[sampled]],
+            pixels=self.pixels[sampled],
+            explained=moved[self.explained[explained]],
+            activation=self.activation[explained],
+            control=None if self.control is None else self.control[explained],
+            looks=self.looks[here[: len(self.looks)]],
+        )
 
 
 def read_and_predict(
@@ -53,12 +75,13 @@ def read_and_predict(
     sample: Positions[int] = (),
     explained: Positions[int] = (),
     control: Bundle | None = None,
+    look: bool = False,
     quiet: bool = True,
 ) -> Predicted:
     """Read and predict every photograph of `table`, whose rows `sample` and `explained` name by position.
 
-    Memory stays flat but for what is kept of these. A control that gives no numbers is left out. Raises
-    InputError if none can be read.
+    `look`: also give the perceptual hash of each. Memory stays flat but for what is kept of these. A control
+    that gives no numbers is left out. Raises InputError if none can be read.
     """
     card = bundle.card
     files = [collection.root / path for path in table["path"]]
@@ -66,6 +89,7 @@ def read_and_predict(
     unreadable: list[dict[str, str]] = []
     kept: list[int] = []
     tones: list[float | None] = []
+    looks: list[Hashes] = []
     pixels: list[Pixels] = []
     waiting: list[Pixels] = []
     found: list[Floats] = []
@@ -95,6 +119,8 @@ def read_and_predict(
             continue
         kept.append(position)
         tones.append(skin_tone(picture))
+        if look:
+            looks.append(perceptual_hashes([picture]))
         waiting.append(picture)
         if position in sample:
             pixels.append(picture)
@@ -115,6 +141,7 @@ def read_and_predict(
         activation=np.concatenate(activation) if activation else np.zeros((0, 1, 1)),
         control=np.concatenate(other) if control is not None and other else None,
         unreadable=unreadable,
+        looks=np.concatenate(looks) if looks else np.zeros(0, np.uint64),
     )
 
 

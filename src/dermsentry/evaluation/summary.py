@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dermsentry.evaluation.clinical_utility.operating_point import CLAIM, proof
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.evaluation.subgroups.comparison import FEW, Attribute, find_attribute
-from dermsentry.reporting.prose import render_block
+from dermsentry.reporting.prose import counted, render_block
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
     MISSING,
@@ -84,7 +84,7 @@ def _subgroup_lines(attribute: Attribute | None) -> Iterator[str]:
     for group in attribute.groups:
         shares = {"sensitivity": group.sensitivity, "specificity": group.specificity}
         told = [f"{name} {percent_interval(share)}" for name, share in shares.items() if share is not None]
-        counts = f"{group.melanomas:,} melanomas in {group.photographs:,}"
+        counts = f"{counted(group.melanomas, 'melanoma')} in {group.photographs:,}"
         few = [] if group.enough else [f"fewer than {FEW} lesions of melanoma or of others"]
         yield _line(f"  {group.value}", *_decimals(group.roc_auc), ", ".join([*told, counts, *few]))
 

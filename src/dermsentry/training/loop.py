@@ -262,7 +262,7 @@ def _history_beside(folder: Path, epochs: int) -> list[dict[str, Any]]:
     ]
 
 
-def _best(configuration: Configuration, history: list[dict[str, Any]]) -> int:
+def _best(configuration: Configuration, history: Sequence[Mapping[str, Any]]) -> int:
     """The epoch that is kept: the first of the highest validation accuracy, of a fine-tuning the last."""
     if configuration.fine_tuning:
         return len(history) - 1

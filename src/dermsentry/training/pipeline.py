@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.errors import InputError, TrainingError, require_type
+from dermsentry.evaluation.contamination import learned_from
 from dermsentry.files import versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
 from dermsentry.model import read_network
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import APART, Split, check_split
+from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, best_precision
@@ -105,6 +107,7 @@ def train(
     )
     groups = dict(zip(split.table["path"], split.table["group"], strict=True))
     paths = list(collection.table["path"])
+    rows = np.concatenate([parts[part].rows for part in LEARNED_FROM])
     bundle = make_bundle(
         fitted,
         parts["validation"],
@@ -115,6 +118,7 @@ def train(
         name=f"{network} on {collection.root.resolve().name}",
         aspect=aspect,
         training=training,
+        learned_from=learned_from(collection.table.iloc[rows], (decoded.pixels[row] for row in rows)),
         seed=seed,
     )
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)

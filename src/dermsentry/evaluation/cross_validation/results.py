@@ -140,7 +140,7 @@ class CrossValidation:
         name
             One of the folds' names.
         """
-        return next(fold for fold in self.folds if fold.name == name)
+        return {fold.name: fold for fold in self.folds}[name]
 
     def to_frame(self) -> pd.DataFrame:
         """The table of `cross_validation.csv`: a row for each run, fold, the mean, the worst and so on."""
@@ -178,6 +178,9 @@ def rows_of(result: CrossValidation) -> Iterator[dict[str, Any]]:
         yield from (row("run", fold.name, run.seed, fold, run.figures) for run in fold.runs)
     yield from (row("fold", fold.name, "", fold, fold.figures) for fold in result.folds)
     yield row("mean", "", "", None, result.mean)
+    worst = result.worst.items()
+    found = [None if name is None else getattr(result.fold(name).figures, own) for own, name in worst]
+    yield row("worst", "", "", None, FoldFigures(*found))
     yield row("together", "", "", None, result.together)
     spreads = [("spread", "", result.spread)]
     spreads += [("spread", fold.name, fold.spread) for fold in result.folds]
