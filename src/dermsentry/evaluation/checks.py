@@ -40,9 +40,9 @@ SCREENED = 2000
 
 
 def by_subgroup(
-    seen: Predicted, collection: Collection, threshold: float, resampler: Resampler
+    seen: Predicted, collection: Collection, threshold: float, resampler: Resampler, by: str | None
 ) -> tuple[Attribute, ...]:
-    """Melanoma's figures by what the collection knows of its patients, and by skin tone."""
+    """Melanoma's figures by what is known of its patients, by skin tone, and by the column `by`."""
     known = collection.table.set_index("path").loc[list(seen.table["path"])]
     return subgroups(
         known,
@@ -51,6 +51,7 @@ def by_subgroup(
         resampler,
         threshold=threshold,
         skin_tone=seen.skin_tone,
+        by=by,
     )
 
 

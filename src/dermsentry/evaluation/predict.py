@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection as Positions
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA, is_melanoma
 from dermsentry.errors import BundleError, InputError
+from dermsentry.evaluation.contamination import perceptual_hashes
 from dermsentry.evaluation.saliency.masks import Masks
 from dermsentry.evaluation.saliency.surround import lesion_painted_out, only_the_lesion
 from dermsentry.evaluation.subgroups.skin_tone import skin_tone
 from dermsentry.images import Pixels, Unreadable, read_many
 from dermsentry.model import Bundle
+from dermsentry.model.learned_from import Hashes
 from dermsentry.progress import track
 
 Floats = NDArray[np.float64]
@@ -32,10 +34,10 @@ class Predicted:
     """The n photographs that could be read, in their order, and those that could not.
 
     `table` has their rows, `positions` (n,) where these were, `probability` (n, 9) is by `CODES`, `skin_tone`
-    in degrees. `sample` are the rows whose `pixels` (k, size, size, 3) were kept; `explained` those whose
-    melanoma `activation` (m, h, w) was, and `control` the same from another network, None without one;
-    `painted_out` and `alone` (m,) are melanoma's probability of these with their lesion painted out, and with
-    nothing else.
+    in degrees, `looks` (n,) their perceptual hashes where they were asked for. `sample` are the rows whose
+    `pixels` (k, size, size, 3) were kept; `explained` those whose melanoma `activation` (m, h, w) was, and
+    `control` the same from another network, None without one; `painted_out` and `alone` (m,) are melanoma's
+    probability of these with their lesion painted out, and with nothing else.
     """
 
     table: pd.DataFrame
@@ -50,6 +52,27 @@ class Predicted:
     painted_out: Floats
     alone: Floats
     unreadable: list[dict[str, str]]
+    looks: Hashes
+
+    def among(self, here: NDArray[np.bool_]) -> Predicted:
+        """The same of the photographs `here`, (n,)."""
+        moved = np.cumsum(here) - 1
+        sampled, explained = here[self.sample], here[self.explained]
+        return replace(
+            self,
+            table=self.table[here].reset_index(drop=True),
+            positions=self.positions[here],
+            probability=self.probability[here],
+            skin_tone=tuple(tone for tone, kept in zip(self.skin_tone, here, strict=True) if kept),
+            sample=moved[self.sample[sampled]],
+            pixels=self.pixels[sampled],
+            explained=moved[self.explained[explained]],
+            activation=self.activation[explained],
+            control=None if self.control is None else self.control[explained],
+            painted_out=self.painted_out[explained],
+            alone=self.alone[explained],
+            looks=self.looks[here[: len(self.looks)]],
+        )
 
 
 def read_and_predict(
@@ -60,12 +83,14 @@ def read_and_predict(
     sample: Positions[int] = (),
     explained: Mapping[int, Masks] | None = None,
     control: Bundle | None = None,
+    look: bool = False,
     quiet: bool = True,
 ) -> Predicted:
     """Read and predict every photograph of `table`, whose rows `sample` and `explained` name by position.
 
-    `explained` holds masks of the lesions, (size, size). Memory stays flat but for what is kept of these. A
-    control that gives no numbers is left out. Raises InputError if none can be read.
+    `explained` holds masks of the lesions, (size, size). `look`: also give the perceptual hash of each. Memory
+    stays flat but for what is kept of these. A control that gives no numbers is left out. Raises InputError if
+    none can be read.
     """
     card, marked = bundle.card, explained or {}
     files = [collection.root / path for path in table["path"]]
@@ -73,6 +98,7 @@ def read_and_predict(
     unreadable: list[dict[str, str]] = []
     kept: list[int] = []
     tones: list[float | None] = []
+    looks: list[Hashes] = []
     pixels: list[Pixels] = []
     waiting: list[Pixels] = []
     found: list[Floats] = []
@@ -108,6 +134,8 @@ def read_and_predict(
             continue
         kept.append(position)
         tones.append(skin_tone(picture))
+        if look:
+            looks.append(perceptual_hashes([picture]))
         waiting.append(picture)
         if position in sample:
             pixels.append(picture)
@@ -130,6 +158,7 @@ def read_and_predict(
         painted_out=np.concatenate([np.zeros(0), *hidden[lesion_painted_out]]),
         alone=np.concatenate([np.zeros(0), *hidden[only_the_lesion]]),
         unreadable=unreadable,
+        looks=np.concatenate(looks) if looks else np.zeros(0, np.uint64),
     )
 
 

@@ -21,7 +21,7 @@ from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.files import plain
 from dermsentry.images import Aspect
-from dermsentry.model import OUTPUTS, Bundle, Outputs, write_bundle
+from dermsentry.model import OUTPUTS, Bundle, LearnedFrom, Outputs, write_bundle
 from dermsentry.model.card import Card, Cut, Threshold
 from dermsentry.stats.calibration import (
     apply_temperature,
@@ -117,6 +117,7 @@ def make_bundle(
     name: str,
     aspect: Aspect,
     training: Mapping[str, Any],
+    learned_from: LearnedFrom | None = None,
     compare: bool = False,
     evenness: float = 0.0,
     resamples: int = 200,
@@ -137,6 +138,8 @@ def make_bundle(
         Training images, (M, size, size, 3) uint8; see `fit_out_of_distribution`.
     folder, name, aspect, training
         Where the bundle is written, and what its card says; see `Card`.
+    learned_from
+        Hashes of the photographs of train, validation and calibration; see `contamination.learned_from`.
     compare, evenness
         See `calibrate`. With `compare` the card holds the comparison.
     resamples
@@ -193,7 +196,7 @@ def make_bundle(
     )
     sample = np.resize(pixels[:32], (32, *pixels.shape[1:]))  # fewer are repeated
     check_parity(network, calibrated.temperature, weights, onnx, card, sample)
-    return write_bundle(folder, onnx, card)
+    return write_bundle(folder, onnx, card, learned_from)
 
 
 def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -> dict[Cut, Threshold]:
