@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA
+from dermsentry.evaluation.contamination import learned_from
 from dermsentry.model import Bundle
 from dermsentry.split import Split, check_split, read_split, write_split
+from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.stats.calibration import apply_temperature
 from dermsentry.stats.metrics import candidate_hits, mean_hit_rate, roc_auc_score
 from dermsentry.training.augmentation import StrongAugmentation
@@ -201,6 +203,7 @@ def _bundle(
     train = sets.part("train")
     some = np.sort(np.random.default_rng(seed).permutation(len(train))[:KNOWN])
     known = frames(sets, train.iloc[some], size, folder / "cache", quiet=quiet)
+    rows = [row for part in LEARNED_FROM for own in sets.part(part)["rows"] for row in own]
     return make_bundle(
         replace(fitted, network=rounded(fitted.network)),
         examples["validation"],
@@ -211,6 +214,9 @@ def _bundle(
         name="dermoscopy",
         aspect=configuration.aspect,
         training=_record(sets, configuration, surround),
+        learned_from=learned_from(
+            sets.collection.table.iloc[rows], (np.asarray(sets.pixels[row]) for row in rows)
+        ),
         compare=True,
         evenness=EVENNESS,
         resamples=1000,

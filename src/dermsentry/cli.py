@@ -141,9 +141,7 @@ def evaluate(
     ] = False,
     masks: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of lesion masks: also test saliency, and whether the lesion is needed."
-        ),
+        typer.Option(help="Folder of lesion masks: also test saliency, and whether the lesion is needed."),
     ] = None,
     not_lesions: Annotated[
         Path | None, typer.Option(help="Folder of images without a lesion: also test how many are refused.")

@@ -88,9 +88,9 @@ def read_and_predict(
 ) -> Predicted:
     """Read and predict every photograph of `table`, whose rows `sample` and `explained` name by position.
 
-    `explained` holds masks of the lesions, (size, size). `look`: also give the perceptual hash of each. Memory
-    stays flat but for what is kept of these. A control that gives no numbers is left out. Raises InputError if
-    none can be read.
+    `explained` holds masks of the lesions, (size, size). `look`: also give the perceptual hash of each.
+    Memory stays flat but for what is kept of these. A control that gives no numbers is left out. Raises
+    InputError if none can be read.
     """
     card, marked = bundle.card, explained or {}
     files = [collection.root / path for path in table["path"]]
