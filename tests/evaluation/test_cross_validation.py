@@ -21,6 +21,7 @@ from dermsentry.evaluation.cross_validation.figures import (
     LeftOut,
     measure_left_out,
     over_folds,
+    read_left_out,
     summarise,
 )
 from dermsentry.evaluation.cross_validation.report import as_text, write_cross_validation
@@ -191,6 +192,20 @@ def test_the_table_is_written_as_json_csv_and_a_page(tmp_path: Path) -> None:
     assert "Synthetic photographs" in page
     assert "fold-Graz/seed-1/evaluation/evaluation.html" in page
     assert "cross-validation by source" in page.lower()
+
+
+def test_predictions_are_kept_for_what_they_are_of(tmp_path: Path) -> None:
+    one, path = left_out(1), tmp_path / "left_out.npz"
+    one.save(path, "key")
+    kept = read_left_out(path, "key")
+    assert kept is not None
+    assert (kept.labels, kept.groups, kept.unreadable) == (one.labels, one.groups, 0)
+    np.testing.assert_array_equal(kept.probability, one.probability)
+    np.testing.assert_array_equal(kept.alert, one.alert)
+    assert read_left_out(path, "another") is None
+    path.write_bytes(path.read_bytes()[:200])
+    assert read_left_out(path, "key") is None
+    assert read_left_out(tmp_path / "missing", "key") is None
 
 
 def test_every_figure_is_on_the_page() -> None:

@@ -16,6 +16,7 @@ from dermsentry.cli import app
 from dermsentry.collection import Collection
 from dermsentry.errors import InputError, TrainingError
 from dermsentry.evaluation.cross_validation import CrossValidation
+from dermsentry.evaluation.cross_validation.figures import LeftOut, left_out_of
 from dermsentry.files import read_json
 from dermsentry.phantoms import Phantoms
 from dermsentry.split import Split, make_split, read_split, write_split
@@ -119,7 +120,7 @@ def test_run_again_it_trains_only_what_is_new(
     assert one.seeds == (0, 1)
     assert one.folds[0].runs[0].figures == done.result.folds[0].figures
     assert one.spread["specificity"] is not None
-    (done.out / "fold-01" / "seed-1" / "finished.json").unlink()
+    (done.out / "fold-01" / "seed-1" / "left_out.npz").unlink()
     cross_validate(hospitals, split, done.out, leave_out="hospital=north", seeds=2, **SMALL)
     assert len(trained) == 2
 
@@ -154,9 +155,9 @@ def test_with_seeds_alone_the_splits_own_test_is_evaluated(
     """A linear head has nothing random, which is told; nothing is trained here but what is handed over."""
     seen: list[tuple[Split, int, Any]] = []
 
-    def instead(self: Any, part: Split, folder: Path, seed: int) -> None:
+    def instead(self: Any, part: Split, folder: Path, seed: int) -> LeftOut:
         seen.append((part, seed, self.options))
-        dermsentry.evaluate("dermoscopy", hospitals, part, out=folder / "evaluation", resamples=20)
+        return left_out_of(dermsentry.evaluate("dermoscopy", hospitals, part, resamples=20))
 
     monkeypatch.setattr(cross_validation._Work, "_train", instead)
     result = cross_validate(hospitals, split, tmp_path, seeds=2, seed=5, resamples=20, weights="dermoscopy")

@@ -12,11 +12,17 @@ from typing import Unpack
 
 from dermsentry.collection import Collection
 from dermsentry.errors import DermsentryError, InputError
-from dermsentry.evaluation.cross_validation.figures import FoldPredictions, read_left_out, summarise
+from dermsentry.evaluation.cross_validation.figures import (
+    FoldPredictions,
+    LeftOut,
+    left_out_of,
+    read_left_out,
+    summarise,
+)
 from dermsentry.evaluation.cross_validation.report import write_cross_validation
 from dermsentry.evaluation.cross_validation.results import CrossValidation
 from dermsentry.evaluation.pipeline import evaluate
-from dermsentry.files import fingerprint, read_json, to_json, versions, write_json
+from dermsentry.files import fingerprint, to_json, versions
 from dermsentry.phantoms import is_synthetic
 from dermsentry.progress import say
 from dermsentry.split import Fold, Split, check_split, make_folds, write_split
@@ -136,33 +142,33 @@ class _Work:
     options: TrainingOptions
 
     def finish(self, fold: Fold, folder: str, seeds: range) -> FoldPredictions:
-        """Train and evaluate a fold with each seed, and read what was predicted."""
+        """Train and evaluate a fold with each seed."""
         below = tuple(Path(folder) / f"seed-{seed}" for seed in seeds)
-        for seed, inner in zip(seeds, below, strict=True):
-            self._train(fold.split, self.out / inner, seed)
-        predicted = tuple(read_left_out(self.out / inner / "evaluation") for inner in below)
-        return FoldPredictions(fold, tuple(seeds), below, predicted)
+        pairs = zip(seeds, below, strict=True)
+        left_out = tuple(self._train(fold.split, self.out / inner, seed) for seed, inner in pairs)
+        return FoldPredictions(fold, tuple(seeds), below, left_out)
 
-    def _train(self, split: Split, folder: Path, seed: int) -> None:
-        """Train and evaluate once, unless an earlier call finished the same."""
+    def _train(self, split: Split, folder: Path, seed: int) -> LeftOut:
+        """What a network of this seed predicts for the test, or what an earlier call kept of it."""
         made_of = {"options": self.options, "seeds": [seed, self.seed], "resamples": self.resamples}
         rows = split.table.to_csv(index=False)
-        key = {"fingerprint": fingerprint([self.collection.fingerprint(), rows, to_json(made_of)])}
-        done = folder / "finished.json"
-        if done.is_file() and read_json(done) == key:
+        key = fingerprint([self.collection.fingerprint(), rows, to_json(made_of)])
+        kept = read_left_out(folder / "left_out.npz", key)
+        if kept is not None:
             say(f"{folder}: finished earlier", quiet=self.quiet)
-            return
-        done.unlink(missing_ok=True)
+            return kept
         write_split(split, folder / "split.csv")
         run = train(
             self.collection, split, folder, seed=seed, cache=self.out / "cache", quiet=self.quiet,
             **self.options,
         )  # fmt: skip
-        evaluate(
+        evaluation = evaluate(
             run.bundle, self.collection, split,
             out=folder / "evaluation", resamples=self.resamples, seed=self.seed, quiet=self.quiet,
         )  # fmt: skip
-        write_json(done, key)
+        left_out = left_out_of(evaluation)
+        left_out.save(folder / "left_out.npz", key)
+        return left_out
 
     def warnings(self, finished: list[FoldPredictions]) -> Iterator[str]:
         """What to know of these trainings before quoting a figure."""
@@ -173,11 +179,6 @@ class _Work:
             )
         if self.options.get("network", "linear") == "linear" and len(finished[0].seeds) > 1:
             yield "A linear head on a frozen network has nothing random: every seed gives the same figures."
-        folders = [folder for fold in finished for folder in fold.folders]
-        unreadable = {
-            lost["path"]
-            for folder in folders
-            for lost in read_json(self.out / folder / "evaluation" / "evaluation.json")["unreadable"]
-        }
+        unreadable = sum(fold.left_out[0].unreadable for fold in finished)
         if unreadable:
-            yield f"{len(unreadable)} left-out photographs were unreadable and are in no figure."
+            yield f"{unreadable:,} left-out photographs were unreadable and are in no figure."

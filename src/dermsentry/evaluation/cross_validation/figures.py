@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.csv_tables import read_table
-from dermsentry.diagnoses import CODES, is_melanoma
+from dermsentry.diagnoses import is_melanoma
 from dermsentry.evaluation.cross_validation.results import (
     FIGURES,
     LOWER_IS_BETTER,
@@ -23,7 +24,8 @@ from dermsentry.evaluation.cross_validation.results import (
     FoldRun,
 )
 from dermsentry.evaluation.measures import LabelledCases, measure, prepare, raises_alert
-from dermsentry.files import read_json
+from dermsentry.evaluation.results import Evaluation
+from dermsentry.files import write_bytes
 from dermsentry.split import Fold
 from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.stats.intervals import Estimate
@@ -47,32 +49,51 @@ _MEASURED = {
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """The predictions of n left-out photographs: labels, probabilities (n, 9), groups, and alerts (n,)."""
+    """The predictions of n left-out photographs: labels, probabilities (n, 9), groups, and alerts (n,).
+
+    `unreadable` counts those that have none.
+    """
 
     labels: tuple[str, ...]
     probability: NDArray[np.float64]
     groups: tuple[str, ...]
     alert: NDArray[np.bool_]
+    unreadable: int = 0
 
     def cases(self, resampler: Resampler) -> LabelledCases:
         """The photographs prepared for measuring, the model's own alerts as the only rule."""
         made = prepare(self.labels, self.probability, resampler, None, SENSITIVITY)
         return replace(made, rules=((None, self.alert[made.told]),))
 
+    def save(self, path: Path, key: str) -> None:
+        """Write it to a file, under a key of what it is the result of. Raises OutputError."""
+        arrays: dict[str, Any] = {"key": key, **vars(self)}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        write_bytes(path, buffer.getvalue())
 
-def read_left_out(folder: Path) -> LeftOut:
-    """The predictions that `evaluate` wrote into a folder. Raises InputError."""
-    truth, predicted = (read_table(folder / f"{name}.csv", exact=True) for name in ("truth", "predictions"))
-    # The network gives float32, which nine digits hold exactly.
-    probability = predicted[list(CODES)].astype(np.float32).to_numpy().astype(np.float64)
-    threshold = read_json(folder / "evaluation.json")["threshold"]["value"]
-    known = (truth["diagnosis"] != "").to_numpy()
+
+def left_out_of(evaluation: Evaluation) -> LeftOut:
+    """The predictions that an evaluation is of."""
     return LeftOut(
-        tuple(truth["diagnosis"][known]),
-        probability[known],
-        tuple(truth["group"][known]),
-        raises_alert(probability[known], threshold),
+        evaluation.truth,
+        evaluation.probability,
+        evaluation.group,
+        raises_alert(evaluation.probability, evaluation.threshold),
+        len(evaluation.about["unreadable"]),
     )
+
+
+def read_left_out(path: Path, key: str) -> LeftOut | None:
+    """What `LeftOut.save` wrote under this key; None where it is not there, not whole, or another's."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
+            if str(saved["key"]) != key:
+                return None
+            labels, groups = (tuple(saved[name].tolist()) for name in ("labels", "groups"))
+            return LeftOut(labels, saved["probability"], groups, saved["alert"], int(saved["unreadable"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def joined_left_out(parts: Sequence[LeftOut]) -> LeftOut:
