@@ -215,6 +215,9 @@ def train(
     ] = "imagenet",
     tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
     precision: Precision = "auto",
+    quantised: Annotated[
+        bool, typer.Option(help="The bundle computes in 8-bit integers: faster and smaller.")
+    ] = False,
     metadata: Metadata = None,
     seed: Seed = 0,
 ) -> None:
@@ -232,7 +235,8 @@ def train(
     trained = run(
         collection, known, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
         size=size, aspect=aspect, learning_rate=learning_rate, weights=weights,
-        precision=None if precision == "auto" else precision, seed=seed, tensorboard=tensorboard, quiet=False,
+        precision=None if precision == "auto" else precision, quantised=quantised, seed=seed,
+        tensorboard=tensorboard, quiet=False,
     )  # fmt: skip
     best = trained.history.iloc[trained.best_epoch - 1]
     typer.echo(f"validation accuracy {best['val_accuracy']:.3f}, training accuracy {best['accuracy']:.3f}")

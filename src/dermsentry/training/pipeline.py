@@ -45,6 +45,7 @@ def train(
     learning_rate: float,
     weights: Weights,
     precision: Precision | None,
+    quantised: bool,
     seed: int,
     tensorboard: bool,
     quiet: bool,
@@ -116,6 +117,7 @@ def train(
         name=f"{network} on {collection.root.resolve().name}",
         aspect=aspect,
         training=training,
+        quantised=quantised,
         seed=seed,
     )
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
