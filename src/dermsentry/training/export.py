@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA
@@ -35,6 +36,9 @@ from dermsentry.training.fitted import Fitted, head_logits
 from dermsentry.training.networks import IN_DISTRIBUTION, OutOfDistributionWeights, describe, folded
 from dermsentry.training.out_of_distribution import fit_out_of_distribution
 from dermsentry.training.quantise import quantise
+
+# On a GPU, TensorFloat-32 would round what is calibrated and compared to 10 bits; the bundle never does.
+tf.config.experimental.enable_tensor_float_32_execution(False)
 
 ALERT_SENSITIVITY = 0.95
 REFER_SENSITIVITY = 0.99
@@ -304,8 +308,6 @@ def to_onnx(network: keras.Model, temperature: float, out_of_distribution: OutOf
 
     Large tensors whose values half precision holds exactly are stored so: half the bytes, the same network.
     """
-    import tensorflow as tf
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx imports what its libraries have renamed
         import tf2onnx

@@ -5,7 +5,7 @@ with a scale for each of a kernel's filters and for each activation. What follow
 the scores and the class activation, is computed in float32.
 
 Processors without VNNI add two products of an activation (8 bits) and a weight in 16 bits, which weights of
-8 bits overflow. So weights that are multiplied this way have 7, and the result is the same on all of them,
+8 bits overflow. So weights that are multiplied this way have 7, and the result is the same on both kinds,
 with whatever options the file is opened. Depthwise kernels are multiplied otherwise and keep 8. Figures:
 docs/why.md.
 """
