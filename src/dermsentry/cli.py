@@ -263,6 +263,9 @@ def train(
     leave_out: LeaveOut = None,
     folds: Folds = None,
     seeds: Annotated[int, typer.Option(min=1, help="Train so many times, each with another seed.")] = 1,
+    quantised: Annotated[
+        bool, typer.Option(help="The bundle computes in 8-bit integers: faster and smaller.")
+    ] = False,
     metadata: Metadata = None,
     seed: Seed = 0,
 ) -> None:
@@ -283,7 +286,7 @@ def train(
     options = TrainingOptions(
         network=network, epochs=epochs, augmented=augmented, balance=balance, size=size, aspect=aspect,
         learning_rate=learning_rate, weights=weights, precision=None if precision == "auto" else precision,
-        tensorboard=tensorboard,
+        quantised=quantised, tensorboard=tensorboard,
     )  # fmt: skip
     if leave_out is None and folds is None and seeds == 1:
         trained = run(collection, known, out, seed=seed, quiet=False, **options)

@@ -123,14 +123,18 @@ class Configuration:
 
 
 def best_precision() -> Precision:
-    """bfloat16 where this machine multiplies matrices in it (AMX, or a GPU); float32 elsewhere.
+    """bfloat16 where this machine multiplies matrices in it; float32 elsewhere.
 
+    That is AMX, or NVIDIA GPUs of compute capability 8.0 (Ampere) and later; older ones convolve in float32.
     AVX-512's bfloat16 alone is no gain: a step of `cnn` was a fifth slower with it (docs/why.md).
     """
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU"):
-        return "mixed_bfloat16"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        able = all(found.get("compute_capability", (0, 0)) >= (8, 0) for found in details)
+        return "mixed_bfloat16" if able else "float32"
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

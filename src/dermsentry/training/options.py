@@ -34,6 +34,7 @@ class TrainingOptions(TypedDict, total=False):
     learning_rate: float
     weights: Weights
     precision: Precision | None
+    quantised: bool
     tensorboard: bool
 
 

@@ -47,6 +47,7 @@ def train(
     learning_rate: float,
     weights: Weights,
     precision: Precision | None,
+    quantised: bool,
     seed: int,
     tensorboard: bool,
     cache: str | Path | None,
@@ -123,6 +124,7 @@ def train(
         aspect=aspect,
         training=training,
         learned_from=learned_from(collection.table.iloc[rows], (decoded.pixels[row] for row in rows)),
+        quantised=quantised,
         seed=seed,
     )
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)

@@ -104,10 +104,17 @@ def load_onnx(network: keras.Model, onnx: bytes) -> None:
 
     graph = onnx_format.load_from_string(onnx).graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    cast = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    made = {node.output[0]: node for node in graph.node if node.op_type in ("Cast", "DequantizeLinear")}
 
     def values(name: str) -> NDArray[np.float32]:
-        tensor = stored.get(cast.get(name, name))
+        node = made.get(name)
+        tensor = stored.get(node.input[0] if node else name)
+        if tensor is not None and node and node.op_type == "DequantizeLinear":
+            whole, scale, zero = (numpy_helper.to_array(stored[part]) for part in node.input)
+            # A scale for each of the first axis, or one for all.
+            by_filter = (-1, *(1,) * (whole.ndim - 1))
+            offset = whole.astype(np.float32) - zero.reshape(by_filter)
+            return np.asarray(offset * scale.reshape(by_filter), dtype=np.float32)
         if tensor is None:
             raise InputError(
                 f"The bundle's network computes {name}; expected the weights of an EfficientNet-Lite."
