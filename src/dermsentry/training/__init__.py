@@ -7,6 +7,8 @@ imports Keras and TensorFlow.
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +28,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def require_framework() -> None:
-    """Raise InputError, saying what to install, where the extra `train` is missing."""
+    """Import Keras and TensorFlow, without what TensorFlow says on stderr whatever its log level.
+
+    Raises InputError, saying what to install, where the extra `train` is missing.
+    """
     require_extra("train", "keras", "tensorflow", "sklearn", "tf2onnx", "Augmentor")
+    if "dermsentry.training.networks" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as told:
+        try:
+            os.dup2(told.fileno(), 2)
+            import dermsentry.training.networks  # noqa: F401
+        except BaseException:
+            told.seek(0)
+            os.write(kept, told.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def train(
@@ -47,6 +67,7 @@ def train(
     quantised: bool = False,
     seed: int = 0,
     tensorboard: bool = False,
+    cache: str | Path | None = None,
     quiet: bool = True,
 ) -> Run:
     """Train a network on the parts of a split and write its model bundle.
@@ -92,6 +113,8 @@ def train(
         Random seed.
     tensorboard
         Whether to write logs for TensorBoard as well.
+    cache
+        A folder for the decoded images, which several runs may share; by default `cache/` in `out`.
     quiet
         Whether to show no progress on stderr.
 
@@ -118,5 +141,5 @@ def train(
     return pipeline.train(
         collection, split, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
         size=size, aspect=aspect, learning_rate=learning_rate, weights=weights, precision=precision,
-        quantised=quantised, seed=seed, tensorboard=tensorboard, quiet=quiet,
+        quantised=quantised, seed=seed, tensorboard=tensorboard, cache=cache, quiet=quiet,
     )  # fmt: skip

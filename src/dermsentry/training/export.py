@@ -22,7 +22,7 @@ from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.files import plain
 from dermsentry.images import Aspect
-from dermsentry.model import OUTPUTS, Bundle, Outputs, write_bundle
+from dermsentry.model import OUTPUTS, Bundle, LearnedFrom, Outputs, write_bundle
 from dermsentry.model.card import Card, Cut, SelfTest, Threshold
 from dermsentry.stats.calibration import (
     apply_temperature,
@@ -131,6 +131,7 @@ def make_bundle(
     name: str,
     aspect: Aspect,
     training: Mapping[str, Any],
+    learned_from: LearnedFrom | None = None,
     compare: bool = False,
     evenness: float = 0.0,
     quantised: bool = False,
@@ -152,6 +153,8 @@ def make_bundle(
         Training images, (M, size, size, 3) uint8; see `fit_out_of_distribution` and `quantise`.
     folder, name, aspect, training
         Where the bundle is written, and what its card says; see `Card`.
+    learned_from
+        Hashes of the photographs of train, validation and calibration; see `contamination.learned_from`.
     compare, evenness
         See `calibrate`. With `compare` the card holds the comparison.
     quantised
@@ -233,7 +236,7 @@ def make_bundle(
             tolerance=QUANTISED_TOLERANCE,
         )
         card = replace(card, self_test=test)
-    return write_bundle(folder, onnx, card)
+    return write_bundle(folder, onnx, card, learned_from)
 
 
 def check_cost(

@@ -12,12 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.errors import InputError, TrainingError
+from dermsentry.errors import InputError, TrainingError, require_type
+from dermsentry.evaluation.contamination import learned_from
 from dermsentry.files import versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
 from dermsentry.model import read_network
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import APART, Split, check_split
+from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, best_precision
@@ -48,9 +50,11 @@ def train(
     quantised: bool,
     seed: int,
     tensorboard: bool,
+    cache: str | Path | None,
     quiet: bool,
 ) -> Run:
     """See `dermsentry.train`."""
+    require_type("collection", collection, Collection, "read_collection")
     given = (
         ("network", network, RECIPES),
         ("balance", balance, BALANCES),
@@ -70,7 +74,8 @@ def train(
         raise InputError(f"The bundled model's weights are of {first}; received network {network!r}.")
     check_split(split)
     folder = Path(out)
-    decoded = decode(collection, folder / "cache", size=size, aspect=aspect, quiet=quiet)
+    kept = folder / "cache" if cache is None else Path(cache)
+    decoded = decode(collection, kept, size=size, aspect=aspect, quiet=quiet)
     parts = parts_of(split, collection, decoded)
     refuse_unusable(parts["train"], parts["validation"])
     configuration = Configuration(
@@ -91,7 +96,7 @@ def train(
     embeddings = None
     if network == "linear":
         prepare(folder, {"configuration": recorded})
-        embeddings = embed(configuration, decoded, folder / "cache", quiet=quiet)
+        embeddings = embed(configuration, decoded, kept, quiet=quiet)
     learned = parts["train"]
     if balance == "augmentor" and network != "linear":
         learned = with_copies(learned, seed=seed)[0]
@@ -107,6 +112,7 @@ def train(
     )
     groups = dict(zip(split.table["path"], split.table["group"], strict=True))
     paths = list(collection.table["path"])
+    rows = np.concatenate([parts[part].rows for part in LEARNED_FROM])
     bundle = make_bundle(
         fitted,
         parts["validation"],
@@ -117,6 +123,7 @@ def train(
         name=f"{network} on {collection.root.resolve().name}",
         aspect=aspect,
         training=training,
+        learned_from=learned_from(collection.table.iloc[rows], (decoded.pixels[row] for row in rows)),
         quantised=quantised,
         seed=seed,
     )
