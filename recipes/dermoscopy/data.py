@@ -13,6 +13,7 @@ from dermsentry.collection import Collection, join_collections, read_collection,
 from dermsentry.collection.groups import connected_groups, original_id
 from dermsentry.diagnoses import narrow
 from dermsentry.errors import InputError
+from dermsentry.images import SUFFIXES
 from dermsentry.split import Split, make_split
 from dermsentry.training.balancing import drawing_weights
 from dermsentry.training.batches import Views
@@ -31,6 +32,8 @@ LICENCES = (
     "ISIC 2019 labels: CC BY-NC 4.0",
     "ImageNet weights of EfficientNet-Lite: Apache-2.0",
 )
+NON_LESIONS = "not-lesions"
+"""Pictures without a lesion, which may be missing."""
 WEIGHTS_LICENCE = "CC BY-NC 4.0: research and teaching, no commercial use"
 
 
@@ -54,6 +57,13 @@ def read_dermoscopy(data: str | Path) -> Collection:
     # The Train folder of a set says nothing against its photographs being held out.
     kept = joined.table["split"].where(joined.table["split"] != "train", "")
     return replace(joined, table=joined.table.assign(split=kept))
+
+
+def non_lesions(data: str | Path) -> tuple[list[Path], list[Path]]:
+    """The files of `NON_LESIONS` that a fit may see, and every second one, held out; none without folder."""
+    folder = Path(data) / NON_LESIONS
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    return files[1::2], files[::2]
 
 
 def without_tests(collection: Collection) -> Collection:

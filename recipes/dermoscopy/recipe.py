@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA
+from dermsentry.images import read_photograph
 from dermsentry.model import Bundle
 from dermsentry.split import Split, check_split, read_split, write_split
 from dermsentry.stats.calibration import apply_temperature
@@ -24,12 +24,13 @@ from dermsentry.training.export import make_bundle, rounded
 from dermsentry.training.fitted import Fitted, predict_logits
 from dermsentry.training.loop import Validate, run_loop
 from dermsentry.training.options import Run
-from dermsentry.training.out_of_distribution import KNOWN
 from dermsentry.training.pipeline import examples_of, training_record
 from dermsentry.training.pixels import decode
+from dermsentry.training.refusal import KNOWN, Sample
 from recipes.dermoscopy.data import (
     LICENCES,
     WEIGHTS_LICENCE,
+    non_lesions,
     read_dermoscopy,
     split_dermoscopy,
     views,
@@ -91,7 +92,7 @@ def train_dermoscopy(
         name="dermoscopy",
         quiet=quiet,
     )
-    bundle = _bundle(fitted, split, learned, folder, configuration, quiet)
+    bundle = _bundle(fitted, split, learned, data, folder, configuration, quiet)
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
@@ -99,6 +100,7 @@ def _bundle(
     fitted: Fitted,
     split: Split,
     collection: Collection,
+    data: str | Path,
     folder: Path,
     configuration: Configuration,
     quiet: bool,
@@ -106,11 +108,14 @@ def _bundle(
     """The bundle of the network, its kernels rounded; the card compares ways of calibrating it."""
     size, seed = configuration.size, configuration.seed
     group = dict(zip(split.table["path"], split.table["group"], strict=True))
-    examples, groups = {}, {}
+    examples, groups, sources = {}, {}, []
     for part in ("validation", "calibration"):
         own = _part(split, part, collection)
         examples[part] = _examples(split, part, own, folder / "cache", size, quiet)
-        groups[part] = [group[path] for path in own.table["path"].iloc[examples[part].rows]]
+        paths = list(own.table["path"].iloc[examples[part].rows])
+        groups[part] = [group[path] for path in paths]
+        sources += [_source(path) for path in paths]
+    pictures = [read_photograph(path).pixels for path in non_lesions(data)[0]]
     return make_bundle(
         replace(fitted, network=rounded(fitted.network)),
         examples["validation"],
@@ -120,9 +125,14 @@ def _bundle(
         folder / "bundle",
         name="dermoscopy",
         aspect=configuration.aspect,
-        training=_record(collection, split, configuration),
+        training={
+            **_record(collection, split, configuration),
+            "pictures_without_a_lesion": len(pictures),
+        },
         compare=True,
         evenness=EVENNESS,
+        sources=sources,
+        pictures=pictures,
         resamples=1000,
         seed=seed,
     )
@@ -153,16 +163,20 @@ def _examples(split: Split, part: str, own: Collection, cache: Path, size: int, 
     return examples_of(split.table[split.table["part"] == part], own, decoded)
 
 
-def _some_of_training(
-    split: Split, collection: Collection, cache: Path, size: int, seed: int
-) -> NDArray[np.uint8]:
-    """Up to `KNOWN` training files, drawn by `seed` and decoded at the network's size: (N, size, size, 3)."""
+def _some_of_training(split: Split, collection: Collection, cache: Path, size: int, seed: int) -> Sample:
+    """Up to `KNOWN` training files, drawn by `seed` and decoded at the network's size."""
     own = _part(split, "train", collection)
     rows = np.random.default_rng(seed).permutation(len(own))[:KNOWN]
     chosen = replace(own, table=own.table.iloc[np.sort(rows)].reset_index(drop=True))
     decoded = decode(chosen, cache, size=size)
     readable = [i for i in range(len(chosen)) if i not in decoded.unreadable]
-    return np.asarray(decoded.pixels[readable])
+    sources = [_source(path) for path in chosen.table["path"].iloc[readable]]
+    return Sample(np.asarray(decoded.pixels[readable]), sources)
+
+
+def _source(path: str) -> str:
+    """The set that a file belongs to."""
+    return path.split("/")[0]
 
 
 def _validation(split: Split, collection: Collection, cache: Path) -> Validate:
@@ -175,7 +189,7 @@ def _validation(split: Split, collection: Collection, cache: Path) -> Validate:
         probability = apply_temperature(logits, 1.0)
         score = probability[:, CODES.index(MELANOMA)]
         melanoma = np.array([label == MELANOMA for label in examples.labels])
-        source = np.array([held.table["path"].iloc[row].split("/")[0] for row in examples.rows])
+        source = np.array([_source(held.table["path"].iloc[row]) for row in examples.rows])
         figures = {"melanoma_roc_auc": float(roc_auc_score(melanoma, score))}
         for name in np.unique(source):
             here = source == name

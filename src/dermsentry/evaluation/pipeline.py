@@ -47,7 +47,7 @@ def evaluate(
     prevalence: float | None = None,
     robustness: bool = False,
     masks: str | Path | None = None,
-    not_lesions: str | Path | None = None,
+    not_lesions: str | Path | Sequence[str | Path] | None = None,
     resamples: int = 1000,
     seed: int = 0,
     quiet: bool = True,
@@ -78,8 +78,8 @@ def evaluate(
         A folder of lesion masks, `<image id>_segmentation.png`: also measure where saliency falls, on at
         most 1,000 photographs; see `check_saliency`.
     not_lesions
-        A folder of pictures that show no lesion: also measure how many of them screening refuses, beside at
-        most 2,000 of the photographs; see `measure_refusal`.
+        Pictures that show no lesion, a folder or several paths: also measure how many of them screening
+        refuses, beside at most 2,000 of the photographs; see `measure_refusal`.
     resamples
         Bootstrap resamples of groups, at least 2.
     seed
@@ -109,7 +109,7 @@ def evaluate(
     chosen = choose(collection, split, part)
     labels = list(chosen.table["diagnosis"])
     sample = choose_sample(labels, CORRUPTED, seed) if robustness else set()
-    screened = None if not_lesions is None else refusals([not_lesions], opened, quiet=quiet)
+    screened = None if not_lesions is None else refusals(not_lesions, opened, quiet=quiet)
     marked = {} if masks is None else sample_masks(Path(masks), opened, collection, chosen.table, seed)
     seen = read_and_predict(
         opened,

@@ -13,7 +13,7 @@ from dermsentry.model.bundle import (
     self_test_picture,
     write_bundle,
 )
-from dermsentry.model.card import Card, OutOfDistribution, SelfTest, Threshold
+from dermsentry.model.card import Card, NoLesion, OutOfDistribution, SelfTest, Threshold
 
 __all__ = [
     "BUNDLED",
@@ -22,6 +22,7 @@ __all__ = [
     "OUTPUTS",
     "Bundle",
     "Card",
+    "NoLesion",
     "OutOfDistribution",
     "Outputs",
     "SelfTest",

@@ -5,7 +5,7 @@ part, the nine-class set's, a sample of the ISIC archive) are beyond any of them
 each, squashed, cropped or padded to 180 to 256 pixels, never more than 2. What they stop: a Gaussian blur of
 1 % of the width (standard deviation), most shakes over 4 %, a quarter of the light, light that burns
 half of the picture out, most skin without a lesion, charts and screenshots. A sharp picture of something
-else, such as a pet, is left to the network (`training/out_of_distribution.py`).
+else, such as a pet, is left to the network (`training/refusal.py`).
 """
 
 from __future__ import annotations

@@ -30,12 +30,13 @@ from dermsentry.stats.calibration import (
 )
 from dermsentry.training.batches import Examples, joined
 from dermsentry.training.fitted import Fitted
-from dermsentry.training.networks import OutOfDistributionWeights, describe, folded
-from dermsentry.training.out_of_distribution import fit_out_of_distribution
+from dermsentry.training.networks import RefusalWeights, describe, folded
+from dermsentry.training.refusal import Sample, fit_refusal
 
 ALERT_SENSITIVITY = 0.95
 REFER_SENSITIVITY = 0.99
-PARITY = {"probability": 1e-4, "embedding": 1e-3, "class_activation": 1e-3, "out_of_distribution": 1e-3}
+PARITY = {"probability": 1e-4, "embedding": 1e-3, "class_activation": 1e-3, "no_lesion": 1e-3,
+          "out_of_distribution": 1e-3}  # fmt: skip
 """The largest difference allowed between Keras and ONNX Runtime, embedding's and class activation's as a
 share of their largest value."""
 
@@ -111,7 +112,7 @@ def make_bundle(
     validation: Examples,
     calibration: Examples,
     groups: Mapping[str, Sequence[str]],
-    known: NDArray[np.uint8],
+    known: Sample,
     folder: Path,
     *,
     name: str,
@@ -119,6 +120,8 @@ def make_bundle(
     training: Mapping[str, Any],
     compare: bool = False,
     evenness: float = 0.0,
+    sources: Sequence[str] = (),
+    pictures: Sequence[NDArray[np.uint8]] = (),
     resamples: int = 200,
     seed: int = 0,
 ) -> Bundle:
@@ -130,19 +133,23 @@ def make_bundle(
         Its network may get other biases in its last layer.
     validation, calibration
         Images held out of training. `calibration` calibrates, or all where it is empty; together they choose
-        the thresholds and the limit of the out-of-distribution score.
+        the thresholds and the limits of the two scores of refusal.
     groups
         Of `validation`, and for `compare` of `calibration`: the group of each image.
     known
-        Training images, (M, size, size, 3) uint8; see `fit_out_of_distribution`.
+        Some of the training images; see `fit_refusal`.
     folder, name, aspect, training
         Where the bundle is written, and what its card says; see `Card`.
     compare, evenness
         See `calibrate`. With `compare` the card holds the comparison.
+    sources
+        Of the images of `validation`, then of `calibration`: where each comes from, if that is known.
+    pictures
+        More images without a lesion, (height, width, 3) uint8; see `fit_refusal`.
     resamples
         Of the bootstrap behind each interval.
     seed
-        Random seed of the comparison and of `fit_out_of_distribution`.
+        Random seed of the comparison and of `fit_refusal`.
 
     Raises
     ------
@@ -179,20 +186,22 @@ def make_bundle(
         evaluation["validation"]["melanoma_roc_auc"] = plain(evaluated.melanoma.roc_auc)
         evaluation["calibration"] = plain(calibrated.compared)
     pixels = held_out.gather(slice(None))
-    weights, out_of_distribution = fit_out_of_distribution(network, known, pixels, seed=seed)
-    onnx = to_onnx(network, calibrated.temperature, weights)
+    away = Sample(pixels, sources or [""] * len(pixels))
+    refusal = fit_refusal(network, known, away, pictures=pictures, seed=seed)
+    onnx = to_onnx(network, calibrated.temperature, refusal.weights)
     card = Card(
         name=name,
         size=int(network.input.shape[1]),
         aspect=aspect,
         temperature=calibrated.temperature,
         thresholds=choose_thresholds(probability, held_out.labels),
-        out_of_distribution=out_of_distribution,
+        no_lesion=refusal.no_lesion,
+        out_of_distribution=refusal.out_of_distribution,
         evaluation=evaluation,
         training=training,
     )
     sample = np.resize(pixels[:32], (32, *pixels.shape[1:]))  # fewer are repeated
-    check_parity(network, calibrated.temperature, weights, onnx, card, sample)
+    check_parity(network, calibrated.temperature, refusal.weights, onnx, card, sample)
     return write_bundle(folder, onnx, card)
 
 
@@ -227,7 +236,7 @@ def rounded(network: keras.Model) -> keras.Model:
     return halved
 
 
-def to_onnx(network: keras.Model, temperature: float, out_of_distribution: OutOfDistributionWeights) -> bytes:
+def to_onnx(network: keras.Model, temperature: float, refusal: RefusalWeights) -> bytes:
     """The network as ONNX with a bundle's outputs; input `image`, uint8.
 
     Large tensors whose values half precision holds exactly are stored so: half the bytes, the same network.
@@ -239,7 +248,7 @@ def to_onnx(network: keras.Model, temperature: float, out_of_distribution: OutOf
         import tf2onnx
 
         logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-        outputs = describe(network, temperature, out_of_distribution)
+        outputs = describe(network, temperature, refusal)
         size = int(network.input.shape[1])
 
         given = [tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")]
@@ -274,7 +283,7 @@ def _store_halves(graph: Any) -> None:
 def check_parity(
     network: keras.Model,
     temperature: float,
-    out_of_distribution: OutOfDistributionWeights,
+    refusal: RefusalWeights,
     onnx: bytes,
     card: Card,
     pixels: NDArray[np.uint8],
@@ -283,14 +292,14 @@ def check_parity(
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    outputs = describe(network, temperature, out_of_distribution)
+    outputs = describe(network, temperature, refusal)
     for count in (1, len(pixels)):
         expected = [np.asarray(value) for value in outputs(pixels[:count])]
         got = Outputs(*session.run(list(OUTPUTS), {"image": pixels[:count]}))
         for (what, allowed), wanted in zip(PARITY.items(), expected, strict=True):
             scale = (
                 1.0
-                if what in ("probability", "out_of_distribution")
+                if what in ("probability", "no_lesion", "out_of_distribution")
                 else max(1.0, float(np.abs(wanted).max()))
             )
             difference = float(np.abs(getattr(got, what) - wanted).max()) / scale

@@ -26,8 +26,8 @@ from dermsentry.training.fitted import Fitted
 from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.loop import fit, prepare
 from dermsentry.training.options import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
-from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pixels import DecodedPhotographs, decode
+from dermsentry.training.refusal import drawn
 
 
 def train(
@@ -101,17 +101,18 @@ def train(
         quiet=quiet,
     )
     groups = dict(zip(split.table["path"], split.table["group"], strict=True))
-    paths = list(collection.table["path"])
+    paths, sources = list(collection.table["path"]), list(collection.table["source"])
     bundle = make_bundle(
         fitted,
         parts["validation"],
         parts["calibration"],
         {"validation": [groups[paths[row]] for row in parts["validation"].rows]},
-        drawn(parts["train"], seed),
+        drawn(parts["train"], seed, sources),
         folder / "bundle",
         name=f"{network} on {collection.root.resolve().name}",
         aspect=aspect,
         training=training,
+        sources=[sources[row] for part in ("validation", "calibration") for row in parts[part].rows],
         seed=seed,
     )
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
