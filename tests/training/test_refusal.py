@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 
 import dermsentry.training
 from dermsentry.diagnoses import CODES
-from dermsentry.images import Pixels
+from dermsentry.images import Pixels, read_fitted, read_photograph
+from dermsentry.training.configuration import Configuration
 from dermsentry.training.disturbances import disturbed
 from dermsentry.training.networks import (
     REFUSING_NOTHING,
@@ -26,6 +27,7 @@ from dermsentry.training.networks import (
     middle_features,
 )
 from dermsentry.training.non_lesions import CROPS, DISTURBED, non_lesion_views
+from dermsentry.training.pretrained import build
 from dermsentry.training.refusal import (
     ENOUGH,
     FEWEST,
@@ -40,6 +42,7 @@ from dermsentry.training.refusal import (
     limit_of,
 )
 from examples import examples, pictures
+from recipes.dermoscopy.data import non_lesions
 
 SAMPLES = Path(dermsentry.training.__file__).parent / "non_lesion_images"
 
@@ -174,18 +177,11 @@ def test_views_are_of_every_picture_whole_cropped_and_disturbed() -> None:
     assert np.linalg.norm(whole[0] - whole[1]) > 0
 
 
-def test_pictures_that_are_given_and_skin_beside_lesions_count_too() -> None:
+def test_pictures_that_are_given_count_too() -> None:
     count = int(non_lesion_views(32, seed=0)[1].max()) + 1
-    given_picture = np.full((40, 60, 3), (10, 200, 30), np.uint8)
-    # A dark lesion on pale skin, and one that fills the frame: only the first has a corner of skin.
-    beside, filled = np.full((32, 32, 3), (200, 160, 140), np.uint8), np.full((32, 32, 3), 90, np.uint8)
-    beside[10:22, 10:22] = 60
-    views, of = non_lesion_views(32, seed=0, pictures=[given_picture], lesions=np.stack([beside, filled]))
-    assert int(of.max()) + 1 == count + 2
-    first_given, skin = views[of == count][0], views[of == count + 1]
-    assert (first_given == (10, 200, 30)).all()
-    assert (skin[0] == (200, 160, 140)).all()
-    assert len(skin) == 1 + DISTURBED
+    views, of = non_lesion_views(32, seed=0, pictures=[np.full((40, 60, 3), (10, 200, 30), np.uint8)])
+    assert int(of.max()) == count
+    assert (views[of == count][0] == (10, 200, 30)).all()
 
 
 def test_every_picture_that_is_brought_has_its_licence_and_is_small() -> None:
@@ -227,3 +223,30 @@ def test_only_so_many_training_photographs_are_drawn() -> None:
     row = int(first.sources[7])
     np.testing.assert_array_equal(first.pixels[7], many.pixels[row])
     assert set(drawn(many, 0).sources) == {""}
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_hospital_that_was_left_out_is_not_taken_for_something_else(real_data: Path) -> None:
+    network = build(Configuration(network="lite0", weights="dermoscopy", size=224))
+
+    def read(folder: str, rows: slice) -> Pixels:
+        files = sorted((real_data / folder).glob("*.jpg"))[rows]
+        return np.stack([read_fitted(file, 224, "squash") for file in files])
+
+    def sample(rows: slice) -> Sample:
+        folders = ("ham10000/images", "isic2017/train", "isic-archive/images")
+        parts = [read(folder, rows) for folder in folders]
+        return Sample(
+            np.concatenate(parts), [f for f, part in zip(folders, parts, strict=True) for _ in part]
+        )
+
+    learned, unseen = non_lesions(real_data)
+    brought = [read_photograph(path).pixels for path in learned]
+    found = fit_refusal(network, sample(slice(0, 600, 6)), sample(slice(1, 600, 6)), pictures=brought)
+    away = read("isic2019-84/images", slice(0, 12_000, 60))
+    assert (odds(network, found.weights, away) < 0).mean() <= 0.03
+    others = np.stack([read_fitted(path, 224, "squash") for path in unseen])
+    assert (odds(network, found.weights, others) < 0).mean() >= 0.97
+    assert found.no_lesion is not None
+    assert max(found.no_lesion.sources.values()) <= SOURCE_REFUSED + 0.005

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from dermsentry.diagnoses import DIAGNOSES, MELANOMA, name_of
 from dermsentry.model.card import Card, Threshold
-from dermsentry.screening.quality import DRAWN, Quality
+from dermsentry.screening.quality import NEVER_ASSESSED, Quality
 from dermsentry.stats.numbers import brief, compared, percent
 
 Tier = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
@@ -41,7 +41,8 @@ def triage(
 ) -> tuple[Tier, tuple[str, ...]]:
     """The tier of a readable image, and the reasons for it.
 
-    An image without a lesion is never assessed, nor is a chart or a screenshot. One of poor quality can still
+    An image without a lesion is never assessed, nor is a chart, a screenshot or one in false colours. One of
+    poor quality can still
     alert, since missing a melanoma is worse than looking once more; it is never called routine, nor just
     referred. A lesion unlike those that the model learned from can alert or be referred; it is never called
     routine.
@@ -61,7 +62,7 @@ def triage(
     alert, refer = card.thresholds["alert"], card.thresholds["refer"]
     if no_lesion is not None and no_lesion > NO_LESION_LIMIT:
         return "cannot-say", (*quality.problems, NOT_A_LESION)
-    if DRAWN in quality.problems:
+    if NEVER_ASSESSED.intersection(quality.problems):
         return "cannot-say", quality.problems
     unlike = out_of_distribution is not None and out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT
     doubts = (*quality.problems, *([UNLIKE] if unlike else []))
