@@ -137,6 +137,6 @@ def lesion(darkness: int = 100, seed: int = 0, side: int = 160) -> Pixels:
     places = np.arange(side) - side / 2
     inside = (places[:, None] ** 2 + places[None, :] ** 2) < (side / 3) ** 2
     skin = np.array([210, 160, 140])
-    picture = np.where(inside[:, :, None], skin - darkness, skin)
+    picture = np.where(inside[:, :, None], np.maximum(skin - darkness, 25), skin)
     grain = rng.normal(0, 14, (side // 4, side // 4, 1)).repeat(4, 0).repeat(4, 1)
     return np.clip(picture + grain, 0, 255).astype(np.uint8)

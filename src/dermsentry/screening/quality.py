@@ -40,7 +40,7 @@ TOO_DARK = "too dark: retake with more light"
 TOO_BRIGHT = "too bright: retake with less light, or without flash"
 WASHED_OUT = "washed out: wipe the lens and retake without light from the side"
 NO_LESION = "no lesion in view: retake with the lesion in the middle"
-FALSE_COLOURS_FROM, ODD_COLOURS_FROM = 3.0, 0.5  # log-odds
+FALSE_COLOURS_FROM, ODD_COLOURS_FROM = 2.0, 0.5  # log-odds
 
 FALSE_COLOURS = "false colours (swapped, missing or negative): send the camera's own photograph"
 ODD_COLOURS = "unusual colours, perhaps false ones: compare with the camera's own photograph"
@@ -98,9 +98,10 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
     # A black lesion, or the dark corners of a round lens, leave a tenth light; paper leaves a tenth dark.
     tenth = len(light) // 10
     drawn = _drawn(inner)
-    colours = -np.inf if drawn else log_odds(inner)
-    if colours >= ODD_COLOURS_FROM:
-        problems.append(FALSE_COLOURS if colours >= FALSE_COLOURS_FROM else ODD_COLOURS)
+    # What is all of one colour has none to compare it with.
+    colours = -np.inf if drawn or contrast < MIN_CONTRAST else log_odds(inner)
+    if colours >= FALSE_COLOURS_FROM:
+        problems.append(FALSE_COLOURS)
     if drawn:
         problems.append(DRAWN)
     elif light[-1 - tenth] < DARK:
@@ -111,6 +112,8 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
         problems.append(WASHED_OUT if light[len(light) // 2] > PALE else NO_LESION)
     elif sharpness < MIN_SHARPNESS:
         problems.append(BLURRED)
+    if not problems and colours >= ODD_COLOURS_FROM:
+        problems.append(ODD_COLOURS)
     brightness = round(float(light[len(light) // 2]), 1)
     return Quality(side, round(sharpness, 3), brightness, round(contrast, 1), tuple(problems))
 
