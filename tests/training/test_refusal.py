@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -24,7 +25,7 @@ from dermsentry.training.networks import (
     REFUSING_NOTHING,
     RefusalWeights,
     cnn,
-    efficientnet_lite0,
+    efficientnet_lite,
     middle_features,
 )
 from dermsentry.training.non_lesions import CROPS, DISTURBED, non_lesion_views
@@ -77,7 +78,7 @@ def unlike(network: keras.Model, weights: RefusalWeights, pixels: Pixels) -> np.
 
 @pytest.fixture(
     scope="module",
-    params=[cnn, pytest.param(efficientnet_lite0, marks=pytest.mark.slow)],
+    params=[cnn, pytest.param(partial(efficientnet_lite, "lite0"), marks=pytest.mark.slow)],
     ids=["cnn", "lite0"],
 )
 def network(request: pytest.FixtureRequest) -> keras.Model:

@@ -1,5 +1,7 @@
 """The model bundle: a folder with `model.onnx` and `card.json`, written whole, verified whenever opened.
 
+It may also have `learned_from.npz`, hashes of what it learned from, whose SHA-256 the card then has.
+
 The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `probability` (N, 9) calibrated,
 `embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place,
 `no_lesion` (N,) and `out_of_distribution` (N,).
@@ -32,9 +34,10 @@ from dermsentry.model.card import NoLesion as NoLesion
 from dermsentry.model.card import OutOfDistribution as OutOfDistribution
 from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
+from dermsentry.model.learned_from import LearnedFrom, read_learned_from
 from dermsentry.parallel import cores, map_ordered
 
-MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
+MODEL_FILE, CARD_FILE, LEARNED_FILE = "model.onnx", "card.json", "learned_from.npz"
 OUTPUTS = ("probability", "embedding", "class_activation", "no_lesion", "out_of_distribution")
 OUTPUTS_OF_SCHEMA_1 = ("probability", "embedding", "heat", "familiarity")
 OUTPUTS_OF_SCHEMA_2 = ("probability", "embedding", "class_activation", "out_of_distribution")
@@ -76,6 +79,8 @@ class Bundle:
         The network's ONNX Runtime session.
     output_names
         The network's names of `OUTPUTS`, which differ in schemas 1 and 2; these have one score.
+    learned_from
+        Hashes of the images, lesions and patients that it learned from; None where it was not recorded.
     """
 
     folder: Path
@@ -83,6 +88,7 @@ class Bundle:
     threads: int
     session: Any
     output_names: tuple[str, ...] = OUTPUTS
+    learned_from: LearnedFrom | None = None
 
     def __repr__(self) -> str:
         return f"Bundle({self.name!r}, {str(self.folder)!r})"
@@ -117,7 +123,7 @@ class Bundle:
         BundleError
             The network gave something that is no probability.
         """
-        size = self.card.size
+        size, pixels = self.card.size, np.asarray(pixels)
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
             expected = f"(N, {size}, {size}, 3) uint8"
             raise ValueError(f"Received pixels {pixels.shape} {pixels.dtype}; expected {expected}")
@@ -179,8 +185,9 @@ def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> 
         What fails verification, in one line.
     """
     path, card, onnx = _verified(folder)
+    learned_from = _learned_from(path, card)
     session = _session(onnx, card, path / MODEL_FILE)
-    bundle = Bundle(path, card, threads or cores(), session, _output_names(session))
+    bundle = Bundle(path, card, threads or cores(), session, _output_names(session), learned_from)
     _verify_self_test(bundle)
     return bundle
 
@@ -190,10 +197,13 @@ def read_network(folder: str | Path = BUNDLED) -> tuple[Card, bytes]:
     return _verified(folder)[1:]
 
 
-def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
+def write_bundle(
+    folder: str | Path, onnx: bytes, card: Card, learned_from: LearnedFrom | None = None
+) -> Bundle:
     """Write a bundle, whole or not at all, and give it back opened and verified.
 
-    Runs the network for the self-test. An older bundle in `folder` is replaced, anything else there is not.
+    Runs the network for the self-test. The card's `training` gets the SHA-256 of `learned_from`. An older
+    bundle in `folder` is replaced, anything else there is not.
 
     Raises
     ------
@@ -203,10 +213,16 @@ def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
         The folder cannot be written, or holds something that is no bundle.
     """
     path = Path(folder)
-    filled = _filled(path, onnx, card)
+    training = {key: value for key, value in card.training.items() if key != "learned_from"}
+    hashes = b"" if learned_from is None else learned_from.to_bytes()
+    if hashes:
+        training["learned_from"] = {"sha256": hashlib.sha256(hashes).hexdigest()}
+    filled = _filled(path, onnx, replace(card, training=training))
     with _new_folder(path) as made:
         (made / MODEL_FILE).write_bytes(onnx)
         (made / CARD_FILE).write_text(card_text(filled, path / CARD_FILE), encoding="utf-8")
+        if hashes:
+            (made / LEARNED_FILE).write_bytes(hashes)
         opened = open_bundle(made)
     return replace(opened, folder=path)
 
@@ -230,7 +246,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
     workplace = None
     try:
         older = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-        if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE}):
+        if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE, LEARNED_FILE}):
             raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
         path.parent.mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -302,6 +318,17 @@ def _verified(folder: str | Path) -> tuple[Path, Card, bytes]:
             f"{path / MODEL_FILE} is not the file its card names ({hashes}); get the bundle again."
         )
     return path, card, onnx
+
+
+def _learned_from(path: Path, card: Card) -> LearnedFrom | None:
+    """The hashes that a card names, verified; None where it names none. Raises BundleError."""
+    named = card.training.get("learned_from")
+    if named is None:
+        return None
+    data, where = _read_file(path, LEARNED_FILE), path / LEARNED_FILE
+    if not isinstance(named, dict) or named.get("sha256") != hashlib.sha256(data).hexdigest():
+        raise BundleError(f"{where} is not the file that the card names; get the bundle again.")
+    return read_learned_from(data, str(where))
 
 
 def _read_file(folder: Path, name: str) -> bytes:
