@@ -149,11 +149,17 @@ def test_accuracy_counts_any_candidate() -> None:
 
 def test_middle_features_are_each_channels_mean_and_spread(network: keras.Model) -> None:
     found = middle_features(network, PIXELS, batch_size=2)
-    names = ["features"] if network.name == "cnn" else ["block3c_add", "block4c_add", "block5d_add"]
+    middle = {
+        "cnn": ["features"],
+        "lite0": ["block3c_add", "block4c_add", "block5d_add"],
+        "lite1": ["block3d_add", "block4d_add", "block5e_add"],
+        "lite2": ["block3d_add", "block4d_add", "block5e_add"],
+    }
+    names = middle[network.name]
     start = 0
     for name in names:
-        middle = keras.Model(network.input, network.get_layer(name).output)
-        places = middle.predict_on_batch(PIXELS)
+        until = keras.Model(network.input, network.get_layer(name).output)
+        places = until.predict_on_batch(PIXELS)
         means, spreads = np.split(found[:, start : start + 2 * places.shape[-1]], 2, axis=1)
         np.testing.assert_allclose(means, places.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(spreads, places.std(axis=(1, 2)), rtol=1e-3, atol=1e-4)
