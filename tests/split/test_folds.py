@@ -134,6 +134,8 @@ def test_a_column_of_metadata_will_do() -> None:
     graz, wien = make_folds(split, collection, leave_out="hospital")
     assert (graz.name, graz.split.counts()["test"], graz.unknown) == ("Graz", 29, 1)
     assert (wien.name, wien.split.counts()["test"], wien.unknown) == ("Wien", 10, 1)
+    assert (graz.number, wien.number) == (1, 2)
+    assert make_folds(split, collection, leave_out="hospital=Wien")[0].number == 2
     assert "1 quarantined whose value is unknown" in wien.told
 
 

@@ -115,13 +115,13 @@ def test_run_again_it_trains_only_what_is_new(
     again = cross_validate(hospitals, split, done.out, leave_out="hospital", **SMALL)
     assert trained == []
     assert again.mean == done.result.mean
-    one = cross_validate(hospitals, split, done.out, leave_out="hospital=north", seeds=2, **SMALL)
-    assert trained == [done.out / "fold-01" / "seed-1"]
+    one = cross_validate(hospitals, split, done.out, leave_out="hospital=south", seeds=2, **SMALL)
+    assert trained == [done.out / "fold-02" / "seed-1"]
     assert one.seeds == (0, 1)
-    assert one.folds[0].runs[0].figures == done.result.folds[0].figures
+    assert one.folds[0].runs[0].figures == done.result.folds[1].figures
     assert one.spread["specificity"] is not None
-    (done.out / "fold-01" / "seed-1" / "left_out.npz").unlink()
-    cross_validate(hospitals, split, done.out, leave_out="hospital=north", seeds=2, **SMALL)
+    (done.out / "fold-02" / "seed-1" / "left_out.npz").unlink()
+    cross_validate(hospitals, split, done.out, leave_out="hospital=south", seeds=2, **SMALL)
     assert len(trained) == 2
 
 

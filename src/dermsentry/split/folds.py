@@ -33,6 +33,8 @@ class Fold:
         Photographs of groups whose value is not all known: they could be of this one, and are in no part.
     aside
         Photographs of a Test that the collection itself names: kept for the final evaluation.
+    number
+        Its place among all folds, from 1, also where only one value is left out.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Fold:
     across_groups: int = 0
     unknown: int = 0
     aside: int = 0
+    number: int = 1
 
     @property
     def problem(self) -> str:
@@ -171,6 +174,7 @@ def _leave_out(
                 across_groups=len({groups[i] for i in across}),
                 unknown=len(unknown),
                 aside=len(aside),
+                number=present.index(left_out) + 1,
             )
         )
     if single and made[0].problem:
@@ -190,9 +194,10 @@ def _k_fold(split: Split, folds: int, seed: int, pool: Sequence[int], aside: Seq
         )
     names = [f"{number} of {folds}" for number in range(1, folds + 1)]
     fold_of = assign(members, dict.fromkeys(names, 1.0), seed)
-    for name in names:
+    for number, name in enumerate(names, 1):
         test = [i for i in pool if fold_of[groups[i]] == name]
-        yield Fold(name, _with_test(split, test, f"fold {name}", {}, aside), aside=len(aside))
+        made = _with_test(split, test, f"fold {name}", {}, aside)
+        yield Fold(name, made, aside=len(aside), number=number)
 
 
 def _with_test(

@@ -98,17 +98,16 @@ def cross_validate(
     made: tuple[Fold, ...] = (Fold("the split's test", split),)
     if divided:
         made = make_folds(split, collection, leave_out=leave_out, folds=folds, seed=seed)
-    # A fold's folder is numbered by its place among all, so that it stays when another is mended.
-    usable = [(f"fold-{place:02}", fold) for place, fold in enumerate(made, 1) if not fold.problem]
+    usable = [fold for fold in made if not fold.problem]
     skipped = [f"{fold.name} is in no row: {fold.problem}." for fold in made if fold.problem]
     if not usable:
         raise InputError(f"No fold can be trained and evaluated. {skipped[0]}")
     work = _Work(collection, Path(out), seed, resamples, quiet, options)
     finished = []
-    for i, (folder, fold) in enumerate(usable, 1):
+    for i, fold in enumerate(usable, 1):
         say(f"Fold {i} of {len(usable)}, left out: {fold.name}; {fold.told}", quiet=quiet)
         try:
-            finished.append(work.finish(fold, folder, range(seed, seed + seeds)))
+            finished.append(work.finish(fold, range(seed, seed + seeds)))
         except DermsentryError as error:
             raise type(error)(f"Fold {i} of {len(usable)}, left out: {fold.name}: {error}") from error
     result = summarise(
@@ -141,9 +140,9 @@ class _Work:
     quiet: bool
     options: TrainingOptions
 
-    def finish(self, fold: Fold, folder: str, seeds: range) -> FoldPredictions:
+    def finish(self, fold: Fold, seeds: range) -> FoldPredictions:
         """Train and evaluate a fold with each seed."""
-        below = tuple(Path(folder) / f"seed-{seed}" for seed in seeds)
+        below = tuple(Path(f"fold-{fold.number:02}") / f"seed-{seed}" for seed in seeds)
         pairs = zip(seeds, below, strict=True)
         left_out = tuple(self._train(fold.split, self.out / inner, seed) for seed, inner in pairs)
         return FoldPredictions(fold, tuple(seeds), below, left_out)
