@@ -17,7 +17,7 @@ from dermsentry.collection.groups import connected_groups, original_id
 from dermsentry.diagnoses import MELANOMA, narrow
 from dermsentry.errors import InputError
 from dermsentry.evaluation.saliency.masks import find_masks
-from dermsentry.images import Aspect
+from dermsentry.images import SUFFIXES, Aspect
 from dermsentry.split import Split, make_split
 from recipes.dermoscopy.lesions import Surround
 from recipes.dermoscopy.views import Views
@@ -46,6 +46,8 @@ LICENCES = (
     "ISIC 2019 labels: CC BY-NC 4.0",
     "ImageNet weights of EfficientNet-Lite: Apache-2.0",
 )
+NON_LESIONS = "not-lesions"
+"""Pictures without a lesion, which may be missing."""
 WEIGHTS_LICENCE = "CC BY-NC 4.0: research and teaching, no commercial use"
 
 
@@ -71,6 +73,13 @@ def read_dermoscopy(data: str | Path) -> Collection:
     table = joined.table.assign(split=kept)
     again = table["path"].str.startswith(f"{BARCELONA}/") & table["image_id"].isin(SAME)
     return replace(joined, table=table[~again].reset_index(drop=True))
+
+
+def non_lesions(data: str | Path) -> tuple[list[Path], list[Path]]:
+    """The files of `NON_LESIONS` that a fit may see, and every second one, held out; none without folder."""
+    folder = Path(data) / NON_LESIONS
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    return files[1::2], files[::2]
 
 
 def without_tests(collection: Collection) -> Collection:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.evaluation.contamination import learned_from
+from dermsentry.images import read_photograph
 from dermsentry.model import Bundle
 from dermsentry.split import Split, check_split, read_split, write_split
 from dermsentry.split.folds import LEARNED_FROM
@@ -27,12 +28,13 @@ from dermsentry.training.export import make_bundle, rounded
 from dermsentry.training.fitted import Fitted, predict_logits
 from dermsentry.training.loop import Validate, run_loop
 from dermsentry.training.options import Run
-from dermsentry.training.out_of_distribution import KNOWN
 from dermsentry.training.pipeline import training_record
 from dermsentry.training.pixels import decode
+from dermsentry.training.refusal import KNOWN, Sample
 from recipes.dermoscopy.data import (
     LICENCES,
     WEIGHTS_LICENCE,
+    non_lesions,
     photographs,
     published_masks,
     read_dermoscopy,
@@ -186,39 +188,52 @@ def train_dermoscopy(
         name="dermoscopy",
         quiet=quiet,
     )
-    bundle = _bundle(fitted, sets, folder, configuration, surround, quiet)
+    bundle = _bundle(fitted, sets, data, folder, configuration, surround, quiet)
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
 def _bundle(
-    fitted: Fitted, sets: Sets, folder: Path, configuration: Configuration, surround: Surround, quiet: bool
+    fitted: Fitted,
+    sets: Sets,
+    data: str | Path,
+    folder: Path,
+    configuration: Configuration,
+    surround: Surround,
+    quiet: bool,
 ) -> Bundle:
     """The bundle of the network, its kernels rounded; the card compares ways of calibrating it."""
     size, seed = configuration.size, configuration.seed
-    examples, groups = {}, {}
+    examples, groups, sources = {}, {}, []
     for part in ("validation", "calibration"):
         own = sets.part(part)
         examples[part] = frames(sets, own, size, folder / "cache", quiet=quiet)
         groups[part] = list(own["group"])
+        sources += list(own["hospital"])
     train = sets.part("train")
-    some = np.sort(np.random.default_rng(seed).permutation(len(train))[:KNOWN])
-    known = frames(sets, train.iloc[some], size, folder / "cache", quiet=quiet)
+    some = train.iloc[np.sort(np.random.default_rng(seed).permutation(len(train))[:KNOWN])]
+    known = frames(sets, some, size, folder / "cache", quiet=quiet)
     rows = [row for part in LEARNED_FROM for own in sets.part(part)["rows"] for row in own]
+    pictures = [read_photograph(path).pixels for path in non_lesions(data)[0]]
     return make_bundle(
         replace(fitted, network=rounded(fitted.network)),
         examples["validation"],
         examples["calibration"],
         groups,
-        known.gather(slice(None)),
+        Sample(known.gather(slice(None)), list(some["hospital"])),
         folder / "bundle",
         name="dermoscopy",
         aspect=configuration.aspect,
-        training=_record(sets, configuration, surround),
+        training={
+            **_record(sets, configuration, surround),
+            "pictures_without_a_lesion": len(pictures),
+        },
         learned_from=learned_from(
             sets.collection.table.iloc[rows], (np.asarray(sets.pixels[row]) for row in rows)
         ),
         compare=True,
         evenness=EVENNESS,
+        sources=sources,
+        pictures=pictures,
         resamples=1000,
         seed=seed,
     )

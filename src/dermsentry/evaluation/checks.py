@@ -134,4 +134,6 @@ def try_refusal(
     drawn = np.random.default_rng(resampler.seed).permutation(len(seen.table))[:SCREENED]
     rows = np.sort(drawn)
     lesions = refusals([collection.root / path for path in seen.table["path"].iloc[rows]], bundle)
-    return measure_refusal(lesions, non_lesions, resampler.among(rows))
+    source = collection.table.set_index("path")["source"]
+    sources = list(source.loc[list(seen.table["path"].iloc[rows])])
+    return measure_refusal(lesions, non_lesions, resampler.among(rows), sources)

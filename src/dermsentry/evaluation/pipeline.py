@@ -57,7 +57,7 @@ def evaluate(
     prevalence: float | None = None,
     robustness: bool = False,
     masks: str | Path | None = None,
-    not_lesions: str | Path | None = None,
+    not_lesions: str | Path | Sequence[str | Path] | None = None,
     keep_learned: bool = False,
     resamples: int = 1000,
     seed: int = 0,
@@ -96,8 +96,8 @@ def evaluate(
         melanomas are told by the lesion, on at most 1,000 photographs; see `check_saliency` and
         `measure_surroundings`.
     not_lesions
-        A folder of pictures that show no lesion: also measure how many of them screening refuses, beside at
-        most 2,000 of the photographs; see `measure_refusal`.
+        Pictures that show no lesion, a folder or several paths: also measure how many of them screening
+        refuses, beside at most 2,000 of the photographs; see `measure_refusal`.
     keep_learned
         Whether photographs that the bundle learned from, by its own hashes, count as well. They do in any
         case in a part that the split says was learned from, and in `test-as-given`.
@@ -137,7 +137,7 @@ def evaluate(
     chosen = choose(collection, split, part)
     labels = list(chosen.table["diagnosis"])
     sample = choose_sample(labels, CORRUPTED, seed) if robustness else set()
-    screened = None if not_lesions is None else refusals([not_lesions], opened, quiet=quiet)
+    screened = None if not_lesions is None else refusals(not_lesions, opened, quiet=quiet)
     marked = {} if masks is None else sample_masks(Path(masks), opened, collection, chosen.table, seed)
     seen = read_and_predict(
         opened,

@@ -14,7 +14,7 @@ from dermsentry.model.bundle import (
     self_test_picture,
     write_bundle,
 )
-from dermsentry.model.card import Card, OutOfDistribution, SelfTest, Threshold
+from dermsentry.model.card import Card, NoLesion, OutOfDistribution, SelfTest, Threshold
 from dermsentry.model.learned_from import LearnedFrom
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Bundle",
     "Card",
     "LearnedFrom",
+    "NoLesion",
     "OutOfDistribution",
     "Outputs",
     "SelfTest",

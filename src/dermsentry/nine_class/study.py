@@ -32,9 +32,9 @@ from dermsentry.training.configuration import Configuration
 from dermsentry.training.export import make_bundle
 from dermsentry.training.linear_probe import embed
 from dermsentry.training.options import Precision, Weights
-from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pipeline import refuse_unusable, training_record
 from dermsentry.training.pixels import decode
+from dermsentry.training.refusal import drawn
 
 
 def study(

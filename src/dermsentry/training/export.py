@@ -33,16 +33,17 @@ from dermsentry.stats.intervals import exact_binomial
 from dermsentry.stats.metrics import roc_auc_score
 from dermsentry.training.batches import Examples, joined
 from dermsentry.training.fitted import Fitted, head_logits
-from dermsentry.training.networks import IN_DISTRIBUTION, OutOfDistributionWeights, describe, folded
-from dermsentry.training.out_of_distribution import fit_out_of_distribution
+from dermsentry.training.networks import REFUSING_NOTHING, RefusalWeights, describe, folded
 from dermsentry.training.quantise import quantise
+from dermsentry.training.refusal import Sample, fit_refusal
 
 # On a GPU, TensorFloat-32 would round what is calibrated and compared to 10 bits; the bundle never does.
 tf.config.experimental.enable_tensor_float_32_execution(False)
 
 ALERT_SENSITIVITY = 0.95
 REFER_SENSITIVITY = 0.99
-PARITY = {"probability": 1e-4, "embedding": 1e-3, "class_activation": 1e-3, "out_of_distribution": 1e-3}
+PARITY = {"probability": 1e-4, "embedding": 1e-3, "class_activation": 1e-3, "no_lesion": 1e-3,
+          "out_of_distribution": 1e-3}  # fmt: skip
 """The largest difference allowed between Keras and ONNX Runtime, embedding's and class activation's as a
 share of their largest value."""
 SAME_CLASS = 0.95
@@ -125,7 +126,7 @@ def make_bundle(
     validation: Examples,
     calibration: Examples,
     groups: Mapping[str, Sequence[str]],
-    known: NDArray[np.uint8],
+    known: Sample,
     folder: Path,
     *,
     name: str,
@@ -134,6 +135,8 @@ def make_bundle(
     learned_from: LearnedFrom | None = None,
     compare: bool = False,
     evenness: float = 0.0,
+    sources: Sequence[str] = (),
+    pictures: Sequence[NDArray[np.uint8]] = (),
     quantised: bool = False,
     resamples: int = 200,
     seed: int = 0,
@@ -146,24 +149,28 @@ def make_bundle(
         Its network may get other biases in its last layer.
     validation, calibration
         Images held out of training. `calibration` calibrates, or all where it is empty; together they choose
-        the thresholds and the limit of the out-of-distribution score.
+        the thresholds and the limits of the two scores of refusal.
     groups
         Of `validation`, and for `compare` of `calibration`: the group of each image.
     known
-        Training images, (M, size, size, 3) uint8; see `fit_out_of_distribution` and `quantise`.
+        Some of the training images; see `fit_refusal` and `quantise`.
     folder, name, aspect, training
         Where the bundle is written, and what its card says; see `Card`.
     learned_from
         Hashes of the photographs of train, validation and calibration; see `contamination.learned_from`.
     compare, evenness
         See `calibrate`. With `compare` the card holds the comparison.
+    sources
+        Of the images of `validation`, then of `calibration`: where each comes from, if that is known.
+    pictures
+        More images without a lesion, (height, width, 3) uint8; see `fit_refusal`.
     quantised
         Compute convolutions in 8-bit integers; see `quantise`. Calibration, thresholds and figures are then
         of the quantised network, and the card holds what it cost.
     resamples
         Of the bootstrap behind each interval.
     seed
-        Random seed of the comparison and of `fit_out_of_distribution`.
+        Random seed of the comparison and of `fit_refusal`.
 
     Raises
     ------
@@ -182,7 +189,7 @@ def make_bundle(
     if quantised and np.isfinite(logits).all():  # what has diverged is refused below
         if any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers):
             network = folded(network)
-        trial = quantise(to_onnx(network, 1.0, IN_DISTRIBUTION), known)
+        trial = quantise(to_onnx(network, 1.0, REFUSING_NOTHING), known.pixels)
         rough = head_logits(network, _run(trial, "embedding", pixels))
         evaluation["quantisation"] = check_cost(held_out.labels, logits, rough, name)
         logits = rough
@@ -209,29 +216,37 @@ def make_bundle(
     if compare:
         evaluation["validation"]["melanoma_roc_auc"] = plain(evaluated.melanoma.roc_auc)
         evaluation["calibration"] = plain(calibrated.compared)
-    weights, out_of_distribution = fit_out_of_distribution(network, known, pixels, seed=seed)
-    onnx = to_onnx(network, calibrated.temperature, weights)
+    away = Sample(pixels, sources or [""] * len(pixels))
+    refusal = fit_refusal(network, known, away, pictures=pictures, seed=seed)
+    onnx = to_onnx(network, calibrated.temperature, refusal.weights)
     card = Card(
         name=name,
         size=int(network.input.shape[1]),
         aspect=aspect,
         temperature=calibrated.temperature,
         thresholds=choose_thresholds(probability, held_out.labels),
-        out_of_distribution=out_of_distribution,
+        no_lesion=refusal.no_lesion,
+        out_of_distribution=refusal.out_of_distribution,
         evaluation=evaluation,
         training=training,
     )
     sample = np.resize(pixels[:32], (32, *pixels.shape[1:]))  # fewer are repeated
-    check_parity(network, calibrated.temperature, weights, onnx, card, sample)
+    check_parity(network, calibrated.temperature, refusal.weights, onnx, card, sample)
     if quantised:
-        onnx = quantise(onnx, known)
-        if out_of_distribution:
-            refused = float((_run(onnx, "out_of_distribution", pixels) > 0.5).mean())
-            card = replace(card, out_of_distribution=replace(out_of_distribution, held_out_refused=refused))
+        onnx = quantise(onnx, known.pixels)
+        if refusal.no_lesion and refusal.out_of_distribution:
+            scores = (_run(onnx, score, pixels) for score in ("no_lesion", "out_of_distribution"))
+            refused, flagged = (float((own > 0.5).mean()) for own in scores)
+            card = replace(
+                card,
+                no_lesion=replace(refusal.no_lesion, held_out_refused=refused),
+                out_of_distribution=replace(refusal.out_of_distribution, held_out_flagged=flagged),
+            )
         test = SelfTest(
             seed=0,
             probability=(0.0,) * len(CODES),
             class_activation_mean=0.0,
+            no_lesion=0.0,
             out_of_distribution=0.0,
             tolerance=QUANTISED_TOLERANCE,
         )
@@ -306,7 +321,7 @@ def rounded(network: keras.Model) -> keras.Model:
     return halved
 
 
-def to_onnx(network: keras.Model, temperature: float, out_of_distribution: OutOfDistributionWeights) -> bytes:
+def to_onnx(network: keras.Model, temperature: float, refusal: RefusalWeights) -> bytes:
     """The network as ONNX with a bundle's outputs; input `image`, uint8.
 
     Large tensors whose values half precision holds exactly are stored so: half the bytes, the same network.
@@ -316,7 +331,7 @@ def to_onnx(network: keras.Model, temperature: float, out_of_distribution: OutOf
         import tf2onnx
 
         logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-        outputs = describe(network, temperature, out_of_distribution)
+        outputs = describe(network, temperature, refusal)
         size = int(network.input.shape[1])
 
         given = [tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")]
@@ -351,21 +366,21 @@ def _store_halves(graph: Any) -> None:
 def check_parity(
     network: keras.Model,
     temperature: float,
-    out_of_distribution: OutOfDistributionWeights,
+    refusal: RefusalWeights,
     onnx: bytes,
     card: Card,
     pixels: NDArray[np.uint8],
 ) -> None:
     """Compare ONNX Runtime with Keras at batch 1 and the whole batch. Raises BundleError beyond `PARITY`."""
     session = _session(onnx)
-    outputs = describe(network, temperature, out_of_distribution)
+    outputs = describe(network, temperature, refusal)
     for count in (1, len(pixels)):
         expected = [np.asarray(value) for value in outputs(pixels[:count])]
         got = Outputs(*session.run(list(OUTPUTS), {"image": pixels[:count]}))
         for (what, allowed), wanted in zip(PARITY.items(), expected, strict=True):
             scale = (
                 1.0
-                if what in ("probability", "out_of_distribution")
+                if what in ("probability", "no_lesion", "out_of_distribution")
                 else max(1.0, float(np.abs(wanted).max()))
             )
             difference = float(np.abs(getattr(got, what) - wanted).max()) / scale

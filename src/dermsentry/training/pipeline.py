@@ -28,9 +28,9 @@ from dermsentry.training.fitted import Fitted
 from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.loop import fit, prepare
 from dermsentry.training.options import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
-from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pixels import DecodedPhotographs, decode
 from dermsentry.training.pretrained import backbone
+from dermsentry.training.refusal import drawn
 
 
 def train(
@@ -111,18 +111,19 @@ def train(
         quiet=quiet,
     )
     groups = dict(zip(split.table["path"], split.table["group"], strict=True))
-    paths = list(collection.table["path"])
+    paths, sources = list(collection.table["path"]), list(collection.table["source"])
     rows = np.concatenate([parts[part].rows for part in LEARNED_FROM])
     bundle = make_bundle(
         fitted,
         parts["validation"],
         parts["calibration"],
         {"validation": [groups[paths[row]] for row in parts["validation"].rows]},
-        drawn(parts["train"], seed),
+        drawn(parts["train"], seed, sources),
         folder / "bundle",
         name=f"{network} on {collection.root.resolve().name}",
         aspect=aspect,
         training=training,
+        sources=[sources[row] for part in ("validation", "calibration") for row in parts[part].rows],
         learned_from=learned_from(collection.table.iloc[rows], (decoded.pixels[row] for row in rows)),
         quantised=quantised,
         seed=seed,
