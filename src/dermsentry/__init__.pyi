@@ -1,6 +1,7 @@
 # The public API: `__init__.py` reads at run time which module each name comes from, type checkers its type.
 
 from ._version import __version__
+from .adoption import Adoption, adopt
 from .audit import Audit, audit_collection
 from .collection import Collection, join_collections, read_collection, read_labels
 from .errors import BundleError, DermsentryError, InputError, OutputError, TrainingError
@@ -14,6 +15,7 @@ from .split import Split, make_split, read_split
 from .training import Run, train
 
 __all__ = [
+    "Adoption",
     "Audit",
     "Bundle",
     "BundleError",
@@ -30,6 +32,7 @@ __all__ = [
     "Study",
     "TrainingError",
     "__version__",
+    "adopt",
     "audit_collection",
     "draw_phantoms",
     "evaluate",

@@ -127,7 +127,7 @@ def test_a_missing_folder_or_file_is_named(folder: Path, tmp_path: Path) -> None
 
 
 def test_a_bundle_from_the_future_says_to_upgrade(folder: Path) -> None:
-    rewrite(folder, lambda record: record.update(schema=3, brand_new={"of": "later"}))
+    rewrite(folder, lambda record: record.update(schema=4, brand_new={"of": "later"}))
     assert "written by a later version" in refused(folder)
 
 

@@ -22,7 +22,6 @@ from dermsentry.evaluation.checks import (
     try_refusal,
     try_robustness,
 )
-from dermsentry.evaluation.clinical_utility.prevalence import check_prevalence
 from dermsentry.evaluation.predict import Predicted, choose_sample, read_and_predict
 from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, measure_predictions
 from dermsentry.evaluation.refusal import refusals
@@ -34,6 +33,7 @@ from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import is_synthetic
 from dermsentry.stats.numbers import percent_as_given, percent_interval
+from dermsentry.stats.prevalence import check_prevalence
 from dermsentry.stats.resampling import Resampler
 
 

@@ -5,30 +5,36 @@ from dermsentry.model.bundle import (
     CARD_FILE,
     MODEL_FILE,
     OUTPUTS,
+    PAGES,
     Bundle,
     Outputs,
     bundled,
     open_bundle,
     read_network,
+    require_place,
     self_test_picture,
     write_bundle,
 )
-from dermsentry.model.card import Card, OutOfDistribution, SelfTest, Threshold
+from dermsentry.model.card import Adopted, Card, OutOfDistribution, Promise, SelfTest, Threshold
 
 __all__ = [
     "BUNDLED",
     "CARD_FILE",
     "MODEL_FILE",
     "OUTPUTS",
+    "PAGES",
+    "Adopted",
     "Bundle",
     "Card",
     "OutOfDistribution",
     "Outputs",
+    "Promise",
     "SelfTest",
     "Threshold",
     "bundled",
     "open_bundle",
     "read_network",
+    "require_place",
     "self_test_picture",
     "write_bundle",
 ]

@@ -2,7 +2,8 @@
 
 The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `probability` (N, 9) calibrated,
 `embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place, and
-`out_of_distribution` (N,).
+`out_of_distribution` (N,). A site bundle has the network of the bundle it came from, byte for byte, and two
+numbers in its card by which melanoma's probability is calibrated anew (`card.Adopted`).
 
 The hash and the digest detect accidental changes. They are no signature: whoever can write the folder can
 replace both.
@@ -24,6 +25,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.images import Pixels
 from dermsentry.model.card import Card as Card
@@ -32,10 +34,14 @@ from dermsentry.model.card import OutOfDistribution as OutOfDistribution
 from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
 from dermsentry.parallel import cores, map_ordered
+from dermsentry.stats.calibration import platt_scaled_class
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 OUTPUTS = ("probability", "embedding", "class_activation", "out_of_distribution")
 OUTPUTS_OF_SCHEMA_1 = ("probability", "embedding", "heat", "familiarity")
+PAGES = ("adoption.html", "adoption.json")
+"""What a site bundle may have beside them."""
+_MELANOMA = CODES.index(MELANOMA)
 MAX_CARD_BYTES = 32 * 1024 * 1024
 BUNDLED = "dermoscopy"
 """The name of the bundled model."""
@@ -143,6 +149,10 @@ class Bundle:
                 raise BundleError(
                     f"{self.folder}: the network gave a value that is no probability; export it again."
                 )
+        adopted = self.card.adoption
+        if adopted is not None:
+            scaled = platt_scaled_class(outputs.probability, _MELANOMA, adopted.slope, adopted.intercept)
+            outputs = replace(outputs, probability=scaled.astype(np.float32))
         return outputs
 
 
@@ -204,6 +214,16 @@ def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
     return replace(opened, folder=path)
 
 
+def require_place(path: Path) -> None:
+    """Raise OutputError where there is something that is no bundle, which is never replaced."""
+    try:
+        older = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    except OSError as error:
+        raise OutputError(f"Cannot read {path}: {error.strerror or error}; choose another folder.") from error
+    if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE, *PAGES}):
+        raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
+
+
 def self_test_picture(seed: int, size: int) -> Pixels:
     """The picture of the self-test, (1, size, size, 3) uint8: a dark disc on skin, under noise.
 
@@ -221,10 +241,8 @@ def self_test_picture(seed: int, size: int) -> Pixels:
 def _new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it takes `path`'s place only if the block ends well."""
     workplace = None
+    require_place(path)
     try:
-        older = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-        if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE}):
-            raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
         path.parent.mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         made = workplace / path.name
