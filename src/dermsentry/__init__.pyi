@@ -1,7 +1,8 @@
 # The public API: `__init__.py` reads at run time which module each name comes from, type checkers its type.
 
 from ._version import __version__
-from .adoption import Adoption, adopt
+from .adoption.pipeline import adopt
+from .adoption.results import Adoption
 from .audit import Audit, audit_collection
 from .collection import Collection, join_collections, read_collection, read_labels
 from .errors import BundleError, DermsentryError, InputError, OutputError, TrainingError

@@ -365,7 +365,7 @@ def adopt(
 
     Exit code 8 if there are too few melanomas for the promise: then no site bundle is written.
     """
-    from dermsentry.adoption import adopt as run
+    from dermsentry.adoption.pipeline import adopt as run
     from dermsentry.adoption.report import summary
 
     found = run(

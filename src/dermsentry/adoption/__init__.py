@@ -1,9 +1,5 @@
 """A bundle made a site's own: calibrated and with thresholds from its photographs, and what that promises.
 
-adopt(bundle, "photographs/", labels="histology.csv", out="site-bundle/")
+`pipeline.adopt` reads and screens photographs; `fitting.propose` alone serves a clinic, whose photographs
+were screened before.
 """
-
-from dermsentry.adoption.pipeline import adopt
-from dermsentry.adoption.results import Adoption
-
-__all__ = ["Adoption", "adopt"]

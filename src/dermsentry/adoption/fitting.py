@@ -24,7 +24,7 @@ from dermsentry.reporting.prose import render_block
 from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT
 from dermsentry.stats.calibration import fit_platt, platt_scaled, reliability
 from dermsentry.stats.intervals import Estimate, exact_binomial
-from dermsentry.stats.metrics import log_loss, losses, recall_score, weights_at_prevalence
+from dermsentry.stats.metrics import losses, recall_score, weights_at_prevalence
 from dermsentry.stats.numbers import percent, percent_interval
 from dermsentry.stats.prevalence import check_prevalence, clinical_value
 from dermsentry.stats.resampling import Resampler, group_folds, group_index
@@ -154,8 +154,8 @@ def propose(
         return replace(found, warnings=tuple(_warnings(found, photographs, card)))
     scaled, alerts = _cross_fitted(score, melanoma, groups, index, asked, card, seed)
     slope, intercept = fit_platt(score, melanoma)
-    if _log_loss(melanoma, scaled) >= _log_loss(melanoma, score):
-        slope, intercept, scaled = 1.0, 0.0, score  # so few photographs would make it worse
+    if not _calibrates(melanoma, score, scaled, index):
+        slope, intercept, scaled = 1.0, 0.0, score
     if prevalence is not None:  # as Bayes' rule has it
         moved = _logit(prevalence) - _logit(counts.melanomas / len(score))
         intercept, scaled = intercept + moved, platt_scaled(scaled, 1.0, moved)
@@ -278,8 +278,14 @@ def _truth(labels: Sequence[str]) -> tuple[Flags, Flags]:
     return melanoma, np.array([answer is not None for answer in answers], dtype=np.bool_)
 
 
-def _log_loss(truth: Flags, stated: Floats) -> float:
-    return float(log_loss(truth, np.stack([1 - stated, stated], axis=1)))
+def _calibrates(truth: Flags, before: Floats, after: Floats, groups: NDArray[np.int64]) -> bool:
+    """Whether the log loss falls by more than the standard error of its difference over groups.
+
+    So few photographs would otherwise move probabilities that are right already, for noise.
+    """
+    before, after = (np.clip(np.where(truth, own, 1 - own), 1e-7, 1) for own in (before, after))
+    gained = np.bincount(groups, np.log(after) - np.log(before))
+    return bool(gained.sum() > math.sqrt(len(gained)) * gained.std())
 
 
 def _logit(share: float) -> float:

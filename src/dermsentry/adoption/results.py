@@ -124,6 +124,8 @@ class Adoption:
         What was adopted on, and with which versions.
     bundle
         The folder of the site bundle; None where none was written.
+    schema
+        Number of the schema of `adoption.json`, set by this version.
     """
 
     parent: Mapping[str, str]

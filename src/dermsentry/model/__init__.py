@@ -13,6 +13,7 @@ from dermsentry.model.bundle import (
     read_network,
     require_place,
     self_test_picture,
+    write_again,
     write_bundle,
 )
 from dermsentry.model.card import Adopted, Card, OutOfDistribution, Promise, SelfTest, Threshold
@@ -36,5 +37,6 @@ __all__ = [
     "read_network",
     "require_place",
     "self_test_picture",
+    "write_again",
     "write_bundle",
 ]

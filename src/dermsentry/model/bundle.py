@@ -205,11 +205,23 @@ def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
     OutputError
         The folder cannot be written, or holds something that is no bundle.
     """
+    return write_again(folder, onnx, _filled(Path(folder), onnx, card))
+
+
+def write_again(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
+    """Write a bundle that was written before, from its network and its whole card, and open it.
+
+    Raises
+    ------
+    BundleError
+        The network is another, or the card was changed.
+    OutputError
+        The folder cannot be written, or holds something that is no bundle.
+    """
     path = Path(folder)
-    filled = _filled(path, onnx, card)
     with _new_folder(path) as made:
         (made / MODEL_FILE).write_bytes(onnx)
-        (made / CARD_FILE).write_text(card_text(filled, path / CARD_FILE), encoding="utf-8")
+        (made / CARD_FILE).write_text(card_text(card, path / CARD_FILE), encoding="utf-8")
         opened = open_bundle(made)
     return replace(opened, folder=path)
 
