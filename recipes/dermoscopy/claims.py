@@ -133,7 +133,8 @@ def shortcuts_left(
 def record(folder: Path, evaluation: Mapping[str, Any]) -> Bundle:
     """Write a bundle again with what was measured in its card."""
     card, onnx = read_network(folder)
-    return write_bundle(folder, onnx, replace(card, evaluation=evaluation))
+    known = open_bundle(folder).learned_from
+    return write_bundle(folder, onnx, replace(card, evaluation=evaluation), known)
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.model import (
     CARD_FILE,
+    LEARNED_FILE,
     MODEL_FILE,
     Bundle,
+    LearnedFrom,
     Threshold,
     open_bundle,
     self_test_picture,
@@ -47,6 +51,12 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     text = json.dumps(record)
     record["digest"] = card_digest(text)
     (folder / CARD_FILE).write_text(json.dumps(record))
+
+
+def npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def pictures(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -331,6 +341,63 @@ def test_a_hostile_card_is_read_or_refused_in_one_line(original: Path, data: st.
 def test_any_text_in_place_of_a_card_is_refused(text: str) -> None:
     with pytest.raises(BundleError):
         parse_card(text, Path("card.json"))
+
+
+# --- what it learned from ---
+
+
+def some_hashes(count: int, seed: int = 0) -> LearnedFrom:
+    numbers = np.random.default_rng(seed).integers(0, 2**48, (3, count), dtype=np.uint64)
+    looks = np.random.default_rng(seed).integers(0, 2**64, count, dtype=np.uint64)
+    return LearnedFrom(*(np.unique(row) for row in numbers), np.unique(looks))
+
+
+@pytest.fixture
+def learned(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "learned", tiny_onnx(), tiny_card(), some_hashes(50)).folder
+
+
+def test_what_it_learned_from_is_kept(learned: Path) -> None:
+    found, expected = open_bundle(learned).learned_from, some_hashes(50)
+    assert found is not None
+    for own in fields(LearnedFrom):
+        np.testing.assert_array_equal(getattr(found, own.name), getattr(expected, own.name))
+    assert found.to_bytes() == expected.to_bytes()
+    assert len(some_hashes(10_000).to_bytes()) < 300_000
+    assert LearnedFrom(*[np.zeros(0, np.uint64)] * 4).to_bytes()
+
+
+def test_a_bundle_without_hashes_opens_and_one_that_replaces_it_leaves_none(learned: Path) -> None:
+    again = write_bundle(learned, tiny_onnx(), open_bundle(learned).card)
+    assert again.learned_from is None
+    assert "learned_from" not in again.card.training
+    assert not (learned / LEARNED_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no complete model bundle: learned_from.npz is missing"),
+        (some_hashes(50, 1).to_bytes(), "is not the file that the card names"),
+    ],
+)
+def test_hashes_that_are_missing_or_others_are_refused(
+    learned: Path, content: bytes | None, message: str
+) -> None:
+    (learned / LEARNED_FILE).unlink()
+    if content is not None:
+        (learned / LEARNED_FILE).write_bytes(content)
+    with pytest.raises(BundleError, match=message):
+        open_bundle(learned)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nothing", npz(images=np.zeros(3)), npz()])
+def test_a_file_that_holds_no_hashes_is_refused(learned: Path, content: bytes) -> None:
+    (learned / LEARNED_FILE).write_bytes(content)
+    named = {"sha256": hashlib.sha256(content).hexdigest()}
+    rewrite(learned, lambda record: record["training"].update(learned_from=named))
+    with pytest.raises(BundleError, match=r"^[^\n]* holds no hashes \("):
+        open_bundle(learned)
 
 
 # --- writing ---

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
 import pytest
@@ -30,13 +31,13 @@ from dermsentry.training.export import (
     rounded,
     to_onnx,
 )
-from dermsentry.training.fitted import Fitted, predict_logits
+from dermsentry.training.fitted import Fitted, head_logits, predict_logits
 from dermsentry.training.networks import (
     IN_DISTRIBUTION,
     OutOfDistributionWeights,
     cnn,
     describe,
-    efficientnet_lite0,
+    efficientnet_lite,
 )
 from examples import pictures
 
@@ -134,9 +135,42 @@ def test_the_bundle_refuses_what_is_no_lesion(network: keras.Model, tmp_path: Pa
     assert (made.predict(others).out_of_distribution > 0.5).all()
 
 
+@pytest.mark.parametrize("lite", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["cnn", "lite0"])
+def test_a_quantised_bundle_is_calibrated_as_it_computes(tmp_path: Path, lite: bool) -> None:
+    keras.utils.set_random_seed(0)
+    network = efficientnet_lite("lite0", 32) if lite else cnn(32)
+    labels = LABELS * 8
+    held_out = pictures(labels, seed=3)
+    made = exported(network, tmp_path / "bundle", pixels=held_out, labels=labels, quantised=True)
+    card, opened = made.card, open_bundle(made.folder)
+    # The last layer's biases are the head's alone, so that the embedding gives the logits that chose.
+    outputs = opened.predict(held_out)
+    logits = head_logits(network, outputs.embedding)
+    assert card.temperature == pytest.approx(fit_temperature(logits[48:], labels[48:]), rel=1e-3)
+    np.testing.assert_allclose(outputs.probability, apply_temperature(logits, card.temperature), atol=1e-4)
+    chosen = choose_thresholds(apply_temperature(logits, card.temperature), labels)
+    assert card.thresholds["alert"].value == pytest.approx(chosen["alert"].value, abs=1e-4)
+    whole = predict_logits(network, Examples(held_out, np.arange(96), labels))
+    assert 0 < np.abs(logits - whole).max() < 0.3 * np.abs(whole).max()
+    cost = card.evaluation["quantisation"]
+    assert cost["images"] == 96
+    assert cost["same_class"]["value"] == (logits.argmax(axis=1) == whole.argmax(axis=1)).mean()
+    assert set(cost["melanoma_roc_auc"]) == {"float32", "int8"}
+    assert card.training["configuration"]["quantised"]
+    assert card.self_test is not None
+    assert card.self_test.tolerance == 0.01
+    assert (
+        card.out_of_distribution is None
+        or card.out_of_distribution.held_out_refused == (outputs.out_of_distribution > 0.5).mean()
+    )
+    kinds = [node.op_type for node in onnx.load(made.folder / "model.onnx").graph.node]
+    assert kinds.count("QuantizeLinear") > kinds.count("Conv")
+    assert "BatchNormalization" not in kinds
+
+
 def test_a_rounded_network_takes_half_the_bytes_and_says_the_same() -> None:
     keras.utils.set_random_seed(0)
-    whole = efficientnet_lite0(32)
+    whole = efficientnet_lite("lite0", 32)
     half = rounded(whole)
     onnx = to_onnx(half, 1.7, IN_DISTRIBUTION)
     assert len(onnx) < 0.55 * 4 * half.count_params()

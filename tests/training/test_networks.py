@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 import pytest
@@ -13,14 +11,17 @@ from hypothesis import strategies as st
 from dermsentry.diagnoses import CODES
 from dermsentry.training.networks import (
     IN_DISTRIBUTION,
+    LITE,
     MIDDLE,
+    NETWORKS,
     OutOfDistributionWeights,
     accuracy,
     candidate_crossentropy,
     cnn,
     describe,
-    efficientnet_lite0,
+    efficientnet_lite,
     folded,
+    freeze,
     middle_features,
 )
 from examples import pictures
@@ -28,12 +29,11 @@ from examples import pictures
 PIXELS = pictures(("MEL", "NV", "SK"), size=40)
 
 
-@pytest.fixture(scope="module", params=[cnn, efficientnet_lite0], ids=["cnn", "lite0"])
+@pytest.fixture(scope="module", params=["cnn", "lite0", "lite2"])
 def network(request: pytest.FixtureRequest) -> keras.Model:
     """With random weights everywhere, biases and batch normalisation too."""
-    build: Callable[[int], keras.Model] = request.param
     keras.utils.set_random_seed(0)
-    made = build(40)
+    made = NETWORKS[request.param](40)
     rng = np.random.default_rng(0)
     made.set_weights([w + rng.normal(0, 0.05, w.shape) ** 2 for w in made.get_weights()])
     return made
@@ -74,12 +74,32 @@ def test_the_assignments_network_is_the_assignments() -> None:
     assert network.input.dtype == "uint8"
 
 
-def test_lite0_has_the_published_number_of_weights() -> None:
-    """4.65 million with ImageNet's 1,000 classes (the model's README): less its head, and ours."""
-    network = efficientnet_lite0(64)
+@pytest.mark.parametrize(
+    ("name", "weights"), [("lite0", 4_652_008), ("lite1", 5_416_680), ("lite2", 6_092_072)]
+)
+def test_an_efficientnet_lite_has_the_published_number_of_weights(name: str, weights: int) -> None:
+    """4.7, 5.4 and 6.1 million with ImageNet's 1,000 classes: less its head, and ours."""
+    network = NETWORKS[name](64)
+    assert network.name == name
     trained = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
-    assert trained - 1281 * 9 + 1281 * 1000 == 4_652_008
+    assert trained - 1281 * 9 + 1281 * 1000 == weights
     assert not [layer for layer in network.layers if "se" in layer.name.split("_")]
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_the_middle_is_the_end_of_the_fifth_stage(name: str) -> None:
+    network = NETWORKS[name](64)
+    ends = [layer.name for layer in network.layers if layer.name.startswith("block4")]
+    assert ends[-1] == MIDDLE[name]
+
+
+@pytest.mark.parametrize(("stages", "first"), [(0, "stem"), (1, "block1a"), (3, "block3a"), (7, "head")])
+def test_freezing_stops_at_a_stage(stages: int, first: str) -> None:
+    network = NETWORKS["lite1"](32)
+    freeze(network, stages)
+    trained = [layer.name for layer in network.layers if layer.trainable_weights]
+    assert trained[0].startswith(first)
+    assert trained == [layer.name for layer in network.layers if layer.weights][-len(trained) :]
 
 
 def test_folded_it_computes_the_same_without_batch_normalisation(network: keras.Model) -> None:
@@ -92,7 +112,7 @@ def test_folded_it_computes_the_same_without_batch_normalisation(network: keras.
 
 
 def test_scaling_is_inside() -> None:
-    for network, low, high in ((cnn(32), 0.0, 1.0), (efficientnet_lite0(32), -127 / 128, 1.0)):
+    for network, low, high in ((cnn(32), 0.0, 1.0), (efficientnet_lite("lite0", 32), -127 / 128, 1.0)):
         ends = np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])
         scaled = np.asarray(network.get_layer("rescaling")(ends))
         assert scaled[0].max() == pytest.approx(low)
@@ -144,10 +164,10 @@ def test_the_out_of_distribution_score_is_logistic_in_the_middle_features(networ
     kernel /= np.abs(features @ kernel).max()
     known = np.asarray(describe(network, 1.0, OutOfDistributionWeights(kernel, 0.3))(PIXELS)[3])
     np.testing.assert_allclose(known, 1 / (1 + np.exp(-(features @ kernel + 0.3))), atol=1e-4)
-    assert known.std() > 0 or network.name == "lite0"  # whose random weights saturate
+    assert known.std() > 0 or network.name in LITE  # whose random weights saturate
 
 
 def test_a_folded_network_has_the_same_middle() -> None:
-    network = efficientnet_lite0(40)
+    network = efficientnet_lite("lite0", 40)
     expected = middle_features(network, PIXELS)
     np.testing.assert_allclose(middle_features(folded(network), PIXELS), expected, rtol=1e-3, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -20,7 +21,7 @@ from dermsentry.training.networks import (
     IN_DISTRIBUTION,
     OutOfDistributionWeights,
     cnn,
-    efficientnet_lite0,
+    efficientnet_lite,
     middle_features,
 )
 from dermsentry.training.non_lesions import AUGMENTED, CROPS, augmented, non_lesion_views
@@ -49,7 +50,7 @@ def margins(network: keras.Model, weights: OutOfDistributionWeights, pixels: Pix
 
 @pytest.fixture(
     scope="module",
-    params=[cnn, pytest.param(efficientnet_lite0, marks=pytest.mark.slow)],
+    params=[cnn, pytest.param(partial(efficientnet_lite, "lite0"), marks=pytest.mark.slow)],
     ids=["cnn", "lite0"],
 )
 def network(request: pytest.FixtureRequest) -> keras.Model:

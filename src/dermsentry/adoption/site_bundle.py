@@ -69,7 +69,7 @@ def write_site_bundle(bundle: Bundle, adoption: Adoption, out: Path) -> Adoption
             write_pages(out, adoption)
         return adoption
     _, onnx = read_network(bundle.folder)
-    write_bundle(out, onnx, site_card(bundle.card, adoption))
+    write_bundle(out, onnx, site_card(bundle.card, adoption), bundle.learned_from)
     write_pages(out, adoption)
     return replace(adoption, bundle=out)
 

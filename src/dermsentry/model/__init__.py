@@ -3,6 +3,7 @@
 from dermsentry.model.bundle import (
     BUNDLED,
     CARD_FILE,
+    LEARNED_FILE,
     MODEL_FILE,
     OUTPUTS,
     PAGES,
@@ -10,6 +11,7 @@ from dermsentry.model.bundle import (
     Outputs,
     bundled,
     open_bundle,
+    read_hashes,
     read_network,
     require_place,
     self_test_picture,
@@ -17,16 +19,19 @@ from dermsentry.model.bundle import (
     write_bundle,
 )
 from dermsentry.model.card import Adopted, Card, OutOfDistribution, Promise, SelfTest, Threshold
+from dermsentry.model.learned_from import LearnedFrom
 
 __all__ = [
     "BUNDLED",
     "CARD_FILE",
+    "LEARNED_FILE",
     "MODEL_FILE",
     "OUTPUTS",
     "PAGES",
     "Adopted",
     "Bundle",
     "Card",
+    "LearnedFrom",
     "OutOfDistribution",
     "Outputs",
     "Promise",
@@ -34,6 +39,7 @@ __all__ = [
     "Threshold",
     "bundled",
     "open_bundle",
+    "read_hashes",
     "read_network",
     "require_place",
     "self_test_picture",

@@ -1,5 +1,7 @@
 """The model bundle: a folder with `model.onnx` and `card.json`, written whole, verified whenever opened.
 
+It may also have `learned_from.npz`, hashes of what it learned from, whose SHA-256 the card then has.
+
 The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `probability` (N, 9) calibrated,
 `embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place, and
 `out_of_distribution` (N,). A site bundle has the network of the bundle it came from, byte for byte, and two
@@ -33,10 +35,11 @@ from dermsentry.model.card import Floats, card_digest, card_text, describe, pars
 from dermsentry.model.card import OutOfDistribution as OutOfDistribution
 from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
+from dermsentry.model.learned_from import LearnedFrom, read_learned_from
 from dermsentry.parallel import cores, map_ordered
 from dermsentry.stats.calibration import platt_scaled_class
 
-MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
+MODEL_FILE, CARD_FILE, LEARNED_FILE = "model.onnx", "card.json", "learned_from.npz"
 OUTPUTS = ("probability", "embedding", "class_activation", "out_of_distribution")
 OUTPUTS_OF_SCHEMA_1 = ("probability", "embedding", "heat", "familiarity")
 PAGES = ("adoption.html", "adoption.json")
@@ -78,6 +81,8 @@ class Bundle:
         The network's ONNX Runtime session.
     output_names
         The network's names of `OUTPUTS`, which differ in schema 1.
+    learned_from
+        Hashes of the images, lesions and patients that it learned from; None where it was not recorded.
     """
 
     folder: Path
@@ -85,6 +90,7 @@ class Bundle:
     threads: int
     session: Any
     output_names: tuple[str, ...] = OUTPUTS
+    learned_from: LearnedFrom | None = None
 
     def __repr__(self) -> str:
         return f"Bundle({self.name!r}, {str(self.folder)!r})"
@@ -119,7 +125,7 @@ class Bundle:
         BundleError
             The network gave something that is no probability.
         """
-        size = self.card.size
+        size, pixels = self.card.size, np.asarray(pixels)
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
             expected = f"(N, {size}, {size}, 3) uint8"
             raise ValueError(f"Received pixels {pixels.shape} {pixels.dtype}; expected {expected}")
@@ -182,8 +188,9 @@ def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> 
         What fails verification, in one line.
     """
     path, card, onnx = _verified(folder)
+    learned_from = read_hashes(path, card)
     session = _session(onnx, card, path / MODEL_FILE)
-    bundle = Bundle(path, card, threads or cores(), session, _output_names(session))
+    bundle = Bundle(path, card, threads or cores(), session, _output_names(session), learned_from)
     _verify_self_test(bundle)
     return bundle
 
@@ -193,10 +200,13 @@ def read_network(folder: str | Path = BUNDLED) -> tuple[Card, bytes]:
     return _verified(folder)[1:]
 
 
-def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
+def write_bundle(
+    folder: str | Path, onnx: bytes, card: Card, learned_from: LearnedFrom | None = None
+) -> Bundle:
     """Write a bundle, whole or not at all, and give it back opened and verified.
 
-    Runs the network for the self-test. An older bundle in `folder` is replaced, anything else there is not.
+    Runs the network for the self-test. The card's `training` gets the SHA-256 of `learned_from`. An older
+    bundle in `folder` is replaced, anything else there is not.
 
     Raises
     ------
@@ -205,10 +215,16 @@ def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
     OutputError
         The folder cannot be written, or holds something that is no bundle.
     """
-    return write_again(folder, onnx, _filled(Path(folder), onnx, card))
+    training = {key: value for key, value in card.training.items() if key != "learned_from"}
+    if learned_from is not None:
+        training["learned_from"] = {"sha256": hashlib.sha256(learned_from.to_bytes()).hexdigest()}
+    filled = _filled(Path(folder), onnx, replace(card, training=training))
+    return write_again(folder, onnx, filled, learned_from)
 
 
-def write_again(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
+def write_again(
+    folder: str | Path, onnx: bytes, card: Card, learned_from: LearnedFrom | None = None
+) -> Bundle:
     """Write a bundle that was written before, from its network and its whole card, and open it.
 
     Raises
@@ -222,6 +238,8 @@ def write_again(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
     with _new_folder(path) as made:
         (made / MODEL_FILE).write_bytes(onnx)
         (made / CARD_FILE).write_text(card_text(card, path / CARD_FILE), encoding="utf-8")
+        if learned_from is not None:
+            (made / LEARNED_FILE).write_bytes(learned_from.to_bytes())
         opened = open_bundle(made)
     return replace(opened, folder=path)
 
@@ -232,7 +250,7 @@ def require_place(path: Path) -> None:
         older = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     except OSError as error:
         raise OutputError(f"Cannot read {path}: {error.strerror or error}; choose another folder.") from error
-    if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE, *PAGES}):
+    if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE, LEARNED_FILE, *PAGES}):
         raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
 
 
@@ -324,6 +342,17 @@ def _verified(folder: str | Path) -> tuple[Path, Card, bytes]:
             f"{path / MODEL_FILE} is not the file its card names ({hashes}); get the bundle again."
         )
     return path, card, onnx
+
+
+def read_hashes(path: Path, card: Card) -> LearnedFrom | None:
+    """The hashes that a card names, verified; None where it names none. Raises BundleError."""
+    named = card.training.get("learned_from")
+    if named is None:
+        return None
+    data, where = _read_file(path, LEARNED_FILE), path / LEARNED_FILE
+    if not isinstance(named, dict) or named.get("sha256") != hashlib.sha256(data).hexdigest():
+        raise BundleError(f"{where} is not the file that the card names; get the bundle again.")
+    return read_learned_from(data, str(where))
 
 
 def _read_file(folder: Path, name: str) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from typing import Any
 
 import keras
@@ -19,6 +21,8 @@ from numpy.typing import NDArray
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
 
+LITE = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
+"""Width and depth of each EfficientNet-Lite relative to the first."""
 # Kernel, stride, expansion, filters and repeats of EfficientNet-B0's stages (Tan and Le, ICML 2019, table 1).
 _STAGES = (
     (3, 1, 1, 16, 1),
@@ -42,27 +46,44 @@ def cnn(size: int = 180) -> keras.Model:
     return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name="cnn")
 
 
-def efficientnet_lite0(size: int = 180, *, normalised: bool = True) -> keras.Model:
-    """EfficientNet-Lite0 (no squeeze-and-excitation, ReLU6) with a new linear head; 3.4 million weights.
+def efficientnet_lite(name: str, size: int = 180, *, normalised: bool = True) -> keras.Model:
+    """An EfficientNet-Lite (no squeeze-and-excitation, ReLU6) with a new linear head.
+
+    Scaled by `LITE` in compound (Tan and Le, ICML 2019): a stage's filters by the width, to multiples of 8;
+    its repeats by the depth, rounded up. Lite leaves the stem, the head and the repeats of the first and the
+    last stage as they are. 3.4, 4.1 and 4.8 million weights.
 
     Pixels are scaled to (v - 127) / 128, as its ImageNet weights expect. Without batch normalisation
     (`normalised=False`) its convolutions have a bias instead, as `folded` gives them.
     """
+    width, depth = LITE[name]
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="rescaling")(image)
     x = _convolution(x, 32, 3, 2, "stem", normalised)
     for stage, (kernel, stride, expansion, filters, repeats) in enumerate(_STAGES):
+        scaled = _multiple_of_8(filters * width)
+        if stage not in (0, len(_STAGES) - 1):
+            repeats = ceil(repeats * depth)
         for repeat in range(repeats):
-            name, stride = f"block{stage}{'abcd'[repeat]}", stride if repeat == 0 else 1
-            x = _inverted_bottleneck(x, kernel, stride, expansion, filters, name, normalised)
+            block, stride = f"block{stage}{'abcde'[repeat]}", stride if repeat == 0 else 1
+            x = _inverted_bottleneck(x, kernel, stride, expansion, scaled, block, normalised)
     x = _convolution(x, 1280, 1, 1, "head", normalised)
     x = layers.Activation("linear", name="features")(x)
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
-    return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name="lite0")
+    return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name=name)
 
 
-NETWORKS: dict[str, Callable[[int], keras.Model]] = {"cnn": cnn, "lite0": efficientnet_lite0}
-MIDDLE = {"cnn": "features", "lite0": "block4c_add"}
+def _multiple_of_8(filters: float) -> int:
+    """The nearest multiple of 8 that is not less than 90 % of it."""
+    nearest = max(8, int(filters + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * filters else nearest + 8
+
+
+NETWORKS: dict[str, Callable[[int], keras.Model]] = {
+    "cnn": cnn,
+    **{name: partial(efficientnet_lite, name) for name in LITE},
+}
+MIDDLE = {"cnn": "features", "lite0": "block4c_add", "lite1": "block4d_add", "lite2": "block4d_add"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +129,24 @@ def _inverted_bottleneck(
     return layers.Add(name=f"{name}_add")([entering, x]) if same else x
 
 
+def freeze(network: keras.Model, stages: int) -> None:
+    """Train nothing in the stem and the first `stages` stages of an `efficientnet_lite`; of 0, everything.
+
+    Their batch normalisation keeps its statistics too.
+    """
+    frozen = ("stem", *(f"block{stage}" for stage in range(stages))) if stages else ()
+    for layer in network.layers:
+        if layer.name.startswith(frozen):
+            layer.trainable = False
+
+
 def folded(network: keras.Model) -> keras.Model:
-    """An `efficientnet_lite0` that computes the same without batch normalisation: it is in the convolutions.
+    """An `efficientnet_lite` that computes the same without batch normalisation: it is in the convolutions.
 
     With mean m, variance v, scale g and offset b, each kernel is multiplied by g / sqrt(v + epsilon), and the
     bias is b - m·g / sqrt(v + epsilon).
     """
-    plain = efficientnet_lite0(int(network.input.shape[1]), normalised=False)
+    plain = efficientnet_lite(network.name, int(network.input.shape[1]), normalised=False)
     for layer in plain.layers:
         if not layer.weights:
             continue

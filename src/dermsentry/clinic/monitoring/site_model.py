@@ -30,7 +30,16 @@ from dermsentry.clinic.store.events import ModelAdoptedEvent, ModelWithdrawnEven
 from dermsentry.clinic.store.tables import SILENT, Case, Model, ModelChoice, Outcome
 from dermsentry.errors import InputError, OutputError
 from dermsentry.files import fingerprint, plain
-from dermsentry.model import CARD_FILE, Adopted, Card, read_network, write_again, write_bundle
+from dermsentry.model import (
+    CARD_FILE,
+    Adopted,
+    Card,
+    LearnedFrom,
+    read_hashes,
+    read_network,
+    write_again,
+    write_bundle,
+)
 from dermsentry.model.card import parse_card
 from dermsentry.stats.calibration import platt_scaled
 
@@ -133,7 +142,8 @@ def accept_site_model(
     if adoption.alert.rarer and not may_be_rarer:
         raise InputError("Alerts would become rarer by this; confirm that they may.")
     _, onnx = read_network(clinic.bundle)
-    card = _written(clinic.pictures.folder, onnx, site_card(clinic.card, adoption))
+    hashes = read_hashes(clinic.bundle, clinic.card)
+    card = _written(clinic.pictures.folder, onnx, site_card(clinic.card, adoption), hashes)
     with writing(clinic.engine) as session:
         told = ModelAdoptedEvent(
             card.digest,
@@ -191,7 +201,7 @@ def model_folder(folder: Path, base_folder: Path, base: Card, card: Card) -> Pat
         return base_folder
     path = folder / _FOLDER / card.digest
     if not (path / CARD_FILE).is_file():
-        write_again(path, read_network(base_folder)[1], card)
+        write_again(path, read_network(base_folder)[1], card, read_hashes(base_folder, base))
     return path
 
 
@@ -292,7 +302,7 @@ def _allowed(person: Person) -> None:
         raise InputError("Only administrators can choose the model that is used.")
 
 
-def _written(folder: Path, onnx: bytes, card: Card) -> Card:
+def _written(folder: Path, onnx: bytes, card: Card, hashes: LearnedFrom | None) -> Card:
     """The whole card of a new site bundle, which is in the data folder then, under its digest."""
     models = folder / _FOLDER
     try:
@@ -301,8 +311,8 @@ def _written(folder: Path, onnx: bytes, card: Card) -> Card:
     except OSError as error:
         raise OutputError(f"Cannot write {models}: {error.strerror or error}. Free space.") from error
     try:
-        made = write_bundle(place / "bundle", onnx, card).card
-        write_again(models / made.digest, onnx, made)
+        made = write_bundle(place / "bundle", onnx, card, hashes).card
+        write_again(models / made.digest, onnx, made, hashes)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     return made
