@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from dermsentry.collection.table import COLUMNS
+from dermsentry.collection.table import COLUMNS, SPLITS
 from dermsentry.csv_tables import read_table
 from dermsentry.errors import InputError
-from dermsentry.images import SUFFIXES
+from dermsentry.image_formats import SUFFIXES
 
 _ALIASES = {
     "image": "image_id",
@@ -20,10 +20,14 @@ _ALIASES = {
     "dx": "diagnosis",
     "label": "diagnosis",
     "age_approx": "age",
+    "age_approximate": "age",
+    "gender": "sex",
     "localization": "site",
     "anatom_site_general": "site",
     "anatom_site_general_challenge": "site",
     "fitzpatrick_skin_type": "skin_type",
+    "dx_type": "diagnosis_confirm_type",
+    "license": "copyright_license",
     "file": "path",
     "filepath": "path",
 }
@@ -32,26 +36,44 @@ IMAGE_SUFFIX = re.compile(
 )
 
 
-def own_names(columns: Iterable[str]) -> list[str]:
-    """Columns under the names of `COLUMNS` where they mean one, each name once; the others as they are."""
+def own_names(columns: Sequence[str], special: Mapping[str, str] | None = None) -> list[str]:
+    """Columns under the names of `COLUMNS` where they mean one, each name once; the others as they are.
+
+    `special` are names that only one layout has, or gives another meaning.
+    """
+    aliases = {**_ALIASES, **(special or {})}
+    given = [column.lower() for column in columns]
+    exact = {name for name in given if aliases.get(name, name) == name and name in COLUMNS}
     names: list[str] = []
-    for column in columns:
-        known = _ALIASES.get(column.lower(), column.lower())
-        names.append(known if known in COLUMNS and known not in names else column)
+    for column, lower in zip(columns, given, strict=True):
+        known = aliases.get(lower, lower)
+        mine = known in COLUMNS and known not in names and (lower == known or known not in exact)
+        names.append(known if mine else column)
     return names
 
 
-def read_columns(path: Path, *needed: str) -> pd.DataFrame:
+def own_splits(texts: pd.Series[str], where: Path) -> pd.Series[str]:
+    """Splits under their names in a collection. Raises InputError for any other word."""
+    unknown = sorted(set(texts.str.lower()) - set(SPLITS) - {""})
+    if unknown:
+        raise InputError(
+            f"{where} has splits {', '.join(unknown)}; expected train, validation, test or nothing."
+        )
+    return texts.str.lower().map(SPLITS).fillna("")
+
+
+def read_columns(path: Path, *needed: str, special: Mapping[str, str] | None = None) -> pd.DataFrame:
     """A CSV table under our names; image ids without a file's suffix.
 
     Raises InputError where it is no table, or a column of `needed` is missing.
     """
     table = read_table(path)
-    table.columns = own_names(table.columns)
+    given = ", ".join(table.columns)
+    table.columns = own_names(list(table.columns), special)
     if not set(needed) <= set(table.columns):
-        raise InputError(
-            f"{path} has the columns {', '.join(table.columns)}; expected {', '.join(needed)} among them."
-        )
+        raise InputError(f"{path} has the columns {given}; expected {', '.join(needed)} among them.")
     if "image_id" in table.columns:  # some tables give the file's name
         table["image_id"] = table["image_id"].str.replace(IMAGE_SUFFIX, "", regex=True)
+    if "age" in table.columns:  # `45,5` in most of Europe
+        table["age"] = table["age"].str.replace(r"\A(\d+),(\d+)\Z", r"\1.\2", regex=True)
     return table
