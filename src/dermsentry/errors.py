@@ -69,5 +69,6 @@ EXIT_CODES: dict[int, str] = {
     5: "training failed",
     6: "the model bundle was refused",
     7: "the clinic's database cannot be reached, or refuses the connection",
+    8: "adopt, adoption: too few melanomas, or images too unlike, to promise anything; nothing is adopted",
     130: "interrupted: no file is half written; run it again, and training resumes",
 }
