@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,13 @@ from dermsentry.audit.duplicates import find_duplicates
 from dermsentry.collection import Collection, read_collection
 from dermsentry.collection.columns import own_names, read_columns
 from dermsentry.collection.groups import connected_groups, same_photographs
-from dermsentry.collection.labels import ONE_HOT, decode_one_hot
+from dermsentry.collection.labels import Vocabulary, decode_one_hot, is_one_hot
+from dermsentry.collection.layouts.contents import Contents
 from dermsentry.collection.layouts.photographs import with_photographs
 from dermsentry.collection.table import ordered
 from dermsentry.csv_tables import column_names
-from dermsentry.diagnoses import CODES, MELANOMA, agree, find_label, join_codes, narrow
-from dermsentry.errors import InputError
+from dermsentry.diagnoses import CODES, MELANOMA, agree, find_label, join_codes, narrow, says_unknown
+from dermsentry.errors import DataWarning, InputError
 from dermsentry.model import Bundle
 from dermsentry.progress import track
 from dermsentry.screening.inference import screen_sources
@@ -70,7 +72,8 @@ def read_photographs(folder: Path, labels: Path | None) -> Collection:
         for text, count in outside.items()
     )
     columns = [name for name in ("image_id", "diagnosis", "lesion_id", "patient_id") if name in table.columns]
-    collection = with_photographs(folder, table[columns].copy(), left_alone=lines)
+    found = Contents(folder, None, Vocabulary())
+    collection = with_photographs(found, table[columns].copy(), where, left_alone=lines)
     if not len(collection):
         raise InputError(
             f"None of the {len(table)} rows of {labels} names a photograph in {folder} by its file name; "
@@ -148,8 +151,10 @@ def _read_table(path: Path) -> pd.DataFrame:
     table = read_columns(path)
     if "image_id" not in table.columns and "path" in table.columns:
         table["image_id"] = [Path(text.replace("\\", "/")).stem for text in table["path"]]
-    if set(table.columns) >= ONE_HOT:
-        table = decode_one_hot(table)
+    if is_one_hot(table.columns):
+        table, notes = decode_one_hot(table, str(path))
+        for note in notes:
+            warnings.warn(note, DataWarning, stacklevel=2)
     elif "diagnosis" not in table.columns and "melanoma" in table.columns:
         yes_or_no = table["melanoma"].str.lower()
         table["diagnosis"] = [MELANOMA if v in _YES else _ANOTHER if v in _NO else v for v in yes_or_no]
@@ -162,7 +167,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _label(text: str) -> str | None:
-    return "" if not text else find_label(text)
+    return "" if says_unknown(text) else find_label(text)
 
 
 def _agreed(labels: Sequence[str]) -> str | None:
