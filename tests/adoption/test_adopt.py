@@ -176,7 +176,7 @@ def test_class_folders_are_labels(site, tmp_path, bundle):
     ("table", "says"),
     [
         ("image,note\nvisit-000,x\n", "expected image_id and diagnosis"),
-        ("image,dx\nother,nv\n", "None of the 1 rows"),
+        ("image,dx\nother,nv\n", "No row of labels.csv has a photograph"),
     ],
 )
 def test_a_table_that_tells_nothing_is_refused(site, bundle, tmp_path, table, says):
