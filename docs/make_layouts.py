@@ -16,9 +16,9 @@ folder that a download unpacks into: nothing has to be renamed or moved. The fir
 is there reads it.
 
 A diagnosis is read by its name in any of these sets, by the ISIC Archive's levels, or by a code of
-SNOMED CT. What a set does not distinguish is a set of candidates: `PBK|SK`, any benign (`AK|DF|NV|PBK|SK|VASC`), any
-malignant (`BCC|MEL|SCC`) or any diagnosis but melanoma. What is none of the nine is listed, with counts, and
-kept as unknown; `--diagnoses` says what it is ([files](files.md#diagnosescsv)).
+SNOMED CT. What a set does not distinguish is a set of candidates: `PBK|SK`, any benign
+(`AK|DF|NV|PBK|SK|VASC`), any malignant (`BCC|MEL|SCC`) or any diagnosis but melanoma. What is none of the nine
+is listed, with counts, and kept as unknown; `--diagnoses` says what it is ([files](files.md#diagnosescsv)).
 
 A new layout is one file in `src/dermsentry/collection/layouts/`, with `ABOUT`, `recognises` and `read`.
 """
