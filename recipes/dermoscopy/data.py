@@ -17,7 +17,8 @@ from dermsentry.collection.groups import connected_groups, original_id
 from dermsentry.diagnoses import MELANOMA, narrow
 from dermsentry.errors import InputError
 from dermsentry.evaluation.saliency.masks import find_masks
-from dermsentry.images import SUFFIXES, Aspect
+from dermsentry.image_formats import SUFFIXES
+from dermsentry.images import Aspect
 from dermsentry.split import Split, make_split
 from recipes.dermoscopy.lesions import Surround
 from recipes.dermoscopy.views import Views
