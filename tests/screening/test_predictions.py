@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from bundles import REFUSING, tiny_bundle
+from bundles import FLAGGING, tiny_bundle
 from dermsentry.cli import app
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
@@ -43,7 +43,7 @@ def assert_the_scorer_takes(path: Path, image: str, categories: list[str], image
 def test_the_scorer_takes_it(challenge: str, tmp_path: Path) -> None:
     for i in range(4):
         photograph(tmp_path / "set" / f"ISIC_000000{i}.jpg", i)
-    tiny_bundle(tmp_path / "bundle", out_of_distribution=REFUSING)
+    tiny_bundle(tmp_path / "bundle", out_of_distribution=FLAGGING)
     done = CliRunner().invoke(
         app,
         ["screen", str(tmp_path / "set"), "--model", str(tmp_path / "bundle"), "--predictions",
