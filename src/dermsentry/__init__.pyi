@@ -3,8 +3,9 @@
 from ._version import __version__
 from .audit import Audit, audit_collection
 from .collection import Collection, join_collections, read_collection, read_labels
-from .errors import BundleError, DermsentryError, InputError, OutputError, TrainingError
+from .errors import ArchiveError, BundleError, DermsentryError, InputError, OutputError, TrainingError
 from .evaluation import Estimate, Evaluation, evaluate
+from .fetching import Change, Fetched, fetch
 from .model import Bundle, open_bundle
 from .nine_class.pipeline import study
 from .nine_class.results import Study
@@ -14,13 +15,16 @@ from .split import Split, make_split, read_split
 from .training import Run, train
 
 __all__ = [
+    "ArchiveError",
     "Audit",
     "Bundle",
     "BundleError",
+    "Change",
     "Collection",
     "DermsentryError",
     "Estimate",
     "Evaluation",
+    "Fetched",
     "Finding",
     "InputError",
     "OutputError",
@@ -33,6 +37,7 @@ __all__ = [
     "audit_collection",
     "draw_phantoms",
     "evaluate",
+    "fetch",
     "iter_screen",
     "join_collections",
     "make_split",

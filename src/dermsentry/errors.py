@@ -38,6 +38,12 @@ class BundleError(DermsentryError):
     exit_code = 6
 
 
+class ArchiveError(DermsentryError):
+    """The ISIC Archive cannot be asked, or its answers are not understood."""
+
+    exit_code = 8
+
+
 def require_extra(extra: str, *modules: str) -> None:
     """Raise InputError that names the extra to install, if one of `modules`, which it brings, is missing."""
     missing = [name for name in modules if find_spec(name) is None]
@@ -52,10 +58,11 @@ EXIT_CODES: dict[int, str] = {
     0: "done, and nothing found that corrupts a result",
     1: "audit: findings that corrupt a result; audit-log verify, restore: the audit trail was changed",
     2: "usage error: the input or an option cannot be used",
-    3: "some images could not be read; everything else was done, and each has its line",
+    3: "some images could not be read or fetched; everything else was done, and each has its line",
     4: "the output cannot be written",
     5: "training failed",
     6: "the model bundle was refused",
     7: "the clinic's database cannot be reached, or refuses the connection",
-    130: "interrupted: no file is half written; run it again, and training resumes",
+    8: "the ISIC Archive cannot be reached; what was fetched is kept, run it again to resume",
+    130: "interrupted: no file is half written; run it again, and training and fetching resume",
 }
