@@ -6,14 +6,15 @@ import io
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar, cast
 
 import typer
 
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
-from dermsentry.errors import EXIT_CODES, DermsentryError, InputError
+from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
@@ -78,27 +79,35 @@ def _options(
 def _read_data(data: list[Path], metadata: Path | None, diagnoses: Path | None) -> Collection:
     """The one collection that the given folders and tables make; says which diagnoses are not understood."""
     from dermsentry.collection import join_collections, read_collection
+    from dermsentry.collection.joins import join_metadata
     from dermsentry.collection.labels import describe_unknown
 
-    collections = [read_collection(path, metadata=metadata, diagnoses=diagnoses) for path in data]
+    collections = [read_collection(path, diagnoses=diagnoses) for path in data]
     collection = collections[0] if len(collections) == 1 else join_collections(collections)
+    if metadata is not None:  # of all together: a table may be about one of them alone
+        collection = join_metadata(collection, metadata)
     if collection.unknown_diagnoses:
         shown = collection.unknown_diagnoses[:12]
         more = len(collection.unknown_diagnoses) - len(shown)
         listed = "; ".join(map(describe_unknown, shown)) + (f"; and {more} more" if more else "")
         _say(f"Note: diagnoses that are none of the nine: {listed}. --diagnoses says what they are.")
-    for line in collection.left_alone:
-        _say(f"Note: {line}")
+    for note in collection.notes:
+        _say(f"Note: {note}")
     return collection
 
 
-def _read_reference(labels: Path | None, diagnoses: Path | None) -> dict[str, str] | None:
-    """The reference labels; says what rows are left out."""
+def _read_reference(
+    labels: Path | None, diagnoses: Path | None, collection: Collection
+) -> dict[str, str] | None:
+    """The reference labels by the collection's image ids; says what matches."""
     from dermsentry.collection import read_labels
+    from dermsentry.collection.joins import join_labels
 
     if labels is None:
         return None
-    return read_labels(labels, diagnoses=diagnoses, say=lambda sentence: _say(f"Note: {sentence}"))
+    known, told = join_labels(collection, read_labels(labels, diagnoses=diagnoses), str(labels))
+    _say(f"Note: {told}")
+    return known
 
 
 @app.command(short_help="Audit a collection: what is wrong with it.")
@@ -120,7 +129,6 @@ def audit(
     from dermsentry.collection.labels import UnknownDiagnosesError, write_draft
     from dermsentry.files import to_json
 
-    reference = _read_reference(labels, diagnoses)
     try:
         collection = _read_data(data, metadata, diagnoses)
     except UnknownDiagnosesError as error:
@@ -128,6 +136,7 @@ def audit(
             write_draft(out / "diagnoses.csv", error.unknown)
             _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
         raise
+    reference = _read_reference(labels, diagnoses, collection)
     found = audit_collection(collection, labels=reference, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
@@ -136,7 +145,7 @@ def audit(
         _say(f"Written: {out / 'audit.html'}")
         if found.unknown_diagnoses:
             _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
-    raise typer.Exit(1 if found.corrupting else 3 if found.unreadable else 0)
+    raise typer.Exit(1 if found.corrupting else 3 if found.unreadable or found.not_read else 0)
 
 
 @app.command(short_help="Rebuild a set from the ISIC Archive.")
@@ -220,7 +229,7 @@ def evaluate(
         _say(f"Note: {sentence}")
     if out is not None:
         _say(f"Written: {out / 'evaluation.html'}")
-    if evaluation.about["unreadable"]:
+    if evaluation.about["unreadable"] or collection.not_read:
         raise typer.Exit(3)
 
 
@@ -240,7 +249,7 @@ def split(
     from dermsentry.split import make_split, write_split
 
     collection = _read_data(data, metadata, diagnoses)
-    known = _read_reference(labels, diagnoses)
+    known = _read_reference(labels, diagnoses, collection)
     shares = _numbers(fractions, float, 4, "--fractions")
     made = make_split(
         collection,
@@ -289,9 +298,11 @@ def train(
 ) -> None:
     """Train a network on a split and write its model bundle. If interrupted, run it again to resume."""
     from dermsentry.split import check_split, read_split
+    from dermsentry.training import require_framework
 
     if split is None:
         raise InputError("Received no --split; expected a split.csv, as `dermsentry split` makes it.")
+    require_framework()
     collection = _read_data(data, metadata, diagnoses)
     known = read_split(split, collection)
     check_split(known)
@@ -328,8 +339,11 @@ def study(
     seed: Seed = 0,
 ) -> None:
     """Run the nine-class assignment, as given and with groups kept apart. Run it again to resume."""
+    from dermsentry.training import require_framework
+
+    require_framework()
     collection = _read_data(data, metadata, diagnoses)
-    known = _read_reference(labels, diagnoses)
+    known = _read_reference(labels, diagnoses, collection)
     lengths = _numbers(epochs, int, 3, "--epochs")
     _load_keras()
     from dermsentry.nine_class.pipeline import study as run
@@ -379,6 +393,8 @@ def screen(
     start = time.monotonic()
     if saliency and out is None:
         raise InputError("Received --saliency without --out; expected a folder for the pictures.")
+    if predictions_for and not (predictions or out or format == "csv"):
+        raise InputError("Received --predictions-for without --predictions, --out or --format csv.")
     listed = "-" in photographs
     if listed:
         given = read_list(os.fsdecode(sys.stdin.buffer.read()))
@@ -488,8 +504,25 @@ def demo(
 app.add_typer(clinic)
 
 
+def _tell(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning of our own as a note, any other as Python does."""
+    if issubclass(category, DataWarning):
+        _say(f"Note: {message}")
+    else:
+        _say(warnings.formatwarning(message, category, filename, lineno, line).rstrip())
+
+
 def main() -> None:
     """Run the command line: an error the user can meet is one line on stderr and its exit code."""
+    warnings.simplefilter("once", DataWarning)
+    warnings.showwarning = _tell
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -44,6 +44,10 @@ class ArchiveError(DermsentryError):
     exit_code = 8
 
 
+class DataWarning(UserWarning):
+    """What was given can be used, but was read in a way that its owner should know of."""
+
+
 def require_extra(extra: str, *modules: str) -> None:
     """Raise InputError that names the extra to install, if one of `modules`, which it brings, is missing."""
     missing = [name for name in modules if find_spec(name) is None]
@@ -58,7 +62,8 @@ EXIT_CODES: dict[int, str] = {
     0: "done, and nothing found that corrupts a result",
     1: "audit: findings that corrupt a result; audit-log verify, restore: the audit trail was changed",
     2: "usage error: the input or an option cannot be used",
-    3: "some images could not be read or fetched; everything else was done, and each has its line",
+    3: "audit, evaluate, fetch, screen: some images could not be read, found or fetched; everything else was "
+    "done, and each has its line",
     4: "the output cannot be written",
     5: "training failed",
     6: "the model bundle was refused",

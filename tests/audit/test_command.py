@@ -41,6 +41,32 @@ def test_a_clean_collection_is_exit_code_0(tmp_path: Path) -> None:
     assert "nothing was found that corrupts a result" in done.stdout
 
 
+def test_what_was_not_seen_is_told_and_never_called_clean(tmp_path: Path) -> None:
+    save(skin(1), tmp_path / "set" / "nevus" / "a1x.jpg")
+    save(skin(2), tmp_path / "set" / "melanoma" / "b2x.jpg")
+    save(skin(3), tmp_path / "set" / "melanoma" / ".c3x.jpg")
+    done = run(tmp_path / "set", "--json")
+    assert done.exit_code == 3
+    assert [one["path"] for one in json.loads(done.stdout)["not_read"]] == ["melanoma/.c3x.jpg"]
+    assert "Note: not read: melanoma/.c3x.jpg: hidden" in done.stderr
+    table = tmp_path / "table.csv"
+    table.write_text("path,diagnosis\nset\\nevus\\a1x.jpg,nevus\nset/melanoma/gone.jpg,melanoma\n")
+    done = run(table)
+    assert done.exit_code == 3
+    assert "but 1 photograph could not be read or found: nothing is known of them" in done.stdout
+    assert "1 of 2 paths lead to no file, such as set/melanoma/gone.jpg" in done.stderr
+
+
+def test_a_table_about_one_of_two_collections_is_joined(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save(skin(len(name)), tmp_path / name / "nevus" / f"{name}x.jpg")
+        save(skin(9), tmp_path / name / "melanoma" / f"{name}m.jpg")
+    table = tmp_path / "table.csv"
+    table.write_text("image,lesion_id\nonex,L1\n")
+    done = run(tmp_path / "one", tmp_path / "two", "--metadata", table)
+    assert "Note: table.csv: 1 of 1 rows have a photograph here, 1 of 4 photographs a row" in done.stderr
+
+
 def test_a_reference_table_is_compared(tmp_path: Path) -> None:
     save(skin(1), tmp_path / "set" / "nevus" / "ISIC_0000001.jpg")
     labels = tmp_path / "labels.csv"

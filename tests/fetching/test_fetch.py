@@ -15,7 +15,7 @@ from dermsentry.audit import audit_collection
 from dermsentry.cli import app
 from dermsentry.collection import read_collection, read_labels
 from dermsentry.diagnoses import DIAGNOSES
-from dermsentry.errors import InputError
+from dermsentry.errors import DataWarning, InputError
 from dermsentry.fetching import sets
 from dermsentry.fetching.sets import wanted
 from fetching.archive_server import SIGNATURE, Server, names
@@ -95,6 +95,9 @@ def test_isic9_is_its_class_folders_again(nine_classes: Server, tmp_path: Path) 
     collection = read_collection(tmp_path / "isic9")
     assert len(collection) == 18 + 4
     assert dict(collection.table["split"].value_counts()) == {"train": 13, "test": 9}
+    named = collection.table[~collection.table["path"].str.contains("(1)", regex=False)]
+    assert set(named["copyright_license"]) == {"CC-0", "CC-BY-NC"}
+    assert (named["lesion_id"] != "").all()
     copy = tmp_path / "isic9" / "Train" / DIAGNOSES[0].name / "ISIC_0000104(1).jpg"
     assert copy.read_bytes() == nine_classes.content["ISIC_0000104"]
     assert nine_classes.files_asked()["ISIC_0000104"] == 2  # once for two files, and redirected
@@ -116,7 +119,9 @@ def test_what_changed_is_told_and_shown_by_the_audit(nine_classes: Server, tmp_p
     ]
     assert table[1]["path"] == "Train/basal cell carcinoma/ISIC_0000002.jpg"
     assert table[1]["archive_diagnosis"].startswith("Malignant > ")
-    audit = audit_collection(read_collection(folder), labels=read_labels(folder / "metadata.csv"))
+    with pytest.warns(DataWarning, match="'Verruca'"):
+        labels = read_labels(folder / "metadata.csv")
+    audit = audit_collection(read_collection(folder), labels=labels)
     assert {(found.path, found.diagnosis, found.reference) for found in audit.label_disagreements} == {
         (row["path"], row["folder"], row["archive"]) for row in table if row["kind"] == "contradicted"
     }

@@ -16,6 +16,7 @@ from dermsentry.audit.leaks import PhotographGroup, count_in_test
 from dermsentry.audit.shortcuts import EVERYTHING, ID_NUMBER, VISIBLE
 from dermsentry.collection.labels import describe_unknown
 from dermsentry.diagnoses import MELANOMA, agree, codes_of, name_of
+from dermsentry.image_files import by_reason
 from dermsentry.reporting.prose import counted, render_block
 from dermsentry.stats.numbers import compared, percent
 
@@ -67,13 +68,13 @@ def describe(audit: Audit) -> dict[str, AuditFinding]:
 
 def verdict(audit: Audit) -> str:
     """What the whole audit comes to, never better than what was seen, as the end of a sentence."""
-    unseen = len(audit.unreadable)
+    unseen = len(audit.unreadable) + len(audit.not_read)
     if audit.corrupting:
         return "a result on this collection as it is would be wrong."
-    if unseen >= audit.images:
+    if len(audit.unreadable) >= audit.images:
         return "none of them could be read, so nothing is known of them."
     if unseen:
-        told = f"but {counted(unseen, 'photograph')} could not be read: nothing is known of them."
+        told = f"but {counted(unseen, 'photograph')} could not be read or found: nothing is known of them."
         return f"nothing was found that corrupts a result, {told}"
     return "nothing was found that corrupts a result."
 
@@ -228,7 +229,13 @@ def _shortcuts(audit: Audit) -> _Facts:
 
 def _unreadable(audit: Audit) -> _Facts:
     files = len(audit.unreadable)
-    return "matters" if files else "fine", {"files": files, "images": audit.images}
+    return "matters" if files or audit.not_read or audit.colours_in_doubt else "fine", {
+        "files": files,
+        "images": audit.images,
+        "reasons": by_reason(audit.unreadable),
+        "beside": by_reason(audit.not_read),
+        "doubts": by_reason(audit.colours_in_doubt),
+    }
 
 
 _TOPICS: dict[str, tuple[str, Callable[[Audit], _Facts]]] = {

@@ -43,6 +43,8 @@ class Survey:
         (n, len(SURROUND)) float32: what can be measured around the lesion, see `surround`.
     unreadable
         Path to reason, for the others.
+    doubts
+        Path to what is uncertain about the colours, where something is.
     """
 
     paths: tuple[str, ...]
@@ -50,6 +52,7 @@ class Survey:
     thumbs: NDArray[np.uint8]
     surround: NDArray[np.float32]
     unreadable: dict[str, str]
+    doubts: dict[str, str]
 
 
 SURROUND = (
@@ -124,7 +127,7 @@ def survey_collection(collection: Collection, *, workers: int | None = None, qui
     """
     root = collection.root
 
-    def look(path: Path) -> tuple[bytes, NDArray[np.uint8], NDArray[np.float32]] | Unreadable:
+    def look(path: Path) -> tuple[bytes, NDArray[np.uint8], NDArray[np.float32], str] | Unreadable:
         try:
             photograph = read_photograph(path, root=root, enough_for=_ENOUGH)
         except Unreadable as unreadable:
@@ -132,7 +135,7 @@ def survey_collection(collection: Collection, *, workers: int | None = None, qui
         size = f"{photograph.width}x{photograph.height}|".encode()
         digest = hashlib.blake2b(size, digest_size=16)
         digest.update(np.ascontiguousarray(photograph.pixels).data)
-        return digest.digest(), thumbnail(photograph), surround(photograph)
+        return digest.digest(), thumbnail(photograph), surround(photograph), photograph.doubt
 
     names = list(collection.table["path"])
     thumbs = np.empty((len(names), THUMB, THUMB), np.uint8)
@@ -140,15 +143,18 @@ def survey_collection(collection: Collection, *, workers: int | None = None, qui
     paths: list[str] = []
     pixels: list[bytes] = []
     unreadable: dict[str, str] = {}
+    doubts: dict[str, str] = {}
     found = track(_read(look, collection.paths, workers), "Reading", total=len(names), quiet=quiet)
     for name, result in zip(names, found, strict=True):
         if isinstance(result, Unreadable):
             unreadable[name] = result.reason
             continue
-        digest, thumbs[len(paths)], around[len(paths)] = result
+        digest, thumbs[len(paths)], around[len(paths)], doubt = result
+        if doubt:
+            doubts[name] = doubt
         paths.append(name)
         pixels.append(digest)
-    return Survey(tuple(paths), tuple(pixels), thumbs[: len(paths)], around[: len(paths)], unreadable)
+    return Survey(tuple(paths), tuple(pixels), thumbs[: len(paths)], around[: len(paths)], unreadable, doubts)
 
 
 def _read(look: Callable[[Item], Result], items: Iterable[Item], workers: int | None) -> Iterator[Result]:

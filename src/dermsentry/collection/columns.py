@@ -11,7 +11,7 @@ import pandas as pd
 from dermsentry.collection.table import COLUMNS, SPLITS
 from dermsentry.csv_tables import read_table
 from dermsentry.errors import InputError
-from dermsentry.images import SUFFIXES
+from dermsentry.image_formats import SUFFIXES
 
 _ALIASES = {
     "image": "image_id",
@@ -74,4 +74,6 @@ def read_columns(path: Path, *needed: str, special: Mapping[str, str] | None = N
         raise InputError(f"{path} has the columns {given}; expected {', '.join(needed)} among them.")
     if "image_id" in table.columns:  # some tables give the file's name
         table["image_id"] = table["image_id"].str.replace(IMAGE_SUFFIX, "", regex=True)
+    if "age" in table.columns:  # `45,5` in most of Europe
+        table["age"] = table["age"].str.replace(r"\A(\d+),(\d+)\Z", r"\1.\2", regex=True)
     return table

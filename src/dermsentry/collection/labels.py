@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from dermsentry.diagnoses import (
     name_of,
     says_unknown,
 )
-from dermsentry.errors import InputError
+from dermsentry.errors import DataWarning, InputError
 from dermsentry.files import csv_line, write_text
 
 ONE_HOT = {"mel", "nv", "bcc"}
@@ -103,9 +104,7 @@ def describe_unknown(unknown: UnknownDiagnosis) -> str:
     return f"{unknown.given!r} ({unknown.photographs:,}, {read_as})"
 
 
-def read_labels(
-    path: str | Path, *, diagnoses: str | Path | None = None, say: Callable[[str], object] | None = None
-) -> dict[str, str]:
+def read_labels(path: str | Path, *, diagnoses: str | Path | None = None) -> dict[str, str]:
     """Read a reference label table.
 
     Parameters
@@ -116,14 +115,18 @@ def read_labels(
         and `diagnosis` (or `dx`, `label`).
     diagnoses
         A mapping for names that are not understood: a CSV with the columns `given` and `diagnosis`.
-    say
-        Called with a sentence for each kind of row that is left out.
 
     Returns
     -------
     dict
         Image id, without a file's suffix, to label: a code of `diagnoses.CODES`, or several joined by `|`
-        where the table does not distinguish them. Rows of any other diagnosis are left out.
+        where the table does not distinguish them. Rows of any other diagnosis are left out, and rows that
+        contradict each other.
+
+    Warns
+    -----
+    DataWarning
+        Rows have no diagnosis, or one that is not understood.
 
     Raises
     ------
@@ -143,16 +146,20 @@ def read_labels(
         )
     vocabulary = read_vocabulary(None if diagnoses is None else Path(diagnoses))
     table, unknown = label_rows(table, vocabulary, str(path))
-    for note in notes:
-        (say or _ignore)(note)
     if unknown:
-        (say or _ignore)(f"{path.name}: not understood: {'; '.join(map(describe_unknown, unknown))}")
-    pairs = zip(table["image_id"], table["diagnosis"], strict=True)
-    return {image: label for image, label in pairs if label}
-
-
-def _ignore(sentence: str) -> None:
-    """The caller did not ask."""
+        notes.append(f"{path.name}: not understood: {'; '.join(map(describe_unknown, unknown[:12]))}")
+    said: dict[str, set[str]] = {}
+    for image, label in zip(table["image_id"], table["diagnosis"], strict=True):
+        if label:
+            said.setdefault(image, set()).add(label)
+    disputed = [f"{image} ({', '.join(sorted(each))})" for image, each in said.items() if len(each) > 1]
+    if disputed:
+        more = f" and {len(disputed) - _NAMED:,} more" if len(disputed) > _NAMED else ""
+        told = f"rows of {len(disputed):,} images contradict each other, which settles nothing"
+        notes.append(f"{path.name}: {told}: {', '.join(disputed[:_NAMED])}{more}")
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
+    return {image: each.pop() for image, each in said.items() if len(each) == 1}
 
 
 def label_rows(
@@ -192,7 +199,7 @@ def _read(levels: Sequence[str], fallback: Sequence[str], vocabulary: Vocabulary
         # What is malignant and none of the nine is none of the malignant of the nine.
         return ("" if lost and MELANOMA in codes_of(other) else other), lost
     if other and {is_melanoma(label), is_melanoma(other)} == {True, False}:
-        return "", f"{split[-1]}, but {fallback[0]}"
+        return "", f"{[level for level in split if level.strip()][-1]}, but {fallback[0]}"
     return label, lost
 
 

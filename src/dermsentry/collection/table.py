@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermsentry.files import fingerprint
+from dermsentry.image_files import NotRead, by_reason
 
 COLUMNS = (
     "path",
@@ -78,7 +79,10 @@ class Collection:
     table
         The columns `COLUMNS`, one row per photograph, ordered by path.
     left_alone
-        What was found beside the photographs and not read, a line each.
+        What was found beside the photographs and not used, a line each.
+    not_read
+        Photographs that have no row since they cannot be opened or are missing, and why; their paths are
+        relative to the root. What has a row and cannot be read is found by whoever opens it.
     unknown_diagnoses
         Diagnoses that were not understood, the most frequent first.
     """
@@ -86,6 +90,7 @@ class Collection:
     root: Path
     table: pd.DataFrame
     left_alone: tuple[str, ...] = ()
+    not_read: tuple[NotRead, ...] = ()
     unknown_diagnoses: tuple[UnknownDiagnosis, ...] = ()
 
     def __len__(self) -> int:
@@ -112,6 +117,11 @@ class Collection:
     def paths(self) -> list[Path]:
         """The photographs' files, in the table's order."""
         return [self.root / path for path in self.table["path"]]
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know of how it was read: `left_alone`, and what is in `not_read`, counted by reason."""
+        return [*self.left_alone, *(f"not read: {line}" for line in by_reason(self.not_read))]
 
     def fingerprint(self) -> str:
         """SHA-256 over paths, labels, splits and file sizes: another collection gives another one."""

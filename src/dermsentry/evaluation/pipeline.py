@@ -150,6 +150,7 @@ def evaluate(
         },
         "threshold": alert,
         "unreadable": seen.unreadable,
+        "not_read": [vars(one) for one in collection.not_read],
         "versions": versions(),
     }
     point = evaluation.operating_point

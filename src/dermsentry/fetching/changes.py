@@ -20,9 +20,21 @@ Kind = Literal["contradicted", "undetermined", "not in the archive"]
 class Change:
     """A file whose class folder the archive does not bear out.
 
-    `kind` is `contradicted`, `undetermined` where the archive's diagnosis is unknown or says nothing of the
-    nine, or `not in the archive`. `folder` is the label of its class folder, `archive` the archive's, and
-    `archive_diagnosis` the diagnosis as the archive writes it, the most general level first.
+    Attributes
+    ----------
+    path
+        The file, relative to the set's folder.
+    image_id
+        Its ISIC id.
+    kind
+        `contradicted`, `undetermined` where the archive's diagnosis is unknown or says nothing of the nine, or
+        `not in the archive`.
+    folder
+        The label that its class folder names.
+    archive
+        The archive's label, `""` where that has none.
+    archive_diagnosis
+        The diagnosis as the archive writes it, the most general level first.
     """
 
     path: str

@@ -28,7 +28,7 @@ from dermsentry.fetching.folder import (
 from dermsentry.fetching.sets import Wanted, wanted
 from dermsentry.fetching.transfer import THREADS, Connection, GoneProblem, Problem, connect
 from dermsentry.files import sha256, versions, whole_file, write_json
-from dermsentry.images import SUFFIXES
+from dermsentry.image_formats import SUFFIXES
 from dermsentry.parallel import map_ordered
 from dermsentry.progress import track
 

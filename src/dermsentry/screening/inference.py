@@ -71,6 +71,7 @@ def screen_photograph(
     score = min(max(round(float(outputs.out_of_distribution[0]), 4), 0.0), 1.0)
     unlike = None if card.out_of_distribution is None else score
     tier, reasons = triage(probabilities, unlike, quality, card)
+    reasons = (*reasons, photograph.doubt) if photograph.doubt else reasons
     finding = Finding(name, path, tier, probabilities, unlike, quality, reasons, bundle.name)
     melanoma = outputs.class_activation[0, :, :, card.classes.index(MELANOMA)]
     return Screened(finding, draw_saliency(pixels, melanoma) if saliency else None)
@@ -82,6 +83,8 @@ def unreadable(reason: str, bundle: Bundle, name: str = "", path: str = "") -> S
 
 
 def _screen_one(source: Source, bundle: Bundle, saliency: bool) -> Screened:
+    if source.refused:
+        return unreadable(source.refused, bundle, source.name, source.path)
     try:
         root = Path(source.root) if source.root is not None else None
         content = Path(source.path) if source.content is None else source.content

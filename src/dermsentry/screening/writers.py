@@ -19,6 +19,8 @@ from dermsentry.stats.numbers import percent
 # How a terminal shows a tier: bold white on red, yellow, as it is, cyan, magenta.
 _COLOURS = {"alert": "1;97;41", "refer": "33", "routine": "0", "cannot-say": "36", "unreadable": "35"}
 
+_ROUTINE_REASONS = 2  # the threshold and the likeliest diagnosis, which the line shows; anything else is told
+
 Write = Callable[[Finding], object]
 
 
@@ -66,7 +68,7 @@ def table_rows(finding: Finding, *, colour: bool = False) -> str:
     melanoma = "" if finding.melanoma is None else percent(finding.melanoma)
     likeliest = "" if finding.likeliest is None else name_of(finding.likeliest)
     line = f"{tier} {melanoma:>8}  {likeliest:<27} {printable(finding.path)}"
-    if finding.tier == "routine":
+    if finding.tier == "routine" and len(finding.reasons) <= _ROUTINE_REASONS:
         return line
     return f"{line}\n{'':<11} {'':>8}  {'; '.join(printable(reason) for reason in finding.reasons)}"
 

@@ -24,10 +24,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dermsentry.clinic.intake.admission import DICOM
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
 from dermsentry.files import plain
+from dermsentry.image_formats import DICOM
 from dermsentry.images import Photograph, Unreadable, read_photograph
 from dermsentry.screening.triage import TIERS
 

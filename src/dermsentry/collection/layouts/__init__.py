@@ -34,7 +34,7 @@ from dermsentry.collection.layouts import (
 from dermsentry.collection.layouts.contents import Contents, Layout
 from dermsentry.collection.table import Collection
 from dermsentry.errors import InputError
-from dermsentry.images import SUFFIXES
+from dermsentry.image_formats import READ
 
 LAYOUTS: tuple[Layout, ...] = (
     nine_class,
@@ -104,6 +104,5 @@ def read_collection(
     if metadata is not None:
         collection = join_metadata(collection, Path(metadata))
     if not len(collection):
-        kinds = " ".join(sorted(SUFFIXES))
-        raise InputError(f"{path} holds no photographs; expected files ending in {kinds} in class folders.")
+        raise InputError(f"{path} holds no photographs; expected {READ} in class folders.")
     return collection

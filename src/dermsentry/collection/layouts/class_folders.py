@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.table import SPLITS, Collection, UnknownDiagnosis, ordered
 from dermsentry.diagnoses import agree, name_of, narrow
 from dermsentry.errors import InputError
+from dermsentry.image_files import NotRead
 
 ABOUT = About(
     name="Class folders",
@@ -28,7 +28,9 @@ ABOUT = About(
     "an error that "
     "lists them; `metadata.csv` beside the folders is joined",
 )
-_READ = {"metadata.csv", "SYNTHETIC.txt"}  # the second marks a collection of phantoms
+_OUTSIDE = "a picture of a kind that is not read, outside every class folder"
+_READ = {"metadata.csv", "SYNTHETIC.txt", "attribution.txt", "changes.csv", "fetch.json", "SHA256SUMS"}
+"""`SYNTHETIC.txt` marks a collection of phantoms; the last are what `fetch` writes beside a set."""
 
 
 def recognises(found: Contents) -> bool:
@@ -38,7 +40,7 @@ def recognises(found: Contents) -> bool:
 
 def names_diagnoses(found: Contents) -> bool:
     """Whether a folder on the way to a photograph names a diagnosis."""
-    places = [place.relative_to(found.root) for place, names, _ in found.folders if names]
+    places = [folder.path.relative_to(found.root) for folder in found.folders if folder.photographs]
     return any(found.vocabulary(part) is not None for part in {part for p in places for part in p.parts})
 
 
@@ -50,14 +52,18 @@ def read(found: Contents) -> Collection:
     unclear: list[str] = []
     classes: Counter[str] = Counter()
     others: list[str] = []
-    for folder, photographs, other in found.folders:
-        others += other
-        inside = folder.relative_to(path).parts
+    not_read = list(found.not_read)
+    for folder in found.folders:
+        others += folder.others
+        inside = folder.path.relative_to(path).parts
         naming = [i for i, part in enumerate(inside) if find(part) is not None]
         if not naming:
-            if photographs:
-                unknown["/".join(inside) or "."] = len(photographs)
+            if folder.photographs:
+                unknown["/".join(inside) or "."] = len(folder.photographs)
+            not_read += [NotRead("/".join((*inside, name)), _OUTSIDE) for name in folder.unsupported]
             continue
+        # In a class folder, a picture of a kind that is not read has its row, and is found unreadable.
+        photographs = sorted([*folder.photographs, *folder.unsupported])
         # Folders inside a class are the user's own order, unless they name another diagnosis.
         label = ""
         for part in (inside[i] for i in naming):
@@ -81,8 +87,8 @@ def read(found: Contents) -> Collection:
     empty = [
         f"{name}: a class folder without photographs" for name, count in sorted(classes.items()) if not count
     ]
-    left_alone = (*empty, *_linked_folders(path), *_counted([f for f in others if f not in _READ]))
-    collection = Collection(path, table, left_alone)
+    left_alone = (*empty, *_counted([f for f in others if f not in _READ]))
+    collection = Collection(path, table, left_alone, tuple(not_read))
     metadata = path / "metadata.csv"
     return join_metadata(collection, metadata) if metadata.is_file() else collection
 
@@ -104,15 +110,6 @@ def _refuse(found: Contents, unknown: Mapping[str, int], unclear: Sequence[str])
             f"{found.root} has folders that name two diagnoses: {'; '.join(map(repr, unclear))}. "
             "Expected one diagnosis on the way to a photograph; rename or move these."
         )
-
-
-def _linked_folders(root: Path) -> list[str]:
-    found = []
-    for name, folders, _ in os.walk(root):
-        found += [
-            (Path(name) / f).relative_to(root).as_posix() for f in folders if (Path(name) / f).is_symlink()
-        ]
-    return [f"{folder}: a link to a folder is not followed" for folder in sorted(found)]
 
 
 def _counted(files: Sequence[str]) -> list[str]:

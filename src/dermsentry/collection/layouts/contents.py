@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Protocol
 
 from dermsentry.collection.columns import own_names
 from dermsentry.collection.labels import Vocabulary
-from dermsentry.collection.layouts.photographs import walk
 from dermsentry.collection.table import Collection
 from dermsentry.csv_tables import column_names
+from dermsentry.image_files import Folder, NotRead, walk
 
 _TABLES = re.compile(r".+\.(csv|tab|tsv|txt|xlsx)", re.IGNORECASE)
 
@@ -45,26 +45,38 @@ class Contents:
     vocabulary: Vocabulary
 
     @cached_property
-    def folders(self) -> list[tuple[Path, list[str], list[str]]]:
+    def folders(self) -> list[Folder]:
         """Each folder, with the names of its photographs and of its other files."""
         return list(walk(self.root))
 
     @cached_property
     def photographs(self) -> list[str]:
         """Paths of the photographs, relative to the root."""
-        found = ((place.relative_to(self.root), names) for place, names, _ in self.folders)
-        return [(below / name).as_posix() for below, names in found for name in names]
+        return self._below((folder.path, folder.photographs) for folder in self.folders)
+
+    @cached_property
+    def unsupported(self) -> list[str]:
+        """Paths of the photographs of a kind that is not read, relative to the root."""
+        return self._below((folder.path, folder.unsupported) for folder in self.folders)
+
+    def _below(self, named: Iterable[tuple[Path, list[str]]]) -> list[str]:
+        return [(place.relative_to(self.root) / name).as_posix() for place, names in named for name in names]
+
+    @cached_property
+    def not_read(self) -> list[NotRead]:
+        """Hidden photographs, and links to folders elsewhere."""
+        return [one for folder in self.folders for one in folder.not_read]
 
     @cached_property
     def others(self) -> list[Path]:
         """The other files, the least deep first."""
-        found = [place / name for place, _, names in self.folders for name in names]
+        found = [folder.path / name for folder in self.folders for name in folder.others]
         return sorted(found, key=lambda path: (len(path.parts), path))
 
     @cached_property
     def folder_names(self) -> list[str]:
         """The names of all folders, the root's first."""
-        return [self.root.resolve().name, *(place.name for place, _, _ in self.folders[1:])]
+        return [self.root.resolve().name, *(folder.path.name for folder in self.folders[1:])]
 
     def named(self, pattern: str) -> list[Path]:
         """The other files whose name is like `pattern` in any case; none where a table was given itself."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from dermsentry.collection.columns import own_splits, read_columns
 from dermsentry.collection.labels import label_rows
 from dermsentry.collection.layouts.contents import About, Contents
+from dermsentry.collection.paths import find_files, normal
 from dermsentry.collection.table import COLUMNS, Collection, ordered
 from dermsentry.errors import InputError
 
@@ -16,10 +16,11 @@ ABOUT = About(
     name="A table of paths",
     published="your own",
     licence="your own",
-    recognised="a CSV given in place of a folder, with `path` (or `file`, `filepath`) and `diagnosis` "
-    "(or `dx`, `label`)",
+    recognised="a CSV or Excel file given in place of a folder, with `path` (or `file`, `filepath`) and "
+    "`diagnosis` (or `dx`, `label`)",
     gives=COLUMNS[3:],
-    remark="paths are relative to the CSV, or absolute; any of the columns above",
+    remark="paths are relative to the table, or absolute; those of another machine are found by their end; "
+    "any of the columns above",
 )
 
 
@@ -39,13 +40,17 @@ def read(found: Contents) -> Collection:
     nameless = int((table["path"] == "").sum())
     if nameless:
         raise InputError(f"{path} has {nameless} rows without a path; give each photograph its path.")
+    files = find_files(path.parent, list(table["path"]))
+    if len(files.missing) == len(table) > 0:
+        raise InputError(
+            f"None of the {len(table):,} paths of {path} leads to a file, such as {files.missing[0]!r}; "
+            f"expected paths below {path.parent}, or absolute ones."
+        )
     root = path.parent
-    # resolve() would follow links, which are checked when a photograph is opened.
-    top = _normal(root.absolute())
-    absolute = [_normal(top / p) for p in table["path"]]
-    if not all(p.is_relative_to(top) for p in absolute):
-        root = top = Path(os.path.commonpath([top, *(p.parent for p in absolute)]))
-    table["path"] = [p.relative_to(top).as_posix() for p in absolute]
+    top = normal(root.absolute())
+    if not all(p.is_relative_to(top) for p in files.paths):
+        root = top = Path(os.path.commonpath([top, *(p.parent for p in files.paths)]))
+    table["path"] = [p.relative_to(top).as_posix() for p in files.paths]
     twice = table.loc[table["path"].duplicated(), "path"]
     if len(twice):
         raise InputError(
@@ -53,9 +58,5 @@ def read(found: Contents) -> Collection:
         )
     if "image_id" not in table.columns:
         table["image_id"] = [Path(p).stem for p in table["path"]]
-    return Collection(root, ordered(table), unknown_diagnoses=unknown)
-
-
-def _normal(path: Path) -> Path:
-    # POSIX gives two leading slashes a meaning of their own, which no file system here has.
-    return Path(re.sub("^//", "/", os.path.normpath(path)))
+    told = tuple(f"{path.name}: {line}" for line in files.told)
+    return Collection(root, ordered(table), told, unknown_diagnoses=unknown)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from dermsentry.collection.columns import read_columns
+from dermsentry.collection.ids import image_key
 from dermsentry.collection.labels import FALLBACK
 from dermsentry.collection.layouts.contents import About, Contents
-from dermsentry.collection.layouts.photographs import image_key, with_photographs
+from dermsentry.collection.layouts.photographs import with_photographs
 from dermsentry.collection.table import Collection
 
 ABOUT = About(

@@ -58,7 +58,8 @@ def read(found: Contents) -> Collection:
     if tests:
         parts.append((read_columns(tests[0], "image_id", special=_SPECIAL), "test"))
     table = _with_duplicates(stacked(parts), found.named(r"ISIC_2020_Training_Duplicates\.csv"))
-    return with_photographs(found, table, path.name, left_alone=tuple(notes))
+    names = ", ".join(file.name for file in (path, *tests[:1]))
+    return with_photographs(found, table, names, left_alone=tuple(notes))
 
 
 def _training(found: Contents) -> list[Path]:

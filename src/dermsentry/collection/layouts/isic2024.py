@@ -9,6 +9,7 @@ from dermsentry.collection.labels import FALLBACK, LEVELS, truths
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import fill_in, with_photographs
 from dermsentry.collection.table import Collection
+from dermsentry.errors import require_extra
 
 ABOUT = About(
     name="ISIC 2024 (SLICE-3D)",
@@ -49,6 +50,8 @@ def read(found: Contents) -> Collection:
     tests = found.named(r"test-metadata\.csv")
     notes += [f"{test.name}: a table without labels, not read" for test in tests]
     stored = found.named(r"train-image\.hdf5")
+    if stored:
+        require_extra("hdf5", "h5py")
     return with_photographs(
         found, table, path.name, left_alone=tuple(notes), stored=stored[0] if stored else None
     )

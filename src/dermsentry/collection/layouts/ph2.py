@@ -10,6 +10,7 @@ import pandas as pd
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import with_photographs
 from dermsentry.collection.table import Collection
+from dermsentry.csv_tables import read_rows
 from dermsentry.errors import InputError
 
 ABOUT = About(
@@ -41,11 +42,7 @@ def read(found: Contents) -> Collection:
 
 def _of_sheet(path: Path) -> pd.DataFrame:
     """The rows below the line that begins with `Image Name`, under which a class has an X."""
-    try:
-        sheet = pd.read_excel(path, header=None, dtype=str).fillna("")
-    except (ValueError, OSError, KeyError) as error:
-        raise InputError(f"Cannot read {path}: {str(error).splitlines()[0]}.") from error
-    cells = sheet.map(str.strip)
+    cells = pd.DataFrame([fields for _, fields in read_rows(path)]).fillna("")
     starts = [row for row in range(len(cells)) if "Image Name" in set(cells.iloc[row])]
     if not starts:
         raise InputError(f"{path} has no column 'Image Name'; expected the description of PH².")

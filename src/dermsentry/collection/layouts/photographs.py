@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from dermsentry.collection.columns import IMAGE_SUFFIX
+from dermsentry.collection.ids import image_key, match_ids
 from dermsentry.collection.labels import label_rows
 from dermsentry.collection.table import Collection, ordered
 from dermsentry.errors import InputError
+from dermsentry.image_files import NotRead
 
 if TYPE_CHECKING:
     from dermsentry.collection.layouts.contents import Contents
 
-_JUNK_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
-_JUNK_FOLDERS = {"__macosx"}
+_NO_FILE = "the label table names it, and no photograph here has its name"
 _MASKS = re.compile(
     r"_(?:superpixels|segmentation|attribute_[a-z_]+|lesion|R\d+_Label\d+)\.\w+\Z", re.IGNORECASE
 )
-
-
-def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Folders below `root` in order, with their photographs and other files; links to folders are left."""
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"Cannot read {error.filename}: {error.strerror}.")
-
-    for name, folders, files in os.walk(root, onerror=refuse):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f.lower() not in _JUNK_FOLDERS)
-        kept = sorted(f for f in files if not f.startswith(".") and f.lower() not in _JUNK_FILES)
-        photographs = [f for f in kept if IMAGE_SUFFIX.search(f)]
-        yield Path(name), photographs, [f for f in kept if not IMAGE_SUFFIX.search(f)]
-
-
-def image_key(name: str) -> str:
-    """A file's name or an image id as compared: without folder, suffix, `_downsampled`, case and blanks."""
-    stem = IMAGE_SUFFIX.sub("", PurePosixPath(name.strip().replace("\\", "/")).name).strip().casefold()
-    return stem.removesuffix("_downsampled")
 
 
 def with_photographs(
@@ -66,8 +47,8 @@ def with_photographs(
     folder
         The only folder that is searched.
     left_alone
-        What the collection's `left_alone` begins with. What has no photograph, and what the table does not
-        name, is added.
+        What the collection's `left_alone` begins with. What the table does not name is added; rows without a
+        photograph are in `not_read`.
     stored
         An HDF5 file that holds the photographs of the rows that have no file of their own, by image id.
 
@@ -78,57 +59,62 @@ def with_photographs(
     """
     root = found.root
     table, unknown = label_rows(table.reset_index(drop=True), found.vocabulary, where)
-    keys = table["image_id"].map(image_key)
-    disputed = table.assign(key=keys).drop_duplicates(["key", "diagnosis"])["key"].duplicated()
-    if disputed.any():
-        named = table["image_id"][disputed.index[disputed]].iloc[0]
+    named, masks, not_read = _below(found, folder)
+    rows_of, unclear = match_ids(list(table["image_id"]), named)
+    said = {place: {table["diagnosis"].iloc[row] for row in rows} for place, rows in rows_of.items()}
+    disputed = [named[place] for place, diagnoses in said.items() if len(diagnoses) > 1]
+    if disputed:
         raise InputError(
-            f"{where} gives {int(disputed.sum())} image ids two diagnoses, such as {named}; "
-            "keep one row of each."
+            f"{where} gives {len(disputed)} image ids two diagnoses, such as "
+            f"{PurePosixPath(disputed[0]).stem}; keep one row of each."
         )
-    files: dict[str, list[str]] = {}
-    masks = 0
-    for path in found.photographs:
-        if folder != "." and not path.startswith(f"{folder}/"):
-            continue
-        if _MASKS.search(path):
-            masks += 1
-        else:
-            files.setdefault(image_key(path), []).append(path)
-    paths = [files.get(key, [""])[0] for key in keys]
+    files: dict[int, list[str]] = {}
+    for place in sorted(rows_of):
+        for row in rows_of[place]:
+            files.setdefault(row, []).append(named[place])
+    paths = [files.get(row, [""])[0] for row in range(len(table))]
     if stored is not None:
         inside = stored.relative_to(root).as_posix()
         paths = [path or f"{inside}/{name}" for path, name in zip(paths, table["image_id"], strict=True)]
-    beside = _beside(files, list(keys), paths, folder)
+    missing = [name for name, path in zip(table["image_id"], paths, strict=True) if not path]
+    if len(missing) == len(table) > 0 and named:
+        raise InputError(
+            f"No row of {where} has a photograph: it has the id {missing[0]!r}, the folder {named[0]!r}. "
+            "Expected the ids to be the photographs' file names."
+        )
+    name = PurePosixPath(where).name
+    beside = [f"{name}: {len(table) - len(missing):,} of {len(table):,} rows have a photograph here"]
+    if unclear:
+        several = "rows fit several photographs, whose names only count"
+        beside.append(f"{name}: {len(unclear):,} {several}, such as {unclear[0]}")
+    unnamed = sorted(path for place, path in enumerate(named) if place not in rows_of)
+    if unnamed:
+        beside.append(f"{len(unnamed)} photographs that the label table does not name, such as {unnamed[0]}")
+    again = sorted(path for several in files.values() for path in several[1:])
+    if again:
+        beside.append(f"{len(again)} further files of an image id, such as {again[0]}")
     if masks:
         beside.append(f"{masks} masks and superpixels, which are no photographs")
-    if len(table) and files and not any(paths):
-        raise InputError(
-            f"No row of {where} has a photograph: it has the id {table['image_id'].iloc[0]!r}, the folder "
-            f"{next(iter(files.values()))[0]!r}. Expected the ids to be the photographs' file names."
-        )
+    not_read += [NotRead(name, _NO_FILE) for name in dict.fromkeys(missing)]
     if "source" not in table.columns:
         table["source"] = root.resolve().name
     table["path"] = paths
     table["image_id"] = [IMAGE_SUFFIX.sub("", PurePosixPath(name.strip()).name) for name in table["image_id"]]
     kept = table[table["path"] != ""].drop_duplicates("path")
     table = ordered(kept.reset_index(drop=True))
-    return Collection(root, table, (*left_alone, *beside), unknown_diagnoses=unknown)
+    return Collection(root, table, (*left_alone, *beside), tuple(not_read), unknown)
 
 
-def _beside(files: dict[str, list[str]], keys: list[str], paths: list[str], folder: str) -> list[str]:
-    """What rows have no photograph, and what photographs no row, in words."""
-    wanted = set(keys)
-    unnamed = sorted(path for key, found in files.items() if key not in wanted for path in found)
-    again = sorted(path for key, found in files.items() if key in wanted for path in found[1:])
-    lines = []
-    if missing := paths.count(""):
-        lines.append(f"{missing} rows of the label table have no photograph in {folder}/")
-    if unnamed:
-        lines.append(f"{len(unnamed)} photographs that the label table does not name, such as {unnamed[0]}")
-    if again:
-        lines.append(f"{len(again)} further files of an image id, such as {again[0]}")
-    return lines
+def _below(found: Contents, folder: str) -> tuple[list[str], int, list[NotRead]]:
+    """The photographs below a folder, unsupported ones last; how many masks; what is not read."""
+
+    def here(path: str) -> bool:
+        return folder == "." or path.startswith(f"{folder}/")
+
+    # A photograph of a kind that is not read has its row where there is no other one: it is found unreadable.
+    paths = [path for path in (*found.photographs, *found.unsupported) if here(path)]
+    named = [path for path in paths if not _MASKS.search(path)]
+    return named, len(paths) - len(named), [one for one in found.not_read if here(one.path)]
 
 
 def fill_in(table: pd.DataFrame, other: pd.DataFrame, on: str = "image_id") -> tuple[pd.DataFrame, list[str]]:

@@ -102,7 +102,7 @@ class Upload(BaseModel):
     """A form with photographs and details that apply to all of them."""
 
     photographs: list[bytes] = Field(
-        description="One or more files: JPEG, PNG, BMP, TIFF, WebP or DICOM", min_length=1
+        description="One or more files: JPEG, PNG, BMP, TIFF, WebP, HEIC, AVIF or DICOM", min_length=1
     )
     patient: str = Field(
         "", max_length=lengths.PATIENT, description="The clinic's patient number, not a name"
