@@ -318,7 +318,7 @@ def test_interrupted_it_leaves_whole_files_and_resumes(server: Server, tmp_path:
         running.send_signal(signal.SIGINT)
         asked = time.monotonic()
         _, told = running.communicate(timeout=60)
-    assert time.monotonic() - asked < 8
+    assert time.monotonic() - asked < 20  # the pauses of ISIC_0000002 alone would take longer
     assert running.returncode == 130
     assert "Traceback" not in told
     assert "interrupted" in told

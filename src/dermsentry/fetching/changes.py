@@ -27,8 +27,8 @@ class Change:
     image_id
         Its ISIC id.
     kind
-        `contradicted`, `undetermined` where the archive's diagnosis is unknown or says nothing of the nine, or
-        `not in the archive`.
+        `contradicted`; `undetermined` where the archive's diagnosis is unknown or says nothing of the nine;
+        or `not in the archive`.
     folder
         The label that its class folder names.
     archive
