@@ -5,14 +5,16 @@ from .audit import Audit, audit_collection
 from .collection import Collection, join_collections, read_collection, read_labels
 from .errors import ArchiveError, BundleError, DermsentryError, InputError, OutputError, TrainingError
 from .evaluation import Estimate, Evaluation, evaluate
+from .evaluation.cross_validation import CrossValidation
 from .fetching import Change, Fetched, fetch
 from .model import Bundle, open_bundle
 from .nine_class.pipeline import study
 from .nine_class.results import Study
 from .phantoms import Phantoms, draw_phantoms
 from .screening import Finding, iter_screen, screen
-from .split import Split, make_split, read_split
+from .split import Fold, Split, make_folds, make_split, read_split
 from .training import Run, train
+from .training.cross_validation import cross_validate
 
 __all__ = [
     "ArchiveError",
@@ -21,11 +23,13 @@ __all__ = [
     "BundleError",
     "Change",
     "Collection",
+    "CrossValidation",
     "DermsentryError",
     "Estimate",
     "Evaluation",
     "Fetched",
     "Finding",
+    "Fold",
     "InputError",
     "OutputError",
     "Phantoms",
@@ -35,11 +39,13 @@ __all__ = [
     "TrainingError",
     "__version__",
     "audit_collection",
+    "cross_validate",
     "draw_phantoms",
     "evaluate",
     "fetch",
     "iter_screen",
     "join_collections",
+    "make_folds",
     "make_split",
     "open_bundle",
     "read_collection",

@@ -85,3 +85,55 @@ def test_a_missing_folder_is_the_users_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--nothing", "--seed=x"])
 def test_an_option_that_cannot_be_used_is_exit_code_2(option: str, phantoms: Phantoms) -> None:
     assert run(phantoms.root, option).exit_code == 2
+
+
+def test_nothing_good_is_said_of_what_could_not_be_read(tmp_path: Path) -> None:
+    for i, name in enumerate(("nevus", "melanoma")):
+        save(skin(i), tmp_path / name / f"a{i}x.jpg")
+    (tmp_path / "nevus" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    done = run(tmp_path)
+    assert done.exit_code == 3
+    told = "nothing was found that corrupts a result, but 1 photograph could not be read or found"
+    assert told in done.stdout
+    for path in tmp_path.rglob("*.jpg"):
+        path.write_bytes(b"\xff\xd8\xff\xe0 no more")
+    done = run(tmp_path)
+    assert done.exit_code == 3
+    assert "none of them could be read, so nothing is known of them" in done.stdout
+
+
+def test_what_is_not_understood_is_listed_and_can_be_said(tmp_path: Path) -> None:
+    names = ["melanoma", "nevus", "wart", "wart", "corn"]
+    for i in range(len(names)):
+        save(skin(i), tmp_path / "set" / f"a{i}x.jpg")
+    rows = "".join(f"a{i}x,{name}\n" for i, name in enumerate(names))
+    (tmp_path / "set" / "labels.csv").write_text(f"image,diagnosis\n{rows}")
+    done = run(tmp_path / "set", "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0
+    assert "'wart' (2, kept as unknown); 'corn' (1, kept as unknown)" in done.stderr
+    found = json.loads(done.stdout)
+    assert found["unknown_diagnoses"] == [
+        {"given": "wart", "photographs": 2, "read_as": ""},
+        {"given": "corn", "photographs": 1, "read_as": ""},
+    ]
+    assert found["summary"]["unknown_diagnosis"] == 3
+    assert "None of the nine: &#39;wart&#39; (2" in (tmp_path / "out" / "audit.html").read_text()
+    draft = tmp_path / "out" / "diagnoses.csv"
+    assert draft.read_text() == "given,diagnosis,photographs\nwart,,2\ncorn,,1\n"
+    draft.write_text("given,diagnosis,photographs\nwart,benign,2\ncorn,,1\n")
+    done = run(tmp_path / "set", "--diagnoses", draft, "--json")
+    assert json.loads(done.stdout)["unknown_diagnoses"] == []
+    assert json.loads(done.stdout)["classes"]["AK|DF|NV|PBK|SK|VASC"] == {"unsplit": 2}
+    assert "none of the nine" not in done.stderr
+
+
+def test_a_draft_is_written_where_nothing_is_understood(tmp_path: Path) -> None:
+    for i, name in enumerate(("melanoma", "Leberfleck")):
+        save(skin(i), tmp_path / "set" / name / f"a{i}x.jpg")
+    done = run(tmp_path / "set", "--out", tmp_path / "out")
+    assert isinstance(done.exception, InputError)
+    draft = tmp_path / "out" / "diagnoses.csv"
+    assert draft.read_text() == "given,diagnosis,photographs\nLeberfleck,,1\n"
+    draft.write_text("given,diagnosis\nLeberfleck,nevus\n")
+    done = run(tmp_path / "set", "--diagnoses", draft, "--json")
+    assert set(json.loads(done.stdout)["classes"]) == {"MEL", "NV"}

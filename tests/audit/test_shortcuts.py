@@ -21,7 +21,7 @@ def made(labels: list[str], seed: int = 0, **told: np.ndarray) -> tuple[pd.DataF
         around[:, SURROUND.index(name.replace("_", " "))] = values
     paths = [f"{i:04d}.jpg" for i in range(count)]
     ids = [f"ISIC_{n:07d}" for n in rng.permutation(count)]
-    survey = Survey(tuple(paths), (b"",) * count, np.zeros((count, 32, 32), np.uint8), around, {})
+    survey = Survey(tuple(paths), (b"",) * count, np.zeros((count, 32, 32), np.uint8), around, {}, {})
     return table(path=paths, image_id=ids, diagnosis=labels), survey, paths
 
 

@@ -96,8 +96,10 @@ def test_rows_that_agree_complete_each_other(tmp_path: Path) -> None:
     joined = read_collection(tmp_path / "set", metadata=table)
     assert "table.csv: LESION_ID: rows of 1 photographs contradict" in joined.left_alone[1]
     table.write_text("image;colour\na;brown\n")
+    assert rows(read_collection(tmp_path / "set", metadata=table), "colour") == [("brown",)]
+    table.write_text("image;diagnosis\na;nevus\n")
     joined = read_collection(tmp_path / "set", metadata=table)
-    assert "none of its columns (image, colour) is" in joined.left_alone[1]
+    assert "none of its columns (image, diagnosis) says anything" in joined.left_alone[1]
 
 
 def test_collections_are_joined(tmp_path: Path) -> None:

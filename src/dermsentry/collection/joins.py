@@ -16,21 +16,20 @@ from dermsentry.collection.groups import components, original_id
 from dermsentry.collection.ids import match_ids
 from dermsentry.collection.table import Collection, joined_unknown, ordered
 from dermsentry.csv_tables import column_names
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, require_type
 from dermsentry.image_files import NotRead
 
-_FILLED = (
-    "lesion_id", "patient_id", "age", "sex", "site", "skin_type",
-    "diagnosis_confirm_type", "image_type", "copyright_license", "attribution",
-)  # fmt: skip
+_LEFT = ("image_id", "path", "diagnosis", "split")  # what a table may have, and does not give a collection
 _NAMED = 3  # that a message names
 
 
 def join_metadata(collection: Collection, path: Path) -> Collection:
-    """Fill in lesion, patient, age, sex, site, skin type, licence and the like from a table, where unknown.
+    """Fill in every column of a table by image id where it is unknown, but for path, diagnosis and split.
 
-    An id is a photograph's with or without folder, suffix, `_downsampled`, capitals and spaces around. Rows
-    that contradict each other settle nothing. What matched, and what did not, is added to `left_alone`.
+    An id is a photograph's with or without folder, suffix, `_downsampled`, capitals and spaces around.
+    Columns that a collection has not, such as `hospital`, are added. A source that is only the folder's name
+    gives way. Rows that contradict each other settle nothing. What matched, and what did not, is added to
+    `left_alone`.
 
     Raises
     ------
@@ -55,13 +54,19 @@ def join_metadata(collection: Collection, path: Path) -> Collection:
             f"not used: {_listed(unclear)}"
         )
     table = collection.table.copy()
-    columns = [column for column in _FILLED if column in extra.columns]
+    columns = [column for column in extra.columns if column not in _LEFT]
     if not columns:
-        told.append(f"{path.name}: none of its columns ({', '.join(given)}) is {', '.join(_FILLED)}")
+        told.append(f"{path.name}: none of its columns ({', '.join(given)}) says anything of a photograph")
+    if "source" in columns:
+        own = table["source"] == collection.root.resolve().name
+        table["source"] = table["source"].where(~own, "")
     for column in columns:
+        table[column] = table[column] if column in table.columns else ""
         told += _fill(table, column, list(extra[column]), rows_of, f"{path.name}: {called[column]}")
         if column in ("lesion_id", "patient_id"):
             told += _join_sources(table, column, rows_of, f"{path.name}: {called[column]}")
+    if "source" in columns:
+        table["source"] = table["source"].where(table["source"] != "", collection.table["source"])
     return replace(collection, table=table, left_alone=(*collection.left_alone, *told))
 
 
@@ -175,6 +180,8 @@ def join_collections(collections: Sequence[Collection]) -> Collection:
     """
     if not collections:
         raise InputError("Received no collection to join; expected at least one.")
+    for collection in collections:
+        require_type("one of the collections", collection, Collection, "read_collection")
     root = Path(os.path.commonpath([c.root.resolve() for c in collections]))
     names = [c.root.resolve().name for c in collections]
     tables, left_alone, not_read = [], [], []

@@ -187,7 +187,8 @@ def label_rows(
             "Rename them, or say with --diagnoses what they are.",
             unknown,
         )
-    return table.assign(diagnosis=labels), unknown
+    read_up = [column for column in (*LEVELS, FALLBACK) if column in table.columns]
+    return table.drop(columns=read_up).assign(diagnosis=labels), unknown
 
 
 def _read(levels: Sequence[str], fallback: Sequence[str], vocabulary: Vocabulary) -> tuple[str, str]:
@@ -234,7 +235,8 @@ def decode_one_hot(
                 for name, row in zip(row_names(table, here), hot[here], strict=False)
             ]
             notes.append(f"{int(here.sum())} rows with {problem}, kept as unknown: {_some(examples, here)}")
-    return table.assign(diagnosis=chosen), [f"{Path(where).name}: {note}" for note in notes]
+    told = [f"{Path(where).name}: {note}" for note in notes]
+    return table.drop(columns=classes).assign(diagnosis=chosen), told
 
 
 def truths(table: pd.DataFrame, columns: Sequence[str], where: str) -> NDArray[np.bool_]:

@@ -151,7 +151,7 @@ def test_an_image_that_is_not_the_announced_one_is_refused(
         capture = dicom_dataset(TransferSyntaxUID=uid.ImplicitVRLittleEndian, SOPClassUID=uid.CTImageStorage)
         answer = lying(monkeypatch, association, capture, SOPClassUID=kind)
         assert answer.Status == 0x0122
-        assert "Secondary Capture" in answer.ErrorComment
+        assert "CT Image" in answer.ErrorComment
     assert cases(store) == []
 
 

@@ -39,6 +39,7 @@ def read(found: Contents) -> Collection:
         notes += [f"{other.name}: {line}" for line in told]
     levels = {f"iddx_{level}": ours for level, ours in enumerate(LEVELS, 1)}
     table = table.rename(columns={"malignant": "target", **levels})
+    table = table.drop(columns=[column for column in table.columns if column.startswith("tbp_")])
     if "target" in table.columns:
         malignant = truths(table, ["target"], str(path))[:, 0]
         # The target of what is indeterminate is 0 as well.

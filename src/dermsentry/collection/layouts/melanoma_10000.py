@@ -26,11 +26,12 @@ _NAME = re.compile(r"melanoma_\d+", re.IGNORECASE)
 
 def recognises(found: Contents) -> bool:
     """Whether all photographs are named so, in folders of these names."""
-    paths = [PurePosixPath(path) for path in found.photographs] if found.table is None else []
-    return bool(paths) and all(
-        _NAME.fullmatch(path.stem) and path.parent.name.casefold() in {"benign", "malignant"}
-        for path in paths
-    )
+    if found.table is not None:
+        return False
+    holding = [folder for folder in found.folders if folder.photographs]
+    if {folder.path.name.casefold() for folder in holding} != {"benign", "malignant"}:
+        return False
+    return all(_NAME.fullmatch(PurePosixPath(name).stem) for folder in holding for name in folder.photographs)
 
 
 def read(found: Contents) -> Collection:
