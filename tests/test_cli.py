@@ -134,7 +134,7 @@ def test_a_folder_that_is_no_bundle_is_exit_6(
         (OutputError("a"), 4),
         (TrainingError("a"), 5),
         (BundleError("a"), 6),
-        (ArchiveError("a"), 8),
+        (ArchiveError("a"), 9),
         (KeyboardInterrupt(), 130),
     ],
 )

@@ -11,6 +11,7 @@ The stages, each usable alone from the files of the one before:
     run = dermsentry.train(collection, split, "runs/first")      # a network, and a bundle of it
     dermsentry.evaluate(run.bundle, collection, split)           # figures with intervals
     dermsentry.screen("new/", "runs/first/bundle")               # alerts
+    dermsentry.adopt("runs/first/bundle", "clinic/", labels="histology.csv", out="site/")  # for one clinic
 
 Names are imported when they are first used (SPEC 1). What is not in `dermsentry.__all__` is internal.
 """

@@ -1,6 +1,8 @@
 # The public API: `__init__.py` reads at run time which module each name comes from, type checkers its type.
 
 from ._version import __version__
+from .adoption.pipeline import adopt
+from .adoption.results import Adoption
 from .audit import Audit, audit_collection
 from .collection import Collection, join_collections, read_collection, read_labels
 from .errors import ArchiveError, BundleError, DermsentryError, InputError, OutputError, TrainingError
@@ -17,6 +19,7 @@ from .training import Run, train
 from .training.cross_validation import cross_validate
 
 __all__ = [
+    "Adoption",
     "ArchiveError",
     "Audit",
     "Bundle",
@@ -38,6 +41,7 @@ __all__ = [
     "Study",
     "TrainingError",
     "__version__",
+    "adopt",
     "audit_collection",
     "cross_validate",
     "draw_phantoms",

@@ -169,7 +169,7 @@ def fetch(
 ) -> None:
     """Rebuild a set from the ISIC Archive, with licences and its present labels. Run it again to resume.
 
-    Exit code 3 if some images could not be fetched, 8 if the archive cannot be reached.
+    Exit code 3 if some images could not be fetched, 9 if the archive cannot be reached.
     """
     from dermsentry.fetching import fetch as run
     from dermsentry.fetching.pipeline import summary
@@ -501,6 +501,49 @@ def screen(
     counts = print_findings(found, format, predictions_for)
     _say(summary(counts, time.monotonic() - start))
     if counts["unreadable"]:
+        raise typer.Exit(3)
+
+
+@app.command(short_help="Make a bundle a site's own, with a promise.")
+def adopt(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")],
+    photographs: Annotated[
+        Path, typer.Argument(metavar="PHOTOGRAPHS", help="Folder of the site's own images.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the site bundle, with adoption.html and adoption.json.")
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Diagnoses by image id, with lesion_id and patient_id where known."),
+    ] = None,
+    sensitivity: Annotated[float, typer.Option(help="Share of melanomas that must raise an alert.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="How sure that must be.")] = 0.95,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(help="Prevalence of melanoma at the site, if the images have another one."),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Calibrate a bundle on a site's own images and set its thresholds so that a sensitivity is promised.
+
+    Exit code 8 if there are too few melanomas for the promise: then no site bundle is written.
+    """
+    from dermsentry.adoption.pipeline import adopt as run
+    from dermsentry.adoption.report import summary
+
+    found = run(
+        bundle, photographs, labels=labels, out=out, sensitivity=sensitivity, confidence=confidence,
+        prevalence=prevalence, seed=seed, quiet=False,
+    )  # fmt: skip
+    typer.echo(summary(found))
+    for sentence in found.warnings:
+        _say(f"Note: {sentence}")
+    if found.refusal:
+        _say(f"dermsentry: {found.refusal}")
+        raise typer.Exit(8)
+    _say(f"Written: {out}, and {out / 'adoption.html'}")
+    if found.counts.unreadable:
         raise typer.Exit(3)
 
 

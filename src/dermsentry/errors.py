@@ -41,7 +41,7 @@ class BundleError(DermsentryError):
 class ArchiveError(DermsentryError):
     """The ISIC Archive cannot be asked, or its answers are not understood."""
 
-    exit_code = 8
+    exit_code = 9
 
 
 class DataWarning(UserWarning):
@@ -75,6 +75,7 @@ EXIT_CODES: dict[int, str] = {
     5: "training failed",
     6: "the model bundle was refused",
     7: "the clinic's database cannot be reached, or refuses the connection",
-    8: "the ISIC Archive cannot be reached; what was fetched is kept, run it again to resume",
+    8: "adopt, adoption: too few melanomas, or images too unlike, to promise anything; nothing is adopted",
+    9: "the ISIC Archive cannot be reached; what was fetched is kept, run it again to resume",
     130: "interrupted: no file is half written; run it again, and training and fetching resume",
 }

@@ -185,13 +185,13 @@ def test_too_little_space_is_told_before(
     assert not server.files_asked()
 
 
-def test_an_archive_that_is_away_is_exit_code_8(
+def test_an_archive_that_is_away_is_exit_code_9(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "API", "http://127.0.0.1:9/api/v2")
     with pytest.raises(ArchiveError, match=r"cannot be asked: .*refused"):
         dermsentry.fetch(7, tmp_path / "new")
-    assert ArchiveError.exit_code == 8
+    assert ArchiveError.exit_code == 9
     assert not (tmp_path / "new").exists()
 
 

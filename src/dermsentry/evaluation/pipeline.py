@@ -25,7 +25,6 @@ from dermsentry.evaluation.checks import (
     try_refusal,
     try_robustness,
 )
-from dermsentry.evaluation.clinical_utility.prevalence import check_prevalence
 from dermsentry.evaluation.contamination import Learned, find_learned
 from dermsentry.evaluation.predict import Predicted, choose_sample, read_and_predict
 from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, measure_predictions
@@ -42,6 +41,7 @@ from dermsentry.screening.predictions import Challenge, check_challenge, header,
 from dermsentry.split import Split
 from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.stats.numbers import decimal_interval, percent_as_given, percent_interval
+from dermsentry.stats.prevalence import check_prevalence
 from dermsentry.stats.resampling import Resampler
 
 

@@ -21,13 +21,7 @@ from dermsentry.evaluation.clinical_utility.operating_point import (
     NeededThreshold,
     threshold_for_sensitivity,
 )
-from dermsentry.evaluation.clinical_utility.prevalence import (
-    PREVALENCES,
-    ClinicalValue,
-    check_prevalence,
-    clinical_value,
-    shift_prevalence,
-)
+from dermsentry.evaluation.clinical_utility.prevalence import shift_prevalence
 from dermsentry.evaluation.measures import SENSITIVITIES, Floats, LabelledCases, Truths, measure, prepare
 from dermsentry.evaluation.results import (
     OVERALL,
@@ -40,6 +34,7 @@ from dermsentry.evaluation.results import (
 )
 from dermsentry.stats.intervals import Estimate, percentile_interval
 from dermsentry.stats.metrics import confusion_matrix
+from dermsentry.stats.prevalence import PREVALENCES, ClinicalValue, check_prevalence, clinical_value
 from dermsentry.stats.resampling import Resampled, Resampler
 
 Figures = Mapping[str, Resampled]

@@ -46,7 +46,10 @@ class CaseSummary(_Row):
     state: State
     lane: Lane
     stage: Stage
-    tier: str = Field(description="alert, refer, routine, cannot-say, unreadable; empty until screened")
+    tier: str = Field(
+        description="alert, refer, routine, cannot-say, unreadable; silent if screened in silent mode; "
+        "empty until screened"
+    )
     melanoma: float | None = Field(description="Calibrated probability of melanoma, 0 to 1")
     patient: str
     lesion: str
