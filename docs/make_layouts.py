@@ -1,4 +1,4 @@
-"""Write docs/layouts.md from what each layout says of itself: `python docs/make_layouts.py`."""
+"""Write docs/layouts.md from what each layout says of itself: `make api`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ PAGE = Path(__file__).parent / "layouts.md"
 INTRODUCTION = """\
 # Collections that are read as they come
 
-Made from the layouts by `make api`; do not edit. `DATA` on the command line, and in `read_collection`, is the
-folder that a download unpacks into: nothing has to be renamed or moved. The first layout that recognises what
-is there reads it.
+Made from the layouts by `make api`; do not edit. `DATA` on the command line, and in `read_collection`, is
+the folder that a download unpacks into: nothing has to be renamed or moved. The first layout that
+recognises what is there reads it.
 
-A diagnosis is read by its name in any of these sets, by the ISIC Archive's levels, or by a code of
+A diagnosis is read by its name in any of these sets, by the ISIC Archive's five levels, or by a code of
 SNOMED CT. What a set does not distinguish is a set of candidates: `PBK|SK`, any benign
-(`AK|DF|NV|PBK|SK|VASC`), any malignant (`BCC|MEL|SCC`) or any diagnosis but melanoma. What is none of the nine
-is listed, with counts, and kept as unknown; `--diagnoses` says what it is ([files](files.md#diagnosescsv)).
+(`AK|DF|NV|PBK|SK|VASC`), any malignant (`BCC|MEL|SCC`) or any diagnosis but melanoma. What is none of the
+nine is listed, with counts, and kept as unknown; `--diagnoses` says what it is
+([files](files.md#diagnosescsv)).
 
 A new layout is one file in `src/dermsentry/collection/layouts/`, with `ABOUT`, `recognises` and `read`.
 """

@@ -11,7 +11,15 @@ import pytest
 
 import dermsentry
 from dermsentry import cli, errors
-from dermsentry.errors import EXIT_CODES, BundleError, DermsentryError, InputError, OutputError, TrainingError
+from dermsentry.errors import (
+    EXIT_CODES,
+    ArchiveError,
+    BundleError,
+    DermsentryError,
+    InputError,
+    OutputError,
+    TrainingError,
+)
 from dermsentry.phantoms import Phantoms
 
 
@@ -126,6 +134,7 @@ def test_a_folder_that_is_no_bundle_is_exit_6(
         (OutputError("a"), 4),
         (TrainingError("a"), 5),
         (BundleError("a"), 6),
+        (ArchiveError("a"), 9),
         (KeyboardInterrupt(), 130),
     ],
 )

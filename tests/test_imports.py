@@ -46,7 +46,8 @@ except SystemExit as leaving:
 @pytest.mark.parametrize(
     "module",
     [
-        "screening", "model", "evaluation", "adoption", "audit", "images", "collection", "phantoms",
+        "screening", "model", "evaluation", "adoption", "audit", "images", "collection", "fetching",
+        "phantoms",
         "clinic.server.serving", "clinic.server.ways_in", "clinic.worker.worker", "clinic.backup",
         "clinic.web.app",
     ],

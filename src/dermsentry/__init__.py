@@ -4,6 +4,7 @@ Research software, not a medical device.
 
 The stages, each usable alone from the files of the one before:
 
+    dermsentry.fetch("isic9", "photographs/")                    # a set, from the ISIC Archive
     collection = dermsentry.read_collection("photographs/")      # one row per image
     audit = dermsentry.audit_collection(collection)              # what is wrong with it
     split = dermsentry.make_split(collection)                    # images of a lesion stay together

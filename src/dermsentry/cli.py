@@ -156,6 +156,38 @@ def audit(
     raise typer.Exit(1 if found.corrupting else 3 if found.unreadable or found.not_read else 0)
 
 
+@app.command(short_help="Rebuild a set from the ISIC Archive.")
+def fetch(
+    what: Annotated[
+        Literal["isic9", "ham10000", "isic2019", "collection"],
+        typer.Argument(metavar="SET", help="isic9, ham10000, isic2019, or collection and its number."),
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier fetch of the same set.")],
+    number: Annotated[
+        int | None, typer.Argument(metavar="[NUMBER]", help="Number of a collection, such as 212.")
+    ] = None,
+) -> None:
+    """Rebuild a set from the ISIC Archive, with licences and its present labels. Run it again to resume.
+
+    Exit code 3 if some images could not be fetched, 9 if the archive cannot be reached.
+    """
+    from dermsentry.fetching import fetch as run
+    from dermsentry.fetching.pipeline import summary
+
+    if (what == "collection") != (number is not None):
+        given = f"{what} {number}" if number is not None else what
+        raise InputError(f"Received {given}; expected collection and its number, or another set without one.")
+    fetched = run(what if number is None else number, out, say=_say, quiet=False)
+    for line in summary(fetched):
+        typer.echo(line)
+    metadata = out / "metadata.csv"
+    _say(f"Written: {metadata}, {out / 'SHA256SUMS'}")
+    if fetched.changes:
+        _say(f"Written: {out / 'changes.csv'}. Compare: dermsentry audit {out} --labels {metadata}")
+    if not fetched.complete:
+        raise typer.Exit(3)
+
+
 @app.command(short_help="Evaluate a model bundle, every figure with its interval.")
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")],

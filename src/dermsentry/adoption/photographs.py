@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,30 @@ from dermsentry.adoption.fitting import Screened, is_refused, known_scores
 from dermsentry.adoption.results import Counts
 from dermsentry.audit.duplicates import find_duplicates
 from dermsentry.collection import Collection, read_collection
-from dermsentry.collection.columns import own_names, read_columns
+from dermsentry.collection.columns import read_columns
 from dermsentry.collection.groups import connected_groups, same_photographs
-from dermsentry.collection.labels import Vocabulary, decode_one_hot, is_one_hot
+from dermsentry.collection.labels import (
+    FALLBACK,
+    LEVELS,
+    decode_one_hot,
+    describe_unknown,
+    is_one_hot,
+    read_vocabulary,
+    truth,
+)
 from dermsentry.collection.layouts.contents import Contents
 from dermsentry.collection.layouts.photographs import with_photographs
 from dermsentry.collection.table import ordered
 from dermsentry.csv_tables import column_names
-from dermsentry.diagnoses import CODES, MELANOMA, agree, find_label, join_codes, narrow, says_unknown
-from dermsentry.errors import DataWarning, InputError
+from dermsentry.diagnoses import CODES, MELANOMA, agree, join_codes, narrow
+from dermsentry.errors import InputError
 from dermsentry.model import Bundle
 from dermsentry.progress import track
 from dermsentry.screening.inference import screen_sources
 from dermsentry.screening.inputs import Source, find_photographs
 
 _ANOTHER = join_codes(code for code in CODES if code != MELANOMA)
-_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+_USED = ("image_id", "diagnosis", *LEVELS, FALLBACK, "lesion_id", "patient_id")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,22 +66,14 @@ def read_photographs(folder: Path, labels: Path | None) -> Collection:
         paths = [Path(source.path).relative_to(folder).as_posix() for source in find_photographs(folder)]
         table = pd.DataFrame({"path": paths, "image_id": [Path(path).stem for path in paths]})
         return Collection(folder, ordered(table))
+    found, notes = Contents(folder, None, read_vocabulary(None)), list[str]()
     if labels.is_dir():
         table, where = read_collection(labels).table, str(labels)
     else:
-        table, where = _read_table(labels), labels.name
-    texts = table["diagnosis"].unique()
-    known = {text: _label(text) for text in texts}
-    table["given"], table["diagnosis"] = table["diagnosis"], table["diagnosis"].map(known).fillna("")
-    outside = table.loc[(table["diagnosis"] == "") & (table["given"] != ""), "given"].value_counts()
-    lines = tuple(
-        f"{where}: {count} rows of {text!r}, none of the nine diagnoses, taken as unknown"
-        for text, count in outside.items()
-    )
-    columns = [name for name in ("image_id", "diagnosis", "lesion_id", "patient_id") if name in table.columns]
-    found = Contents(folder, None, Vocabulary())
-    collection = with_photographs(found, table[columns].copy(), where, left_alone=lines)
-    return collection
+        table, notes = _read_table(labels)
+        where = labels.name
+    columns = [name for name in _USED if name in table.columns]
+    return with_photographs(found, table[columns].copy(), where, left_alone=tuple(notes))
 
 
 def screen_photographs(bundle: Bundle, collection: Collection, *, quiet: bool = True) -> SitePhotographs:
@@ -138,31 +137,27 @@ def screen_photographs(bundle: Bundle, collection: Collection, *, quiet: bool = 
         melanoma_groups=0,
         groups=0,
     )
-    return SitePhotographs(screened, counts, collection.fingerprint(), collection.left_alone)
+    unknown = map(describe_unknown, collection.unknown_diagnoses)
+    beside = (*collection.left_alone, *(f"diagnosis not understood: {line}" for line in unknown))
+    return SitePhotographs(screened, counts, collection.fingerprint(), beside)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """A table by image id with the column `diagnosis`, whatever it is told by."""
-    table = read_columns(path)
+def _read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """A table by image id with a diagnosis, whatever tells it, and what to know of it."""
+    table, notes = read_columns(path), list[str]()
     if "image_id" not in table.columns and "path" in table.columns:
         table["image_id"] = [Path(text.replace("\\", "/")).stem for text in table["path"]]
     if is_one_hot(table.columns):
         table, notes = decode_one_hot(table, str(path))
-        for note in notes:
-            warnings.warn(note, DataWarning, stacklevel=2)
-    elif "diagnosis" not in table.columns and "melanoma" in table.columns:
-        yes_or_no = table["melanoma"].str.lower()
-        table["diagnosis"] = [MELANOMA if v in _YES else _ANOTHER if v in _NO else v for v in yes_or_no]
-    if not {"image_id", "diagnosis"} <= set(table.columns):
+    elif not {"diagnosis", *LEVELS} & set(table.columns) and "melanoma" in table.columns:
+        answers = {True: MELANOMA, False: _ANOTHER, None: ""}
+        table["diagnosis"] = [answers[truth(text)] if text else "" for text in table["melanoma"]]
+    if "image_id" not in table.columns or not {"diagnosis", *LEVELS} & set(table.columns):
         raise InputError(
-            f"{path} has the columns {', '.join(own_names(column_names(path)))}; expected image_id and "
-            "diagnosis, or melanoma (1 or 0), or ISIC's one-hot ground truth."
+            f"{path} has the columns {', '.join(column_names(path))}; expected image_id and diagnosis, or "
+            "melanoma (1 or 0), or ISIC's one-hot ground truth."
         )
-    return table
-
-
-def _label(text: str) -> str | None:
-    return "" if says_unknown(text) else find_label(text)
+    return table, notes
 
 
 def _agreed(labels: Sequence[str]) -> str | None:

@@ -110,8 +110,9 @@ def read_labels(path: str | Path, *, diagnoses: str | Path | None = None) -> dic
     Parameters
     ----------
     path
-        A CSV with ISIC's ground truth, one column per diagnosis (`image,MEL,NV,…`), or with `image_id` (or
-        `image`, `isic_id`) and `diagnosis` (or `dx`, `label`).
+        A CSV with ISIC's ground truth, one column per diagnosis (`image,MEL,NV,…`), the ISIC Archive's
+        `metadata.csv` (`isic_id`, `diagnosis_1` to `diagnosis_5`), or with `image_id` (or `image`, `isic_id`)
+        and `diagnosis` (or `dx`, `label`).
     diagnoses
         A mapping for names that are not understood: a CSV with the columns `given` and `diagnosis`.
 
@@ -137,10 +138,11 @@ def read_labels(path: str | Path, *, diagnoses: str | Path | None = None) -> dic
     notes: list[str] = []
     if is_one_hot(table.columns):
         table, notes = decode_one_hot(table, str(path))
-    if not {"image_id", "diagnosis"} <= set(table.columns):
+    if "image_id" not in table.columns or not {"diagnosis", LEVELS[0]} & set(table.columns):
         raise InputError(
             f"{path} has the columns {', '.join(column_names(path))}; "
-            "expected image_id and diagnosis, or ISIC's one-hot ground truth."
+            "expected image_id and diagnosis (or the ISIC Archive's diagnosis_1 to diagnosis_5), or ISIC's "
+            "one-hot ground truth."
         )
     vocabulary = read_vocabulary(None if diagnoses is None else Path(diagnoses))
     table, unknown = label_rows(table, vocabulary, str(path))

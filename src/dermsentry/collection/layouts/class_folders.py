@@ -29,7 +29,8 @@ ABOUT = About(
     "lists them; `metadata.csv` beside the folders is joined",
 )
 _OUTSIDE = "a picture of a kind that is not read, outside every class folder"
-_READ = {"metadata.csv", "SYNTHETIC.txt"}  # the second marks a collection of phantoms
+_READ = {"metadata.csv", "SYNTHETIC.txt", "attribution.txt", "changes.csv", "fetch.json", "SHA256SUMS"}
+"""`SYNTHETIC.txt` marks a collection of phantoms; the last are what `fetch` writes beside a set."""
 
 
 def recognises(found: Contents) -> bool:
