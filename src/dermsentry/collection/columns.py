@@ -17,6 +17,14 @@ _ALIASES = {
     "image": "image_id",
     "image_name": "image_id",
     "isic_id": "image_id",
+    "filename": "image_id",
+    "file_name": "image_id",
+    "lesion": "lesion_id",
+    "lesion_number": "lesion_id",
+    "lesion_no": "lesion_id",
+    "patient": "patient_id",
+    "patient_number": "patient_id",
+    "patient_no": "patient_id",
     "dx": "diagnosis",
     "label": "diagnosis",
     "age_approx": "age",
@@ -39,10 +47,11 @@ IMAGE_SUFFIX = re.compile(
 def own_names(columns: Sequence[str], special: Mapping[str, str] | None = None) -> list[str]:
     """Columns under the names of `COLUMNS` where they mean one, each name once; the others as they are.
 
-    `special` are names that only one layout has, or gives another meaning.
+    Capitals, blanks and hyphens make no difference: `Lesion ID` and `LesionID` are `lesion_id`. `special` are
+    names that only one layout has, or gives another meaning.
     """
     aliases = {**_ALIASES, **(special or {})}
-    given = [column.lower() for column in columns]
+    given = [folded(column) for column in columns]
     exact = {name for name in given if aliases.get(name, name) == name and name in COLUMNS}
     names: list[str] = []
     for column, lower in zip(columns, given, strict=True):
@@ -50,6 +59,12 @@ def own_names(columns: Sequence[str], special: Mapping[str, str] | None = None) 
         mine = known in COLUMNS and known not in names and (lower == known or known not in exact)
         names.append(known if mine else column)
     return names
+
+
+def folded(column: str) -> str:
+    """A column's name in lower case, its words joined by underscores."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s.-]+", "_", column.strip())
+    return re.sub(r"__+", "_", words).lower()
 
 
 def own_splits(texts: pd.Series[str], where: Path) -> pd.Series[str]:
