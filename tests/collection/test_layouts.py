@@ -141,11 +141,13 @@ def test_ham10000(tmp_path: Path) -> None:
     assert [one.path for one in collection.not_read] == ["H_3"]
 
 
-def test_an_id_under_two_diagnoses_in_one_table_is_an_error(tmp_path: Path) -> None:
-    put(tmp_path, "images/a.jpg")
-    (tmp_path / "labels.csv").write_text("image_id,diagnosis\na,melanoma\na,nevus\n")
-    with pytest.raises(InputError, match="1 image ids two diagnoses, such as a"):
-        read_collection(tmp_path)
+def test_rows_that_contradict_each_other_settle_nothing(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.jpg", "images/b.jpg")
+    (tmp_path / "labels.csv").write_text("image_id,diagnosis\na,melanoma\na,nevus\nb,nevus\n")
+    collection = read_collection(tmp_path)
+    assert list(collection.table["diagnosis"]) == ["", "NV"]
+    told = "labels.csv: rows of 1 photographs contradict each other, which settles nothing: a"
+    assert told in collection.left_alone
 
 
 def test_isic_archive(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dermsentry.image_files import NotRead
 if TYPE_CHECKING:
     from dermsentry.collection.layouts.contents import Contents
 
+_NAMED = 5
 _NO_FILE = "the label table names it, and no photograph here has its name"
 _MASKS = re.compile(
     r"_(?:superpixels|segmentation|attribute_[a-z_]+|lesion|R\d+_Label\d+)\.\w+\Z", re.IGNORECASE
@@ -55,7 +56,7 @@ def with_photographs(
     Raises
     ------
     InputError
-        The table gives an image id two diagnoses, or none of its rows has a photograph.
+        None of its rows has a photograph.
     """
     root = found.root
     table, unknown = label_rows(table.reset_index(drop=True), found.vocabulary, where)
@@ -63,11 +64,8 @@ def with_photographs(
     rows_of, unclear = match_ids(list(table["image_id"]), named)
     said = {place: {table["diagnosis"].iloc[row] for row in rows} for place, rows in rows_of.items()}
     disputed = [named[place] for place, diagnoses in said.items() if len(diagnoses) > 1]
-    if disputed:
-        raise InputError(
-            f"{where} gives {len(disputed)} image ids two diagnoses, such as "
-            f"{PurePosixPath(disputed[0]).stem}; keep one row of each."
-        )
+    contradicting = {row for place, rows in rows_of.items() if len(said[place]) > 1 for row in rows}
+    table.loc[table.index.isin(contradicting), "diagnosis"] = ""
     files: dict[int, list[str]] = {}
     for place in sorted(rows_of):
         for row in rows_of[place]:
@@ -84,6 +82,10 @@ def with_photographs(
         )
     name = PurePosixPath(where).name
     beside = [f"{name}: {len(table) - len(missing):,} of {len(table):,} rows have a photograph here"]
+    if disputed:
+        shown = ", ".join(PurePosixPath(path).stem for path in disputed[:_NAMED])
+        told = "photographs contradict each other, which settles nothing"
+        beside.append(f"{name}: rows of {len(disputed):,} {told}: {shown}")
     if unclear:
         several = "rows fit several photographs, whose names only count"
         beside.append(f"{name}: {len(unclear):,} {several}, such as {unclear[0]}")
