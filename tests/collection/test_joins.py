@@ -23,8 +23,8 @@ def test_metadata_beside_class_folders_or_given(tmp_path: Path) -> None:
     both = read_collection(tmp_path, metadata=tmp_path / "more.csv")
     assert rows(both, "lesion_id", "sex") == [("L1", "male"), ("", "")]
     assert both.left_alone == (
-        "more.csv: a table by image id; only --metadata joins it",
         "metadata.csv: 1 of 1 rows have a photograph here, 1 of 2 photographs a row; none: b",
+        "more.csv: a table by image id; only --metadata joins it",
         "more.csv: 3 of 3 rows have a photograph here, 2 of 2 photographs a row",
         "more.csv: lesion_id: rows of 1 photograph contradict each other, which settles nothing: b (L3, L4)",
         "more.csv: lesion_id: the collection itself says something else of 1 photograph, which is kept: "

@@ -210,6 +210,14 @@ def test_a_second_set_beside_the_first_is_named_and_counted(tmp_path: Path) -> N
     assert not any("here too" in line for line in alone.left_alone)
 
 
+def test_a_table_beside_those_of_a_layout_is_named(tmp_path: Path) -> None:
+    isic2018(tmp_path)
+    assert not any("joins it" in line for line in read_collection(tmp_path).left_alone)
+    (tmp_path / "labels_by_hand.csv").write_text("image_name,melanoma\nISIC_7000000,1\n")
+    told = "labels_by_hand.csv: a table by image id; only --metadata joins it"
+    assert told in read_collection(tmp_path).left_alone
+
+
 def test_two_copies_of_a_table_that_differ_are_refused(tmp_path: Path) -> None:
     isic2018(tmp_path)
     name = "ISIC2018_Task3_Test_GroundTruth"

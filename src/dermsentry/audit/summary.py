@@ -74,7 +74,8 @@ def verdict(audit: Audit) -> str:
     if len(audit.unreadable) >= audit.images:
         return "none of them could be read, so nothing is known of them."
     if unseen:
-        told = f"but {counted(unseen, 'photograph')} could not be read or found: nothing is known of them."
+        told = f"but {counted(unseen, 'photograph')} could not be read or found: nothing is known of "
+        told += "it." if unseen == 1 else "them."
         return f"nothing was found that corrupts a result, {told}"
     return "nothing was found that corrupts a result."
 

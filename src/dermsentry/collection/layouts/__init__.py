@@ -36,6 +36,7 @@ from dermsentry.collection.layouts.contents import Contents, Layout
 from dermsentry.collection.layouts.photographs import NO_ROW
 from dermsentry.collection.table import Collection
 from dermsentry.errors import InputError
+from dermsentry.image_files import by_reason
 from dermsentry.image_formats import READ
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -105,10 +106,13 @@ def read_collection(
         found = Contents(path.parent if given else path, given, vocabulary)
         layout, *others = (layout for layout in LAYOUTS if layout.recognises(found))
         collection = layout.read(found)
+        told = found.passed_over()
         also = [other.ABOUT.name for other in others if other not in _ANY]
         if also and any(one.reason == NO_ROW for one in collection.not_read):
-            told = f"read as {layout.ABOUT.name}; {', '.join(also)} is here too: give the folder of each set"
-            collection = replace(collection, left_alone=(*collection.left_alone, told))
+            told.append(
+                f"read as {layout.ABOUT.name}; {', '.join(also)} is here too: give the folder of each set"
+            )
+        collection = replace(collection, left_alone=(*collection.left_alone, *told))
     except OSError as error:
         raise InputError(f"Cannot read {error.filename or path}: {error.strerror or error}.") from error
     if metadata is not None:
@@ -116,5 +120,9 @@ def read_collection(
     if not len(collection):
         if found.table is not None:
             raise InputError(f"{path} has no rows below its columns; expected one for each photograph.")
+        if collection.not_read:
+            raise InputError(
+                f"{path} gives no photographs to read: {'; '.join(by_reason(collection.not_read))}."
+            )
         raise InputError(f"{path} holds no photographs; expected {READ} in class folders.")
     return collection

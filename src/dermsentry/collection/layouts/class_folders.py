@@ -86,9 +86,9 @@ def read(found: Contents) -> Collection:
     empty = [
         f"{name}: a class folder without photographs" for name, count in sorted(classes.items()) if not count
     ]
-    collection = Collection(path, table, (*empty, *_beside(found)), tuple(not_read))
+    collection = Collection(path, table, (*empty, *_others(found)), tuple(not_read))
     metadata = path / "metadata.csv"
-    return join_metadata(collection, metadata) if metadata.is_file() else collection
+    return join_metadata(collection, found.used(metadata)) if metadata.is_file() else collection
 
 
 def _refuse(found: Contents, unknown: Mapping[str, int], unclear: Sequence[str]) -> None:
@@ -112,15 +112,8 @@ def _refuse(found: Contents, unknown: Mapping[str, int], unclear: Sequence[str])
         )
 
 
-def _beside(found: Contents) -> list[str]:
-    """Other files, a line each: tables by image id, which `--metadata` joins, by name; the rest counted."""
-    others = [path for path in found.others if path not in {found.root / name for name in _READ}]
-    tables = [path for path in found.tables_with("image_id") if path in others]
-    named = [
-        f"{path.relative_to(found.root)}: a table by image id; only --metadata joins it" for path in tables
-    ]
-    kinds = Counter(path.suffix.lower() or "no suffix" for path in others if path not in tables)
-    return [
-        *named,
-        *(f"{counted(count, 'other file')} ({kind})" for kind, count in kinds.most_common()),
-    ]
+def _others(found: Contents) -> list[str]:
+    """How many other files there are of each kind, a line each; tables are told of by name."""
+    named = {*(found.root / name for name in _READ), *found.tables_with("image_id")}
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in found.others if path not in named)
+    return [f"{counted(count, 'other file')} ({kind})" for kind, count in kinds.most_common()]

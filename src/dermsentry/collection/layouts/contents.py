@@ -90,7 +90,29 @@ class Contents:
 
     def columns(self, table: Path, special: dict[str, str] | None = None) -> set[str]:
         """The columns of what may be a table, under our names; none where it is no table."""
-        return set(own_names(column_names(table), special))
+        if table not in self._columns:
+            self._columns[table] = column_names(table)
+        return set(own_names(self._columns[table], special))
+
+    def used(self, table: Path) -> Path:
+        """The table, which the layout reads."""
+        self._used.add(table)
+        return table
+
+    def passed_over(self) -> list[str]:
+        """The tables by image id that the layout did not read, a line each."""
+        tables = [path for path in self.tables_with("image_id") if path not in self._used]
+        told = "a table by image id; only --metadata joins it"
+        return [f"{path.relative_to(self.root)}: {told}" for path in tables]
+
+    @cached_property
+    def _used(self) -> set[Path]:
+        return set()
+
+    @cached_property
+    def _columns(self) -> dict[Path, list[str]]:
+        """The columns of the tables looked at so far: each layout asks for them."""
+        return {}
 
     def tables_with(self, *columns: str) -> list[Path]:
         """The tables that have all of these columns, under our names, the least deep first; no splits."""

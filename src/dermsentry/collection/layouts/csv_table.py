@@ -40,7 +40,7 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it; paths are relative to the table's folder, or absolute. Raises InputError."""
     path = found.table or found.only(found.tables_with(*_NEEDED))
-    table = read_columns(path, *_NEEDED)
+    table = read_columns(found.used(path), *_NEEDED)
     table, unknown = label_rows(table, found.vocabulary, str(path))
     if "split" in table.columns:
         table["split"] = own_splits(table["split"], path)

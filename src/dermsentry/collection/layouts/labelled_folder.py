@@ -53,7 +53,7 @@ def read(found: Contents) -> Collection:
     beside = _beside_images(found)
     path = found.table or beside or found.only(_candidates(found))
     notes: list[str] = []
-    table = read_columns(path, "image_id")
+    table = read_columns(found.used(path), "image_id")
     if "diagnosis" not in table.columns and is_one_hot(table.columns):
         table, notes = decode_one_hot(table, str(path))
     elif "diagnosis" not in table.columns and LEVELS[0] not in table.columns:
