@@ -127,6 +127,7 @@ def decide(
         )
         session.add(read)
         case = session.get_one(Case, case_id)
+        case.revision += 1
         if decided:
             case.stage, case.decided_at = "decided", now()
         session.flush()
@@ -139,3 +140,4 @@ def undo(store: Store, read_id: int) -> None:
         read.undone_at = now()
         case = session.get_one(Case, read.case_id)
         case.stage, case.decided_at = "unread", None
+        case.revision += 1

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Engine, make_url, select, text
+from sqlalchemy import Engine, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -34,7 +34,7 @@ from dermsentry.clinic.store.audit_trail import ANCHOR, KEY, Trail, verify
 from dermsentry.clinic.store.database import DatabaseError, reading, unusable
 from dermsentry.clinic.store.folder import DATABASE, database_of, sqlite_file, tables_of
 from dermsentry.clinic.store.pictures import SUFFIX, Pictures
-from dermsentry.clinic.store.tables import Case, now
+from dermsentry.clinic.store.tables import Case, Conflict, now
 from dermsentry.errors import InputError, OutputError
 from dermsentry.files import to_json, versions, whole_file
 
@@ -151,7 +151,7 @@ def _write(folder: Path, clinic: Clinic, file: Path, place: Path) -> Kept:
             "made_at": now().isoformat(timespec="seconds"),
             "database": engine.dialect.name,
             "versions": versions(),
-            "cases": len(known),
+            "cases": len({case_id for case_id, _ in known}),
             "photographs": photographs,
             "events": events,
             "problems": problems,
@@ -159,13 +159,17 @@ def _write(folder: Path, clinic: Clinic, file: Path, place: Path) -> Kept:
         }
         (place / MANIFEST).write_text(to_json(about), encoding="utf-8")
         _add(tar, MANIFEST, place / MANIFEST)
-    return Kept(len(known), photographs, events, tuple(problems))
+    return Kept(len({case_id for case_id, _ in known}), photographs, events, tuple(problems))
 
 
 def _describe(session: Session, trail: Trail) -> tuple[list[tuple[int, str]], int, list[str]]:
     """The number and SHA-256 of each case, how many events there are, and what is wrong with them."""
     verdict = verify(session, trail)
     known = [(row.id, row.sha256) for row in session.execute(select(Case.id, Case.sha256).order_by(Case.id))]
+    # What came again under another header is a file of its own.
+    again = select(Conflict.case_id, Conflict.sha256).join(Case).where(Conflict.sha256 != Case.sha256)
+    if inspect(session.get_bind()).has_table("conflicts"):  # not in a backup of an earlier version
+        known += [(row.case_id, row.sha256) for row in session.execute(again.distinct())]
     return known, verdict.events, list(verdict.problems)
 
 
@@ -296,7 +300,7 @@ def _restore_database(manifest: Mapping[str, Any], staged: Path, address: str) -
         elif manifest["files"][path.relative_to(staged).as_posix()] != sha256:
             problems.append(f"the photograph of case {case_id} was changed")
         photographs += path.is_file()
-    return Kept(len(known), photographs, events, tuple(problems))
+    return Kept(len({case_id for case_id, _ in known}), photographs, events, tuple(problems))
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:

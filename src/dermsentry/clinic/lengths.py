@@ -4,6 +4,9 @@ from __future__ import annotations
 
 PATIENT = LESION = SITE = 120
 NOTE = 4000
+ACCESSION = 64
+REASON = 1000
+"""Of a correction: why it was made."""
 FILE_NAME = 255
 ACCOUNT = 80
 FULL_NAME = 200

@@ -22,8 +22,10 @@ from dermsentry.clinic.export import fhir
 from dermsentry.clinic.export.decisions import SettledDecision, settle
 from dermsentry.clinic.export.fhir import SNOMED, fhir_bundle, local_system
 from dermsentry.clinic.intake.admission import About
+from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.database import open_database, reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Case, Model, Outcome, Read, now
+from dermsentry.clinic.worklist.corrections import correct, withdraw
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.files import plain
@@ -216,6 +218,50 @@ def test_a_decision_that_was_changed_is_amended_under_the_same_number(store: Sto
     assert report["conclusion"].startswith("Changed since")
     assert observation(after, "decision")["status"] == "amended"
     assert [e["fullUrl"] for e in before["entry"]] == [e["fullUrl"] for e in after["entry"]]
+
+
+def chief(store: Store) -> Person:
+    with writing(store.engine) as session:
+        account = Account(name="chief", full_name="Chief", role="administrator", password_hash="-")
+        session.add(account)
+        session.flush()
+        return Person(account.id, "chief", "Chief", account.role, MAY[account.role])
+
+
+def test_a_corrected_patient_and_a_withdrawn_case_are_told_in_fhirs_words(store: Store) -> None:
+    number, person = take(store, dicom_bytes()), chief(store)
+    screen(store, number)
+    with writing(store.engine) as session:
+        correct(session, store, number, person, {"patient": "P-1"}, "why")
+    (report,) = resources(exported(store, number), "DiagnosticReport")
+    assert report["status"] == "preliminary"  # nothing had been decided of the other patient
+    decide(store, number, diagnosis="MEL", action="biopsy")
+    with writing(store.engine) as session:
+        correct(session, store, number, person, {"patient": "P-2", "accession": "A-9"}, "exchanged")
+    bundle = exported(store, number)
+    require_conformity(bundle)
+    (report,) = resources(bundle, "DiagnosticReport")
+    assert report["status"] == "corrected"
+    assert {own["status"] for own in resources(bundle, "Observation")} == {"corrected"}
+    assert {own["subject"]["identifier"]["value"] for own in resources(bundle, "Observation")} == {"P-2"}
+    assert report["basedOn"][0]["identifier"]["value"] == "A-9"
+    assert "exchanged" not in json.dumps(bundle)
+    with writing(store.engine) as session:
+        withdraw(session, store, number, person, "private")
+    bundle = exported(store, number)
+    require_conformity(bundle)
+    (report,) = resources(bundle, "DiagnosticReport")
+    assert report["status"] == "entered-in-error"
+    assert {own["status"] for own in resources(bundle, "Observation")} == {"entered-in-error"}
+    assert "conclusionCode" not in report
+
+
+def test_no_device_performs_a_report_and_the_request_is_named(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    (report,) = resources(exported(store, number), "DiagnosticReport")
+    assert "performer" not in report  # R4: a Practitioner or an Organization, never a Device
+    assert report["basedOn"][0]["identifier"]["value"] == "A-1"
 
 
 @pytest.mark.parametrize("tier", ["cannot-say", "unreadable"])

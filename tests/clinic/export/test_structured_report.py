@@ -18,9 +18,11 @@ from pydicom.sr.codedict import codes
 
 from clinic.dicom_files import SERIES, STUDY, dicom_bytes
 from clinic.filled_store import Store, decide, screen, take, undo
-from dermsentry.clinic.export.structured_report import SCHEME, structured_report
+from dermsentry.clinic.export.structured_report import FORM, SCHEME, structured_report
+from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import ACTIONS, Account, Case
+from dermsentry.clinic.store.tables import ACTIONS, Account, Case, Export
+from dermsentry.clinic.worklist.corrections import correct, open_conflicts, settle_conflict, withdraw
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.phantoms import draw_phantom
@@ -33,7 +35,24 @@ def database_kind() -> str:
 
 def exported(store: Store, case_id: int) -> bytes:
     with reading(store.engine) as session:
-        return structured_report(session, store.pictures, session.get_one(Case, case_id))
+        return structured_report(session, store.pictures, session.get_one(Case, case_id)).data
+
+
+def sent(store: Store, case_id: int) -> sr.ComprehensiveSR:
+    """A report that leaves the clinic, recorded as an export is."""
+    with writing(store.engine) as session:
+        case = session.get_one(Case, case_id)
+        made = structured_report(session, store.pictures, case)
+        session.add(Export(case_id=case_id, form=FORM, revision=case.revision, reference=made.reference))
+    return read_back(made.data)[0]
+
+
+def chief(store: Store) -> Person:
+    with writing(store.engine) as session:
+        account = Account(name="chief", full_name="Chief", role="administrator", password_hash="-")
+        session.add(account)
+        session.flush()
+        return Person(account.id, "chief", "Chief", account.role, MAY[account.role])
 
 
 def read_back(data: bytes) -> tuple[sr.ComprehensiveSR, list[Any]]:
@@ -141,6 +160,69 @@ def test_neither_pixels_nor_more_than_was_asked_for_leave(store: Store) -> None:
     assert len(data) < len(pixels)
     for words in (b"private", b"Klinik", b"064Y"):
         assert words not in data
+
+
+def predecessors(report: sr.ComprehensiveSR) -> list[tuple[str, str, str]]:
+    return [
+        (study.StudyInstanceUID, series.SeriesInstanceUID, each.ReferencedSOPInstanceUID)
+        for study in report.get("PredecessorDocumentsSequence", ())
+        for series in study.ReferencedSeriesSequence
+        for each in series.ReferencedSOPSequence
+    ]
+
+
+def test_a_later_report_names_the_earlier_ones_and_has_the_next_number(store: Store) -> None:
+    number = screened(store)
+    first = sent(store, number)
+    assert (first.InstanceNumber, predecessors(first)) == (1, [])
+    read = decide(store, number, diagnosis="NV", action="discharge")
+    second = sent(store, number)
+    undo(store, read)
+    decide(store, number, diagnosis="MEL", action="biopsy")
+    third = sent(store, number)
+    told = [(own.StudyInstanceUID, own.SeriesInstanceUID, own.SOPInstanceUID) for own in (first, second)]
+    assert (second.InstanceNumber, predecessors(second)) == (2, told[:1])
+    assert (third.InstanceNumber, predecessors(third)) == (3, told)
+    assert third.PreliminaryFlag == "FINAL"
+
+
+def test_a_report_of_a_corrected_patient_is_in_no_study_of_the_other_one(store: Store) -> None:
+    number, person = screened(store), chief(store)
+    first = sent(store, number)
+    with writing(store.engine) as session:
+        correct(session, store, number, person, {"patient": "P-0043", "accession": "A-2"}, "exchanged")
+    second = sent(store, number)
+    assert (second.PatientID, str(second.PatientName), second.PatientBirthDate) == ("P-0043", "", "")
+    assert second.AccessionNumber == "A-2"
+    assert second.StudyInstanceUID not in (first.StudyInstanceUID, STUDY)
+    assert second.SeriesInstanceUID != first.SeriesInstanceUID
+    assert predecessors(second) == [(STUDY, first.SeriesInstanceUID, first.SOPInstanceUID)]
+    assert second.get_evidence()[0][:2] == (STUDY, SERIES)
+
+
+def test_a_report_repeats_the_header_that_a_person_said_is_right(store: Store) -> None:
+    number, person = screened(store), chief(store)
+    right = dicom_bytes(PatientID="P-0043", PatientName="Right^One")
+    assert take(store, right) == number
+    with writing(store.engine) as session:
+        [conflict] = open_conflicts(session)
+        settle_conflict(session, store, conflict.id, person, "corrected", "the archive was put right")
+    report = sent(store, number)
+    assert (report.PatientID, str(report.PatientName)) == ("P-0043", "Right^One")
+    assert report.StudyInstanceUID == STUDY
+
+
+def test_a_withdrawn_case_leaves_as_a_report_that_says_so(store: Store) -> None:
+    number, person = screened(store), chief(store)
+    decide(store, number, diagnosis="MEL")
+    first = sent(store, number)
+    with writing(store.engine) as session:
+        withdraw(session, store, number, person, "a test photograph")
+    report = sent(store, number)
+    (group,) = report.content.get_image_measurement_groups()
+    assert shares(group) == {}
+    assert evaluations(group) == {"State of the report": "withdrawn"}
+    assert [own[2] for own in predecessors(report)] == [first.SOPInstanceUID]
 
 
 def test_other_letters_than_of_one_alphabet_stay(store: Store) -> None:

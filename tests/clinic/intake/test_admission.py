@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, Receiv
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import DatabaseError, open_database, reading
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import Case, Event, Job
+from dermsentry.clinic.store.tables import IDENTIFYING, Case, Conflict, Event, Job
 from dermsentry.errors import InputError, OutputError
 from dermsentry.image_formats import FORMATS
 
@@ -50,12 +51,90 @@ def test_a_photograph_becomes_a_case_with_a_job_and_an_event(clinic: Clinic, pho
 
 def test_the_same_photograph_twice_is_one_case(clinic: Clinic, photograph: bytes) -> None:
     first = take(clinic, photograph, patient="P1")
-    again = take(clinic, photograph, patient="P2")
-    assert (again.case_id, again.new) == (first.case_id, False)
+    again = take(clinic, photograph, patient=" p1 ", note="itches")
+    assert (again.case_id, again.new, again.held) == (first.case_id, False, None)
+    assert take(clinic, photograph).held is None  # what was not told differs from nothing
     with reading(clinic.engine) as session:
         assert session.scalars(select(Case)).one().patient == "P1"
         assert len(session.scalars(select(Job)).all()) == 1
-        assert [event.action for event in session.scalars(select(Event))] == ["received", "received again"]
+        assert [event.action for event in session.scalars(select(Event))] == [
+            "received",
+            "received again",
+            "received again",
+        ]
+        assert session.scalars(select(Case.note)).one() == "itches"
+        assert session.scalars(select(Conflict)).all() == []
+
+
+@pytest.mark.parametrize("field", IDENTIFYING)
+def test_the_same_photograph_for_another_patient_lesion_side_or_request_is_held(
+    clinic: Clinic, photograph: bytes, field: str
+) -> None:
+    first = take(clinic, photograph, patient="P1", lesion="A", site="left arm", accession="A1")
+    for _ in range(2):  # however often it is sent
+        again = take(clinic, photograph, **{"patient": "P1", field: "other"}, note="grew")
+        assert (again.case_id, again.new) == (first.case_id, False)
+        assert again.held is not None
+        assert again.held.differs == (field,)
+        assert (again.held.kept[field] != "other", again.held.told[field]) == (True, "other")
+        assert "other" in again.held.words(again.case_id)
+    with reading(clinic.engine) as session:
+        case = session.scalars(select(Case)).one()
+        assert (case.patient, case.lesion, case.site, case.accession) == ("P1", "A", "left arm", "A1")
+        assert case.note == ""
+        conflict = session.scalars(select(Conflict)).one()
+        assert (conflict.case_id, conflict.told[field], conflict.told["note"]) == (case.id, "other", "grew")
+        received, held, _ = (json.loads(event.detail) for event in session.scalars(select(Event)))
+        assert received["patient"] == "P1"
+        assert (held[field], held["differs"], held["conflict"]) == ("other", [field], conflict.id)
+        assert len(session.scalars(select(Job)).all()) == 1
+
+
+def test_a_photograph_for_a_patient_where_the_case_names_none_is_held(
+    clinic: Clinic, photograph: bytes
+) -> None:
+    take(clinic, photograph)
+    held = take(clinic, photograph, patient="P1").held
+    assert held is not None
+    assert held.differs == ("patient",)
+
+
+def test_the_same_dicom_image_of_another_patient_is_held_and_of_the_same_is_its_own_case(
+    clinic: Clinic,
+) -> None:
+    first = take(clinic, dicom_bytes())
+    other = take(clinic, dicom_bytes(PatientID="P-0043"))
+    assert other.held is not None
+    assert (other.case_id, other.held.differs) == (first.case_id, ("patient",))
+    under_another_number = take(clinic, dicom_bytes(SOPInstanceUID="1.2.3.4", PatientID="P-0043"))
+    assert under_another_number.held is not None
+    assert take(clinic, dicom_bytes(SOPInstanceUID="1.2.3.4")).new
+    assert take(clinic, dicom_bytes(2, PatientID="P-0043")).new
+    with reading(clinic.engine) as session:
+        # Each file that is held is kept: its header may be the right one.
+        for conflict in session.scalars(select(Conflict)):
+            assert clinic.pictures.read_original(conflict.sha256)
+        assert {case.accession for case in session.scalars(select(Case))} == {"A-1"}
+
+
+def test_two_who_send_it_for_two_patients_at_once_give_one_case_and_one_conflict(
+    clinic: Clinic, photograph: bytes
+) -> None:
+    start, received = threading.Barrier(6), []
+
+    def send(patient: str) -> None:
+        start.wait()
+        received.append(take(clinic, photograph, patient=patient))
+
+    threads = [threading.Thread(target=send, args=(f"P{number % 2}",)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sum(own.new for own in received), sum(own.held is not None for own in received)) == (1, 3)
+    with reading(clinic.engine) as session:
+        assert len(session.scalars(select(Conflict)).all()) == 1
+        assert verify(session, clinic.trail).problems == ()
 
 
 def test_the_same_photograph_sent_by_many_at_once_is_one_case(clinic: Clinic, photograph: bytes) -> None:

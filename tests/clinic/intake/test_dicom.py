@@ -666,7 +666,9 @@ def test_one_image_in_two_files_is_one_case(store: Store) -> None:
     assert take(as_bytes(anew)) == Received(first.case_id, False)
     # A camera that numbers every image alike must not lose a photograph, nor a correction of the patient.
     assert take(dicom_bytes(2, SOPInstanceUID=anew.SOPInstanceUID)).new
-    assert take(dicom_bytes(PatientID="P-0043")).new
+    held = take(dicom_bytes(PatientID="P-0043")).held
+    assert held is not None
+    assert held.told["patient"] == "P-0043"
 
 
 def test_a_dicom_file_that_is_not_taken_is_refused_where_it_comes_in(store: Store) -> None:

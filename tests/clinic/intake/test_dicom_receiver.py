@@ -27,7 +27,7 @@ from dermsentry.clinic.settings import Dicom, Settings, read_settings
 from dermsentry.clinic.store import pictures
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import DatabaseError, reading
-from dermsentry.clinic.store.tables import Case, Event, Job
+from dermsentry.clinic.store.tables import Case, Conflict, Event, Job
 from dermsentry.errors import InputError, OutputError
 
 SETTINGS = Dicom(callers=("CAMERA",))
@@ -101,6 +101,20 @@ def test_the_same_image_sent_twice_is_one_case(store: Store, receiver: Receiver)
     with sender(receiver, transfer_syntax=uid.ExplicitVRLittleEndian) as association:
         assert association.send_c_store(dicom_dataset()).Status == 0x0000
     assert len(cases(store)) == 1
+
+
+def test_the_same_image_of_another_patient_is_held_with_a_warning(
+    store: Store, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert send(receiver, dicom_dataset()).Status == 0x0000
+    answer = send(receiver, dicom_dataset(PatientID="P-0666"))
+    assert answer.Status == 0xB000
+    assert answer.ErrorComment == "held: it is case 1 already (patient)"
+    (case,) = cases(store)
+    assert case.patient == "P-0042"
+    with reading(store.engine) as session:
+        assert session.scalars(select(Conflict.told)).one()["patient"] == "P-0666"
+    assert "P-0666" not in caplog.text
 
 
 def test_several_senders_lose_nothing(store: Store, receiver: Receiver) -> None:

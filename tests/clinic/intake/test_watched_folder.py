@@ -20,7 +20,7 @@ from dermsentry.clinic.intake.watched_folder import Taken, Watched, open_folder,
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import DatabaseError, reading
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import Case, Event
+from dermsentry.clinic.store.tables import Case, Conflict, Event
 from dermsentry.errors import InputError, OutputError
 from dermsentry.phantoms import draw_phantom
 
@@ -91,6 +91,21 @@ def test_the_same_file_twice_is_one_case_and_neither_copy_is_lost(store: Store, 
     assert look(store, watched) == Taken(2, 0)
     assert len(cases(store)) == 1
     assert files(watched.folder / "done") == ["a.2.jpg", "a.jpg", "b.jpg"]
+
+
+def test_a_photograph_of_another_patient_is_put_aside_with_both_in_the_reason(
+    store: Store, watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(watched, "Muster 1/a.jpg", jpeg())
+    put(watched, "Muster 2/a.jpg", jpeg())
+    assert look(store, watched) == Taken(1, 1)
+    assert [case.patient for case in cases(store)] == ["Muster 1"]
+    reason = (watched.folder / "failed" / "Muster 2" / "a.jpg.reason.txt").read_text(encoding="utf-8")
+    assert "patient Muster 1" in reason
+    assert "patient Muster 2" in reason
+    assert "Muster" not in caplog.text
+    with reading(store.engine) as session:
+        assert session.scalars(select(Conflict.case_id)).all() == [1]
 
 
 BAD = {

@@ -13,10 +13,11 @@ from sqlalchemy import Engine, inspect, text
 
 from dermsentry.clinic.backup import backup, restore
 from dermsentry.clinic.store.audit_trail import open_trail
-from dermsentry.clinic.store.database import MIGRATIONS, migrate, open_database, reading
+from dermsentry.clinic.store.database import MIGRATIONS, migrate, open_database, reading, writing
 from dermsentry.clinic.store.folder import database_of
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import Case, Model
+from dermsentry.clinic.store.tables import Case, Export, Model
+from dermsentry.clinic.worklist.corrections import outdated_exports
 from dermsentry.files import to_json
 from dermsentry.model import bundled, read_network
 
@@ -127,4 +128,45 @@ def test_a_backup_of_version_1_is_restored_and_then_migrated(
     migrate(engine)
     assert findings(engine) == EXPECTED
     assert Pictures(new).drawn(SHA256, "saliency").read_bytes() == b"\x89PNG"
+    engine.dispose()
+
+
+def version_4(url: str) -> Engine:
+    """A database of the fourth version: a case that came as DICOM and was exported, and another one."""
+    engine = version_1(url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.execution_options(writing=True).connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        connection.execute(
+            text("UPDATE cases SET dicom = :dicom, patient = 'P1', search = 'p1' WHERE id = 1"),
+            {"dicom": json.dumps({"accession": "A-17", "modality": "DMS"})},
+        )
+        exported = [("case 1", "FHIR"), ("case 1", "FHIR"), ("case 2", "CSV"), ("case 9", "FHIR")]
+        for number, (subject, form) in enumerate(exported, 1):
+            connection.execute(
+                text(
+                    "INSERT INTO events VALUES (:id, '2026-02-01T10:00:00.000000+00:00', 'anna', 'exported', "
+                    ":subject, :detail, '', '')"
+                ),
+                {"id": number, "subject": subject, "detail": json.dumps({"as": form})},
+            )
+    return engine
+
+
+def test_accessions_can_be_searched_and_what_left_before_is_remembered(database_url: str) -> None:
+    engine = version_4(database_url)
+    migrate(engine)
+    with reading(engine) as session:
+        first, second = (session.get_one(Case, number) for number in (1, 2))
+        assert (first.accession, first.search, first.revision) == ("A-17", "p1 a-17", 0)
+        assert (second.accession, second.search, second.pixels) == ("", "", None)
+        [left] = session.query(Export).all()
+        assert (left.case_id, left.form, left.reference) == (1, "FHIR", None)
+        assert left.at.isoformat() == "2026-02-01T10:00:00+00:00"
+    with writing(engine) as session:
+        session.get_one(Case, 1).revision += 1
+        session.flush()
+        assert [own.case_id for own in outdated_exports(session)] == [1]
     engine.dispose()

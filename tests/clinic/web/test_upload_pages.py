@@ -51,9 +51,45 @@ def test_a_script_gets_its_answer_in_json(browser: Maker) -> None:
     who = browser("uploader")
     file = {"photographs": ("a.jpg", photograph(), "image/jpeg")}
     first = who.post("/upload", files=file, headers={"accept": "application/json"})
-    assert first.json() == [{"file_name": "a.jpg", "case_id": 1, "new": True, "problem": ""}]
+    one = {"file_name": "a.jpg", "case_id": 1, "new": True, "problem": "", "held": None}
+    assert first.json() == [one]
     again = who.post("/upload", files=file, headers={"accept": "application/json"})
-    assert again.json() == [{"file_name": "a.jpg", "case_id": 1, "new": False, "problem": ""}]
+    assert again.json() == [{**one, "new": False}]
+
+
+def test_the_same_photograph_for_another_patient_is_held_and_both_are_told(
+    program: Maker, browser: Maker, engine: Engine
+) -> None:
+    files = {"photographs": ("a.jpg", photograph(), "image/jpeg")}
+    who = program("uploader")
+    assert who.post("/api/cases", files=files, data={"patient": "P-1", "site": "arm"}).status_code == 201
+    told = who.post("/api/cases", files=files, data={"patient": "P-2", "site": "arm"})
+    assert told.status_code == 409
+    assert told.json()["error"] == "conflict"
+    [one] = told.json()["photographs"]
+    assert (one["case"], one["new"]) == (1, False)
+    assert one["held"] == {
+        "conflict": 1,
+        "kept": {"patient": "P-1", "lesion": "", "site": "arm", "accession": ""},
+        "told": {"patient": "P-2", "lesion": "", "site": "arm", "accession": ""},
+        "differs": ["patient"],
+        "withdrawn": False,
+    }
+    two = [("photographs", ("a.jpg", photograph())), ("photographs", ("b.jpg", photograph(2)))]
+    assert who.post("/api/cases", files=two, data={"patient": "P-2", "site": "arm"}).status_code == 207
+    answer = browser("uploader").post("/upload", files=files, data={"patient": "P-2", "site": "arm"})
+    assert answer.status_code == 409
+    page = shown(answer)
+    assert page.select(".progress .kept") == []
+    [line] = texts(page, ".progress .held")
+    assert "patient P-1" in line
+    assert "patient P-2" in line
+    assert [field["value"] for field in page.select("[data-about][value]") if field["value"]] == []
+    assert [case.patient for case in cases_of(engine)] == ["P-1", "P-2"]
+    listed = program("dermatologist").get("/api/conflicts").json()
+    assert [(own["case_id"], own["kept"]["patient"], own["told"]["patient"]) for own in listed] == [
+        (1, "P-1", "P-2")
+    ]
 
 
 def archive() -> bytes:

@@ -21,15 +21,15 @@ from dermsentry.clinic.store.events import (
     AlertRaisedEvent,
     AlertReopenedEvent,
 )
-from dermsentry.clinic.store.tables import OPEN, Alert, Case, Delivery, now
+from dermsentry.clinic.store.tables import OPEN, WITHDRAWN, Alert, Case, Delivery, now
 
 
 def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
     """Raise the alerts that a screened case meets and has not raised yet, and queue their messages.
 
-    None in silent mode.
+    None in silent mode, and none of a withdrawn case.
     """
-    if clinic.settings.silent:
+    if clinic.settings.silent or case.lane == WITHDRAWN:
         return []
     hold(session)
     had = set(session.scalars(select(Alert.rule).where(Alert.case_id == case.id)))
@@ -62,7 +62,13 @@ def raise_late_alerts(session: Session, clinic: Clinic) -> int:
         before = now() - timedelta(hours=rule.after_hours)
         waiting = session.scalars(
             select(Case)
-            .where(OPEN, Case.state == "screened", Case.received_at <= before, _suspicious(rule))
+            .where(
+                OPEN,
+                Case.state == "screened",
+                Case.lane != WITHDRAWN,
+                Case.received_at <= before,
+                _suspicious(rule),
+            )
             .where(~select(Alert.id).where(Alert.case_id == Case.id, Alert.rule == rule.name).exists())
             .limit(500)
         ).all()

@@ -13,12 +13,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.export.decisions import SettledDecision, settle
-from dermsentry.clinic.store.tables import Case, Outcome, Read
+from dermsentry.clinic.store.tables import WITHDRAWN, Case, Correction, Outcome, Read
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.files import csv_line
 
-PERSONAL = ("patient", "lesion", "file_name", "note")
+PERSONAL = ("patient", "lesion", "accession", "file_name", "note")
 COLUMNS = (
     "case",
     "site",
@@ -57,7 +57,8 @@ def case_table(
 ) -> Iterator[str]:
     """The cases received from `since` until before `until`, oldest first; the header first, then a line each.
 
-    `columns` are some of `COLUMNS` and `PERSONAL`. A decision is told once the case is decided. Text that a
+    `columns` are some of `COLUMNS` and `PERSONAL`. A decision is told once the case is decided; of
+    a withdrawn case only that it was. Text that a
     spreadsheet would run as a formula has an apostrophe before it.
 
     Raises
@@ -101,20 +102,28 @@ def _lines(
                 select(Outcome).where(Outcome.case_id.in_(numbers)).order_by(Outcome.id)
             )
         }
+        corrections: dict[int, list[Correction]] = {number: [] for number in numbers}
+        for own in session.scalars(select(Correction).where(Correction.case_id.in_(numbers))):
+            corrections[own.case_id].append(own)
         for case in cases:
-            row = _row(case, settle(case, reads[case.id]), outcomes.get(case.id))
+            settled = settle(case, reads[case.id], corrections[case.id])
+            row = _row(case, settled, outcomes.get(case.id))
             yield csv_line([_safe(row[name]) for name in columns])
         # A session remembers what it read; of a hundred thousand cases that is too much.
         session.expunge_all()
 
 
 def _row(case: Case, decision: SettledDecision, outcome: Outcome | None) -> dict[str, Any]:
+    if case.lane == WITHDRAWN:  # what it says may be of somebody else
+        told = {name: getattr(case, name) for name in (*PERSONAL, "received_at", "sha256", "source")}
+        return {**dict.fromkeys(COLUMNS), **told, "case": case.id, "stage": "withdrawn"}
     found = case.finding or {}
     shares, read = found.get("probabilities") or {}, decision.read
     return {
         "case": case.id,
         "patient": case.patient,
         "lesion": case.lesion,
+        "accession": case.accession,
         "site": case.site,
         "file_name": case.file_name,
         "note": case.note,

@@ -9,17 +9,18 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.store.tables import ADJUDICATOR, Case, Read
+from dermsentry.clinic.store.tables import ADJUDICATOR, WITHDRAWN, Case, Correction, Read
 
-Status = Literal["preliminary", "final", "amended"]
+Status = Literal["preliminary", "final", "amended", "corrected", "entered-in-error"]
 
 
 @dataclass(frozen=True)
 class SettledDecision:
     """`read` is the current decision, None where nobody has decided or readers still differ.
 
-    `status`: preliminary until a case is decided, then final; amended where it had been decided otherwise
-    before, and that was undone.
+    `status`, in FHIR's words: preliminary until a case is decided, then final; amended where it had been
+    decided otherwise before; corrected where whose photograph it is was put right since; entered-in-error
+    where the case was withdrawn.
     """
 
     status: Status
@@ -29,18 +30,23 @@ class SettledDecision:
 def decision_of(session: Session, case: Case) -> SettledDecision:
     """The decision on a case. What a reader said before the case is decided is not told."""
     reads = session.scalars(select(Read).where(Read.case_id == case.id).order_by(Read.id)).all()
-    return settle(case, reads)
+    corrections = session.scalars(select(Correction).where(Correction.case_id == case.id)).all()
+    return settle(case, reads, corrections)
 
 
-def settle(case: Case, reads: Sequence[Read]) -> SettledDecision:
-    """`decision_of`, from all of the case's reads, the undone ones too."""
+def settle(case: Case, reads: Sequence[Read], corrections: Sequence[Correction] = ()) -> SettledDecision:
+    """`decision_of`, from all of the case's reads, the undone ones too, and what was put right about it."""
+    if case.lane == WITHDRAWN:
+        return SettledDecision("entered-in-error", None)
     standing = [read for read in reads if read.undone_at is None]
     if case.stage != "decided" or not standing:
         return SettledDecision("preliminary", None)
     alone = max(read.position for read in standing) == 1
+    corrected = any(own.kind == "corrected" and own.at >= reads[0].at for own in corrections)
     amended = any(_had_decided(undone, reads, alone) for undone in reads if undone.undone_at is not None)
     return SettledDecision(
-        "amended" if amended else "final", max(standing, key=lambda read: (read.position, read.id))
+        "corrected" if corrected else "amended" if amended else "final",
+        max(standing, key=lambda read: (read.position, read.id)),
     )
 
 

@@ -1,8 +1,9 @@
 """A case as FHIR R4: a DiagnosticReport, its Observations, and the model as Device, in one Bundle.
 
 Validated as R4B (4.3.0), of which these resources have the elements of R4 (4.0.1) and no others. The report
-is preliminary until a person has decided, then final, and amended where the decision was changed. It holds no
-pixel, no note, no name of a patient: the patient is the reference that the clinic gave.
+is preliminary until a person has decided, then final; amended where the decision was changed, corrected where
+whose photograph it is was put right, entered-in-error where the case was withdrawn. It holds no pixel, no
+note, no name of a patient: the patient is the reference that the clinic gave.
 
 SNOMED CT codes are given beside the clinic's own where one means the same, only for what a person decided:
 a code for melanoma beside a probability would be read as melanoma.
@@ -30,6 +31,11 @@ SNOMED = "http://snomed.info/sct"
 UNITS = "http://unitsofmeasure.org"
 ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
+ORDERS = "http://terminology.hl7.org/CodeSystem/v2-0203"
+CHANGED = {
+    "amended": "Changed since it was first decided. ",
+    "corrected": "Whose photograph it is was corrected since it was first decided. ",
+}
 UNDECIDED = "none of the nine diagnoses, or it cannot be told"
 
 
@@ -61,12 +67,12 @@ def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
                 {"system": "urn:ietf:rfc:3986", "value": _place(case, "report")},
                 {"type": {"text": "case number"}, "value": str(case.id)},
             ],
+            "basedOn": _order(case),
             "status": decision.status,
             "code": _coded("observation", "report", "Photograph of a skin lesion, assessed for melanoma"),
             "subject": _subject(case),
             "effectiveDateTime": _taken(case),
             "issued": _instant(moment),
-            "performer": [{"reference": _place(case, "device")}],
             "resultsInterpreter": [_person(decision.read)] if decision.read is not None else None,
             "result": [{"reference": place} for place in places],
             "imagingStudy": _study(case),
@@ -99,7 +105,7 @@ def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, 
     probabilities = case.finding["probabilities"]
     shared = {
         "resourceType": "Observation",
-        "status": "preliminary" if decision.read is None else "final",
+        "status": _status_of_finding(decision),
         "category": [{"coding": [{"system": CATEGORY, "code": "imaging", "display": "Imaging"}]}],
         "subject": _subject(case),
         "effectiveDateTime": _taken(case),
@@ -143,6 +149,12 @@ def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, 
     if decision.read is not None:
         found["decision"] = _decision(case, decision, decision.read)
     return {name: _without_nothing(observation) for name, observation in found.items()}
+
+
+def _status_of_finding(decision: SettledDecision) -> str:
+    if decision.status in ("entered-in-error", "corrected"):
+        return decision.status
+    return "preliminary" if decision.read is None else "final"
 
 
 def _decision(case: Case, decision: SettledDecision, read: Read) -> dict[str, Any]:
@@ -195,9 +207,11 @@ def _device(case: Case) -> dict[str, Any]:
 
 def _conclusion(case: Case, decision: SettledDecision) -> str:
     read = decision.read
+    if decision.status == "entered-in-error":
+        return "Withdrawn: entered in error. Nothing that was reported of this case holds."
     if read is None:
         return f"By software alone, decided by nobody yet: {case.tier}, {MEANING[case.tier]}."  # type: ignore[index]
-    changed = "Changed since it was first decided. " if decision.status == "amended" else ""
+    changed = CHANGED.get(decision.status, "")
     return f"{changed}Decided by a person: {_name(read)}. To be done: {read.action}."
 
 
@@ -233,6 +247,14 @@ def _subject(case: Case) -> dict[str, Any] | None:
 
 def _person(read: Read) -> dict[str, Any]:
     return {"type": "Practitioner", "display": read.account.full_name}
+
+
+def _order(case: Case) -> list[dict[str, Any]] | None:
+    """The request that the photograph was taken for, by its accession number."""
+    if not case.accession:
+        return None
+    kind = {"coding": [{"system": ORDERS, "code": "ACSN", "display": "Accession ID"}]}
+    return [{"type": "ServiceRequest", "identifier": {"type": kind, "value": case.accession}}]
 
 
 def _study(case: Case) -> Sequence[dict[str, Any]] | None:

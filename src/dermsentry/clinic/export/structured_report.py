@@ -1,13 +1,19 @@
 """A case as a DICOM structured report beside its image: a Comprehensive SR of template TID 1500.
 
 Only a case that came as DICOM has a patient and a study in an archive that a report could belong to. The
-report names the image and holds none of its pixels; it is preliminary until a person has decided.
+report names the image and holds none of its pixels; it is preliminary until a person has decided. One that
+follows another of the same case names it as its predecessor, and has the next instance number.
+
+Where the case is of another patient than the image's header says, the report is in a study of its own: the
+image's is the other patient's.
 """
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from highdicom import sr
@@ -15,6 +21,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import dermsentry
@@ -22,13 +29,16 @@ from dermsentry.clinic.export.coding import SCORES, SNOMED_CODES, oid
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.intake.dicom import read_reference
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import ASSESSED, Case, Read
+from dermsentry.clinic.store.tables import ASSESSED, Case, Export, Read
+from dermsentry.clinic.store.text import clean
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
 from dermsentry.image_formats import DICOM
 from dermsentry.images import Unreadable
 
 SCHEME = "99DERMSENTRY"
+FORM = "DICOM SR"
+"""How exports of this form are recorded."""
 TIERS = {
     "alert": "Suspicious of melanoma",
     "refer": "To be seen by a dermatologist",
@@ -45,7 +55,15 @@ _VALID = {
 }
 
 
-def structured_report(session: Session, pictures: Pictures, case: Case) -> bytes:
+@dataclass(frozen=True)
+class StructuredReport:
+    """A report as a DICOM file, and the UIDs that a later one names it by."""
+
+    data: bytes
+    reference: dict[str, str]
+
+
+def structured_report(session: Session, pictures: Pictures, case: Case) -> StructuredReport:
     """A case as a DICOM file; the same state of a case gives the same bytes.
 
     Raises
@@ -61,8 +79,9 @@ def structured_report(session: Session, pictures: Pictures, case: Case) -> bytes
         )
     if case.finding is None or case.model is None or case.screened_at is None:
         raise InputError(f"Case {case.id} was not screened yet; there is nothing to report.")
+    header = str((case.dicom or {}).get("header_of", case.sha256))
     try:
-        image = _evidence(read_reference(pictures.read_original(case.sha256)))
+        image = _evidence(read_reference(pictures.read_original(header)))
     except Unreadable as error:
         raise InputError(f"Case {case.id}: {error.reason}.") from error
     missing = [
@@ -75,8 +94,15 @@ def structured_report(session: Session, pictures: Pictures, case: Case) -> bytes
             f"Case {case.id}: the image has no valid {' and no '.join(missing)} for a report to refer to."
         )
     decision = decision_of(session, case)
+    study = _study(case, image)
+    before = session.scalars(
+        select(Export)
+        .where(Export.case_id == case.id, Export.form == FORM, Export.revision < case.revision)
+        .order_by(Export.revision)
+    ).all()
+    predecessors = [own.reference for own in before if own.reference is not None]
     try:
-        report = _report(case, image, decision)
+        report = _report(case, image, study, decision, predecessors)
         buffer = io.BytesIO()
         report.save_as(buffer, enforce_file_format=True)
     except (ValueError, TypeError, UnicodeError, OverflowError) as error:
@@ -84,19 +110,41 @@ def structured_report(session: Session, pictures: Pictures, case: Case) -> bytes
         raise InputError(
             f"Case {case.id}: the image's header cannot be repeated in a report ({type(error).__name__})."
         ) from None
-    return buffer.getvalue()
+    names = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
+    return StructuredReport(buffer.getvalue(), {own: str(report[name].value) for own, name in names.items()})
 
 
-def _report(case: Case, image: Dataset, decision: SettledDecision) -> sr.ComprehensiveSR:
+def _study(case: Case, image: Dataset) -> str:
+    """The study of a report, and the patient in the image's header made the case's own."""
+    study = str(image.StudyInstanceUID)
+    if clean(str(image.PatientID or "")) != case.patient:
+        image.PatientID = case.patient
+        for name in ("PatientName", "PatientBirthDate", "PatientSex", "StudyID", "ReferringPhysicianName"):
+            image[name].value = ""  # of whoever the header is of
+        study = oid(f"study {study} {case.patient}")
+    image.AccessionNumber = case.accession[:16]
+    return study
+
+
+def _report(
+    case: Case,
+    image: Dataset,
+    study: str,
+    decision: SettledDecision,
+    predecessors: Sequence[Mapping[str, str]],
+) -> sr.ComprehensiveSR:
     assert case.model is not None
     moment = decision.read.at if decision.read is not None else case.screened_at
     assert moment is not None
     moment = moment.astimezone(_zone(image))
     read = decision.read
     state = (
-        f"{image.SOPInstanceUID} {case.sha256} {decision.status} {read.id if read else 0} {case.screened_at}"
+        f"{image.SOPInstanceUID} {case.sha256} {decision.status} {read.id if read else 0} {case.screened_at} "
+        f"{case.revision} {study}"
     )
     groups = [_by_model(case, image)] + ([_by_person(case, image, read)] if read is not None else [])
+    if decision.status == "entered-in-error":
+        groups = [_withdrawn(case, image)]
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(
             observer_person_context=_person(read) if read is not None else None,
@@ -108,17 +156,17 @@ def _report(case: Case, image: Dataset, decision: SettledDecision) -> sr.Compreh
     report = sr.ComprehensiveSR(
         evidence=[image],
         content=content,
-        series_instance_uid=oid(f"series {image.SOPInstanceUID} {case.sha256}"),
+        series_instance_uid=oid(f"series {image.SOPInstanceUID} {case.sha256} {study}"),
         series_number=_SERIES,
         series_description="Dermsentry: photograph assessed for melanoma",
         sop_instance_uid=oid(f"report {state} {case.model.digest}"),
-        instance_number=1,
+        instance_number=len(predecessors) + 1,
         manufacturer="dermsentry",
         manufacturer_model_name=_line(case.model.name) or "model",
         software_versions=dermsentry.__version__,
         device_serial_number=case.model.digest[:12],
         is_complete=True,
-        is_final=read is not None,
+        is_final=decision.status != "preliminary",
         # Deciding on a case is not yet to vouch for this document.
         is_verified=False,
         specific_character_set="ISO_IR 192",
@@ -127,7 +175,9 @@ def _report(case: Case, image: Dataset, decision: SettledDecision) -> sr.Compreh
         coding_schemes=[
             CodingSchemeIdentificationItem(SCHEME, name="Dermsentry", responsible_organization="Dermsentry")
         ],
+        previous_versions=[_version(own) for own in predecessors] or None,
     )
+    report.StudyInstanceUID = study
     _date(report, moment, image)
     return report
 
@@ -181,6 +231,25 @@ def _by_person(case: Case, image: Dataset, read: Read) -> sr.MeasurementsAndQual
         qualitative_evaluations=said,
         source_images=[_source(image)],
     )
+
+
+def _withdrawn(case: Case, image: Dataset) -> sr.MeasurementsAndQualitativeEvaluations:
+    words = "Withdrawn: entered in error, nothing reported holds"
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(case, image),
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(_own("state", "State of the report"), _own("withdrawn", words))
+        ],
+        source_images=[_source(image)],
+    )
+
+
+def _version(reference: Mapping[str, str]) -> Dataset:
+    """An earlier report, as far as a later one names it."""
+    earlier = Dataset()
+    earlier.SOPClassUID, earlier.SOPInstanceUID = uid.ComprehensiveSRStorage, reference["instance"]
+    earlier.StudyInstanceUID, earlier.SeriesInstanceUID = reference["study"], reference["series"]
+    return earlier
 
 
 def _tracking(case: Case, image: Dataset) -> sr.TrackingIdentifier:

@@ -1,4 +1,8 @@
-"""How a photograph becomes a case, whichever way it comes in."""
+"""How a photograph becomes a case, whichever way it comes in.
+
+The same photograph is one case however often it comes. Where it comes for another patient, lesion, site or
+accession than before, nothing here can know which is right: it is held for a person as a `Conflict`.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import writing
-from dermsentry.clinic.store.events import ReceivedAgainEvent, ReceivedEvent
-from dermsentry.clinic.store.tables import Case, Job, Source
+from dermsentry.clinic.store.events import HeldEvent, ReceivedAgainEvent, ReceivedEvent
+from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case, Conflict, Job, Source
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
 from dermsentry.image_formats import DICOM, FORMATS, HEAD, READ, format_of
@@ -24,6 +29,7 @@ LONGEST = {
     "patient": lengths.PATIENT,
     "lesion": lengths.LESION,
     "site": lengths.SITE,
+    "accession": lengths.ACCESSION,
     "note": lengths.NOTE,
 }
 """What may be told with a photograph, and how long each may be."""
@@ -37,6 +43,7 @@ class About:
     patient: str = ""
     lesion: str = ""
     site: str = ""
+    accession: str = ""
     note: str = ""
     file_name: str = ""
     dicom: Mapping[str, Any] | None = None
@@ -59,11 +66,41 @@ class About:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A photograph that came for somebody or something else: what its case says, and what was told."""
+
+    conflict_id: int
+    kept: Mapping[str, str]
+    told: Mapping[str, str]
+    differs: tuple[str, ...]
+    withdrawn: bool
+
+    def words(self, case_id: int) -> str:
+        """What became of it, for whoever sent it."""
+        kept, told = (
+            ", ".join(f"{name} {side[name]}" if side[name] else f"no {name}" for name in self.differs)
+            for side in (self.kept, self.told)
+        )
+        if self.withdrawn:
+            return (
+                f"This photograph is case {case_id}, which was withdrawn; it is held until a person decides."
+            )
+        return (
+            f"This photograph is case {case_id} already, with {kept}; it came now with {told}. "
+            "It is held until a person decides."
+        )
+
+
+@dataclass(frozen=True)
 class Received:
-    """The case of a photograph, and whether it is new; the same photograph sent twice is one case."""
+    """The case of a photograph, and whether it is new; the same photograph sent twice is one case.
+
+    `held`: it came for somebody or something else than the case says, and a person must decide.
+    """
 
     case_id: int
     new: bool
+    held: Held | None = None
 
 
 def sniff(data: bytes) -> str:
@@ -100,16 +137,15 @@ def receive(
         It cannot be kept; then there is no case of it either.
     """
     kind = sniff(data)
-    told, instance = _with_header(about, data) if kind == DICOM else (about, None)
+    told, instance, pixels = _with_header(about, data) if kind == DICOM else (about, None, None)
     told = told.checked()
     # The file first: a case without its photograph would be worse than a photograph without its case.
     sha256 = clinic.pictures.keep(data)
     with writing(clinic.engine) as session:
         hold(session)  # two senders of one photograph come one after the other
-        existing = session.scalar(select(Case.id).where(_same(sha256, instance)))
-        if existing is not None:
-            append(session, clinic.trail, actor, ReceivedAgainEvent(existing, source))
-            return Received(existing, False)
+        earlier = _earlier(session, told, sha256, instance, pixels)
+        if earlier is not None:
+            return _again(session, clinic, earlier, told, sha256, source, actor)
         case = Case(
             sha256=sha256,
             format=kind,
@@ -118,32 +154,92 @@ def receive(
             patient=told.patient,
             lesion=told.lesion,
             site=told.site,
+            accession=told.accession,
             note=told.note,
             file_name=told.file_name,
             dicom=dict(told.dicom) if told.dicom is not None else None,
             instance=instance,
+            pixels=pixels,
         )
         session.add(case)
         session.flush()
         session.add(Job(case_id=case.id))
-        append(session, clinic.trail, actor, ReceivedEvent(case.id, sha256, source))
+        append(session, clinic.trail, actor, ReceivedEvent(case.id, sha256, source, **_identity(told)))
         return Received(case.id, True)
 
 
-def _same(sha256: str, instance: str | None) -> ColumnElement[bool]:
-    """Whether a case has this photograph, as the same file or as the same DICOM image in another one."""
-    return or_(Case.sha256 == sha256, Case.instance == instance) if instance else Case.sha256 == sha256
+def differing(case: Case, told: About) -> tuple[str, ...]:
+    """The fields in which what was told differs from the case; what was not told differs from nothing."""
+    return tuple(
+        name
+        for name in IDENTIFYING
+        if getattr(told, name) and _folded(getattr(told, name)) != _folded(getattr(case, name))
+    )
 
 
-def _with_header(about: About, data: bytes) -> tuple[About, str | None]:
-    """What is told with a DICOM file and by it, and what the image is known by. Raises InputError."""
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _identity(of: About | Case) -> dict[str, str]:
+    return {name: getattr(of, name) for name in IDENTIFYING}
+
+
+def _earlier(
+    session: Session, told: About, sha256: str, instance: str | None, pixels: str | None
+) -> Case | None:
+    """The case that this photograph is already: the same file, or the same DICOM image in another file.
+
+    An image with the same pixels under another number is a case of its own for the same lesion, and one of
+    an earlier case for any other.
+    """
+    same = Case.sha256 == sha256
+    found = session.scalar(select(Case).where(or_(same, Case.instance == instance) if instance else same))
+    if found is not None or pixels is None:
+        return found
+    alike = session.scalars(
+        select(Case).where(Case.pixels == pixels, Case.lane != WITHDRAWN).order_by(Case.id)
+    ).all()
+    return alike[0] if alike and all(differing(case, told) for case in alike) else None
+
+
+def _again(
+    session: Session, clinic: Clinic, case: Case, told: About, sha256: str, source: Source, actor: str
+) -> Received:
+    """A photograph came another time: nothing changes but a new note, or a person must decide."""
+    differs, withdrawn = differing(case, told), case.lane == WITHDRAWN
+    if not differs and not withdrawn:
+        event = ReceivedAgainEvent(case.id, source, **_identity(told), note=told.note)
+        append(session, clinic.trail, actor, event)
+        if told.note and told.note not in case.note:
+            case.note = f"{case.note}\n{told.note}".strip()[: lengths.NOTE]
+        return Received(case.id, False)
+    given = {**_identity(told), "note": told.note, "file_name": told.file_name}
+    still_open = select(Conflict).where(Conflict.case_id == case.id, Conflict.resolved_at.is_(None))
+    conflict = next((own for own in session.scalars(still_open) if own.told == given), None)
+    if conflict is None:
+        conflict = Conflict(case_id=case.id, sha256=sha256, source=source, sender=actor, told=given)
+        session.add(conflict)
+        session.flush()
+    append(
+        session,
+        clinic.trail,
+        actor,
+        HeldEvent(case.id, source, **_identity(told), note=told.note, conflict=conflict.id, differs=differs),
+    )
+    return Received(case.id, False, Held(conflict.id, _identity(case), _identity(told), differs, withdrawn))
+
+
+def _with_header(about: About, data: bytes) -> tuple[About, str | None, str]:
+    """What is told with a DICOM file and by it; what its image and its pixels are known by."""
     from dermsentry.clinic.intake.dicom import describe
 
     try:
         header = describe(data)
     except Unreadable as error:
         raise InputError(f"The DICOM file cannot be taken: {error.reason}.") from error
-    told = {name: getattr(about, name) or getattr(header, name) for name in ("patient", "lesion", "site")}
+    told = {name: getattr(about, name) or getattr(header, name) for name in IDENTIFYING}
     if header.characters:  # where whoever reviews the case sees it
         told["note"] = f"{about.note}\n{_DOUBT}: {header.characters}.".strip()[: lengths.NOTE]
-    return replace(about, **told, dicom={**(about.dicom or {}), **header.as_dict()}), header.identity or None
+    dicom = {**(about.dicom or {}), **header.as_dict()}
+    return replace(about, **told, dicom=dicom), header.identity or None, header.pixels

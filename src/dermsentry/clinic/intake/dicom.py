@@ -102,7 +102,8 @@ class Header:
 
     `lesion` is its Tracking ID, `site` the anatomic region with its side, `acquired` ISO 8601 without a zone.
     `burned_in`: whether its pixels name the patient, so that they may go nowhere. `identity`: SHA-256 over
-    patient, SOP instance and pixel data as encoded, which stays the same where the header was rewritten.
+    patient, SOP instance and pixel data as encoded, which stays the same where the header was rewritten;
+    `pixels` that over the pixel data alone, which is the same whoever it is said to be of.
     `characters`: what is uncertain about all this text, since its character set is unknown or wrong.
     """
 
@@ -122,11 +123,12 @@ class Header:
     rows: int
     columns: int
     identity: str
+    pixels: str
     characters: str
 
     def as_dict(self) -> dict[str, Any]:
         """What a case keeps as its `dicom`: all but what the case has a place of its own for."""
-        own = ("patient", "lesion", "site", "identity")
+        own = ("patient", "lesion", "site", "accession", "identity", "pixels")
         return {name: value for name, value in asdict(self).items() if name not in own}
 
 
@@ -268,7 +270,8 @@ def _describe(data: bytes) -> Header:
         raise Unreadable("the DICOM file holds no picture")
     patient, instance = words["PatientID"], _uid(dataset, "SOPInstanceUID")
     identity = hashlib.sha256(f"{patient}\0{instance}\0".encode())
-    identity.update(memoryview(data)[start + (12 if explicit else 8) :])
+    encoded = memoryview(data)[start + (12 if explicit else 8) :]
+    identity.update(encoded)
     site = _site(words)
     lesion, issuer = words["TrackingID"], words["IssuerOfPatientID"]
     return Header(
@@ -289,6 +292,7 @@ def _describe(data: bytes) -> Header:
         rows=number(dataset, "Rows"),
         columns=number(dataset, "Columns"),
         identity=identity.hexdigest() if instance else "",
+        pixels=hashlib.sha256(encoded).hexdigest(),
         characters="; ".join(words.doubts),
     )
 

@@ -29,6 +29,8 @@ from dermsentry.errors import InputError, OutputError
 from dermsentry.images import Unreadable
 
 STORED = 0x0000
+HELD = 0xB000
+"""A warning, "coercion of data elements": the image is kept, but not as the sender says it is."""
 NOT_SUPPORTED = 0x0122
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
@@ -139,7 +141,8 @@ class _Intake:
         answer = Dataset()
         answer.Status = status
         if status != STORED:
-            log.warning("DICOM from %s refused with 0x%04X: %s", _sender(event), status, reason)
+            what = "held" if status == HELD else "refused"
+            log.warning("DICOM from %s %s with 0x%04X: %s", _sender(event), what, status, reason)
             answer.ErrorComment = "".join(c if c.isascii() and c != "\\" else "?" for c in reason)[:64]
         return answer
 
@@ -157,7 +160,10 @@ class _Intake:
             return DOES_NOT_MATCH, "the image is not the one that was announced"
         sender = _sender(event)
         about = About(dicom={"sender": sender})
-        receive(self.clinic, data, about, source="dicom", actor=f"dicom {sender}")
+        received = receive(self.clinic, data, about, source="dicom", actor=f"dicom {sender}")
+        if received.held is not None:  # without the patients' references, which would be logged
+            differs = ", ".join(received.held.differs) or "withdrawn"
+            return HELD, f"held: it is case {received.case_id} already ({differs})"
         return STORED, ""
 
     def _begin_anew(self, event: Event) -> None:

@@ -117,7 +117,8 @@ def take(clinic: Clinic, watched: Watched, *, settled_s: float = SETTLED_S) -> T
             continue
         try:
             data = _read(path)
-            receive(clinic, data, _about(watched.folder, path), source="folder", actor=ACTOR)
+            about = _about(watched.folder, path)
+            received = receive(clinic, data, about, source="folder", actor=ACTOR)
         except _StillWritten:
             continue
         except FileNotFoundError:
@@ -127,7 +128,11 @@ def take(clinic: Clinic, watched: Watched, *, settled_s: float = SETTLED_S) -> T
         except InputError as error:
             failed += _move(watched, path, FAILED, str(error))
         else:
-            done += _move(watched, path, DONE)
+            if received.held is not None:
+                words = received.held.words(received.case_id)
+                failed += _move(watched, path, FAILED, words, f"held with case {received.case_id}")
+            else:
+                done += _move(watched, path, DONE)
     return Taken(done, failed)
 
 
@@ -216,8 +221,11 @@ def _about(folder: Path, path: Path) -> About:
     return About(patient=patient, lesion=lesion, file_name=path.name)
 
 
-def _move(watched: Watched, path: Path, where: str, reason: str = "") -> int:
-    """Move a file away, under a name that is free, its reason written first; 1, or 0 where it is stuck."""
+def _move(watched: Watched, path: Path, where: str, reason: str = "", logged: str = "") -> int:
+    """Move a file away, under a name that is free, its reason written first; 1, or 0 where it is stuck.
+
+    `logged`: of a reason that names a patient, what the log says in its place.
+    """
     place = watched.folder / where
     try:
         try:
@@ -233,7 +241,7 @@ def _move(watched: Watched, path: Path, where: str, reason: str = "") -> int:
     watched.since.pop(path, None)
     watched.stuck.pop(path, None)
     if reason:
-        log.warning("A file was moved to %s: %s", watched.folder / FAILED, reason)
+        log.warning("A file was moved to %s: %s", watched.folder / FAILED, logged or reason)
     return 1
 
 

@@ -190,6 +190,7 @@ def _record(
         account_id=person.account_id,
     )
     session.add(outcome)
+    session.get_one(Case, case_id).revision += 1
     session.flush()
     append(session, clinic.trail, person.name, OutcomeRecordedEvent(case_id, outcome.id, diagnosis, method))
     return outcome

@@ -29,8 +29,8 @@ SCOPES = ("cases:write", "cases:read", "reads:write", "outcomes:write", "audit:r
 """What a token can be made for; it never reaches further than its owner's role."""
 MAY: dict[str, frozenset[str]] = {
     "uploader": frozenset({"cases:write"}),
-    "dermatologist": frozenset({"cases:write", "cases:read", "reads:write", "outcomes:write"}),
-    "administrator": frozenset({*SCOPES, "administer"}),
+    "dermatologist": frozenset({"cases:write", "cases:read", "reads:write", "outcomes:write", "correct"}),
+    "administrator": frozenset({*SCOPES, "correct", "administer"}),
 }
 """What each role may do; each may all that the one before may."""
 

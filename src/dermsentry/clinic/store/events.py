@@ -6,7 +6,7 @@ detail are what old trails hold already, so that whoever searches by them finds 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -75,19 +75,73 @@ class ServerStoppedEvent(ServerEvent):
 
 @dataclass(frozen=True)
 class ReceivedEvent(CaseEvent):
-    """A photograph became a case."""
+    """A photograph became a case; what was told with it."""
 
     action = "received"
     sha256: str
     source: str
+    patient: str
+    lesion: str
+    site: str
+    accession: str
 
 
 @dataclass(frozen=True)
 class ReceivedAgainEvent(CaseEvent):
-    """A case's photograph came another time."""
+    """A case's photograph came another time, with nothing told that differs from the case."""
 
     action = "received again"
     source: str
+    patient: str
+    lesion: str
+    site: str
+    accession: str
+    note: str
+
+
+@dataclass(frozen=True)
+class HeldEvent(ReceivedAgainEvent):
+    """A case's photograph came for another patient, lesion, site or accession: a person must settle it."""
+
+    action = "held"
+    conflict: int
+    differs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ConflictSettledEvent(CaseEvent):
+    """A person settled such a conflict: the case was `kept` as it is, or `corrected` to what was told."""
+
+    action = "conflict settled"
+    conflict: int
+    resolution: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CaseCorrectedEvent(CaseEvent):
+    """A person put right whose photograph it is."""
+
+    action = "corrected"
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    reason: str
+
+
+@dataclass(frozen=True)
+class CaseWithdrawnEvent(CaseEvent):
+    """A person took a case out of every list and figure."""
+
+    action = "withdrawn"
+    reason: str
+
+
+@dataclass(frozen=True)
+class CaseRestoredEvent(CaseEvent):
+    """A person put a withdrawn case back."""
+
+    action = "restored"
+    reason: str
 
 
 @dataclass(frozen=True)

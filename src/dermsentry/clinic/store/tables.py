@@ -32,13 +32,17 @@ State = Literal["waiting", "screened"]
 """Of a case: its photograph waits for the model, or has a finding."""
 Stage = Literal["unread", "second-read", "adjudication", "decided"]
 """Of a case's reading: whom it waits for."""
-Lane = Literal["suspicion", "cannot-say", "waiting"]
-"""Of the worklist: the model assessed the case; could not, or not read the file; has not seen it yet."""
+Lane = Literal["suspicion", "cannot-say", "waiting", "withdrawn"]
+"""Of the worklist: the model assessed the case; could not, or not read the file; has not seen it yet; a
+person withdrew it, so that it is in no list and no figure."""
+WITHDRAWN: Lane = "withdrawn"
 LARGEST_ID = 2**31 - 1
 """Of a row, as PostgreSQL's integer is."""
 ADJUDICATOR = 3
 """The position of the read that settles where two differ."""
-SEARCHED_FIELDS = ("patient", "lesion", "site", "file_name")
+IDENTIFYING = ("patient", "lesion", "site", "accession")
+"""What says whose photograph it is: where a repeat differs in one of these, a person must look."""
+SEARCHED_FIELDS = (*IDENTIFYING, "file_name")
 SEARCHED = 400
 """Characters, of four bytes at most: with the other columns they must fit a third of PostgreSQL's page."""
 _ORDER = ("lane", "rank", "melanoma_order", "received_at")
@@ -187,7 +191,9 @@ class Case(Base):
     """One photograph, what it shows according to the model, and whose eyes it waits for.
 
     `sha256` is of the file as it came: the same photograph sent twice is one case. So is the same DICOM image
-    in another file, by its `instance` (see `dicom.Header.identity`). `rank` is the tier's place in the
+    in another file, by its `instance` (see `dicom.Header.identity`); `pixels` is the SHA-256 of a DICOM
+    image's pixel data as encoded, by which the same image of another patient is noticed. `revision` counts
+    what changed that a report tells of. `rank` is the tier's place in the
     worklist. `finding` is what `findings.jsonl` would hold, less the path; `silent` the same of a case that
     was screened in silent mode, which has no `finding`, so that nothing can show it. `search` is what a case
     is searched by, in one case of letters.
@@ -232,11 +238,14 @@ class Case(Base):
     patient: Mapped[str] = mapped_column(String(lengths.PATIENT), default="")
     lesion: Mapped[str] = mapped_column(String(lengths.LESION), default="")
     site: Mapped[str] = mapped_column(String(lengths.SITE), default="")
+    accession: Mapped[str] = mapped_column(String(lengths.ACCESSION), default="")
     note: Mapped[str] = mapped_column(Text, default="")
     search: Mapped[str] = mapped_column(String(SEARCHED), default=_searched)
     source: Mapped[str] = mapped_column(String(10))
     dicom: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     instance: Mapped[str | None] = mapped_column(String(64), unique=True)
+    pixels: Mapped[str | None] = mapped_column(String(64), index=True)
+    revision: Mapped[int] = mapped_column(default=0)
     received_at: Mapped[datetime] = mapped_column(default=now, index=True)
     received_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
     state: Mapped[str] = mapped_column(String(10), default="waiting")
@@ -262,6 +271,74 @@ DECIDED = Case.stage == literal_column("'decided'")
 @event.listens_for(Case, "before_update")
 def _search_anew(mapper: Mapper[Case], connection: Connection, case: Case) -> None:
     case.search = searched(*(getattr(case, name) for name in SEARCHED_FIELDS))
+
+
+class Conflict(Base):
+    """A case's photograph that came again for another patient, lesion, site or accession.
+
+    `told`: what came with it. `sha256`: of the file that came, which may be another one of the same DICOM
+    image. `resolution`: `kept` (the case stays as it is) or `corrected` (it takes on what was told).
+    """
+
+    __tablename__ = "conflicts"
+    __table_args__ = (
+        Index(
+            "ix_conflicts_open",
+            "id",
+            sqlite_where=text("resolved_at IS NULL"),
+            postgresql_where=text("resolved_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), index=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    source: Mapped[str] = mapped_column(String(10))
+    sender: Mapped[str] = mapped_column(String(lengths.SUBJECT))
+    told: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = mapped_column(default=now)
+    resolved_at: Mapped[datetime | None]
+    resolved_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    resolution: Mapped[str] = mapped_column(String(lengths.CODE), default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    case: Mapped[Case] = relationship()
+
+
+class Correction(Base):
+    """What a person put right about a case, and why: `corrected`, `withdrawn` or `restored`.
+
+    `before` and `after`: the fields that changed, of a correction.
+    """
+
+    __tablename__ = "corrections"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), index=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    kind: Mapped[str] = mapped_column(String(lengths.CODE))
+    reason: Mapped[str] = mapped_column(Text)
+    before: Mapped[dict[str, Any]]
+    after: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = mapped_column(default=now)
+    account: Mapped[Account] = relationship(lazy="joined")
+
+
+class Export(Base):
+    """A report of a case that left the clinic, as it was at that `revision` of the case.
+
+    Whoever has it must be sent the case again once it has changed. `reference`: the UIDs of a DICOM report's
+    study, series and instance, by which a later one names it as its predecessor.
+    """
+
+    __tablename__ = "exports"
+    __table_args__ = (UniqueConstraint("case_id", "form", "revision"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
+    form: Mapped[str] = mapped_column(String(lengths.CODE))
+    revision: Mapped[int]
+    reference: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Job(Base):

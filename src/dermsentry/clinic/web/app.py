@@ -9,6 +9,7 @@ from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.web import problems
 from dermsentry.clinic.web.api import audit_trail as api_audit_trail
 from dermsentry.clinic.web.api import cases as api_cases
+from dermsentry.clinic.web.api import conflicts as api_conflicts
 from dermsentry.clinic.web.api import exports as api_exports
 from dermsentry.clinic.web.api import reviews as api_reviews
 from dermsentry.clinic.web.guard import Guard, TooLarge
@@ -18,6 +19,7 @@ from dermsentry.clinic.web.pages import (
     alerts,
     audit_trail,
     case,
+    corrections,
     exports,
     health,
     outcomes,
@@ -40,6 +42,7 @@ ROUTERS = (
     upload.router,
     worklist.router,
     case.router,
+    corrections.router,
     exports.router,
     alerts.router,
     outcomes.router,
@@ -47,6 +50,7 @@ ROUTERS = (
     site_model.router,
     audit_trail.router,
     api_cases.router,
+    api_conflicts.router,
     api_reviews.router,
     api_exports.router,
     api_audit_trail.router,

@@ -9,13 +9,14 @@ from itertools import islice
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.export.case_table import COLUMNS, PERSONAL, case_table
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import append, as_csv
+from dermsentry.clinic.store.audit_trail import append, as_csv, hold
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.events import (
     CaseExportedEvent,
@@ -23,7 +24,7 @@ from dermsentry.clinic.store.events import (
     TrailEvent,
     TrailExportedEvent,
 )
-from dermsentry.clinic.store.tables import Case, now
+from dermsentry.clinic.store.tables import Case, Export, now
 from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.security import clinic_of
 from dermsentry.errors import InputError
@@ -42,8 +43,8 @@ def send_fhir(request: Request, person: Person, case_id: int) -> Response:
     """
     from dermsentry.clinic.export.fhir import fhir_bundle  # takes a second, once
 
-    def write(session: Session, case: Case) -> bytes:
-        return json.dumps(fhir_bundle(session, case), ensure_ascii=False, indent=1).encode()
+    def write(session: Session, case: Case) -> tuple[bytes, None]:
+        return json.dumps(fhir_bundle(session, case), ensure_ascii=False, indent=1).encode(), None
 
     data = _written(request, person, case_id, "FHIR", write)
     return Response(data, headers=_named(f"case-{case_id}.fhir.json"), media_type=FHIR)
@@ -57,12 +58,13 @@ def send_structured_report(request: Request, person: Person, case_id: int) -> Re
     HTTPException
         404: there is no such case. 409: it cannot be told yet, or did not come as DICOM.
     """
-    from dermsentry.clinic.export.structured_report import structured_report  # takes a second, once
+    from dermsentry.clinic.export.structured_report import FORM, structured_report  # takes a second, once
 
-    def write(session: Session, case: Case) -> bytes:
-        return structured_report(session, clinic_of(request).pictures, case)
+    def write(session: Session, case: Case) -> tuple[bytes, dict[str, str]]:
+        made = structured_report(session, clinic_of(request).pictures, case)
+        return made.data, made.reference
 
-    data = _written(request, person, case_id, "DICOM SR", write)
+    data = _written(request, person, case_id, FORM, write)
     return Response(data, headers=_named(f"case-{case_id}.sr.dcm"), media_type=DICOM)
 
 
@@ -94,17 +96,41 @@ def note_export(clinic: Clinic, person: Person, event: TrailEvent) -> None:
         append(session, clinic.trail, person.name, event)
 
 
+def note_report(
+    session: Session,
+    clinic: Clinic,
+    person: Person,
+    case: Case,
+    form: str,
+    reference: dict[str, str] | None = None,
+) -> None:
+    """Record that a report of a case leaves: who has it must get it again once the case changes."""
+    hold(session)
+    kept = select(Export.id).where(
+        Export.case_id == case.id, Export.form == form, Export.revision == case.revision
+    )
+    if session.scalar(kept) is None:
+        session.add(Export(case_id=case.id, form=form, revision=case.revision, reference=reference))
+    append(session, clinic.trail, person.name, CaseExportedEvent(case.id, form))
+
+
 def _written(
-    request: Request, person: Person, case_id: int, form: str, write: Callable[[Session, Case], bytes]
+    request: Request,
+    person: Person,
+    case_id: int,
+    form: str,
+    write: Callable[[Session, Case], tuple[bytes, dict[str, str] | None]],
 ) -> bytes:
     """A case in a form, recorded in the audit trail."""
     clinic = clinic_of(request)
-    with reading(clinic.engine) as session:
+    with writing(clinic.engine) as session:
+        hold(session)
         try:
-            data = write(session, find_case(session, case_id))
+            case = find_case(session, case_id)
+            data, reference = write(session, case)
         except InputError as error:
             raise HTTPException(409, str(error)) from error
-    note_export(clinic, person, CaseExportedEvent(case_id, form))
+        note_report(session, clinic, person, case, form, reference)
     return data
 
 

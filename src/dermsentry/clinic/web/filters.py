@@ -8,7 +8,7 @@ from typing import Literal, cast, get_args
 from urllib.parse import urlencode
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.store.tables import PLACES, Lane
+from dermsentry.clinic.store.tables import PLACES, WITHDRAWN, Lane
 from dermsentry.clinic.worklist.worklist import Filter
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import TIERS, Tier
@@ -45,15 +45,16 @@ def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[di
     decided = text["lane"] == "decided"
     tier = cast(Literal[Tier, ""], text["tier"])
     lane = (PLACES[tier][0] if tier else "suspicion") if decided else cast(Lane, text["lane"])
+    stage: Literal["open", "decided", "all"] = "decided" if decided else "open"
     wanted = Filter(
         lane=lane,
-        stage="decided" if decided else "open",
+        stage="all" if lane == WITHDRAWN else stage,
         tier=tier,
         search=text["search"],
         site=text["site"],
         since=since,
         until=until,
-        not_read_by=None if decided else reader,
+        not_read_by=None if decided or lane == WITHDRAWN else reader,
     )
     return text, wanted
 

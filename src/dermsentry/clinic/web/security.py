@@ -141,6 +141,7 @@ Sender = Annotated[Person, Depends(PageRule("cases:write"))]
 Reader = Annotated[Person, Depends(PageRule("cases:read"))]
 Decider = Annotated[Person, Depends(PageRule("reads:write"))]
 Recorder = Annotated[Person, Depends(PageRule("outcomes:write"))]
+Corrector = Annotated[Person, Depends(PageRule("correct"))]
 Auditor = Annotated[Person, Depends(PageRule("audit:read"))]
 Administrator = Annotated[Person, Depends(PageRule("administer"))]
 

@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, receive
+from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, Held, receive
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.tables import Source
 from dermsentry.clinic.web.guard import read_form
@@ -21,12 +21,16 @@ FIELD = "photographs"
 
 @dataclass(frozen=True)
 class Sent:
-    """The result for one file: its case, or why there is none."""
+    """The result for one file: its case, or why there is none.
+
+    `held`: the photograph is a case already, of somebody or something else; `problem` says so in words.
+    """
 
     file_name: str
     case_id: int | None = None
     new: bool = False
     problem: str = ""
+    held: Held | None = None
 
 
 async def receive_all(request: Request, person: Person, source: Source) -> list[Sent]:
@@ -63,5 +67,7 @@ async def receive_all(request: Request, person: Person, source: Source) -> list[
         except InputError as error:
             sent.append(Sent(about.checked().file_name, problem=str(error)))
         else:
-            sent.append(Sent(about.checked().file_name, received.case_id, received.new))
+            held = received.held
+            words = held.words(received.case_id) if held else ""
+            sent.append(Sent(about.checked().file_name, received.case_id, received.new, words, held))
     return sent

@@ -16,6 +16,7 @@ LANES = {
     "cannot-say": "Cannot say",
     "waiting": "Waiting",
     "decided": "Decided",
+    "withdrawn": "Withdrawn",
 }
 LANE_HELP = {
     "suspicion": "Most suspicious first: by tier, then by probability of melanoma, then by waiting time.",
@@ -23,12 +24,14 @@ LANE_HELP = {
     "lesion: a person must review it, or the image must be retaken.",
     "waiting": "Photographs that have not been screened yet. This list updates by itself.",
     "decided": "Most recent first. Filter by tier to see cases that the model could not assess.",
+    "withdrawn": "Cases that a person withdrew: in no other list and in no figure. Open one to restore it.",
 }
 LANE_EMPTY = {
     "suspicion": "No cases to review. New photographs appear here once they have been screened.",
     "cannot-say": "No images that the model could not assess.",
     "waiting": "No photographs are waiting to be screened.",
     "decided": "No case has been decided yet. Open one from the first list to decide it.",
+    "withdrawn": "No case has been withdrawn.",
 }
 TIERS = {
     "alert": "Alert",
@@ -47,6 +50,8 @@ STAGES = {
 }
 ACTIONS = {"biopsy": "Biopsy", "follow-up": "Follow-up", "discharge": "Discharge", "retake": "Retake"}
 ACTION_KEYS = {"biopsy": "b", "follow-up": "f", "discharge": "d", "retake": "r"}
+IDENTIFYING = {"patient": "Patient", "lesion": "Lesion", "site": "Site", "accession": "Accession number"}
+CORRECTIONS = {"corrected": "Corrected", "withdrawn": "Withdrawn", "restored": "Restored"}
 SOURCES = {
     "page": "by upload",
     "api": "through the API",

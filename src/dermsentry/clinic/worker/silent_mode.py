@@ -11,7 +11,7 @@ from dermsentry.clinic.alerts.alerting import raise_alerts
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.events import FindingShownEvent
-from dermsentry.clinic.store.tables import PLACES, SILENT, SILENT_PLACE, Case
+from dermsentry.clinic.store.tables import PLACES, SILENT, SILENT_PLACE, WITHDRAWN, Case, Lane
 
 AT_ONCE = 500
 
@@ -20,14 +20,20 @@ def show_finding(case: Case, found: dict[str, Any]) -> None:
     """Give a case its finding, and the place in the worklist that it calls for."""
     case.tier, case.finding, case.silent = found["tier"], found, None
     case.melanoma, case.melanoma_order = found["melanoma"], -(found["melanoma"] or 0.0)
-    case.lane, case.rank = PLACES[found["tier"]]
+    _put(case, PLACES[found["tier"]])
 
 
 def hide_finding(case: Case, found: dict[str, Any]) -> None:
     """Record a finding where neither page, API nor export looks; the case's place tells nothing of it."""
     case.tier, case.finding, case.silent = SILENT, None, found
     case.melanoma, case.melanoma_order = None, 0.0
-    case.lane, case.rank = SILENT_PLACE
+    _put(case, SILENT_PLACE)
+
+
+def _put(case: Case, place: tuple[Lane, int]) -> None:
+    lane, case.rank = place
+    if case.lane != WITHDRAWN:
+        case.lane = lane
 
 
 def show_silent_findings(session: Session, clinic: Clinic) -> int:
@@ -39,8 +45,8 @@ def show_silent_findings(session: Session, clinic: Clinic) -> int:
     if clinic.settings.silent:
         return 0
     hold(session)
-    query = select(Case).where(Case.tier == SILENT, Case.stage == "unread").order_by(Case.id).limit(AT_ONCE)
-    cases = session.scalars(query).all()
+    waiting = (Case.tier == SILENT, Case.stage == "unread", Case.lane != WITHDRAWN)
+    cases = session.scalars(select(Case).where(*waiting).order_by(Case.id).limit(AT_ONCE)).all()
     for case in cases:
         assert case.silent is not None
         show_finding(case, case.silent)

@@ -17,7 +17,7 @@ from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
-from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, ASSESSED, Case, Read, now
+from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, ASSESSED, WITHDRAWN, Case, Read, now
 from dermsentry.clinic.store.text import clean_note
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
@@ -129,6 +129,8 @@ def may_read(session: Session, clinic: Clinic, case: Case, person: Person) -> st
     """Why a person may not read a case now, in words; empty where they may."""
     if "reads:write" not in person.may:
         return "Only dermatologists can decide cases."
+    if case.lane == WITHDRAWN:
+        return "The case was withdrawn."
     if case.state == "waiting":
         return "The photograph has not been screened yet."
     if case.stage == "decided":
@@ -186,6 +188,7 @@ def _move(case: Case, clinic: Clinic, reads: Sequence[Read]) -> None:
         same = (first.diagnosis, first.action) == (second.diagnosis, second.action)
         case.stage = "decided" if same else "adjudication"
     case.decided_at = now() if case.stage == "decided" else None
+    case.revision += 1
 
 
 def _event(kind: type[ReadEvent], read: Read, case: Case) -> ReadEvent:

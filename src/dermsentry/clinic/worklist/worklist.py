@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Select, and_, false, func, literal, or_, s
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dermsentry.clinic.store.database import find
-from dermsentry.clinic.store.tables import DECIDED, LARGEST_ID, OPEN, PLACES, Case, Lane, Read
+from dermsentry.clinic.store.tables import DECIDED, LARGEST_ID, OPEN, PLACES, WITHDRAWN, Case, Lane, Read
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import TIERS, Tier
 
@@ -34,10 +34,11 @@ MOST_WORDS = 8
 class Filter:
     """Which cases are wanted.
 
-    `lane`: `suspicion` (the model assessed it), `cannot-say` (it could not, or could not read the file) or
-    `waiting` (it has not seen it yet). `stage`: still open, decided, or all. `tier`, `site`: only these,
-    where given. `search`: words that all stand in the case's patient, lesion, site or file name, or are its
-    number. `since`, `until`: received from then on, and before then.
+    `lane`: `suspicion` (the model assessed it), `cannot-say` (it could not, or could not read the file),
+    `waiting` (it has not seen it yet) or `withdrawn` (a person took it out of the others).
+    `stage`: still open, decided, or all. `tier`, `site`: only these, where given. `search`: words that all
+    stand in the case's patient, lesion, site, accession number or file name, or are its number. `since`,
+    `until`: received from then on, and before then.
     `not_read_by`: an account that has read it already is not shown it again.
     """
 
@@ -103,9 +104,11 @@ def counts(session: Session) -> Mapping[str, int]:
 
     `cannot-say` is the lane, with the `unreadable` ones in it.
     """
-    found = dict.fromkeys((*get_args(Lane), *TIERS), 0)
+    found = dict.fromkeys((*(lane for lane in get_args(Lane) if lane != WITHDRAWN), *TIERS), 0)
     rows = session.execute(
-        select(Case.lane, Case.rank, func.count()).where(OPEN).group_by(Case.lane, Case.rank)
+        select(Case.lane, Case.rank, func.count())
+        .where(OPEN, Case.lane != WITHDRAWN)
+        .group_by(Case.lane, Case.rank)
     )
     tiers: dict[tuple[str, int], str] = {place: tier for tier, place in PLACES.items()}
     for lane, rank, number in rows:
@@ -125,7 +128,7 @@ def previous_cases(session: Session, case: Case, *, limit: int = 12) -> tuple[Ca
         return ()
     place = (Case.received_at, Case.id)
     earlier = tuple_(*place) < _values(place, [case.received_at, case.id])
-    query = select(Case).where(Case.patient == case.patient, earlier)
+    query = select(Case).where(Case.patient == case.patient, Case.lane != WITHDRAWN, earlier)
     if case.lesion:
         query = query.where(Case.lesion == case.lesion)
     return tuple(session.scalars(query.order_by(Case.received_at.desc(), Case.id.desc()).limit(limit)))

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.intake.admission import Held
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.web.api.schemas import (
@@ -16,6 +17,7 @@ from dermsentry.clinic.web.api.schemas import (
     CaseDetail,
     Cases,
     CaseSummary,
+    HeldFile,
     Number,
     Refused,
     SentFile,
@@ -23,6 +25,7 @@ from dermsentry.clinic.web.api.schemas import (
     Since,
     Until,
     Upload,
+    Whose,
 )
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.filters import Shown, read_filter
@@ -43,7 +46,8 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
     responses={
         200: {"model": SentFiles, "description": "All photographs were uploaded before"},
         201: {"model": SentFiles, "description": "All photographs have a case, at least one of them new"},
-        207: {"model": SentFiles, "description": "Some were refused; each with its reason"},
+        207: {"model": SentFiles, "description": "Some were refused or held; each with its reason"},
+        409: {"model": Refused, "description": "It is a case already, of another patient, lesion or site"},
         422: {"model": Refused, "description": "None could be used"},
         **problem_responses(400, 413, 507),
     },
@@ -55,7 +59,10 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
     },
 )
 async def send(request: Request, person: TokenSends) -> Response:
-    """Each photograph becomes a case and is queued for screening. One uploaded twice is one case."""
+    """Each photograph becomes a case and is queued for screening. One uploaded twice is one case.
+
+    One that is a case already, of another patient, lesion, site or accession, is held for a person.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise HTTPException(
@@ -63,16 +70,36 @@ async def send(request: Request, person: TokenSends) -> Response:
         )
     sent = await receive_all(request, person, "api")
     files = [
-        SentFile(file_name=one.file_name, case=one.case_id, new=one.new, problem=one.problem) for one in sent
+        SentFile(
+            file_name=one.file_name,
+            case=one.case_id,
+            new=one.new,
+            problem=one.problem,
+            held=_told(one.held) if one.held else None,
+        )
+        for one in sent
     ]
     refused = [one for one in files if one.problem]
     if len(refused) == len(files):
-        detail = refused[0].problem if len(files) == 1 else f"None of the {len(files)} files could be used."
+        held = any(one.held for one in files)
+        what = "used" if not held else "taken: each is refused or held"
+        detail = refused[0].problem if len(files) == 1 else f"None of the {len(files)} files could be {what}."
         number = request_number(request)
-        envelope = Refused(error="unusable", detail=detail, request_id=number, photographs=files)
-        return JSONResponse(envelope.model_dump(), 422)
+        error, status = ("conflict", 409) if held else ("unusable", 422)
+        envelope = Refused(error=error, detail=detail, request_id=number, photographs=files)
+        return JSONResponse(envelope.model_dump(), status)
     status = 207 if refused else 201 if any(one.new for one in files) else 200
     return JSONResponse(SentFiles(photographs=files).model_dump(), status)
+
+
+def _told(held: Held) -> HeldFile:
+    return HeldFile(
+        conflict=held.conflict_id,
+        kept=Whose(**held.kept),
+        told=Whose(**held.told),
+        differs=list(held.differs),
+        withdrawn=held.withdrawn,
+    )
 
 
 @router.get("/cases", summary="List cases", tags=["cases"])

@@ -54,6 +54,7 @@ class CaseSummary(_Row):
     patient: str
     lesion: str
     site: str
+    accession: str
     received_at: datetime
     screened_at: datetime | None
     decided_at: datetime | None
@@ -81,13 +82,33 @@ class Cases(BaseModel):
     next: str | None = Field(description="Send as `after` to get the next page; null on the last")
 
 
+class Whose(_Row):
+    """Whose photograph it is said to be."""
+
+    patient: str
+    lesion: str
+    site: str
+    accession: str
+
+
+class HeldFile(BaseModel):
+    """A photograph that is a case already, of somebody or something else: a person must decide."""
+
+    conflict: int = Field(description="Its number among the conflicts")
+    kept: Whose = Field(description="What the case says")
+    told: Whose = Field(description="What was said now")
+    differs: list[str] = Field(description="The fields that differ")
+    withdrawn: bool = Field(description="Whether the case has been withdrawn")
+
+
 class SentFile(BaseModel):
     """The result for one file."""
 
     file_name: str
     case: int | None = Field(description="Its case, the earlier one if uploaded before; null if refused")
     new: bool
-    problem: str = Field(description="Why it was refused; empty if it was not")
+    problem: str = Field(description="Why it was refused or held; empty if it was not")
+    held: HeldFile | None = Field(None, description="Set if it is held for a person")
 
 
 class SentFiles(BaseModel):
@@ -97,7 +118,7 @@ class SentFiles(BaseModel):
 
 
 class Refused(Problem):
-    """The error if no file could be used."""
+    """The error if no file could be used, or all that could are held."""
 
     photographs: list[SentFile] = Field(default_factory=list)
 
@@ -113,6 +134,9 @@ class Upload(BaseModel):
     )
     lesion: str = Field("", max_length=lengths.LESION)
     site: str = Field("", max_length=lengths.SITE)
+    accession: str = Field(
+        "", max_length=lengths.ACCESSION, description="Of the request; otherwise as in the DICOM header"
+    )
     note: str = Field("", max_length=lengths.NOTE)
 
 
@@ -178,6 +202,25 @@ class Alerts(BaseModel):
 
     alerts: list[AlertRaised]
     next: int | None = Field(description="Send as `before` to get the next page; null on the last")
+
+
+class ConflictOpen(_Row):
+    """A photograph that came again for another patient, lesion, site or accession."""
+
+    id: int
+    case_id: int
+    at: datetime
+    source: Source
+    kept: Whose = Field(validation_alias="case", description="What the case says")
+    told: Whose = Field(description="What was said")
+
+
+class ReportOutdated(BaseModel):
+    """A report that left the clinic before its case changed: fetch it again."""
+
+    case: int
+    form: str = Field(description="FHIR, DICOM SR or print")
+    exported_at: datetime
 
 
 class AuditEvent(_Row):

@@ -25,6 +25,7 @@ from dermsentry.clinic.web.pages.worklist import asked_for, is_undoable, undoabl
 from dermsentry.clinic.web.rendering import markdown_html, page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.wording import thresholds
+from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
 from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
 from dermsentry.clinic.worklist.worklist import next_case, previous_cases
 from dermsentry.errors import InputError
@@ -192,5 +193,7 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         "reads": visible_reads(session, clinic, case, person),
         "outcomes": outcomes,
         "alerts": alerts,
+        "corrections": corrections_of(session, case.id),
+        "outdated": outdated_exports(session, case.id),
         "may_leave": may_leave(case.dicom),
     }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.events import CaseExportedEvent
+from dermsentry.clinic.store.database import writing
 from dermsentry.clinic.web.case_pictures import find_case
-from dermsentry.clinic.web.downloads import note_export, send_case_table, send_fhir, send_structured_report
+from dermsentry.clinic.web.downloads import note_report, send_case_table, send_fhir, send_structured_report
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.pages.case import what_is_shown
 from dermsentry.clinic.web.rendering import page
@@ -20,10 +19,11 @@ router = APIRouter(include_in_schema=False)
 def printable(request: Request, person: Reader, case_id: int) -> Response:
     """A case as a page to print."""
     clinic = clinic_of(request)
-    with reading(clinic.engine) as session:
-        shown = what_is_shown(session, clinic, find_case(session, case_id), person)
+    with writing(clinic.engine) as session:
+        case = find_case(session, case_id)
+        shown = what_is_shown(session, clinic, case, person)
         answer = page(request, "print.html", person=person, **shown)
-    note_export(clinic, person, CaseExportedEvent(case_id, "print"))
+        note_report(session, clinic, person, case, "print")
     return answer
 
 

@@ -14,7 +14,7 @@ from dermsentry.clinic import lengths
 from dermsentry.clinic.monitoring.outcomes import METHODS, import_outcomes, record_outcome
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, Read
+from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Case, Outcome, Read
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, Recorder, clinic_of
 from dermsentry.errors import InputError
@@ -116,6 +116,7 @@ def _awaited(session: Session) -> list[tuple[Read, Case]]:
         select(Read, Case)
         .join(Case, Case.id == Read.case_id)
         .where(Read.action == "biopsy", Read.undone_at.is_(None), Case.stage == "decided")
+        .where(Case.lane != WITHDRAWN)
         .where(~select(Outcome.id).where(Outcome.case_id == Case.id).exists())
         .order_by(Read.id)
         .limit(2 * SHOWN)

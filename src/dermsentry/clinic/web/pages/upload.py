@@ -38,7 +38,8 @@ async def upload(request: Request, person: Sender) -> Response:
     """Store the photographs of a form; answers scripts in JSON."""
     sent = await receive_all(request, person, "page")
     if wants_page(request):
-        status = 422 if all(one.problem for one in sent) else 200
+        held = any(one.held for one in sent)
+        status = 200 if any(not one.problem for one in sent) else 409 if held else 422
         return await run_in_threadpool(_form, request, person, sent=sent, status=status)
     return JSONResponse([asdict(one) for one in sent])
 

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from dermsentry.clinic import lengths
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.tables import LARGEST_ID, Read
+from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Read
 from dermsentry.clinic.web.filters import LANES, as_query, read_filter
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
+from dermsentry.clinic.worklist.corrections import count_conflicts
 from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases
 
 router = APIRouter(include_in_schema=False)
@@ -42,8 +43,13 @@ def worklist(
             "worklist.html",
             person=person,
             text=text,
-            lanes=[(lane, "/?" + as_query({**text, "lane": lane, "tier": ""})) for lane in LANES],
+            lanes=[
+                (lane, "/?" + as_query({**text, "lane": lane, "tier": ""}))
+                for lane in LANES
+                if lane != WITHDRAWN or text["lane"] == WITHDRAWN
+            ],
             counts=open_by,
+            conflicts=count_conflicts(session),
             filtered=any(text[name] for name in text if name != "lane"),
             read=read,
             cases=found.cases,

@@ -8,7 +8,10 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
   const waiting = [];
   let busy = 0;
 
-  const line = (file) => {
+  const fields = [...form.querySelectorAll("[data-about]")];
+  const whose = (about) => about.filter(([name, value]) => value && name !== "note").map(([name, value]) => `${name} ${value}`).join(", ");
+
+  const line = (file, about) => {
     const item = document.createElement("li");
     const name = document.createElement("b");
     name.textContent = file.name;
@@ -18,7 +21,10 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
     bar.setAttribute("aria-label", `Uploading ${file.name}`);
     const words = document.createElement("span");
     words.textContent = " waiting";
-    item.append(name, " ", bar, words);
+    const of = document.createElement("span");
+    of.className = "soft";
+    of.textContent = whose(about) ? ` ${whose(about)} ` : " ";
+    item.append(name, of, bar, words);
     list.append(item);
     return { item, bar, words };
   };
@@ -26,13 +32,20 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
     shown.item.className = kind;
     shown.bar.remove();
     shown.words.textContent = text;
-    if (kind === "failed") {
-      const again = document.createElement("button");
-      again.type = "button";
-      again.textContent = "Try again";
-      again.addEventListener("click", () => { shown.item.remove(); add(job.file, job.about); });
-      shown.item.append(" ", again);
-    }
+    const offer = (label, act) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = label;
+      button.addEventListener("click", act);
+      shown.item.append(" ", button);
+    };
+    if (kind === "failed") offer("Try again", () => { shown.item.remove(); add(job.file, job.about); });
+    // Only when asked for: details that stay by themselves would go to the next patient's photographs.
+    if (kind === "refused" && job.about.some(([, value]) => value))
+      offer("Use its details again", () => {
+        for (const [name, value] of job.about) form.elements[name].value = value;
+        input.focus();
+      });
   };
   const send = (job) => {
     const { file, about, shown } = job;
@@ -58,7 +71,8 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
       try { told = JSON.parse(request.responseText); } catch { /* said below */ }
       if (request.status === 200 && Array.isArray(told)) {
         const one = told[0];
-        if (one.problem) over("refused", `was refused: ${one.problem}`);
+        if (one.held) over("held", `is held: ${one.problem}`);
+        else if (one.problem) over("refused", `was refused: ${one.problem}`);
         else over("kept", one.new ? `saved as case ${one.case_id}.` : `already uploaded: case ${one.case_id}.`);
       } else if (request.status === 422 || request.status === 413) over("refused", `was refused: ${told?.detail ?? request.status}`);
       else over("failed", told?.detail ? `was not saved: ${told.detail}` : `was not saved: the service responded with status ${request.status}.`);
@@ -73,18 +87,19 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
     }
   };
   const add = (file, about) => {
-    const shown = line(file);
+    const shown = line(file, about);
     if (file.size > Number(form.dataset.mostBytes)) {
-      done(shown, "refused", "was not uploaded: it is too large.");
+      done(shown, "refused", "was not uploaded: it is too large.", { file, about });
       return;
     }
     waiting.push({ file, about, shown });
     next();
   };
   const take = (files) => {
-    const about = ["patient", "lesion", "site", "note"].map((name) => [name, form.elements[name].value]);
+    const about = fields.map((field) => [field.name, field.value]);
     for (const file of files) add(file, about);
     input.value = "";
+    for (const field of fields) field.value = "";
   };
 
   form.addEventListener("submit", (event) => {

@@ -1,0 +1,175 @@
+"""Putting right whose photograph a case is: conflicts, corrections, withdrawals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic import lengths
+from dermsentry.clinic.intake.admission import LONGEST
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case
+from dermsentry.clinic.web.case_pictures import find_case
+from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.security import Corrector, Reader, clinic_of
+from dermsentry.clinic.worklist.corrections import (
+    correct,
+    corrections_of,
+    open_conflicts,
+    outdated_exports,
+    restore,
+    settle_conflict,
+    withdraw,
+)
+from dermsentry.errors import InputError
+
+router = APIRouter(include_in_schema=False)
+
+Reason = Annotated[str, Form(max_length=2 * lengths.REASON)]
+
+
+@router.get("/conflicts")
+def conflicts(request: Request, person: Reader) -> Response:
+    """Photographs held for a person, and reports to send again."""
+    return _conflicts(request, person)
+
+
+@router.post("/conflicts/{conflict_id}")
+def settles(
+    request: Request,
+    person: Corrector,
+    conflict_id: int,
+    resolution: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    reason: Reason = "",
+) -> Response:
+    """Settle a conflict: keep the case as it is, or correct it to what was told."""
+    clinic = clinic_of(request)
+    try:
+        with writing(clinic.engine) as session:
+            settle_conflict(session, clinic, conflict_id, person, resolution, reason)
+    except InputError as error:
+        given = {"resolution": resolution, "reason": reason}
+        return _conflicts(request, person, problem=str(error), wrong=conflict_id, given=given, status=422)
+    return RedirectResponse("/conflicts", 303)
+
+
+@router.get("/cases/{case_id}/correction")
+def correction(request: Request, person: Corrector, case_id: int) -> Response:
+    """The forms to correct, withdraw or restore a case."""
+    return _correction(request, person, case_id)
+
+
+@router.post("/cases/{case_id}/correction")
+def corrects(
+    request: Request,
+    person: Corrector,
+    case_id: int,
+    patient: Annotated[str, Form(max_length=2 * lengths.PATIENT)] = "",
+    lesion: Annotated[str, Form(max_length=2 * lengths.LESION)] = "",
+    site: Annotated[str, Form(max_length=2 * lengths.SITE)] = "",
+    accession: Annotated[str, Form(max_length=2 * lengths.ACCESSION)] = "",
+    reason: Reason = "",
+) -> Response:
+    """Correct whose photograph a case is."""
+    given = {"patient": patient, "lesion": lesion, "site": site, "accession": accession}
+
+    def change(session: Session) -> None:
+        correct(session, clinic_of(request), case_id, person, given, reason)
+
+    return _changed(request, person, case_id, change, given | {"reason": reason})
+
+
+@router.post("/cases/{case_id}/withdrawal")
+def withdraws(request: Request, person: Corrector, case_id: int, reason: Reason = "") -> Response:
+    """Withdraw a case."""
+
+    def change(session: Session) -> None:
+        withdraw(session, clinic_of(request), case_id, person, reason)
+
+    return _changed(request, person, case_id, change, {"withdrawal": reason})
+
+
+@router.post("/cases/{case_id}/restoration")
+def restores(request: Request, person: Corrector, case_id: int, reason: Reason = "") -> Response:
+    """Restore a withdrawn case."""
+
+    def change(session: Session) -> None:
+        restore(session, clinic_of(request), case_id, person, reason)
+
+    return _changed(request, person, case_id, change, {"withdrawal": reason})
+
+
+def _changed(
+    request: Request,
+    person: Person,
+    case_id: int,
+    change: Callable[[Session], None],
+    given: Mapping[str, str],
+) -> Response:
+    try:
+        with writing(clinic_of(request).engine) as session:
+            find_case(session, case_id)
+            change(session)
+    except InputError as error:
+        return _correction(request, person, case_id, problem=str(error), given=given, status=422)
+    return RedirectResponse(f"/cases/{case_id}", 303)
+
+
+def _correction(
+    request: Request,
+    person: Person,
+    case_id: int,
+    *,
+    problem: str = "",
+    given: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    with reading(clinic_of(request).engine) as session:
+        case = find_case(session, case_id)
+        kept = {name: getattr(case, name) for name in IDENTIFYING}
+        return page(
+            request,
+            "correction.html",
+            person=person,
+            status=status,
+            case=case,
+            problem=problem,
+            given={**kept, "reason": "", "withdrawal": "", **(given or {})},
+            longest=LONGEST,
+            most_reason=lengths.REASON,
+            corrections=corrections_of(session, case_id),
+            outdated=outdated_exports(session, case_id),
+        )
+
+
+def _conflicts(
+    request: Request,
+    person: Person,
+    *,
+    problem: str = "",
+    wrong: int = 0,
+    given: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    with reading(clinic_of(request).engine) as session:
+        withdrawn = session.scalar(select(func.count()).select_from(Case).where(Case.lane == WITHDRAWN))
+        return page(
+            request,
+            "conflicts.html",
+            person=person,
+            status=status,
+            conflicts=open_conflicts(session),
+            fields=IDENTIFYING,
+            outdated=outdated_exports(session),
+            withdrawn=withdrawn,
+            problem=problem,
+            wrong=wrong,
+            given=given or {"resolution": "", "reason": ""},
+            most_reason=lengths.REASON,
+        )
