@@ -79,8 +79,12 @@ def decide(page: Page, number: int) -> None:
         page.wait_for_selector("h1:has-text('Case ')")
         page.wait_for_load_state()
         title = page.inner_text("h1")
+        # A key acts on what is on the screen alone.
+        page.evaluate("document.querySelector('[data-decide] .primary').scrollIntoView({block: 'end'})")
         if choice.random() < 0.8:
             page.keyboard.press("a")
+            if page.query_selector("input[name=diagnosis]:checked") is None:  # the likeliest does not fit
+                page.keyboard.press("x")
             page.keyboard.press(choice.choice("bbbf"))
         else:
             page.check("input[name=agrees][value=no]")

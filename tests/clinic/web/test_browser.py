@@ -113,6 +113,11 @@ def keys(page: Page, pressed: str) -> None:
         page.keyboard.press(key)
 
 
+def in_view(page: Page) -> None:
+    """The whole form to decide is on the screen: a key acts on nothing else."""
+    page.evaluate("document.querySelector('[data-decide] .primary').scrollIntoView({block: 'end'})")
+
+
 def submit(page: Page, action: str) -> None:
     page.click(f"form[action='{action}'] [type=submit]")
 
@@ -215,12 +220,18 @@ def test_the_journey_of_a_photograph(page_of: Callable[..., Page], engine: Engin
     anna.wait_for_selector(".saliency", state="visible")
     keys(anna, "+")
     assert "scale(1.5)" in str(anna.get_attribute(".canvas", "style"))
-    keys(anna, "0a")
+    keys(anna, "0")
+    in_view(anna)
+    keys(anna, "a")
     assert anna.is_checked("input[name=diagnosis][value=MEL]")
+    keys(anna, "n")
+    assert anna.locator("input[name=diagnosis]:checked").count() == 0  # what agreeing chose goes with it
+    keys(anna, "a")
     keys(anna, "bs")
     opened(anna, ".banner a[href^='/cases/1?']")
     keys(anna, "z")
     opened(anna, "h1:has-text('Case 1')")
+    in_view(anna)
     keys(anna, "abs")
     opened(anna, ".banner")
 
@@ -229,9 +240,8 @@ def test_the_journey_of_a_photograph(page_of: Callable[..., Page], engine: Engin
     keys(bea, "jo")
     opened(bea, "h1:has-text('Case 1')")
     assert "Berg" not in bea.inner_text("main")
-    keys(bea, "5")
-    bea.check("input[name=agrees][value=no]")
-    keys(bea, "fs")
+    in_view(bea)
+    keys(bea, "n5fs")
     opened(bea, ".banner")
 
     cleo = page_of()
@@ -241,6 +251,7 @@ def test_the_journey_of_a_photograph(page_of: Callable[..., Page], engine: Engin
     for text, reader, diagnosis in zip(read, ("Dr Anna Berg", "Dr Bea"), ("melanoma", "nevus"), strict=True):
         assert reader in text
         assert diagnosis in text
+    in_view(cleo)
     keys(cleo, "abs")
     opened(cleo, ".banner")
 
@@ -294,7 +305,12 @@ def test_axe_finds_nothing(page_of: Callable[..., Page], engine: Engine) -> None
     page.goto("/cases/1")
     keys(page, "h")
     check(page)
-    keys(page, "abs")
+    in_view(page)
+    keys(page, "ads")
+    opened(page, "#contradiction")
+    check(page)
+    page.check("input[name=action][value=biopsy]")
+    page.click("text=Save all the same")
     opened(page, ".banner")
     check(page)
     page.click("[data-opens=shortcuts]")
@@ -387,6 +403,7 @@ def test_single_keys_can_be_turned_off_and_never_act_while_one_writes(
     assert page.input_value("#note") == "bad 5"
     assert page.locator("input[type=radio]:checked").count() == 0
     page.keyboard.press("Escape")
+    in_view(page)
     keys(page, "5")
     assert page.locator("input[type=radio]:checked").count() == 1
     page.reload()
@@ -398,6 +415,28 @@ def test_single_keys_can_be_turned_off_and_never_act_while_one_writes(
     page.reload()
     keys(page, "5")
     assert page.locator("input[type=radio]:checked").count() == 0
+
+
+def test_no_key_acts_on_what_is_not_on_the_screen(page_of: Callable[..., Page], engine: Engine) -> None:
+    page = page_of(viewport={"width": 1366, "height": 768})
+    first_visit(page)
+    send(page, photograph(170, 1))
+    screened(page, engine, 1)
+    page.goto("/cases/1")
+    page.wait_for_load_state()
+    page.evaluate("document.body.style.paddingTop = '2000px'; scrollTo(0, 0)")
+    chosen = page.locator("input:checked")
+    for key in "a5b":
+        keys(page, key)
+        assert chosen.count() == 0
+        page.evaluate("scrollTo(0, 0)")
+    keys(page, "s")
+    assert page.url.endswith("/cases/1")
+    keys(page, "5")  # where the last key brought it into view, one is enough
+    page.evaluate("scrollTo(0, 0)")
+    keys(page, "5")
+    keys(page, "5")
+    assert page.is_checked("input[name=diagnosis][value=NV]")
 
 
 def test_a_service_that_is_away_is_said_and_nothing_typed_is_lost(

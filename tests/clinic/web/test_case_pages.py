@@ -131,6 +131,61 @@ def test_a_decision_that_makes_no_sense_is_told_and_what_was_typed_stays(
     assert stage(engine, number) == "unread"
 
 
+@pytest.mark.parametrize(
+    ("tier", "most", "implied"),
+    [
+        ("alert", "MEL", "MEL"),
+        ("alert", "NV", ""),
+        ("alert", "BCC", ""),
+        ("refer", "BCC", "BCC"),
+        ("refer", "MEL", "MEL"),
+        ("refer", "NV", ""),
+        ("routine", "NV", "NV"),
+        ("routine", "AK", ""),
+        ("cannot-say", "MEL", ""),
+    ],
+)
+def test_agreeing_is_with_the_tier_and_never_files_an_alert_as_something_else(
+    browser: Maker, add_case: Adder, engine: Engine, tier: str, most: str, implied: str
+) -> None:
+    number = add_case(tier, 0.3)
+    with writing(engine) as session:
+        case = session.get_one(Case, number)
+        shares = dict.fromkeys(case.finding["probabilities"], 0.01) | {"MEL": 0.3, most: 0.6}
+        case.finding = case.finding | {"probabilities": shares}
+    form = shown(browser().get(f"/cases/{number}")).select_one("form[data-decide]")
+    assert form["data-agreed"] == implied
+    legends = texts(form, "fieldset.inline legend")
+    assert ("alert" in legends[0]) is (tier == "alert")
+    assert form.select("[checked]") == []
+
+
+def test_a_contradiction_is_asked_once_and_only_what_was_asked_is_confirmed(
+    browser: Maker, program: Maker, add_case: Adder, engine: Engine
+) -> None:
+    number, who = add_case("alert", 0.9), browser()
+    odd = {**YES, "diagnosis": "NV", "action": "discharge"}
+    answer = who.post(f"/cases/{number}/decision", data=odd)
+    assert answer.status_code == 422
+    page = shown(answer)
+    assert "You agree with the melanoma alert, and discharge" in page.select_one("#contradiction").get_text()
+    assert texts(page, "textarea") == ["ulcerated"]
+    assert [own["value"] for own in page.select("form[data-decide] [checked]")] == ["yes", "NV", "discharge"]
+    assert page.select("form[data-decide] [data-key=s]") == []  # no single key saves it all the same
+    confirmed = page.select_one("[name=confirmed]")["value"]
+    other = {**odd, "diagnosis": "MEL", "confirmed": confirmed}
+    assert who.post(f"/cases/{number}/decision", data=other).status_code == 422
+    assert stage(engine, number) == "unread"
+    assert who.post(f"/cases/{number}/decision", data=odd | {"confirmed": confirmed}).status_code == 303
+    assert stage(engine, number) == "decided"
+    second = add_case("alert", 0.9)
+    decision = {"agrees": True, "diagnosis": "MEL", "action": "discharge"}
+    told = program("dermatologist").post(f"/api/cases/{second}/decisions", json=decision)
+    assert (told.status_code, "confirm it" in told.json()["detail"]) == (422, True)
+    sure = decision | {"confirmed": True}
+    assert program("dermatologist").post(f"/api/cases/{second}/decisions", json=sure).status_code == 201
+
+
 def test_what_was_decided_meanwhile_is_not_decided_again(
     browser: Maker, add_case: Adder, engine: Engine
 ) -> None:

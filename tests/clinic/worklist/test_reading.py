@@ -21,7 +21,15 @@ from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Alert, Case, Event, Read
-from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
+from dermsentry.clinic.worklist.reading import (
+    CannotRead,
+    Contradiction,
+    active_reads,
+    decide,
+    may_read,
+    undo,
+    visible_reads,
+)
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 
@@ -49,7 +57,7 @@ def say(
             clinic,
             case_id,
             who,
-            **({"agrees": True, "diagnosis": diagnosis, "action": action} | more),
+            **({"agrees": True, "diagnosis": diagnosis, "action": action, "confirmed": True} | more),
         ).id
 
 
@@ -164,6 +172,47 @@ def test_what_makes_no_sense_is_refused_and_nothing_kept(
             say(clinic, case, anna, **wrong)
     assert reread(clinic.engine, case).stage == "unread"
     assert events(clinic.engine, case) == []
+
+
+@pytest.mark.parametrize(
+    ("tier", "agrees", "diagnosis", "action", "asked"),
+    [
+        ("alert", True, "NV", "discharge", ["alert, and discharge"]),
+        ("alert", True, "MEL", "discharge", ["alert, and discharge", "melanoma, and discharge"]),
+        ("alert", False, "MEL", "biopsy", ["do not agree"]),
+        ("refer", True, "MEL", "discharge", ["melanoma, and discharge"]),
+        ("refer", False, "BCC", "discharge", ["basal cell carcinoma, and discharge"]),
+        ("routine", True, "SCC", "biopsy", ["routine check is enough"]),
+        ("cannot-say", None, "MEL", "discharge", ["melanoma, and discharge"]),
+        ("alert", True, "MEL", "biopsy", []),
+        ("alert", True, "NV", "biopsy", []),  # suspicious, and most probably none
+        ("alert", False, "NV", "discharge", []),
+        ("routine", True, "NV", "discharge", []),
+        ("routine", False, "MEL", "biopsy", []),
+        ("refer", True, "", "follow-up", []),
+    ],
+)
+def test_what_contradicts_itself_is_asked_once_before_it_is_kept(
+    clinic: Clinic,
+    add_case: Cases,
+    person: People,
+    tier: str,
+    agrees: bool | None,
+    diagnosis: str,
+    action: str,
+    asked: list[str],
+) -> None:
+    case, anna = add_case(tier, 0.7), person()
+    told = {"agrees": agrees, "confirmed": False}
+    if asked:
+        with pytest.raises(Contradiction) as refused:
+            say(clinic, case, anna, diagnosis, action, **told)
+        assert len(refused.value.words) == len(asked)
+        assert all(part in words for part, words in zip(asked, refused.value.words, strict=True))
+        assert reread(clinic.engine, case).stage == "unread"
+        told["confirmed"] = True
+    say(clinic, case, anna, diagnosis, action, **told)
+    assert reread(clinic.engine, case).stage == "decided"
 
 
 def test_a_case_that_is_none_is_refused(clinic: Clinic, person: People) -> None:

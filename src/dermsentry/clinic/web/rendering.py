@@ -121,7 +121,6 @@ def environment() -> Environment:
         "since": lambda moment: wording.age(now() - moment),
         "moment": _moment,
         "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
-        "likeliest": wording.likeliest,
         "sentence": wording.sentence,
     }
     made = template_environment("dermsentry.clinic.web", filters, escape=True)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from dermsentry.clinic.store.tables import Case
+from dermsentry.diagnoses import DIAGNOSES
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
 from dermsentry.screening.triage import MEANING, NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
 from dermsentry.stats.numbers import MISSING, compared, decimal
@@ -48,6 +49,12 @@ STAGES = {
     "adjudication": "awaiting adjudication",
     "decided": "decided",
 }
+QUESTIONS = {
+    "alert": "Do you agree with the alert: is it suspicious of melanoma?",
+    "refer": "Do you agree with the referral: does it need to be seen?",
+    "routine": "Do you agree that a routine check is enough?",
+}
+"""Of a tier: what agreeing with the model means."""
 ACTIONS = {"biopsy": "Biopsy", "follow-up": "Follow-up", "discharge": "Discharge", "retake": "Retake"}
 ACTION_KEYS = {"biopsy": "b", "follow-up": "f", "discharge": "d", "retake": "r"}
 IDENTIFYING = {"patient": "Patient", "lesion": "Lesion", "site": "Site", "accession": "Accession number"}
@@ -102,6 +109,17 @@ def likeliest(finding: Mapping[str, Any] | None) -> str:
     """The code of the likeliest diagnosis, or nothing."""
     probabilities = (finding or {}).get("probabilities")
     return max(probabilities, key=probabilities.__getitem__) if probabilities else ""
+
+
+def agreed_diagnosis(case: Case) -> str:
+    """The diagnosis that agreeing with a case's tier implies: the likeliest one, where it fits the tier.
+
+    Of an alert only melanoma: to agree with an alert is not to agree with whatever else is most probable.
+    """
+    code = likeliest(case.finding) if case.tier in QUESTIONS else ""
+    urgencies = {"alert": ("urgent",), "refer": ("urgent", "soon"), "routine": ("routine",)}
+    fits = code and next(own.urgency for own in DIAGNOSES if own.code == code) in urgencies[case.tier]
+    return code if fits else ""
 
 
 def sentence(text: str) -> str:

@@ -19,8 +19,19 @@ from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
 from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, ASSESSED, WITHDRAWN, Case, Read, now
 from dermsentry.clinic.store.text import clean_note
-from dermsentry.diagnoses import CODES
+from dermsentry.diagnoses import CODES, DIAGNOSES, MELANOMA, name_of
 from dermsentry.errors import InputError
+
+SERIOUS = frozenset(diagnosis.code for diagnosis in DIAGNOSES if diagnosis.urgency != "routine")
+"""Diagnoses that call for more than a routine check."""
+
+
+class Contradiction(InputError):
+    """What was decided contradicts itself; it is kept once a person has confirmed it. `words` say each."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = tuple(words)
+        super().__init__(f"{' '.join(words)} If that is meant, confirm it.")
 
 
 class CannotRead(InputError):
@@ -37,22 +48,27 @@ def decide(
     diagnosis: str,
     action: str,
     note: str = "",
+    confirmed: bool = False,
 ) -> Read:
     """Keep what a person decided; the case's alerts are acknowledged by it.
 
     Parameters
     ----------
     agrees
-        Whether with the model; None only where the model did not assess the photograph.
+        Whether with the model's tier; None only where the model did not assess the photograph.
     diagnosis
         A code of `dermsentry.diagnoses`, or empty where it is none of them or cannot be told.
     action
         `biopsy`, `follow-up`, `discharge` or `retake`.
+    confirmed
+        That it is meant, where it contradicts itself.
 
     Raises
     ------
     CannotRead
         `may_read` says why.
+    Contradiction
+        What was decided contradicts itself, and is not confirmed.
     InputError
         There is no such case, or what was decided makes no sense.
     """
@@ -73,6 +89,9 @@ def decide(
     if agrees is None and case.tier in ASSESSED:
         raise InputError("Received no answer on agreement with the model; expected yes or no.")
     note = clean_note(note)
+    words = contradictions(case.tier, agrees, diagnosis, action)
+    if words and not confirmed:
+        raise Contradiction(words)
     before = active_reads(session, case.id)
     read = Read(
         case_id=case.id,
@@ -91,6 +110,30 @@ def decide(
     append(session, clinic.trail, person.name, _event(ReadEvent, read, case))
     acknowledge(session, clinic, case.id, person)
     return read
+
+
+def contradictions(tier: str, agrees: bool | None, diagnosis: str, action: str) -> tuple[str, ...]:
+    """In what a decision contradicts itself, a sentence each.
+
+    Parameters
+    ----------
+    tier
+        The case's.
+    agrees, diagnosis, action
+        As `decide` takes them.
+    """
+    named = name_of(diagnosis) if diagnosis else ""
+    serious = diagnosis in SERIOUS
+    found = []
+    if tier == "alert" and agrees and action == "discharge":
+        found.append("You agree with the melanoma alert, and discharge the case.")
+    if tier == "alert" and agrees is False and diagnosis == MELANOMA:
+        found.append("You do not agree with the melanoma alert, and diagnose melanoma.")
+    if tier == "routine" and agrees and serious:
+        found.append(f"You agree that a routine check is enough, and diagnose {named}.")
+    if serious and action == "discharge":
+        found.append(f"You diagnose {named}, and discharge the case.")
+    return tuple(found)
 
 
 def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None:

@@ -145,10 +145,15 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    agrees: bool | None = Field(None, description="With the model; null if the model could not say")
+    agrees: bool | None = Field(
+        None, description="With the tier, such as the alert; null if the model could not say"
+    )
     diagnosis: Code | Literal[""] = Field(description="Empty if none of these, or uncertain")
     action: Action
     note: str = Field("", max_length=lengths.NOTE)
+    confirmed: bool = Field(
+        False, description="That it is meant although it contradicts itself, such as melanoma and discharge"
+    )
 
 
 class DecisionMade(_Row):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +26,15 @@ from dermsentry.clinic.web.rendering import markdown_html, page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
-from dermsentry.clinic.worklist.reading import CannotRead, active_reads, decide, may_read, undo, visible_reads
+from dermsentry.clinic.worklist.reading import (
+    CannotRead,
+    Contradiction,
+    active_reads,
+    decide,
+    may_read,
+    undo,
+    visible_reads,
+)
 from dermsentry.clinic.worklist.worklist import next_case, previous_cases
 from dermsentry.errors import InputError
 from dermsentry.model.card import parse_card
@@ -35,6 +43,7 @@ from dermsentry.model.model_card import card_page
 router = APIRouter(include_in_schema=False)
 
 MOST_PREVIOUS = 12
+BLANK = {"agrees": "", "diagnosis": "", "action": "", "note": "", "confirmed": ""}
 
 
 @router.get("/cases/{case_id}")
@@ -71,6 +80,7 @@ def decides(
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
+    confirmed: Annotated[str, Form(max_length=100)] = "",
 ) -> Response:
     """Save a decision and continue with the next case."""
     clinic = clinic_of(request)
@@ -90,7 +100,12 @@ def decides(
                 diagnosis=diagnosis,
                 action=action,
                 note=note,
+                # Only what was asked about is confirmed by having been asked.
+                confirmed=confirmed == _asked(given),
             )
+    except Contradiction as error:
+        asked = {**given, "confirmed": _asked(given)}
+        return _page(request, person, case_id, contradictions=error.words, given=asked, status=422)
     except InputError as error:
         return _page(
             request,
@@ -102,6 +117,10 @@ def decides(
         )
     query = as_query(text, done=read.id)
     return RedirectResponse(f"/cases/{following}?{query}" if following else f"/?{query}", 303)
+
+
+def _asked(given: Mapping[str, str]) -> str:
+    return "|".join(given[name] for name in ("agrees", "diagnosis", "action"))
 
 
 @router.post("/cases/{case_id}/decision/{read_id}/undo")
@@ -138,6 +157,7 @@ def _page(
     *,
     done: int = 0,
     problem: str = "",
+    contradictions: Sequence[str] = (),
     given: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
@@ -153,7 +173,8 @@ def _page(
             person=person,
             status=status,
             problem=problem,
-            given=given or {"agrees": "", "diagnosis": "", "action": "", "note": ""},
+            contradictions=contradictions,
+            given={**BLANK, **(given or {})},
             carried=as_query(text),
             following=next_case(session, wanted, case_id),
             previous=previous[:MOST_PREVIOUS],

@@ -1,9 +1,16 @@
-// Agreeing means the model's likeliest diagnosis, unless one was chosen already.
+// Agreeing with the tier chooses the diagnosis that it implies, if it implies one and none was chosen already.
 "use strict";
 document.querySelectorAll("[data-decide]").forEach((form) => {
+  let implied = null;
   form.addEventListener("change", (event) => {
-    if (event.target.name !== "agrees" || event.target.value !== "yes" || !form.dataset.likeliest) return;
-    const likeliest = form.querySelector(`input[name=diagnosis][value="${CSS.escape(form.dataset.likeliest)}"]`);
-    if (likeliest && !form.querySelector("input[name=diagnosis]:checked")) likeliest.checked = true;
+    if (event.target.name === "diagnosis") implied = null;
+    if (event.target.name !== "agrees") return;
+    if (event.target.value !== "yes") {
+      if (implied) implied.checked = false;
+      implied = null;
+    } else if (form.dataset.agreed && !form.querySelector("input[name=diagnosis]:checked")) {
+      implied = form.querySelector(`input[name=diagnosis][value="${CSS.escape(form.dataset.agreed)}"]`);
+      if (implied) implied.checked = true;
+    }
   });
 });

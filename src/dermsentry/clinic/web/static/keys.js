@@ -17,6 +17,14 @@
     return true;
   };
 
+  // What a key would change must be seen first; a part of the photograph is enough to zoom into it.
+  const seen = (element) => {
+    const own = (element.closest("[data-viewer]") || element.closest("label") || element).getBoundingClientRect();
+    const top = document.querySelector(".top").getBoundingClientRect().bottom;
+    if (element.closest("[data-viewer]")) return own.bottom > top && own.top < innerHeight;
+    return own.top >= top - 1 && own.bottom <= innerHeight + 1; // a fraction of a pixel is no matter
+  };
+
   const act = (key) => {
     if (key === "j" && walk(1)) return true;
     if (key === "k" && walk(-1)) return true;
@@ -29,7 +37,13 @@
     const element = document.querySelector(`[data-key="${CSS.escape(wanted)}"]`);
     if (!element || element.closest("[hidden]")) return false;
     if (element.matches("input[type=search], input[type=text], input:not([type])")) element.focus();
-    else {
+    else if (!element.matches("a, [data-opens]") && !seen(element)) {
+      // The whole form where it fits, so that the next keys act at once.
+      const form = element.closest("form[data-decide]");
+      if (form && form.offsetHeight < innerHeight - document.querySelector(".top").offsetHeight) form.scrollIntoView({ block: "end" });
+      else (element.closest("fieldset") || element).scrollIntoView({ block: "center" });
+      window.dermsentrySay("This is what the key is for. Press it again to use it.");
+    } else {
       if (element.matches("input")) element.focus({ preventScroll: true });
       element.click();
     }
