@@ -82,6 +82,8 @@ def test_what_is_set_is_read(tmp_path: Path) -> None:
         "[[rules]]\nname = 'x'\nafter_hours = inf",
         f"[[rules]]\nname = '{'x' * 81}'",
         "[[rules]]\nname = 'x'\n[[rules]]\nname = 'x'",
+        "[[rules]]\nname = 'not assessed'",
+        "refused_after_hours = -1",
         "escalate_after_hours = 0",
         "escalate_after_hours = nan",
         "mail = 5",

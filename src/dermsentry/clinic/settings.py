@@ -27,6 +27,8 @@ from dermsentry.screening.triage import Tier
 
 FILE = "clinic.toml"
 LONGEST_HOURS = 24.0 * 366
+REFUSED = "not assessed"
+"""The rule that every clinic has: what the model could not assess waits for a person, and not for ever."""
 _MAIL = r'[^\s@,;:<>()\[\]"\\]{1,64}@[^\s@,;<>()"\\]{1,255}'  # one address, and nothing that makes it two
 
 
@@ -125,13 +127,16 @@ class Settings(_Table, BaseSettings):
 
     `readers`: 1, or 2 with an adjudicator where they differ, the second blind to the first. `link`: the
     address that messages point to. `escalate_after_hours`: when an alert that nobody acknowledged is sent
-    again, to those above. `watch`: a folder that photographs are taken from. `silent`: photographs are
+    again, to those above. `refused_after_hours`: when a case that the model could not assess, or whose file
+    cannot be read, raises an alert, whatever the rules; at once where its probability of melanoma reaches the
+    model's alert threshold. `watch`: a folder that photographs are taken from. `silent`: photographs are
     screened and findings recorded, but shown to no reader, and no alert is raised.
     """
 
     readers: Annotated[int, Field(ge=1, le=2)] = 1
     link: WebAddress = "http://127.0.0.1:8080"
     escalate_after_hours: Annotated[Hours, Field(gt=0)] = 24.0
+    refused_after_hours: Annotated[Hours, Field(ge=0)] = 24.0
     watch: Line = ""
     silent: bool = False
     rules: Listed[Rule] = (Rule(name="melanoma suspected", tiers=("alert",)),)
@@ -142,9 +147,15 @@ class Settings(_Table, BaseSettings):
     @field_validator("rules")
     @classmethod
     def _names_differ(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        if len({rule.name for rule in rules}) < len(rules):
-            raise _refuse("a name of its own for each")
+        if len({REFUSED, *(rule.name for rule in rules)}) < len(rules) + 1:
+            raise _refuse(f"a name of its own for each, and none that is {REFUSED!r}")
         return rules
+
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """The clinic's rules, and the one about what the model could not assess."""
+        tiers: tuple[Tier, ...] = ("cannot-say", "unreadable")
+        return *self.rules, Rule(name=REFUSED, tiers=tiers, after_hours=self.refused_after_hours)
 
     @classmethod
     def settings_customise_sources(

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, select
 
+from bundles import tiny_card
 from clinic.cases import screened
 from dermsentry.clinic.alerts.alerting import (
     _meets,
@@ -73,6 +74,43 @@ def test_a_case_raises_each_alert_it_meets_once(clinic: Clinic, add_case: Cases)
     assert raised(clinic, none) == []
     assert raised(clinic, late) == ["late"]
     assert sent(clinic.engine) == sorted([("a@clinic.example", False), ("https://x.example/in", False)] * 4)
+
+
+@pytest.mark.parametrize("own", [Settings(), OWN, Settings(rules=())])
+@pytest.mark.parametrize("tier", ["cannot-say", "unreadable"])
+def test_what_the_model_refuses_alerts_after_a_set_time_whatever_the_rules(
+    clinic: Clinic, add_case: Cases, own: Settings, tier: str
+) -> None:
+    clinic = replace(clinic, settings=own)
+    old = add_case(tier, 0.1, received_at=now() - 25 * HOUR)
+    new = add_case(tier, 0.1, received_at=now() - 23 * HOUR)
+    assert "not assessed" not in raised(clinic, new)
+    with writing(clinic.engine) as session:
+        raise_late_alerts(session, clinic)
+    assert "not assessed" in rules(clinic.engine, old)
+    assert "not assessed" not in rules(clinic.engine, new)
+
+
+def test_what_the_model_refuses_alerts_at_once_where_melanoma_reaches_the_threshold(
+    clinic: Clinic, add_case: Cases
+) -> None:
+    clinic = replace(clinic, settings=Settings())
+    threshold = tiny_card().thresholds["alert"].value
+    above, below = add_case("cannot-say", threshold), add_case("cannot-say", threshold - 0.001)
+    assert raised(clinic, above) == raised(clinic, above) == ["not assessed"]
+    assert raised(clinic, below) == []
+    with writing(clinic.engine) as session:  # a day later there is still one
+        session.get_one(Case, above).received_at -= 30 * HOUR
+        session.flush()
+        assert raise_late_alerts(session, clinic) == 0
+
+
+def test_what_was_refused_before_there_was_a_rule_alerts_now(clinic: Clinic, add_case: Cases) -> None:
+    clinic = replace(clinic, settings=Settings(refused_after_hours=0.0))
+    old = add_case("cannot-say", 0.1)
+    with writing(clinic.engine) as session:
+        assert raise_late_alerts(session, clinic) == 1
+    assert rules(clinic.engine, old) == ["not assessed"]
 
 
 def test_late_alerts_are_not_kept_by_cases_that_meet_no_rule(clinic: Clinic, add_case: Cases) -> None:
@@ -180,4 +218,4 @@ def test_the_database_and_the_worker_read_a_rule_alike(
         session.add(case)
         session.flush()
         here = session.scalar(select(Case.id).where(Case.id == case.id, _suspicious(rule))) is not None
-        assert here is _meets(rule, case)
+        assert here is _meets(rule, case, waits=True)

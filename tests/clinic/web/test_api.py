@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 
@@ -12,8 +13,8 @@ from sqlalchemy import Engine, select
 
 from clinic.cases import photograph
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.tables import Case, Event
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Alert, Case, Event
 from dermsentry.diagnoses import CODES
 
 Maker = Callable[..., TestClient]
@@ -30,8 +31,6 @@ def test_a_case_from_photograph_to_outcome(program: Maker, engine: Engine) -> No
     early = reader.post(f"/api/cases/{number}/decisions", json=DECISION)
     assert (early.status_code, early.json()["error"]) == (409, "not-now")
     assert reader.get(f"/api/cases/{number}/picture/view").status_code == 404
-    from dermsentry.clinic.store.database import writing
-
     with writing(engine) as session:
         case = session.get_one(Case, number)
         case.state, case.lane, case.tier, case.rank, case.melanoma = "screened", "suspicion", "alert", 0, 0.9
@@ -67,7 +66,8 @@ def test_the_list_is_the_worklist_page_by_page(program: Maker, add_case: Adder) 
         if after is None:
             break
     assert seen == numbers
-    assert who.get("/api/cases?lane=cannot-say").json()["cases"][0]["lane"] == "cannot-say"
+    [refused] = who.get("/api/cases?lane=cannot-say").json()["cases"]
+    assert (refused["lane"], refused["melanoma"]) == ("cannot-say", None)
 
 
 def test_the_audit_trail_comes_in_pages(program: Maker, engine: Engine) -> None:
@@ -152,3 +152,23 @@ def test_the_description_is_complete(app: FastAPI, nobody: TestClient) -> None:
                 assert schema["$ref"].endswith(("/Problem", "/Refused"))
     assert "HTTPValidationError" not in json.dumps(told)
     assert all(code in json.dumps(told["components"]["schemas"]["Decision"]) for code in CODES)
+
+
+def test_a_probability_that_the_page_withholds_is_withheld_from_programs(
+    program: Maker, browser: Maker, add_case: Adder, engine: Engine
+) -> None:
+    number, assessed = add_case("cannot-say", 0.0123), add_case("alert", 0.7)
+    who = program("dermatologist")
+    found = who.get(f"/api/cases/{number}").json()
+    assert (found["melanoma"], found["finding"]["melanoma"]) == (None, None)
+    assert found["finding"]["probabilities"] is None
+    assert found["finding"]["no_lesion"] == 0.1
+    assert who.get(f"/api/cases/{assessed}").json()["finding"]["probabilities"]["MEL"] == 0.7
+    lines = who.get("/api/cases.csv").text.splitlines()
+    rows = {row["case"]: row for row in csv.DictReader(lines)}
+    assert {value for name, value in rows[str(number)].items() if name.startswith("p_")} == {""}
+    assert rows[str(assessed)]["p_MEL"] == "0.700000"
+    assert "0.0123" not in "".join(lines)
+    with writing(engine) as session:
+        session.add(Alert(case_id=number, rule="not assessed"))
+    assert "1.2 %" not in browser().get("/alerts").text

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.settings import Rule, Settings
+from dermsentry.clinic.settings import REFUSED, Rule, Settings
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.events import (
@@ -21,7 +21,7 @@ from dermsentry.clinic.store.events import (
     AlertRaisedEvent,
     AlertReopenedEvent,
 )
-from dermsentry.clinic.store.tables import OPEN, WITHDRAWN, Alert, Case, Delivery, now
+from dermsentry.clinic.store.tables import OPEN, WITHDRAWN, Alert, Case, Delivery, Model, now
 
 
 def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
@@ -34,8 +34,9 @@ def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
     hold(session)
     had = set(session.scalars(select(Alert.rule).where(Alert.case_id == case.id)))
     raised = []
-    for rule in clinic.settings.rules:
-        if rule.name in had or not _meets(rule, case):
+    for rule in clinic.settings.all_rules:
+        waits = rule.after_hours > 0 and not (rule.name == REFUSED and _reaches_alert(session, case))
+        if rule.name in had or not _meets(rule, case, waits=waits):
             continue
         alert = Alert(case_id=case.id, rule=rule.name)
         session.add(alert)
@@ -56,8 +57,9 @@ def raise_late_alerts(session: Session, clinic: Clinic) -> int:
         return 0
     hold(session)
     count = 0
-    for rule in clinic.settings.rules:
-        if not rule.after_hours:
+    for rule in clinic.settings.all_rules:
+        # Also without a wait: cases that were refused before there was this rule.
+        if not rule.after_hours and rule.name != REFUSED:
             continue
         before = now() - timedelta(hours=rule.after_hours)
         waiting = session.scalars(
@@ -144,13 +146,22 @@ def _suspicious(rule: Rule) -> ColumnElement[bool]:
     return or_(*either)
 
 
-def _meets(rule: Rule, case: Case) -> bool:
+def _reaches_alert(session: Session, case: Case) -> bool:
+    """Whether the probability of melanoma would have been an alert's, had the model assessed the case."""
+    model = session.get(Model, case.model_digest) if case.model_digest else None
+    if model is None or case.melanoma is None:
+        return False
+    return case.melanoma >= float(model.card["thresholds"]["alert"]["value"])
+
+
+def _meets(rule: Rule, case: Case, *, waits: bool) -> bool:
     suspicious = case.tier in rule.tiers or (
         rule.melanoma is not None and case.melanoma is not None and case.melanoma >= rule.melanoma
     )
     if not suspicious and (rule.tiers or rule.melanoma is not None):
         return False
-    return case.received_at <= now() - timedelta(hours=rule.after_hours) and case.stage != "decided"
+    long_enough = not waits or case.received_at <= now() - timedelta(hours=rule.after_hours)
+    return long_enough and case.stage != "decided"
 
 
 def _queue(session: Session, settings: Settings, alert: Alert, *, escalation: bool) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.export.decisions import SettledDecision, settle
-from dermsentry.clinic.store.tables import WITHDRAWN, Case, Correction, Outcome, Read
+from dermsentry.clinic.store.tables import ASSESSED, WITHDRAWN, Case, Correction, Outcome, Read
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.files import csv_line
@@ -118,7 +118,9 @@ def _row(case: Case, decision: SettledDecision, outcome: Outcome | None) -> dict
         told = {name: getattr(case, name) for name in (*PERSONAL, "received_at", "sha256", "source")}
         return {**dict.fromkeys(COLUMNS), **told, "case": case.id, "stage": "withdrawn"}
     found = case.finding or {}
-    shares, read = found.get("probabilities") or {}, decision.read
+    # A small number for an image that the model cannot assess would look reassuring.
+    shares = found.get("probabilities") or {} if case.tier in ASSESSED else {}
+    read = decision.read
     return {
         "case": case.id,
         "patient": case.patient,

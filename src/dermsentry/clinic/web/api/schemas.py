@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Path, Query
-from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.monitoring.outcomes import Method
-from dermsentry.clinic.store.tables import LARGEST_ID, Action, Lane, Source, Stage, State
+from dermsentry.clinic.store.tables import ASSESSED, LARGEST_ID, Action, Lane, Source, Stage, State
 from dermsentry.clinic.web.problems import Problem, problem_responses
 from dermsentry.diagnoses import CODES
 
@@ -50,7 +50,9 @@ class CaseSummary(_Row):
         description="alert, refer, routine, cannot-say, unreadable; silent if screened in silent mode; "
         "empty until screened"
     )
-    melanoma: float | None = Field(description="Calibrated probability of melanoma, 0 to 1")
+    melanoma: float | None = Field(
+        description="Calibrated probability of melanoma, 0 to 1; null where the model cannot assess the image"
+    )
     patient: str
     lesion: str
     site: str
@@ -58,6 +60,13 @@ class CaseSummary(_Row):
     received_at: datetime
     screened_at: datetime | None
     decided_at: datetime | None
+
+    @model_validator(mode="after")
+    def _withhold(self) -> Self:
+        """A small number for an image that the model cannot assess would look reassuring."""
+        if self.tier not in ASSESSED:
+            self.melanoma = None
+        return self
 
 
 class CaseDetail(CaseSummary):
@@ -71,8 +80,14 @@ class CaseDetail(CaseSummary):
     model_digest: str | None
     finding: dict[str, Any] | None = Field(
         description="As in findings.jsonl: tier, probabilities, no_lesion, out_of_distribution, quality, "
-        "reasons"
+        "reasons; without probabilities where the model cannot assess the image"
     )
+
+    @model_validator(mode="after")
+    def _withhold_all(self) -> Self:
+        if self.tier not in ASSESSED and self.finding is not None:
+            self.finding = {**self.finding, "melanoma": None, "probabilities": None}
+        return self
 
 
 class Cases(BaseModel):
