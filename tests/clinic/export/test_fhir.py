@@ -345,6 +345,8 @@ TWO = {
     "the adjudicator changed": (["MEL 1 @1", "NV 2 @2", "NV 3 @3 -4", "MEL 3 @5"], "amended"),
     "one reader": (["MEL 1 @1"], "final"),
     "one reader changed": (["NV 1 @1 -2", "MEL 1 @3"], "amended"),
+    "one reader amended": (["NV 1 @1", "MEL 4 @3"], "amended"),
+    "two agreed and it was amended": (["NV 1 @1", "NV 2 @2", "MEL 4 @3"], "amended"),
 }
 
 

@@ -58,6 +58,9 @@ HELD = [
     (events.ReadEvent(*_READ), "read", "case 7",
      '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "position": 1, "read": 4, '
      '"stage": "decided", "tier": ""}'),
+    (events.ReadAmendedEvent(*_READ, "why"), "read amended", "case 7",
+     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "position": 1, "read": 4, '
+     '"reason": "why", "stage": "decided", "tier": ""}'),
     (events.ReadUndoneEvent(*_READ), "read undone", "case 7",
      '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "position": 1, "read": 4, '
      '"stage": "decided", "tier": ""}'),

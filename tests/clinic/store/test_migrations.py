@@ -16,7 +16,7 @@ from dermsentry.clinic.store.audit_trail import open_trail
 from dermsentry.clinic.store.database import MIGRATIONS, migrate, open_database, reading, writing
 from dermsentry.clinic.store.folder import database_of
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import Case, Export, Model
+from dermsentry.clinic.store.tables import Case, Export, Model, Read
 from dermsentry.clinic.worklist.corrections import outdated_exports
 from dermsentry.files import to_json
 from dermsentry.model import bundled, read_network
@@ -169,4 +169,27 @@ def test_accessions_can_be_searched_and_what_left_before_is_remembered(database_
         session.get_one(Case, 1).revision += 1
         session.flush()
         assert [own.case_id for own in outdated_exports(session)] == [1]
+    engine.dispose()
+
+
+def test_reads_of_earlier_versions_have_no_reason(database_url: str) -> None:
+    engine = version_4(database_url)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO accounts VALUES (1, 'anna', 'Anna', 'dermatologist', '-', :yes, "
+                "'2026-01-31 00:00:00')"
+            ),
+            {"yes": True},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO reads (id, case_id, account_id, position, diagnosis, action, note, at) "
+                "VALUES (1, 1, 1, 1, 'NV', 'discharge', '', '2026-02-01 00:00:00')"
+            )
+        )
+    migrate(engine)
+    with reading(engine) as session:
+        read = session.get_one(Read, 1)
+        assert (read.diagnosis, read.reason) == ("NV", "")
     engine.dispose()

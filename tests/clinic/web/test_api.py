@@ -129,6 +129,7 @@ def test_the_description_is_complete(app: FastAPI, nobody: TestClient) -> None:
         "/api/cases/{case_id}/fhir",
         "/api/cases/{case_id}/structured-report",
         "/api/cases/{case_id}/acknowledgement",
+        "/api/cases/{case_id}/amendments",
         "/api/conflicts",
         "/api/exports/outdated",
         "/api/cases.csv",

@@ -186,6 +186,41 @@ def test_a_contradiction_is_asked_once_and_only_what_was_asked_is_confirmed(
     assert program("dermatologist").post(f"/api/cases/{second}/decisions", json=sure).status_code == 201
 
 
+def test_a_decision_is_amended_from_its_page_and_reports_follow(
+    browser: Maker, program: Maker, add_case: Adder, engine: Engine
+) -> None:
+    number, anna = add_case("alert", 0.9), browser("dermatologist", "anna")
+    address = f"/cases/{number}"
+    anna.post(f"{address}/decision", data=YES)
+    anna.get(f"{address}/fhir")
+    page = shown(anna.get(address))
+    form = page.select_one(f"form[action^='{address}/amendment']")
+    assert [own["value"] for own in form.select("[checked]")] == ["yes", "MEL", "biopsy"]
+    assert form.select("[data-key]") == []
+    other = shown(browser("dermatologist", "bea").get(address))
+    assert other.select(f"form[action^='{address}/amendment']") == []
+    change = {**YES, "agrees": "no", "diagnosis": "NV", "action": "follow-up", "reason": ""}
+    wrong = anna.post(f"{address}/amendment", data=change)
+    assert wrong.status_code == 422
+    page = shown(wrong)
+    assert len(page.select("details.amend[open]")) == 1
+    assert [own["value"] for own in page.select("details.amend [checked]")] == ["no", "NV", "follow-up"]
+    assert anna.post(f"{address}/amendment", data=change | {"reason": "seen again"}).status_code == 303
+    page = shown(anna.get(address))
+    assert texts(page, ".history li strong") == ["melanoma", "nevus"]
+    assert "Amended since." in texts(page, ".history li")[-2]
+    assert texts(page, ".history q")[-1] == "seen again"
+    assert "FHIR" in page.select_one(".notice:not(.synthetic)").get_text()
+    report = anna.get(f"{address}/fhir").json()["entry"][0]["resource"]
+    assert report["status"] == "amended"
+    assert {coding["code"] for coding in report["conclusionCode"][0]["coding"]} == {"NV"}
+    told = {"agrees": False, "diagnosis": "SK", "action": "follow-up", "reason": "histology"}
+    refused = program("dermatologist").post(f"/api{address}/amendments", json=told)
+    assert (refused.status_code, refused.json()["error"]) == (409, "not-now")
+    made = program("administrator").post(f"/api{address}/amendments", json=told).json()
+    assert (made["position"], made["reason"]) == (4, "histology")
+
+
 def test_what_was_decided_meanwhile_is_not_decided_again(
     browser: Maker, add_case: Adder, engine: Engine
 ) -> None:

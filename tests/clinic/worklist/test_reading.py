@@ -16,6 +16,7 @@ from sqlalchemy import Engine, delete, select
 from clinic.cases import reread
 from dermsentry.clinic.alerts.alerting import raise_alerts
 from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import verify
@@ -25,6 +26,7 @@ from dermsentry.clinic.worklist.reading import (
     CannotRead,
     Contradiction,
     active_reads,
+    amend,
     decide,
     may_read,
     undo,
@@ -213,6 +215,91 @@ def test_what_contradicts_itself_is_asked_once_before_it_is_kept(
         told["confirmed"] = True
     say(clinic, case, anna, diagnosis, action, **told)
     assert reread(clinic.engine, case).stage == "decided"
+
+
+def change(clinic: Clinic, case_id: int, who: Person, diagnosis: str, action: str, **more: Any) -> int:
+    told = {"agrees": True, "reason": "seen again", "confirmed": True} | more
+    with writing(clinic.engine) as session:
+        return amend(session, clinic, case_id, who, diagnosis=diagnosis, action=action, **told).id
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_a_decision_is_amended_later_and_the_old_one_stays(
+    clinic: Clinic, add_case: Cases, person: People, readers: int
+) -> None:
+    own = replace(clinic, settings=Settings(readers=readers))
+    case, anna, ben = add_case(), person("anna"), person("ben")
+    for who in (anna, ben)[:readers]:
+        say(own, case, who, "NV", "discharge", agrees=False)
+    revision = reread(clinic.engine, case).revision
+    change(own, case, replace(anna, signed_in_at=None), "MEL", "biopsy", reason=" second look ")
+    kept = reread(clinic.engine, case)
+    assert (kept.stage, kept.revision) == ("decided", revision + 1)
+    with reading(clinic.engine) as session:
+        reads = active_reads(session, case)
+        assert [(read.position, read.diagnosis) for read in reads][-1] == (4, "MEL")
+        assert len(reads) == readers + 1
+        assert (reads[-1].reason, reads[-1].account.name) == ("second look", "anna")
+        event = session.scalars(select(Event).order_by(Event.id.desc())).first()
+        assert event is not None
+        assert (event.action, json.loads(event.detail)["reason"]) == ("read amended", "second look")
+        assert decision_of(session, kept) == SettledDecision("amended", reads[-1])
+    change(own, case, person("chief", "administrator"), "SK", "discharge", agrees=False)
+    with reading(clinic.engine) as session:
+        assert decision_of(session, reread(clinic.engine, case)).read.diagnosis == "SK"  # type: ignore[union-attr]
+        assert verify(session, clinic.trail).problems == ()
+
+
+def test_who_may_amend_and_what_is_no_amendment(clinic: Clinic, add_case: Cases, person: People) -> None:
+    case, waiting, anna, ben = add_case(), add_case(), person("anna"), person("ben")
+    say(clinic, case, anna, note="ulcerated")
+    with pytest.raises(CannotRead, match="not been decided"):
+        change(clinic, waiting, anna, "NV", "biopsy")
+    with pytest.raises(CannotRead, match="Only the person who made"):
+        change(clinic, case, ben, "NV", "biopsy")
+    with pytest.raises(CannotRead, match="Only dermatologists"):
+        change(clinic, case, person("uli", "uploader"), "NV", "biopsy")
+    with pytest.raises(InputError, match="no reason"):
+        change(clinic, case, anna, "NV", "biopsy", reason=" ")
+    with pytest.raises(InputError, match="1001"):
+        change(clinic, case, anna, "NV", "biopsy", reason="x" * 1001)
+    with pytest.raises(InputError, match="Nothing was changed"):
+        change(clinic, case, anna, "MEL", "biopsy", note="ulcerated")
+    with pytest.raises(InputError, match="WART"):
+        change(clinic, case, anna, "WART", "biopsy")
+    with pytest.raises(Contradiction):
+        change(clinic, case, anna, "MEL", "discharge", confirmed=False)
+    with reading(clinic.engine) as session:
+        assert len(active_reads(session, case)) == 1
+
+
+def test_who_was_overruled_does_not_amend_what_the_adjudicator_decided(
+    two: Clinic, add_case: Cases, person: People
+) -> None:
+    case, anna, ben, cora = add_case(), person("anna"), person("ben"), person("cora")
+    say(two, case, anna)
+    say(two, case, ben, "NV", "discharge")
+    say(two, case, cora)
+    with pytest.raises(CannotRead, match="Only the person who made"):
+        change(two, case, ben, "SK", "discharge")
+    change(two, case, cora, "SK", "discharge")
+
+
+def test_an_amendment_is_undone_in_its_session_and_the_decision_before_counts(
+    clinic: Clinic, add_case: Cases, person: People
+) -> None:
+    case, anna = add_case(), person("anna", ago=timedelta(minutes=5))
+    say(clinic, case, anna)
+    # Also where two have come to read each case since.
+    later = replace(clinic, settings=Settings(readers=2))
+    read = change(later, case, anna, "NV", "discharge")
+    assert reread(clinic.engine, case).stage == "decided"
+    take_back(later, read, anna)
+    kept = reread(clinic.engine, case)
+    assert kept.stage == "decided"
+    with reading(clinic.engine) as session:
+        found = decision_of(session, kept)
+        assert (found.status, found.read and found.read.diagnosis) == ("amended", "MEL")
 
 
 def test_a_case_that_is_none_is_refused(clinic: Clinic, person: People) -> None:

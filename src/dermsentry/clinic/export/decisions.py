@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.store.tables import ADJUDICATOR, WITHDRAWN, Case, Correction, Read
+from dermsentry.clinic.store.tables import ADJUDICATOR, AMENDMENT, WITHDRAWN, Case, Correction, Read
 
 Status = Literal["preliminary", "final", "amended", "corrected", "entered-in-error"]
 
@@ -19,8 +19,8 @@ class SettledDecision:
     """`read` is the current decision, None where nobody has decided or readers still differ.
 
     `status`, in FHIR's words: preliminary until a case is decided, then final; amended where it had been
-    decided otherwise before; corrected where whose photograph it is was put right since; entered-in-error
-    where the case was withdrawn.
+    decided otherwise before, whether that was undone or amended; corrected where whose photograph it is was
+    put right since; entered-in-error where the case was withdrawn.
     """
 
     status: Status
@@ -41,9 +41,11 @@ def settle(case: Case, reads: Sequence[Read], corrections: Sequence[Correction] 
     standing = [read for read in reads if read.undone_at is None]
     if case.stage != "decided" or not standing:
         return SettledDecision("preliminary", None)
-    alone = max(read.position for read in standing) == 1
+    alone = all(read.position in (1, AMENDMENT) for read in standing)
     corrected = any(own.kind == "corrected" and own.at >= reads[0].at for own in corrections)
-    amended = any(_had_decided(undone, reads, alone) for undone in reads if undone.undone_at is not None)
+    amended = any(read.position == AMENDMENT for read in reads) or any(
+        _had_decided(undone, reads, alone) for undone in reads if undone.undone_at is not None
+    )
     return SettledDecision(
         "corrected" if corrected else "amended" if amended else "final",
         max(standing, key=lambda read: (read.position, read.id)),

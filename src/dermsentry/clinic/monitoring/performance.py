@@ -288,8 +288,9 @@ def _agreement(cases: _Cases, reads: Mapping[int, list[Read]], patients: Sequenc
             asked[i], agreed[i] = last.agrees is not None, bool(last.agrees)
             if last.diagnosis and case_id in cases.likeliest:
                 final.append((last.diagnosis, cases.likeliest[case_id], patients[i]))
-        if len(own) > 1 and own[0].diagnosis and own[1].diagnosis:
-            pairs.append((own[0].diagnosis, own[1].diagnosis, patients[i]))
+        said = {read.position: read.diagnosis for read in own}
+        if said.get(1) and said.get(2):
+            pairs.append((said[1], said[2], patients[i]))
     readers, model, of = _columns(final)
     first, second, theirs = _columns(pairs)
     none = "no decided case has a diagnosis from both reader and model"

@@ -288,6 +288,14 @@ class ReadEvent(CaseEvent):
 
 
 @dataclass(frozen=True)
+class ReadAmendedEvent(ReadEvent):
+    """A person changed the decision on a case; the one before stays among its reads."""
+
+    action = "read amended"
+    reason: str
+
+
+@dataclass(frozen=True)
 class ReadUndoneEvent(ReadEvent):
     """A person took a read back."""
 

@@ -40,6 +40,8 @@ LARGEST_ID = 2**31 - 1
 """Of a row, as PostgreSQL's integer is."""
 ADJUDICATOR = 3
 """The position of the read that settles where two differ."""
+AMENDMENT = 4
+"""The position of reads that change the decision on a case; the latest counts."""
 IDENTIFYING = ("patient", "lesion", "site", "accession")
 """What says whose photograph it is: where a repeat differs in one of these, a person must look."""
 SEARCHED_FIELDS = (*IDENTIFYING, "file_name")
@@ -358,7 +360,10 @@ class Job(Base):
 
 
 class Read(Base):
-    """What a person decided on a case. `position`: 1 and 2 the readers, 3 the adjudicator."""
+    """What a person decided on a case.
+
+    `position`: 1 and 2 the readers, 3 the adjudicator, 4 who amended the decision later, for a `reason`.
+    """
 
     __tablename__ = "reads"
     __table_args__ = (Index("ix_reads_case", "case_id", "position"),)
@@ -371,6 +376,7 @@ class Read(Base):
     diagnosis: Mapped[str] = mapped_column(String(lengths.CODE))
     action: Mapped[str] = mapped_column(String(lengths.CODE))
     note: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
     at: Mapped[datetime] = mapped_column(default=now)
     undone_at: Mapped[datetime | None]
     account: Mapped[Account] = relationship(lazy="joined")

@@ -65,7 +65,7 @@ SOURCES = {
     "folder": "from the watched folder",
     "dicom": "through DICOM",
 }
-POSITIONS = {1: "First reader", 2: "Second reader", 3: "Adjudicator"}
+POSITIONS = {1: "First reader", 2: "Second reader", 3: "Adjudicator", 4: "Amended by"}
 ROLES = {
     "uploader": "uploads photographs and sees the status of their own",
     "dermatologist": "sees all cases, decides them and enters outcomes",

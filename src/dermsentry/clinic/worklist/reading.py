@@ -11,14 +11,24 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.alerts.alerting import acknowledge, reopen
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
-from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
-from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, ASSESSED, WITHDRAWN, Case, Read, now
-from dermsentry.clinic.store.text import clean_note
+from dermsentry.clinic.store.events import ReadAmendedEvent, ReadEvent, ReadUndoneEvent
+from dermsentry.clinic.store.tables import (
+    ACTIONS,
+    ADJUDICATOR,
+    AMENDMENT,
+    ASSESSED,
+    WITHDRAWN,
+    Case,
+    Read,
+    now,
+)
+from dermsentry.clinic.store.text import clean, clean_note
 from dermsentry.diagnoses import CODES, DIAGNOSES, MELANOMA, name_of
 from dermsentry.errors import InputError
 
@@ -80,6 +90,108 @@ def decide(
     problem = may_read(session, clinic, case, person)
     if problem:
         raise CannotRead(problem)
+    before = active_reads(session, case.id)
+    read = _read(
+        case, person, min(len(before) + 1, ADJUDICATOR), agrees, diagnosis, action, note, confirmed=confirmed
+    )
+    session.add(read)
+    session.flush()
+    session.refresh(read, ["account"])
+    _move(case, clinic, (*before, read))
+    append(session, clinic.trail, person.name, _event(ReadEvent, read, case))
+    acknowledge(session, clinic, case.id, person)
+    return read
+
+
+def amend(
+    session: Session,
+    clinic: Clinic,
+    case_id: int,
+    person: Person,
+    *,
+    agrees: bool | None,
+    diagnosis: str,
+    action: str,
+    reason: str,
+    note: str = "",
+    confirmed: bool = False,
+) -> Read:
+    """Change the decision on a case; the one before stays among its reads, and reports say so.
+
+    Parameters
+    ----------
+    agrees, diagnosis, action, confirmed
+        As `decide` takes them.
+    reason
+        Why it is changed.
+
+    Raises
+    ------
+    CannotRead
+        `may_amend` says why.
+    Contradiction
+        What was decided contradicts itself, and is not confirmed.
+    InputError
+        There is no such case or no reason, nothing changes, or what was decided makes no sense.
+    """
+    hold(session)
+    case = find(session, Case, case_id, anew=True)
+    if case is None:
+        raise InputError(f"There is no case {case_id}.")
+    problem = may_amend(session, case, person)
+    if problem:
+        raise CannotRead(problem)
+    reason = clean(reason, keep_lines=True)
+    if not reason:
+        raise InputError("Received no reason; it is kept with the amended decision.")
+    if len(reason) > lengths.REASON:
+        raise InputError(f"Received a reason of {len(reason)} characters; expected up to {lengths.REASON}.")
+    before = active_reads(session, case.id)
+    read = _read(case, person, AMENDMENT, agrees, diagnosis, action, note, confirmed=confirmed)
+    last = before[-1]
+    if all(getattr(read, name) == getattr(last, name) for name in ("agrees", "diagnosis", "action", "note")):
+        raise InputError("Nothing was changed; the decision is as it was.")
+    read.reason = reason
+    session.add(read)
+    session.flush()
+    session.refresh(read, ["account"])
+    _move(case, clinic, (*before, read))
+    event = _event(ReadEvent, read, case)
+    append(session, clinic.trail, person.name, ReadAmendedEvent(**vars(event), reason=reason))
+    return read
+
+
+def may_amend(session: Session, case: Case, person: Person) -> str:
+    """Why a person may not change the decision on a case, in words; empty where they may.
+
+    Who made it may, of two who agreed each, and every administrator.
+    """
+    if "reads:write" not in person.may:
+        return "Only dermatologists can amend decisions."
+    if case.lane == WITHDRAWN:
+        return "The case was withdrawn."
+    reads = active_reads(session, case.id)
+    if case.stage != "decided" or not reads:
+        return "The case has not been decided yet."
+    last = reads[-1]
+    made = [read for read in reads if (read.diagnosis, read.action) == (last.diagnosis, last.action)]
+    if person.role == "administrator" or any(read.account_id == person.account_id for read in made):
+        return ""
+    return "Only the person who made a decision, or an administrator, can amend it."
+
+
+def _read(
+    case: Case,
+    person: Person,
+    position: int,
+    agrees: bool | None,
+    diagnosis: str,
+    action: str,
+    note: str,
+    *,
+    confirmed: bool,
+) -> Read:
+    """What was decided, if it makes sense. Raises InputError, Contradiction."""
     if diagnosis and diagnosis not in CODES:
         raise InputError(
             f"Received the diagnosis {diagnosis!r}; expected one of {', '.join(CODES)}, or none."
@@ -92,24 +204,16 @@ def decide(
     words = contradictions(case.tier, agrees, diagnosis, action)
     if words and not confirmed:
         raise Contradiction(words)
-    before = active_reads(session, case.id)
-    read = Read(
+    return Read(
         case_id=case.id,
         account_id=person.account_id,
-        position=min(len(before) + 1, ADJUDICATOR),
+        position=position,
         agrees=agrees,
         diagnosis=diagnosis,
         action=action,
         note=note,
         at=now(),
     )
-    session.add(read)
-    session.flush()
-    session.refresh(read, ["account"])
-    _move(case, clinic, (*before, read))
-    append(session, clinic.trail, person.name, _event(ReadEvent, read, case))
-    acknowledge(session, clinic, case.id, person)
-    return read
 
 
 def contradictions(tier: str, agrees: bool | None, diagnosis: str, action: str) -> tuple[str, ...]:
@@ -163,7 +267,10 @@ def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None
         raise CannotRead("Another person has read the case since; the decision can no longer be undone.")
     case = session.get_one(Case, read.case_id, populate_existing=True)
     read.undone_at = now()
-    _move(case, clinic, reads[:-1])
+    if read.position == AMENDMENT:  # what it changed is the decision again
+        case.revision += 1
+    else:
+        _move(case, clinic, reads[:-1])
     append(session, clinic.trail, person.name, _event(ReadUndoneEvent, read, case))
     reopen(session, clinic, case.id, person, read.at)
 
@@ -207,7 +314,10 @@ def visible_reads(session: Session, clinic: Clinic, case: Case, person: Person) 
 
 
 def active_reads(session: Session, case_id: int) -> tuple[Read, ...]:
-    """The reads of a case that were not undone, in their order; readers are shown `visible_reads`."""
+    """The reads of a case that were not undone, in their order, the one that counts last.
+
+    Readers are shown `visible_reads`.
+    """
     query = select(Read).where(Read.case_id == case_id, Read.undone_at.is_(None))
     return tuple(session.scalars(query.order_by(Read.position, Read.id)))
 
@@ -222,7 +332,7 @@ def _move(case: Case, clinic: Clinic, reads: Sequence[Read]) -> None:
     """Put a case where its reads leave it."""
     if not reads:
         case.stage = "unread"
-    elif clinic.settings.readers == 1 or len(reads) >= ADJUDICATOR:
+    elif clinic.settings.readers == 1 or len(reads) >= ADJUDICATOR or reads[-1].position == AMENDMENT:
         case.stage = "decided"
     elif len(reads) == 1:
         case.stage = "second-read"

@@ -17,6 +17,7 @@ from dermsentry.clinic.web.api.schemas import (
     ALWAYS,
     AlertRaised,
     Alerts,
+    Amendment,
     Decision,
     DecisionMade,
     NewOutcome,
@@ -30,7 +31,7 @@ from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.performance_cache import cached_performance
 from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import TokenDecides, TokenReads, TokenRecords, clinic_of
-from dermsentry.clinic.worklist.reading import decide, undo, visible_reads
+from dermsentry.clinic.worklist.reading import amend, decide, undo, visible_reads
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 
@@ -64,6 +65,21 @@ def decides(request: Request, person: TokenDecides, case_id: Number, given: Deci
         read = decide(session, clinic, case_id, person, **given.model_dump())
         session.flush()
         return DecisionMade.model_validate(read)
+
+
+@router.post(
+    "/cases/{case_id}/amendments",
+    summary="Amend the decision on a case",
+    tags=["decisions"],
+    status_code=201,
+    responses=problem_responses(400, 404, 409),
+)
+def amends(request: Request, person: TokenDecides, case_id: Number, given: Amendment) -> DecisionMade:
+    """Change the decision, if the token's owner made it or is an administrator; the earlier one is kept."""
+    clinic = clinic_of(request)
+    with writing(clinic.engine) as session:
+        find_case(session, case_id)
+        return DecisionMade.model_validate(amend(session, clinic, case_id, person, **given.model_dump()))
 
 
 @router.delete(

@@ -171,17 +171,24 @@ class Decision(BaseModel):
     )
 
 
+class Amendment(Decision):
+    """A later decision on a case that is decided already."""
+
+    reason: str = Field(min_length=1, max_length=lengths.REASON)
+
+
 class DecisionMade(_Row):
-    """A decision. Undone decisions are in the audit trail only."""
+    """A decision; of several the last counts. Undone decisions are in the audit trail only."""
 
     id: int
     case_id: int
     reader: str = Field(validation_alias=AliasPath("account", "name"))
-    position: int = Field(description="1 and 2: readers; 3: adjudicator")
+    position: int = Field(description="1 and 2: readers; 3: adjudicator; 4: amended later")
     agrees: bool | None
     diagnosis: str
     action: str
     note: str
+    reason: str = Field(description="Why the decision was amended; otherwise empty")
     at: datetime
 
 

@@ -30,7 +30,9 @@ from dermsentry.clinic.worklist.reading import (
     CannotRead,
     Contradiction,
     active_reads,
+    amend,
     decide,
+    may_amend,
     may_read,
     undo,
     visible_reads,
@@ -43,7 +45,7 @@ from dermsentry.model.model_card import card_page
 router = APIRouter(include_in_schema=False)
 
 MOST_PREVIOUS = 12
-BLANK = {"agrees": "", "diagnosis": "", "action": "", "note": "", "confirmed": ""}
+BLANK = {"agrees": "", "diagnosis": "", "action": "", "note": "", "reason": "", "confirmed": ""}
 
 
 @router.get("/cases/{case_id}")
@@ -119,6 +121,47 @@ def decides(
     return RedirectResponse(f"/cases/{following}?{query}" if following else f"/?{query}", 303)
 
 
+@router.post("/cases/{case_id}/amendment")
+def amends(
+    request: Request,
+    person: Decider,
+    case_id: int,
+    agrees: Annotated[str, Form(max_length=10)] = "",
+    diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    action: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
+    reason: Annotated[str, Form(max_length=2 * lengths.REASON)] = "",
+    confirmed: Annotated[str, Form(max_length=100)] = "",
+) -> Response:
+    """Change the decision on a case."""
+    clinic = clinic_of(request)
+    given = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note, "reason": reason}
+    with reading(clinic.engine) as session:
+        find_case(session, case_id)
+    try:
+        with writing(clinic.engine) as session:
+            amend(
+                session,
+                clinic,
+                case_id,
+                person,
+                agrees={"yes": True, "no": False}.get(agrees),
+                diagnosis=diagnosis,
+                action=action,
+                note=note,
+                reason=reason,
+                confirmed=confirmed == _asked(given),
+            )
+    except Contradiction as error:
+        asked = {**given, "confirmed": _asked(given)}
+        return _page(request, person, case_id, contradictions=error.words, given=asked, status=422)
+    except InputError as error:
+        status = 409 if isinstance(error, CannotRead) else 422
+        return _page(request, person, case_id, problem=str(error), given=given, status=status)
+    text, _ = asked_for(request, person)
+    return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
+
+
 def _asked(given: Mapping[str, str]) -> str:
     return "|".join(given[name] for name in ("agrees", "diagnosis", "action"))
 
@@ -175,6 +218,7 @@ def _page(
             problem=problem,
             contradictions=contradictions,
             given={**BLANK, **(given or {})},
+            decision=_decision_to_amend(session, found, person),
             carried=as_query(text),
             following=next_case(session, wanted, case_id),
             previous=previous[:MOST_PREVIOUS],
@@ -185,6 +229,13 @@ def _page(
             readers=clinic.settings.readers,
             **what_is_shown(session, clinic, found, person),
         )
+
+
+def _decision_to_amend(session: Session, case: Case, person: Person) -> Read | None:
+    """The decision on the case, if the person may amend it."""
+    if may_amend(session, case, person):
+        return None
+    return active_reads(session, case.id)[-1]
 
 
 def _own_read(session: Session, case: Case, person: Person) -> Read | None:

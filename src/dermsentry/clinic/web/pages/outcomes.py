@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.monitoring.outcomes import METHODS, import_outcomes, record_outcome
@@ -112,17 +112,22 @@ def _page(
 
 def _awaited(session: Session) -> list[tuple[Read, Case]]:
     """Cases decided as biopsy that have no outcome yet, the oldest first."""
+    later = aliased(Read)
+    overruled = select(later.id).where(
+        later.case_id == Read.case_id,
+        later.undone_at.is_(None),
+        tuple_(later.position, later.id) > tuple_(Read.position, Read.id),
+    )
     rows = session.execute(
         select(Read, Case)
         .join(Case, Case.id == Read.case_id)
         .where(Read.action == "biopsy", Read.undone_at.is_(None), Case.stage == "decided")
-        .where(Case.lane != WITHDRAWN)
+        .where(Case.lane != WITHDRAWN, ~overruled.exists())
         .where(~select(Outcome.id).where(Outcome.case_id == Case.id).exists())
         .order_by(Read.id)
-        .limit(2 * SHOWN)
+        .limit(SHOWN)
     ).all()
-    once = {case.id: (read, case) for read, case in rows}
-    return list(once.values())[:SHOWN]
+    return [(read, case) for read, case in rows]
 
 
 def _number(text: str) -> int:
