@@ -97,7 +97,7 @@ def decide(page: Page, number: int) -> None:
     for link in links:
         page.goto(str(link))
         page.select_option("#diagnosis", choice.choice(("MEL", "MEL", "NV", "SK")))
-        page.click("form[action='/outcomes'] [type=submit]")
+        page.click("form[action='/outcomes'][method=post] [type=submit]")
         page.wait_for_selector(".banner")
 
 

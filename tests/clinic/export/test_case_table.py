@@ -86,6 +86,7 @@ def test_who_it_is_of_is_told_only_where_it_is_asked(store: Store) -> None:
         "case": "1",
         "patient": "P-0042",
         "lesion": "left arm",
+        "accession": "A-1",
         "file_name": "Mueller.dcm",
         "note": "private",
     }

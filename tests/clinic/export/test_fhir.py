@@ -22,6 +22,7 @@ from dermsentry.clinic.export import fhir
 from dermsentry.clinic.export.decisions import SettledDecision, settle
 from dermsentry.clinic.export.fhir import SNOMED, fhir_bundle, local_system
 from dermsentry.clinic.intake.admission import About
+from dermsentry.clinic.monitoring.outcomes import record_outcome
 from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.database import open_database, reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Case, Model, Outcome, Read, now
@@ -181,7 +182,11 @@ def test_a_decision_is_final_and_says_whose(store: Store) -> None:
     (report,) = resources(bundle, "DiagnosticReport")
     assert report["status"] == "final"
     assert report["resultsInterpreter"] == [{"type": "Practitioner", "display": "Dr. Anna Beispiel"}]
-    assert {coding["code"] for coding in report["conclusionCode"][0]["coding"]} == {"93655004", "MEL"}
+    # Before histology a suspicion, in code and words: no receiver reads it as melanoma.
+    assert {coding["code"] for coding in report["conclusionCode"][0]["coding"]} == {"162572001", "MEL"}
+    assert report["conclusionCode"][0]["text"] == "suspicion of melanoma, no histology"
+    assert "suspicion of melanoma" in report["conclusion"]
+    assert "93655004" not in json.dumps(bundle)
     decision = observation(bundle, "decision")
     assert "device" not in decision
     assert {c["code"] for c in decision["component"][0]["valueCodeableConcept"]["coding"]} == {
@@ -198,7 +203,7 @@ def test_every_decision_conforms(store: Store) -> None:
         bundle = exported(store, number)
         require_conformity(bundle)
         (code,) = resources(bundle, "DiagnosticReport")[0]["conclusionCode"]
-        local = [c["code"] for c in code.get("coding", []) if c["system"] == local_system("diagnosis")]
+        local = [c["code"] for c in code.get("coding", []) if c["system"] == local_system("suspicion")]
         assert local == ([diagnosis] if diagnosis else [])
         undo(store, read)
 
@@ -256,6 +261,37 @@ def test_a_corrected_patient_and_a_withdrawn_case_are_told_in_fhirs_words(store:
     assert "conclusionCode" not in report
 
 
+@pytest.mark.parametrize("decided", [False, True])
+def test_histology_is_an_observation_of_the_amended_report(store: Store, decided: bool) -> None:
+    number, person = take(store, dicom_bytes()), chief(store)
+    screen(store, number)
+    if decided:
+        decide(store, number, diagnosis="MEL", action="biopsy")
+    before = exported(store, number)
+    with writing(store.engine) as session:
+        revision = session.get_one(Case, number).revision
+        record_outcome(session, store, number, person, diagnosis="NV", method="histology", note="private")
+        assert session.get_one(Case, number).revision == revision + 1  # what left is outdated
+    bundle = exported(store, number)
+    require_conformity(bundle)
+    (report,) = resources(bundle, "DiagnosticReport")
+    assert report["status"] == ("amended" if decided else "preliminary")
+    assert report["conclusion"].startswith("By histology: nevus. ")
+    assert "no histology" not in json.dumps(bundle)
+    assert [c["code"] for c in report["conclusionCode"][0]["coding"]] == ["NV"]
+    outcome = observation(bundle, "outcome")
+    assert outcome["status"] == "final"
+    assert outcome["valueCodeableConcept"]["text"] == "nevus (histology)"
+    assert outcome["performer"] == [{"type": "Practitioner", "display": "Chief"}]
+    assert len(report["result"]) == len(resources(before, "DiagnosticReport")[0]["result"]) + 1
+    assert report["issued"] > resources(before, "DiagnosticReport")[0]["issued"]
+    assert "private" not in json.dumps(bundle)
+    with writing(store.engine) as session:  # the latest counts
+        record_outcome(session, store, number, person, diagnosis="MEL", method="histology")
+    codes = resources(exported(store, number), "DiagnosticReport")[0]["conclusionCode"][0]["coding"]
+    assert {c["code"] for c in codes} == {"93655004", "MEL"}
+
+
 def test_no_device_performs_a_report_and_the_request_is_named(store: Store) -> None:
     number = take(store, dicom_bytes())
     screen(store, number)
@@ -290,7 +326,6 @@ def test_nothing_leaves_that_was_not_asked_for(store: Store) -> None:
         "1960-01-01",
         "data:",
         "Attachment",
-        "histology",
         "Klinik",
     ):
         assert word not in text

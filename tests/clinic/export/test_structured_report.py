@@ -19,6 +19,7 @@ from pydicom.sr.codedict import codes
 from clinic.dicom_files import SERIES, STUDY, dicom_bytes
 from clinic.filled_store import Store, decide, screen, take, undo
 from dermsentry.clinic.export.structured_report import FORM, SCHEME, structured_report
+from dermsentry.clinic.monitoring.outcomes import record_outcome
 from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Case, Export
@@ -102,7 +103,9 @@ def test_a_decision_is_final_and_says_whose(store: Store) -> None:
     decide(store, number, diagnosis="MEL", action="biopsy")
     report, (_, person) = read_back(exported(store, number))
     assert (report.PreliminaryFlag, report.VerificationFlag) == ("FINAL", "UNVERIFIED")
-    assert evaluations(person) == {"Impression": "93655004", "Recommendation": "240977001"}
+    assert evaluations(person) == {"Impression": "S-MEL", "Recommendation": "240977001"}
+    [said] = [own for own in person.get_qualitative_evaluations() if own.name.meaning == "Impression"]
+    assert said.value.meaning == "suspicion of melanoma, no histology"
     (observer,) = report.content.get_observer_contexts(observer_type=codes.DCM.Person)
     assert observer.observer_identifying_attributes.name == "Dr. Anna Beispiel^"
 
@@ -210,6 +213,20 @@ def test_a_report_repeats_the_header_that_a_person_said_is_right(store: Store) -
     report = sent(store, number)
     assert (report.PatientID, str(report.PatientName)) == ("P-0043", "Right^One")
     assert report.StudyInstanceUID == STUDY
+
+
+def test_histology_is_in_the_report_that_follows(store: Store) -> None:
+    number, person = screened(store), chief(store)
+    decide(store, number, diagnosis="MEL", action="biopsy")
+    first = sent(store, number)
+    for label, code in (("NV", "D-NV"), ("PBK|SK", "D-several"), ("MEL", "93655004")):
+        with writing(store.engine) as session:
+            record_outcome(session, store, number, person, diagnosis=label, method="histology")
+        report = sent(store, number)
+        (*_, group) = report.content.get_image_measurement_groups()
+        assert evaluations(group) == {"Diagnosis by histology": code}
+        assert predecessors(report)[0][2] == first.SOPInstanceUID
+    assert report.InstanceNumber == 4
 
 
 def test_a_withdrawn_case_leaves_as_a_report_that_says_so(store: Store) -> None:

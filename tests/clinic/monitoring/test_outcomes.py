@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.monitoring.outcomes import Imported, import_outcomes, record_outcome
+from dermsentry.clinic.monitoring.outcomes import Imported, NotTheirs, import_outcomes, record_outcome
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Account, Event, Outcome
+from dermsentry.clinic.worklist.reading import decide
 from dermsentry.errors import InputError
 
 People = Callable[..., Person]
@@ -66,32 +67,32 @@ def test_what_cannot_be_an_outcome_is_refused(clinic: Clinic, add_case: Cases, p
 def test_outcomes_are_for_dermatologists(clinic: Clinic, add_case: Cases, person: People) -> None:
     case, uli = add_case(), person("uli", "uploader")
     with pytest.raises(InputError, match="dermatologists"):
-        take(clinic, uli, f"case,diagnosis,method\n{case},MEL,histology\n")
+        take(clinic, uli, f"case,patient,diagnosis,method\n{case},P,MEL,histology\n")
     assert kept(clinic.engine) == []
 
 
 def test_every_bad_line_is_told_at_once_and_the_good_ones_are_recorded(
     clinic: Clinic, add_case: Cases, person: People
 ) -> None:
-    first, second = add_case(), add_case()
+    first, second = add_case(patient="P1"), add_case(patient="P2")
     text = (
-        "case,diagnosis,method,note\n"
-        f'{first},melanoma,Histology,"Breslow 0.4 mm,\nlevel II"\n'
-        f"{second},unicorn,histology,\n"
-        "999,NV,histology,\n"
+        "case,patient,diagnosis,method,note\n"
+        f'{first},P1,melanoma,Histology,"Breslow 0.4 mm,\nlevel II"\n'
+        f"{second},P2,unicorn,histology,\n"
+        "999,P1,NV,histology,\n"
         "\n"
-        "one,NV,histology,\n"
-        f"{second},NV,hearsay,\n"
-        f"{second},NV,histology\n"
-        f"#{second},nevus,follow-up,stable for a year\n"
-        f"{second},NV,histology,again\n"
+        "one,P1,NV,histology,\n"
+        f"{second},P2,NV,hearsay,\n"
+        f"{second},P2,NV,histology\n"
+        f"#{second},p2,nevus,follow-up,stable for a year\n"
+        f"{second},P2,NV,histology,again\n"
     )
     done = take(clinic, person(), text)
     assert (done.recorded, done.unchanged) == (2, 0)
     assert [line for line, _ in done.problems] == [4, 5, 7, 8, 9, 11]
     words = [why for _, why in done.problems]
     for part, why in zip(
-        ("unicorn", "no case 999", "'one'", "hearsay", "3 fields", "line 10"), words, strict=True
+        ("unicorn", "no case 999", "'one'", "hearsay", "4 fields", "line 10"), words, strict=True
     ):
         assert part in why
     assert kept(clinic.engine) == [
@@ -101,8 +102,8 @@ def test_every_bad_line_is_told_at_once_and_the_good_ones_are_recorded(
 
 
 def test_the_same_file_twice_records_nothing_new(clinic: Clinic, add_case: Cases, person: People) -> None:
-    case, anna = add_case(), person()
-    text = f"case;diagnosis;method\r\n{case};MEL;histology\r\n"
+    case, anna = add_case(patient="P1"), person()
+    text = f"case;patient;diagnosis;method\r\n{case};P1;MEL;histology\r\n"
     assert take(clinic, anna, "\ufeff" + text) == Imported(1, (), 0)
     assert take(clinic, anna, text) == Imported(0, (), 1)
     assert take(clinic, anna, text.replace("MEL", "NV")) == Imported(1, (), 0)
@@ -115,16 +116,64 @@ def test_a_file_of_another_kind_is_refused_whole(clinic: Clinic, add_case: Cases
     for text in (
         "",
         "\n",
-        "case,diagnosis,method\n",
-        "case,diagnosis\n1,MEL\n",
-        "case,diagnosis,method,method\n1,MEL,histology,x\n",
-        "case,diagnosis,method,patient\n1,MEL,histology,Anna\n",
+        "patient,diagnosis,method\n",
+        "patient,diagnosis\nP1,MEL\n",
+        "patient,diagnosis,method,method\nP1,MEL,histology,x\n",
+        "patient,diagnosis,method,age\nP1,MEL,histology,60\n",
+        "case,diagnosis,method\n1,MEL,histology\n",  # a number alone
         "nothing of the kind",
-        "case,diagnosis,method\n" + "1,MEL,histology\n" * 20_001,
-        'case,diagnosis,method\n1,MEL,"histology\n',
+        "patient,diagnosis,method\n" + "P1,MEL,histology\n" * 20_001,
+        'patient,diagnosis,method\nP1,MEL,"histology\n',
     ):
         with pytest.raises(InputError):
             take(clinic, who, text)
+    assert kept(clinic.engine) == []
+
+
+def test_histology_finds_its_case_by_patient_lesion_and_accession(
+    clinic: Clinic, add_case: Cases, person: People
+) -> None:
+    anna = person()
+    one = add_case(patient="P1", lesion="A", accession="A-1")
+    two = add_case(patient="P1", lesion="B", accession="A-2")
+    other = add_case(patient="P2", accession="A-3")
+    text = (
+        "accession,patient,lesion,diagnosis,method\n"
+        "A-3,,,NV,histology\n"
+        ",P1,B,MEL,histology\n"
+        ",P1,,SK,histology\n"
+        "A-1,P2,,BCC,histology\n"
+        ",P9,,BCC,histology\n"
+        ",,A,BCC,histology\n"
+    )
+    done = take(clinic, anna, text)
+    assert [(case_id, label) for case_id, label, *_ in kept(clinic.engine)] == [(other, "NV"), (two, "MEL")]
+    words = dict(done.problems)
+    assert "fits 2 cases (1, 2)" in words[4]
+    assert "no case of patient P2, accession A-1" in words[5]
+    assert "no case of patient P9" in words[6]
+    assert "neither patient nor accession" in words[7]
+    with writing(clinic.engine) as session:
+        decide(session, clinic, one, anna, agrees=True, diagnosis="MEL", action="biopsy")
+    awaited = "patient,diagnosis,method\nP1,SK,histology\n"  # of the two, the one that awaits histology
+    assert take(clinic, anna, awaited) == Imported(1, (), 0)
+    assert kept(clinic.engine)[-1][:2] == (one, "SK")
+    assert take(clinic, anna, awaited) == Imported(0, (), 1)
+
+
+def test_a_mistyped_number_gives_histology_to_nobody(clinic: Clinic, add_case: Cases, person: People) -> None:
+    stranger, withdrawn = add_case(patient="P1"), add_case(patient="P2", lane="withdrawn")
+    anna = person()
+    lines = [f"{stranger},P2,MEL,histology", f"{withdrawn},P2,MEL,histology", f"{stranger},,MEL,histology"]
+    done = take(clinic, anna, "case,patient,diagnosis,method\n" + "\n".join(lines) + "\n")
+    assert done.recorded == 0
+    assert [
+        next(part for part in ("not of patient P2", "withdrawn", "neither patient") if part in why)
+        for _, why in done.problems
+    ] == ["not of patient P2", "withdrawn", "neither patient"]
+    told = {"diagnosis": "MEL", "method": "histology", "accession": "A-1"}
+    with pytest.raises(NotTheirs, match="not of accession"), writing(clinic.engine) as session:
+        record_outcome(session, clinic, stranger, anna, **told)
     assert kept(clinic.engine) == []
 
 
@@ -132,7 +181,9 @@ def test_a_file_of_another_kind_is_refused_whole(clinic: Clinic, add_case: Cases
 @given(
     body=st.lists(
         st.lists(
-            st.sampled_from(["1", "2", "77", "MEL", "nevus", "histology", "follow-up", '"', ",", "é\x00"])
+            st.sampled_from(
+                ["1", "2", "77", "P1", "MEL", "nevus", "histology", "follow-up", '"', ",", "é\x00"]
+            )
             | st.text(max_size=8),
             max_size=5,
         ).map(",".join),
@@ -144,12 +195,12 @@ def test_any_text_is_imported_or_told(clinic: Clinic, add_case: Cases, person: P
         account = session.scalar(select(Account.id))
     if account is None:
         account = person().account_id
-        add_case()
-        add_case()
+        add_case(patient="P1")
+        add_case(patient="P2")
     who = Person(account, "anna", "Anna", "dermatologist", frozenset({"outcomes:write"}))
     before = len(kept(clinic.engine))
     try:
-        done = take(clinic, who, "case,diagnosis,method\n" + body)
+        done = take(clinic, who, "case,patient,diagnosis,method\n" + body)
     except InputError:
         done = Imported(0, ())
     assert len(kept(clinic.engine)) == before + done.recorded

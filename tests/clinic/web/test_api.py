@@ -46,7 +46,10 @@ def test_a_case_from_photograph_to_outcome(program: Maker, engine: Engine) -> No
     assert (undone.status_code, undone.content) == (204, b"")
     assert reader.get(f"/api/cases/{number}/decisions").json() == []
     assert reader.delete(f"/api/cases/{number}/decisions/99").status_code == 404
-    kept = reader.post(f"/api/cases/{number}/outcomes", json={"diagnosis": "MEL", "method": "histology"})
+    outcome = {"diagnosis": "MEL", "method": "histology", "patient": "P-1"}
+    wrong = reader.post(f"/api/cases/{number}/outcomes", json=outcome | {"patient": "P-2"})
+    assert (wrong.status_code, wrong.json()["error"]) == (409, "not-now")
+    kept = reader.post(f"/api/cases/{number}/outcomes", json=outcome)
     assert kept.status_code == 201
     assert reader.get(f"/api/cases/{number}/outcomes").json() == [kept.json()]
     events = chief.get(f"/api/cases/{number}/audit").json()["events"]

@@ -20,7 +20,18 @@ from dermsentry.clinic.monitoring.performance import Day
 from dermsentry.clinic.settings import Mail, Settings
 from dermsentry.clinic.store.audit_trail import Trail, append
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import Account, Alert, Delivery, Event, Job, Outcome, Read, Token, now
+from dermsentry.clinic.store.tables import (
+    Account,
+    Alert,
+    Case,
+    Delivery,
+    Event,
+    Job,
+    Outcome,
+    Read,
+    Token,
+    now,
+)
 from dermsentry.clinic.web.pages.performance import MOST_COLUMNS, columns
 
 Maker = Callable[..., TestClient]
@@ -75,6 +86,45 @@ def test_messages_that_were_given_up_are_shown_and_make_the_service_unwell(
     assert len(shown(browser().get("/status")).select(".checks .is-bad")) == 1
 
 
+def entered(who: TestClient, number: int) -> dict[str, str]:
+    """The form for the outcome of a case, as its page shows it."""
+    mark = shown(who.get(f"/outcomes?case={number}")).select_one("[name=shown]")["value"]
+    return {
+        "case": str(number), "shown": str(mark), "diagnosis": "MEL", "method": "histology", "note": "typed",
+    }  # fmt: skip
+
+
+def test_an_outcome_is_found_by_patient_lesion_accession_and_case_and_shown_before_it_is_kept(
+    browser: Maker, add_case: Adder, engine: Engine, draw: Callable[[str], None]
+) -> None:
+    draw("e" * 64)
+    number = add_case("alert", 0.9, patient="P-1", lesion="A7", accession="Q-99", sha256="e" * 64)
+    stranger = add_case("routine", 0.1, patient="P-2", stage="decided", decided_at=now())
+    who = browser()
+    for search in ("p-1", "a7", "q-99", str(number)):
+        rows = shown(who.get(f"/outcomes?search={search}")).select(".found-cases a")
+        assert [row["href"] for row in rows] == [f"/outcomes?case={number}"]
+    assert len(shown(who.get("/outcomes?search=p-2")).select(".found-cases a")) == 1  # decided ones too
+    page = shown(who.get(f"/outcomes?case={number}"))
+    assert len(page.select(f".chosen img[src='/cases/{number}/picture/view']")) == 1
+    assert texts(page, ".chosen dd b") == ["P-1", "A7", "Q-99"]
+    # The number is changed after the photograph was shown, or was typed without one.
+    data = entered(who, number)
+    for wrong in ({"case": str(stranger)}, {"shown": ""}):
+        answer = who.post("/outcomes", data=data | wrong)
+        assert answer.status_code == 422
+        page = shown(answer)
+        assert "Check" in page.select_one("#problem").get_text()
+        assert texts(page, "textarea") == ["typed"]
+        assert len(page.select(".chosen")) == 1
+    with writing(engine) as session:  # or it was corrected meanwhile
+        session.get_one(Case, number).patient = "P-3"
+    assert who.post("/outcomes", data=data).status_code == 422
+    with reading(engine) as session:
+        assert session.scalars(select(Outcome)).all() == []
+    assert who.post("/outcomes", data=entered(who, number)).status_code == 303
+
+
 def test_an_outcome_is_kept_and_shown(browser: Maker, add_case: Adder, engine: Engine) -> None:
     number = add_case("alert", 0.9, stage="decided", decided_at=now())
     who = browser()
@@ -84,7 +134,7 @@ def test_an_outcome_is_kept_and_shown(browser: Maker, add_case: Adder, engine: E
     awaited = f"td a[href='/outcomes?case={number}']"
     assert len(shown(who.get("/outcomes")).select(awaited)) == 1
     assert len(shown(who.get(f"/outcomes?case={number}")).select(f"#case[value='{number}']")) == 1
-    data = {"case": str(number), "diagnosis": "MEL", "method": "histology", "note": "pT1a"}
+    data = entered(who, number) | {"note": "pT1a"}
     assert who.post("/outcomes", data=data).headers["location"] == f"/outcomes?kept={number}"
     page = shown(who.get(f"/outcomes?kept={number}"))
     assert len(page.select(f".banner a[href='/cases/{number}']")) == 1
@@ -105,8 +155,9 @@ def test_an_outcome_is_kept_and_shown(browser: Maker, add_case: Adder, engine: E
 def test_an_outcome_that_cannot_be_used_is_told(
     browser: Maker, add_case: Adder, wrong: dict[str, str], words: str, engine: Engine
 ) -> None:
-    data = {"case": str(add_case("alert", 0.9)), "diagnosis": "MEL", "method": "histology", "note": "typed"}
-    answer = browser().post("/outcomes", data=data | wrong)
+    who = browser()
+    data = entered(who, add_case("alert", 0.9))
+    answer = who.post("/outcomes", data=data | wrong)
     assert answer.status_code == 422
     page = shown(answer)
     assert words in page.select_one("#problem").get_text()
@@ -116,8 +167,9 @@ def test_an_outcome_that_cannot_be_used_is_told(
 
 
 def test_outcomes_are_imported_line_by_line(browser: Maker, add_case: Adder) -> None:
-    one, two = add_case("alert", 0.9), add_case("refer", 0.3)
-    table = f"case,diagnosis,method\n{one},MEL,histology\n{two},wart,histology\n99,NV,histology\n"
+    add_case("alert", 0.9, patient="P-1")
+    add_case("refer", 0.3, patient="P-2")
+    table = "patient,diagnosis,method\nP-1,MEL,histology\nP-2,wart,histology\nP-99,NV,histology\n"
     who = browser()
     answer = who.post("/outcomes/import", files={"table": ("o.csv", table)})
     assert answer.status_code == 200
@@ -129,7 +181,7 @@ def test_outcomes_are_imported_line_by_line(browser: Maker, add_case: Adder) -> 
 
 
 @pytest.mark.parametrize(
-    "table", [b"", b"\xff\xfe\x00", b"a,b\n1,2\n", b"case,diagnosis,method\n", b"\x89PNG\r\n"]
+    "table", [b"", b"\xff\xfe\x00", b"a,b\n1,2\n", b"patient,diagnosis,method\n", b"\x89PNG\r\n"]
 )
 def test_a_table_that_is_none_is_told(browser: Maker, table: bytes) -> None:
     answer = browser().post("/outcomes/import", files={"table": ("o.csv", table)})

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from uuid import UUID, uuid5
 
+from dermsentry.diagnoses import name_of
+
 NAMESPACE = UUID("6f1de0a4-52f6-4d0e-9a83-3a5c0f1b7c21")
+SUSPECTED = ("162572001", "Suspected malignancy")
+MALIGNANT = ("MEL", "BCC", "SCC")
 SNOMED_CODES = {
     "AK": ("201101007", "Actinic keratosis"),
     "BCC": ("254701007", "Basal cell carcinoma of skin"),
@@ -21,6 +25,12 @@ SCORES = {
     "out_of_distribution": "Out-of-distribution score, 0 to 1: above 0.5 unlike the model's training images",
 }
 """The scores of a finding, and what a receiver reads beside them."""
+
+
+def suspicion(diagnosis: str, *, known: bool) -> str:
+    """A diagnosis by eye in words, which is a suspicion; `known`: it is known by now what the lesion was."""
+    told = f"{'suspicion of' if diagnosis in MALIGNANT else 'clinically'} {name_of(diagnosis)}"
+    return told if known else f"{told}, no histology"
 
 
 def oid(text: str) -> str:

@@ -5,8 +5,9 @@ is preliminary until a person has decided, then final; amended where the decisio
 whose photograph it is was put right, entered-in-error where the case was withdrawn. It holds no pixel, no
 note, no name of a patient: the patient is the reference that the clinic gave.
 
-SNOMED CT codes are given beside the clinic's own where one means the same, only for what a person decided:
-a code for melanoma beside a probability would be read as melanoma.
+SNOMED CT codes are given beside the clinic's own where one means the same. A code for melanoma beside a
+probability, or beside what a person suspects, would be read as melanoma: before histology a reading is a
+suspicion, in code and words. The outcome is an Observation of the amended report.
 """
 
 from __future__ import annotations
@@ -20,9 +21,17 @@ from fhir.resources.R4B.bundle import Bundle
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.export.coding import NAMESPACE, SCORES, SNOMED_CODES, oid
+from dermsentry.clinic.export.coding import (
+    MALIGNANT,
+    NAMESPACE,
+    SCORES,
+    SNOMED_CODES,
+    SUSPECTED,
+    oid,
+    suspicion,
+)
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
-from dermsentry.clinic.store.tables import ASSESSED, Case, Read
+from dermsentry.clinic.store.tables import ASSESSED, Case, Outcome, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import MEANING
@@ -59,7 +68,7 @@ def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
     decision = decision_of(session, case)
     observations = _observations(case, decision)
     places = [_place(case, name) for name in observations]
-    moment = decision.read.at if decision.read is not None else case.screened_at
+    moment = decision.at or case.screened_at
     report = _without_nothing(
         {
             "resourceType": "DiagnosticReport",
@@ -77,7 +86,7 @@ def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
             "result": [{"reference": place} for place in places],
             "imagingStudy": _study(case),
             "conclusion": _conclusion(case, decision),
-            "conclusionCode": [_diagnosis(decision.read)] if decision.read is not None else None,
+            "conclusionCode": _concluded(decision),
         }
     )
     entries = [(_place(case, "report"), report), *zip(places, observations.values(), strict=True)]
@@ -148,6 +157,8 @@ def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, 
         found[code] = {**shared, "code": _coded("observation", code, words), **value}
     if decision.read is not None:
         found["decision"] = _decision(case, decision, decision.read)
+    if decision.outcome is not None:
+        found["outcome"] = _outcome(case, decision.outcome)
     return {name: _without_nothing(observation) for name, observation in found.items()}
 
 
@@ -176,9 +187,38 @@ def _decision(case: Case, decision: SettledDecision, read: Read) -> dict[str, An
         "issued": _instant(read.at),
         "performer": [_person(read)],
         "bodySite": {"text": case.site} if case.site else None,
-        "valueCodeableConcept": _diagnosis(read),
+        "valueCodeableConcept": _diagnosis(decision, read),
         "component": components,
     }
+
+
+def _outcome(case: Case, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": _coded("observation", "outcome", "What the lesion turned out to be"),
+        "subject": _subject(case),
+        "effectiveDateTime": _instant(outcome.at),
+        "issued": _instant(outcome.at),
+        "performer": [{"type": "Practitioner", "display": outcome.account.full_name}]
+        if outcome.account is not None
+        else None,
+        "bodySite": {"text": case.site} if case.site else None,
+        "method": _coded("method", outcome.method, outcome.method),
+        "valueCodeableConcept": _found(outcome),
+    }
+
+
+def _concluded(decision: SettledDecision) -> list[dict[str, Any]] | None:
+    """What a report concludes: what the lesion turned out to be, or else what a person suspects."""
+    if decision.outcome is not None:
+        return [_found(decision.outcome)]
+    return [_diagnosis(decision, decision.read)] if decision.read is not None else None
+
+
+def _found(outcome: Outcome) -> dict[str, Any]:
+    words = f"{name_of(outcome.diagnosis)} ({outcome.method})"
+    return _coded("diagnosis", outcome.diagnosis, words, snomed=outcome.diagnosis)
 
 
 def _device(case: Case) -> dict[str, Any]:
@@ -209,20 +249,31 @@ def _conclusion(case: Case, decision: SettledDecision) -> str:
     read = decision.read
     if decision.status == "entered-in-error":
         return "Withdrawn: entered in error. Nothing that was reported of this case holds."
+    turned_out = ""
+    if decision.outcome is not None:
+        turned_out = f"By {decision.outcome.method}: {name_of(decision.outcome.diagnosis)}. "
+    if read is None and turned_out:
+        return f"{turned_out}The photograph has been decided by nobody."
     if read is None:
         return f"By software alone, decided by nobody yet: {case.tier}, {MEANING[case.tier]}."  # type: ignore[index]
     changed = CHANGED.get(decision.status, "")
-    return f"{changed}Decided by a person: {_name(read)}. To be done: {read.action}."
+    return f"{turned_out}{changed}Decided by a person: {_name(decision, read)}. To be done: {read.action}."
 
 
-def _name(read: Read) -> str:
-    return name_of(read.diagnosis) if read.diagnosis else UNDECIDED
+def _name(decision: SettledDecision, read: Read) -> str:
+    known = decision.outcome is not None
+    return suspicion(read.diagnosis, known=known) if read.diagnosis else UNDECIDED
 
 
-def _diagnosis(read: Read) -> dict[str, Any]:
+def _diagnosis(decision: SettledDecision, read: Read) -> dict[str, Any]:
+    """What a person made of a photograph: before histology a suspicion, in code and words."""
     if not read.diagnosis:
         return {"text": UNDECIDED}
-    return _coded("diagnosis", read.diagnosis, _name(read), snomed=read.diagnosis)
+    told = _coded("suspicion", read.diagnosis, _name(decision, read))
+    if read.diagnosis in MALIGNANT:
+        number, display = SUSPECTED
+        told["coding"].insert(0, {"system": SNOMED, "code": number, "display": display})
+    return told
 
 
 def _coded(system: str, code: str, text: str, *, snomed: str = "") -> dict[str, Any]:

@@ -25,11 +25,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import dermsentry
-from dermsentry.clinic.export.coding import SCORES, SNOMED_CODES, oid
+from dermsentry.clinic.export.coding import SCORES, SNOMED_CODES, oid, suspicion
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.intake.dicom import read_reference
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import ASSESSED, Case, Export, Read
+from dermsentry.clinic.store.tables import ASSESSED, Case, Export, Outcome, Read
 from dermsentry.clinic.store.text import clean
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
@@ -46,6 +46,7 @@ TIERS = {
     "cannot-say": "The model cannot assess this image",
     "unreadable": "The file could not be read",
 }
+METHODS = {"histology": "Diagnosis by histology", "follow-up": "Diagnosis by follow-up"}
 _SERIES = 9001
 _VALID = {
     "PatientBirthDate": r"\d{8}",
@@ -134,15 +135,19 @@ def _report(
     predecessors: Sequence[Mapping[str, str]],
 ) -> sr.ComprehensiveSR:
     assert case.model is not None
-    moment = decision.read.at if decision.read is not None else case.screened_at
+    moment = decision.at or case.screened_at
     assert moment is not None
     moment = moment.astimezone(_zone(image))
     read = decision.read
     state = (
         f"{image.SOPInstanceUID} {case.sha256} {decision.status} {read.id if read else 0} {case.screened_at} "
-        f"{case.revision} {study}"
+        f"{case.revision} {study} {decision.outcome.id if decision.outcome else 0}"
     )
-    groups = [_by_model(case, image)] + ([_by_person(case, image, read)] if read is not None else [])
+    groups = [_by_model(case, image)]
+    if read is not None:
+        groups.append(_by_person(case, image, read, known=decision.outcome is not None))
+    if decision.outcome is not None:
+        groups.append(_turned_out(case, image, decision.outcome))
     if decision.status == "entered-in-error":
         groups = [_withdrawn(case, image)]
     content = sr.MeasurementReport(
@@ -216,10 +221,13 @@ def _by_model(case: Case, image: Dataset) -> sr.MeasurementsAndQualitativeEvalua
     )
 
 
-def _by_person(case: Case, image: Dataset, read: Read) -> sr.MeasurementsAndQualitativeEvaluations:
+def _by_person(
+    case: Case, image: Dataset, read: Read, *, known: bool
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    # Before histology a suspicion: a code for melanoma would be read as melanoma.
     diagnosis = _own("D-none", "None of the nine diagnoses, or not to be told")
     if read.diagnosis:
-        diagnosis = _coded(read.diagnosis, f"D-{read.diagnosis}", name_of(read.diagnosis))
+        diagnosis = _own(f"S-{read.diagnosis}", suspicion(read.diagnosis, known=known))
     said = [
         sr.QualitativeEvaluation(codes.DCM.Impression, diagnosis),
         sr.QualitativeEvaluation(
@@ -229,6 +237,21 @@ def _by_person(case: Case, image: Dataset, read: Read) -> sr.MeasurementsAndQual
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(case, image),
         qualitative_evaluations=said,
+        source_images=[_source(image)],
+    )
+
+
+def _turned_out(case: Case, image: Dataset, outcome: Outcome) -> sr.MeasurementsAndQualitativeEvaluations:
+    """What the lesion turned out to be; a label of several diagnoses in words alone."""
+    known = outcome.diagnosis if outcome.diagnosis in CODES else "several"
+    diagnosis = _coded(known, f"D-{known}", name_of(outcome.diagnosis))
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(case, image),
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(
+                _own(f"outcome-{outcome.method}"[:16], METHODS[outcome.method]), diagnosis
+            )
+        ],
         source_images=[_source(image)],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,7 +15,7 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import OutcomeRecordedEvent
-from dermsentry.clinic.store.tables import LARGEST_ID, Case, Outcome, now
+from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Case, Outcome, Read, now
 from dermsentry.clinic.store.text import clean, clean_note
 from dermsentry.csv_tables import parse_rows
 from dermsentry.diagnoses import CODES, find_label
@@ -22,7 +23,8 @@ from dermsentry.errors import InputError
 
 Method = Literal["histology", "follow-up"]
 METHODS: tuple[Method, ...] = get_args(Method)
-COLUMNS = ("case", "diagnosis", "method", "note")
+WHOSE = ("patient", "lesion", "accession")
+COLUMNS = ("case", *WHOSE, "diagnosis", "method", "note")
 MOST_LINES = 20_000
 
 
@@ -48,6 +50,9 @@ def record_outcome(
     diagnosis: str,
     method: str,
     note: str = "",
+    patient: str = "",
+    lesion: str = "",
+    accession: str = "",
 ) -> Outcome:
     """Record what a case turned out to be; a later outcome of the same case counts instead of it.
 
@@ -57,25 +62,34 @@ def record_outcome(
         A code, a name or an alias of `dermsentry.diagnoses`; `PBK|SK` where it is one of two.
     method
         `histology` or `follow-up`.
+    patient, lesion, accession
+        Whose it is, as whoever sends it knows; where given, it must be the case's.
 
     Raises
     ------
+    NotTheirs
+        The case is of another patient, lesion or request.
     InputError
-        There is no such case, the person may not, or a value cannot be used.
+        There is no such case, it was withdrawn, the person may not, or a value cannot be used.
     """
     _allowed(person)
     label, told = _values(diagnosis, method, note)
     hold(session)
-    if find(session, Case, case_id) is None:
+    case = find(session, Case, case_id)
+    if case is None:
         raise InputError(f"There is no case {case_id}.")
+    _theirs(case, {"patient": patient, "lesion": lesion, "accession": accession})
     return _record(session, clinic, person, case_id, label, method, told)
 
 
 def import_outcomes(session: Session, clinic: Clinic, person: Person, text: str) -> Imported:
-    """Record the outcomes of a CSV file, with the columns `case`, `diagnosis`, `method` and perhaps `note`.
+    """Record the outcomes of a CSV file, with the columns `diagnosis`, `method` and who each is of.
 
-    Commas, semicolons or tabs part the columns. Every line that cannot be used is told; the others are
-    recorded. The same file imported twice records nothing new.
+    Who: `patient` or `accession`, and if needed `lesion` or `case`. A number alone is not enough: mistyped,
+    it would give histology to a stranger unseen. Where several cases fit, the one that awaits histology is
+    meant, or the one that has this outcome already. Perhaps a `note`. Commas, semicolons or tabs part the
+    columns. Every line that cannot be used is told; the others are recorded. The same file imported twice
+    records nothing new.
 
     Raises
     ------
@@ -86,30 +100,38 @@ def import_outcomes(session: Session, clinic: Clinic, person: Person, text: str)
     _allowed(person)
     lines, problems = _read(text)
     hold(session)
-    known = set(session.scalars(select(Case.id).where(Case.id.in_([line.case_id for line in lines]))))
-    latest = _latest(session, known)
-    recorded = unchanged = 0
+    meant: list[tuple[_Line, int]] = []
     first: dict[int, int] = {}
-    for line in lines:
-        if line.case_id not in known:
-            problems.append((line.number, f"there is no case {line.case_id}"))
+    for line in lines:  # all before any is recorded: a case that awaits histology is found by that
+        try:
+            case_id = _case_of(session, line)
+            if case_id in first:
+                raise InputError(f"case {case_id} is on line {first[case_id]} already")
+        except InputError as error:
+            problems.append((line.number, str(error)))
             continue
-        if line.case_id in first:
-            problems.append((line.number, f"case {line.case_id} is on line {first[line.case_id]} already"))
-            continue
-        first[line.case_id] = line.number
-        if latest.get(line.case_id) == (line.diagnosis, line.method, line.note):
+        first[case_id] = line.number
+        meant.append((line, case_id))
+    latest = _latest(session, set(first))
+    recorded = unchanged = 0
+    for line, case_id in meant:
+        if latest.get(case_id) == (line.diagnosis, line.method, line.note):
             unchanged += 1
             continue
-        _record(session, clinic, person, line.case_id, line.diagnosis, line.method, line.note)
+        _record(session, clinic, person, case_id, line.diagnosis, line.method, line.note)
         recorded += 1
     return Imported(recorded, tuple(sorted(problems)), unchanged)
+
+
+class NotTheirs(InputError):
+    """The case is of another patient, lesion or request than was said."""
 
 
 @dataclass(frozen=True)
 class _Line:
     number: int
-    case_id: int
+    case_id: int | None
+    whose: Mapping[str, str]
     diagnosis: str
     method: str
     note: str
@@ -136,12 +158,14 @@ def _read(text: str) -> tuple[list[_Line], list[tuple[int, str]]]:
 
 def _columns(row: list[str]) -> list[str]:
     names = [name.casefold() for name in row]
-    missing = [name for name in COLUMNS[:3] if name not in names]
+    missing = [name for name in ("diagnosis", "method") if name not in names]
+    missing += [] if {"patient", "accession"} & set(names) else ["patient"]
     unknown = [name for name in names if name not in COLUMNS]
     if missing or unknown or len(set(names)) < len(names):
         given = ", ".join(clean(name)[:40] for name in names[:8]) or "nothing"
         raise InputError(
-            f"Received the columns {given}; expected {', '.join(COLUMNS[:3])} and, if wanted, note."
+            f"Received the columns {given}; expected patient or accession, diagnosis, method and, if wanted, "
+            "case, lesion, note."
         )
     return names
 
@@ -150,12 +174,61 @@ def _line(number: int, columns: list[str], row: list[str]) -> _Line:
     if len(row) != len(columns):
         raise InputError(f"received {len(row)} fields; expected {len(columns)}")
     fields = dict(zip(columns, row, strict=True))
-    given = fields["case"].removeprefix("#")
-    if not (given.isascii() and given.isdigit() and 0 < int(given[:12]) <= LARGEST_ID and len(given) < 12):
+    given = fields.get("case", "").removeprefix("#")
+    if given and not (
+        given.isascii() and given.isdigit() and 0 < int(given[:12]) <= LARGEST_ID and len(given) < 12
+    ):
         raise InputError(f"received the case {clean(given)[:40]!r}; expected a case's number")
     method = fields["method"].casefold()
     label, note = _values(fields["diagnosis"], method, fields.get("note", ""))
-    return _Line(number, int(given), label, method, note)
+    whose = {name: clean(fields.get(name, "")) for name in WHOSE}
+    if not (whose["patient"] or whose["accession"]):
+        raise InputError("names neither patient nor accession number, by which a case can be verified")
+    return _Line(number, int(given) if given else None, whose, label, method, note)
+
+
+def _case_of(session: Session, line: _Line) -> int:
+    """The case that a line means. Raises InputError where there is none, or several."""
+    if line.case_id is not None:
+        case = find(session, Case, line.case_id)
+        if case is None:
+            raise InputError(f"there is no case {line.case_id}")
+        _theirs(case, line.whose)
+        return case.id
+    query = select(Case.id).where(Case.lane != WITHDRAWN)
+    for name, value in line.whose.items():
+        if value:
+            query = query.where(getattr(Case, name) == value)
+    found = session.scalars(query.order_by(Case.id)).all()
+    if len(found) > 1:
+        has = select(Outcome.id).where(Outcome.case_id == Case.id).exists()
+        biopsied = select(Read.id).where(
+            Read.case_id == Case.id, Read.action == "biopsy", Read.undone_at.is_(None)
+        )
+        waits = query.where(Case.stage == "decided", biopsied.exists(), ~has)
+        told_before = [
+            case_id
+            for case_id, told in _latest(session, set(found)).items()
+            if told == (line.diagnosis, line.method, line.note)
+        ]
+        found = session.scalars(waits.order_by(Case.id)).all() or told_before or found
+    if not found:
+        told = ", ".join(f"{name} {value}" for name, value in line.whose.items() if value)
+        raise InputError(f"there is no case of {told}")
+    if len(found) > 1:
+        numbers = ", ".join(str(number) for number in found[:5])
+        raise InputError(f"fits {len(found)} cases ({numbers}); add the column lesion or case")
+    return found[0]
+
+
+def _theirs(case: Case, whose: Mapping[str, str]) -> None:
+    """See that a case is of whom it is said to be, and stands. Raises NotTheirs, InputError."""
+    if case.lane == WITHDRAWN:
+        raise InputError(f"Case {case.id} was withdrawn.")
+    for name, value in whose.items():
+        own = getattr(case, name)
+        if value and " ".join(value.casefold().split()) != " ".join(own.casefold().split()):
+            raise NotTheirs(f"Case {case.id} is not of {name} {value}.")
 
 
 def _values(diagnosis: str, method: str, note: str) -> tuple[str, str]:

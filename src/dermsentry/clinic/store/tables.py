@@ -229,6 +229,7 @@ class Case(Base):
         ),
         Index("ix_cases_own", "received_by", "received_at"),
         Index("ix_cases_patient", "patient", "lesion", "received_at"),
+        Index("ix_cases_accession", "accession"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -394,6 +395,7 @@ class Outcome(Base):
     note: Mapped[str] = mapped_column(Text, default="")
     at: Mapped[datetime] = mapped_column(default=now)
     account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    account: Mapped[Account | None] = relationship(lazy="joined")
 
 
 class Alert(Base):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic.monitoring.outcomes import NotTheirs
 from dermsentry.clinic.store.database import DatabaseError
 from dermsentry.clinic.web.guard import secure
 from dermsentry.clinic.web.rendering import page
@@ -149,7 +150,7 @@ async def _told(request: Request, error: Exception) -> Response:
         if isinstance(error, kind):
             log.error("request %s: %s", request_number(request), error)
             return answer(request, status, detail, {"Retry-After": "30"})
-    return answer(request, 409 if isinstance(error, CannotRead) else 422, str(error))
+    return answer(request, 409 if isinstance(error, CannotRead | NotTheirs) else 422, str(error))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -87,6 +87,20 @@ def list_cases(session: Session, wanted: Filter, *, after: str | None = None, li
     return Page(cases, _cursor(wanted, cases[-1]) if len(found) > limit else None)
 
 
+def search_cases(session: Session, search: str, *, limit: int = 50) -> tuple[Case, ...]:
+    """The cases of every lane that contain every word, whether decided or withdrawn, the latest first.
+
+    Raises
+    ------
+    InputError
+        There are too many words, or one holds a control character.
+    """
+    if not search.strip():
+        return ()
+    query = select(Case).where(_found(search)).order_by(Case.received_at.desc(), Case.id.desc())
+    return tuple(session.scalars(query.limit(limit)))
+
+
 def next_case(session: Session, wanted: Filter, case_id: int) -> int | None:
     """The number of the case after this one, which need not be among the wanted any more; None at the end."""
     case = find(session, Case, case_id)

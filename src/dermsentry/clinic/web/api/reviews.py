@@ -124,10 +124,13 @@ def outcomes(request: Request, _: TokenReads, case_id: Number) -> list[OutcomeKe
     summary="Enter an outcome",
     tags=["outcomes"],
     status_code=201,
-    responses=problem_responses(400, 404),
+    responses=problem_responses(400, 404, 409),
 )
 def records(request: Request, person: TokenRecords, case_id: Number, given: NewOutcome) -> OutcomeKept:
-    """Save the final diagnosis of a case. Earlier outcomes are kept; the most recent counts."""
+    """Save the final diagnosis of a case. Earlier outcomes are kept; the most recent counts.
+
+    Send the patient or accession number along: a mistyped case number is then refused.
+    """
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)

@@ -200,6 +200,9 @@ class NewOutcome(BaseModel):
     diagnosis: Code
     method: Method
     note: str = Field("", max_length=lengths.NOTE)
+    patient: str = Field("", max_length=lengths.PATIENT, description="If given, it must be the case's")
+    lesion: str = Field("", max_length=lengths.LESION, description="If given, it must be the case's")
+    accession: str = Field("", max_length=lengths.ACCESSION, description="If given, it must be the case's")
 
 
 class OutcomeKept(_Row):

@@ -1,7 +1,11 @@
-"""Outcomes: final diagnoses, entered one by one or imported as CSV."""
+"""Outcomes: final diagnoses, entered one by one or imported as CSV.
+
+One is entered for a case that was found and is shown: a number alone, which may be mistyped, is asked back.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,27 +15,35 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.export.decisions import decision_of
 from dermsentry.clinic.monitoring.outcomes import METHODS, import_outcomes, record_outcome
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Case, Outcome, Read
+from dermsentry.clinic.store.database import find, reading, writing
+from dermsentry.clinic.store.tables import IDENTIFYING, LARGEST_ID, WITHDRAWN, Case, Outcome, Read
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, Recorder, clinic_of
+from dermsentry.clinic.worklist.worklist import search_cases
 from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
 
 SHOWN = 50
 MOST_BYTES = 7 * 1024 * 1024
+MOST_FOUND = 20
 BLANK = {"case": "", "diagnosis": "", "method": "histology", "note": ""}
 
 
 @router.get("/outcomes")
 def outcomes(
-    request: Request, person: Reader, case: Annotated[str, Query(max_length=12)] = "", kept: int = 0
+    request: Request,
+    person: Reader,
+    case: Annotated[str, Query(max_length=12)] = "",
+    search: Annotated[str, Query(max_length=lengths.SEARCH)] = "",
+    kept: int = 0,
 ) -> Response:
-    """Biopsies awaiting histology, the form, and recent outcomes."""
-    return _page(request, person, given={**BLANK, "case": case if case.isdecimal() else ""}, kept=kept)
+    """Biopsies awaiting histology, the form for a case that was found, and recent outcomes."""
+    given = {**BLANK, "case": case if case.isdecimal() else ""}
+    return _page(request, person, given=given, search=search.replace("\0", " ").strip(), kept=kept)
 
 
 @router.post("/outcomes")
@@ -42,13 +54,17 @@ def record(
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
     method: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
+    shown: Annotated[str, Form(max_length=64)] = "",
 ) -> Response:
-    """Save an outcome."""
+    """Save an outcome of the case whose photograph and patient the form showed."""
     clinic = clinic_of(request)
     given = {"case": case, "diagnosis": diagnosis, "method": method, "note": note}
     try:
         number = _number(case)
         with writing(clinic.engine) as session:
+            found = find(session, Case, number)
+            if found is not None and shown != _mark(found):
+                raise InputError("Check that the photograph and the patient below are meant, then save it.")
             record_outcome(session, clinic, number, person, diagnosis=diagnosis, method=method, note=note)
     except InputError as error:
         return _page(request, person, given=given, problem=str(error), status=422)
@@ -80,13 +96,23 @@ def _page(
     person: Person,
     *,
     given: Mapping[str, str] = BLANK,
+    search: str = "",
     problem: str = "",
     import_problem: str = "",
     imported: Any = None,
     kept: int = 0,
     status: int = 200,
 ) -> Response:
-    with reading(clinic_of(request).engine) as session:
+    clinic = clinic_of(request)
+    with reading(clinic.engine) as session:
+        chosen = _chosen(session, given["case"])
+        if search and not problem:
+            try:
+                found = search_cases(session, search, limit=MOST_FOUND + 1)
+            except InputError as error:
+                found, problem = (), str(error)
+        else:
+            found = ()
         latest = session.execute(
             select(Outcome, Case)
             .join(Case, Case.id == Outcome.case_id)
@@ -99,6 +125,13 @@ def _page(
             person=person,
             status=status,
             given=given,
+            search=search,
+            found=found[:MOST_FOUND],
+            more_found=len(found) > MOST_FOUND,
+            chosen=chosen,
+            mark=_mark(chosen) if chosen is not None else "",
+            has_picture=chosen is not None and clinic.pictures.drawn(chosen.sha256, "view").is_file(),
+            decision=decision_of(session, chosen).read if chosen is not None else None,
             problem=problem,
             import_problem=import_problem,
             imported=imported,
@@ -128,6 +161,18 @@ def _awaited(session: Session) -> list[tuple[Read, Case]]:
         .limit(SHOWN)
     ).all()
     return [(read, case) for read, case in rows]
+
+
+def _chosen(session: Session, number: str) -> Case | None:
+    """The case that an outcome is entered for, unless it was withdrawn."""
+    case = find(session, Case, int(number)) if number.isascii() and number.isdigit() else None
+    return case if case is not None and case.lane != WITHDRAWN else None
+
+
+def _mark(case: Case) -> str:
+    """What a form that showed the case holds: its photograph, and whose it was said to be."""
+    told = "\0".join((case.sha256, *(getattr(case, name) for name in IDENTIFYING)))
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def _number(text: str) -> int:

@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.add_column("cases", sa.Column("accession", sa.String(length=64), nullable=False, server_default=""))
     op.add_column("cases", sa.Column("pixels", sa.String(length=64), nullable=True))
     op.add_column("cases", sa.Column("revision", sa.Integer(), nullable=False, server_default="0"))
+    op.create_index("ix_cases_accession", "cases", ["accession"], unique=False)
     op.create_index("ix_cases_pixels", "cases", ["pixels"], unique=False)
     op.create_table(
         "conflicts",
