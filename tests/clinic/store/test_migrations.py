@@ -16,8 +16,9 @@ from dermsentry.clinic.store.audit_trail import open_trail
 from dermsentry.clinic.store.database import MIGRATIONS, migrate, open_database, reading, writing
 from dermsentry.clinic.store.folder import database_of
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import Case, Export, Model, Read
+from dermsentry.clinic.store.tables import Account, Case, Export, Model, Read
 from dermsentry.clinic.worklist.corrections import outdated_exports
+from dermsentry.clinic.worklist.drafts import draft_of, keep_draft
 from dermsentry.files import to_json
 from dermsentry.model import bundled, read_network
 
@@ -192,4 +193,18 @@ def test_reads_of_earlier_versions_have_no_reason(database_url: str) -> None:
     with reading(engine) as session:
         read = session.get_one(Read, 1)
         assert (read.diagnosis, read.reason) == ("NV", "")
+    engine.dispose()
+
+
+def test_a_filled_database_of_the_sixth_version_takes_drafts(database_url: str) -> None:
+    engine = version_4(database_url)
+    migrate(engine)
+    with writing(engine) as session:
+        account = Account(name="anna", full_name="Anna", role="dermatologist", password_hash="-")
+        session.add(account)
+        session.flush()
+        keep_draft(session, 1, account.id, "decision", {"note": "ulcerated"})
+        found = draft_of(session, 1, account.id)
+        assert found is not None
+        assert found.fields["note"] == "ulcerated"
     engine.dispose()

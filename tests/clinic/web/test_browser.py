@@ -418,6 +418,37 @@ def test_single_keys_can_be_turned_off_and_never_act_while_one_writes(
     assert page.locator("input[type=radio]:checked").count() == 0
 
 
+def test_what_one_writes_is_kept_and_the_end_of_a_session_is_said_before(
+    page_of: Callable[..., Page], engine: Engine
+) -> None:
+    page = page_of()
+    first_visit(page)
+    send(page, photograph(170, 1))
+    screened(page, engine, 1)
+    page.clock.install()
+    page.goto("/cases/1")
+    page.type("#note", "ulcerated")
+    page.check("input[name=action][value=biopsy]")
+    page.clock.run_for(1000)
+    page.wait_for_selector("[data-draft-state]:has-text('Draft kept')")
+    page.reload()
+    assert page.input_value("#note") == "ulcerated"
+    assert page.is_checked("input[name=action][value=biopsy]")
+    assert page.is_visible(".draft")
+    check(page)
+    assert page.locator("#session p").count() == 0
+    page.clock.fast_forward("56:00")
+    page.clock.run_for(6000)
+    page.wait_for_selector("#session:has-text('signed out in 4 minutes')")
+    check(page)
+    page.click("#session button")
+    page.clock.run_for(6000)
+    page.wait_for_selector("#session p", state="detached")
+    page.clock.fast_forward("01:01:00")
+    page.clock.run_for(6000)
+    page.wait_for_selector("#session a[href='/sign-in?next=%2Fcases%2F1']")
+
+
 def test_no_key_acts_on_what_is_not_on_the_screen(page_of: Callable[..., Page], engine: Engine) -> None:
     page = page_of(viewport={"width": 1366, "height": 768})
     first_visit(page)

@@ -48,6 +48,8 @@ EXPECTED = {
     ("POST", "/cases/{case_id}/decision"): "reads:write",
     ("POST", "/cases/{case_id}/decision/{read_id}/undo"): "reads:write",
     ("POST", "/cases/{case_id}/amendment"): "reads:write",
+    ("POST", "/cases/{case_id}/draft"): "reads:write",
+    ("POST", "/account/stay"): SIGNED_IN,
     ("POST", "/cases/{case_id}/acknowledge"): "reads:write",
     ("GET", "/conflicts"): "cases:read",
     ("POST", "/conflicts/{conflict_id}"): "correct",

@@ -9,7 +9,7 @@ import time
 import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from threading import BoundedSemaphore, Lock
@@ -51,7 +51,8 @@ _NAME = re.compile(rf"[a-z0-9][a-z0-9._@+-]{{0,{lengths.ACCOUNT - 1}}}")
 class Person:
     """Who asks: an account, through a browser or a token, and what that may do.
 
-    `signed_in_at`: when the browser's session began, None for a token. `stale`: the last use of session or
+    `signed_in_at`: when the browser's session began, and `ends_at` when it ends at the latest; None for a
+    token. `stale`: the last use of session or
     token was noted more than a minute ago, or never; noting each would be a write each.
     """
 
@@ -63,6 +64,7 @@ class Person:
     csrf: str = ""
     signed_in_at: datetime | None = None
     stale: bool = False
+    ends_at: datetime | None = None
 
 
 def add_account(session: Session, name: str, full_name: str, role: str, password: str) -> Account:
@@ -157,7 +159,8 @@ def person_of_cookie(session: Session, secret: str) -> Person | None:
     if moment >= found.expires_at or moment - found.seen_at >= IDLE:
         return None
     may, stale = MAY[found.account.role], moment - found.seen_at >= NOTED
-    return _person(found.account, may, stale, found.csrf, found.created_at)
+    person = _person(found.account, may, stale, found.csrf, found.created_at)
+    return replace(person, ends_at=found.expires_at)
 
 
 def seen(session: Session, secret: str) -> None:

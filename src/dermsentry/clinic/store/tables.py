@@ -383,6 +383,20 @@ class Read(Base):
     account: Mapped[Account] = relationship(lazy="joined")
 
 
+class Draft(Base):
+    """What a person has begun to decide on a case and not saved: `form` is `decision` or `amendment`."""
+
+    __tablename__ = "drafts"
+    __table_args__ = (UniqueConstraint("case_id", "account_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    form: Mapped[str] = mapped_column(String(lengths.CODE))
+    fields: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Outcome(Base):
     """What a case turned out to be, by histology or follow-up; the latest counts."""
 

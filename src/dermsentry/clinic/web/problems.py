@@ -16,15 +16,18 @@ from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.monitoring.outcomes import NotTheirs
 from dermsentry.clinic.store.database import DatabaseError
-from dermsentry.clinic.web.guard import secure
+from dermsentry.clinic.web.guard import read_form, secure
 from dermsentry.clinic.web.rendering import page
-from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, sign_in_path, signed_in
+from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, page_behind, sign_in_path, signed_in
 from dermsentry.clinic.worklist.reading import CannotRead
 from dermsentry.errors import BundleError, DermsentryError, OutputError
 
 log = logging.getLogger(__name__)
 
 NO_SPACE, AWAY = 507, 503
+WRITTEN = ("note", "reason")
+"""Fields of forms that hold what a person wrote."""
+LONGEST_FORM = 64 * 1024
 
 ERRORS = {
     400: ("bad-request", "The request cannot be understood"),
@@ -88,9 +91,32 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
             title=title,
             detail=detail,
             number=number,
+            written=_written(request),
+            sign_in=sign_in_path(request),
+            back=page_behind(request),
         )
     envelope = Problem(error=name, detail=detail, request_id=number)
     return JSONResponse(envelope.model_dump(), status, headers=own)
+
+
+def _written(request: Request) -> list[str]:
+    """The text that a person wrote into the form that was not saved, so that it is not lost."""
+    forms = request.scope.get("dermsentry.forms", ())
+    texts = [form.get(name) for form in forms[:1] for name in WRITTEN]
+    return [text for text in texts if isinstance(text, str) and text.strip()]
+
+
+async def _read_what_was_written(request: Request) -> None:
+    """Read a small form that came without a session, to show its text again; files are never read."""
+    kind = request.headers.get("content-type", "")
+    length = request.headers.get("content-length", "")
+    if (
+        kind.startswith("application/x-www-form-urlencoded")
+        and length.isdigit()
+        and int(length) <= LONGEST_FORM
+    ):
+        with contextlib.suppress(HTTPException, OutputError):
+            await read_form(request, 0)
 
 
 def request_number(request: Request) -> str:
@@ -107,9 +133,11 @@ async def _http(request: Request, error: Exception) -> Response:
     if isinstance(error, SignInFirst):
         path = sign_in_path(request)
         if "hx-request" in request.headers:
-            return answer(request, 401, str(error.detail), {"HX-Redirect": "/sign-in"})
+            return answer(request, 401, str(error.detail), {"HX-Redirect": path})
         if wants_page(request) and request.method in SAFE_METHODS:
             return RedirectResponse(path, 303)
+        if wants_page(request):
+            await _read_what_was_written(request)
     detail = str(error.detail)
     if detail == HTTPStatus(error.status_code).phrase:
         _, title = ERRORS.get(error.status_code, ("", detail))

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from dermsentry._version import __version__
-from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
@@ -69,6 +69,8 @@ def page(
             synthetic=clinic_of(request).card.synthetic,
             silent_mode=clinic_of(request).settings.silent,
             now=now(),
+            idle_s=int(IDLE.total_seconds()),
+            ends_s=int((person.ends_at - now()).total_seconds()) if person and person.ends_at else 0,
             **context,
         )
     )

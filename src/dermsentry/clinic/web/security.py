@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -216,10 +217,20 @@ def address(request: Request) -> str:
 
 def sign_in_path(request: Request) -> str:
     """The sign-in page, which leads back to the requested page."""
-    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    if request.method not in SAFE_METHODS or wanted == "/":
-        return "/sign-in"
-    return f"/sign-in?next={quote(wanted, safe='')}"
+    wanted = page_behind(request) + (f"?{request.url.query}" if request.url.query else "")
+    current = urlsplit(request.headers.get("hx-current-url", ""))
+    if "hx-request" in request.headers:
+        wanted = own_path(current.path + (f"?{current.query}" if current.query else ""))
+    return "/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='')}"
+
+
+def page_behind(request: Request) -> str:
+    """The page that a request came from: its own, or the one whose form it sent."""
+    path = request.url.path
+    if request.method in SAFE_METHODS:
+        return path
+    found = re.match(r"/(cases/\d+|outcomes|upload|alerts|conflicts|site-model|accounts?)(?=/|$)", path)
+    return found[0] if found else "/"
 
 
 def own_path(text: str) -> str:

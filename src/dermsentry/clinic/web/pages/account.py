@@ -39,6 +39,12 @@ def account(request: Request, person: SignedIn, changed: bool = False) -> Respon
     return _page(request, person, changed=changed)
 
 
+@router.post("/account/stay")
+def stays(_: SignedIn) -> Response:
+    """A person is still there: the session does not end for want of use."""
+    return Response(status_code=204)
+
+
 @router.post("/account/password")
 def new_password(
     request: Request,

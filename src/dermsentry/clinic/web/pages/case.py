@@ -26,6 +26,8 @@ from dermsentry.clinic.web.rendering import markdown_html, page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
+from dermsentry.clinic.worklist.drafts import Form as DraftForm
+from dermsentry.clinic.worklist.drafts import discard_draft, draft_of, keep_draft
 from dermsentry.clinic.worklist.reading import (
     CannotRead,
     Contradiction,
@@ -105,6 +107,7 @@ def decides(
                 # Only what was asked about is confirmed by having been asked.
                 confirmed=confirmed == _asked(given),
             )
+            discard_draft(session, case_id, person.account_id)
     except Contradiction as error:
         asked = {**given, "confirmed": _asked(given)}
         return _page(request, person, case_id, contradictions=error.words, given=asked, status=422)
@@ -152,12 +155,40 @@ def amends(
                 reason=reason,
                 confirmed=confirmed == _asked(given),
             )
+            discard_draft(session, case_id, person.account_id)
     except Contradiction as error:
         asked = {**given, "confirmed": _asked(given)}
         return _page(request, person, case_id, contradictions=error.words, given=asked, status=422)
     except InputError as error:
         status = 409 if isinstance(error, CannotRead) else 422
         return _page(request, person, case_id, problem=str(error), given=given, status=status)
+    text, _ = asked_for(request, person)
+    return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
+
+
+@router.post("/cases/{case_id}/draft")
+def drafts(
+    request: Request,
+    person: Decider,
+    case_id: int,
+    form: Annotated[DraftForm, Form()] = "decision",
+    agrees: Annotated[str, Form(max_length=10)] = "",
+    diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    action: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    note: Annotated[str, Form(max_length=2 * lengths.NOTE)] = "",
+    reason: Annotated[str, Form(max_length=2 * lengths.REASON)] = "",
+    discard: Annotated[str, Form(max_length=10)] = "",
+) -> Response:
+    """Keep what a person has begun to decide, for themselves; or discard it, and show the case again."""
+    fields = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note, "reason": reason}
+    with writing(clinic_of(request).engine) as session:
+        find_case(session, case_id)
+        if discard:
+            discard_draft(session, case_id, person.account_id)
+        else:
+            keep_draft(session, case_id, person.account_id, form, fields)
+    if not discard:
+        return Response(status_code=204)
     text, _ = asked_for(request, person)
     return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
 
@@ -210,6 +241,8 @@ def _page(
         found = find_case(session, case_id)
         previous = previous_cases(session, found, limit=MOST_PREVIOUS + 1)
         why_not = may_read(session, clinic, found, person) if "reads:write" in person.may else ""
+        draft = draft_of(session, case_id, person.account_id) if given is None else None
+        given = given or (draft.fields if draft is not None else {})
         return page(
             request,
             "case.html",
@@ -217,7 +250,8 @@ def _page(
             status=status,
             problem=problem,
             contradictions=contradictions,
-            given={**BLANK, **(given or {})},
+            given={**BLANK, **given},
+            draft=draft,
             decision=_decision_to_amend(session, found, person),
             carried=as_query(text),
             following=next_case(session, wanted, case_id),

@@ -1,0 +1,57 @@
+// Says before a session ends for want of use, or at its end, and lets one stay; any page of this browser counts.
+"use strict";
+(() => {
+  const place = document.getElementById("session");
+  const { idle, ends } = document.body.dataset;
+  if (!place || !idle) return;
+  const WARN_MS = 5 * 60 * 1000;
+  const end = Date.now() + Number(ends) * 1000;
+  const note = () => localStorage.setItem("seen", String(Date.now()));
+  const left = () => {
+    const used = Number(localStorage.getItem("seen")) + Number(idle) * 1000;
+    return { ms: Math.min(used, end) - Date.now(), idle: used < end };
+  };
+  window.dermsentrySeen = note;
+  note();
+
+  const show = (text, action) => {
+    const line = document.createElement("p");
+    line.append(text, " ");
+    if (action) line.append(action);
+    place.replaceChildren(line);
+  };
+  const button = () => {
+    const stay = document.createElement("button");
+    stay.type = "button";
+    stay.className = "primary";
+    stay.textContent = "Stay signed in";
+    stay.addEventListener("click", async () => {
+      const headers = JSON.parse(document.body.getAttribute("hx-headers"));
+      const answer = await fetch("/account/stay", { method: "POST", headers }).catch(() => null);
+      if (answer?.ok) note();
+      look();
+    });
+    return stay;
+  };
+  const link = () => {
+    const again = document.createElement("a");
+    again.href = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+    again.textContent = "Sign in again";
+    return again;
+  };
+  let shown = "";
+  const look = () => {
+    const now = left();
+    const minutes = Math.max(1, Math.ceil(now.ms / 60000));
+    const unit = minutes === 1 ? "minute" : "minutes";
+    const next = now.ms > WARN_MS ? "" : now.ms <= 0 ? "over" : `${now.idle} ${minutes}`;
+    if (next === shown) return;
+    shown = next;
+    if (!next) place.replaceChildren();
+    else if (next === "over") show("You have been signed out. A decision that you began is kept as a draft.", link());
+    else if (now.idle) show(`You will be signed out in ${minutes} ${unit}, since nothing was done here.`, button());
+    else show(`Your session ends in ${minutes} ${unit}. Save what you are writing, and sign in again.`, null);
+  };
+  setInterval(look, 5000);
+  document.addEventListener("visibilitychange", look);
+})();
