@@ -93,7 +93,7 @@ def fill(engine: Engine, cases: int) -> None:
                     "site": choice.choice(SITES), "note": "", "source": "api", "received_at": received,
                     "state": "screened", "screened_at": received, "model_digest": card.digest, "tier": tier,
                     "lane": PLACES[tier][0], "rank": PLACES[tier][1], "melanoma": melanoma,
-                    "melanoma_order": -(melanoma or 0.0), "finding": finding(tier, melanoma),
+                    "malignancy_order": -2 * (melanoma or 0.0), "finding": finding(tier, melanoma),
                     "stage": "decided" if decided else "unread",
                     "decided_at": received + timedelta(hours=9) if decided else None,
                 }

@@ -12,7 +12,7 @@ from PIL import Image
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.store.tables import PLACES, Case, Outcome, now
+from dermsentry.clinic.store.tables import PLACES, Case, Outcome, malignancy_order, now
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.phantoms.drawing import draw_phantom
 
@@ -64,7 +64,7 @@ def screened(
         "lane": PLACES[tier][0],
         "rank": PLACES[tier][1],
         "melanoma": melanoma,
-        "melanoma_order": -(melanoma or 0.0),
+        "malignancy_order": malignancy_order(shares),
         "finding": finding,
         "model_digest": "a" * 64,
         "width": None if melanoma is None else 600,

@@ -173,6 +173,22 @@ def test_accessions_can_be_searched_and_what_left_before_is_remembered(database_
     engine.dispose()
 
 
+def test_the_order_of_earlier_versions_is_made_anew_of_each_finding(database_url: str) -> None:
+    engine = version_4(database_url)
+    shares = {"MEL": 0.1, "BCC": 0.6, "SCC": 0.05, "NV": 0.25}
+    with engine.begin() as connection:
+        kept = json.dumps(FINDING | {"probabilities": shares, "no_lesion": None, "out_of_distribution": None})
+        connection.execute(text("UPDATE cases SET finding = :kept WHERE id = 1"), {"kept": kept})
+    migrate(engine)
+    with reading(engine) as session:
+        orders = {case.id: case.malignancy_order for case in session.query(Case)}
+    assert orders == {1: pytest.approx(-0.85), 2: 0.0, 3: 0.0}
+    names = {column for index in inspect(engine).get_indexes("cases") for column in index["column_names"]}
+    assert "malignancy_order" in names
+    assert "melanoma_order" not in names
+    engine.dispose()
+
+
 def test_reads_of_earlier_versions_have_no_reason(database_url: str) -> None:
     engine = version_4(database_url)
     with engine.begin() as connection:

@@ -87,7 +87,7 @@ def test_a_photograph_goes_from_the_queue_to_the_worklist(
     run(clinic, bundle, Told(screens), 1)
     kept = reread(clinic.engine, case)
     assert (kept.state, kept.tier, kept.lane, kept.rank) == ("screened", "alert", "suspicion", 0)
-    assert (kept.melanoma, kept.melanoma_order, kept.model_digest) == (0.7, -0.7, bundle.card.digest)
+    assert (kept.melanoma, kept.malignancy_order, kept.model_digest) == (0.7, -2.0, bundle.card.digest)
     assert clinic.pictures.drawn(kept.sha256, "view").read_bytes() == b"\xff\xd8\xff"
     with reading(clinic.engine) as session:
         assert session.scalars(select(Job)).all() == []

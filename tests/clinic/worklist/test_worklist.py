@@ -16,7 +16,7 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
-from dermsentry.clinic.store.tables import Case, now
+from dermsentry.clinic.store.tables import Case, malignancy_order, now
 from dermsentry.clinic.worklist.reading import decide
 from dermsentry.clinic.worklist.worklist import (
     Filter,
@@ -26,6 +26,7 @@ from dermsentry.clinic.worklist.worklist import (
     next_case,
     previous_cases,
 )
+from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 
 ALL = Filter(stage="all")
@@ -54,6 +55,28 @@ def test_the_most_worrying_stands_on_top(engine: Engine, add_case: Callable[...,
     add_case("cannot-say", 0.001)
     add_case("")
     assert list(walk(engine, Filter(), 3)) == [worst, early, late, unsure, soon, harmless]
+
+
+def test_within_a_tier_any_malignancy_comes_before_what_is_none(
+    engine: Engine, add_case: Callable[..., int]
+) -> None:
+    def of(tier: str, **shares: float) -> int:
+        number = add_case(tier, shares.get("MEL", 0.0))
+        with writing(engine) as session:
+            case = session.get_one(Case, number)
+            case.finding = {**case.finding, "probabilities": dict.fromkeys(CODES, 0.0) | shares}
+            case.malignancy_order = malignancy_order(case.finding["probabilities"])
+        return number
+
+    nevus = of("refer", MEL=0.03, NV=0.97)
+    carcinoma = of("refer", MEL=0.01, BCC=0.99)
+    squamous = of("refer", SCC=0.95, MEL=0.04)
+    keratosis = of("refer", AK=0.99)
+    melanoma = of("refer", MEL=0.55, NV=0.45)
+    alert = of("alert", MEL=0.2, NV=0.8)
+    with reading(engine) as session:
+        ids = [case.id for case in list_cases(session, Filter()).cases]
+    assert ids == [alert, melanoma, squamous, carcinoma, nevus, keratosis]
 
 
 def test_what_cannot_be_judged_never_stands_among_what_was(
@@ -106,7 +129,7 @@ def test_pages_hold_every_case_once_in_order(engine: Engine) -> None:
                 assert case.decided_at is not None
                 keys.append((-case.decided_at.timestamp(), -case.id))
             else:
-                keys.append((case.rank, case.melanoma_order, case.id))
+                keys.append((case.rank, case.malignancy_order, case.id))
         assert keys == sorted(keys)
 
 
@@ -294,7 +317,7 @@ def crowded(engine: Engine) -> Engine:
             "tier": "alert" if i % 20 else "cannot-say",
             "rank": 0,
             "melanoma": (i % 997) / 1000,
-            "melanoma_order": -(i % 997) / 1000,
+            "malignancy_order": -(i % 997) / 1000,
             "stage": "decided" if i % 8 else "unread",
             "decided_at": now() if i % 8 else None,
             "patient": f"P{i // 3}",

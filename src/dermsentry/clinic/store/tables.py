@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, get_args
 
@@ -47,7 +48,7 @@ IDENTIFYING = ("patient", "lesion", "site", "accession")
 SEARCHED_FIELDS = (*IDENTIFYING, "file_name")
 SEARCHED = 400
 """Characters, of four bytes at most: with the other columns they must fit a third of PostgreSQL's page."""
-_ORDER = ("lane", "rank", "melanoma_order", "received_at")
+_ORDER = ("lane", "rank", "malignancy_order", "received_at")
 _FILTERED = ("site", "received_by", "search")
 PLACES: dict[Tier, tuple[Lane, int]] = {
     "alert": ("suspicion", 0),
@@ -61,6 +62,8 @@ SILENT = "silent"
 """The tier of a case that was screened in silent mode: its finding is recorded, and shown nowhere."""
 SILENT_PLACE: tuple[Lane, int] = ("suspicion", 3)
 """Its place in the worklist, which tells nothing of the finding."""
+MALIGNANT = {"MEL": 2.0, "SCC": 1.0, "BCC": 1.0}
+"""Diagnoses that must not wait, and what a case's probability of each weighs within its tier: melanoma first."""
 ASSESSED = tuple(tier for tier, (lane, _) in PLACES.items() if lane == "suspicion")
 Action = Literal["biopsy", "follow-up", "discharge", "retake"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -102,6 +105,15 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Instant, dict[str, Any]: JSON, list[str]: JSON}
+
+
+def malignancy_order(probabilities: Mapping[str, float] | None) -> float:
+    """The place of a case within its tier: the more malignant, the smaller; 0 where nothing is known.
+
+    The sum of the probabilities of melanoma, squamous and basal cell carcinoma, melanoma's twice.
+    """
+    shares = probabilities or {}
+    return -sum(weight * shares.get(code, 0.0) for code, weight in MALIGNANT.items())
 
 
 class Account(Base):
@@ -195,10 +207,10 @@ class Case(Base):
     `sha256` is of the file as it came: the same photograph sent twice is one case. So is the same DICOM image
     in another file, by its `instance` (see `dicom.Header.identity`); `pixels` is the SHA-256 of a DICOM
     image's pixel data as encoded, by which the same image of another patient is noticed. `revision` counts
-    what changed that a report tells of. `rank` is the tier's place in the
-    worklist. `finding` is what `findings.jsonl` would hold, less the path; `silent` the same of a case that
-    was screened in silent mode, which has no `finding`, so that nothing can show it. `search` is what a case
-    is searched by, in one case of letters.
+    what changed that a report tells of. `rank` is the tier's place in the worklist, `malignancy_order` that
+    within the tier. `finding` is what `findings.jsonl` would hold, less the path; `silent` the same of a case
+    that was screened in silent mode, which has no `finding`, so that nothing can show it. `search` is what a
+    case is searched by, in one case of letters.
     """
 
     __tablename__ = "cases"
@@ -258,7 +270,7 @@ class Case(Base):
     lane: Mapped[str] = mapped_column(String(12), default="waiting")
     rank: Mapped[int] = mapped_column(default=9)
     melanoma: Mapped[float | None]
-    melanoma_order: Mapped[float] = mapped_column(default=0.0)
+    malignancy_order: Mapped[float] = mapped_column(default=0.0)
     finding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     silent: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     stage: Mapped[str] = mapped_column(String(12), default="unread")

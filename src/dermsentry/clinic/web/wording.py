@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from dermsentry.clinic.store.tables import Case
-from dermsentry.diagnoses import DIAGNOSES
+from dermsentry.clinic.store.tables import ASSESSED, Case
+from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
 from dermsentry.screening.triage import MEANING, NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
-from dermsentry.stats.numbers import MISSING, compared, decimal
+from dermsentry.stats.numbers import MISSING, compared, decimal, percent
 
 LANES = {
     "suspicion": "By suspicion",
@@ -20,7 +20,8 @@ LANES = {
     "withdrawn": "Withdrawn",
 }
 LANE_HELP = {
-    "suspicion": "Most suspicious first: by tier, then by probability of melanoma, then by waiting time.",
+    "suspicion": "Most worrying first: by tier, then by probability of malignancy (melanoma counts double), "
+    "then by waiting time.",
     "cannot-say": "The model could not assess these images reliably. That says nothing about the "
     "lesion: a person must review it, or the image must be retaken.",
     "waiting": "Photographs that have not been screened yet. This list updates by itself.",
@@ -109,6 +110,12 @@ def likeliest(finding: Mapping[str, Any] | None) -> str:
     """The code of the likeliest diagnosis, or nothing."""
     probabilities = (finding or {}).get("probabilities")
     return max(probabilities, key=probabilities.__getitem__) if probabilities else ""
+
+
+def most_probable(case: Case) -> str:
+    """The likeliest diagnosis of a case that the model assessed, with its probability."""
+    code = likeliest(case.finding) if case.tier in ASSESSED else ""
+    return f"{name_of(code)} {percent((case.finding or {})['probabilities'][code])}" if code else ""
 
 
 def agreed_diagnosis(case: Case) -> str:

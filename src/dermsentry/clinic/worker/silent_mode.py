@@ -11,7 +11,15 @@ from dermsentry.clinic.alerts.alerting import raise_alerts
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.events import FindingShownEvent
-from dermsentry.clinic.store.tables import PLACES, SILENT, SILENT_PLACE, WITHDRAWN, Case, Lane
+from dermsentry.clinic.store.tables import (
+    PLACES,
+    SILENT,
+    SILENT_PLACE,
+    WITHDRAWN,
+    Case,
+    Lane,
+    malignancy_order,
+)
 
 AT_ONCE = 500
 
@@ -19,14 +27,14 @@ AT_ONCE = 500
 def show_finding(case: Case, found: dict[str, Any]) -> None:
     """Give a case its finding, and the place in the worklist that it calls for."""
     case.tier, case.finding, case.silent = found["tier"], found, None
-    case.melanoma, case.melanoma_order = found["melanoma"], -(found["melanoma"] or 0.0)
+    case.melanoma, case.malignancy_order = found["melanoma"], malignancy_order(found["probabilities"])
     _put(case, PLACES[found["tier"]])
 
 
 def hide_finding(case: Case, found: dict[str, Any]) -> None:
     """Record a finding where neither page, API nor export looks; the case's place tells nothing of it."""
     case.tier, case.finding, case.silent = SILENT, None, found
-    case.melanoma, case.melanoma_order = None, 0.0
+    case.melanoma, case.malignancy_order = None, 0.0
     _put(case, SILENT_PLACE)
 
 

@@ -1,6 +1,7 @@
 """The worklist: which cases wait for a person, in what order, and how they are found again.
 
-The most suspicious first: by tier, then by calibrated melanoma probability, then by waiting time. What
+The most worrying first: by tier, then by the probability of a malignancy that must not wait (melanoma, which
+weighs double, squamous or basal cell carcinoma), then by waiting time. What
 the model could not assess has a lane of its own, and so has what it has not seen yet. What was decided is
 listed with the latest decision first.
 
@@ -151,7 +152,7 @@ def previous_cases(session: Session, case: Case, *, limit: int = 12) -> tuple[Ca
 def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
     if wanted.stage == "decided":
         return (Case.decided_at, Case.id)
-    return (Case.rank, Case.melanoma_order, Case.received_at, Case.id)
+    return (Case.rank, Case.malignancy_order, Case.received_at, Case.id)
 
 
 def _query(wanted: Filter) -> Select[int]:
