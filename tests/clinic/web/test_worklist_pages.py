@@ -167,3 +167,56 @@ def test_long_texts_and_odd_letters_break_nothing(browser: Maker, add_case: Adde
     who = browser()
     assert listed(who.get("/").text) == [number]
     assert "<b>" in shown(who.get(f"/cases/{number}")).select_one(".note").get_text()
+
+
+def test_search_looks_everywhere_and_says_in_which_list(browser: Maker, add_case: Adder) -> None:
+    lanes = {
+        add_case("refer", 0.3, patient="P-7"): "By suspicion",
+        add_case("cannot-say", 0.1, patient="P-7"): "Cannot say",
+        add_case("", None, patient="P-7"): "Waiting",
+        add_case("alert", 0.9, patient="P-7", stage="decided", decided_at=now()): "Decided",
+        add_case("cannot-say", 0.1, patient="P-7", stage="decided", decided_at=now()): "Decided",
+        add_case("alert", 0.9, patient="P-7", lane="withdrawn"): "Withdrawn",
+    }
+    add_case("refer", 0.3, patient="P-8")
+    who = browser()
+    for lane in ("suspicion", "cannot-say", "waiting", "decided"):
+        page = shown(who.get(f"/?lane={lane}&search=p-7"))
+        rows = page.select("#list .cases li, #elsewhere .cases li")
+        assert len(rows) == len(lanes)
+        told = dict(
+            zip(
+                (int(row["href"].split("/")[2].split("?")[0]) for row in page.select("#elsewhere a.row")),
+                texts(page, "#elsewhere .in-lane"),
+                strict=True,
+            )
+        )
+        assert told.items() <= lanes.items()
+    page = shown(who.get("/?lane=cannot-say&search=p-8"))
+    assert "None in this list." in page.select_one("#list .empty").get_text()
+    assert "1 case fits elsewhere" in page.select_one("#list .empty").get_text()
+    assert len(page.select("#elsewhere .cases li")) == 1
+    page = shown(who.get("/?search=nobody"))
+    assert "No case fits." in page.select_one("#list .empty").get_text()
+    assert page.select("#elsewhere") == []
+    assert shown(who.get("/")).select("#elsewhere") == []
+
+
+def test_earlier_photographs_lead_to_all_of_the_patients(browser: Maker, add_case: Adder) -> None:
+    for day in range(15):
+        add_case("routine", 0.1, patient="P-7", received_at=now() - timedelta(days=day + 1))
+    number = add_case("alert", 0.9, patient="P-7")
+    who = browser()
+    link = shown(who.get(f"/cases/{number}")).select_one("a[href='/?search=P-7']")
+    assert link is not None
+    page = shown(who.get(str(link["href"])))
+    assert len(page.select(".cases li")) == 16
+
+
+def test_a_row_names_the_most_probable_diagnosis(browser: Maker, add_case: Adder) -> None:
+    add_case("alert", 0.7)
+    add_case("refer", 0.2)
+    page = shown(browser().get("/"))
+    assert texts(page, ".cases .probable") == ["most probable melanoma 70.0 %", "most probable nevus 40.0 %"]
+    add_case("cannot-say", 0.7)
+    assert texts(shown(browser().get("/?lane=cannot-say")), ".cases .probable") == [""]

@@ -63,7 +63,7 @@ SILENT = "silent"
 SILENT_PLACE: tuple[Lane, int] = ("suspicion", 3)
 """Its place in the worklist, which tells nothing of the finding."""
 MALIGNANT = {"MEL": 2.0, "SCC": 1.0, "BCC": 1.0}
-"""Diagnoses that must not wait, and what a case's probability of each weighs within its tier: melanoma first."""
+"""Diagnoses that must not wait, and what the probability of each weighs within a tier: melanoma first."""
 ASSESSED = tuple(tier for tier, (lane, _) in PLACES.items() if lane == "suspicion")
 Action = Literal["biopsy", "follow-up", "discharge", "retake"]
 ACTIONS: tuple[Action, ...] = get_args(Action)

@@ -8,7 +8,7 @@ from typing import Literal, cast, get_args
 from urllib.parse import urlencode
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.store.tables import PLACES, WITHDRAWN, Lane
+from dermsentry.clinic.store.tables import PLACES, WITHDRAWN, Case, Lane
 from dermsentry.clinic.worklist.worklist import Filter
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import TIERS, Tier
@@ -70,6 +70,11 @@ def read_days(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[datetime 
     text = {name: given.get(name, "").strip() for name in ("since", "until")}
     until = _day(text, "until")
     return text, (_day(text, "since"), until + timedelta(days=1) if until else None)
+
+
+def lane_of(case: Case) -> Shown:
+    """The lane of the worklist's page that a case is in."""
+    return "decided" if case.stage == "decided" and case.lane != WITHDRAWN else cast(Lane, case.lane)
 
 
 def as_query(text: Mapping[str, str], **more: str | int | None) -> str:

@@ -19,6 +19,7 @@ from dermsentry._version import __version__
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
+from dermsentry.clinic.web.filters import lane_of
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.reporting.environment import template_environment
@@ -124,6 +125,7 @@ def environment() -> Environment:
         "moment": _moment,
         "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
         "sentence": wording.sentence,
+        "lane_of": lane_of,
     }
     made = template_environment("dermsentry.clinic.web", filters, escape=True)
     made.auto_reload = False

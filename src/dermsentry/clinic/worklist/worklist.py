@@ -29,6 +29,7 @@ from dermsentry.screening.triage import TIERS, Tier
 
 LONGEST_PAGE = 500
 MOST_WORDS = 8
+MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,10 @@ def list_cases(session: Session, wanted: Filter, *, after: str | None = None, li
     return Page(cases, _cursor(wanted, cases[-1]) if len(found) > limit else None)
 
 
-def search_cases(session: Session, search: str, *, limit: int = 50) -> tuple[Case, ...]:
-    """The cases of every lane that contain every word, whether decided or withdrawn, the latest first.
+def search_cases(session: Session, search: str, *, limit: int = 50) -> tuple[tuple[Case, ...], int]:
+    """The cases of every lane that contain every word, decided and withdrawn ones too; how many there are.
+
+    Up to `limit` of them, those that came last first; of more than 10,000 so many are counted.
 
     Raises
     ------
@@ -97,9 +100,12 @@ def search_cases(session: Session, search: str, *, limit: int = 50) -> tuple[Cas
         There are too many words, or one holds a control character.
     """
     if not search.strip():
-        return ()
-    query = select(Case).where(_found(search)).order_by(Case.received_at.desc(), Case.id.desc())
-    return tuple(session.scalars(query.limit(limit)))
+        return (), 0
+    # Numbers alone, in no order: an index has them with what is searched, so that no case is read in vain.
+    found = sorted(session.scalars(select(Case.id).where(_found(search)).limit(MOST_COUNTED)))
+    wanted = found[: -limit - 1 : -1]
+    opened = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_(wanted)))}
+    return tuple(opened[case_id] for case_id in wanted), len(found)
 
 
 def next_case(session: Session, wanted: Filter, case_id: int) -> int | None:

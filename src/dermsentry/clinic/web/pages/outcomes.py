@@ -108,11 +108,11 @@ def _page(
         chosen = _chosen(session, given["case"])
         if search and not problem:
             try:
-                found = search_cases(session, search, limit=MOST_FOUND + 1)
+                found, number = search_cases(session, search, limit=MOST_FOUND)
             except InputError as error:
-                found, problem = (), str(error)
+                found, number, problem = (), 0, str(error)
         else:
-            found = ()
+            found, number = (), 0
         latest = session.execute(
             select(Outcome, Case)
             .join(Case, Case.id == Outcome.case_id)
@@ -126,8 +126,8 @@ def _page(
             status=status,
             given=given,
             search=search,
-            found=found[:MOST_FOUND],
-            more_found=len(found) > MOST_FOUND,
+            found=found,
+            more_found=number > len(found),
             chosen=chosen,
             mark=_mark(chosen) if chosen is not None else "",
             has_picture=chosen is not None and clinic.pictures.drawn(chosen.sha256, "view").is_file(),

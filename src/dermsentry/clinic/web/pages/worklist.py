@@ -16,11 +16,12 @@ from dermsentry.clinic.web.filters import LANES, as_query, read_filter
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
 from dermsentry.clinic.worklist.corrections import count_conflicts
-from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases
+from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases, search_cases
 
 router = APIRouter(include_in_schema=False)
 
 AT_ONCE = 50
+MOST_ELSEWHERE = 50
 
 
 @router.get("/")
@@ -38,6 +39,10 @@ def worklist(
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
         open_by = counts(session)
         read = undoable(session, done, person)
+        # What was searched for may be in another lane, decided or withdrawn.
+        here = {case.id for case in found.cases}
+        everywhere, number = search_cases(session, text["search"], limit=MOST_ELSEWHERE + len(here))
+        elsewhere = [case for case in everywhere if case.id not in here][:MOST_ELSEWHERE]
         return page(
             request,
             "worklist.html",
@@ -53,6 +58,8 @@ def worklist(
             filtered=any(text[name] for name in text if name != "lane"),
             read=read,
             cases=found.cases,
+            elsewhere=elsewhere,
+            found_in_all=number,
             more=as_query(text, after=found.next) if found.next else "",
             carried=as_query(text),
             continued=bool(after),
