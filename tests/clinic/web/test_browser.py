@@ -17,15 +17,17 @@ from PIL import Image
 from sqlalchemy import Engine, select
 
 from browser import running_chromium
-from bundles import lesion
+from bundles import lesion, tiny_card
+from clinic.cases import screened as screened_case
 from clinic.web_app import FIRST_TOKEN, PASSWORD
 from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import Trail, verify
-from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.tables import Case, Event
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Alert, Case, Event, Model
 from dermsentry.clinic.worker.screener import Screener
 from dermsentry.clinic.worker.worker import work
+from dermsentry.files import plain
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -116,6 +118,15 @@ def keys(page: Page, pressed: str) -> None:
 def in_view(page: Page) -> None:
     """The whole form to decide is on the screen: a key acts on nothing else."""
     page.evaluate("document.querySelector('[data-decide] .primary').scrollIntoView({block: 'end'})")
+
+
+def until(page: Page, holds: Callable[[], bool]) -> None:
+    """Waits for what no selector says; the pages' policy lets no string be evaluated in them."""
+    for _ in range(200):
+        if holds():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("it did not come to be")
 
 
 def submit(page: Page, action: str) -> None:
@@ -411,11 +422,13 @@ def test_single_keys_can_be_turned_off_and_never_act_while_one_writes(
     keys(page, "?")
     page.click("[data-keys-toggle]")
     page.click("dialog button")
-    keys(page, "5")
-    assert page.locator("input[type=radio]:checked").count() == 0
+    in_view(page)
+    keys(page, "4")
+    assert not page.is_checked("input[name=diagnosis][value=MEL]")
     page.reload()
-    keys(page, "5")
-    assert page.locator("input[type=radio]:checked").count() == 0
+    in_view(page)
+    keys(page, "4")
+    assert not page.is_checked("input[name=diagnosis][value=MEL]")
 
 
 def test_what_one_writes_is_kept_and_the_end_of_a_session_is_said_before(
@@ -449,6 +462,75 @@ def test_what_one_writes_is_kept_and_the_end_of_a_session_is_said_before(
     page.wait_for_selector("#session a[href='/sign-in?next=%2Fcases%2F1']")
 
 
+def test_the_list_renews_itself_and_does_not_move_what_is_read(
+    page_of: Callable[..., Page], engine: Engine
+) -> None:
+    page = page_of(viewport={"width": 1000, "height": 400})
+    first_visit(page)
+    with writing(engine) as session:
+        card = tiny_card()
+        session.add(Model(digest="a" * 64, name=card.name, card=plain(card)))
+        session.flush()
+        session.add_all([screened_case("refer", 0.2 + i / 100) for i in range(12)])
+    page.clock.install()
+    page.goto("/")
+    top = page.get_attribute("#list a.row >> nth=0", "href")
+    with writing(engine) as session:
+        session.add(screened_case("alert", 0.9))
+    page.clock.run_for(21_000)
+    page.wait_for_selector("#list .tier-alert")  # at the top one sees it come
+    assert "renewed at" in page.inner_text("#renewed")
+    assert page.inner_text("#lanes .lane-suspicion .count") == "13"
+    keys(page, "jjjjj")
+    read = page.evaluate("document.activeElement.getAttribute('href')")
+    place = page.evaluate("document.activeElement.getBoundingClientRect().top")
+    assert top != read
+    with writing(engine) as session:
+        session.add(screened_case("alert", 0.95))
+        session.flush()
+        session.add(Alert(case_id=14, rule="melanoma suspected"))
+    page.clock.run_for(21_000)
+    page.wait_for_selector("#list li:nth-child(2) .tier-alert")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == read
+    assert abs(page.evaluate("document.activeElement.getBoundingClientRect().top") - place) < 2
+    check(page)
+    # What is being read leaves the list: nothing moves, and it is said.
+    with writing(engine) as session:
+        session.get_one(Case, int(str(read).split("/")[2].split("?")[0])).lane = "withdrawn"
+    page.clock.run_for(21_000)
+    page.wait_for_selector("#renewed .warn:has-text('has changed')")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == read
+    page.context.set_offline(True)
+    page.clock.run_for(21_000)
+    page.wait_for_selector("#renewed .warn:has-text('Not renewed since')")
+    page.context.set_offline(False)
+
+
+def test_a_new_alert_shows_in_the_title_of_whatever_page(
+    page_of: Callable[..., Page], engine: Engine
+) -> None:
+    page = page_of()
+    first_visit(page)
+    send(page, photograph(20, 2))
+    screened(page, engine, 1)
+    page.goto("/")
+    until(page, lambda: page.evaluate("localStorage.getItem('alert') !== null"))
+    page.clock.install()
+    page.goto("/outcomes")
+    page.wait_for_load_state("networkidle")
+    assert page.title().startswith("Outcomes")
+    with writing(engine) as session:
+        session.add(Alert(case_id=1, rule="another rule"))
+    page.clock.run_for(21_000)
+    until(page, lambda: page.title().startswith("(1 new alert) Outcomes"))
+    page.goto("/alerts")
+    page.bring_to_front()
+    page.clock.run_for(21_000)
+    page.goto("/outcomes")
+    page.wait_for_load_state("networkidle")
+    assert page.title().startswith("Outcomes")
+
+
 def test_no_key_acts_on_what_is_not_on_the_screen(page_of: Callable[..., Page], engine: Engine) -> None:
     page = page_of(viewport={"width": 1366, "height": 768})
     first_visit(page)
@@ -457,7 +539,7 @@ def test_no_key_acts_on_what_is_not_on_the_screen(page_of: Callable[..., Page], 
     page.goto("/cases/1")
     page.wait_for_load_state()
     page.evaluate("document.body.style.paddingTop = '2000px'; scrollTo(0, 0)")
-    chosen = page.locator("input:checked")
+    chosen = page.locator("input[type=radio]:checked")
     for key in "a5b":
         keys(page, key)
         assert chosen.count() == 0

@@ -86,6 +86,17 @@ def test_messages_that_were_given_up_are_shown_and_make_the_service_unwell(
     assert len(shown(browser().get("/status")).select(".checks .is-bad")) == 1
 
 
+def test_new_alerts_are_counted_for_the_title(browser: Maker, add_case: Adder, engine: Engine) -> None:
+    who = browser()
+    assert who.get("/alerts/new").json() == {"new": 0, "last": 0}
+    with writing(engine) as session:
+        for number in (add_case("alert", 0.9), add_case("alert", 0.8), add_case("alert", 0.7)):
+            session.add(Alert(case_id=number, rule="melanoma suspected"))
+    assert who.get("/alerts/new?since=1").json() == {"new": 2, "last": 3}
+    who.post("/cases/3/acknowledge")
+    assert who.get("/alerts/new?since=1").json() == {"new": 1, "last": 2}
+
+
 def entered(who: TestClient, number: int) -> dict[str, str]:
     """The form for the outcome of a case, as its page shows it."""
     mark = shown(who.get(f"/outcomes?case={number}")).select_one("[name=shown]")["value"]

@@ -63,6 +63,7 @@ EXPECTED = {
     ("POST", "/messages/{delivery_id}/again"): "administer",
     ("GET", "/models/{digest}"): "cases:read",
     ("GET", "/alerts"): "cases:read",
+    ("GET", "/alerts/new"): "cases:read",
     ("GET", "/outcomes"): "cases:read",
     ("POST", "/outcomes"): "outcomes:write",
     ("POST", "/outcomes/import"): "outcomes:write",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from sqlalchemy import func, select
 
 from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
 from dermsentry.clinic.alerts.delivery import dead_letters, send_again
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import LARGEST_ID, Delivery
+from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Delivery
 from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator, Decider, Reader, clinic_of
@@ -47,6 +47,18 @@ def alerts(
             pending=pending,
             settings=clinic.settings,
         )
+
+
+@router.get("/alerts/new")
+def new_alerts(
+    request: Request, _: Reader, since: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0
+) -> Response:
+    """How many open alerts were raised after one, and the number of the latest: for the title of a page."""
+    still_open = select(func.count(), func.max(Alert.id)).where(Alert.acknowledged_at.is_(None))
+    with reading(clinic_of(request).engine) as session:
+        _all, last = session.execute(still_open).one()
+        new, _last = session.execute(still_open.where(Alert.id > since)).one()
+    return JSONResponse({"new": new, "last": last or 0})
 
 
 @router.post("/cases/{case_id}/acknowledge")

@@ -1,0 +1,20 @@
+// A new alert shows in the title of every page until the list of cases or of alerts is looked at.
+"use strict";
+(() => {
+  const EVERY_MS = 20000;
+  const title = document.title;
+  const lists = ["/", "/alerts"].includes(location.pathname);
+  const look = async () => {
+    const since = Number(localStorage.getItem("alert") ?? -1);
+    const answer = await fetch(`/alerts/new?since=${Math.max(0, since)}`, { headers: { "HX-Request": "true" } }).catch(() => null);
+    if (!answer?.ok) return;
+    const told = await answer.json();
+    // In a browser that is new here, what is open already is not new; nor is what one looks at.
+    if (since < 0 || (lists && document.hasFocus())) localStorage.setItem("alert", String(told.last));
+    const fresh = since < 0 ? 0 : told.new;
+    document.title = fresh ? `(${fresh} new ${fresh === 1 ? "alert" : "alerts"}) ${title}` : title;
+  };
+  look();
+  setInterval(look, EVERY_MS);
+  addEventListener("focus", look);
+})();
