@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -31,18 +32,33 @@ class Clinic:
 
 
 @dataclass(frozen=True)
+class Pulse:
+    """How a process of the server is: seconds since it was last heard of, None before it ever was.
+
+    `problem`: why it does not run, in words; empty where it does. `starting`: it was begun not long ago.
+    """
+
+    name: str
+    age_s: float | None
+    problem: str
+    starting: bool = False
+
+
+@dataclass(frozen=True)
 class ServedClinic(Clinic):
     """A clinic that is being served, and which model screens for it.
 
     `bundle`: the folder of the model that is in force. `first_token`: what the terminal shows for making the
     first account; it counts only while there is no account, and where it is empty no account can be made from
     a page. `base`: the model that the clinic is served with, where a site bundle made from it is in force.
+    `pulses`: of each process beside the web server, once they were begun.
     """
 
     bundle: Path
     card: Card
     first_token: str = ""
     base: tuple[Path, Card] | None = None
+    pulses: list[Callable[[], Pulse]] = field(default_factory=list, compare=False)
 
     @property
     def served_with(self) -> tuple[Path, Card]:

@@ -22,6 +22,8 @@ from clinic.postgresql import running_cluster
 from clinic.server_process import PASSWORD, Server, add_sender, case_of, photograph, send, server
 from clinic.waiting import free_port, wait_until
 from dermsentry import cli
+from dermsentry.clinic.server import serving
+from dermsentry.clinic.server.processes import CannotGoOn
 from dermsentry.clinic.store import folder as data_folder
 from dermsentry.clinic.store.audit_trail import open_trail, verify
 from dermsentry.clinic.store.database import open_database, reading, writing
@@ -207,8 +209,6 @@ def test_a_database_without_space_is_one_line_and_exit_4(
 ) -> None:
     from sqlalchemy import Engine, event
 
-    from dermsentry.clinic.server import serving
-
     def cramped(url: str) -> Engine:
         engine = open_database(url)
 
@@ -344,3 +344,16 @@ def test_without_a_clinic_there_is_one_line_and_exit_2(
     assert call(*command) == 2
     refused(capsys, "audit.key is missing")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_whose_processes_cannot_go_on_ends_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def keep(*_: object) -> None:
+        raise CannotGoOn("The worker 1 could not be started.")
+
+    monkeypatch.setattr(serving, "keep_running", keep)
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        raise AssertionError
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(CannotGoOn, match="worker 1"):
+        serving._run(app, listening, [], [], lambda: None, lambda _: None)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select, update
 from clinic.cases import screened
 from clinic.trail_events import Made
 from clinic.web_app import shown, texts
-from dermsentry.clinic.clinic import ServedClinic
+from dermsentry.clinic.clinic import Pulse, ServedClinic
 from dermsentry.clinic.monitoring.performance import Day
 from dermsentry.clinic.settings import Mail, Settings
 from dermsentry.clinic.store.audit_trail import Trail, append
@@ -32,6 +32,7 @@ from dermsentry.clinic.store.tables import (
     Token,
     now,
 )
+from dermsentry.clinic.web.pages import health
 from dermsentry.clinic.web.pages.performance import MOST_COLUMNS, columns
 
 Maker = Callable[..., TestClient]
@@ -398,7 +399,7 @@ def test_health_says_little_to_strangers_and_more_to_people(
 ) -> None:
     answer = nobody.get("/health")
     assert answer.status_code == 200
-    assert set(answer.json()) == {"status", "version"}
+    assert set(answer.json()) == {"status", "version", "processes"}
     unwell = ".checks .is-bad"
     assert shown(browser("uploader").get("/status")).select(unwell) == []
     number = add_case("", None, received_at=now() - timedelta(minutes=9))
@@ -408,3 +409,49 @@ def test_health_says_little_to_strangers_and_more_to_people(
     assert (told.status_code, told.json()["status"]) == (503, "unwell")
     [waits] = texts(shown(browser("uploader").get("/status")), unwell)
     assert re.findall(r"\d+", waits) == ["1", "9"]
+
+
+def test_health_tells_when_each_process_was_last_heard_of(
+    nobody: TestClient, browser: Maker, clinic: ServedClinic
+) -> None:
+    pulses = {"worker 1": Pulse("worker 1", 2.0, ""), "housekeeping": Pulse("housekeeping", 7.25, "")}
+    clinic.pulses.extend((lambda name=name: pulses[name]) for name in pulses)
+    answer = nobody.get("/health")
+    assert (answer.status_code, answer.json()["processes"]) == (
+        200,
+        [
+            {"name": "worker 1", "seconds": 2.0, "well": True},
+            {"name": "housekeeping", "seconds": 7.2, "well": True},
+        ],
+    )
+    for unwell in (
+        Pulse("worker 1", 500.0, ""),
+        Pulse("worker 1", None, ""),
+        Pulse("worker 1", 9.0, "it cannot be started (Too many open files)"),
+    ):
+        pulses["worker 1"] = unwell
+        answer = nobody.get("/health")
+        assert (answer.status_code, answer.json()["processes"][0]["well"]) == (503, False)
+        [words] = texts(shown(browser().get("/status")), ".checks .is-bad")
+        assert unwell.problem[3:] in words
+    pulses["worker 1"] = Pulse("worker 1", None, "", starting=True)
+    assert nobody.get("/health").status_code == 200
+
+
+def test_health_tries_to_write_where_photographs_go(
+    nobody: TestClient, clinic: ServedClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "TRIED_EVERY_S", 0.0)
+    assert nobody.get("/health").status_code == 200
+    place = clinic.pictures.folder / "photographs"
+    assert list(place.iterdir()) == []
+    place.rmdir()
+    place.write_text("a file where a folder should be")
+    assert nobody.get("/health").status_code == 503
+    place.unlink()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(health.tempfile, "TemporaryFile", full)
+    assert nobody.get("/health").status_code == 503

@@ -251,7 +251,8 @@ def test_workers_killed_in_the_middle_lose_and_double_nothing(
 
     def begin() -> Any:
         part = Part("worker", run_worker, (database_url, tmp_path, Settings(), bundle.folder))
-        process = spawn.Process(target=run_part, args=(part, os.getpid()))
+        heard = spawn.Value("d", 0.0, lock=False)
+        process = spawn.Process(target=run_part, args=(part, os.getpid(), heard))
         process.start()
         return process
 

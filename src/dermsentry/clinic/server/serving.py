@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
@@ -18,8 +19,9 @@ from sqlalchemy import select
 
 from dermsentry._version import __version__
 from dermsentry.clinic.alerts.delivery import read_secrets, run_deliveries
-from dermsentry.clinic.clinic import Clinic, ServedClinic, open_clinic
+from dermsentry.clinic.clinic import Clinic, Pulse, ServedClinic, open_clinic
 from dermsentry.clinic.monitoring.site_model import with_model_in_force
+from dermsentry.clinic.server.connections import bounded, enough_descriptors, log_faults
 from dermsentry.clinic.server.housekeeping import run_housekeeping
 from dermsentry.clinic.server.processes import Part, keep_running
 from dermsentry.clinic.server.ways_in import run_receiver, run_watched_folder
@@ -36,6 +38,7 @@ from dermsentry.model import BUNDLED, bundled, read_network
 from dermsentry.model.card import Card
 
 GRACE_S = 10
+BACKLOG = 128
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def _serve(
         try:
             parts = parts_of(plan, clinic, umask)
             _note(clinic, ServerStartedEvent(__version__, clinic.card.digest, plan.workers, settings.silent))
-            _run(make_app(clinic), listening, parts, announce, say)
+            _run(make_app(clinic), listening, parts, clinic.pulses, announce, say)
             with suppress(DatabaseError, OutputError):
                 _note(clinic, ServerStoppedEvent(__version__))
         finally:
@@ -202,32 +205,56 @@ def _run(
     app: Any,
     listening: socket.socket,
     parts: list[Part],
+    pulses: list[Callable[[], Pulse]],
     announce: Callable[[], None],
     say: Callable[[str], None],
 ) -> None:
-    """Everything at once, until a signal; then requests are answered and processes ended."""
+    """Everything at once, until a signal; then requests are answered and processes ended.
+
+    Raises
+    ------
+    CannotGoOn
+        A process could not be started for long.
+    """
     ended = threading.Event()
+    failed: list[Exception] = []
     # What uvicorn was told it tells again at its end; by then it is too late to be interrupted.
     before = {
         number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)
     }
-    keeper = threading.Thread(target=keep_running, args=(parts, ended.is_set, say), name="processes")
+    most = enough_descriptors()
     config = uvicorn.Config(
         app,
+        http=bounded(most),
+        backlog=BACKLOG,
         log_level="warning",
         access_log=False,  # an address may hold what was searched for
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         lifespan="auto",
     )
+    server = _Server(config, announce, ended)
+
+    def keep() -> None:
+        try:
+            keep_running(parts, ended.is_set, say, pulses)
+        except Exception as error:  # noqa: BLE001 - told by the main thread, once everything has ended
+            failed.append(error)
+        finally:  # a server that screens nothing must not look as if it did
+            ended.set()
+            server.should_exit = True
+
+    keeper = threading.Thread(target=keep, name="processes")
     try:
         keeper.start()
-        _Server(config, announce, ended).run(sockets=[listening])
+        server.run(sockets=[listening])
     finally:
         ended.set()
         keeper.join()
         for number, handler in before.items():
             signal.signal(number, handler)
+    if failed:
+        raise failed[0]
 
 
 class _Server(uvicorn.Server):
@@ -239,6 +266,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        asyncio.get_running_loop().set_exception_handler(log_faults())
         if self.started:
             self.announce()
         self.should_exit = self.should_exit or self.ended.is_set()

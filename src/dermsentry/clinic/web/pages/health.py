@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
+import time
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -14,12 +16,12 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from dermsentry._version import __version__
-from dermsentry.clinic.clinic import ServedClinic
+from dermsentry.clinic.clinic import Pulse, ServedClinic
 from dermsentry.clinic.store.database import DatabaseError, reading
 from dermsentry.clinic.store.tables import Alert, Case, Delivery, Job, now
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Open, SignedIn, clinic_of
-from dermsentry.clinic.web.wording import age
+from dermsentry.clinic.web.wording import age, sentence
 from dermsentry.clinic.worker.queue import length
 
 router = APIRouter()
@@ -27,6 +29,17 @@ router = APIRouter()
 LEAST_SPACE = 512 * 1024 * 1024
 LONGEST_WAIT = timedelta(minutes=5)
 LATELY = timedelta(days=1)
+LONGEST_SILENCE_S = 180.0
+"""A worker may be busy with one file for a minute, and its model may take another to open."""
+TRIED_EVERY_S = 5.0
+
+
+class ProcessHealth(BaseModel):
+    """A process beside the web server."""
+
+    name: str
+    seconds: float | None = Field(description="Since it was last heard of; null if never")
+    well: bool
 
 
 class Health(BaseModel):
@@ -34,6 +47,7 @@ class Health(BaseModel):
 
     status: str = Field(description="`well`, or `unwell` if a check failed")
     version: str
+    processes: list[ProcessHealth] = Field(description="Screening, housekeeping and whatever else runs")
 
 
 @dataclass(frozen=True)
@@ -53,8 +67,15 @@ class Check:
 )
 def health(request: Request, _: Open) -> Response:
     """For monitoring: 200 if every check passes, 503 if one fails; no details without signing in."""
-    well = all(check.well for check in checks(clinic_of(request)))
-    told = Health(status="well" if well else "unwell", version=__version__)
+    clinic = clinic_of(request)
+    well = all(check.well for check in checks(clinic))
+    processes = [
+        ProcessHealth(
+            name=own.name, seconds=None if own.age_s is None else round(own.age_s, 1), well=_lives(own)
+        )
+        for own in pulses(clinic)
+    ]
+    told = Health(status="well" if well else "unwell", version=__version__, processes=processes)
     return JSONResponse(told.model_dump(), 200 if well else 503)
 
 
@@ -85,7 +106,25 @@ def checks(clinic: ServedClinic) -> list[Check]:
             ]
     except DatabaseError:
         found = [Check("Database", False, "The database does not respond.")]
-    return [*found, _folder(clinic), _model(clinic)]
+    return [*found, _folder(clinic), _model(clinic), *(_process(own) for own in pulses(clinic))]
+
+
+def pulses(clinic: ServedClinic) -> list[Pulse]:
+    """How each process beside the web server is."""
+    return [pulse() for pulse in clinic.pulses]
+
+
+def _lives(pulse: Pulse) -> bool:
+    if pulse.problem or pulse.age_s is None:
+        return pulse.starting and not pulse.problem
+    return pulse.age_s < LONGEST_SILENCE_S
+
+
+def _process(pulse: Pulse) -> Check:
+    name = pulse.name[:1].upper() + pulse.name[1:]
+    never = "starting" if pulse.starting else "not heard of yet"
+    heard = never if pulse.age_s is None else f"last heard of {pulse.age_s:.0f} s ago"
+    return Check(name, _lives(pulse), sentence(f"{pulse.problem}; {heard}" if pulse.problem else heard))
 
 
 def _queue(session: Session) -> Check:
@@ -117,9 +156,32 @@ def _folder(clinic: ServedClinic) -> Check:
         free = shutil.disk_usage(folder).free
     except OSError:
         return Check("Storage", False, "The data folder does not exist.")
-    if not os.access(folder, os.W_OK):
-        return Check("Storage", False, "The data folder is not writable.")
+    if not _written(folder):
+        return Check("Storage", False, "Photographs cannot be written: the folder or its disk refuses.")
     return Check("Storage", free >= LEAST_SPACE, f"{free / 1024**3:.1f} GiB free.")
+
+
+_tried: dict[Path, tuple[float, bool]] = {}
+"""When a folder was last tried, and whether it could be written."""
+
+
+def _written(folder: Path) -> bool:
+    """Whether a photograph could be kept there: tried, and not more often than every few seconds."""
+    moment = time.monotonic()
+    before = _tried.get(folder)
+    if before is not None and moment - before[0] < TRIED_EVERY_S:
+        return before[1]
+    try:
+        place = folder / "photographs"
+        place.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+        well = True
+    except OSError:
+        well = False
+    _tried[folder] = (moment, well)
+    return well
 
 
 def _model(clinic: ServedClinic) -> Check:
