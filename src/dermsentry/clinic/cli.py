@@ -83,21 +83,33 @@ def serve(
 
 @audit_log.command("verify")
 def verify_audit_log(db: Database = None) -> None:
-    """Verify the clinic's audit trail: exit code 1 if an event was changed, removed or inserted."""
+    """Verify the clinic's audit trail, and that tables and photographs are what it tells.
+
+    Exit code 1 if an event was changed, removed or inserted, or a case, read, outcome, alert, account or
+    photograph is not as the events tell. Every photograph is read.
+    """
     folder = _clinic_folder()
     from dermsentry.clinic.clinic import open_existing
     from dermsentry.clinic.store.audit_trail import verify
-    from dermsentry.clinic.store.database import reading
+    from dermsentry.clinic.store.database import is_current, reading
     from dermsentry.clinic.store.folder import database_of
+    from dermsentry.clinic.store.records import verify_records
 
+    wrong = 0
     with closing(open_existing(database_of(folder, db), folder)) as clinic, reading(clinic.engine) as session:
         verdict = verify(session, clinic.trail)
-    for problem in verdict.problems:
-        typer.echo(problem)
+        for problem in verdict.problems:
+            typer.echo(problem)
+        if is_current(clinic.engine):
+            for wrong, problem in enumerate(verify_records(session, clinic.pictures), 1):  # noqa: B007
+                typer.echo(problem)
+            told = f"tables and photographs {'are not as they tell' if wrong else 'fit them'}"
+        else:
+            told = "tables are of an earlier version and not compared; serve the clinic once"
     typer.echo(
-        f"{verdict.events} events, " + ("which do not hold" if verdict.problems else "all of them whole")
+        f"{verdict.events} events, {'which do not hold' if verdict.problems else 'all of them whole'}; {told}"
     )
-    raise typer.Exit(1 if verdict.problems else 0)
+    raise typer.Exit(1 if verdict.problems or wrong else 0)
 
 
 @audit_log.command("export")

@@ -300,7 +300,7 @@ def test_the_audit_log_is_verified_and_exported(
     for number in range(3):
         store.case(bytes([number]), note="één, twee")
     assert call("audit-log", "verify") == 0
-    assert capsys.readouterr().out == "3 events, all of them whole\n"
+    assert capsys.readouterr().out == "3 events, all of them whole; tables and photographs fit them\n"
     assert call("audit-log", "export") == 0
     exported = capsys.readouterr().out
     assert exported.splitlines()[0] == "id,at,actor,action,subject,detail,previous,hash"
@@ -309,11 +309,21 @@ def test_the_audit_log_is_verified_and_exported(
     assert (tmp_path / "log.csv").read_text() == exported
     assert stat.S_IMODE((tmp_path / "log.csv").stat().st_mode) & 0o077 == 0
     with writing(store.engine) as session:
-        session.execute(text("UPDATE events SET actor = 'nobody' WHERE id = 2"))
+        session.execute(text("UPDATE cases SET patient = 'another' WHERE id = 3"))
     capsys.readouterr()
     assert call("audit-log", "verify") == 1
+    assert capsys.readouterr().out == (
+        "case 3 is not as the events tell: patient\n"
+        "3 events, all of them whole; tables and photographs are not as they tell\n"
+    )
+    with writing(store.engine) as session:
+        session.execute(text("UPDATE cases SET patient = '' WHERE id = 3"))
+        session.execute(text("UPDATE events SET actor = 'nobody' WHERE id = 2"))
+    assert call("audit-log", "verify") == 1
     shown = capsys.readouterr()
-    assert shown.out == "event 2 was changed\n3 events, which do not hold\n"
+    assert shown.out == (
+        "event 2 was changed\n3 events, which do not hold; tables and photographs fit them\n"
+    )
 
 
 def test_a_backup_goes_and_comes_by_one_command_each(

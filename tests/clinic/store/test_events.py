@@ -16,7 +16,7 @@ from dermsentry.clinic.store.events import TrailEvent
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "how-to-run-a-clinic.md"
 _MESSAGE = (7, 5, "email", 2)
-_READ = (7, 4, 1, None, "", "biopsy", "decided", None, "")
+_READ = (7, 4, 1, None, "", "biopsy", "decided", None, "", "ef")
 HELD = [
     (events.ServerStartedEvent("1.0", "ab", 2, False), "server started", "server",
      '{"model": "ab", "silent": false, "version": "1.0", "workers": 2}'),
@@ -34,10 +34,10 @@ HELD = [
      '{"after": {"patient": "Q"}, "before": {"patient": "P"}, "reason": "why"}'),
     (events.CaseWithdrawnEvent(7, "why"), "withdrawn", "case 7", '{"reason": "why"}'),
     (events.CaseRestoredEvent(7, "why"), "restored", "case 7", '{"reason": "why"}'),
-    (events.ScreenedEvent(7, "alert", 0.5, "ab", 0.1), "screened", "case 7",
-     '{"melanoma": 0.5, "model": "ab", "threshold": 0.1, "tier": "alert"}'),
-    (events.ScreenedSilentlyEvent(7, "alert", 0.5, "ab", 0.1), "screened silently", "case 7",
-     '{"melanoma": 0.5, "model": "ab", "threshold": 0.1, "tier": "alert"}'),
+    (events.ScreenedEvent(7, "alert", 0.5, "ab", 0.1, "cd"), "screened", "case 7",
+     '{"finding": "cd", "melanoma": 0.5, "model": "ab", "threshold": 0.1, "tier": "alert"}'),
+    (events.ScreenedSilentlyEvent(7, "alert", 0.5, "ab", 0.1, "cd"), "screened silently", "case 7",
+     '{"finding": "cd", "melanoma": 0.5, "model": "ab", "threshold": 0.1, "tier": "alert"}'),
     (events.FindingShownEvent(7), "finding shown", "case 7", "{}"),
     (events.ModelAdoptedEvent("cd", "ab", 0.95, 0.95, 64, 0.1), "model adopted", "model",
      '{"confidence": 0.95, "instead_of": "ab", "melanomas": 64, "model": "cd", "sensitivity": 0.95, '
@@ -56,16 +56,17 @@ HELD = [
      '{"attempt": 2, "channel": "email", "delivery": 5, "problem": "no"}'),
     (events.MessageQueuedAgainEvent(7, 5), "message queued again", "case 7", '{"delivery": 5}'),
     (events.ReadEvent(*_READ), "read", "case 7",
-     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "position": 1, "read": 4, '
-     '"stage": "decided", "tier": ""}'),
+     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "note_sha256": "ef", '
+     '"position": 1, "read": 4, "stage": "decided", "tier": ""}'),
     (events.ReadAmendedEvent(*_READ, "why"), "read amended", "case 7",
-     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "position": 1, "read": 4, '
-     '"reason": "why", "stage": "decided", "tier": ""}'),
+     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "note_sha256": "ef", '
+     '"position": 1, "read": 4, "reason": "why", "stage": "decided", "tier": ""}'),
     (events.ReadUndoneEvent(*_READ), "read undone", "case 7",
-     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "position": 1, "read": 4, '
-     '"stage": "decided", "tier": ""}'),
-    (events.OutcomeRecordedEvent(7, 3, "MEL", "histology"), "outcome recorded", "case 7",
-     '{"diagnosis": "MEL", "method": "histology", "outcome": 3}'),
+     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "note_sha256": "ef", '
+     '"position": 1, "read": 4, "stage": "decided", "tier": ""}'),
+    (events.OutcomeRecordedEvent(7, 3, "MEL", "histology", "ef"), "outcome recorded", "case 7",
+     '{"diagnosis": "MEL", "method": "histology", "note_sha256": "ef", "outcome": 3}'),
+    (events.CaseViewedEvent(7), "viewed", "case 7", "{}"),
     (events.CaseExportedEvent(7, "FHIR"), "exported", "case 7", '{"as": "FHIR"}'),
     (events.CasesExportedEvent("CSV", False, None, "2026-01-31T00:00:00+00:00"), "exported", "cases",
      '{"as": "CSV", "personal": false, "since": null, "until": "2026-01-31T00:00:00+00:00"}'),

@@ -20,6 +20,7 @@ from dermsentry.clinic.monitoring.performance import Day
 from dermsentry.clinic.settings import Mail, Settings
 from dermsentry.clinic.store.audit_trail import Trail, append
 from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.events import AccountAddedEvent
 from dermsentry.clinic.store.tables import (
     Account,
     Alert,
@@ -32,8 +33,10 @@ from dermsentry.clinic.store.tables import (
     Token,
     now,
 )
+from dermsentry.clinic.web import views
 from dermsentry.clinic.web.pages import health
 from dermsentry.clinic.web.pages.performance import MOST_COLUMNS, columns
+from dermsentry.errors import OutputError
 
 Maker = Callable[..., TestClient]
 Adder = Callable[..., int]
@@ -267,7 +270,7 @@ def test_the_audit_trail_is_read_filtered_and_verified(browser: Maker, engine: E
                 session,
                 trail,
                 "worker",
-                Made("screened", f"case {i % 2 + 1}", {"melanoma": 0.123456, "i": i}),
+                Made("finding shown", f"case {i % 2 + 1}", {"melanoma": 0.123456, "i": i}),
             )
     who = browser("administrator")
     page, rows = shown(who.get("/audit")), ".events tbody tr"
@@ -275,14 +278,61 @@ def test_the_audit_trail_is_read_filtered_and_verified(browser: Maker, engine: E
     assert texts(page, f"{rows}:first-child .detail span") == ["i 129", "i", "melanoma 0.1235", "melanoma"]
     assert len(page.select("a[href^='/audit?before=31']")) == 1
     assert len(shown(who.get("/audit?before=31")).select(rows)) == 30
-    assert len(shown(who.get("/audit?subject=2&action=screened")).select(rows)) == 65
+    assert len(shown(who.get("/audit?subject=2&action=finding+shown")).select(rows)) == 65
     assert len(shown(who.get("/audit?action=nothing")).select(".empty")) == 1
+    # An account that was put into the table is found too.
+    [problem] = texts(shown(who.post("/audit/verification")), ".problem li")
+    assert problem == "account administrator is in no event"
+    with writing(engine) as session:
+        append(session, trail, "system", AccountAddedEvent("administrator", "administrator"))
     verdict = shown(who.post("/audit/verification"))
-    assert "130" in verdict.select_one(".banner").get_text()
+    assert "131" in verdict.select_one(".banner").get_text()
     with writing(engine) as session:
         session.execute(update(Event).where(Event.id == 7).values(actor="eve"))
     [problem] = texts(shown(who.post("/audit/verification")), ".problem li")
     assert "7" in problem
+
+
+def test_who_looked_at_a_case_is_in_the_trail_once_in_a_while(
+    browser: Maker, program: Maker, add_case: Adder, engine: Engine, draw: Callable[[str], None]
+) -> None:
+    draw("f" * 64)
+    number, other = add_case("alert", 0.9, sha256="f" * 64), add_case("alert", 0.8)
+    anna, bea = browser("dermatologist", "anna"), browser("dermatologist", "bea")
+    camera = program("dermatologist")
+    for _ in range(2):
+        anna.get(f"/cases/{number}")
+        anna.get(f"/cases/{number}/correction")
+    bea.get(f"/outcomes?case={number}")
+    camera.get(f"/api/cases/{number}/picture/view")
+    camera.get(f"/api/cases/{other}")
+    anna.get("/cases/99")
+    seen = select(Event.actor, Event.subject).where(Event.action == "viewed").order_by(Event.id)
+    with reading(engine) as session:
+        assert [tuple(row) for row in session.execute(seen)] == [
+            ("anna", f"case {number}"),
+            ("bea", f"case {number}"),
+            ("dermatologist", f"case {number}"),
+            ("dermatologist", f"case {other}"),
+        ]
+    with writing(engine) as session:
+        session.execute(update(Event).values(at=(now() - timedelta(minutes=16)).isoformat()))
+    anna.get(f"/cases/{number}")
+    with reading(engine) as session:
+        assert len(session.execute(seen).all()) == 5
+
+
+def test_a_trail_that_cannot_be_written_keeps_no_doctor_from_a_case(
+    browser: Maker, add_case: Adder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    number, who = add_case("alert", 0.9), browser()
+
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("no space left")
+
+    monkeypatch.setattr(views, "append", full)
+    assert who.get(f"/cases/{number}").status_code == 200
+    assert f"case {number}" in caplog.text
 
 
 def test_the_audit_trail_is_exported_whole_and_that_is_an_event(

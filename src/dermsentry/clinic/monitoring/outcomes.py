@@ -16,7 +16,7 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import OutcomeRecordedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Case, Outcome, Read, now
-from dermsentry.clinic.store.text import clean, clean_note
+from dermsentry.clinic.store.text import clean, clean_note, digest_of
 from dermsentry.csv_tables import parse_rows
 from dermsentry.diagnoses import CODES, find_label
 from dermsentry.errors import InputError
@@ -265,5 +265,6 @@ def _record(
     session.add(outcome)
     session.get_one(Case, case_id).revision += 1
     session.flush()
-    append(session, clinic.trail, person.name, OutcomeRecordedEvent(case_id, outcome.id, diagnosis, method))
+    event = OutcomeRecordedEvent(case_id, outcome.id, diagnosis, method, digest_of(note))
+    append(session, clinic.trail, person.name, event)
     return outcome

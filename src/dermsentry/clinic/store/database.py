@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -108,6 +108,18 @@ def migrate(engine: Engine) -> None:
         _tell(error)
         # Here it is not this program's mistake: no right to make tables, or an option that there is not.
         raise unusable(error) from error
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the database's tables are those of this version."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    with reading(engine) as session:
+        return bool(session.scalar(text("SELECT version_num FROM alembic_version")) == head)
 
 
 def find(session: Session, kind: type[Row], number: int, *, anew: bool = False) -> Row | None:

@@ -146,13 +146,14 @@ class CaseRestoredEvent(CaseEvent):
 
 @dataclass(frozen=True)
 class ScreenedEvent(CaseEvent):
-    """The model (its card's digest) gave a finding; `threshold` is that of its alerts."""
+    """The model (its card's digest) gave a finding (its SHA-256); `threshold` is that of its alerts."""
 
     action = "screened"
     tier: str
     melanoma: float | None
     model: str
     threshold: float
+    finding: str
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ class MessageQueuedAgainEvent(CaseEvent):
 
 @dataclass(frozen=True)
 class ReadEvent(CaseEvent):
-    """A person read a case; `stage` is where that left it."""
+    """A person read a case; `stage` is where that left it, `note_sha256` of what they wrote."""
 
     action = "read"
     read: int
@@ -285,6 +286,7 @@ class ReadEvent(CaseEvent):
     stage: str
     model: str | None
     tier: str
+    note_sha256: str
 
 
 @dataclass(frozen=True)
@@ -304,12 +306,20 @@ class ReadUndoneEvent(ReadEvent):
 
 @dataclass(frozen=True)
 class OutcomeRecordedEvent(CaseEvent):
-    """A person entered what a case turned out to be."""
+    """A person entered what a case turned out to be; `note_sha256` of what they wrote."""
 
     action = "outcome recorded"
     outcome: int
     diagnosis: str
     method: str
+    note_sha256: str
+
+
+@dataclass(frozen=True)
+class CaseViewedEvent(CaseEvent):
+    """A person or a program looked at a case; once in a quarter of an hour."""
+
+    action = "viewed"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from dermsentry.clinic import lengths
 from dermsentry.errors import InputError
 
@@ -12,6 +14,11 @@ def clean_note(text: str) -> str:
     if len(note) > lengths.NOTE:
         raise InputError(f"Received a note of {len(note)} characters; expected up to {lengths.NOTE}.")
     return note
+
+
+def digest_of(*texts: str) -> str:
+    """SHA-256 of texts, by which the audit trail tells what was written without repeating it."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def clean(text: str, *, keep_lines: bool = False) -> str:

@@ -19,6 +19,7 @@ from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.events import ScreenedEvent, ScreenedSilentlyEvent
+from dermsentry.clinic.store.records import finding_digest
 from dermsentry.clinic.store.tables import Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import LEASE, MOST_ATTEMPTS, Leased, finish, give_up_lease, lease, renew
@@ -89,7 +90,7 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     (hide_finding if silent else show_finding)(case, found)
     kind = ScreenedSilentlyEvent if silent else ScreenedEvent
     threshold = card.thresholds["alert"].value
-    told = kind(case.id, found["tier"], found["melanoma"], card.digest, threshold)
+    told = kind(case.id, found["tier"], found["melanoma"], card.digest, threshold, finding_digest(found))
     append(session, clinic.trail, "worker", told)
     raise_alerts(session, clinic, case)
     return True

@@ -28,7 +28,7 @@ from dermsentry.clinic.store.tables import (
     Read,
     now,
 )
-from dermsentry.clinic.store.text import clean, clean_note
+from dermsentry.clinic.store.text import clean, clean_note, digest_of
 from dermsentry.diagnoses import CODES, DIAGNOSES, MELANOMA, name_of
 from dermsentry.errors import InputError
 
@@ -355,4 +355,5 @@ def _event(kind: type[ReadEvent], read: Read, case: Case) -> ReadEvent:
         stage=case.stage,
         model=case.model_digest,
         tier=case.tier,
+        note_sha256=digest_of(read.note, read.reason),
     )

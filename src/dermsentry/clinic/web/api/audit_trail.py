@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import LARGEST_ID, Event
 from dermsentry.clinic.web.api.schemas import ALWAYS, AuditEvent, AuditEvents, AuditVerdict, Number
 from dermsentry.clinic.web.case_pictures import find_case
+from dermsentry.clinic.web.pages.audit_trail import verified
 from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import TokenAudits, clinic_of
 
@@ -52,10 +52,11 @@ def audit(
 
 @router.get("/audit/verification", summary="Verify the audit trail", tags=["audit"])
 def verification(request: Request, _: TokenAudits) -> AuditVerdict:
-    """Verify the whole hash chain; `problems` is empty if it is intact."""
-    clinic = clinic_of(request)
-    with reading(clinic.engine) as session:
-        verdict = verify(session, clinic.trail)
+    """Verify the whole hash chain, and that tables and photographs are what it tells.
+
+    `problems` is empty if all of it is intact. Every photograph is read.
+    """
+    verdict = verified(clinic_of(request))
     return AuditVerdict(events=verdict.events, problems=list(verdict.problems))
 
 

@@ -32,6 +32,7 @@ from dermsentry.clinic.web.filters import Shown, read_filter
 from dermsentry.clinic.web.problems import problem_responses, request_number
 from dermsentry.clinic.web.security import TokenReads, TokenSends, clinic_of
 from dermsentry.clinic.web.uploads import receive_all
+from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worklist.worklist import list_cases
 from dermsentry.screening.triage import Tier
 
@@ -137,10 +138,12 @@ def cases(
 
 
 @router.get("/cases/{case_id}", summary="Get a case", tags=["cases"], responses=problem_responses(404))
-def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
+def case(request: Request, person: TokenReads, case_id: Number) -> CaseDetail:
     """A case with the model's finding."""
     with reading(clinic_of(request).engine) as session:
-        return CaseDetail.model_validate(find_case(session, case_id))
+        found = CaseDetail.model_validate(find_case(session, case_id))
+    note_view(clinic_of(request), person, case_id)
+    return found
 
 
 @router.get(
@@ -154,7 +157,7 @@ def case(request: Request, _: TokenReads, case_id: Number) -> CaseDetail:
         **problem_responses(404, 409),
     },
 )
-def picture(request: Request, _: TokenReads, case_id: Number, kind: Kind) -> Response:
+def picture(request: Request, person: TokenReads, case_id: Number, kind: Kind) -> Response:
     """The photograph as `view` (JPEG, up to 2048 pixels) or `thumbnail`, or the map `saliency` (PNG).
 
     A DICOM photograph whose pixels name the patient is refused: it may be viewed, not exported.
@@ -164,4 +167,5 @@ def picture(request: Request, _: TokenReads, case_id: Number, kind: Kind) -> Res
         found = find_case(session, case_id)
     if not may_leave(found.dicom):
         raise HTTPException(409, f"The pixels of case {case_id} name the patient; they may not be exported.")
+    note_view(clinic, person, case_id)
     return send_picture(request, clinic.pictures, found, kind)

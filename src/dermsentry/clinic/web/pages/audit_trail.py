@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,9 +16,10 @@ from sqlalchemy.orm import Session
 from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import verify
+from dermsentry.clinic.store.audit_trail import Verdict, verify
 from dermsentry.clinic.store.database import find, reading
 from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
+from dermsentry.clinic.store.records import MOST_TOLD, verify_records
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Event, now
 from dermsentry.clinic.web.downloads import send_audit_trail
 from dermsentry.clinic.web.rendering import page, part
@@ -67,11 +70,16 @@ def audit(
 
 @router.post("/audit/verification")
 def verifies(request: Request, _: Auditor) -> Response:
-    """Verify the whole chain and list its problems."""
-    clinic = clinic_of(request)
+    """Verify the whole chain, tables and photographs, and list what is wrong."""
+    return HTMLResponse(part("_verdict.html", verdict=verified(clinic_of(request)), at=now()))
+
+
+def verified(clinic: Clinic) -> Verdict:
+    """What is wrong with the events, and with tables and photographs that are not as the events tell."""
     with reading(clinic.engine) as session:
         verdict = verify(session, clinic.trail)
-    return HTMLResponse(part("_verdict.html", verdict=verdict, at=now()))
+        records = tuple(islice(verify_records(session, clinic.pictures), MOST_TOLD))
+    return replace(verdict, problems=(*verdict.problems, *records))
 
 
 @router.get("/audit.csv")

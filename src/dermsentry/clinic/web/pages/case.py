@@ -24,6 +24,7 @@ from dermsentry.clinic.web.filters import as_query
 from dermsentry.clinic.web.pages.worklist import asked_for, is_undoable, undoable
 from dermsentry.clinic.web.rendering import markdown_html, page
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
+from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
@@ -55,7 +56,9 @@ def case(
     request: Request, person: Reader, case_id: int, done: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0
 ) -> Response:
     """The page of a case."""
-    return _page(request, person, case_id, done=done)
+    answer = _page(request, person, case_id, done=done)
+    note_view(clinic_of(request), person, case_id)
+    return answer
 
 
 @router.get("/cases/{case_id}/waiting")

@@ -18,6 +18,7 @@ from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case
 from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Corrector, Reader, clinic_of
+from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worklist.corrections import (
     correct,
     corrections_of,
@@ -62,7 +63,9 @@ def settles(
 @router.get("/cases/{case_id}/correction")
 def correction(request: Request, person: Corrector, case_id: int) -> Response:
     """The forms to correct, withdraw or restore a case."""
-    return _correction(request, person, case_id)
+    answer = _correction(request, person, case_id)
+    note_view(clinic_of(request), person, case_id)
+    return answer
 
 
 @router.post("/cases/{case_id}/correction")

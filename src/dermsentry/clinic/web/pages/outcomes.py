@@ -22,6 +22,7 @@ from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.tables import IDENTIFYING, LARGEST_ID, WITHDRAWN, Case, Outcome, Read
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, Recorder, clinic_of
+from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worklist.worklist import search_cases
 from dermsentry.errors import InputError
 
@@ -43,7 +44,12 @@ def outcomes(
 ) -> Response:
     """Biopsies awaiting histology, the form for a case that was found, and recent outcomes."""
     given = {**BLANK, "case": case if case.isdecimal() else ""}
-    return _page(request, person, given=given, search=search.replace("\0", " ").strip(), kept=kept)
+    answer = _page(request, person, given=given, search=search.replace("\0", " ").strip(), kept=kept)
+    with reading(clinic_of(request).engine) as session:
+        chosen = _chosen(session, given["case"])
+    if chosen is not None:
+        note_view(clinic_of(request), person, chosen.id)
+    return answer
 
 
 @router.post("/outcomes")

@@ -1,0 +1,211 @@
+"""Whether tables and files are what the audit trail tells: a row that was changed behind its back is found.
+
+The chain of events says only that nobody changed the events. Here they are gone through once, for what each
+case, read, outcome, alert and account must be by now, and the tables are compared with that; photographs with
+the SHA-256 that they were received with. What events of earlier versions did not tell is not compared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.store.events import (
+    AccountAddedEvent,
+    AccountClosedEvent,
+    AccountOpenedEvent,
+    AlertAcknowledgedEvent,
+    AlertRaisedEvent,
+    AlertReopenedEvent,
+    CaseCorrectedEvent,
+    CaseRestoredEvent,
+    CaseWithdrawnEvent,
+    OutcomeRecordedEvent,
+    ReadAmendedEvent,
+    ReadEvent,
+    ReadUndoneEvent,
+    ReceivedEvent,
+    RoleChangedEvent,
+    ScreenedEvent,
+    ScreenedSilentlyEvent,
+)
+from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.tables import (
+    IDENTIFYING,
+    WITHDRAWN,
+    Account,
+    Alert,
+    Case,
+    Event,
+    Outcome,
+    Read,
+)
+from dermsentry.clinic.store.text import digest_of
+from dermsentry.errors import InputError
+
+MOST_TOLD = 1000
+_AT_ONCE = 1000
+
+_Told = dict[str, Any]
+
+
+@dataclass
+class _Expected:
+    """What the events tell: by number or name, the values that a row must have by now."""
+
+    cases: dict[int, _Told] = field(default_factory=dict)
+    reads: dict[int, _Told] = field(default_factory=dict)
+    outcomes: dict[int, _Told] = field(default_factory=dict)
+    alerts: dict[tuple[int, str], _Told] = field(default_factory=dict)
+    accounts: dict[str, _Told] = field(default_factory=dict)
+    unclear: list[str] = field(default_factory=list)
+
+
+def verify_records(session: Session, pictures: Pictures | None) -> Iterator[str]:
+    """What in the tables is not as the events tell, a sentence each; and in the photographs, where given.
+
+    The events themselves are verified by `audit_trail.verify`. Every photograph is read: with many thousands
+    that takes a while.
+    """
+    expected = _expected(session)
+    yield from expected.unclear
+    yield from _compare("case", expected.cases, _cases(session))
+    yield from _compare("read", expected.reads, _reads(session))
+    yield from _compare("outcome", expected.outcomes, _outcomes(session))
+    yield from _compare("alert", expected.alerts, _alerts(session))
+    yield from _compare("account", expected.accounts, _accounts(session))
+    if pictures is not None:
+        for case_id, sha256 in _stream(session, select(Case.id, Case.sha256).order_by(Case.id)):
+            try:
+                pictures.read_original(sha256)
+            except InputError as error:
+                yield f"case {case_id}: {error}"
+
+
+def finding_digest(found: _Told | None) -> str:
+    """SHA-256 of a finding, which is the same however a database keeps it."""
+    return digest_of(json.dumps(found, sort_keys=True, ensure_ascii=False))
+
+
+def _expected(session: Session) -> _Expected:
+    made = _Expected()
+    query = select(Event.id, Event.action, Event.subject, Event.detail).order_by(Event.id)
+    for number, action, subject, detail in _stream(session, query):
+        kind, _, name = subject.partition(" ")
+        try:
+            told = json.loads(detail)
+            if kind == "account":
+                _of_account(made.accounts, name, action, told)
+            elif kind == "case" and name.isdecimal():
+                _of_case(made, int(name), action, told)
+        except (ValueError, KeyError, TypeError):
+            made.unclear.append(f"event {number} does not tell what one of its kind tells")
+    return made
+
+
+def _of_account(accounts: dict[str, _Told], name: str, action: str, told: _Told) -> None:
+    if action == AccountAddedEvent.action:
+        accounts[name] = {"role": told["role"], "active": True}
+    elif name in accounts and action == RoleChangedEvent.action:
+        accounts[name]["role"] = told["to"]
+    elif name in accounts and action in (AccountOpenedEvent.action, AccountClosedEvent.action):
+        accounts[name]["active"] = action == AccountOpenedEvent.action
+
+
+def _of_case(made: _Expected, case_id: int, action: str, told: _Told) -> None:
+    case = made.cases.get(case_id, {})
+    if action == ReceivedEvent.action:
+        whose = {name: told[name] for name in IDENTIFYING if name in told}
+        made.cases[case_id] = {"sha256": told["sha256"], "withdrawn": False, **whose}
+    elif action == CaseCorrectedEvent.action:
+        case |= told["after"]
+    elif action in (CaseWithdrawnEvent.action, CaseRestoredEvent.action):
+        case["withdrawn"] = action == CaseWithdrawnEvent.action
+    elif action in (ScreenedEvent.action, ScreenedSilentlyEvent.action):
+        case |= {"tier": told["tier"], "melanoma": told["melanoma"], "model": told["model"]}
+        case |= {"finding": told["finding"]} if "finding" in told else {}
+    elif action in (ReadEvent.action, ReadAmendedEvent.action):
+        own = {name: told[name] for name in ("position", "agrees", "diagnosis", "action")}
+        own |= {"note": told["note_sha256"]} if "note_sha256" in told else {}
+        made.reads[told["read"]] = {"case": case_id, **own, "undone": False}
+    elif action == ReadUndoneEvent.action and told["read"] in made.reads:
+        made.reads[told["read"]]["undone"] = True
+    elif action == OutcomeRecordedEvent.action:
+        own = {name: told[name] for name in ("diagnosis", "method")}
+        own |= {"note": told["note_sha256"]} if "note_sha256" in told else {}
+        made.outcomes[told["outcome"]] = {"case": case_id, **own}
+    elif action == AlertRaisedEvent.action:
+        made.alerts[case_id, told["rule"]] = {"acknowledged": False}
+    elif action in (AlertAcknowledgedEvent.action, AlertReopenedEvent.action):
+        alert = made.alerts.get((case_id, told["rule"]))
+        if alert is not None:
+            alert["acknowledged"] = action == AlertAcknowledgedEvent.action
+
+
+def _compare(kind: str, expected: dict[Any, _Told], rows: Iterator[tuple[Any, _Told]]) -> Iterator[str]:
+    """What differs between rows and events; a name that the events did not tell is not compared."""
+    seen = set()
+    for key, row in rows:
+        seen.add(key)
+        name = f"{kind} {key[1]!r} of case {key[0]}" if isinstance(key, tuple) else f"{kind} {key}"
+        told = expected.get(key)
+        if told is None:
+            yield f"{name} is in no event"
+            continue
+        changed = [own for own, value in told.items() if own not in row or row[own] != value]
+        if changed:
+            yield f"{name} is not as the events tell: {', '.join(changed)}"
+    for key in expected.keys() - seen:
+        name = f"{kind} {key[1]!r} of case {key[0]}" if isinstance(key, tuple) else f"{kind} {key}"
+        yield f"{name} is missing"
+
+
+def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
+    columns = [getattr(Case, name) for name in IDENTIFYING]
+    query = select(
+        Case.id, Case.sha256, Case.lane, Case.model_digest, Case.finding, Case.silent, *columns
+    ).order_by(Case.id)
+    for case_id, sha256, lane, model, shown, hidden, *whose in _stream(session, query):
+        found = shown if shown is not None else hidden
+        screened: _Told = {"tier": None, "melanoma": None, "model": None, "finding": None}
+        if found is not None:
+            screened |= {"tier": found["tier"], "melanoma": found["melanoma"], "model": model}
+            screened |= {"finding": finding_digest(found)}
+        row = {"sha256": sha256, "withdrawn": lane == WITHDRAWN, **screened}
+        yield case_id, row | dict(zip(IDENTIFYING, whose, strict=True))
+
+
+def _reads(session: Session) -> Iterator[tuple[int, _Told]]:
+    names = ("case_id", "position", "agrees", "diagnosis", "action", "note", "reason", "undone_at")
+    query = select(Read.id, *(getattr(Read, name) for name in names)).order_by(Read.id)
+    for read_id, case_id, position, agrees, diagnosis, action, *written, undone in _stream(session, query):
+        told = {"case": case_id, "position": position, "agrees": agrees, "diagnosis": diagnosis}
+        told |= {"action": action, "note": digest_of(*written), "undone": undone is not None}
+        yield read_id, told
+
+
+def _outcomes(session: Session) -> Iterator[tuple[int, _Told]]:
+    query = select(Outcome.id, Outcome.case_id, Outcome.diagnosis, Outcome.method, Outcome.note)
+    for outcome_id, case_id, diagnosis, method, note in _stream(session, query.order_by(Outcome.id)):
+        told = {"case": case_id, "diagnosis": diagnosis, "method": method, "note": digest_of(note)}
+        yield outcome_id, told
+
+
+def _alerts(session: Session) -> Iterator[tuple[tuple[int, str], _Told]]:
+    query = select(Alert.case_id, Alert.rule, Alert.acknowledged_at).order_by(Alert.id)
+    for case_id, rule, acknowledged in _stream(session, query):
+        yield (case_id, rule), {"acknowledged": acknowledged is not None}
+
+
+def _accounts(session: Session) -> Iterator[tuple[str, _Told]]:
+    for name, role, active in _stream(session, select(Account.name, Account.role, Account.active)):
+        yield name, {"role": role, "active": active}
+
+
+def _stream(session: Session, query: Any) -> Iterator[Any]:
+    yield from session.execute(query.execution_options(yield_per=_AT_ONCE))
