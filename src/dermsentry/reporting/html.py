@@ -19,11 +19,11 @@ from dermsentry.diagnoses import name_of
 from dermsentry.files import write_text
 from dermsentry.images import Pixels
 from dermsentry.reporting.environment import template_environment
-from dermsentry.reporting.prose import counted
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
     MISSING,
     beside_chance,
+    counted,
     decimal,
     decimal_range,
     percent,
