@@ -32,6 +32,7 @@ from dermsentry.collection.layouts import (
     ph2,
 )
 from dermsentry.collection.layouts.contents import Contents, Layout
+from dermsentry.collection.lesions import add_published_lesions
 from dermsentry.collection.table import Collection
 from dermsentry.errors import InputError
 from dermsentry.image_formats import READ
@@ -62,7 +63,11 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def read_collection(
-    data: str | Path, *, metadata: str | Path | None = None, diagnoses: str | Path | None = None
+    data: str | Path,
+    *,
+    metadata: str | Path | None = None,
+    diagnoses: str | Path | None = None,
+    published_lesions: bool = True,
 ) -> Collection:
     """Read a labelled collection.
 
@@ -78,6 +83,9 @@ def read_collection(
     diagnoses
         A CSV with the columns `given` and `diagnosis` for names of diagnoses that are not understood, such as
         `audit` writes to be filled in. An empty `diagnosis` is unknown.
+    published_lesions
+        Whether to use what HAM10000 and ISIC 2019 publish of lesions where the photographs have ISIC ids: the
+        column `published_lesion`, by which photographs of one lesion belong together in any source.
 
     Returns
     -------
@@ -105,4 +113,4 @@ def read_collection(
         collection = join_metadata(collection, Path(metadata))
     if not len(collection):
         raise InputError(f"{path} holds no photographs; expected {READ} in class folders.")
-    return collection
+    return add_published_lesions(collection) if published_lesions else collection
