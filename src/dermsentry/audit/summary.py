@@ -17,8 +17,8 @@ from dermsentry.audit.shortcuts import EVERYTHING, ID_NUMBER, VISIBLE
 from dermsentry.collection.labels import describe_unknown
 from dermsentry.diagnoses import MELANOMA, agree, codes_of, name_of
 from dermsentry.image_files import by_reason
-from dermsentry.reporting.prose import counted, render_block
-from dermsentry.stats.numbers import compared, percent
+from dermsentry.reporting.prose import render_block
+from dermsentry.stats.numbers import compared, counted, percent
 
 if TYPE_CHECKING:
     from dermsentry.audit.audit import Audit
@@ -74,7 +74,8 @@ def verdict(audit: Audit) -> str:
     if len(audit.unreadable) >= audit.images:
         return "none of them could be read, so nothing is known of them."
     if unseen:
-        told = f"but {counted(unseen, 'photograph')} could not be read or found: nothing is known of them."
+        told = f"but {counted(unseen, 'photograph')} could not be read or found: nothing is known of "
+        told += "it." if unseen == 1 else "them."
         return f"nothing was found that corrupts a result, {told}"
     return "nothing was found that corrupts a result."
 
