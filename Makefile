@@ -71,6 +71,7 @@ model: $(DEVELOPER)  ## Train the bundled model from DATA=FOLDER of its sets; ho
 	rm -rf src/dermsentry/model/bundled/dermoscopy
 	cp -r runs/dermoscopy/bundle src/dermsentry/model/bundled/dermoscopy
 	cp runs/dermoscopy/claims/MODEL_CARD.md MODEL_CARD.md
+	$(RUN)/python docs/make_figures.py "$(DATA)"
 
 notebook: $(DEVELOPER)  ## The nine-class study as a notebook, in JupyterLab
 	$(RUN)/python -m pip install --quiet jupyterlab

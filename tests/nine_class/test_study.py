@@ -63,7 +63,7 @@ def test_files_say_what_the_call_returned(finished: Study) -> None:
     assert written["lesions"]["sentence"] == known.sentence
     assert known.sentence in [c.sentence for c in finished.conclusions if c.about == "collection"]
     left = finished.split.counts()["test"]
-    assert any(c.sentence.startswith(f"Without leaks, {left} of ") for c in finished.conclusions)
+    assert any(c.sentence.startswith(f"Without known leaks, {left} of ") for c in finished.conclusions)
     first = written["experiments"][0]
     assert first["configuration"]["batch_size"] == 32
     assert first["history"]["val_accuracy"] == pytest.approx(
