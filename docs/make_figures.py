@@ -5,8 +5,8 @@
 docs/figures.json lists them: what each was measured on, the command, the JSON that the command writes, and
 how the figure is read from it. With DATA, the folder of the sets, every command that names it is run, the
 slow ones only by `--only`, with results in `runs/`; without, results that are there are read again. A figure
-whose result is not there keeps its text. Then the page, and the tables of README between their marks, are
-written from the list and the bundled model's card.
+whose result is not there keeps its text, and a row that was never measured is not shown. Then the page, and
+the tables of README between their marks, are written from the list and the bundled model's card.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dermsentry.stats.numbers import MISSING, decimal, decimal_interval, percent
 ROOT = Path(__file__).resolve().parents[1]
 LISTED, PAGE, README = ROOT / "docs/figures.json", ROOT / "docs/figures.md", ROOT / "README.md"
 RESULTS = Path("runs/figures")
-CARD_COMMAND = "python -m recipes.dermoscopy.claims RUN DATA OUT --locked"
+CARD_COMMAND = "python -m recipes.dermoscopy.claims RUN DATA OUT --left-out FILE --locked"
 
 
 def _environment() -> Environment:
@@ -144,7 +144,7 @@ def page(listed: Mapping[str, Any]) -> str:
         lines.extend(["", f"## {title}", "", table_text(heads, rows)])
 
     for table in listed["tables"]:
-        rows = ([row["label"], *row["texts"], *_origin(row)] for row in table["rows"])
+        rows = ([row["label"], *row["texts"], *_origin(row)] for row in table["rows"] if row["texts"])
         section(table["title"], [*_heads(table), "set and part", "command"], rows)
     heads = ["figure", "value", "set and part", "command", "quoted in"]
     others = ([o["name"], o["text"], *_origin(o), ", ".join(o["quoted"])] for o in listed["others"])
@@ -165,7 +165,7 @@ def readme(text: str, listed: Mapping[str, Any]) -> str:
         _, closed, after = rest.partition(end)
         if not found or not closed:
             raise SystemExit(f"README.md has no {start.strip()} … {end}.")
-        rows = ([row["label"], *row["texts"]] for row in table["rows"])
+        rows = ([row["label"], *row["texts"]] for row in table["rows"] if row["texts"])
         text = f"{before}{start}\n{table_text(_heads(table), rows)}\n\n{end}{after}"
     return text
 
