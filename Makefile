@@ -13,7 +13,7 @@ PYTEST = -n $(shell nproc 2>/dev/null || echo 2) --dist loadfile
 VERSIONS ?= 3.12 3.13
 LIGHT = tests/stats tests/collection tests/audit tests/evaluation tests/model tests/screening
 
-.PHONY: help test lint types versions format demo model notebook api benchmarks pictures requirements clean
+.PHONY: help test lint types versions format demo model notebook api figures benchmarks pictures requirements clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,7 @@ model: $(DEVELOPER)  ## Train the bundled model from DATA=FOLDER of its sets; ho
 	rm -rf src/dermsentry/model/bundled/dermoscopy
 	cp -r runs/dermoscopy/bundle src/dermsentry/model/bundled/dermoscopy
 	cp runs/dermoscopy/claims/MODEL_CARD.md MODEL_CARD.md
+	$(RUN)/python docs/make_figures.py "$(DATA)"
 
 notebook: $(DEVELOPER)  ## The nine-class study as a notebook, in JupyterLab
 	$(RUN)/python -m pip install --quiet jupyterlab
@@ -82,6 +83,9 @@ notebook: $(DEVELOPER)  ## The nine-class study as a notebook, in JupyterLab
 api: $(DEVELOPER)  ## Write docs/api.md from the docstrings of the public API, docs/layouts.md from the layouts
 	$(RUN)/python docs/make_api.py
 	$(RUN)/python docs/make_layouts.py
+
+figures: $(DEVELOPER)  ## Measure the figures that README and docs quote, with DATA=FOLDER of the sets, and write docs/figures.md
+	$(RUN)/python docs/make_figures.py $(if $(DATA),"$(DATA)")
 
 benchmarks: $(DEVELOPER)  ## Every benchmark that needs no photographs
 	$(RUN)/python benchmarks/startup.py

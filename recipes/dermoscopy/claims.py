@@ -20,7 +20,7 @@ import pandas as pd
 
 from dermsentry.audit.shortcuts import probe
 from dermsentry.collection import Collection, read_collection, read_labels
-from dermsentry.evaluation import Estimate, Evaluation, evaluate
+from dermsentry.evaluation import Evaluation, evaluate
 from dermsentry.files import plain, read_json, write_text
 from dermsentry.model import Bundle, open_bundle, read_network, write_bundle
 from dermsentry.model.model_card import model_card
@@ -31,6 +31,9 @@ from dermsentry.training.pixels import decode
 from recipes.dermoscopy.data import HOSPITALS, LABELS, LESIONS, non_lesions, read_dermoscopy, without_tests
 from recipes.dermoscopy.leave_one_out import summary
 from recipes.dermoscopy.targets import HAM10000, ISIC2017, LEFT_OUT, NINE, REFUSAL, TARGETS
+
+PREVALENCE = 0.02
+"""Of melanoma where a card says what an alert is worth."""
 
 
 def measure_claims(
@@ -147,7 +150,7 @@ def record(folder: Path, evaluation: Mapping[str, Any]) -> Bundle:
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
     """The figures of an evaluation that a card holds."""
     melanoma = evaluation.melanoma
-    found: dict[str, Estimate | None] = {
+    found: dict[str, Any] = {
         "melanoma_roc_auc": melanoma.roc_auc,
         "sensitivity": evaluation.sensitivity,
         "specificity": evaluation.specificity,
@@ -160,6 +163,9 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         found[f"specificity_at_{100 * point.sensitivity:.0f}_sensitivity"] = point.specificity
     for own in evaluation.classes:
         found[f"roc_auc_{own.label}"] = own.roc_auc
+    worth = next((one for one in evaluation.clinical_value or () if one.prevalence == PREVALENCE), None)
+    if worth is not None:
+        found["alerts_per_melanoma_found_at_2_percent_prevalence"] = worth.number_needed_to_biopsy
     if evaluation.surroundings:
         found["melanoma_roc_auc_lesion_painted_out"] = evaluation.surroundings.lesion_painted_out
         found["melanoma_roc_auc_only_the_lesion"] = evaluation.surroundings.only_the_lesion

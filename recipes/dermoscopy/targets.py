@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 HAM10000 = "HAM10000, held-out lesions"
-NINE = "the nine-class set's Test, without leaks"
+NINE = "the nine-class set's Test, without known leaks"
 ISIC2017 = "ISIC 2017 test"
 LEFT_OUT = "hospitals left out, on a short schedule"
 REFUSAL = "pictures without a lesion, against validation photographs"

@@ -43,6 +43,10 @@ Diagnoses = Annotated[
     Path | None,
     typer.Option(help="CSV given,diagnosis of names that are not understood, as audit --out writes it."),
 ]
+NoPublishedLesions = Annotated[
+    bool,
+    typer.Option("--no-published-lesions", help="Ignore which ISIC ids are one lesion by published tables."),
+]
 Labels = Annotated[Path | None, typer.Option(help="Reference label table, such as ISIC's ground truth.")]
 Model = Annotated[Path, typer.Option(help="Folder of a model bundle; by default the bundled model.")]
 PredictionsFor = Annotated[
@@ -91,13 +95,16 @@ def _options(
     pass
 
 
-def _read_data(data: list[Path], metadata: Path | None, diagnoses: Path | None) -> Collection:
+def _read_data(
+    data: list[Path], metadata: Path | None, diagnoses: Path | None, no_published_lesions: bool
+) -> Collection:
     """The one collection that the given folders and tables make; says which diagnoses are not understood."""
     from dermsentry.collection import join_collections, read_collection
     from dermsentry.collection.joins import join_metadata
     from dermsentry.collection.labels import describe_unknown
 
-    collections = [read_collection(path, diagnoses=diagnoses) for path in data]
+    published = not no_published_lesions
+    collections = [read_collection(path, diagnoses=diagnoses, published_lesions=published) for path in data]
     collection = collections[0] if len(collections) == 1 else join_collections(collections)
     if metadata is not None:  # of all together: a table may be about one of them alone
         collection = join_metadata(collection, metadata)
@@ -130,6 +137,7 @@ def audit(
     data: Data,
     labels: Labels = None,
     metadata: Metadata = None,
+    no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json and audit.html.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
@@ -145,7 +153,7 @@ def audit(
     from dermsentry.files import to_json
 
     try:
-        collection = _read_data(data, metadata, diagnoses)
+        collection = _read_data(data, metadata, diagnoses, no_published_lesions)
     except UnknownDiagnosesError as error:
         if out is not None:
             write_draft(out / "diagnoses.csv", error.unknown)
@@ -214,7 +222,9 @@ def evaluate(
     by: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Also figures by this column; by source in any case.")
     ] = None,
+    labels: Labels = None,
     metadata: Metadata = None,
+    no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
     prevalence: Annotated[
         float | None,
@@ -247,16 +257,17 @@ def evaluate(
             f"Received --leave-out {leave_out}{'' if split else ' without --split'}; expected COLUMN=VALUE, "
             "and the split.csv whose groups hold. --by COLUMN gives the figures of every value."
         )
-    collection = _read_data(data, metadata, diagnoses)
+    collection = _read_data(data, metadata, diagnoses, no_published_lesions)
+    reference = _read_reference(labels, diagnoses, collection)
     known = None if split is None else read_split(split, collection)
     if known is not None and leave_out is not None:
         fold = make_folds(known, collection, leave_out=leave_out)[0]
         _say(f"{leave_out}: {fold.told}")
         known = fold.split
     evaluation = run(
-        bundle, collection, known, part=part, by=by, out=out, predictions_for=predictions_for,
-        prevalence=prevalence, robustness=robustness, masks=masks, not_lesions=not_lesions,
-        keep_learned=keep_learned, resamples=resamples, seed=seed, quiet=False,
+        bundle, collection, known, part=part, labels=reference, by=by, out=out,
+        predictions_for=predictions_for, prevalence=prevalence, robustness=robustness, masks=masks,
+        not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed, quiet=False,
     )  # fmt: skip
     typer.echo(summary(evaluation, by))
     for sentence in evaluation.warnings:
@@ -273,6 +284,7 @@ def split(
     out: Annotated[Path, typer.Option(help="The split.csv to write.")] = Path("split.csv"),
     labels: Labels = None,
     metadata: Metadata = None,
+    no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
     fractions: Annotated[
         str, typer.Option(help="Shares of train, validation, calibration and, without a Test folder, test.")
@@ -285,9 +297,11 @@ def split(
 
     With --leave-out COLUMN or --folds, a numbered file for each fold: split-1.csv and so on.
     """
+    from dermsentry.collection.lesions import known_lesions
     from dermsentry.split import make_folds, make_split, write_split
 
-    collection = _read_data(data, metadata, diagnoses)
+    collection = _read_data(data, metadata, diagnoses, no_published_lesions)
+    _say(f"Note: {known_lesions(collection.table).sentence}")
     known = _read_reference(labels, diagnoses, collection)
     shares = _numbers(fractions, float, 4, "--fractions")
     made = make_split(
@@ -351,7 +365,9 @@ def train(
     quantised: Annotated[
         bool, typer.Option(help="The bundle computes in 8-bit integers: faster and smaller.")
     ] = False,
+    labels: Labels = None,
     metadata: Metadata = None,
+    no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
     seed: Seed = 0,
 ) -> None:
@@ -359,13 +375,15 @@ def train(
 
     With --leave-out, --folds or --seeds, train and evaluate a network for each fold and seed, and sum up.
     """
+    from dermsentry.collection.lesions import known_lesions
     from dermsentry.split import check_split, read_split
     from dermsentry.training import require_framework
 
     if split is None:
         raise InputError("Received no --split; expected a split.csv, as `dermsentry split` makes it.")
     require_framework()
-    collection = _read_data(data, metadata, diagnoses)
+    collection = _read_data(data, metadata, diagnoses, no_published_lesions)
+    reference = _read_reference(labels, diagnoses, collection)
     known = read_split(split, collection)
     check_split(known)
     from dermsentry.training import train as run
@@ -377,7 +395,8 @@ def train(
         quantised=quantised, tensorboard=tensorboard,
     )  # fmt: skip
     if leave_out is None and folds is None and seeds == 1:
-        trained = run(collection, known, out, seed=seed, quiet=False, **options)
+        _say(f"Note: {known_lesions(collection.table).sentence}")
+        trained = run(collection, known, out, labels=reference, seed=seed, quiet=False, **options)
         best = trained.history.iloc[trained.best_epoch - 1]
         accuracies = f"{best['val_accuracy']:.3f}, training accuracy {best['accuracy']:.3f}"
         typer.echo(f"validation accuracy {accuracies}")
@@ -393,6 +412,7 @@ def train(
         leave_out=leave_out,
         folds=folds,
         seeds=seeds,
+        labels=reference,
         seed=seed,
         quiet=False,
         **options,
@@ -419,6 +439,7 @@ def study(
     precision: Precision = "auto",
     labels: Labels = None,
     metadata: Metadata = None,
+    no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
     seed: Seed = 0,
 ) -> None:
@@ -426,7 +447,7 @@ def study(
     from dermsentry.training import require_framework
 
     require_framework()
-    collection = _read_data(data, metadata, diagnoses)
+    collection = _read_data(data, metadata, diagnoses, no_published_lesions)
     known = _read_reference(labels, diagnoses, collection)
     lengths = _numbers(epochs, int, 3, "--epochs")
     from dermsentry.nine_class.pipeline import study as run

@@ -67,6 +67,21 @@ def test_a_table_about_one_of_two_collections_is_joined(tmp_path: Path) -> None:
     assert "Note: table.csv: 1 of 1 rows have a photograph here, 1 of 4 photographs a row" in done.stderr
 
 
+def test_lesions_of_published_tables_are_used_said_and_switched_off(tmp_path: Path) -> None:
+    save(skin(1), tmp_path / "Train" / "nevus" / "ISIC_0027419.jpg")
+    save(skin(2), tmp_path / "Train" / "melanoma" / "onex.jpg")
+    save(skin(3), tmp_path / "Test" / "nevus" / "ISIC_0025030.jpg")
+    done = run(tmp_path, "--json")
+    found = json.loads(done.stdout)
+    assert (found["lesions"]["published"], found["summary"]["shared_lesion_test_images"]) == (2, 1)
+    said = " ".join(run(tmp_path).stdout.split())
+    assert (
+        "The lesion is known of 2 of 3 photographs by the published tables of HAM10000 and ISIC 2019" in said
+    )
+    without = json.loads(run(tmp_path, "--json", "--no-published-lesions").stdout)
+    assert (without["lesions"]["published"], without["shared_lesions"]) == (0, [])
+
+
 def test_a_reference_table_is_compared(tmp_path: Path) -> None:
     save(skin(1), tmp_path / "set" / "nevus" / "ISIC_0000001.jpg")
     labels = tmp_path / "labels.csv"

@@ -13,6 +13,7 @@ from dermsentry.audit.disagreements import Disagreement
 from dermsentry.audit.leaks import AuditedPhotograph, PhotographGroup, SharedLesion
 from dermsentry.audit.shortcuts import EVERYTHING, Shortcut
 from dermsentry.audit.summary import AuditFinding, as_text, describe, verdict
+from dermsentry.collection.lesions import KnownLesions
 from dermsentry.image_files import NotRead
 from dermsentry.reporting.prose import counted, listed, render_block
 
@@ -33,6 +34,7 @@ def clean(labels: list[str] | None = None, splits: list[str] | None = None) -> A
         conflicts=(),
         leaks=(),
         shared_lesions=(),
+        lesions=KnownLesions(photographs=len(labels), lesion=0, patient=0, published=0, lesions=0),
         label_disagreements=(),
         labels_compared=None,
         shortcuts=(),

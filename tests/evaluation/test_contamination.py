@@ -141,3 +141,12 @@ def test_a_split_that_it_was_trained_on_and_a_part_it_learned_from_are_taken_at_
     same = evaluate(own, collection, split, resamples=20)
     assert same.photographs == split.counts()["test"]
     assert same.about["learned_from"] is None
+
+
+def test_a_lesion_is_known_by_its_published_name_too() -> None:
+    known = rows(image_id=["ISIC_0027419"], source=["a"]).assign(published_lesion=["HAM_0000118"])
+    here = rows(image_id=["x", "y", "z"], lesion_id=["HAM_0000118", "", "L1"], source=["b", "b", "a"])
+    assert told(known, here) == [True, False, False]
+    assert told(here, known) == [True]
+    both = here.assign(published_lesion=["", "HAM_0000118", ""])
+    assert told(known, both) == [True, True, False]

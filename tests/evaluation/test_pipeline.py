@@ -100,6 +100,35 @@ def test_test_as_given_is_everything_in_test_under_its_own_label(bundle, photogr
     assert any("two labels" in line for line in given.warnings)
 
 
+def test_reference_labels_come_first_and_are_counted(bundle, photographs):
+    split = split_of(photographs)
+    labels = {"Test_nevus_0": "MEL", "Test_melanoma_0": "MEL", "Train_nevus_0": "MEL"}
+    own = evaluate(bundle, photographs, split, resamples=20)
+    for given, part in ((split, "test"), (split, "test-as-given"), (None, "test")):
+        found = evaluate(bundle, photographs, given, part=part, labels=labels, resamples=20)
+        assert found.melanoma.photographs == own.melanoma.photographs + 1
+        assert any(line.startswith("1 of the 9 photographs are evaluated under") for line in found.warnings)
+    assert not any("evaluated under" in line for line in own.warnings)
+    with pytest.raises(InputError, match="has the diagnoses gargoyle, none of the nine"):
+        evaluate(bundle, photographs, split, labels={"Test_nevus_0": "gargoyle"}, resamples=20)
+
+
+def test_a_lesion_that_the_split_does_not_know_leaks_and_what_is_known_is_said(bundle, photographs):
+    split = split_of(photographs)
+    name = photographs.table["image_id"]
+    lesion = ["L1" if own in ("Test_nevus_0", "Train_nevus_2") else "" for own in name]
+    known = replace(photographs, table=photographs.table.assign(lesion_id=lesion))
+    found = evaluate(bundle, known, split, resamples=20)
+    assert any(
+        line.startswith("1 of the 9 photographs, or others of the same lesion") for line in found.warnings
+    )
+    assert found.about["data"]["lesions"].sentence in found.warnings
+    assert "The lesion is known of 2 of 18 photographs, the patient of none." in found.warnings[1]
+    whole = known.table.assign(lesion_id=name, patient_id=name)
+    told = evaluate(bundle, replace(known, table=whole), split, resamples=20)
+    assert not any("lesion" in line and "known" in line for line in told.warnings)
+
+
 def test_a_threshold_that_breaks_its_promise_is_named(bundle, photographs):
     for path in photographs.paths:
         if "Test_melanoma" in path.name:

@@ -107,7 +107,7 @@ def test_leakage_is_reported_where_it_is_and_denied_where_it_is_not() -> None:
     assert "Of its 20 validation images 10 have a copy" in inflated
     assert "(accuracy 90.0 %) and 10 have none (accuracy 50.0 %)." in inflated
     assert "25.0 percentage points of the quoted figure are leakage" in inflated
-    assert "accuracy on Test without leaks is 45.0 %" in inflated
+    assert "accuracy on Test without known leaks is 45.0 %" in inflated
     fair = leakage_sentence("It", 0.61, 0.60, None, relatives(None, None, 0.6))
     assert "None of its validation images" in fair
     assert "has not visibly raised" in fair

@@ -59,6 +59,11 @@ def test_files_say_what_the_call_returned(finished: Study) -> None:
     assert written["synthetic"] is True
     assert [c["sentence"] for c in written["findings"]] == [c.sentence for c in finished.conclusions]
     assert len(written["experiments"]) == len(finished.results)
+    known = finished.audit.lesions
+    assert written["lesions"]["sentence"] == known.sentence
+    assert known.sentence in [c.sentence for c in finished.conclusions if c.about == "collection"]
+    left = finished.split.counts()["test"]
+    assert any(c.sentence.startswith(f"Without known leaks, {left} of ") for c in finished.conclusions)
     first = written["experiments"][0]
     assert first["configuration"]["batch_size"] == 32
     assert first["history"]["val_accuracy"] == pytest.approx(
@@ -76,6 +81,7 @@ def test_files_say_what_the_call_returned(finished: Study) -> None:
 def test_the_page_stands_alone_and_says_it_is_synthetic(finished: Study) -> None:
     page = (finished.folder / "study.html").read_text()
     assert "Synthetic photographs" in page
+    assert finished.audit.lesions.sentence in page
     assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")
     for conclusion in finished.conclusions:
         assert conclusion.sentence[:40].replace(" %", "\u00a0%") in page

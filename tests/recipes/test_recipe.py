@@ -94,6 +94,7 @@ def test_the_claims_are_measured_and_kept_in_the_card(run: Run, sets: Path, tmp_
     assert measured[HAM10000]["photographs"] > 10
     assert measured[HAM10000]["melanomas"] > 0
     assert "decisions_flipped_by_a_turn" in measured[HAM10000]
+    assert measured[HAM10000]["alerts_per_melanoma_found_at_2_percent_prevalence"]["value"] >= 1
     assert len(measured["targets"]) == len(TARGETS)
     assert {row["reached"] for row in measured["targets"] if row["photographs"] == ISIC2017} == {None}
     page = tmp_path / "HAM10000-held-out-lesions"

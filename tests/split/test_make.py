@@ -29,6 +29,7 @@ from dermsentry.split import (
     read_split,
     write_split,
 )
+from dermsentry.split.make import relabelled
 from tables import table_collection
 
 NO_COPIES = Duplicates((), {})
@@ -431,3 +432,14 @@ def test_the_nine_class_set_splits(real_data: Path) -> None:
     assert parts <= {"test", "test-leaking", "quarantined"}
     mel = split.table[split.table["diagnosis"] == "MEL"]["part"].value_counts()
     assert mel["train"] > mel["validation"] > 0
+
+
+def test_reference_labels_change_a_split_and_no_part() -> None:
+    collection = table_collection([{"diagnosis": "NV"}, {"diagnosis": "PBK|SK"}, {"diagnosis": "MEL"}] * 5)
+    split = make_split(collection, duplicates=NO_COPIES)
+    labels = {"lesion0000x": "MEL", "lesion0001x": "SK", "lesion0002x": "MEL", "elsewhere": "NV"}
+    found = relabelled(split, labels).table
+    assert list(found["diagnosis"][:3]) == ["MEL", "SK", "MEL"]
+    assert list(found["part"]) == list(split.table["part"])
+    assert found["reason"][0].endswith("label table: MEL, not NV")
+    assert relabelled(split, {}).table.equals(split.table)

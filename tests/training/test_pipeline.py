@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
-from dermsentry.errors import InputError, TrainingError
+from dermsentry.errors import DataWarning, InputError, TrainingError
 from dermsentry.evaluation import evaluate
 from dermsentry.files import read_json
 from dermsentry.images import read_fitted
@@ -20,6 +21,7 @@ from dermsentry.model import open_bundle
 from dermsentry.model.learned_from import hashed
 from dermsentry.phantoms import Phantoms
 from dermsentry.split import Split, make_split
+from dermsentry.split.make import relabelled
 from dermsentry.training import Run, export, train
 from dermsentry.training.batches import Examples
 from dermsentry.training.pipeline import parts_of, with_copies
@@ -116,6 +118,30 @@ def test_a_run_keeps_its_record(ran: Ran) -> None:
 def test_intervals_are_over_groups(ran: Ran, split: Split) -> None:
     validation = split.table[split.table["part"] == "validation"]
     assert ran.groups == list(validation["group"])
+
+
+def test_reference_labels_and_lesions_that_the_split_does_not_know(
+    phantom_collection: Collection, split: Split, tmp_path: Path
+) -> None:
+    parts = split.table.set_index("path")["part"]
+    first = {part: parts.index[parts == part][0] for part in ("train", "validation")}
+    table = phantom_collection.table
+    image_id = dict(zip(table["path"], table["image_id"], strict=True))
+    known = replace(
+        phantom_collection,
+        table=table.assign(
+            published_lesion=["HAM_0000001" if p in first.values() else "" for p in table["path"]]
+        ),
+    )
+    own = split.table.set_index("path").loc[first["train"], "diagnosis"]
+    labels = {image_id[first["train"]]: "NV" if own != "NV" else "MEL"}
+    with pytest.warns(DataWarning, match="2 photographs show a lesion or a patient that another part"):
+        run = train(known, split, tmp_path / "run", size=48, labels=labels)
+    record = read_json(run.folder / "run.json")
+    assert (record["related"], record["relabelled"], record["lesions"]["published"]) == (2, 1, 2)
+    bundle = open_bundle(run.bundle)
+    assert bundle.card.training["split_fingerprint"] == relabelled(split, labels).fingerprint()
+    assert evaluate(bundle, known, split, labels=labels, resamples=20).about["learned_from"] is None
 
 
 def test_another_recipe_in_the_same_folder_does_not_mix(

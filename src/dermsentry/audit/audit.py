@@ -28,6 +28,7 @@ from dermsentry.audit.summary import AuditFinding, describe
 from dermsentry.audit.survey import survey_collection
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups
+from dermsentry.collection.lesions import KnownLesions, known_lesions
 from dermsentry.collection.table import UnknownDiagnosis
 from dermsentry.errors import require_type
 from dermsentry.files import versions
@@ -77,6 +78,8 @@ class Audit:
         The same photograph in more than one of train, validation and test.
     shared_lesions
         Different photographs of one lesion or patient in more than one split.
+    lesions
+        Of how many photographs the lesion and the patient are known, and of how many by published tables.
     label_disagreements, labels_compared
         Labels that the reference table contradicts, of how many that it covers; None compared where no table
         was given.
@@ -106,6 +109,7 @@ class Audit:
     conflicts: tuple[PhotographGroup, ...]
     leaks: tuple[PhotographGroup, ...]
     shared_lesions: tuple[SharedLesion, ...]
+    lesions: KnownLesions
     label_disagreements: tuple[Disagreement, ...]
     labels_compared: int | None = field(metadata={"json": None})
     shortcuts: tuple[Shortcut, ...]
@@ -233,6 +237,7 @@ def audit_collection(
         conflicts=tuple(PhotographGroup(tuple(placed[path] for path in paths)) for paths in conflicts),
         leaks=tuple(find_leaks(table, found.groups)),
         shared_lesions=tuple(find_shared_lesions(table, found.groups)),
+        lesions=known_lesions(table),
         label_disagreements=disagreements,
         labels_compared=compared,
         shortcuts=find_shortcuts(table[sure], survey, list(compress(groups, sure)), seed=seed),

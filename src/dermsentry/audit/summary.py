@@ -140,6 +140,7 @@ def _shared_lesions(audit: Audit) -> _Facts:
         "kinds": [counted(kinds[of], of) for of in ("lesion", "patient") if kinds[of]],
         "affected": count_in_test(audit.shared_lesions),
         "tests": audit.splits.get("test", 0),
+        "known": audit.lesions.sentence,
     }
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from dermsentry.collection.table import PUBLISHED_LESION
 from dermsentry.diagnoses import agree, find_label
 
 Kind = Literal["identical", "near"]
@@ -156,8 +157,19 @@ def _per_source(table: pd.DataFrame, column: str) -> list[str]:
 
 
 def lesion_keys(table: pd.DataFrame) -> list[str]:
-    """A key of each row's lesion, unique over all sources, that ends in its id; `""` where it is unknown."""
-    return _per_source(table, "lesion_id")
+    """A key of each row's lesion, unique over all sources, that ends in its id; `""` where it is unknown.
+
+    A lesion that the collection and the published tables call differently is one, by its published name.
+    """
+    own = _per_source(table, "lesion_id")
+    if PUBLISHED_LESION not in table.columns:
+        return own
+    published = list(table[PUBLISHED_LESION])
+    for rows in components(len(own), [*_equal(own), *_equal(published)]):
+        named = min((published[i] for i in rows if published[i]), default="")
+        for i in rows if named else ():
+            own[i] = f"\0{named}"
+    return own
 
 
 def patient_keys(table: pd.DataFrame) -> list[str]:

@@ -46,6 +46,9 @@ SPLITS = {
 }
 """What folders and tables call a split, in lower case, and its name in `Collection.table`."""
 
+PUBLISHED_LESION = "published_lesion"
+"""A column of `Collection.table` where published tables know lesions by ISIC id: one name in every source."""
+
 _OF_ONE = ("path", "image_id", "diagnosis", "split")
 
 

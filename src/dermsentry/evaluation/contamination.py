@@ -1,7 +1,8 @@
 """Which photographs a bundle learned from: by image id, lesion, patient, or by the look of the image.
 
 Ids are compared as groups compare them: an image id that only counts (`IMG_0012`) says nothing, and the id of
-a lesion or patient holds within its source, unless it is long enough to be a registry's (`HAM_0000118`).
+a lesion or patient holds within its source, unless it is long enough to be a registry's (`HAM_0000118`). A
+lesion is also known by its published name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermsentry.collection.groups import is_counter, original_id
+from dermsentry.collection.table import PUBLISHED_LESION
 from dermsentry.images import Pixels
 from dermsentry.model.learned_from import Hashes, LearnedFrom, hashed
 
@@ -31,7 +33,9 @@ _REGISTRY = re.compile(r"\d{5}")
 
 def learned_from(table: pd.DataFrame, pictures: Iterable[Pixels]) -> LearnedFrom:
     """The hashes of the photographs in these rows of a collection's table, and of their images."""
-    images, lesions, patients = (np.unique(hashed(filter(None, keys))) for keys in _keys(table))
+    images, lesions, patients = (
+        np.unique(hashed(key for keys in known for key in keys if key)) for known in _keys(table)
+    )
     return LearnedFrom(images, lesions, patients, np.unique(perceptual_hashes(pictures)))
 
 
@@ -53,16 +57,20 @@ def find_learned(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows of a collection's table were learned from by an id, and by their `looks` (n,); (n,) each."""
     by_id = np.zeros(len(table), dtype=np.bool_)
-    for keys, hashes in zip(_keys(table), (known.images, known.lesions, known.patients), strict=True):
-        by_id |= np.array([bool(key) for key in keys]) & np.isin(hashed(keys), hashes)
+    for named, hashes in zip(_keys(table), (known.images, known.lesions, known.patients), strict=True):
+        for keys in named:
+            by_id |= np.array([bool(key) for key in keys]) & np.isin(hashed(keys), hashes)
     near = [bool((np.bitwise_count(known.pictures ^ look) <= NEAR).any()) for look in looks]
     return by_id, np.array(near, dtype=np.bool_)
 
 
-def _keys(table: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
-    """What names the image, the lesion and the patient of each row; `""` where nothing does."""
+def _keys(table: pd.DataFrame) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+    """What names the image, the lesion and the patient of each row, in one way or two; `""`: nothing does."""
     images = ["" if is_counter(one) else original_id(one) for one in table["image_id"]]
-    return images, _within_source(table, "lesion_id"), _within_source(table, "patient_id")
+    lesions = [_within_source(table, "lesion_id")]
+    if PUBLISHED_LESION in table.columns:
+        lesions.append(list(table[PUBLISHED_LESION]))
+    return [images], lesions, [_within_source(table, "patient_id")]
 
 
 def _within_source(table: pd.DataFrame, column: str) -> list[str]:

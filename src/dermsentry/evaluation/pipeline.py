@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dermsentry.collection import Collection
+from dermsentry.collection.lesions import known_lesions
 from dermsentry.collection.table import values_of
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, require_type
@@ -40,6 +41,7 @@ from dermsentry.phantoms import is_synthetic
 from dermsentry.screening.predictions import Challenge, check_challenge, header, row
 from dermsentry.split import Split
 from dermsentry.split.folds import LEARNED_FROM
+from dermsentry.split.make import relabelled
 from dermsentry.stats.numbers import decimal_interval, percent_as_given, percent_interval
 from dermsentry.stats.prevalence import check_prevalence
 from dermsentry.stats.resampling import Resampler
@@ -51,6 +53,7 @@ def evaluate(
     split: SplitTable | pd.DataFrame | None = None,
     *,
     part: str = "test",
+    labels: Mapping[str, str] | None = None,
     by: str | None = None,
     out: str | Path | None = None,
     predictions_for: Challenge | None = None,
@@ -78,6 +81,9 @@ def evaluate(
     part
         A part of the split; `test-as-given` is the Test folder as published, with the photographs that leak
         or carry two labels, under the labels it came with.
+    labels
+        Reference labels by image id, as `read_labels` gives them: they come before the labels of the split
+        and of the collection, and a warning counts what they change.
     by
         Also give melanoma's figures by this column of the collection's table, such as `hospital`. Age, sex,
         site, source and skin type are compared in any case.
@@ -134,9 +140,8 @@ def evaluate(
     if by is not None:
         values_of(collection, by)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    chosen = choose(collection, split, part)
-    labels = list(chosen.table["diagnosis"])
-    sample = choose_sample(labels, CORRUPTED, seed) if robustness else set()
+    chosen = choose(collection, split, part, labels)
+    sample = choose_sample(list(chosen.table["diagnosis"]), CORRUPTED, seed) if robustness else set()
     screened = None if not_lesions is None else refusals(not_lesions, opened, quiet=quiet)
     marked = {} if masks is None else sample_masks(Path(masks), opened, collection, chosen.table, seed)
     seen = read_and_predict(
@@ -149,9 +154,9 @@ def evaluate(
         look=opened.learned_from is not None,
         quiet=quiet,
     )
-    seen, learned = _without_learned(
-        opened, collection, split, seen, keep_learned or part in (AS_GIVEN, *LEARNED_FROM)
-    )
+    keep = keep_learned or part in (AS_GIVEN, *LEARNED_FROM)
+    seen, learned = _without_learned(opened, collection, _as_split(split), labels or {}, seen, keep)
+    lesions = known_lesions(collection.table)
     alert = opened.card.thresholds["alert"]
     resampler = Resampler(list(seen.table["group"]), resamples, seed)
     evaluation = measure_predictions(
@@ -172,6 +177,7 @@ def evaluate(
         "data": {
             "fingerprint": collection.fingerprint(),
             "part": chosen.part,
+            "lesions": lesions,
             "synthetic": _drawn(collection),
         },
         "threshold": alert,
@@ -197,6 +203,7 @@ def evaluate(
         warnings=(
             *chosen.caveats,
             *([caveat("learned", learned=learned)] if learned and learned.photographs else []),
+            *([] if lesions.lesion == lesions.patient == lesions.photographs else [lesions.sentence]),
             *_caveats(opened, collection, evaluation, split is None, len(seen.unreadable)),
             *([] if by is None or find_attribute(compared, by) else [caveat("one_value", column=by)]),
             *evaluation.warnings,
@@ -207,22 +214,28 @@ def evaluate(
     return evaluation
 
 
+def _as_split(split: SplitTable | pd.DataFrame | None) -> Split | None:
+    return None if split is None else Split(split if isinstance(split, pd.DataFrame) else split.table)
+
+
 def _without_learned(
     bundle: Bundle,
     collection: Collection,
-    split: SplitTable | pd.DataFrame | None,
+    split: Split | None,
+    labels: Mapping[str, str],
     seen: Predicted,
     keep: bool,
 ) -> tuple[Predicted, Learned | None]:
     """What is left without the photographs that the bundle learned from; None where it does not know them.
 
-    A bundle that was trained on this very split is taken at its word. Raises InputError if nothing is left.
+    A bundle that was trained on this very split, by its labels or the reference's, is taken at its word.
+    Raises InputError if nothing is left.
     """
     if bundle.learned_from is None:
         return seen, None
     if split is not None:
-        table = split if isinstance(split, pd.DataFrame) else split.table
-        if Split(table).fingerprint() == bundle.card.training.get("split_fingerprint"):
+        made_on = bundle.card.training.get("split_fingerprint")
+        if made_on in (split.fingerprint(), relabelled(split, labels).fingerprint()):
             return seen, None
     rows = collection.table.set_index("path").loc[list(seen.table["path"])].reset_index()
     by_id, by_look = find_learned(bundle.learned_from, rows, seen.looks)

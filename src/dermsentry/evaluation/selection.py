@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import pandas as pd
 
 from dermsentry.collection import Collection
+from dermsentry.collection.groups import DuplicateGroup, connected_groups, lesion_keys, patient_keys
 from dermsentry.errors import InputError
 from dermsentry.evaluation.caveats import caveat
 from dermsentry.split.folds import LEARNED_FROM
+from dermsentry.split.make import settle
 
 AS_GIVEN = "test-as-given"
 """The Test folder as published, with the photographs that leak and those that carry two labels."""
@@ -33,15 +36,20 @@ class Chosen:
     caveats: tuple[str, ...]
 
 
-def choose(collection: Collection, split: SplitTable | pd.DataFrame | None, part: str) -> Chosen:
+def choose(
+    collection: Collection,
+    split: SplitTable | pd.DataFrame | None,
+    part: str,
+    labels: Mapping[str, str] | None = None,
+) -> Chosen:
     """The photographs of one part of a split, or of the collection's own Test; see `evaluate`."""
     if split is None:
-        return _choose_unsplit(collection, part)
+        return _choose_unsplit(collection, part, labels or {})
     table = split if isinstance(split, pd.DataFrame) else split.table
-    return _choose_part(collection, table, part)
+    return _choose_part(collection, table, part, labels or {})
 
 
-def _choose_part(collection: Collection, split: pd.DataFrame, part: str) -> Chosen:
+def _choose_part(collection: Collection, split: pd.DataFrame, part: str, labels: Mapping[str, str]) -> Chosen:
     known = collection.table.set_index("path")
     missing = [path for path in split["path"] if path not in known.index]
     if missing:
@@ -57,30 +65,56 @@ def _choose_part(collection: Collection, split: pd.DataFrame, part: str) -> Chos
     if not len(table):
         parts = ", ".join(f"{name} ({count})" for name, count in split["part"].value_counts().items())
         raise InputError(f"The split has no photograph in the part {part!r}; it has {parts}, and {AS_GIVEN}.")
-    learned = set(split.loc[split["part"].isin(LEARNED_FROM), "group"])
-    return Chosen(table[["path", "diagnosis", "group"]], part, _caveats_of_part(table, part, learned))
+    caveats = _caveats_of_part(table, part, _related(collection, split, table))
+    return _relabelled(Chosen(table[["path", "diagnosis", "group"]], part, caveats), collection, labels, ())
 
 
-def _caveats_of_part(table: pd.DataFrame, part: str, learned: set[str]) -> tuple[str, ...]:
+def _related(collection: Collection, split: pd.DataFrame, table: pd.DataFrame) -> int:
+    """How many of these rows are of a group, lesion or patient that was learned from."""
+    learned = split["part"].isin(LEARNED_FROM)
+    found = table["group"].isin(set(split.loc[learned, "group"])).to_numpy()
+    paths = collection.table["path"]
+    for keys in (lesion_keys(collection.table), patient_keys(collection.table)):
+        key_of = dict(zip(paths, keys, strict=True))
+        known = set(split.loc[learned, "path"].map(key_of)) - {""}
+        found = found | table["path"].map(key_of).isin(known).to_numpy()
+    return int(found.sum())
+
+
+def _relabelled(
+    chosen: Chosen,
+    collection: Collection,
+    labels: Mapping[str, str],
+    duplicates: Sequence[DuplicateGroup],
+) -> Chosen:
+    """The same photographs by the reference labels, with how many these change."""
+    image_id = dict(zip(collection.table["path"], collection.table["image_id"], strict=True))
+    table = chosen.table.assign(image_id=chosen.table["path"].map(image_id))
+    diagnosis, reasons = settle(table, labels, duplicates)
+    changed = sum(map(bool, reasons))
+    if not changed:
+        return chosen
+    told = caveat("relabelled", count=changed, of=len(table))
+    return replace(chosen, table=chosen.table.assign(diagnosis=diagnosis), caveats=(*chosen.caveats, told))
+
+
+def _caveats_of_part(table: pd.DataFrame, part: str, related: int) -> tuple[str, ...]:
     if part in LEARNED_FROM:
         return (caveat("learned_from", part=part),)
-    counts = {
-        "leaking": int(table["group"].isin(learned).sum()),
-        "quarantined": int((table["part"] == "quarantined").sum()),
-    }
+    counts = {"leaking": related, "quarantined": int((table["part"] == "quarantined").sum())}
     return tuple(caveat(topic, count=count, of=len(table)) for topic, count in counts.items() if count)
 
 
-def _choose_unsplit(collection: Collection, part: str) -> Chosen:
+def _choose_unsplit(collection: Collection, part: str, labels: Mapping[str, str]) -> Chosen:
     from dermsentry.audit.duplicates import find_duplicates
-    from dermsentry.collection.groups import connected_groups
 
     if part != "test":
         raise InputError(f"Received the part {part!r} without a split; give the split.csv that names it.")
     table = collection.table
     given = bool((table["split"] == "test").any())
-    groups = connected_groups(table, find_duplicates(collection).groups)
-    table = table.assign(group=groups)
+    duplicates = find_duplicates(collection).groups
+    table = table.assign(group=connected_groups(table, duplicates))
     if given:
         table = table[table["split"] == "test"]
-    return Chosen(table[["path", "diagnosis", "group"]], AS_GIVEN if given else "all", ())
+    chosen = Chosen(table[["path", "diagnosis", "group"]], AS_GIVEN if given else "all", ())
+    return _relabelled(chosen, collection, labels, duplicates)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from dermsentry.collection import Collection
+from dermsentry.collection.lesions import known_lesions
 from dermsentry.diagnoses import name_of
 from dermsentry.nine_class.experiments import EXPERIMENTS, Result
 from dermsentry.reporting.prose import render_block
@@ -87,7 +88,7 @@ def draw_conclusions(
 ) -> Iterator[Conclusion]:
     """The study's conclusions in reading order, each from these results' numbers."""
     by = {(r.experiment.name, r.protocol): r for r in results}
-    for text in _about_conflicts(collection, split):
+    for text in (*_about_conflicts(collection, split), *_about_test(collection, split)):
         yield Conclusion("collection", text)
     for experiment in EXPERIMENTS:
         honest, assigned = by.get((experiment.name, "honest")), by.get((experiment.name, "as-assigned"))
@@ -128,6 +129,21 @@ def _about_experiment(honest: Result, assigned: Result, before: Result | None) -
         yield sentence(
             "melanoma", title=title, detected=decision.detected, melanomas=melanoma.photographs, low=low
         )
+
+
+def _about_test(collection: Collection, split: Split) -> Iterator[str]:
+    """How much of a Test that the collection names is left, and what can be told of its leaks."""
+    given = set(collection.table.loc[collection.table["split"] == "test", "path"])
+    parts = split.table.loc[split.table["path"].isin(given), "part"]
+    if given:
+        yield sentence(
+            "test",
+            of=len(given),
+            left=int((parts == "test").sum()),
+            leaking=int((parts == "test-leaking").sum()),
+            quarantined=int((parts == "quarantined").sum()),
+        )
+    yield known_lesions(collection.table).sentence
 
 
 def _about_conflicts(collection: Collection, split: Split) -> list[str]:

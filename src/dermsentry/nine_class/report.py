@@ -141,6 +141,6 @@ def _confusion(result: Result) -> bytes:
             axes,
             evaluation.confusion_matrix.counts,
             names,
-            f"{result.experiment.title}, honest,\non Test without leaks",
+            f"{result.experiment.title}, honest,\non Test without known leaks",
         )
         return figures.as_png(figure)

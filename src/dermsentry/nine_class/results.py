@@ -102,6 +102,7 @@ def study_json(study: Study) -> dict[str, Any]:
         "versions": versions(),
         "audit": study.audit.summary,
         "split": study.split.counts(),
+        "lesions": study.audit.lesions,
         "experiments": [_result_json(result) for result in study.results],
         "findings": study.conclusions,
         "kept": {

@@ -76,7 +76,7 @@ def make_split(
     paths, given = list(table["path"]), list(table["split"])
     rows = range(len(paths))
     group = connected_groups(table, found.groups)
-    diagnosis, reasons = _settled(table, labels or {}, found.groups)
+    diagnosis, reasons = settle(table, labels or {}, found.groups)
     part = [""] * len(paths)
     for i, reason in _quarantine(table.assign(diagnosis=diagnosis), found).items():
         part[i], reasons[i] = "quarantined", [reason]
@@ -194,7 +194,19 @@ def _first_of_groups(members: Iterable[tuple[str, str]]) -> dict[str, str]:
     return first
 
 
-def _settled(
+def relabelled(split: Split, labels: Mapping[str, str]) -> Split:
+    """A split by reference labels by image id, as `read_labels` gives them; `reason` says what they changed.
+
+    Every photograph stays in its part: to settle conflicts, give the labels to `make_split`. Raises
+    InputError where a label is none of the nine.
+    """
+    diagnosis, reasons = settle(split.table, labels, ())
+    said = zip(split.table["reason"], reasons, strict=True)
+    told = ["; ".join(filter(None, [before, *own])) for before, own in said]
+    return Split(split.table.assign(diagnosis=diagnosis, reason=told))
+
+
+def settle(
     table: pd.DataFrame, labels: Mapping[str, str], duplicates: Sequence[DuplicateGroup]
 ) -> tuple[list[str], list[list[str]]]:
     """Each row's diagnosis after the reference labels, and what they changed, in words."""

@@ -6,9 +6,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dermsentry.collection import Collection
+from dermsentry.collection.groups import lesion_keys, patient_keys
 from dermsentry.csv_tables import read_table
 from dermsentry.diagnoses import find_label
 from dermsentry.errors import InputError, require_type
@@ -76,6 +78,25 @@ def check_split(split: Split) -> None:
             f"The split's parts share {len(shared)} groups: {'; '.join(shared[:5])}{more}. "
             "Photographs of one group belong in one part; set their part to the same, or to quarantined."
         )
+
+
+def count_related(split: Split, collection: Collection) -> int:
+    """How many photographs show a lesion or patient that is in two of the parts that are to be apart.
+
+    The collection may know more of lesions and patients than the split's groups, which hold what was known
+    when it was made.
+    """
+    table = collection.table
+    part = table["path"].map(dict(zip(split.table["path"], split.table["part"], strict=True)))
+    found = np.zeros(len(part), dtype=np.bool_)
+    for keys in (lesion_keys(table), patient_keys(table)):
+        parts: dict[str, set[str]] = defaultdict(set)
+        for key, own in zip(keys, part, strict=True):
+            if key and own in APART:
+                parts[key].add(own)
+        pairs = zip(keys, part, strict=True)
+        found |= [own in APART and len(parts.get(key, ())) > 1 for key, own in pairs]
+    return int(found.sum())
 
 
 def write_split(split: Split, path: str | Path) -> None:

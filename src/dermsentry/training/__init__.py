@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,7 @@ def train(
     weights: Weights = "imagenet",
     precision: Precision | None = None,
     quantised: bool = False,
+    labels: Mapping[str, str] | None = None,
     seed: int = 0,
     tensorboard: bool = False,
     cache: str | Path | None = None,
@@ -109,6 +111,9 @@ def train(
     quantised
         Whether the bundle's network computes its convolutions in 8-bit integers: about half the time and the
         bytes of single precision. It is calibrated so; the card holds what it cost.
+    labels
+        Reference labels by image id, as `read_labels` gives them, in place of the split's own where these
+        contradict them or say less. Every image stays in its part: `make_split` settles conflicts by them.
     seed
         Random seed.
     tensorboard
@@ -130,6 +135,12 @@ def train(
         has not, or an option is none of the above.
     TrainingError
         A part is empty or has one class only, or the loss is not a number.
+
+    Warns
+    -----
+    DataWarning
+        Two parts of the split show one lesion or patient, by what the collection knows and the split's groups
+        do not.
     BundleError
         With `quantised`, 8-bit integers change too many classes, or the order of melanomas.
     OutputError
@@ -141,5 +152,5 @@ def train(
     return pipeline.train(
         collection, split, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
         size=size, aspect=aspect, learning_rate=learning_rate, weights=weights, precision=precision,
-        quantised=quantised, seed=seed, tensorboard=tensorboard, cache=cache, quiet=quiet,
+        quantised=quantised, labels=labels, seed=seed, tensorboard=tensorboard, cache=cache, quiet=quiet,
     )  # fmt: skip

@@ -5,12 +5,13 @@ This module needs no training framework, so that `dermsentry.cross_validate` can
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
 from dermsentry.collection import Collection
+from dermsentry.collection.lesions import known_lesions
 from dermsentry.errors import DermsentryError, InputError
 from dermsentry.evaluation.cross_validation.figures import (
     FoldPredictions,
@@ -26,6 +27,7 @@ from dermsentry.files import fingerprint, to_json, versions
 from dermsentry.phantoms import is_synthetic
 from dermsentry.progress import say
 from dermsentry.split import Fold, Split, check_split, make_folds, write_split
+from dermsentry.split.make import relabelled
 from dermsentry.training import require_framework, train
 from dermsentry.training.options import TrainingOptions
 
@@ -38,6 +40,7 @@ def cross_validate(
     leave_out: str | None = None,
     folds: int | None = None,
     seeds: int = 1,
+    labels: Mapping[str, str] | None = None,
     seed: int = 0,
     resamples: int = 1000,
     quiet: bool = True,
@@ -64,6 +67,8 @@ def cross_validate(
         sense with several seeds.
     seeds
         How many random seeds each fold is trained with.
+    labels
+        Reference labels by image id; see `train`.
     seed
         The first of them; also that of the folds and of the bootstrap.
     resamples
@@ -94,6 +99,7 @@ def cross_validate(
             "seed of at least 0 and 2 resamples."
         )
     check_split(split)
+    split = relabelled(split, labels or {})
     divided = leave_out is not None or folds is not None
     made: tuple[Fold, ...] = (Fold("the split's test", split),)
     if divided:
@@ -178,6 +184,7 @@ class _Work:
             )
         if self.options.get("network", "linear") == "linear" and len(finished[0].seeds) > 1:
             yield "A linear head on a frozen network has nothing random: every seed gives the same figures."
+        yield known_lesions(self.collection.table).sentence
         unreadable = sum(fold.left_out[0].unreadable for fold in finished)
         if unreadable:
             yield f"{unreadable:,} left-out photographs were unreadable and are in no figure."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.errors import InputError, TrainingError, require_type
+from dermsentry.collection.lesions import known_lesions
+from dermsentry.errors import DataWarning, InputError, TrainingError, require_type
 from dermsentry.evaluation.contamination import learned_from
-from dermsentry.files import versions, write_json, write_text
+from dermsentry.files import plain, versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
 from dermsentry.model import read_network
 from dermsentry.phantoms import is_synthetic
+from dermsentry.reporting.prose import render_block
 from dermsentry.split import APART, Split, check_split
 from dermsentry.split.folds import LEARNED_FROM
+from dermsentry.split.make import relabelled
+from dermsentry.split.table import count_related
 from dermsentry.stats.numbers import counted
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
@@ -49,6 +54,7 @@ def train(
     weights: Weights,
     precision: Precision | None,
     quantised: bool,
+    labels: Mapping[str, str] | None,
     seed: int,
     tensorboard: bool,
     cache: str | Path | None,
@@ -74,6 +80,9 @@ def train(
     if weights == "dermoscopy" and network not in ("linear", "cnn", first):
         raise InputError(f"The bundled model's weights are of {first}; received network {network!r}.")
     check_split(split)
+    given_split, split = split, relabelled(split, labels or {})
+    if related := count_related(split, collection):
+        warnings.warn(render_block("known_lesions.txt", "related", count=related), DataWarning, stacklevel=3)
     folder = Path(out)
     kept = folder / "cache" if cache is None else Path(cache)
     decoded = decode(collection, kept, size=size, aspect=aspect, quiet=quiet)
@@ -93,6 +102,8 @@ def train(
     )
     recorded = {**configuration.record(), "recipe": network, "balance": balance}
     training = training_record(collection, split, recorded, None if network == "cnn" else weights)
+    training["relabelled"] = int((split.table["diagnosis"] != given_split.table["diagnosis"]).sum())
+    training["related"] = related
     write_json(folder / "run.json", training)
     embeddings = None
     if network == "linear":
@@ -228,6 +239,7 @@ def training_record(
         "fingerprint": collection.fingerprint(),
         "split_fingerprint": split.fingerprint(),
         "photographs": split.counts(),
+        "lesions": plain(known_lesions(collection.table)),
         "licences": licences,
         "synthetic": is_synthetic(collection.root),
         "configuration": dict(configuration),

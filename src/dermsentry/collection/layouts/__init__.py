@@ -34,6 +34,7 @@ from dermsentry.collection.layouts import (
 )
 from dermsentry.collection.layouts.contents import Contents, Layout
 from dermsentry.collection.layouts.photographs import NO_ROW
+from dermsentry.collection.lesions import add_published_lesions
 from dermsentry.collection.table import Collection
 from dermsentry.errors import InputError
 from dermsentry.image_files import by_reason
@@ -68,7 +69,11 @@ _ANY = (labelled_folder, csv_table, class_folders)
 
 
 def read_collection(
-    data: str | Path, *, metadata: str | Path | None = None, diagnoses: str | Path | None = None
+    data: str | Path,
+    *,
+    metadata: str | Path | None = None,
+    diagnoses: str | Path | None = None,
+    published_lesions: bool = True,
 ) -> Collection:
     """Read a labelled collection.
 
@@ -84,6 +89,9 @@ def read_collection(
     diagnoses
         A CSV with the columns `given` and `diagnosis` for names of diagnoses that are not understood, such as
         `audit` writes to be filled in. An empty `diagnosis` is unknown.
+    published_lesions
+        Whether to use what HAM10000 and ISIC 2019 publish of lesions where the photographs have ISIC ids: the
+        column `published_lesion`, by which photographs of one lesion belong together in any source.
 
     Returns
     -------
@@ -125,4 +133,4 @@ def read_collection(
                 f"{path} gives no photographs to read: {'; '.join(by_reason(collection.not_read))}."
             )
         raise InputError(f"{path} holds no photographs; expected {READ} in class folders.")
-    return collection
+    return add_published_lesions(collection) if published_lesions else collection
