@@ -80,7 +80,7 @@ def audit(
     data: Data,
     labels: Labels = None,
     metadata: Metadata = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for audit.json and audit.html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for audit.json, audit.html and index.npz.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
     seed: Seed = 0,
 ) -> None:
@@ -95,7 +95,8 @@ def audit(
 
     reference = read_labels(labels) if labels else None
     collection = _read_data(data, metadata)
-    found = audit_collection(collection, labels=reference, seed=seed, quiet=False)
+    index = None if out is None else out / "index.npz"
+    found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
     typer.echo(to_json(found) if json else as_text(found), nl=False)
@@ -167,7 +168,7 @@ def split(
 ) -> None:
     """Split a collection: duplicates, lesions and patients stay in one part, conflicts are quarantined."""
     from dermsentry.collection import read_labels
-    from dermsentry.split import make_split, write_split
+    from dermsentry.split import DOUBTFUL, make_split, write_split
 
     collection = _read_data(data, metadata)
     known = None if labels is None else read_labels(labels)
@@ -182,6 +183,12 @@ def split(
     write_split(made, out)
     for part, count in made.counts().items():
         typer.echo(f"{part:<14}{count:>7}")
+    doubtful = int(made.table["reason"].str.contains(f"{DOUBTFUL}: ", regex=False).sum())
+    if doubtful:
+        _say(
+            f"Note: {doubtful:,} photographs agree as if they were one, too many to be believed; look at "
+            "them (`dermsentry audit` shows them). They were split as different photographs."
+        )
     _say(f"Written: {out}")
 
 

@@ -23,6 +23,9 @@ from dermsentry.files import fingerprint, write_bytes
 
 COLUMNS = ("path", "image_id", "diagnosis", "group", "part", "reason")
 PARTS = ("train", "validation", "calibration", "test", "test-leaking", "quarantined")
+DOUBTFUL = "doubtful"
+"""How the reason begins of a photograph in a group of copies that is too large to be believed."""
+
 APART = ("train", "validation", "calibration", "test")
 """The parts that may not share a group; `test-leaking` does share one with the rest, by definition."""
 
@@ -83,7 +86,8 @@ def make_split(
     A group is everything that is identical, near-identical, or of one lesion or patient. A Test that the
     collection names stays the test: its photographs that are connected with any other become `test-leaking`.
     Where it names none, a test is taken by groups. A validation part that it names stays, and takes what is
-    connected with it.
+    connected with it. A doubtful group of duplicates connects nothing and quarantines nothing; `reason` names
+    its photographs.
 
     Parameters
     ----------
@@ -126,6 +130,10 @@ def make_split(
     part = [""] * len(paths)
     for i, reason in _quarantine(table.assign(diagnosis=diagnosis), found).items():
         part[i], reasons[i] = "quarantined", [reason]
+    agreeing = {path: len(group.photographs) for group in found.doubtful for path in group.photographs}
+    for i in rows:
+        if paths[i] in agreeing:
+            reasons[i].append(f"{DOUBTFUL}: agrees with {agreeing[paths[i]] - 1} others as a copy would")
 
     # A quarantined photograph counts as seen too: a training that ignores the quarantine has seen it.
     seen = _first_of_groups(

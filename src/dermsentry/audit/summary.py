@@ -71,6 +71,8 @@ def as_text(audit: Audit, width: int = 96) -> str:
         if audit.corrupting
         else "nothing was found that corrupts a result."
     )
+    if audit.doubtful:
+        verdict += " Look at the doubtful duplicates first."
     lines = [f"{counted(audit.images, 'photograph')}: {verdict}", ""]
     for finding in audit.findings:
         paragraph = " ".join(part for part in (finding.found, finding.figures) if part)
@@ -148,7 +150,16 @@ def _reference(audit: Audit) -> _Facts:
 
 def _duplicates(audit: Audit) -> _Facts:
     summary = audit.summary
-    return "matters" if audit.twins.images else "fine", {
+    return "matters" if audit.twins.images or audit.doubtful else "fine", {
+        "doubtful": [
+            {
+                "photographs": len(group.photographs),
+                "first": group.photographs[:2],
+                "in_place": group.in_place,
+            }
+            for group in audit.doubtful
+        ],
+        "images": audit.images,
         "identical": summary["identical_groups"],
         "near": summary["near_groups"],
         "related": audit.twins.images,
