@@ -8,11 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dermsentry.audit.likeness.content import Content, unpack
 from dermsentry.audit.likeness.index import alike, candidates, spectra
 from dermsentry.audit.likeness.judge import AGREES, Registration, agreement, in_place, register
-from dermsentry.audit.likeness.keypoints import Features
 from dermsentry.audit.survey import Survey, survey_collection
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, components
@@ -96,14 +96,12 @@ def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> 
         for paths in sorted(identical)
     ]
     firsts = np.array([members[0] for members in copies.values()], dtype=np.int64)
-    pairs = near_pairs(survey.features.some(firsts), [survey.contents[i] for i in firsts], workers=workers)
+    pairs = near_pairs(survey, firsts, workers=workers)
     near, doubtful = [], []
-    for members in components(len(firsts), ((pair.first, pair.second) for pair in pairs)):
+    for members in components(len(survey.paths), ((pair.first, pair.second) for pair in pairs)):
         if len(members) < 2:
             continue
-        paths = tuple(
-            sorted(survey.paths[copy] for i in members for copy in copies[survey.pixels[firsts[i]]])
-        )
+        paths = tuple(sorted(survey.paths[copy] for i in members for copy in copies[survey.pixels[i]]))
         if len(members) >= max(_FEW, _MANY * len(survey.paths)):
             among = set(members)
             own = [pair.in_place for pair in pairs if pair.first in among]
@@ -118,17 +116,15 @@ def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> 
     )
 
 
-def near_pairs(features: Features, contents: list[bytes], *, workers: int | None = None) -> list[NearPair]:
-    """The pairs of photographs that are near-identical, in order.
-
-    `features` and packed `contents` are those of n photographs, in one order.
-    """
-    if len(contents) < 2:
+def near_pairs(survey: Survey, rows: NDArray[np.int64], *, workers: int | None = None) -> list[NearPair]:
+    """The pairs of photographs that are near-identical, in order, among some `rows` of a survey."""
+    if len(rows) < 2:
         return []
+    features = survey.features.only(rows)
 
     @lru_cache(maxsize=512)
     def content(position: int) -> Content:
-        return unpack(contents[position])
+        return unpack(survey.contents[position])
 
     def judged(pair: tuple[int, int, bool]) -> NearPair | None:
         first, second, whole = pair
@@ -141,7 +137,7 @@ def near_pairs(features: Features, contents: list[bytes], *, workers: int | None
         share, moved = agreement(one, other, registration)
         return NearPair(first, second, moved) if share >= AGREES else None
 
-    whole = alike(spectra(unpack(packed).grey for packed in contents))
+    whole = rows[alike(spectra(unpack(survey.contents[row]).grey for row in rows))]
     likely = [(*pair, False) for pair in candidates(features).tolist()]
     likely += [(*pair, True) for pair in whole.tolist()]
     threads = workers or cores()

@@ -28,7 +28,7 @@ class Look:
     pixels: bytes
     surround: NDArray[np.float32]
     keypoints: Keypoints
-    content: bytes
+    content: bytes | memoryview
 
 
 def key_of(name: str, path: Path) -> Key:
@@ -57,7 +57,7 @@ def read_kept(path: Path) -> dict[Key, Look]:
             names = json.loads(archive["names"].tobytes())
             stamps, pixels, surround = archive["stamps"], archive["pixels"], archive["surround"]
             features = Features(archive["places"], archive["descriptors"], archive["counts"])
-            contents, ends = archive["contents"].tobytes(), archive["ends"].tolist()
+            contents, ends = archive["contents"].data, archive["ends"].tolist()
         rows = range(len(names))
         return {
             (names[i], int(stamps[i, 0]), int(stamps[i, 1])): Look(
@@ -78,7 +78,7 @@ def write_kept(
     pixels: Sequence[bytes],
     surround: NDArray[np.float32],
     features: Features,
-    contents: Sequence[bytes],
+    contents: Sequence[bytes | memoryview],
 ) -> None:
     """Keep the rows of a survey, whole or not at all. Raises OutputError."""
     with whole_file(path) as temporary, temporary.open("wb") as stream:

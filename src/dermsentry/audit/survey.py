@@ -44,7 +44,7 @@ class Survey:
     paths: tuple[str, ...]
     pixels: tuple[bytes, ...]
     features: Features
-    contents: tuple[bytes, ...]
+    contents: tuple[bytes | memoryview, ...]
     surround: NDArray[np.float32]
     unreadable: dict[str, str]
 
@@ -136,7 +136,7 @@ def survey_collection(
     around = np.empty((len(names), len(SURROUND)), np.float32)
     found: list[Key] = []
     pixels: list[bytes] = []
-    contents: list[bytes] = []
+    contents: list[bytes | memoryview] = []
     unreadable: dict[str, str] = {}
     for key in keys:
         seen = kept[key] if key in kept else next(read)

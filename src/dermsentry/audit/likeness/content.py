@@ -93,7 +93,7 @@ def pack(content: Content) -> bytes:
     return len(grey).to_bytes(4, "big") + grey + inside
 
 
-def unpack(packed: bytes) -> Content:
+def unpack(packed: bytes | memoryview) -> Content:
     """The content that `pack` was given."""
     end = 4 + int.from_bytes(packed[:4], "big")
     grey = np.asarray(cv2.imdecode(np.frombuffer(packed[4:end], np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)

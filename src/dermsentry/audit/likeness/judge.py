@@ -31,7 +31,7 @@ AGREES = 0.25
 """Share of agreement from which two photographs are one."""
 
 _MOVED = 0.04  # of a side, the most that a corner moves where two photographs coincide
-_PROMISING = 0.02  # share of agreement before refinement from which it is worth that
+_PROMISING = 0.05  # share of agreement before refinement from which it is worth that
 _LEAST_OVERLAP = 0.15  # of the content of either
 _ROUNDS = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-4
 

@@ -94,9 +94,15 @@ class Features:
         self.descriptors[position, :count] = found.descriptors
         self.counts[position] = count
 
-    def some(self, rows: NDArray[np.int64] | slice) -> Features:
-        """The keypoints of the photographs at some positions."""
+    def some(self, rows: slice) -> Features:
+        """The keypoints of the photographs at some positions, without a copy."""
         return Features(self.places[rows], self.descriptors[rows], self.counts[rows])
+
+    def only(self, rows: NDArray[np.int64]) -> Features:
+        """The same photographs, of which all but those in `rows` have no keypoints, without a copy."""
+        counts = np.zeros_like(self.counts)
+        counts[rows] = self.counts[rows]
+        return Features(self.places, self.descriptors, counts)
 
     def of(self, position: int) -> Keypoints:
         """The keypoints of one photograph."""
