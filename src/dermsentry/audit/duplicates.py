@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dermsentry.audit.likeness.content import Content, unpack
 from dermsentry.audit.likeness.index import alike, candidates, spectra
-from dermsentry.audit.likeness.judge import AGREES, Registration, agreement, in_place, register
+from dermsentry.audit.likeness.judge import Registration, agreement, in_place, is_copy, register
 from dermsentry.audit.survey import Survey, survey_collection
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, components
@@ -63,8 +63,9 @@ def find_duplicates(
 
     Identical photographs have the same size and pixels. Near-identical ones are the same photograph after
     resizing, recompression, a change of colour, a crop of up to 20 % a side, any rotation, mirroring, a
-    frame, or marks drawn on it; `docs/why-audit.md` gives the rule with its precision and recall. A group of
-    near-identical ones lists the identical copies among them as well.
+    frame, or marks drawn on it, or the same skin photographed again from nearly the same view;
+    `docs/why-audit.md` gives the rule with its precision and recall. A group of near-identical ones lists
+    the identical copies among them as well.
 
     A photograph that a tenth of the collection, and at least ten pictures, seem to be copies of is not
     believed: that group is `doubtful`.
@@ -134,8 +135,8 @@ def near_pairs(survey: Survey, rows: NDArray[np.int64], *, workers: int | None =
             registration = register(features.of(first), features.of(second), one.grey.shape[1])
         if registration is None:
             return None
-        share, moved = agreement(one, other, registration)
-        return NearPair(first, second, moved) if share >= AGREES else None
+        share, placed = agreement(one, other, registration)
+        return NearPair(first, second, placed) if is_copy(share, placed) else None
 
     whole = rows[alike(spectra(unpack(survey.contents[row]).grey for row in rows))]
     likely = [(*pair, False) for pair in candidates(features).tolist()]

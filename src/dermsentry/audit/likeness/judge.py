@@ -27,8 +27,9 @@ _SMOOTH = 1.5  # pixels that detail is smoothed by to be registered
 _WINDOW = 9  # pixels across which detail is compared
 _BESIDE = ((4, 0), (-4, 0), (0, 4), (0, -4), (3, 3), (3, -3), (-3, 3), (-3, -3))
 _SAME, _ONLY_HERE = 0.5, 0.15  # correlation at a place, and by how much it exceeds that beside it
-AGREES = 0.25
-"""Share of agreement from which two photographs are one."""
+AGREES, AGREES_IN_PLACE = 0.6, 0.25
+"""Share of agreement from which two photographs are one; less is enough where they coincide in the frame, as
+copies that were drawn on do and photographs of a lesion taken again do not."""
 
 _MOVED = 0.04  # of a side, the most that a corner moves where two photographs coincide
 _PROMISING = 0.05  # share of agreement before refinement from which it is worth that
@@ -108,6 +109,11 @@ def in_place(first: Content, second: Content) -> Registration:
     """The registration of a copy that was not cut or rotated."""
     (height, width), (high, wide) = first.grey.shape, second.grey.shape
     return Registration(np.array([[wide / width, 0, 0], [0, high / height, 0]], np.float32), False, 0)
+
+
+def is_copy(share: float, placed: bool) -> bool:
+    """Whether an `agreement` is that of one photograph."""
+    return share >= (AGREES_IN_PLACE if placed else AGREES)
 
 
 def agreement(first: Content, second: Content, registration: Registration) -> tuple[float, bool]:
