@@ -28,7 +28,7 @@ _MIRRORED = 20  # keypoints of a photograph that are also searched as a mirrored
 _EXACT = 20_000  # vectors below which every one is compared
 _PROBED = 8  # lists of the inverted file that are searched
 _PHOTOGRAPHS = 512  # whose keypoints are searched at once
-_PARTNERS = 4  # that a photograph may have by its keypoints, and by the whole picture
+_PARTNERS, _WHOLE = 4, 2  # that a photograph may have by its keypoints, and by the whole picture
 _COSINES = 10  # per axis, of the spectrum that whole pictures are compared by
 _SIDE = 32
 _ALIKE = 0.8  # cosine of two spectra from which the pictures may be one
@@ -169,6 +169,6 @@ def spectra(greys: Iterable[NDArray[np.uint8]]) -> Floats:
 def alike(pictures: Floats) -> Pairs:
     """Pairs (m, 2) of positions, i < j, in order, whose whole pictures are alike as they are."""
     index = _index(pictures.shape[1], len(pictures), lambda rows: pictures[rows])
-    near, rows = index.search(pictures, min(_PARTNERS + 1, len(pictures)))
+    near, rows = index.search(pictures, min(_WHOLE + 1, len(pictures)))
     first, place = np.nonzero((near > _ALIKE) & (rows >= 0) & (rows != np.arange(len(pictures))[:, None]))
     return _ordered(np.stack([first, rows[first, place]], axis=1).astype(np.int64))
