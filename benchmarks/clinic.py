@@ -108,8 +108,8 @@ def finding(tier: str, melanoma: float | None) -> dict[str, Any]:
     rest = ("AK", "BCC", "DF", "NV", "PBK", "SCC", "SK", "VASC")
     shares = None if melanoma is None else {"MEL": melanoma} | dict.fromkeys(rest, (1 - melanoma) / len(rest))
     return {
-        "tier": tier, "melanoma": melanoma, "probabilities": shares, "out_of_distribution": 0.1, "quality":
-        None, "reasons": ["drawn for a benchmark"],
+        "tier": tier, "melanoma": melanoma, "probabilities": shares, "no_lesion": 0.1,
+        "out_of_distribution": 0.1, "quality": None, "reasons": ["drawn for a benchmark"],
     }  # fmt: skip
 
 

@@ -106,6 +106,7 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
         helper.make_node("Mul", ["middle.features", "known.w"], ["known.each"]),
         helper.make_node("ReduceSum", ["known.each", "all"], ["known"], keepdims=0),
         helper.make_node("Add", ["known", "known.b"], ["margin"]),
+        helper.make_node("Sigmoid", ["margin"], ["no_lesion"]),
         helper.make_node("Sigmoid", ["margin"], ["out_of_distribution"]),
     ]
     tensors |= {
@@ -117,6 +118,7 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
         "probability": [len(CODES)],
         "embedding": [FEATURES],
         "class_activation": [side, side, len(CODES)],
+        "no_lesion": [],
         "out_of_distribution": [],
     }
     graph = helper.make_graph(

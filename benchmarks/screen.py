@@ -2,7 +2,7 @@
 
     python benchmarks/screen.py [--model BUNDLE] [--photographs FOLDER] [--count 600] [--memory]
 
-Prints images/s end to end (read, decode, resize, quality, network, out_of_distribution, triage,
+Prints images/s end to end (read, decode, resize, quality, network with its two scores, triage,
 findings.jsonl and predictions.csv; then with saliency maps too) and of ONNX Runtime alone on tensors that are
 ready, in turns in one run, with the same network on the same cores. Bare ONNX Runtime twice: as it comes
 (batches of 32, its threads inside the network), which the target's ratio is against, and as Dermsentry uses
@@ -32,7 +32,7 @@ from lite0 import lite0_onnx
 
 from dermsentry.images import Pixels, read_many
 from dermsentry.model import MODEL_FILE, Bundle, open_bundle, write_bundle
-from dermsentry.model.card import Card, OutOfDistribution, Threshold
+from dermsentry.model.card import Card, NoLesion, OutOfDistribution, Threshold
 from dermsentry.screening import iter_screen
 from dermsentry.screening.inputs import find_photographs
 
@@ -157,7 +157,8 @@ def stand_in(folder: Path) -> Path:
         aspect="squash",
         temperature=1.0,
         thresholds={"alert": cut, "refer": cut},
-        out_of_distribution=OutOfDistribution(1, 0.0, 1, 0.0),
+        no_lesion=NoLesion(1, 0.0, 1, 0.0),
+        out_of_distribution=OutOfDistribution(1, 0.0),
         evaluation={},
         training={
             "fingerprint": "none",

@@ -59,7 +59,8 @@ def signature(name: str, function: Callable[..., Any]) -> str:
             lines.append("*")
             keyword = True
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-        lines.append(f"{parameter.name}: {parameter.annotation}{default}")
+        stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        lines.append(f"{stars}{parameter.name}: {parameter.annotation}{default}")
     inside = "".join(f"    {line},\n" for line in lines)
     inside = f"\n{inside}" if inside else ""
     return f"{name}({inside}) -> {given.return_annotation}"

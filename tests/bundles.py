@@ -11,12 +11,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
-from dermsentry.model import Bundle, Card, OutOfDistribution, Threshold, write_bundle
+from dermsentry.model import Bundle, Card, NoLesion, OutOfDistribution, Threshold, write_bundle
 from dermsentry.stats.intervals import Estimate
 
 SIZE = 64
-REFUSING = OutOfDistribution(held_out=300, held_out_refused=0.005, non_lesions=750, non_lesions_refused=0.98)
-"""What the card of a network says that refuses what it does not know."""
+REFUSING = NoLesion(held_out=300, held_out_refused=0.005, non_lesions=750, non_lesions_refused=0.98)
+"""What the card of a network says that refuses images without a lesion."""
+FLAGGING = OutOfDistribution(held_out=300, held_out_flagged=0.01, sources={"elsewhere": 0.2})
+"""What the card of a network says that flags what is unlike its training images."""
 
 
 def tiny_onnx(
@@ -26,11 +28,14 @@ def tiny_onnx(
     classes: int = len(CODES),
     scale: float = 1.0,
     colour: float = 0.0,
+    green: float = 0.0,
+    schema: int = 3,
 ) -> bytes:
     """Mean colour over 4×4 places, a linear map to the classes, softmax.
 
-    Its out_of_distribution is 0 where `colour` is 0; otherwise it rises from 0 to 1 with blue, as fast as
-    `colour` is high, through 0.5 where the mean of blue is half its range.
+    Its `no_lesion` is 0 where `colour` is 0; otherwise it rises from 0 to 1 with blue, as fast as `colour` is
+    high, through 0.5 where the mean of blue is half its range. So does `out_of_distribution` with green and
+    `green`. In schema 2 there is only the former, by the latter's name.
     """
     rng = np.random.default_rng(7)
     weight = rng.normal(0, 0.3, (classes, 3, 1, 1)).astype(np.float32)
@@ -44,11 +49,13 @@ def tiny_onnx(
         "weight": weight,
         "bias": bias,
         "axes": np.array([2, 3], np.int64),
-        "towards": np.array([0, 0, colour], np.float32),
-        "limit": np.float32(-colour / 2 if colour else -30),
-        "last": np.array([1], np.int64),
+        "towards": np.array([[0, 0], [0, green], [colour, 0]], np.float32),
+        "limit": np.array([-own / 2 if own else -30 for own in (colour, green)], np.float32),
+        "first": np.int64(0),
+        "second": np.int64(1),
     }
     step = size // 4
+    scores = ("no_lesion", "out_of_distribution") if schema == 3 else ("out_of_distribution", "unused")
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["float", "scale"], ["scaled"]),
@@ -61,10 +68,11 @@ def tiny_onnx(
         helper.make_node("ReduceMean", ["shares", "axes"], ["logits"], keepdims=0),
         helper.make_node("Softmax", ["logits"], ["probability"], axis=1),
         helper.make_node("ReduceMean", ["places", "axes"], ["embedding"], keepdims=0),
-        helper.make_node("Mul", ["embedding", "towards"], ["each"]),
-        helper.make_node("ReduceSum", ["each", "last"], ["together"], keepdims=0),
-        helper.make_node("Add", ["together", "limit"], ["margin"]),
-        helper.make_node("Sigmoid", ["margin"], ["out_of_distribution"]),
+        helper.make_node("MatMul", ["embedding", "towards"], ["together"]),
+        helper.make_node("Add", ["together", "limit"], ["margins"]),
+        helper.make_node("Sigmoid", ["margins"], ["both"]),
+        helper.make_node("Gather", ["both", "first"], [scores[0]], axis=1),
+        helper.make_node("Gather", ["both", "second"], [scores[1]], axis=1),
     ]
     graph = helper.make_graph(
         nodes,
@@ -74,7 +82,11 @@ def tiny_onnx(
             helper.make_tensor_value_info("probability", TensorProto.FLOAT, [batch, classes]),
             helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 3]),
             helper.make_tensor_value_info("class_activation", TensorProto.FLOAT, [batch, 4, 4, classes]),
-            helper.make_tensor_value_info("out_of_distribution", TensorProto.FLOAT, [batch]),
+            *(
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch])
+                for name in scores
+                if name != "unused"
+            ),
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
     )
@@ -94,6 +106,7 @@ def tiny_card(**overrides: Any) -> Card:
             "alert": Threshold(0.5, 0.8, reached, "calibration"),
             "refer": Threshold(0.2, 0.95, None, "calibration"),
         },
+        "no_lesion": None,
         "out_of_distribution": None,
         "evaluation": {},
         "training": {
@@ -110,12 +123,12 @@ def tiny_card(**overrides: Any) -> Card:
 def tiny_bundle(folder: Path, **overrides: Any) -> Bundle:
     """Write a bundle into `folder`; keywords replace fields of its card.
 
-    With `out_of_distribution` in the card, the network refuses what is blue.
+    With `no_lesion` in the card, the network refuses what is blue; with `out_of_distribution`, it flags what
+    is green.
     """
     card = tiny_card(**overrides)
-    return write_bundle(
-        folder, tiny_onnx(card.size, colour=0.0 if card.out_of_distribution is None else 40.0), card
-    )
+    blue, green = (0.0 if said is None else 40.0 for said in (card.no_lesion, card.out_of_distribution))
+    return write_bundle(folder, tiny_onnx(card.size, colour=blue, green=green), card)
 
 
 def lesion(darkness: int = 100, seed: int = 0, side: int = 160) -> Pixels:
@@ -124,6 +137,6 @@ def lesion(darkness: int = 100, seed: int = 0, side: int = 160) -> Pixels:
     places = np.arange(side) - side / 2
     inside = (places[:, None] ** 2 + places[None, :] ** 2) < (side / 3) ** 2
     skin = np.array([210, 160, 140])
-    picture = np.where(inside[:, :, None], skin - darkness, skin)
+    picture = np.where(inside[:, :, None], np.maximum(skin - darkness, 25), skin)
     grain = rng.normal(0, 14, (side // 4, side // 4, 1)).repeat(4, 0).repeat(4, 1)
     return np.clip(picture + grain, 0, 255).astype(np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from dermsentry.phantoms.drawing import draw_phantom
 from pictures import save
@@ -19,8 +19,17 @@ def lesion(code: str, number: int) -> Image.Image:
     return Image.fromarray(draw_phantom(code, number, (120, 90)))
 
 
+def mask() -> Image.Image:
+    """A lesion in the middle of a frame."""
+    image = Image.new("L", (120, 90))
+    ImageDraw.Draw(image).ellipse((35, 20, 85, 70), fill=255)
+    return image
+
+
 def draw_sets(root: Path, per_class: int = 24) -> Path:
-    """HAM10000 (a lesion taken twice, a crop of some), ISIC 2017, the archive, the nine-class set, labels.
+    """HAM10000 (a lesion taken twice, a crop of some), BCN20000, ISIC 2017, the archive, nine classes.
+
+    ISIC 2019's labels too.
 
     Of the nine-class Test, `ISIC_0100001` is HAM10000's photograph of that id, whose lesion `ISIC_0100000` is
     of too; ISIC 2017's test has a copy of `ISIC_0100002`, and its validation one of `ISIC_0100004`.
@@ -30,12 +39,18 @@ def draw_sets(root: Path, per_class: int = 24) -> Path:
         for i in range(per_class):
             name, lesion_id = f"ISIC_{number:07}", f"HAM_{(number - i % 2):07}"
             save(lesion(code, number), root / "ham10000" / "images" / f"{name}.jpg")
+            save(mask(), root / "ham10000" / "masks" / f"{name}_segmentation.png")
             if i % 3 == 0:
                 save(lesion(code, number).crop((15, 0, 105, 90)), root / f"ham10000/crops224/{name}.jpg")
             ham.append(f"{lesion_id},{name},{dx},histo,50,male,back")
             number += 1
     table(root / "ham10000/metadata.csv", "lesion_id,image_id,dx,dx_type,age,sex,localization", ham)
     _isic2017(root / "isic2017")
+    barcelona = []
+    for i, (code, dx) in enumerate([("MEL", "MEL"), ("NV", "NV"), ("BCC", "BCC")] * 12):
+        save(lesion(code, 5000 + i).resize((84, 84)), root / "isic2019-84/images" / f"ISIC_{5000 + i:07}.jpg")
+        barcelona.append(f"ISIC_{5000 + i:07},{dx},BCN_{5000 + i // 2:07},BCN")
+    table(root / "isic2019-84/labels.csv", "image_id,dx,lesion_id,source", barcelona)
     archive = []
     for i, code in enumerate(("MEL", "NV") * 4):
         save(lesion(code, 3000 + i), root / "isic-archive" / "images" / f"ISIC_{3000 + i:07}.jpg")

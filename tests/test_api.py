@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from dermsentry.diagnoses import CODES
 from dermsentry.evaluation import evaluate_predictions
 from docs import make_api
 from docs.make_api import members, names, sections
-
-RAISES_NOTHING = {"audit_collection"}
 
 
 def missing(name: str) -> list[str]:
@@ -52,8 +50,7 @@ def _function(name: str, function: object, *, results: bool = True) -> Iterator[
         elif not _shaped(parameter.annotation, described, parameter.name):
             yield f"{name}({parameter.name}): shape"
     if results:
-        wanted = {"Returns"} if name in RAISES_NOTHING else {"Returns", "Raises"}
-        yield from (f"{name}: {section}" for section in wanted - set(sections(function)))
+        yield from (f"{name}: {section}" for section in {"Returns", "Raises"} - set(sections(function)))
 
 
 def _told(thing: object) -> dict[str, str]:
@@ -101,3 +98,37 @@ def test_what_a_user_gets_back_shows_itself(phantom_collection: dermsentry.Colle
 
 def test_the_page_is_up_to_date() -> None:
     assert make_api.PAGE.read_text(encoding="utf-8") == make_api.page(), "run `make api`"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: dermsentry.audit_collection("photographs"),
+            "collection='photographs'; expected a Collection",
+        ),
+        (
+            lambda: dermsentry.make_split(Path("x")),
+            "PosixPath as collection; expected a Collection, as read_",
+        ),
+        (lambda: dermsentry.join_collections("ab"), "one of the collections='a'; expected a Collection"),
+        (lambda: dermsentry.train("x", "y", "z"), "collection='x'; expected a Collection"),
+        (lambda: dermsentry.evaluate("dermoscopy", None), "NoneType as collection; expected a Collection"),
+    ],
+)
+def test_another_type_is_one_line(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(dermsentry.InputError, match=re.escape(message)) as refused:
+        call()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_split_of_another_type_is_one_line(phantom_collection: dermsentry.Collection) -> None:
+    expected = "split='split.csv'; expected a (Split|DataFrame), as make_split or read_split gives"
+    with pytest.raises(dermsentry.InputError, match=expected):
+        dermsentry.make_folds("split.csv", phantom_collection, folds=2)  # type: ignore[arg-type]
+    with pytest.raises(dermsentry.InputError, match=expected):
+        dermsentry.train(phantom_collection, "split.csv", "out")  # type: ignore[arg-type]
+    with pytest.raises(dermsentry.InputError, match=expected):
+        dermsentry.evaluate("dermoscopy", phantom_collection, "split.csv")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Received pixels \(1, 1\)"):
+        dermsentry.open_bundle().predict([[1]])  # type: ignore[arg-type]

@@ -55,6 +55,12 @@ def test_a_stage_without_training_needs_no_training_framework(module: str) -> No
     assert not modules_after(f"import dermsentry.{module}") & TRAINING
 
 
+def test_loading_the_training_framework_says_nothing() -> None:
+    code = "from dermsentry.training import require_framework; require_framework(); import tensorflow, keras"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("name", dermsentry.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(dermsentry)

@@ -28,7 +28,7 @@ from dermsentry.split import make_split, read_split
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.linear_probe import embed
 from dermsentry.training.pixels import decode
-from recipes.dermoscopy.data import LABELS, LESIONS, read_dermoscopy, without_tests
+from recipes.dermoscopy.data import LABELS, LESIONS, non_lesions, read_dermoscopy, without_tests
 from recipes.dermoscopy.targets import HAM10000, ISIC2017, NINE, REFUSAL, TARGETS
 
 
@@ -79,8 +79,9 @@ def measure_claims(
     masks = root / "ham10000" / "masks"
     measure(HAM10000, learned, frames, robustness=True, masks=masks if masks.is_dir() else None)
     measure(NINE, nine, honest)
-    if (root / "not-lesions").is_dir():
-        measure(REFUSAL, learned, split, part="validation", not_lesions=root / "not-lesions")
+    unseen = non_lesions(root)[1]
+    if unseen:
+        measure(REFUSAL, learned, split, part="validation", not_lesions=unseen)
     if locked:
         isic = read_collection(root / "isic2017", metadata=root / LESIONS)
         here = isic.table["split"] == "test"
@@ -133,7 +134,8 @@ def shortcuts_left(
 def record(folder: Path, evaluation: Mapping[str, Any]) -> Bundle:
     """Write a bundle again with what was measured in its card."""
     card, onnx = read_network(folder)
-    return write_bundle(folder, onnx, replace(card, evaluation=evaluation))
+    known = open_bundle(folder).learned_from
+    return write_bundle(folder, onnx, replace(card, evaluation=evaluation), known)
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
@@ -182,7 +184,8 @@ def _refused(evaluation: Evaluation) -> dict[str, Any]:
         "pictures_without_a_lesion": refusal.non_lesions,
         "without_a_lesion_refused": plain(gate.non_lesions),
         "photographs_refused": plain(gate.lesions),
-        **({"out_of_distribution_roc_auc": plain(refusal.roc_auc)} if refusal.roc_auc else {}),
+        **({"no_lesion_roc_auc": plain(refusal.roc_auc)} if refusal.roc_auc else {}),
+        "sources": {own.source: plain(own.refused) for own in refusal.sources},
     }
 
 

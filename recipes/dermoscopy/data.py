@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dermsentry.audit.duplicates import find_duplicates
 from dermsentry.collection import Collection, join_collections, read_collection, read_labels
 from dermsentry.collection.groups import connected_groups, original_id
-from dermsentry.diagnoses import narrow
+from dermsentry.diagnoses import MELANOMA, narrow
 from dermsentry.errors import InputError
+from dermsentry.evaluation.saliency.masks import find_masks
+from dermsentry.images import SUFFIXES, Aspect
 from dermsentry.split import Split, make_split
-from dermsentry.training.balancing import drawing_weights
-from dermsentry.training.batches import Views
-from dermsentry.training.pixels import DecodedPhotographs
+from recipes.dermoscopy.lesions import Surround
+from recipes.dermoscopy.views import Views
 
 SETS = ("ham10000", "isic2017", "isic-archive", "isic9")
+BARCELONA = "isic2019-84"
+"""BCN20000 and a few others of ISIC 2019, none of which the other sets hold."""
 CROPS = "crops224"
 """In HAM10000's folder: centre crops of some of its photographs, sharper than the whole frames."""
 LABELS = "labels/ISIC_2019_Training_GroundTruth.csv"
 LESIONS = "labels/ISIC_2019_Training_Metadata.csv"
 FRACTIONS = (0.78, 0.06, 0.06, 0.10)
+SAME = frozenset({"ISIC_0011295"})
+"""Of `BARCELONA`: a photograph that the other sets hold under another id."""
+
+HOSPITALS = ("HAM10000 (Vienna, Queensland)", "ISIC 2017 and archive", "BCN20000 (Barcelona)")
+SHARPEST = ("ham10000/images/", "isic-archive/", "isic2017/", f"{BARCELONA}/", "isic9/", "ham10000/")
+"""Folders of files, the first the whole frames as sharp as they are."""
+MELANOMAS = 0.25
+"""The share of melanomas among what is drawn from each hospital."""
 
 LICENCES = (
     "HAM10000: CC BY-NC 4.0",
+    "BCN20000: CC BY-NC 4.0",
     "ISIC 2017 and the ISIC Archive: mostly CC0, some CC BY and CC BY-NC",
     "ISIC 2019 labels: CC BY-NC 4.0",
     "ImageNet weights of EfficientNet-Lite: Apache-2.0",
 )
+NON_LESIONS = "not-lesions"
+"""Pictures without a lesion, which may be missing."""
 WEIGHTS_LICENCE = "CC BY-NC 4.0: research and teaching, no commercial use"
 
 
@@ -43,17 +60,26 @@ def read_dermoscopy(data: str | Path) -> Collection:
     Raises InputError if a set is missing.
     """
     root = Path(data)
-    wanted = (*SETS, LABELS, LESIONS)
+    wanted = (*SETS, BARCELONA, LABELS, LESIONS)
     missing = [name for name in wanted if not (root / name).exists()]
     if missing:
         raise InputError(
             f"{root} has no {', '.join(missing)}; expected {', '.join(wanted)} as the model card lists them."
         )
-    collections = [read_collection(root / name, metadata=root / LESIONS) for name in SETS]
+    collections = [read_collection(root / name, metadata=root / LESIONS) for name in (*SETS, BARCELONA)]
     joined = join_collections([*collections, _crops(collections[0])])
     # The Train folder of a set says nothing against its photographs being held out.
     kept = joined.table["split"].where(joined.table["split"] != "train", "")
-    return replace(joined, table=joined.table.assign(split=kept))
+    table = joined.table.assign(split=kept)
+    again = table["path"].str.startswith(f"{BARCELONA}/") & table["image_id"].isin(SAME)
+    return replace(joined, table=table[~again].reset_index(drop=True))
+
+
+def non_lesions(data: str | Path) -> tuple[list[Path], list[Path]]:
+    """The files of `NON_LESIONS` that a fit may see, and every second one, held out; none without folder."""
+    folder = Path(data) / NON_LESIONS
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    return files[1::2], files[::2]
 
 
 def without_tests(collection: Collection) -> Collection:
@@ -68,6 +94,11 @@ def split_dermoscopy(collection: Collection, data: str | Path, *, seed: int = 0,
     The Tests themselves are no part of the split; its part `test` is lesions of HAM10000. What is connected
     with ISIC 2017's validation photographs is for validation.
     """
+    barcelona = collection.table["path"].str.startswith(f"{BARCELONA}/")
+    apart, collection = (
+        replace(collection, table=collection.table[here].reset_index(drop=True))
+        for here in (barcelona, ~barcelona)
+    )
     # An ISIC id and a lesion's id mean the same in every one of these sets.
     everything = replace(collection, table=collection.table.assign(source="isic"))
     duplicates = find_duplicates(everything, quiet=quiet)
@@ -96,7 +127,7 @@ def split_dermoscopy(collection: Collection, data: str | Path, *, seed: int = 0,
     ham10000 = set(rows.loc[rows["path"].str.startswith("ham10000/"), "group"])
     spare = (rows["part"] == "test") & ~rows["group"].isin(ham10000)
     rows.loc[spare, "part"] = "train"
-    apart = pd.DataFrame(
+    connected_rows = pd.DataFrame(
         {
             "path": table["path"][connected],
             "image_id": table["image_id"][connected],
@@ -106,8 +137,20 @@ def split_dermoscopy(collection: Collection, data: str | Path, *, seed: int = 0,
             "reason": "connected with a Test",
         }
     )
-    whole = pd.concat([split.table, apart])
+    whole = pd.concat([split.table, connected_rows, _split_barcelona(apart, seed)])
     return Split(whole.sort_values("path", kind="stable", ignore_index=True))
+
+
+def _split_barcelona(collection: Collection, seed: int) -> pd.DataFrame:
+    """The rows of a split by lesion, with no part `test`: other hospitals test better."""
+    table = collection.table
+    group = f"{BARCELONA}:" + table["lesion_id"].where(table["lesion_id"] != "", table["image_id"])
+    names = np.unique(group)
+    drawn = dict(zip(names, np.random.default_rng(seed).random(len(names)), strict=True))
+    held_out = {"validation": 0.08, "calibration": 0.16}
+    part = [next((p for p, end in held_out.items() if drawn[own] < end), "train") for own in group]
+    columns = {name: table[name] for name in ("path", "image_id", "diagnosis")}
+    return pd.DataFrame({**columns, "group": group, "part": part, "reason": ""})
 
 
 def _crops(ham10000: Collection) -> Collection:
@@ -118,18 +161,70 @@ def _crops(ham10000: Collection) -> Collection:
     return Collection(ham10000.root, table.assign(path=paths, source=CROPS))
 
 
-def views(split: Split, part: str, collection: Collection, decoded: DecodedPhotographs) -> Views:
-    """The photographs of a part of the split, each with all its files.
+def photographs(split: Split, collection: Collection) -> pd.DataFrame:
+    """A row per photograph of the split: the rows of its files, its label, group, part and hospital.
 
-    A photograph's label is what all its files allow together: `SK` where one says `PBK|SK` and one `SK`.
+    A label is what all files of a photograph allow together: `SK` where one says `PBK|SK` and one `SK`. The
+    first file is the whole frame, as sharp as there is.
     """
     row_of = {path: row for row, path in enumerate(collection.table["path"])}
-    table = split.table[split.table["part"] == part]
-    table = table.assign(row=table["path"].map(row_of), source=[path.split("/")[0] for path in table["path"]])
-    table = table[~table["row"].isin(list(decoded.unreadable))]
-    rows, labels, sources = [], [], []
-    for _, own in table.groupby(table["image_id"].map(original_id), sort=True):
-        rows.append(tuple(int(row) for row in own["row"]))
-        labels.append(reduce(narrow, own["diagnosis"]))
-        sources.append(own["source"].iloc[0])
-    return Views(decoded.pixels, tuple(rows), tuple(labels), drawing_weights(labels, sources))
+    table = split.table[split.table["part"] != "quarantined"]
+    order = table["path"].map(lambda path: [path.startswith(own) for own in SHARPEST].index(True))
+    table = table.assign(row=table["path"].map(row_of), order=order).sort_values("order", kind="stable")
+    found = []
+    for name, own in table.groupby(table["image_id"].map(original_id), sort=True):
+        files = list(own["path"])
+        found.append(
+            {
+                "photograph": name,
+                "rows": tuple(int(row) for row in own["row"]),
+                "diagnosis": reduce(narrow, own["diagnosis"]),
+                "group": own["group"].iloc[0],
+                "part": own["part"].iloc[0],
+                "hospital": hospital_of(files),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def hospital_of(files: Sequence[str]) -> str:
+    """Where the photograph with these files was taken, as far as the sets tell."""
+    if any(path.startswith("ham10000/") for path in files):
+        return HOSPITALS[0]
+    return HOSPITALS[2] if files[0].startswith(f"{BARCELONA}/") else HOSPITALS[1]
+
+
+def drawing_weights(labels: Sequence[str], hospitals: Sequence[str]) -> NDArray[np.float64]:
+    """How often each photograph is drawn, (N,), adding up to 1: no hospital says anything of melanoma.
+
+    A hospital is drawn as the square root of its photographs, a melanoma in `MELANOMAS` of its draws, and any
+    other diagnosis as its photographs to the power of 2/3: a rare one is seen more often, and is not learned
+    by heart.
+    """
+    table = pd.DataFrame({"label": labels, "hospital": hospitals})
+    table["melanoma"] = table["label"] == MELANOMA
+    own = table.groupby(["hospital", "melanoma", "label"])["label"].transform("size") ** -(1 / 3)
+    within = own / own.groupby([table["hospital"], table["melanoma"]]).transform("sum")
+    size = table["hospital"].map(table["hospital"].value_counts() ** 0.5)
+    weights = within * size * np.where(table["melanoma"], MELANOMAS, 1 - MELANOMAS)
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def views(
+    table: pd.DataFrame, pixels: NDArray[np.uint8], masks: NDArray[np.uint8], surround: Surround
+) -> Views:
+    """The photographs of these rows of `photographs`, with all their files."""
+    labels = tuple(table["diagnosis"])
+    weights = drawing_weights(labels, list(table["hospital"]))
+    return Views(pixels, masks, tuple(table["rows"]), labels, weights, surround)
+
+
+def published_masks(collection: Collection) -> dict[int, tuple[Path, Aspect]]:
+    """HAM10000's masks, by row of the collection, and how each image was brought to a square."""
+    table, found = collection.table, {}
+    masks = find_masks(collection.root / "ham10000/masks", table["image_id"])
+    for row, (path, image_id) in enumerate(zip(table["path"], table["image_id"], strict=True)):
+        if path.startswith("ham10000/") and image_id in masks:
+            aspect: Aspect = "crop" if f"/{CROPS}/" in path else "squash"
+            found[row] = masks[image_id], aspect
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +14,142 @@ from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA
+from dermsentry.evaluation.contamination import learned_from
+from dermsentry.images import read_photograph
 from dermsentry.model import Bundle
 from dermsentry.split import Split, check_split, read_split, write_split
+from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.stats.calibration import apply_temperature
 from dermsentry.stats.metrics import candidate_hits, mean_hit_rate, roc_auc_score
+from dermsentry.training.augmentation import StrongAugmentation
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, FineTuning, Phase, best_precision
 from dermsentry.training.export import make_bundle, rounded
 from dermsentry.training.fitted import Fitted, predict_logits
 from dermsentry.training.loop import Validate, run_loop
 from dermsentry.training.options import Run
-from dermsentry.training.out_of_distribution import KNOWN
-from dermsentry.training.pipeline import examples_of, training_record
+from dermsentry.training.pipeline import training_record
 from dermsentry.training.pixels import decode
+from dermsentry.training.refusal import KNOWN, Sample
 from recipes.dermoscopy.data import (
     LICENCES,
     WEIGHTS_LICENCE,
+    non_lesions,
+    photographs,
+    published_masks,
     read_dermoscopy,
     split_dermoscopy,
     views,
     without_tests,
 )
+from recipes.dermoscopy.lesions import Surround
+from recipes.dermoscopy.masks import STEPS, lesion_masks
 
-STORED = 224
+STORED = 192
 """The side in pixels that training images are kept at; they go into the network at a phase's size."""
 EVENNESS = 0.5
 """How far the prior that probabilities are stated for is shifted from the images' own, 0, to equal classes,
 1 (docs/why.md)."""
+AUGMENTATION = StrongAugmentation(
+    zoom=(0.75, 1.6),
+    aspect=1.3,
+    shift=0.08,
+    centred_share=0.5,
+    light=0.2,
+    saturation=0.25,
+    gamma=0.25,
+    gain=0.12,
+    colours_share=0.5,
+    coarse_share=0.5,
+    corners_share=0.3,
+    bars_share=0.1,
+    erased_share=0.15,
+)
 CONFIGURATION = Configuration(
     network="lite0",
-    epochs=26,
-    size=224,
+    epochs=17,
+    size=192,
     learning_rate=4e-4,
-    fine_tuning=FineTuning((Phase(2, 128, adapting=True), Phase(10, 128), Phase(10, 192), Phase(4, 224))),
+    fine_tuning=FineTuning(
+        (Phase(8, 128), Phase(6, 160), Phase(3, 192)), frozen_stages=3, augmentation=AUGMENTATION
+    ),
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """Everything that is learned from, decoded once.
+
+    `table` has a row per photograph, see `data.photographs`; their files are rows of `pixels`
+    (M, S, S, 3) uint8 and `masks` (M, S, S) uint8.
+    """
+
+    collection: Collection
+    split: Split
+    table: pd.DataFrame
+    pixels: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+
+    def part(self, name: str) -> pd.DataFrame:
+        """The photographs of a part of the split."""
+        return self.table[self.table["part"] == name].reset_index(drop=True)
+
+
+def read_sets(
+    data: str | Path,
+    folder: Path,
+    *,
+    size: int = STORED,
+    steps: int = STEPS,
+    seed: int = 0,
+    quiet: bool = True,
+) -> Sets:
+    """Read, split and decode the sets, and find their lesions.
+
+    Parameters
+    ----------
+    data
+        The folder with the sets that `data.SETS` names, and `labels/`.
+    folder
+        Gets `split.csv` and `cache/`.
+    size
+        The side of what is decoded, in pixels, a multiple of 32.
+    steps
+        Of the network that finds lesions; see `masks.lesion_masks`.
+    seed, quiet
+        Random seed of the split; show no progress on stderr.
+
+    Raises
+    ------
+    InputError
+        A set is missing.
+    OutputError
+        `folder` cannot be written.
+    """
+    whole = read_dermoscopy(data)
+    learned = without_tests(whole)
+    split = _kept_split(folder / "split.csv", whole, learned, data, seed, quiet)
+    decoded = decode(learned, folder / "cache", size=size, quiet=quiet)
+    table = photographs(split, learned)
+    table["rows"] = [tuple(row for row in own if row not in decoded.unreadable) for own in table["rows"]]
+    table = table[table["rows"].map(len) > 0].reset_index(drop=True)
+    published = published_masks(learned)
+    known = [row for own in table.loc[table["part"] == "train", "rows"] for row in own if row in published]
+    masks = lesion_masks(
+        decoded.pixels, published, np.array(known), folder / "cache", steps=steps, quiet=quiet
+    )
+    return Sets(learned, split, table, decoded.pixels, masks)
+
+
 def train_dermoscopy(
-    data: str | Path, out: str | Path, *, configuration: Configuration = CONFIGURATION, quiet: bool = True
+    data: str | Path,
+    out: str | Path,
+    *,
+    configuration: Configuration = CONFIGURATION,
+    surround: Surround | None = None,
+    stored: int = STORED,
+    steps: int = STEPS,
+    quiet: bool = True,
 ) -> Run:
     """Make the bundled model. Run it again to resume after the last whole epoch.
 
@@ -61,8 +159,10 @@ def train_dermoscopy(
         The folder with the sets that `data.SETS` names, and `labels/`.
     out
         The run's folder: `split.csv`, `history.csv`, what a resumed run needs, and `bundle/`.
-    configuration
-        How it is trained.
+    configuration, surround
+        How it is trained, and what happens to the surroundings of lesions.
+    stored, steps
+        See `read_sets`.
     quiet
         Show no progress on stderr.
 
@@ -75,57 +175,76 @@ def train_dermoscopy(
     OutputError
         `out` cannot be written.
     """
-    folder = Path(out)
+    folder, surround = Path(out), surround or Surround()
     configuration = replace(configuration, precision=best_precision())
-    whole = read_dermoscopy(data)
-    learned = without_tests(whole)
-    split = _kept_split(folder / "split.csv", whole, learned, data, configuration.seed, quiet)
-    stored = decode(learned, folder / "cache", size=STORED, quiet=quiet)
-    train = views(split, "train", learned, stored)
+    sets = read_sets(data, folder, size=stored, steps=steps, seed=configuration.seed, quiet=quiet)
+    train = views(sets.part("train"), sets.pixels, sets.masks, surround)
     fitted = run_loop(
         configuration,
         train,
-        _validation(split, learned, folder / "cache"),
+        validation(sets, sets.part("validation"), folder / "cache"),
         folder,
         data=train.fingerprint(),
         name="dermoscopy",
         quiet=quiet,
     )
-    bundle = _bundle(fitted, split, learned, folder, configuration, quiet)
+    bundle = _bundle(fitted, sets, data, folder, configuration, surround, quiet)
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
 def _bundle(
     fitted: Fitted,
-    split: Split,
-    collection: Collection,
+    sets: Sets,
+    data: str | Path,
     folder: Path,
     configuration: Configuration,
+    surround: Surround,
     quiet: bool,
 ) -> Bundle:
     """The bundle of the network, its kernels rounded; the card compares ways of calibrating it."""
     size, seed = configuration.size, configuration.seed
-    group = dict(zip(split.table["path"], split.table["group"], strict=True))
-    examples, groups = {}, {}
+    examples, groups, sources = {}, {}, []
     for part in ("validation", "calibration"):
-        own = _part(split, part, collection)
-        examples[part] = _examples(split, part, own, folder / "cache", size, quiet)
-        groups[part] = [group[path] for path in own.table["path"].iloc[examples[part].rows]]
+        own = sets.part(part)
+        examples[part] = frames(sets, own, size, folder / "cache", quiet=quiet)
+        groups[part] = list(own["group"])
+        sources += list(own["hospital"])
+    train = sets.part("train")
+    some = train.iloc[np.sort(np.random.default_rng(seed).permutation(len(train))[:KNOWN])]
+    known = frames(sets, some, size, folder / "cache", quiet=quiet)
+    rows = [row for part in LEARNED_FROM for own in sets.part(part)["rows"] for row in own]
+    pictures = [read_photograph(path).pixels for path in non_lesions(data)[0]]
     return make_bundle(
         replace(fitted, network=rounded(fitted.network)),
         examples["validation"],
         examples["calibration"],
         groups,
-        _some_of_training(split, collection, folder / "cache", size, seed),
+        Sample(known.gather(slice(None)), list(some["hospital"])),
         folder / "bundle",
         name="dermoscopy",
         aspect=configuration.aspect,
-        training=_record(collection, split, configuration),
+        training={
+            **_record(sets, configuration, surround),
+            "pictures_without_a_lesion": len(pictures),
+        },
+        learned_from=learned_from(
+            sets.collection.table.iloc[rows], (np.asarray(sets.pixels[row]) for row in rows)
+        ),
         compare=True,
         evenness=EVENNESS,
+        sources=sources,
+        pictures=pictures,
         resamples=1000,
         seed=seed,
     )
+
+
+def frames(sets: Sets, table: pd.DataFrame, size: int, cache: Path, *, quiet: bool = True) -> Examples:
+    """The whole frames of these photographs at a network's size, decoded from their files."""
+    rows = [own[0] for own in table["rows"]]
+    own = replace(sets.collection, table=sets.collection.table.iloc[rows].reset_index(drop=True))
+    decoded = decode(own, cache, size=size, quiet=quiet)
+    return Examples(decoded.pixels, np.arange(len(rows)), tuple(table["diagnosis"]))
 
 
 def _kept_split(
@@ -141,57 +260,38 @@ def _kept_split(
     return split
 
 
-def _part(split: Split, part: str, collection: Collection) -> Collection:
-    wanted = set(split.table.loc[split.table["part"] == part, "path"])
-    table = collection.table[collection.table["path"].isin(wanted)].reset_index(drop=True)
-    return replace(collection, table=table)
-
-
-def _examples(split: Split, part: str, own: Collection, cache: Path, size: int, quiet: bool) -> Examples:
-    """A part's photographs at one size; `own` is that part of the collection."""
-    decoded = decode(own, cache, size=size, quiet=quiet)
-    return examples_of(split.table[split.table["part"] == part], own, decoded)
-
-
-def _some_of_training(
-    split: Split, collection: Collection, cache: Path, size: int, seed: int
-) -> NDArray[np.uint8]:
-    """Up to `KNOWN` training files, drawn by `seed` and decoded at the network's size: (N, size, size, 3)."""
-    own = _part(split, "train", collection)
-    rows = np.random.default_rng(seed).permutation(len(own))[:KNOWN]
-    chosen = replace(own, table=own.table.iloc[np.sort(rows)].reset_index(drop=True))
-    decoded = decode(chosen, cache, size=size)
-    readable = [i for i in range(len(chosen)) if i not in decoded.unreadable]
-    return np.asarray(decoded.pixels[readable])
-
-
-def _validation(split: Split, collection: Collection, cache: Path) -> Validate:
-    """Melanoma AUROC, over all and within each set, and balanced accuracy, on every validation file."""
-    held = _part(split, "validation", collection)
+def validation(sets: Sets, table: pd.DataFrame, cache: Path) -> Validate:
+    """Melanoma AUROC within each hospital, and their mean; balanced accuracy over all."""
 
     def validate(network: keras.Model, size: int) -> Mapping[str, float]:
-        examples = _examples(split, "validation", held, cache, size, True)
-        logits = predict_logits(network, examples)
-        probability = apply_temperature(logits, 1.0)
+        examples = frames(sets, table, size, cache)
+        probability = apply_temperature(predict_logits(network, examples), 1.0)
         score = probability[:, CODES.index(MELANOMA)]
         melanoma = np.array([label == MELANOMA for label in examples.labels])
-        source = np.array([held.table["path"].iloc[row].split("/")[0] for row in examples.rows])
-        figures = {"melanoma_roc_auc": float(roc_auc_score(melanoma, score))}
-        for name in np.unique(source):
-            here = source == name
-            figures[f"melanoma_roc_auc_{name}"] = float(roc_auc_score(melanoma[here], score[here]))
+        figures = {}
+        for name in sorted(table["hospital"].unique()):
+            here = (table["hospital"] == name).to_numpy()
+            figures[f"melanoma_roc_auc_{name.split()[0]}"] = float(roc_auc_score(melanoma[here], score[here]))
         hits = candidate_hits(examples.labels, [CODES[i] for i in probability.argmax(axis=1)])
-        figures["balanced_accuracy"] = mean_hit_rate(examples.labels, hits)
-        return figures
+        return {
+            "melanoma_roc_auc": float(np.mean(list(figures.values()))),
+            **figures,
+            "balanced_accuracy": mean_hit_rate(examples.labels, hits),
+        }
 
     return validate
 
 
-def _record(collection: Collection, split: Split, configuration: Configuration) -> dict[str, Any]:
-    counts = pd.crosstab(split.table["diagnosis"], split.table["part"])
-    recorded = {"recipe": "dermoscopy", "stored": STORED, **configuration.record()}
+def _record(sets: Sets, configuration: Configuration, surround: Surround) -> dict[str, Any]:
+    counts = pd.crosstab(sets.split.table["diagnosis"], sets.split.table["part"])
+    recorded = {
+        "recipe": "dermoscopy",
+        "stored": sets.pixels.shape[1],
+        **configuration.record(),
+        **asdict(surround),
+    }
     return {
-        **training_record(collection, split, recorded, "imagenet"),
+        **training_record(sets.collection, sets.split, recorded, "imagenet"),
         "photographs_by_diagnosis": {
             part: {label: int(n) for label, n in counts[part].items() if label and n} for part in counts
         },

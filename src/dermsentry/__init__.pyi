@@ -5,23 +5,27 @@ from .audit import Audit, audit_collection
 from .collection import Collection, join_collections, read_collection, read_labels
 from .errors import BundleError, DermsentryError, InputError, OutputError, TrainingError
 from .evaluation import Estimate, Evaluation, evaluate
+from .evaluation.cross_validation import CrossValidation
 from .model import Bundle, open_bundle
 from .nine_class.pipeline import study
 from .nine_class.results import Study
 from .phantoms import Phantoms, draw_phantoms
 from .screening import Finding, iter_screen, screen
-from .split import Split, make_split, read_split
+from .split import Fold, Split, make_folds, make_split, read_split
 from .training import Run, train
+from .training.cross_validation import cross_validate
 
 __all__ = [
     "Audit",
     "Bundle",
     "BundleError",
     "Collection",
+    "CrossValidation",
     "DermsentryError",
     "Estimate",
     "Evaluation",
     "Finding",
+    "Fold",
     "InputError",
     "OutputError",
     "Phantoms",
@@ -31,10 +35,12 @@ __all__ = [
     "TrainingError",
     "__version__",
     "audit_collection",
+    "cross_validate",
     "draw_phantoms",
     "evaluate",
     "iter_screen",
     "join_collections",
+    "make_folds",
     "make_split",
     "open_bundle",
     "read_collection",

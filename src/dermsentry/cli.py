@@ -44,6 +44,14 @@ Precision = Annotated[
     typer.Option(help="Numeric precision of training; auto is the faster one on this machine."),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
+LeaveOut = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN[=VALUE]",
+        help="Leave out the images of one value of a column, such as source=BCN; COLUMN: each value in turn.",
+    ),
+]
+Folds = Annotated[int | None, typer.Option(min=2, help="Leave out each group once, in so many folds.")]
 SplitFile = Annotated[Path | None, typer.Option(help="The split.csv that says which image is in which part.")]
 
 
@@ -116,6 +124,13 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for evaluation.json, evaluation.html and predictions.csv.")
     ] = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Evaluate on the images of one value of a column instead."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Also figures by this column; by source in any case.")
+    ] = None,
     metadata: Metadata = None,
     prevalence: Annotated[
         float | None,
@@ -127,26 +142,39 @@ def evaluate(
     ] = False,
     masks: Annotated[
         Path | None,
-        typer.Option(help="Folder of lesion masks: also test if saliency falls on the lesion."),
+        typer.Option(help="Folder of lesion masks: also test saliency, and whether the lesion is needed."),
     ] = None,
     not_lesions: Annotated[
         Path | None, typer.Option(help="Folder of images without a lesion: also test how many are refused.")
     ] = None,
+    keep_learned: Annotated[
+        bool, typer.Option("--keep-learned", help="Also evaluate on images that the model learned from.")
+    ] = False,
     resamples: Annotated[int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: Seed = 0,
 ) -> None:
     """Evaluate a model bundle on images of known diagnosis: every figure with its 95 % interval."""
     from dermsentry.evaluation import evaluate as run
     from dermsentry.evaluation.summary import summary
-    from dermsentry.split import read_split
+    from dermsentry.split import make_folds, read_split
 
+    if leave_out is not None and (split is None or "=" not in leave_out):
+        raise InputError(
+            f"Received --leave-out {leave_out}{'' if split else ' without --split'}; expected COLUMN=VALUE, "
+            "and the split.csv whose groups hold. --by COLUMN gives the figures of every value."
+        )
     collection = _read_data(data, metadata)
     known = None if split is None else read_split(split, collection)
+    if known is not None and leave_out is not None:
+        fold = make_folds(known, collection, leave_out=leave_out)[0]
+        _say(f"{leave_out}: {fold.told}")
+        known = fold.split
     evaluation = run(
-        bundle, collection, known, part=part, out=out, prevalence=prevalence, robustness=robustness,
-        masks=masks, not_lesions=not_lesions, resamples=resamples, seed=seed, quiet=False,
+        bundle, collection, known, part=part, by=by, out=out, prevalence=prevalence, robustness=robustness,
+        masks=masks, not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed,
+        quiet=False,
     )  # fmt: skip
-    typer.echo(summary(evaluation))
+    typer.echo(summary(evaluation, by))
     for sentence in evaluation.warnings:
         _say(f"Note: {sentence}")
     if out is not None:
@@ -164,11 +192,16 @@ def split(
     fractions: Annotated[
         str, typer.Option(help="Shares of train, validation, calibration and, without a Test folder, test.")
     ] = "0.7,0.15,0.15,0.15",
+    leave_out: LeaveOut = None,
+    folds: Folds = None,
     seed: Seed = 0,
 ) -> None:
-    """Split a collection: duplicates, lesions and patients stay in one part, conflicts are quarantined."""
+    """Split a collection: duplicates, lesions and patients stay in one part, conflicts are quarantined.
+
+    With --leave-out COLUMN or --folds, a numbered file for each fold: split-1.csv and so on.
+    """
     from dermsentry.collection import read_labels
-    from dermsentry.split import DOUBTFUL, make_split, write_split
+    from dermsentry.split import DOUBTFUL, make_folds, make_split, write_split
 
     collection = _read_data(data, metadata)
     known = None if labels is None else read_labels(labels)
@@ -180,16 +213,28 @@ def split(
         seed=seed,
         quiet=False,
     )
-    write_split(made, out)
-    for part, count in made.counts().items():
-        typer.echo(f"{part:<14}{count:>7}")
+    written = [(out, made, "", "")]
+    if leave_out is not None or folds is not None:
+        divided = make_folds(made, collection, leave_out=leave_out, folds=folds, seed=seed)
+        paths = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(divided) + 1)]
+        written = [
+            (path, fold.split, f"left out: {fold.name}", fold.problem or fold.told)
+            for path, fold in zip([out] if len(divided) == 1 else paths, divided, strict=True)
+        ]
+    for path, one, name, told in written:
+        write_split(one, path)
+        if name:
+            typer.echo(name)
+            _say(f"{name}; {told}")
+        for part, count in one.counts().items():
+            typer.echo(f"{part:<14}{count:>7}")
+        _say(f"Written: {path}")
     doubtful = int(made.table["reason"].str.contains(f"{DOUBTFUL}: ", regex=False).sum())
     if doubtful:
         _say(
             f"Note: {doubtful:,} photographs agree as if they were one, too many to be believed; look at "
             "them (`dermsentry audit` shows them). They were split as different photographs."
         )
-    _say(f"Written: {out}")
 
 
 @app.command()
@@ -198,10 +243,12 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; its bundle is in bundle/.")],
     split: SplitFile = None,
     network: Annotated[
-        Literal["linear", "cnn", "lite0"],
-        typer.Option(help="linear: a head on frozen EfficientNet-Lite0, minutes; lite0: all of it trained."),
+        Literal["linear", "cnn", "lite0", "lite1", "lite2"],
+        typer.Option(
+            help="linear: a head on a frozen network, minutes; lite0 to lite2: all of an EfficientNet-Lite"
+        ),
     ] = "linear",
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of cnn and lite0.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs; linear has none.")] = 20,
     augmented: Annotated[
         bool, typer.Option(help="Rotate, flip, zoom and brighten images at random in each epoch.")
     ] = False,
@@ -216,14 +263,23 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Adam learning rate.")] = 1e-3,
     weights: Annotated[
         Literal["imagenet", "dermoscopy"],
-        typer.Option(help="Initial weights of linear and lite0; dermoscopy is the bundled model."),
+        typer.Option(help="Initial weights of all but cnn; dermoscopy is the bundled model."),
     ] = "imagenet",
     tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
     precision: Precision = "auto",
+    leave_out: LeaveOut = None,
+    folds: Folds = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Train so many times, each with another seed.")] = 1,
+    quantised: Annotated[
+        bool, typer.Option(help="The bundle computes in 8-bit integers: faster and smaller.")
+    ] = False,
     metadata: Metadata = None,
     seed: Seed = 0,
 ) -> None:
-    """Train a network on a split and write its model bundle. If interrupted, run it again to resume."""
+    """Train a network on a split and write its model bundle. If interrupted, run it again to resume.
+
+    With --leave-out, --folds or --seeds, train and evaluate a network for each fold and seed, and sum up.
+    """
     from dermsentry.split import check_split, read_split
 
     if split is None:
@@ -231,17 +287,39 @@ def train(
     collection = _read_data(data, metadata)
     known = read_split(split, collection)
     check_split(known)
-    _load_keras()
     from dermsentry.training import train as run
+    from dermsentry.training.options import TrainingOptions
 
-    trained = run(
-        collection, known, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
-        size=size, aspect=aspect, learning_rate=learning_rate, weights=weights,
-        precision=None if precision == "auto" else precision, seed=seed, tensorboard=tensorboard, quiet=False,
+    options = TrainingOptions(
+        network=network, epochs=epochs, augmented=augmented, balance=balance, size=size, aspect=aspect,
+        learning_rate=learning_rate, weights=weights, precision=None if precision == "auto" else precision,
+        quantised=quantised, tensorboard=tensorboard,
     )  # fmt: skip
-    best = trained.history.iloc[trained.best_epoch - 1]
-    typer.echo(f"validation accuracy {best['val_accuracy']:.3f}, training accuracy {best['accuracy']:.3f}")
-    typer.echo(str(trained.bundle))
+    if leave_out is None and folds is None and seeds == 1:
+        trained = run(collection, known, out, seed=seed, quiet=False, **options)
+        best = trained.history.iloc[trained.best_epoch - 1]
+        accuracies = f"{best['val_accuracy']:.3f}, training accuracy {best['accuracy']:.3f}"
+        typer.echo(f"validation accuracy {accuracies}")
+        typer.echo(str(trained.bundle))
+        return
+    from dermsentry.evaluation.cross_validation.report import as_text
+    from dermsentry.training.cross_validation import cross_validate
+
+    result = cross_validate(
+        collection,
+        known,
+        out,
+        leave_out=leave_out,
+        folds=folds,
+        seeds=seeds,
+        seed=seed,
+        quiet=False,
+        **options,
+    )
+    typer.echo(as_text(result))
+    for sentence in result.warnings:
+        _say(f"Note: {sentence}")
+    _say(f"Written: {out / 'cross_validation.html'}")
 
 
 @app.command(short_help="Run the nine-class assignment under two protocols.")
@@ -268,7 +346,6 @@ def study(
     collection = _read_data(data, metadata)
     known = None if labels is None else read_labels(labels)
     lengths = _numbers(epochs, int, 3, "--epochs")
-    _load_keras()
     from dermsentry.nine_class.pipeline import study as run
 
     finished = run(
@@ -363,29 +440,6 @@ def model(
     typer.echo(model_card(opened) if markdown else describe(opened.card))
 
 
-def _load_keras() -> None:
-    """Import Keras and TensorFlow without what TensorFlow says on stderr, whatever its log level."""
-    import tempfile
-
-    from dermsentry.training import require_framework
-
-    require_framework()
-
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as told:
-        try:
-            os.dup2(told.fileno(), 2)
-            import dermsentry.training.networks  # noqa: F401
-        except BaseException:
-            told.seek(0)
-            os.write(kept, told.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
 def _numbers(text: str, kind: type[Number], count: int, option: str) -> list[Number]:
     """Numbers separated by commas. Raises InputError for any other text."""
     try:
@@ -406,7 +460,6 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Run every stage on a collection, or on synthetic images, and show the alerts on one page."""
-    _load_keras()
     from dermsentry.demo import demo as run
     from dermsentry.screening.writers import table_header, table_rows
 

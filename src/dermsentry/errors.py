@@ -38,6 +38,13 @@ class BundleError(DermsentryError):
     exit_code = 6
 
 
+def require_type(name: str, given: object, kind: type, source: str) -> None:
+    """Raise InputError where an argument is of another type; `source` names what gives one of this `kind`."""
+    if not isinstance(given, kind):
+        shown = f"{name}={given!r}" if isinstance(given, str) else f"a {type(given).__name__} as {name}"
+        raise InputError(f"Received {shown}; expected a {kind.__name__}, as {source} gives it.")
+
+
 def require_extra(extra: str, *modules: str) -> None:
     """Raise InputError that names the extra to install, if one of `modules`, which it brings, is missing."""
     missing = [name for name in modules if find_spec(name) is None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -29,3 +30,9 @@ def track(items: Iterable[Item], what: str, total: int | None = None, quiet: boo
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         yield from bar.track(items, total=total, description=what)
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """A line for the person at the terminal, on stderr."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)

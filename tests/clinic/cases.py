@@ -21,6 +21,7 @@ def screened(
     melanoma: float | None = 0.7,
     *,
     received_at: datetime | None = None,
+    no_lesion: float | None = 0.1,
     out_of_distribution: float | None = 0.1,
     **fields: Any,
 ) -> Case:
@@ -50,6 +51,7 @@ def screened(
         "tier": tier,
         "melanoma": melanoma,
         "probabilities": shares,
+        "no_lesion": None if melanoma is None else no_lesion,
         "out_of_distribution": None if melanoma is None else out_of_distribution,
         "quality": None if melanoma is None else quality,
         "reasons": ["drawn for a test"],

@@ -66,6 +66,7 @@ def finding(tier: str = "alert", melanoma: float = 0.61) -> dict[str, Any]:
         "tier": tier,
         "melanoma": melanoma,
         "probabilities": probabilities,
+        "no_lesion": 0.02,
         "out_of_distribution": 0.07,
         "quality": {"acceptable": True, "side": 120, "problems": []},
         "reasons": [f"melanoma {100 * melanoma:.0f} %"],

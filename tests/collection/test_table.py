@@ -11,7 +11,7 @@ from dermsentry.phantoms import Phantoms
 
 def test_a_table_has_the_columns_in_their_order(phantom_collection: Collection) -> None:
     table = phantom_collection.table
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == (*COLUMNS, "synthetic")  # the last as metadata.csv has it
     assert table["path"].is_monotonic_increasing
     assert all(isinstance(value, str) for value in table.to_numpy().ravel())
     assert all(path.is_file() for path in phantom_collection.paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,57 @@ def test_a_prevalence_has_its_line(folder):
         folder / "bundle", folder / "set", "--split", split, "--resamples", 50, "--prevalence", 0.005
     )
     assert "at 0.5 % prevalence" in result.stdout
+
+
+@pytest.fixture
+def hospitals(folder: Path) -> Path:
+    """A table that says which hospital each photograph is from."""
+    stems = sorted(path.stem for path in (folder / "set").rglob("*.png"))
+    rows = [f"{stem},{('Graz', 'Wien')[i % 2]}\n" for i, stem in enumerate(stems)]
+    (folder / "hospitals.csv").write_text("image_id,hospital\n" + "".join(rows))
+    tiny_bundle(folder / "bundle")
+    return folder / "hospitals.csv"
+
+
+def test_figures_by_a_column_of_metadata(folder, hospitals):
+    options = ("--split", split_csv(folder), "--metadata", hospitals, "--resamples", 50)
+    result = run(folder / "bundle", folder / "set", *options, "--by", "hospital", "--out", folder / "out")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[10] == "melanoma AUROC by hospital:"
+    assert [line.split()[0] for line in lines[11:]] == ["Graz", "Wien"]
+    assert "2 melanomas in 3, fewer than 10 lesions of melanoma or of others" in lines[11]
+    found = json.loads((folder / "out" / "evaluation.json").read_text())["subgroups"]
+    assert [(group["name"], len(group["subgroups"])) for group in found] == [("hospital", 2)]
+    assert "By hospital" in (folder / "out" / "evaluation.html").read_text()
+    wrong = run(folder / "bundle", folder / "set", *options, "--by", "clinic")
+    assert "no column 'clinic'; its columns with values are hospital (2 values)" in str(wrong.exception)
+
+
+def test_one_value_of_a_column_is_evaluated(folder, hospitals):
+    options = ("--split", split_csv(folder), "--metadata", hospitals, "--resamples", 50)
+    (folder / "split.csv").write_text((folder / "split.csv").read_text().replace(",test,", ",train,"))
+    for path in (folder / "set").rglob("*.png"):  # the class folders alone: no Test that stays aside
+        place = folder / "plain" / path.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        path.rename(place / path.name)
+    rows = (folder / "split.csv").read_text().replace("Train/", "").replace("Test/", "")
+    (folder / "split.csv").write_text(rows)
+    only = ("--leave-out", "hospital=Graz", "--by", "hospital")
+    result = run(folder / "bundle", folder / "plain", *options, *only)
+    assert result.exit_code == 0, result.output
+    assert "hospital=Graz: 6 photographs to learn from, 6 left out to evaluate on" in result.stderr
+    assert "6 photographs" in result.stdout
+    assert (
+        "Note: Among these photographs the column hospital has fewer than two known values" in result.stderr
+    )
+    for wrong in ("hospital", "hospital=Linz"):
+        refused = run(folder / "bundle", folder / "plain", *options, "--leave-out", wrong)
+        assert "expected COLUMN=VALUE" in str(refused.exception) or "it has Graz (6), Wien (6)" in str(
+            refused.exception
+        )
+    unsplit = run(folder / "bundle", folder / "plain", "--leave-out", "hospital=Graz")
+    assert "without --split; expected COLUMN=VALUE" in str(unsplit.exception)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
 from dermsentry.evaluation import predict
 from dermsentry.evaluation.predict import choose_sample, read_and_predict
+from dermsentry.evaluation.saliency.surround import lesion_painted_out, only_the_lesion
 from dermsentry.images import read_fitted
 from dermsentry.model import Bundle
 from pictures import save
@@ -39,8 +40,15 @@ def test_what_was_asked_for_is_kept(bundle, photographs, monkeypatch, batch):
     monkeypatch.setattr(predict, "BATCH", batch)
     control = tiny_bundle(bundle.folder.parent / "control")
     table = photographs.table
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[SIZE // 3 : -SIZE // 3, SIZE // 3 : -SIZE // 3] = True
     seen = read_and_predict(
-        bundle, photographs, table, sample={0, 3, 5}, explained={2, 3, 6}, control=control
+        bundle,
+        photographs,
+        table,
+        sample={0, 3, 5},
+        explained=dict.fromkeys((2, 3, 6), mask),
+        control=control,
     )
     kept = [0, 1, 2, 4, 5, 6]
     assert list(seen.table["path"]) == [table["path"].iloc[i] for i in kept]
@@ -57,6 +65,11 @@ def test_what_was_asked_for_is_kept(bundle, photographs, monkeypatch, batch):
         seen.activation, outputs.class_activation[[2, 5]][..., CODES.index("MEL")], atol=1e-5
     )
     np.testing.assert_allclose(seen.control, seen.activation, atol=1e-5)
+    for scores, change in ((seen.painted_out, lesion_painted_out), (seen.alone, only_the_lesion)):
+        changed = np.stack([change(pixels[row], mask) for row in (2, 5)])
+        np.testing.assert_allclose(
+            scores, bundle.predict(changed).probability[:, CODES.index("MEL")], atol=1e-6
+        )
 
 
 def test_a_control_that_gives_no_numbers_is_left_out(bundle, photographs, monkeypatch):
@@ -65,7 +78,13 @@ def test_a_control_that_gives_no_numbers_is_left_out(bundle, photographs, monkey
             raise BundleError("the network gave a value that is no probability")
 
     monkeypatch.setattr(predict, "BATCH", 2)
-    seen = read_and_predict(bundle, photographs, photographs.table, explained={0, 1, 5}, control=Broken())
+    seen = read_and_predict(
+        bundle,
+        photographs,
+        photographs.table,
+        explained=dict.fromkeys((0, 1, 5), np.ones((SIZE, SIZE), bool)),
+        control=Broken(),
+    )
     assert len(seen.activation) == 3
     assert seen.control is None
 

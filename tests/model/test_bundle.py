@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundles import REFUSING, SIZE, tiny_bundle, tiny_card, tiny_onnx
+from bundles import FLAGGING, REFUSING, SIZE, tiny_bundle, tiny_card, tiny_onnx
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.model import (
     CARD_FILE,
+    LEARNED_FILE,
     MODEL_FILE,
     Bundle,
+    LearnedFrom,
     Threshold,
     open_bundle,
     self_test_picture,
@@ -32,7 +36,9 @@ from dermsentry.stats.intervals import Estimate
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("model") / "tiny", out_of_distribution=REFUSING).folder
+    return tiny_bundle(
+        tmp_path_factory.mktemp("model") / "tiny", no_lesion=REFUSING, out_of_distribution=FLAGGING
+    ).folder
 
 
 @pytest.fixture
@@ -49,6 +55,12 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (folder / CARD_FILE).write_text(json.dumps(record))
 
 
+def npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
 def pictures(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
 
@@ -59,7 +71,7 @@ def test_a_written_bundle_opens_with_everything_its_card_said(original: Path) ->
     assert card.classes == CODES
     assert card.thresholds["alert"] == Threshold(0.5, 0.8, Estimate(0.94, 0.85, 0.98), "calibration")
     assert card.thresholds["refer"].sensitivity is None
-    assert card.out_of_distribution == REFUSING
+    assert (card.no_lesion, card.out_of_distribution) == (REFUSING, FLAGGING)
     assert card.self_test is not None
     assert sum(card.self_test.probability) == pytest.approx(1, abs=1e-5)
     assert bundle.name == f"tiny {card.digest[:12]} (synthetic)"
@@ -127,7 +139,7 @@ def test_a_missing_folder_or_file_is_named(folder: Path, tmp_path: Path) -> None
 
 
 def test_a_bundle_from_the_future_says_to_upgrade(folder: Path) -> None:
-    rewrite(folder, lambda record: record.update(schema=3, brand_new={"of": "later"}))
+    rewrite(folder, lambda record: record.update(schema=4, brand_new={"of": "later"}))
     assert "written by a later version" in refused(folder)
 
 
@@ -159,31 +171,60 @@ def test_other_weights_fail_the_self_test_even_with_their_own_hash(folder: Path)
     assert "self-test does not give" in refused(folder)
 
 
-def test_another_out_of_distribution_limit_fails_the_self_test(folder: Path) -> None:
-    rewrite(folder, lambda record: record["self_test"].update(out_of_distribution=0.4))
-    assert re.search(
-        r"probability off by 0, class activation by 0, out-of-distribution score by 0\.\d+, allowed 0\.001",
-        refused(folder),
-    )
+@pytest.mark.parametrize("name", ["no_lesion", "out_of_distribution"])
+def test_another_limit_fails_the_self_test(folder: Path, name: str) -> None:
+    rewrite(folder, lambda record: record["self_test"].update({name: 0.4}))
+    other = "out-of-distribution" if name == "no_lesion" else "no-lesion"
+    words = name.replace("_", "-")
+    found = refused(folder)
+    assert re.search(rf"probability off by 0, class activation by 0, .*{words} score by 0\.\d+", found)
+    assert re.search(rf"{other} score by 0,", found)
 
 
 def test_a_score_that_is_no_probability_is_refused(folder: Path) -> None:
     class Wrong:
         def run(self, names: object, feeds: object) -> list[object]:
-            return [np.full((1, 9), 1 / 9), np.zeros((1, 3)), np.zeros((1, 4, 4, 9)), np.array([np.nan])]
+            scores = [np.zeros(1), np.array([np.nan])]
+            return [np.full((1, 9), 1 / 9), np.zeros((1, 3)), np.zeros((1, 4, 4, 9)), *scores]
 
     bundle = open_bundle(folder)
     with pytest.raises(BundleError, match="no probability"):
         Bundle(folder, bundle.card, 1, Wrong()).predict(pictures(1))
 
 
-def test_what_is_unlike_the_training_images_scores_higher(folder: Path) -> None:
+@pytest.mark.parametrize(("name", "channel"), [("no_lesion", 2), ("out_of_distribution", 1)])
+def test_each_score_rises_with_its_own(folder: Path, name: str, channel: int) -> None:
     colours = np.zeros((3, SIZE, SIZE, 3), np.uint8)
-    colours[..., 2] = np.array([100, 128, 160])[:, None, None]
+    colours[..., channel] = np.array([100, 128, 160])[:, None, None]
     outputs = open_bundle(folder).predict(colours)
-    assert outputs.out_of_distribution[0] < 0.1
-    assert outputs.out_of_distribution[1] == pytest.approx(0.5, abs=0.05)
-    assert outputs.out_of_distribution[2] > 0.9
+    score = getattr(outputs, name)
+    assert score[0] < 0.1
+    assert score[1] == pytest.approx(0.5, abs=0.05)
+    assert score[2] > 0.9
+    (other,) = {"no_lesion", "out_of_distribution"} - {name}
+    assert (getattr(outputs, other) < 1e-6).all()
+
+
+def test_the_one_score_of_schema_2_says_whether_there_is_a_lesion(tmp_path: Path) -> None:
+    card = tiny_card(no_lesion=REFUSING)
+    onnx = tiny_onnx(colour=40.0, schema=2)
+    folder = write_bundle(tmp_path / "new", onnx, card).folder
+
+    def older(record: dict[str, Any]) -> None:
+        said = record.pop("no_lesion")
+        del said["sources"]
+        test = record["self_test"]
+        test["out_of_distribution"] = test.pop("no_lesion")
+        record.update(schema=2, out_of_distribution=said)
+
+    rewrite(folder, older)
+    bundle = open_bundle(folder)
+    assert (bundle.card.no_lesion, bundle.card.out_of_distribution) == (REFUSING, None)
+    blue = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    blue[..., 2] = 160
+    outputs = bundle.predict(blue)
+    assert outputs.no_lesion[0] > 0.9
+    assert outputs.out_of_distribution[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -232,12 +273,16 @@ def test_a_network_that_is_no_bundles_is_refused_before_anything_is_written(
             "refer.value: received 0.5, expected at most the alert's 0.2",
         ),
         (
-            {"out_of_distribution": replace(REFUSING, held_out=0)},
-            "out_of_distribution.held_out: received 0, expected a whole number",
+            {"no_lesion": replace(REFUSING, held_out=0)},
+            "no_lesion.held_out: received 0, expected a whole number",
         ),
         (
-            {"out_of_distribution": replace(REFUSING, non_lesions_refused=2.0)},
+            {"no_lesion": replace(REFUSING, non_lesions_refused=2.0)},
             "non_lesions_refused: received 2, expected a num",
+        ),
+        (
+            {"out_of_distribution": replace(FLAGGING, sources={"elsewhere": 2.0})},
+            "out_of_distribution.sources",
         ),
     ],
 )
@@ -331,6 +376,63 @@ def test_a_hostile_card_is_read_or_refused_in_one_line(original: Path, data: st.
 def test_any_text_in_place_of_a_card_is_refused(text: str) -> None:
     with pytest.raises(BundleError):
         parse_card(text, Path("card.json"))
+
+
+# --- what it learned from ---
+
+
+def some_hashes(count: int, seed: int = 0) -> LearnedFrom:
+    numbers = np.random.default_rng(seed).integers(0, 2**48, (3, count), dtype=np.uint64)
+    looks = np.random.default_rng(seed).integers(0, 2**64, count, dtype=np.uint64)
+    return LearnedFrom(*(np.unique(row) for row in numbers), np.unique(looks))
+
+
+@pytest.fixture
+def learned(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "learned", tiny_onnx(), tiny_card(), some_hashes(50)).folder
+
+
+def test_what_it_learned_from_is_kept(learned: Path) -> None:
+    found, expected = open_bundle(learned).learned_from, some_hashes(50)
+    assert found is not None
+    for own in fields(LearnedFrom):
+        np.testing.assert_array_equal(getattr(found, own.name), getattr(expected, own.name))
+    assert found.to_bytes() == expected.to_bytes()
+    assert len(some_hashes(10_000).to_bytes()) < 300_000
+    assert LearnedFrom(*[np.zeros(0, np.uint64)] * 4).to_bytes()
+
+
+def test_a_bundle_without_hashes_opens_and_one_that_replaces_it_leaves_none(learned: Path) -> None:
+    again = write_bundle(learned, tiny_onnx(), open_bundle(learned).card)
+    assert again.learned_from is None
+    assert "learned_from" not in again.card.training
+    assert not (learned / LEARNED_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no complete model bundle: learned_from.npz is missing"),
+        (some_hashes(50, 1).to_bytes(), "is not the file that the card names"),
+    ],
+)
+def test_hashes_that_are_missing_or_others_are_refused(
+    learned: Path, content: bytes | None, message: str
+) -> None:
+    (learned / LEARNED_FILE).unlink()
+    if content is not None:
+        (learned / LEARNED_FILE).write_bytes(content)
+    with pytest.raises(BundleError, match=message):
+        open_bundle(learned)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nothing", npz(images=np.zeros(3)), npz()])
+def test_a_file_that_holds_no_hashes_is_refused(learned: Path, content: bytes) -> None:
+    (learned / LEARNED_FILE).write_bytes(content)
+    named = {"sha256": hashlib.sha256(content).hexdigest()}
+    rewrite(learned, lambda record: record["training"].update(learned_from=named))
+    with pytest.raises(BundleError, match=r"^[^\n]* holds no hashes \("):
+        open_bundle(learned)
 
 
 # --- writing ---

@@ -75,4 +75,5 @@ def test_its_probabilities_on_drawn_images_never_change() -> None:
     for expected, finding in zip(golden, screen(drawn), strict=True):
         assert finding.tier == expected["tier"]
         assert finding.probabilities == pytest.approx(expected["probabilities"], abs=0.001)
-        assert finding.out_of_distribution == pytest.approx(expected["out_of_distribution"], abs=0.001)
+        assert finding.no_lesion == pytest.approx(expected["no_lesion"], abs=0.001)
+        assert finding.out_of_distribution is None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bundles import REFUSING, tiny_bundle
+from bundles import FLAGGING, REFUSING, tiny_bundle
 from dermsentry.model import Bundle
 from dermsentry.model.model_card import WIDTH, model_card
 
@@ -55,7 +55,9 @@ TRAINING: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("card") / "bundle"
-    return tiny_bundle(folder, evaluation=EVALUATION, training=TRAINING, out_of_distribution=REFUSING)
+    return tiny_bundle(
+        folder, evaluation=EVALUATION, training=TRAINING, no_lesion=REFUSING, out_of_distribution=FLAGGING
+    )
 
 
 def with_card(bundle: Bundle, **fields: Any) -> Bundle:
@@ -163,7 +165,9 @@ def test_what_is_missing_is_said(bundle: Bundle) -> None:
     training = {k: v for k, v in TRAINING.items() if k not in ("weights_licence", "photographs_by_diagnosis")}
     bare = {**training, "synthetic": True, "licences": [], "configuration": {}, "versions": {}}
     bare.pop("photographs")
-    text = model_card(with_card(bundle, evaluation={}, training=bare, out_of_distribution=None))
+    text = model_card(
+        with_card(bundle, evaluation={}, training=bare, no_lesion=None, out_of_distribution=None)
+    )
     for words in (
         "synthetic images",
         "Nothing was measured.",
@@ -171,7 +175,7 @@ def test_what_is_missing_is_said(bundle: Bundle) -> None:
         "The number of photographs is not stated.",
         "No licence of the data is stated.",
         "no licence is stated",
-        "too few training images",
+        "it has no such score",
         "| seed | not stated |",
         "versions that are not stated",
     ):

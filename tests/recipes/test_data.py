@@ -6,14 +6,23 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dermoscopic import draw_sets
 from dermsentry.collection import Collection
 from dermsentry.errors import InputError
 from dermsentry.split import Split, check_split
-from dermsentry.training.pixels import DecodedPhotographs
-from recipes.dermoscopy.data import read_dermoscopy, split_dermoscopy, views
+from recipes.dermoscopy.data import (
+    HOSPITALS,
+    MELANOMAS,
+    drawing_weights,
+    hospital_of,
+    photographs,
+    published_masks,
+    read_dermoscopy,
+    split_dermoscopy,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +76,48 @@ def test_the_test_is_of_ham10000s_lesions(split: Split) -> None:
         assert own["path"].str.startswith("ham10000/").any()
 
 
-def test_views_are_all_files_of_a_photograph_under_one_label(
-    sets: Path, split: Split, collection: Collection
-) -> None:
-    pixels = np.zeros((len(collection), 8, 8, 3), np.uint8)
-    decoded = DecodedPhotographs(pixels, {}, 8, "squash")
-    seen = views(split, "train", collection, decoded)
-    ids = [{collection.table["image_id"].iloc[row] for row in rows} for rows in seen.rows]
+def test_photographs_have_all_their_files_under_one_label(split: Split, collection: Collection) -> None:
+    table = photographs(split, collection)
+    ids = [{collection.table["image_id"].iloc[row] for row in rows} for rows in table["rows"]]
     assert all(len(own) == 1 for own in ids)
-    assert len(seen) == len({next(iter(own)) for own in ids})
-    assert any(len(rows) == 2 for rows in seen.rows)
-    assert seen.weights.sum() == pytest.approx(1)
+    assert table["photograph"].is_unique
+    assert {len(rows) for rows in table["rows"]} == {1, 2}
+    first = [collection.table["path"].iloc[rows[0]] for rows in table["rows"]]
+    assert not any("crops224" in path for path in first)
+
+
+def test_hospitals_are_told_by_where_a_photograph_is_in_any_set(split: Split, collection: Collection) -> None:
+    table = photographs(split, collection).set_index("photograph")["hospital"]
+    assert set(table) == set(HOSPITALS)
+    assert table["ISIC_0005000"] == HOSPITALS[2]
+    assert table["ISIC_0003000"] == HOSPITALS[1]
+    assert hospital_of(["isic9/Train/a.jpg", "ham10000/images/a.jpg"]) == HOSPITALS[0]
+
+
+def test_no_hospital_says_anything_of_melanoma() -> None:
+    labels = ["MEL"] * 2 + ["NV"] * 18 + ["MEL"] * 20 + ["NV"] * 16 + ["DF"] * 4
+    hospitals = ["one"] * 20 + ["other"] * 40
+    weights = drawing_weights(labels, hospitals)
+    table = pd.DataFrame({"label": labels, "hospital": hospitals, "weight": weights})
+    assert weights.sum() == pytest.approx(1)
+    by_hospital = table.groupby("hospital")["weight"].sum()
+    of_melanoma = table[table["label"] == "MEL"].groupby("hospital")["weight"].sum()
+    np.testing.assert_allclose(of_melanoma / by_hospital, MELANOMAS)
+    assert by_hospital["other"] / by_hospital["one"] == pytest.approx(2**0.5)
+    other = table[table["hospital"] == "other"].groupby("label")["weight"].sum()
+    assert other["NV"] / other["DF"] == pytest.approx(4 ** (2 / 3))
+
+
+def test_a_crop_has_the_middle_of_its_frames_mask(collection: Collection) -> None:
+    masks = published_masks(collection)
+    assert {aspect for _, aspect in masks.values()} == {"crop", "squash"}
+    for row, (path, aspect) in masks.items():
+        name = collection.table["path"].iloc[row]
+        assert path.name.startswith(collection.table["image_id"].iloc[row])
+        assert (aspect == "crop") == ("crops224" in name)
 
 
 def test_a_missing_set_is_named(sets: Path, tmp_path: Path) -> None:
     shutil.copytree(sets / "isic9", tmp_path / "isic9")
-    with pytest.raises(InputError, match=r"has no ham10000, isic2017, isic-archive, labels"):
+    with pytest.raises(InputError, match=r"has no ham10000, isic2017, isic-archive, isic2019-84, labels"):
         read_dermoscopy(tmp_path)

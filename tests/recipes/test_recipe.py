@@ -15,7 +15,7 @@ from dermsentry.model import open_bundle, read_network
 from dermsentry.screening import screen
 from dermsentry.training import Run
 from dermsentry.training.configuration import Configuration, FineTuning, Phase
-from dermsentry.training.networks import efficientnet_lite0
+from dermsentry.training.networks import efficientnet_lite
 from dermsentry.training.pretrained import load_onnx
 from recipes.dermoscopy import claims
 from recipes.dermoscopy.claims import measure_claims
@@ -42,7 +42,8 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train_dermoscopy(sets, tmp_path_factory.mktemp("runs") / "dermoscopy", configuration=CONFIGURATION)
+    folder = tmp_path_factory.mktemp("runs") / "dermoscopy"
+    return train_dermoscopy(sets, folder, configuration=CONFIGURATION, stored=32, steps=4)
 
 
 def test_the_run_has_its_history_and_its_split(run: Run) -> None:
@@ -74,7 +75,7 @@ def test_it_screens(run: Run, sets: Path) -> None:
 
 def test_a_network_can_begin_with_the_bundles_weights(run: Run) -> None:
     card, onnx = read_network(run.bundle)
-    network = efficientnet_lite0(card.size, normalised=False)
+    network = efficientnet_lite("lite0", card.size, normalised=False)
     load_onnx(network, onnx)
     pixels = np.random.default_rng(0).integers(0, 256, (3, card.size, card.size, 3), dtype=np.uint8)
     logits = network.predict(pixels, verbose=0) / card.temperature

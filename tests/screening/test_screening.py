@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bundles import REFUSING, lesion, tiny_bundle
+from bundles import FLAGGING, REFUSING, lesion, tiny_bundle
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.files import plain
 from dermsentry.images import read_fitted
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.screening import Finding, iter_screen, screen
-from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT, UNLIKE
+from dermsentry.screening.triage import NO_LESION_LIMIT, NOT_A_LESION, OUT_OF_DISTRIBUTION_LIMIT, UNLIKE
 
 FIELDS = [
     "schema",
@@ -27,6 +27,7 @@ FIELDS = [
     "tier",
     "melanoma",
     "probabilities",
+    "no_lesion",
     "out_of_distribution",
     "quality",
     "reasons",
@@ -101,7 +102,7 @@ def assert_the_challenge_accepts(path: Path, images: list[str]) -> None:
 
 
 def test_a_certain_network_still_writes_floats(photographs: Path, tmp_path: Path, bundle: Bundle) -> None:
-    certain = Finding("a", "a.jpg", "alert", {c: float(c == "MEL") for c in CODES}, None, None, ("x",), "m")
+    certain = Finding("a", "a.jpg", "alert", {c: float(c == "MEL") for c in CODES}, *(None,) * 3, ("x",), "m")
     from dermsentry.screening.writers import predictions_file
 
     with predictions_file(tmp_path / "p.csv") as write:
@@ -192,14 +193,30 @@ def test_a_failing_network_ends_the_run_with_its_error(
     assert not (tmp_path / "f.jsonl").exists()
 
 
-def test_what_the_model_does_not_know_is_refused(photographs: Path, tmp_path: Path) -> None:
-    opened = tiny_bundle(tmp_path / "strict", out_of_distribution=REFUSING)
+def test_a_picture_without_a_lesion_is_refused(tmp_path: Path) -> None:
+    opened = tiny_bundle(tmp_path / "strict", no_lesion=REFUSING)
     Image.fromarray(lesion()[..., ::-1]).save(tmp_path / "blue.png")
-    finding = next(iter(screen([tmp_path / "blue.png"], opened)))
+    [finding] = screen([tmp_path / "blue.png"], opened)
     assert finding.tier == "cannot-say"
-    assert finding.reasons[0] == UNLIKE
-    assert finding.out_of_distribution is not None
-    assert finding.out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT
+    assert finding.reasons[-1] == NOT_A_LESION
+    assert finding.no_lesion is not None
+    assert finding.no_lesion > NO_LESION_LIMIT
+    assert finding.out_of_distribution is None
+
+
+def test_a_lesion_unlike_the_training_images_keeps_its_alert_and_is_never_routine(tmp_path: Path) -> None:
+    bright = np.clip(lesion(30).astype(int) + 25, 0, 255).astype(np.uint8)
+    for name, pixels in (("dark", lesion(150)), ("bright", bright)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    paths = [tmp_path / "dark.png", tmp_path / "bright.png"]
+    plain_tiers = [found.tier for found in screen(paths, tiny_bundle(tmp_path / "plain"))]
+    assert plain_tiers == ["alert", "routine"]
+    always = tiny_bundle(tmp_path / "flagging", out_of_distribution=FLAGGING, temperature=2.0)
+    dark, light = screen(paths, always)
+    assert light.out_of_distribution is not None
+    assert light.out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT
+    assert (light.tier, light.reasons) == ("cannot-say", (UNLIKE,))
+    assert dark.tier == "alert"
 
 
 def test_one_or_many_as_path_string_bytes_image_or_array(
@@ -258,7 +275,7 @@ def test_a_finding_is_one_line_and_a_table(photographs: Path, bundle: Bundle) ->
     for finding in found:
         assert "\n" not in repr(finding)
         assert finding.tier in repr(finding)
-    odd = Finding("<b>", "<b>.jpg", "unreadable", None, None, None, ("<i>",), "m")
+    odd = Finding("<b>", "<b>.jpg", "unreadable", *(None,) * 4, ("<i>",), "m")
     assert "<b>" not in odd._repr_html_()
     assert "&lt;b&gt;.jpg" in odd._repr_html_()
     table = pd.DataFrame(found)  # as `screen` says

@@ -10,7 +10,7 @@ from bundles import tiny_card
 from dermsentry.diagnoses import CODES
 from dermsentry.model import Threshold
 from dermsentry.screening.quality import BLURRED, DRAWN, Quality
-from dermsentry.screening.triage import MEANING, TIERS, UNLIKE, triage
+from dermsentry.screening.triage import MEANING, NOT_A_LESION, TIERS, UNLIKE, triage
 
 GOOD = Quality(450, 0.5, 150.0, 40.0, ())
 BAD = Quality(450, 0.2, 150.0, 40.0, (BLURRED,))
@@ -43,46 +43,68 @@ def shares(**given: float) -> dict[str, float]:
     ],
 )
 def test_tiers_and_their_reasons(probabilities: dict[str, float], tier: str, reason: str) -> None:
-    found, reasons = triage(probabilities, 0.1, GOOD, CARD)
+    found, reasons = triage(probabilities, 0.1, 0.1, GOOD, CARD)
     assert found == tier
     assert any(reason in text for text in reasons), reasons
 
 
-def test_an_out_of_distribution_picture_is_never_assessed() -> None:
-    assert triage(shares(MEL=0.99), 0.51, GOOD, CARD) == ("cannot-say", (UNLIKE,))
-    assert triage(shares(MEL=0.99), 0.51, BAD, CARD) == ("cannot-say", (BLURRED, UNLIKE))
+def test_a_picture_without_a_lesion_is_never_assessed() -> None:
+    assert triage(shares(MEL=0.99), 0.51, 0.99, GOOD, CARD) == ("cannot-say", (NOT_A_LESION,))
+    assert triage(shares(MEL=0.99), 0.51, None, BAD, CARD) == ("cannot-say", (BLURRED, NOT_A_LESION))
+
+
+def test_an_unlike_lesion_is_never_routine_and_never_hides_a_melanoma() -> None:
+    tier, reasons = triage(shares(MEL=0.67), 0.1, 0.51, GOOD, CARD)
+    assert (tier, reasons[-1]) == ("alert", UNLIKE)
+    tier, reasons = triage(shares(MEL=0.67), 0.1, 0.51, BAD, CARD)
+    assert (tier, reasons[-2:]) == ("alert", (BLURRED, UNLIKE))
+    for referred in (shares(MEL=0.3, NV=0.6), shares(BCC=0.7, MEL=0.02)):
+        tier, reasons = triage(referred, 0.1, 0.51, GOOD, CARD)
+        assert (tier, reasons[-1]) == ("refer", UNLIKE)
+    assert triage(shares(NV=0.99), 0.1, 0.51, GOOD, CARD) == ("cannot-say", (UNLIKE,))
+    assert triage(shares(NV=0.99), 0.1, 0.5, GOOD, CARD)[0] == "routine"
+    assert "retake" not in UNLIKE + NOT_A_LESION
 
 
 def test_a_chart_is_never_judged() -> None:
     for melanoma in (0.01, 0.99):
-        assert triage(shares(MEL=melanoma), 0.1, CHART, CARD) == ("cannot-say", (DRAWN,))
-        assert triage(shares(MEL=melanoma), None, CHART, CARD) == ("cannot-say", (DRAWN,))
+        assert triage(shares(MEL=melanoma), 0.1, 0.1, CHART, CARD) == ("cannot-say", (DRAWN,))
+        assert triage(shares(MEL=melanoma), None, None, CHART, CARD) == ("cannot-say", (DRAWN,))
 
 
 def test_poor_quality_alerts_but_never_reassures() -> None:
-    tier, reasons = triage(shares(MEL=0.7), 0.1, BAD, CARD)
+    tier, reasons = triage(shares(MEL=0.7), 0.1, 0.1, BAD, CARD)
     assert (tier, reasons[-1]) == ("alert", BLURRED)
-    assert triage(shares(MEL=0.3), 0.1, BAD, CARD) == ("cannot-say", (BLURRED,))
-    assert triage(shares(NV=0.99), None, BAD, CARD) == ("cannot-say", (BLURRED,))
+    assert triage(shares(MEL=0.3), 0.1, 0.1, BAD, CARD) == ("cannot-say", (BLURRED,))
+    assert triage(shares(NV=0.99), None, None, BAD, CARD) == ("cannot-say", (BLURRED,))
 
 
-@given(st.lists(st.floats(0.001, 1), min_size=9, max_size=9), st.none() | st.floats(0, 1), st.booleans())
+@given(
+    st.lists(st.floats(0.001, 1), min_size=9, max_size=9),
+    st.none() | st.floats(0, 1),
+    st.none() | st.floats(0, 1),
+    st.booleans(),
+)
 def test_every_photograph_gets_a_tier_with_reasons_and_more_melanoma_never_calms(
-    weights: list[float], out_of_distribution: float | None, good: bool
+    weights: list[float], no_lesion: float | None, out_of_distribution: float | None, good: bool
 ) -> None:
     total = sum(weights)
     probabilities = {code: weight / total for code, weight in zip(CODES, weights, strict=True)}
     quality = GOOD if good else BAD
-    tier, reasons = triage(probabilities, out_of_distribution, quality, CARD)
+    tier, reasons = triage(probabilities, no_lesion, out_of_distribution, quality, CARD)
     assert tier in MEANING
     assert tier != "unreadable"
     assert reasons
     assert all(reasons)
+    if out_of_distribution is not None and out_of_distribution > 0.5:
+        assert tier != "routine"
     rest = 1 - probabilities["MEL"]
     worse = {c: p * 0.4 / rest if c != "MEL" else 0.6 for c, p in probabilities.items()}
     order = ["routine", "cannot-say", "refer", "alert"]
     if probabilities["MEL"] < 0.6:
-        assert order.index(triage(worse, out_of_distribution, quality, CARD)[0]) >= order.index(tier)
+        assert order.index(triage(worse, no_lesion, out_of_distribution, quality, CARD)[0]) >= order.index(
+            tier
+        )
 
 
 @given(st.floats(0, 1), st.floats(0.0001, 1))
@@ -93,7 +115,7 @@ def test_no_probability_reads_as_on_the_wrong_side_of_its_threshold(melanoma: fl
             "refer": Threshold(limit, 0.95, None, "calibration"),
         }
     )
-    _, reasons = triage(shares(MEL=round(melanoma, 6)), None, GOOD, card)
+    _, reasons = triage(shares(MEL=round(melanoma, 6)), None, None, GOOD, card)
     found = re.match(
         r"melanoma ([<> ]*[\d.]+) %, (below|at or above) .* threshold of ([<> ]*[\d.]+) %", reasons[0]
     )

@@ -13,7 +13,6 @@ from dermsentry.training.balancing import (
     balanced_copies,
     class_weights,
     copies_needed,
-    drawing_weights,
 )
 from examples import pictures
 
@@ -89,12 +88,3 @@ def test_weights_make_every_class_count_the_same() -> None:
     assert totals == pytest.approx([len(LABELS) / 3] * 3)
     with pytest.raises(InputError, match="no labels"):
         class_weights(())
-
-
-def test_a_rare_class_of_a_small_source_is_drawn_more_often() -> None:
-    labels, sources = ["NV"] * 100 + ["MEL"] * 4, ["a"] * 104
-    weights = drawing_weights(labels, sources, 0.5)
-    assert weights.sum() == pytest.approx(1)
-    assert weights[-1] / weights[0] == pytest.approx(5)
-    assert np.ptp(drawing_weights(labels, sources, 0)) == 0
-    assert drawing_weights(labels, sources, 1)[-4:].sum() == pytest.approx(0.5)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dermsentry.diagnoses import CODES
-from dermsentry.training.batches import Batch, Examples, Views, joined, targets
-from dermsentry.training.configuration import Configuration, FineTuning, Phase
+from dermsentry.training.batches import Batch, Examples, joined, targets
+from dermsentry.training.configuration import Configuration
 from examples import examples, pictures
 
 LABELS = ("MEL", "NV", "PBK|SK", "NV", "SK", "DF", "NV")
@@ -73,20 +73,3 @@ def test_labels_and_weights_go_with_their_image() -> None:
             each[LABELS[row]] = float(weight)
     assert each["NV"] == pytest.approx(each["DF"] / 3)
     assert all((batch.weights == 1).all() for batch in own.batches(PLAIN, 32, 0))
-
-
-def test_some_batches_of_views_are_blended() -> None:
-    rows = tuple((i, i) for i in range(len(LABELS)))
-    views = Views(pictures(LABELS), rows, LABELS, np.full(len(LABELS), 1 / len(LABELS)))
-
-    def batches(mixed: float) -> list[Batch]:
-        tuning = FineTuning((Phase(1, 24),), mixed_share=mixed)
-        chosen = Configuration(epochs=1, size=24, batch_size=4, fine_tuning=tuning)
-        return list(views.batches(chosen, 24, 0))
-
-    plain, mixed = batches(0.0), batches(1.0)
-    assert [batch.pixels.shape for batch in plain] == [(4, 24, 24, 3)] * 2
-    assert all(batch.share == 1 for batch in plain)
-    assert all(0 < batch.share < 1 for batch in mixed)
-    np.testing.assert_array_equal(mixed[0].targets, plain[0].targets)
-    np.testing.assert_array_equal(drawn(batches(1.0)), drawn(mixed))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
 import pytest
@@ -30,14 +32,14 @@ from dermsentry.training.export import (
     rounded,
     to_onnx,
 )
-from dermsentry.training.fitted import Fitted, predict_logits
+from dermsentry.training.fitted import Fitted, head_logits, predict_logits
 from dermsentry.training.networks import (
-    IN_DISTRIBUTION,
-    OutOfDistributionWeights,
+    REFUSING_NOTHING,
     cnn,
     describe,
-    efficientnet_lite0,
+    efficientnet_lite,
 )
+from dermsentry.training.refusal import Sample
 from examples import pictures
 
 LABELS = tuple(("MEL", "NV", "NV", "PBK|SK")[i % 4] for i in range(12))
@@ -79,7 +81,8 @@ def exported(network: keras.Model, folder: Path, **given: Any) -> Bundle:
         "resamples": 20,
         **given,
     }
-    return make_bundle(fitted, *parts, groups, fields.pop("known", PIXELS), folder, **fields)
+    known = fields.pop("known", PIXELS)
+    return make_bundle(fitted, *parts, groups, Sample(known, [""] * len(known)), folder, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,7 @@ def bundle(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Bu
 def test_the_bundle_says_what_keras_says(network: keras.Model, bundle: Bundle) -> None:
     opened = open_bundle(bundle.folder)
     temperature = bundle.card.temperature
-    expected = [np.asarray(value) for value in describe(network, temperature, IN_DISTRIBUTION)(PIXELS)]
+    expected = [np.asarray(value) for value in describe(network, temperature, REFUSING_NOTHING)(PIXELS)]
     for count in (1, 12):
         got = opened.predict(PIXELS[:count])
         np.testing.assert_allclose(got.probability, expected[0][:count], atol=1e-4)
@@ -106,13 +109,15 @@ def test_the_card_says_how_it_was_made(network: keras.Model, bundle: Bundle) -> 
     assert set(card.evaluation) == {"validation", "classes"}
     assert card.evaluation["validation"]["accuracy"]["low"] < 1
     assert card.thresholds["alert"].chosen_on == "validation and calibration"
-    assert card.out_of_distribution is None
+    assert (card.no_lesion, card.out_of_distribution) == (None, None)
     assert card.synthetic
 
 
 def test_a_few_photographs_say_nothing_of_what_is_familiar(bundle: Bundle) -> None:
-    assert read_json(bundle.folder / "card.json")["out_of_distribution"] is None
-    np.testing.assert_array_equal(bundle.predict(PIXELS).out_of_distribution < 1e-9, True)
+    card, outputs = read_json(bundle.folder / "card.json"), bundle.predict(PIXELS)
+    for name in ("no_lesion", "out_of_distribution"):
+        assert card[name] is None
+        np.testing.assert_array_equal(getattr(outputs, name) < 1e-9, True)
 
 
 def test_the_bundle_refuses_what_is_no_lesion(network: keras.Model, tmp_path: Path) -> None:
@@ -121,9 +126,13 @@ def test_the_bundle_refuses_what_is_no_lesion(network: keras.Model, tmp_path: Pa
     made = exported(
         network, tmp_path / "bundle", labels=labels, pixels=held_out, known=pictures(labels, seed=4)
     )
-    said = made.card.out_of_distribution
+    said, flagged = made.card.no_lesion, made.card.out_of_distribution
     assert said is not None
-    known = made.predict(held_out).out_of_distribution
+    outputs = made.predict(held_out)
+    known = outputs.no_lesion
+    assert flagged is not None
+    assert flagged.held_out_flagged == (outputs.out_of_distribution > 0.5).mean() == 0
+    assert np.median(outputs.out_of_distribution) == pytest.approx(0.1, abs=0.01)
     assert said.held_out == 60
     assert said.held_out_refused == (known > 0.5).mean() == 0
     assert np.median(known) == pytest.approx(0.1, abs=0.01)
@@ -131,37 +140,73 @@ def test_the_bundle_refuses_what_is_no_lesion(network: keras.Model, tmp_path: Pa
     # An even grey and a grid, neither of which it was fitted on.
     others = np.full((2, 32, 32, 3), 128, np.uint8)
     others[1, ::4] = 0
-    assert (made.predict(others).out_of_distribution > 0.5).all()
+    assert (made.predict(others).no_lesion > 0.5).all()
+
+
+@pytest.mark.parametrize("lite", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["cnn", "lite0"])
+def test_a_quantised_bundle_is_calibrated_as_it_computes(tmp_path: Path, lite: bool) -> None:
+    keras.utils.set_random_seed(0)
+    network = efficientnet_lite("lite0", 32) if lite else cnn(32)
+    labels = LABELS * 8
+    held_out = pictures(labels, seed=3)
+    made = exported(network, tmp_path / "bundle", pixels=held_out, labels=labels, quantised=True)
+    card, opened = made.card, open_bundle(made.folder)
+    # The last layer's biases are the head's alone, so that the embedding gives the logits that chose.
+    outputs = opened.predict(held_out)
+    logits = head_logits(network, outputs.embedding)
+    assert card.temperature == pytest.approx(fit_temperature(logits[48:], labels[48:]), rel=1e-3)
+    np.testing.assert_allclose(outputs.probability, apply_temperature(logits, card.temperature), atol=1e-4)
+    chosen = choose_thresholds(apply_temperature(logits, card.temperature), labels)
+    assert card.thresholds["alert"].value == pytest.approx(chosen["alert"].value, abs=1e-4)
+    whole = predict_logits(network, Examples(held_out, np.arange(96), labels))
+    assert 0 < np.abs(logits - whole).max() < 0.3 * np.abs(whole).max()
+    cost = card.evaluation["quantisation"]
+    assert cost["images"] == 96
+    assert cost["same_class"]["value"] == (logits.argmax(axis=1) == whole.argmax(axis=1)).mean()
+    assert set(cost["melanoma_roc_auc"]) == {"float32", "int8"}
+    assert card.training["configuration"]["quantised"]
+    assert card.self_test is not None
+    assert card.self_test.tolerance == 0.01
+    assert card.no_lesion is not None
+    assert card.no_lesion.held_out_refused == (outputs.no_lesion > 0.5).mean()
+    assert card.out_of_distribution is not None
+    assert card.out_of_distribution.held_out_flagged == (outputs.out_of_distribution > 0.5).mean()
+    kinds = [node.op_type for node in onnx.load(made.folder / "model.onnx").graph.node]
+    assert kinds.count("QuantizeLinear") > kinds.count("Conv")
+    assert "BatchNormalization" not in kinds
 
 
 def test_a_rounded_network_takes_half_the_bytes_and_says_the_same() -> None:
     keras.utils.set_random_seed(0)
-    whole = efficientnet_lite0(32)
+    whole = efficientnet_lite("lite0", 32)
     half = rounded(whole)
-    onnx = to_onnx(half, 1.7, IN_DISTRIBUTION)
+    onnx = to_onnx(half, 1.7, REFUSING_NOTHING)
     assert len(onnx) < 0.55 * 4 * half.count_params()
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     (probability,) = session.run(["probability"], {"image": PIXELS})
     for keras_network, allowed in ((half, 1e-5), (whole, 0.01)):
-        expected = np.asarray(describe(keras_network, 1.7, IN_DISTRIBUTION)(PIXELS)[0])
+        expected = np.asarray(describe(keras_network, 1.7, REFUSING_NOTHING)(PIXELS)[0])
         np.testing.assert_allclose(probability, expected, atol=allowed)
 
 
 def test_a_difference_to_keras_is_refused(network: keras.Model, bundle: Bundle) -> None:
     onnx = (bundle.folder / "model.onnx").read_bytes()
     card: Card = bundle.card
-    check_parity(network, card.temperature, IN_DISTRIBUTION, onnx, card, PIXELS)
+    check_parity(network, card.temperature, REFUSING_NOTHING, onnx, card, PIXELS)
     with pytest.raises(BundleError, match=r"^made: probability differs by .* at batch 1; at most 0\.0001"):
-        check_parity(network, 1.2 * card.temperature, IN_DISTRIBUTION, onnx, card, PIXELS)
-    other = OutOfDistributionWeights(np.zeros(1, np.float32), -2.0)
-    with pytest.raises(BundleError, match=r"^made: out_of_distribution differs by 0\.12 .* at most 0\.001"):
-        check_parity(network, card.temperature, other, onnx, card, PIXELS)
+        check_parity(network, 1.2 * card.temperature, REFUSING_NOTHING, onnx, card, PIXELS)
+    for name, other in (
+        ("no_lesion", replace(REFUSING_NOTHING, bias=-2.0)),
+        ("out_of_distribution", replace(REFUSING_NOTHING, offset=-2.0)),
+    ):
+        with pytest.raises(BundleError, match=rf"^made: {name} differs by 0\.12 .* at most 0\.001"):
+            check_parity(network, card.temperature, other, onnx, card, PIXELS)
     kernel, bias = network.get_layer("logits").get_weights()
     try:
         network.get_layer("logits").set_weights([kernel * np.nan, bias])
-        broken = to_onnx(network, card.temperature, IN_DISTRIBUTION)
+        broken = to_onnx(network, card.temperature, REFUSING_NOTHING)
         with pytest.raises(BundleError, match="differs by nan"):
-            check_parity(network, card.temperature, IN_DISTRIBUTION, broken, card, PIXELS[:2])
+            check_parity(network, card.temperature, REFUSING_NOTHING, broken, card, PIXELS[:2])
     finally:
         network.get_layer("logits").set_weights([kernel, bias])
 

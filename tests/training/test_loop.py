@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -22,13 +23,13 @@ from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import read_json
 from dermsentry.training import loop, networks
 from dermsentry.training.augmentation import StrongAugmentation
-from dermsentry.training.balancing import drawing_weights
-from dermsentry.training.batches import Examples, Views
+from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, FineTuning, Phase
 from dermsentry.training.fitted import Fitted, predict_logits
 from dermsentry.training.loop import Validate, fit, run_loop
 from dermsentry.training.pretrained import build
 from examples import examples, pictures
+from recipes.dermoscopy.views import Views
 
 SMALL = Configuration(size=32, epochs=3, batch_size=8, learning_rate=0.01, augmented=True, class_weights=True)
 TRAIN = examples([("MEL", "NV", "NV", "PBK|SK")[i % 4] for i in range(20)])
@@ -49,7 +50,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 
 def assert_same(fitted: Fitted, other: Fitted) -> None:
-    assert list(fitted.history["epoch"]) == list(range(SMALL.epochs))
+    assert list(fitted.history["epoch"]) == list(range(1, SMALL.epochs + 1))
     np.testing.assert_allclose(fitted.history, other.history, rtol=1e-5)
     assert fitted.best_epoch == other.best_epoch
     for one, two in zip(fitted.network.get_weights(), other.network.get_weights(), strict=True):
@@ -83,12 +84,13 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     with pytest.raises(KeyboardInterrupt):
         fit(SMALL, TRAIN, VALIDATION, tmp_path)
     assert seen.begun == [0, 1, 2]
-    if killed:  # between the history of an epoch and its state
-        with (tmp_path / "history.csv").open("a") as history:
-            history.write("2,0.25,1.0,0.25,1.0\n")
+    if killed:  # between the state of an epoch and its history
+        lines = (tmp_path / "history.csv").read_text().splitlines(keepends=True)
+        (tmp_path / "history.csv").write_text("".join(lines[:-1]))
     seen.begun.clear()
     assert_same(fit(SMALL, TRAIN, VALIDATION, tmp_path), done.fitted)
     assert seen.begun == [2]
+    assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1, 2, 3]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "configuration.json",
         "history.csv",
@@ -110,7 +112,7 @@ def test_one_interrupted_in_its_first_epoch_begins_anew(
 def test_a_disk_that_runs_full_is_one_line_and_can_be_resumed_from(
     done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    """Full at the first epoch's state, or at the last one's, where only the history has its row."""
+    """Full at the first epoch's state, or at the last one's."""
     left = iter(range(writes))
     write = files.write_bytes
 
@@ -199,11 +201,51 @@ def test_what_changed_is_trained_anew(
     assert [path.name for path in finished.iterdir()] == ["configuration.json"]
 
 
-@pytest.mark.parametrize("name", ["state.npz", "history.csv", "configuration.json"])
+@pytest.mark.parametrize("name", ["state.npz", "configuration.json"])
 def test_a_run_that_lost_a_file_is_trained_again(finished: Path, name: str) -> None:
     (finished / name).unlink()
     with pytest.raises(AssertionError, match="trained"):
         fit(SMALL, TRAIN, VALIDATION, finished)
+
+
+def as_an_earlier_version_wrote(folder: Path) -> None:
+    """The history only in its CSV, epochs counted from 0."""
+    with np.load(folder / "state.npz") as saved:
+        arrays = dict(saved)
+    history = pd.DataFrame(json.loads(str(arrays.pop("history"))))
+    np.savez(folder / "state.npz", epoch=np.array(len(history)), **arrays)
+    history.assign(epoch=range(len(history))).to_csv(folder / "history.csv", index=False)
+
+
+def test_a_run_of_an_earlier_version_is_resumed_and_counted_from_1(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Interruptions(monkeypatch, epoch=2, batch=1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(SMALL, TRAIN, VALIDATION, tmp_path)
+    as_an_earlier_version_wrote(tmp_path)
+    seen.begun.clear()
+    assert_same(fit(SMALL, TRAIN, VALIDATION, tmp_path), done.fitted)
+    assert seen.begun == [2]
+
+
+def test_an_interruption_between_two_files_loses_no_epoch(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_write_history", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fit(SMALL, TRAIN, VALIDATION, tmp_path)
+    seen = Interruptions(monkeypatch, -1, -1)
+    assert_same(fit(SMALL, TRAIN, VALIDATION, tmp_path), done.fitted)
+    assert seen.begun == [1, 2]
+
+
+def test_a_history_that_was_lost_is_written_again(done: Done, finished: Path) -> None:
+    kept = (finished / "history.csv").read_text()
+    (finished / "history.csv").unlink()
+    assert_same(fit(SMALL, TRAIN, VALIDATION, finished), done.fitted)
+    assert (finished / "history.csv").read_text() == kept
 
 
 def test_a_loss_that_is_no_number_is_a_training_error(tmp_path: Path) -> None:
@@ -267,13 +309,14 @@ QUIETLY = StrongAugmentation(
 )
 
 
-def tuned(*phases: Phase, warm_up: int = 4, rate: float = 2e-2) -> Configuration:
-    tuning = FineTuning(phases, warm_up=warm_up, augmentation=QUIETLY)
+def tuned(*phases: Phase, warm_up: int = 4, rate: float = 2e-2, frozen_stages: int = 0) -> Configuration:
+    tuning = FineTuning(phases, warm_up=warm_up, frozen_stages=frozen_stages, augmentation=QUIETLY)
     epochs, size = sum(phase.epochs for phase in phases), phases[-1].size
     return Configuration("small", epochs, 8, rate, size, fine_tuning=tuning)  # type: ignore[arg-type]
 
 
-TUNED = tuned(Phase(1, 24, adapting=True), Phase(2, 32))
+PHASES = Phase(1, 24, adapting=True), Phase(2, 32)
+TUNED = tuned(*PHASES)
 
 
 @pytest.fixture
@@ -294,15 +337,17 @@ def small(size: int) -> keras.Model:
     keras.utils.set_random_seed(0)
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 128, offset=-1)(image)
-    x = layers.Conv2D(8, 3, strides=2, use_bias=False)(x)
-    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Conv2D(8, 3, strides=2, use_bias=False, name="stem_conv")(x)
+    x = layers.ReLU()(layers.BatchNormalization(name="stem_bn")(x))
+    x = layers.Conv2D(8, 1, name="block1a_project_conv")(x)
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
     return keras.Model(image, layers.Dense(len(CODES), name="logits")(x))
 
 
 def photographs() -> Views:
     rows = tuple((i,) if i % 3 else (i, (i + 4) % len(MANY)) for i in range(len(MANY)))
-    return Views(pictures(MANY, 32), rows, MANY, drawing_weights(MANY, ["a"] * len(MANY)))
+    masks = np.zeros((len(MANY), 32, 32), np.uint8)
+    return Views(pictures(MANY, 32), masks, rows, MANY, np.full(len(MANY), 1 / len(MANY)))
 
 
 def nothing(network: keras.Model, size: int) -> dict[str, float]:
@@ -319,8 +364,12 @@ def test_fine_tuning_learns_at_every_size(finetune: Finetune, tmp_path: Path) ->
     assert np.mean([CODES[code] in label.split("|") for code, label in zip(called, MANY, strict=True)]) > 0.6
 
 
-def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(finetune: Finetune, tmp_path: Path) -> None:
-    whole = finetune(TUNED, nothing, tmp_path / "whole")
+@pytest.mark.parametrize("frozen_stages", [0, 1])
+def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(
+    finetune: Finetune, tmp_path: Path, frozen_stages: int
+) -> None:
+    configuration = tuned(*PHASES, frozen_stages=frozen_stages)
+    whole = finetune(configuration, nothing, tmp_path / "whole")
     calls = []
 
     def stop(network: keras.Model, size: int) -> dict[str, float]:
@@ -330,8 +379,8 @@ def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(finetune: Finet
         return nothing(network, size)
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(TUNED, stop, tmp_path / "resumed")
-    resumed = finetune(TUNED, nothing, tmp_path / "resumed")
+        finetune(configuration, stop, tmp_path / "resumed")
+    resumed = finetune(configuration, nothing, tmp_path / "resumed")
     np.testing.assert_allclose(resumed.history["loss"], whole.history["loss"], rtol=1e-4)
     for own, other in zip(whole.network.get_weights(), resumed.network.get_weights(), strict=True):
         np.testing.assert_allclose(own, other, atol=1e-4)
@@ -339,13 +388,26 @@ def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(finetune: Finet
     def refuse(network: keras.Model, size: int) -> dict[str, float]:
         raise AssertionError("trained again")
 
-    again = finetune(TUNED, refuse, tmp_path / "resumed")
+    again = finetune(configuration, refuse, tmp_path / "resumed")
     assert len(again.history) == 3
     other = finetune(tuned(Phase(1, 32)), nothing, tmp_path / "resumed")
     assert len(other.history) == 1
     # Batch normalisation stood still: nothing was adapting.
     layer = next(layer for layer in other.network.layers if isinstance(layer, layers.BatchNormalization))
     np.testing.assert_array_equal(layer.moving_mean.numpy(), 0)
+
+
+def test_frozen_stages_keep_their_weights_and_statistics(finetune: Finetune, tmp_path: Path) -> None:
+    before = small(32)
+    after = finetune(tuned(*PHASES, frozen_stages=1), nothing, tmp_path).network
+    changed = {
+        layer.name
+        for layer in before.layers
+        if layer.weights
+        for own, other in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True)
+        if not np.array_equal(own, other)
+    }
+    assert changed == {"block1a_project_conv", "logits"}
 
 
 def test_a_figure_that_is_no_number_is_resumed_from(finetune: Finetune, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 import pytest
@@ -12,15 +10,17 @@ from hypothesis import strategies as st
 
 from dermsentry.diagnoses import CODES
 from dermsentry.training.networks import (
-    IN_DISTRIBUTION,
-    MIDDLE,
-    OutOfDistributionWeights,
+    LITE,
+    NETWORKS,
+    REFUSING_NOTHING,
+    RefusalWeights,
     accuracy,
     candidate_crossentropy,
     cnn,
     describe,
-    efficientnet_lite0,
+    efficientnet_lite,
     folded,
+    freeze,
     middle_features,
 )
 from examples import pictures
@@ -28,19 +28,18 @@ from examples import pictures
 PIXELS = pictures(("MEL", "NV", "SK"), size=40)
 
 
-@pytest.fixture(scope="module", params=[cnn, efficientnet_lite0], ids=["cnn", "lite0"])
+@pytest.fixture(scope="module", params=["cnn", "lite0", "lite2"])
 def network(request: pytest.FixtureRequest) -> keras.Model:
     """With random weights everywhere, biases and batch normalisation too."""
-    build: Callable[[int], keras.Model] = request.param
     keras.utils.set_random_seed(0)
-    made = build(40)
+    made = NETWORKS[request.param](40)
     rng = np.random.default_rng(0)
     made.set_weights([w + rng.normal(0, 0.05, w.shape) ** 2 for w in made.get_weights()])
     return made
 
 
 def test_heat_over_all_places_and_the_bias_is_the_logits(network: keras.Model) -> None:
-    _, embedding, heat, _ = (np.asarray(value) for value in describe(network, 1.7, IN_DISTRIBUTION)(PIXELS))
+    _, embedding, heat, *_ = (np.asarray(value) for value in describe(network, 1.7, REFUSING_NOTHING)(PIXELS))
     logits = np.asarray(network(PIXELS, training=False))
     bias = np.asarray(network.get_layer("logits").weights[1])
     scale = np.abs(logits).max()
@@ -55,9 +54,9 @@ def test_heat_over_all_places_and_the_bias_is_the_logits(network: keras.Model) -
 
 
 def test_probability_is_of_the_logits_at_the_temperature(network: keras.Model) -> None:
-    outputs = describe(network, 2.5, IN_DISTRIBUTION)(PIXELS)
-    probability, embedding, _, known = (np.asarray(value) for value in outputs)
-    np.testing.assert_allclose(known, 0, atol=1e-12)
+    outputs = describe(network, 2.5, REFUSING_NOTHING)(PIXELS)
+    probability, embedding, _, *scores = (np.asarray(value) for value in outputs)
+    np.testing.assert_allclose(scores, 0, atol=1e-12)
     logits = np.asarray(network(PIXELS, training=False)).astype(float) / 2.5
     expected = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(probability, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
@@ -74,12 +73,32 @@ def test_the_assignments_network_is_the_assignments() -> None:
     assert network.input.dtype == "uint8"
 
 
-def test_lite0_has_the_published_number_of_weights() -> None:
-    """4.65 million with ImageNet's 1,000 classes (the model's README): less its head, and ours."""
-    network = efficientnet_lite0(64)
+@pytest.mark.parametrize(
+    ("name", "weights"), [("lite0", 4_652_008), ("lite1", 5_416_680), ("lite2", 6_092_072)]
+)
+def test_an_efficientnet_lite_has_the_published_number_of_weights(name: str, weights: int) -> None:
+    """4.7, 5.4 and 6.1 million with ImageNet's 1,000 classes: less its head, and ours."""
+    network = NETWORKS[name](64)
+    assert network.name == name
     trained = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
-    assert trained - 1281 * 9 + 1281 * 1000 == 4_652_008
+    assert trained - 1281 * 9 + 1281 * 1000 == weights
     assert not [layer for layer in network.layers if "se" in layer.name.split("_")]
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_the_middle_is_the_end_of_the_fifth_stage(name: str) -> None:
+    network = NETWORKS[name](64)
+    ends = [layer.name for layer in network.layers if layer.name.startswith("block4")]
+    assert ends[-1] == {"lite0": "block4c_add"}.get(name, "block4d_add")
+
+
+@pytest.mark.parametrize(("stages", "first"), [(0, "stem"), (1, "block1a"), (3, "block3a"), (7, "head")])
+def test_freezing_stops_at_a_stage(stages: int, first: str) -> None:
+    network = NETWORKS["lite1"](32)
+    freeze(network, stages)
+    trained = [layer.name for layer in network.layers if layer.trainable_weights]
+    assert trained[0].startswith(first)
+    assert trained == [layer.name for layer in network.layers if layer.weights][-len(trained) :]
 
 
 def test_folded_it_computes_the_same_without_batch_normalisation(network: keras.Model) -> None:
@@ -92,7 +111,7 @@ def test_folded_it_computes_the_same_without_batch_normalisation(network: keras.
 
 
 def test_scaling_is_inside() -> None:
-    for network, low, high in ((cnn(32), 0.0, 1.0), (efficientnet_lite0(32), -127 / 128, 1.0)):
+    for network, low, high in ((cnn(32), 0.0, 1.0), (efficientnet_lite("lite0", 32), -127 / 128, 1.0)):
         ends = np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])
         scaled = np.asarray(network.get_layer("rescaling")(ends))
         assert scaled[0].max() == pytest.approx(low)
@@ -130,24 +149,41 @@ def test_accuracy_counts_any_candidate() -> None:
 
 def test_middle_features_are_each_channels_mean_and_spread(network: keras.Model) -> None:
     found = middle_features(network, PIXELS, batch_size=2)
-    middle = keras.Model(network.input, network.get_layer(MIDDLE[network.name]).output)
-    places = middle.predict_on_batch(PIXELS)
-    channels = places.shape[-1]
-    assert found.shape == (3, 2 * channels)
-    np.testing.assert_allclose(found[:, :channels], places.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found[:, channels:], places.std(axis=(1, 2)), rtol=1e-3, atol=1e-4)
+    middle = {
+        "cnn": ["features"],
+        "lite0": ["block3c_add", "block4c_add", "block5d_add"],
+        "lite1": ["block3d_add", "block4d_add", "block5e_add"],
+        "lite2": ["block3d_add", "block4d_add", "block5e_add"],
+    }
+    names = middle[network.name]
+    start = 0
+    for name in names:
+        until = keras.Model(network.input, network.get_layer(name).output)
+        places = until.predict_on_batch(PIXELS)
+        means, spreads = np.split(found[:, start : start + 2 * places.shape[-1]], 2, axis=1)
+        np.testing.assert_allclose(means, places.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(spreads, places.std(axis=(1, 2)), rtol=1e-3, atol=1e-4)
+        start += 2 * places.shape[-1]
+    assert found.shape == (3, start)
 
 
-def test_the_out_of_distribution_score_is_logistic_in_the_middle_features(network: keras.Model) -> None:
+def test_the_scores_of_refusal_are_functions_of_the_middle_features(network: keras.Model) -> None:
     features = middle_features(network, PIXELS)
-    kernel = np.random.default_rng(0).normal(0, 1, features.shape[1]).astype(np.float32)
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(0, 1, features.shape[1]).astype(np.float32)
     kernel /= np.abs(features @ kernel).max()
-    known = np.asarray(describe(network, 1.0, OutOfDistributionWeights(kernel, 0.3))(PIXELS)[3])
-    np.testing.assert_allclose(known, 1 / (1 + np.exp(-(features @ kernel + 0.3))), atol=1e-4)
-    assert known.std() > 0 or network.name == "lite0"  # whose random weights saturate
+    mean = features.mean(axis=0)
+    projection = rng.normal(0, 1, (features.shape[1], 4)).astype(np.float32)
+    projection /= np.abs((features - mean) @ projection).max() + 1e-6
+    weights = RefusalWeights(kernel, 0.3, mean, projection, 2.0, -1.0)
+    no_lesion, unlike = (np.asarray(one) for one in describe(network, 1.0, weights)(PIXELS)[3:])
+    np.testing.assert_allclose(no_lesion, 1 / (1 + np.exp(-(features @ kernel + 0.3))), atol=1e-4)
+    distance = np.linalg.norm((features - mean) @ projection, axis=1)
+    np.testing.assert_allclose(unlike, 1 / (1 + np.exp(-(2 * distance - 1))), atol=3e-3)
+    assert no_lesion.std() > 0 or network.name in LITE  # whose random weights saturate
 
 
 def test_a_folded_network_has_the_same_middle() -> None:
-    network = efficientnet_lite0(40)
+    network = efficientnet_lite("lite0", 40)
     expected = middle_features(network, PIXELS)
     np.testing.assert_allclose(middle_features(folded(network), PIXELS), expected, rtol=1e-3, atol=1e-4)

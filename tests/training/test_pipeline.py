@@ -13,15 +13,18 @@ import pytest
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, TrainingError
+from dermsentry.evaluation import evaluate
 from dermsentry.files import read_json
 from dermsentry.images import read_fitted
 from dermsentry.model import open_bundle
+from dermsentry.model.learned_from import hashed
 from dermsentry.phantoms import Phantoms
 from dermsentry.split import Split, make_split
 from dermsentry.training import Run, export, train
 from dermsentry.training.batches import Examples
 from dermsentry.training.pipeline import parts_of, with_copies
 from dermsentry.training.pixels import DecodedPhotographs
+from dermsentry.training.pretrained import backbone
 from examples import examples
 from tables import table_collection
 
@@ -75,6 +78,28 @@ def test_a_run_ends_in_a_bundle_that_predicts(ran: Ran, phantoms: Phantoms, spli
     assert outputs.class_activation.shape == (len(test), 6, 6, 9)
 
 
+def test_a_bundle_knows_what_it_learned_from(ran: Ran, split: Split, phantom_collection: Collection) -> None:
+    """On a Test that shares copies and lesions with Train; without a split, so that nothing else tells."""
+    honest = evaluate(ran.run.bundle, phantom_collection, split, resamples=20)
+    assert honest.about["learned_from"] is None
+    assert honest.photographs == split.counts()["test"]
+    found = evaluate(ran.run.bundle, phantom_collection, resamples=20)
+    leaking = split.counts()["test-leaking"]
+    assert leaking > 0
+    assert found.about["learned_from"].photographs >= leaking
+    assert found.about["learned_from"].left_out
+    assert any("among those that the model learned from" in line for line in found.warnings)
+    assert not any("No split was given" in line for line in found.warnings)
+    kept = evaluate(ran.run.bundle, phantom_collection, keep_learned=True, resamples=20)
+    assert kept.photographs == found.photographs + found.about["learned_from"].photographs
+    known = open_bundle(ran.run.bundle).learned_from
+    assert known is not None
+    table = phantom_collection.table
+    parts = dict(zip(split.table["path"], split.table["part"], strict=True))
+    learned = [parts[path] in ("train", "validation", "calibration") for path in table["path"]]
+    np.testing.assert_array_equal(known.images, np.unique(hashed(table["image_id"][learned])))
+
+
 def test_a_run_keeps_its_record(ran: Ran) -> None:
     assert {path.name for path in ran.run.folder.iterdir()} == {
         "bundle", "cache", "configuration.json", "history.csv", "run.json", "state.npz",
@@ -83,7 +108,7 @@ def test_a_run_keeps_its_record(ran: Ran) -> None:
     assert record["configuration"]["recipe"] == "cnn"
     assert record["configuration"]["seed"] == 1
     history = pd.read_csv(ran.run.folder / "history.csv")
-    assert list(history["epoch"]) == [0, 1]
+    assert list(history["epoch"]) == [1, 2]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history.columns)
     assert 1 <= ran.run.best_epoch <= 2
 
@@ -138,6 +163,18 @@ def test_a_split_with_too_little_is_a_training_error(
         train(phantom_collection, changed(split, part=edit(split.table)), tmp_path, network="cnn", size=48)
     assert refused.value.exit_code == 5
     assert not (tmp_path / "run.json").exists()
+
+
+def test_the_bundled_models_weights_are_of_one_network(
+    phantom_collection: Collection, split: Split, tmp_path: Path
+) -> None:
+    own = backbone("dermoscopy")
+    other = "lite1" if own != "lite1" else "lite0"
+    with pytest.raises(
+        InputError, match=f"^The bundled model's weights are of {own}; received network '{other}'"
+    ):
+        train(phantom_collection, split, tmp_path, network=other, weights="dermoscopy", size=48)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_split_that_shares_a_group_is_refused(

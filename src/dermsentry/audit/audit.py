@@ -29,6 +29,7 @@ from dermsentry.audit.summary import AuditFinding, describe
 from dermsentry.audit.survey import survey_collection
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups
+from dermsentry.errors import require_type
 from dermsentry.files import versions
 from dermsentry.phantoms import is_synthetic
 
@@ -206,7 +207,13 @@ def audit_collection(
     -------
     Audit
         Everything found. A file that cannot be read is a finding, not an error.
+
+    Raises
+    ------
+    InputError
+        `collection` is something else, such as a path.
     """
+    require_type("collection", collection, Collection, "read_collection")
     table = collection.table
     survey = survey_collection(collection, index=index, workers=workers, quiet=quiet)
     found = duplicates_of(survey, collection.root, workers=workers)

@@ -11,20 +11,24 @@ import pandas as pd
 
 from dermsentry.collection.columns import read_columns
 from dermsentry.collection.table import Collection, ordered
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, require_type
 
 
 def join_metadata(collection: Collection, path: Path) -> Collection:
-    """Fill in lesion, patient, age, sex, site and skin type from a table by image id, where they are unknown.
+    """Fill in every column of a table by image id where it is unknown, but for path, diagnosis and split.
 
-    The first row of an image id counts. Raises InputError.
+    Columns that a collection has not, such as `hospital`, are added. A source that is only the folder's name
+    gives way. The first row of an image id counts. Raises InputError.
     """
     extra = read_columns(path, "image_id").drop_duplicates("image_id").set_index("image_id")
     table = collection.table.copy()
-    for column in ("lesion_id", "patient_id", "age", "sex", "site", "skin_type"):
-        if column in extra.columns:
-            found = table["image_id"].map(extra[column]).fillna("")
-            table[column] = table[column].where(table[column] != "", found)
+    for column in extra.columns.difference(["path", "diagnosis", "split"], sort=False):
+        found = table["image_id"].map(extra[column]).fillna("")
+        own = table[column] if column in table.columns else found
+        unknown = own == ""
+        if column == "source":
+            unknown |= (own == collection.root.resolve().name) & (found != "")
+        table[column] = own.where(~unknown, found)
     return replace(collection, table=table)
 
 
@@ -49,6 +53,8 @@ def join_collections(collections: Sequence[Collection]) -> Collection:
     """
     if not collections:
         raise InputError("Received no collection to join; expected at least one.")
+    for collection in collections:
+        require_type("one of the collections", collection, Collection, "read_collection")
     root = Path(os.path.commonpath([c.root.resolve() for c in collections]))
     names = [c.root.resolve().name for c in collections]
     tables, left_alone = [], []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from dermsentry.errors import InputError
 from dermsentry.files import fingerprint
 
 COLUMNS = (
@@ -37,6 +40,8 @@ SPLITS = {
 }
 """What folders and tables call a split, in lower case, and its name in `Collection.table`."""
 
+_OF_ONE = ("path", "image_id", "diagnosis", "split")
+
 
 @dataclass(frozen=True, repr=False)
 class Collection:
@@ -47,7 +52,8 @@ class Collection:
     root
         The folder that the paths are relative to.
     table
-        The columns `COLUMNS`, one row per photograph, ordered by path.
+        The columns `COLUMNS`, one row per photograph, ordered by path; then any others that its own table or
+        its metadata has, such as `hospital`.
     left_alone
         What was found beside the photographs and not read, a line each.
     """
@@ -91,10 +97,40 @@ class Collection:
         return fingerprint(parts)
 
 
+def values_of(collection: Collection, column: str) -> list[str]:
+    """What a column says of each photograph, `""` where it is unknown.
+
+    Raises InputError, naming the columns that there are, where it is none to divide a collection by.
+    """
+    table = collection.table
+    if column in table.columns and column not in _OF_ONE and (table[column] != "").any():
+        return [str(value) for value in table[column]]
+    counts = {name: len(set(table[name]) - {""}) for name in table.columns if name not in _OF_ONE}
+    offered = ", ".join(f"{name} ({counted_values(n)})" for name, n in counts.items() if n)
+    there = f"its columns with values are {offered}" if offered else "it has none; give a table as metadata"
+    problem = f"has no values in the column {column!r}" if column in counts else f"has no column {column!r}"
+    if column in _OF_ONE:
+        problem = f"is not divided by {column!r}"
+    raise InputError(f"The collection {collection.root} {problem}; {there}.")
+
+
+def counted_values(number: int) -> str:
+    """`1 value`, `3 values`."""
+    return f"{number:,} value{'' if number == 1 else 's'}"
+
+
+def listed_values(values: Iterable[str], most: int = 12) -> str:
+    """Values with how many photographs have each, the most frequent first: `BCN (12,381), HAM (10,015)`."""
+    counts = Counter(value for value in values if value)
+    shown = ", ".join(f"{value} ({count:,})" for value, count in counts.most_common(most))
+    return shown + (f" and {len(counts) - most:,} more" if len(counts) > most else "")
+
+
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as `Collection` has it: the columns `COLUMNS`, `""` where there is nothing, sorted by path."""
+    """A table as `Collection` has it: `COLUMNS` first, `""` where there is nothing, sorted by path."""
     for column in COLUMNS:
         if column not in table.columns:
             table[column] = ""
-    table = table[list(COLUMNS)].fillna("").astype(str)
+    others = [column for column in table.columns if column not in COLUMNS]
+    table = table[[*COLUMNS, *others]].fillna("").astype(str)
     return table.sort_values("path", kind="stable", ignore_index=True)

@@ -12,12 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
+from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.evaluation.predict import Predicted, choose_sample
 from dermsentry.evaluation.refusal import Refusal, Refusals, measure_refusal, refusals
 from dermsentry.evaluation.robustness.stability import Robustness, Step, measure_robustness
 from dermsentry.evaluation.saliency.localisation import SaliencyCheck, check_saliency
 from dermsentry.evaluation.saliency.masks import find_masks, read_mask
+from dermsentry.evaluation.saliency.surround import Surroundings, measure_surroundings
 from dermsentry.evaluation.subgroups.comparison import Attribute, subgroups
 from dermsentry.images import Pixels, Unreadable
 from dermsentry.model import Bundle
@@ -38,9 +40,9 @@ SCREENED = 2000
 
 
 def by_subgroup(
-    seen: Predicted, collection: Collection, threshold: float, resampler: Resampler
+    seen: Predicted, collection: Collection, threshold: float, resampler: Resampler, by: str | None
 ) -> tuple[Attribute, ...]:
-    """Melanoma's figures by what the collection knows of its patients, and by skin tone."""
+    """Melanoma's figures by what is known of its patients, by skin tone, and by the column `by`."""
     known = collection.table.set_index("path").loc[list(seen.table["path"])]
     return subgroups(
         known,
@@ -49,6 +51,7 @@ def by_subgroup(
         resampler,
         threshold=threshold,
         skin_tone=seen.skin_tone,
+        by=by,
     )
 
 
@@ -111,6 +114,19 @@ def compare_saliency(
     )
 
 
+def compare_surroundings(seen: Predicted, resampler: Resampler) -> Surroundings | None:
+    """Compare images as they are, without their lesion and with nothing else; None without a mask."""
+    if not len(seen.explained):
+        return None
+    return measure_surroundings(
+        seen.probability[seen.explained, CODES.index(MELANOMA)],
+        seen.painted_out,
+        seen.alone,
+        list(seen.table["diagnosis"].iloc[seen.explained]),
+        resampler.among(seen.explained),
+    )
+
+
 def try_refusal(
     bundle: Bundle, collection: Collection, seen: Predicted, non_lesions: Refusals, resampler: Resampler
 ) -> Refusal:
@@ -118,4 +134,6 @@ def try_refusal(
     drawn = np.random.default_rng(resampler.seed).permutation(len(seen.table))[:SCREENED]
     rows = np.sort(drawn)
     lesions = refusals([collection.root / path for path in seen.table["path"].iloc[rows]], bundle)
-    return measure_refusal(lesions, non_lesions, resampler.among(rows))
+    source = collection.table.set_index("path")["source"]
+    sources = list(source.loc[list(seen.table["path"].iloc[rows])])
+    return measure_refusal(lesions, non_lesions, resampler.among(rows), sources)

@@ -11,29 +11,36 @@ from typing import Any
 import pandas as pd
 
 from dermsentry.collection import Collection
+from dermsentry.collection.table import values_of
 from dermsentry.diagnoses import CODES
+from dermsentry.errors import InputError, require_type
 from dermsentry.evaluation.calibration_methods import read_comparison
 from dermsentry.evaluation.caveats import caveat
 from dermsentry.evaluation.checks import (
     CORRUPTED,
     by_subgroup,
     compare_saliency,
+    compare_surroundings,
     sample_masks,
     try_refusal,
     try_robustness,
 )
 from dermsentry.evaluation.clinical_utility.prevalence import check_prevalence
+from dermsentry.evaluation.contamination import Learned, find_learned
 from dermsentry.evaluation.predict import Predicted, choose_sample, read_and_predict
 from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, measure_predictions
 from dermsentry.evaluation.refusal import refusals
 from dermsentry.evaluation.report import write_page
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.evaluation.saliency.weight_randomisation import control_of
-from dermsentry.evaluation.selection import SplitTable, choose
+from dermsentry.evaluation.selection import AS_GIVEN, SplitTable, choose
+from dermsentry.evaluation.subgroups.comparison import find_attribute
 from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import is_synthetic
-from dermsentry.stats.numbers import percent_as_given, percent_interval
+from dermsentry.split import Split
+from dermsentry.split.folds import LEARNED_FROM
+from dermsentry.stats.numbers import decimal_interval, percent_as_given, percent_interval
 from dermsentry.stats.resampling import Resampler
 
 
@@ -43,11 +50,13 @@ def evaluate(
     split: SplitTable | pd.DataFrame | None = None,
     *,
     part: str = "test",
+    by: str | None = None,
     out: str | Path | None = None,
     prevalence: float | None = None,
     robustness: bool = False,
     masks: str | Path | None = None,
-    not_lesions: str | Path | None = None,
+    not_lesions: str | Path | Sequence[str | Path] | None = None,
+    keep_learned: bool = False,
     resamples: int = 1000,
     seed: int = 0,
     quiet: bool = True,
@@ -67,6 +76,9 @@ def evaluate(
     part
         A part of the split; `test-as-given` is the Test folder as published, with the photographs that leak
         or carry two labels, under the labels it came with.
+    by
+        Also give melanoma's figures by this column of the collection's table, such as `hospital`. Age, sex,
+        site, source and skin type are compared in any case.
     out
         A folder for `evaluation.json`, `evaluation.html`, `predictions.csv` (ISIC challenge) and `truth.csv`.
     prevalence
@@ -75,11 +87,15 @@ def evaluate(
     robustness
         Also test corruptions and repeat captures of at most 400 photographs; see `measure_robustness`.
     masks
-        A folder of lesion masks, `<image id>_segmentation.png`: also measure where saliency falls, on at
-        most 1,000 photographs; see `check_saliency`.
+        A folder of lesion masks, `<image id>_segmentation.png`: also measure where saliency falls and whether
+        melanomas are told by the lesion, on at most 1,000 photographs; see `check_saliency` and
+        `measure_surroundings`.
     not_lesions
-        A folder of pictures that show no lesion: also measure how many of them screening refuses, beside at
-        most 2,000 of the photographs; see `measure_refusal`.
+        Pictures that show no lesion, a folder or several paths: also measure how many of them screening
+        refuses, beside at most 2,000 of the photographs; see `measure_refusal`.
+    keep_learned
+        Whether photographs that the bundle learned from, by its own hashes, count as well. They do in any
+        case in a part that the split says was learned from, and in `test-as-given`.
     resamples
         Bootstrap resamples of groups, at least 2.
     seed
@@ -96,20 +112,26 @@ def evaluate(
     Raises
     ------
     InputError
-        The part is empty or unknown, the split is of another collection, nothing is readable or labelled,
-        a mask cannot be read, or `not_lesions` holds no picture.
+        The part is empty or unknown, there is no column `by`, the split is of another collection, nothing is
+        readable or labelled, the bundle learned from all of it, a mask cannot be read, or `not_lesions` holds
+        no picture.
     BundleError
         The bundle was refused.
     OutputError
         `out` cannot be written.
     """
+    require_type("collection", collection, Collection, "read_collection")
+    if split is not None and not isinstance(split, pd.DataFrame):
+        require_type("split", getattr(split, "table", split), pd.DataFrame, "make_split or read_split")
     if prevalence is not None:
         check_prevalence(prevalence)
+    if by is not None:
+        values_of(collection, by)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     chosen = choose(collection, split, part)
     labels = list(chosen.table["diagnosis"])
     sample = choose_sample(labels, CORRUPTED, seed) if robustness else set()
-    screened = None if not_lesions is None else refusals([not_lesions], opened, quiet=quiet)
+    screened = None if not_lesions is None else refusals(not_lesions, opened, quiet=quiet)
     marked = {} if masks is None else sample_masks(Path(masks), opened, collection, chosen.table, seed)
     seen = read_and_predict(
         opened,
@@ -118,7 +140,11 @@ def evaluate(
         sample=sample,
         explained=marked,
         control=control_of(opened, seed) if marked else None,
+        look=opened.learned_from is not None,
         quiet=quiet,
+    )
+    seen, learned = _without_learned(
+        opened, collection, split, seen, keep_learned or part in (AS_GIVEN, *LEARNED_FROM)
     )
     alert = opened.card.thresholds["alert"]
     resampler = Resampler(list(seen.table["group"]), resamples, seed)
@@ -143,23 +169,28 @@ def evaluate(
             "synthetic": _drawn(collection),
         },
         "threshold": alert,
+        "learned_from": learned,
         "unreadable": seen.unreadable,
         "versions": versions(),
     }
+    evaluation = replace(evaluation, surroundings=compare_surroundings(seen, resampler))
     point = evaluation.operating_point
     if point is not None:  # with what the card says of where its threshold was chosen
         point = replace(point, chosen_on=alert.chosen_on, sensitivity_there=alert.sensitivity)
+    compared = by_subgroup(seen, collection, alert.value, resampler, by)
     evaluation = replace(
         evaluation,
         about=about,
         operating_point=point,
-        subgroups=by_subgroup(seen, collection, alert.value, resampler),
+        subgroups=compared,
         robustness=try_robustness(opened, seen, alert.value, resampler, quiet) if robustness else None,
         saliency=compare_saliency(seen, marked, resampler),
         refusal=None if screened is None else try_refusal(opened, collection, seen, screened, resampler),
         warnings=(
             *chosen.caveats,
+            *([caveat("learned", learned=learned)] if learned and learned.photographs else []),
             *_caveats(opened, collection, evaluation, split is None, len(seen.unreadable)),
+            *([] if by is None or find_attribute(compared, by) else [caveat("one_value", column=by)]),
             *evaluation.warnings,
         ),
     )
@@ -168,10 +199,41 @@ def evaluate(
     return evaluation
 
 
+def _without_learned(
+    bundle: Bundle,
+    collection: Collection,
+    split: SplitTable | pd.DataFrame | None,
+    seen: Predicted,
+    keep: bool,
+) -> tuple[Predicted, Learned | None]:
+    """What is left without the photographs that the bundle learned from; None where it does not know them.
+
+    A bundle that was trained on this very split is taken at its word. Raises InputError if nothing is left.
+    """
+    if bundle.learned_from is None:
+        return seen, None
+    if split is not None:
+        table = split if isinstance(split, pd.DataFrame) else split.table
+        if Split(table).fingerprint() == bundle.card.training.get("split_fingerprint"):
+            return seen, None
+    rows = collection.table.set_index("path").loc[list(seen.table["path"])].reset_index()
+    by_id, by_look = find_learned(bundle.learned_from, rows, seen.looks)
+    either = by_id | by_look
+    learned = Learned(int(either.sum()), int((by_look & ~by_id).sum()), not keep)
+    if keep or not either.any():
+        return seen, learned
+    if either.all():
+        raise InputError(
+            f"{bundle.name} learned from all of the {len(either):,} photographs; evaluate it on others. "
+            "keep_learned (--keep-learned) evaluates it on these all the same."
+        )
+    return seen.among(~either), learned
+
+
 def _caveats(
     bundle: Bundle, collection: Collection, evaluation: Evaluation, unsplit: bool, unreadable: int
 ) -> Iterator[str]:
-    if unsplit:
+    if unsplit and bundle.learned_from is None:
         same = bundle.card.training.get("fingerprint") == collection.fingerprint()
         yield caveat("same_collection" if same else "no_split")
     target, found = bundle.card.thresholds["alert"].sensitivity_target, evaluation.sensitivity
@@ -179,6 +241,9 @@ def _caveats(
         yield caveat(
             "threshold", target=percent_as_given(target), found=percent_interval(found, 0, against=target)
         )
+    told = evaluation.surroundings
+    if told is not None and told.used:
+        yield caveat("surroundings", found=decimal_interval(told.lesion_painted_out))
     if unreadable:
         yield caveat("unreadable", count=unreadable)
 

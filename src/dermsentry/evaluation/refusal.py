@@ -1,13 +1,14 @@
 """Whether a model refuses pictures without a lesion, and what that costs in lesions refused.
 
-Two gates refuse: the photograph's quality (`screening/quality.py`), and the network's out-of-distribution
-score (`training/out_of_distribution.py`). Each is measured alone too.
+Two gates refuse: the photograph's quality (`screening/quality.py`), and the network's no-lesion score
+(`training/refusal.py`). Its out-of-distribution score flags lesions unlike those learned from, which are then
+never routine. Each is measured alone too, and by source where the photographs have several.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from dermsentry.errors import InputError
 from dermsentry.model import Bundle
 from dermsentry.screening import screen
-from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT, Tier
+from dermsentry.screening.triage import NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT, Tier
 from dermsentry.stats.intervals import Estimate, exact_binomial
 from dermsentry.stats.metrics import rank
 from dermsentry.stats.resampling import Resampler
@@ -33,20 +34,26 @@ SHARES = (0.01, 0.02, 0.05)
 class Refusals:
     """What screening made of n files, in the order in which it took them.
 
-    `names` (n): the file's name. `out_of_distribution` (n,), from 0 to 1, NaN where unknown: unreadable, or a
-    card without statistics of it. `poor` (n,): of poor quality. `tiers`, `reasons` (n): as screening gives
-    them.
+    `names` (n): the file's name. `no_lesion`, `out_of_distribution` (n,), from 0 to 1, NaN where unknown:
+    unreadable, or a card without such a score. `poor` (n,): of poor quality. `tiers`, `reasons` (n): as
+    screening gives them.
     """
 
     names: tuple[str, ...]
+    no_lesion: Floats
     out_of_distribution: Floats
     poor: Truths
     tiers: tuple[Tier, ...]
     reasons: tuple[tuple[str, ...], ...]
 
     @property
+    def without_lesion(self) -> Truths:
+        """Whether the no-lesion score of each is above the limit of screening, (n,)."""
+        return np.asarray(self.no_lesion > NO_LESION_LIMIT)  # false where NaN
+
+    @property
     def unlike(self) -> Truths:
-        """Whether the score of each is above the limit of screening, (n,)."""
+        """Whether the out-of-distribution score of each is above the limit of screening, (n,)."""
         return np.asarray(self.out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT)  # false where NaN
 
     @property
@@ -62,7 +69,7 @@ class Refusals:
 
 @dataclass(frozen=True)
 class RefusalGate:
-    """How many real lesions and how many pictures without a lesion one gate refuses.
+    """How many real lesions and how many pictures without a lesion one gate refuses, or flags.
 
     `lesions` and `non_lesions` are shares with exact intervals, of the former over lesions.
     """
@@ -76,7 +83,7 @@ class RefusalGate:
 
 @dataclass(frozen=True)
 class AtShare:
-    """The limit of the out-of-distribution score that would refuse at most `share` of the real lesions.
+    """The limit of the no-lesion score that would refuse at most `share` of the real lesions.
 
     `lesions_refused` are those it refuses, fewer where several have the same score; `non_lesions` is the
     share of pictures without a lesion that it refuses. The limit is chosen on the photographs it
@@ -105,7 +112,21 @@ class Accepted:
 
     name: str
     tier: Tier
-    out_of_distribution: float | None
+    no_lesion: float | None
+
+
+@dataclass(frozen=True)
+class SourceRefusal:
+    """What one source's photographs of lesions come to, in shares with exact intervals over lesions.
+
+    `refused`: above the limit of the no-lesion score. `flagged`: above that of the out-of-distribution score.
+    """
+
+    source: str
+    photographs: int
+    lesions: int
+    refused: Estimate
+    flagged: Estimate
 
 
 @dataclass(frozen=True)
@@ -115,7 +136,8 @@ class Refusal:
     `lesions` and `non_lesions` count the readable files, `unreadable` the others on both sides. `roc_auc`:
     how often a picture without a lesion scores above a real lesion, its interval never narrower than the
     exact one of as many pictures as the smaller side has; None where the card has no statistics of it.
-    `gates`: screening as it is, then each gate alone. `at_share`: what other limits of the score would give.
+    `gates`: screening as it is, each gate alone, and what is flagged as out of distribution. `at_share`: what
+    other limits of the no-lesion score would give. `sources`: the lesions by source, where several.
     `reasons`: why pictures were refused; one picture may have several. `accepted`: the pictures without a
     lesion that got an opinion, the lowest score first.
     """
@@ -129,12 +151,15 @@ class Refusal:
     at_share: tuple[AtShare, ...]
     reasons: tuple[Reason, ...]
     accepted: tuple[Accepted, ...]
+    sources: tuple[SourceRefusal, ...]
     resamples: int
     seed: int
 
 
-def refusals(paths: Iterable[str | Path], bundle: str | Path | Bundle, *, quiet: bool = True) -> Refusals:
-    """Screen files, and keep the score of each and why it was refused.
+def refusals(
+    paths: str | Path | Iterable[str | Path], bundle: str | Path | Bundle, *, quiet: bool = True
+) -> Refusals:
+    """Screen files, and keep the scores of each and why it was refused.
 
     Parameters
     ----------
@@ -153,17 +178,20 @@ def refusals(paths: Iterable[str | Path], bundle: str | Path | Bundle, *, quiet:
         The bundle was refused.
     """
     found = screen(paths, bundle, quiet=quiet)
-    scores = [np.nan if f.out_of_distribution is None else f.out_of_distribution for f in found]
     return Refusals(
         names=tuple(Path(f.path).name for f in found),
-        out_of_distribution=np.array(scores, dtype=np.float64),
+        # None becomes NaN
+        no_lesion=np.array([f.no_lesion for f in found], dtype=np.float64),
+        out_of_distribution=np.array([f.out_of_distribution for f in found], dtype=np.float64),
         poor=np.array([f.quality is not None and not f.quality.acceptable for f in found], dtype=np.bool_),
         tiers=tuple(f.tier for f in found),
         reasons=tuple(f.reasons for f in found),
     )
 
 
-def measure_refusal(lesions: Refusals, non_lesions: Refusals, resampler: Resampler) -> Refusal:
+def measure_refusal(
+    lesions: Refusals, non_lesions: Refusals, resampler: Resampler, sources: Sequence[str] = ()
+) -> Refusal:
     """Compare what screening refuses of real lesions with what it refuses of pictures that show none.
 
     Parameters
@@ -172,6 +200,8 @@ def measure_refusal(lesions: Refusals, non_lesions: Refusals, resampler: Resampl
         What `refusals` gave for real lesions and for pictures that show none.
     resampler
         Of the real lesions, in the order of `lesions`; the other pictures are drawn one by one.
+    sources
+        Where each photograph of `lesions` comes from, if that is known.
 
     Returns
     -------
@@ -196,7 +226,7 @@ def measure_refusal(lesions: Refusals, non_lesions: Refusals, resampler: Resampl
             raise InputError(f"None of the {len(all_of.names)} {what} could be read; expected at least one.")
     readable = resampler.among(real)
     independent = readable.count()
-    first, second = lesions.out_of_distribution[real], non_lesions.out_of_distribution[other]
+    first, second = lesions.no_lesion[real], non_lesions.no_lesion[other]
     area: Estimate | None = None
     at_share: tuple[AtShare, ...] = ()
     if not (np.isnan(first).any() or np.isnan(second).any()):
@@ -204,7 +234,8 @@ def measure_refusal(lesions: Refusals, non_lesions: Refusals, resampler: Resampl
     gates = (
         ("screening as it is", lesions.refused, non_lesions.refused),
         ("by quality", lesions.poor, non_lesions.poor),
-        ("by out-of-distribution score", lesions.unlike, non_lesions.unlike),
+        ("as no lesion", lesions.without_lesion, non_lesions.without_lesion),
+        ("flagged as out of distribution", lesions.unlike, non_lesions.unlike),
     )
     return Refusal(
         lesions=len(real),
@@ -216,6 +247,7 @@ def measure_refusal(lesions: Refusals, non_lesions: Refusals, resampler: Resampl
         at_share=at_share,
         reasons=_reasons(lesions, non_lesions),
         accepted=_accepted(non_lesions),
+        sources=tuple(_by_source(lesions, real, readable, sources)) if len(set(sources)) > 1 else (),
         resamples=resampler.resamples,
         seed=resampler.seed,
     )
@@ -232,10 +264,24 @@ def _gate(name: str, lesions: Truths, non_lesions: Truths, independent: int) -> 
     )
 
 
+def _by_source(
+    lesions: Refusals, real: NDArray[np.int64], readable: Resampler, sources: Sequence[str]
+) -> Iterator[SourceRefusal]:
+    own = np.array(sources)[real]
+    for source in sorted(set(own.tolist())):
+        here = own == source
+        independent = readable.count(here)
+        refused, flagged = (
+            exact_binomial(float(found[real][here].mean()) * independent, independent)
+            for found in (lesions.without_lesion, lesions.unlike)
+        )
+        yield SourceRefusal(source, int(here.sum()), independent, refused, flagged)
+
+
 def _by_score(
     lesions: Floats, non_lesions: Floats, resampler: Resampler
 ) -> tuple[Estimate | None, tuple[AtShare, ...]]:
-    """The AUROC of the score, and what a limit gives that refuses each of `SHARES` of the real lesions."""
+    """The score's AUROC, and what a limit gives that refuses each of `SHARES` of the real lesions."""
     lesions, non_lesions = 1 - lesions, 1 - non_lesions  # so that the least alike come first
     order = np.argsort(lesions, kind="stable")
     lesions = lesions[order]
@@ -294,9 +340,7 @@ def _reasons(lesions: Refusals, non_lesions: Refusals) -> tuple[Reason, ...]:
 def _accepted(non_lesions: Refusals) -> tuple[Accepted, ...]:
     found = [
         Accepted(name, tier, None if np.isnan(own) else float(own))
-        for name, tier, own in zip(
-            non_lesions.names, non_lesions.tiers, non_lesions.out_of_distribution, strict=True
-        )
+        for name, tier, own in zip(non_lesions.names, non_lesions.tiers, non_lesions.no_lesion, strict=True)
         if tier not in ("cannot-say", "unreadable")
     ]
-    return tuple(sorted(found, key=lambda picture: (picture.out_of_distribution or 0.0, picture.name)))
+    return tuple(sorted(found, key=lambda picture: (picture.no_lesion or 0.0, picture.name)))

@@ -91,6 +91,7 @@ def write_page(path: Path, evaluation: Evaluation, files: Sequence[Path] = ()) -
         subgroups=evaluation.subgroups,
         robustness=evaluation.robustness,
         saliency=evaluation.saliency,
+        surroundings=evaluation.surroundings,
         refusal=evaluation.refusal,
     )
 

@@ -18,6 +18,7 @@ from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.evaluation.refusal import Refusal
 from dermsentry.evaluation.robustness.stability import Robustness
 from dermsentry.evaluation.saliency.localisation import SaliencyCheck
+from dermsentry.evaluation.saliency.surround import Surroundings
 from dermsentry.evaluation.subgroups.comparison import Attribute
 from dermsentry.files import plain
 from dermsentry.stats.intervals import LEVEL, Estimate, provable
@@ -174,7 +175,7 @@ calibration_error_equal_mass
         The net benefit of acting on the probabilities; None without melanomas or without others.
     prior_shift
         Calibration and net benefit at the prevalence that was asked for.
-    subgroups, robustness, saliency, refusal
+    subgroups, robustness, saliency, surroundings, refusal
         There where they were measured: see `evaluate`.
     about
         The model, data, threshold, unreadable photographs and versions; empty for predictions from anywhere.
@@ -207,6 +208,7 @@ calibration_error_equal_mass
     subgroups: tuple[Attribute, ...] = ()
     robustness: Robustness | None = None
     saliency: SaliencyCheck | None = field(default=None, metadata={"json": "explanation"})
+    surroundings: Surroundings | None = None
     refusal: Refusal | None = None
     about: Mapping[str, Any] = field(default_factory=dict, metadata=_ELSEWHERE)
 

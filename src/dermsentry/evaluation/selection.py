@@ -10,11 +10,10 @@ import pandas as pd
 from dermsentry.collection import Collection
 from dermsentry.errors import InputError
 from dermsentry.evaluation.caveats import caveat
+from dermsentry.split.folds import LEARNED_FROM
 
 AS_GIVEN = "test-as-given"
 """The Test folder as published, with the photographs that leak and those that carry two labels."""
-
-_LEARNED_FROM = ("train", "validation", "calibration")
 
 
 class SplitTable(Protocol):
@@ -58,12 +57,12 @@ def _choose_part(collection: Collection, split: pd.DataFrame, part: str) -> Chos
     if not len(table):
         parts = ", ".join(f"{name} ({count})" for name, count in split["part"].value_counts().items())
         raise InputError(f"The split has no photograph in the part {part!r}; it has {parts}, and {AS_GIVEN}.")
-    learned = set(split.loc[split["part"].isin(_LEARNED_FROM), "group"])
+    learned = set(split.loc[split["part"].isin(LEARNED_FROM), "group"])
     return Chosen(table[["path", "diagnosis", "group"]], part, _caveats_of_part(table, part, learned))
 
 
 def _caveats_of_part(table: pd.DataFrame, part: str, learned: set[str]) -> tuple[str, ...]:
-    if part in _LEARNED_FROM:
+    if part in LEARNED_FROM:
         return (caveat("learned_from", part=part),)
     counts = {
         "leaking": int(table["group"].isin(learned).sum()),

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from dermsentry.evaluation.clinical_utility.operating_point import CLAIM, proof
 from dermsentry.evaluation.results import Evaluation
-from dermsentry.reporting.prose import render_block
+from dermsentry.evaluation.subgroups.comparison import FEW, Attribute, find_attribute
+from dermsentry.reporting.prose import counted, render_block
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
     MISSING,
@@ -51,8 +52,8 @@ def verdict(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(filter(None, (render_block("evaluation_verdict.txt", topic, **context) for topic in topics)))
 
 
-def summary(evaluation: Evaluation) -> str:
-    """The figures to know first as lines of text, for a terminal."""
+def summary(evaluation: Evaluation, by: str | None = None) -> str:
+    """The figures to know first as lines of text, for a terminal; those by source, and by the column `by`."""
     decision, melanoma = evaluation.decision, evaluation.melanoma
     found = f"{decision.detected} of {melanoma.photographs} found"
     alarms = f"{decision.alerts - decision.detected} false alarms in {melanoma.others}"
@@ -70,7 +71,22 @@ def summary(evaluation: Evaluation) -> str:
         remark = "" if needed is None else f"{decimal(needed.value, 0)} alerts per melanoma found"
         name = f"PPV at {percent_as_given(value.prevalence)} prevalence"
         lines.append(_share(name, value.positive_predictive_value, remark))
+    for column in dict.fromkeys(("source", by or "source")):
+        lines += _subgroup_lines(find_attribute(evaluation.subgroups, column))
     return "\n".join(lines)
+
+
+def _subgroup_lines(attribute: Attribute | None) -> Iterator[str]:
+    """A heading and a line for each value: its AUROC, then what alerts do there."""
+    if attribute is None:
+        return
+    yield f"melanoma AUROC by {attribute.name}:"
+    for group in attribute.groups:
+        shares = {"sensitivity": group.sensitivity, "specificity": group.specificity}
+        told = [f"{name} {percent_interval(share)}" for name, share in shares.items() if share is not None]
+        counts = f"{counted(group.melanomas, 'melanoma')} in {group.photographs:,}"
+        few = [] if group.enough else [f"fewer than {FEW} lesions of melanoma or of others"]
+        yield _line(f"  {group.value}", *_decimals(group.roc_auc), ", ".join([*told, counts, *few]))
 
 
 def _threshold_lines(evaluation: Evaluation) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from dermsentry.model.bundle import (
     BUNDLED,
     CARD_FILE,
+    LEARNED_FILE,
     MODEL_FILE,
     OUTPUTS,
     Bundle,
@@ -13,15 +14,19 @@ from dermsentry.model.bundle import (
     self_test_picture,
     write_bundle,
 )
-from dermsentry.model.card import Card, OutOfDistribution, SelfTest, Threshold
+from dermsentry.model.card import Card, NoLesion, OutOfDistribution, SelfTest, Threshold
+from dermsentry.model.learned_from import LearnedFrom
 
 __all__ = [
     "BUNDLED",
     "CARD_FILE",
+    "LEARNED_FILE",
     "MODEL_FILE",
     "OUTPUTS",
     "Bundle",
     "Card",
+    "LearnedFrom",
+    "NoLesion",
     "OutOfDistribution",
     "Outputs",
     "SelfTest",

@@ -1,8 +1,10 @@
 """The model bundle: a folder with `model.onnx` and `card.json`, written whole, verified whenever opened.
 
+It may also have `learned_from.npz`, hashes of what it learned from, whose SHA-256 the card then has.
+
 The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `probability` (N, 9) calibrated,
-`embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place, and
-`out_of_distribution` (N,).
+`embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place,
+`no_lesion` (N,) and `out_of_distribution` (N,).
 
 The hash and the digest detect accidental changes. They are no signature: whoever can write the folder can
 replace both.
@@ -28,14 +30,17 @@ from dermsentry.errors import BundleError, OutputError
 from dermsentry.images import Pixels
 from dermsentry.model.card import Card as Card
 from dermsentry.model.card import Floats, card_digest, card_text, describe, parse_card
+from dermsentry.model.card import NoLesion as NoLesion
 from dermsentry.model.card import OutOfDistribution as OutOfDistribution
 from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
+from dermsentry.model.learned_from import LearnedFrom, read_learned_from
 from dermsentry.parallel import cores, map_ordered
 
-MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
-OUTPUTS = ("probability", "embedding", "class_activation", "out_of_distribution")
+MODEL_FILE, CARD_FILE, LEARNED_FILE = "model.onnx", "card.json", "learned_from.npz"
+OUTPUTS = ("probability", "embedding", "class_activation", "no_lesion", "out_of_distribution")
 OUTPUTS_OF_SCHEMA_1 = ("probability", "embedding", "heat", "familiarity")
+OUTPUTS_OF_SCHEMA_2 = ("probability", "embedding", "class_activation", "out_of_distribution")
 MAX_CARD_BYTES = 32 * 1024 * 1024
 BUNDLED = "dermoscopy"
 """The name of the bundled model."""
@@ -46,13 +51,15 @@ class Outputs:
     """What the network gives for N photographs, float32.
 
     `probability` (N, 9), calibrated, in the card's order of classes; `embedding` (N, d); `class_activation`
-    (N, h, w, 9); `out_of_distribution` (N,), from 0 to 1: above 0.5 a photograph is unlike what the network
-    learned from. It is 0 throughout where the card's `out_of_distribution` is None.
+    (N, h, w, 9). Two scores (N,), from 0 to 1: above 0.5 of `no_lesion` it is no image of a lesion, above 0.5
+    of `out_of_distribution` the lesion is unlike those that the network learned from. A score is 0 throughout
+    where the card's field of its name is None.
     """
 
     probability: Floats
     embedding: Floats
     class_activation: Floats
+    no_lesion: Floats
     out_of_distribution: Floats
 
 
@@ -71,7 +78,9 @@ class Bundle:
     session
         The network's ONNX Runtime session.
     output_names
-        The network's names of `OUTPUTS`, which differ in schema 1.
+        The network's names of `OUTPUTS`, which differ in schemas 1 and 2; these have one score.
+    learned_from
+        Hashes of the images, lesions and patients that it learned from; None where it was not recorded.
     """
 
     folder: Path
@@ -79,6 +88,7 @@ class Bundle:
     threads: int
     session: Any
     output_names: tuple[str, ...] = OUTPUTS
+    learned_from: LearnedFrom | None = None
 
     def __repr__(self) -> str:
         return f"Bundle({self.name!r}, {str(self.folder)!r})"
@@ -103,7 +113,7 @@ class Bundle:
         Returns
         -------
         Outputs
-            `probability` (N, 9), `embedding` (N, d), `class_activation` (N, h, w, 9) and
+            `probability` (N, 9), `embedding` (N, d), `class_activation` (N, h, w, 9), `no_lesion` (N,) and
             `out_of_distribution` (N,), all float32.
 
         Raises
@@ -113,7 +123,7 @@ class Bundle:
         BundleError
             The network gave something that is no probability.
         """
-        size = self.card.size
+        size, pixels = self.card.size, np.asarray(pixels)
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
             expected = f"(N, {size}, {size}, 3) uint8"
             raise ValueError(f"Received pixels {pixels.shape} {pixels.dtype}; expected {expected}")
@@ -132,13 +142,16 @@ class Bundle:
             (N, size, size, 3), uint8, RGB; see `predict`.
         """
         try:
-            outputs = Outputs(*self.session.run(list(self.output_names), {"image": pixels}))
+            found = self.session.run(list(self.output_names), {"image": pixels})
         except Exception as error:
             problem = f"the network failed on {len(pixels)} photographs: {_first_line(error)}"
             raise BundleError(f"{self.folder}: {problem}.") from error
         if self.output_names == OUTPUTS_OF_SCHEMA_1:
-            outputs = replace(outputs, out_of_distribution=1 - outputs.out_of_distribution)
-        for values in (outputs.probability, outputs.out_of_distribution):
+            found[-1] = 1 - found[-1]
+        if len(found) < len(OUTPUTS):
+            found.append(np.zeros_like(found[-1]))
+        outputs = Outputs(*found)
+        for values in (outputs.probability, outputs.no_lesion, outputs.out_of_distribution):
             if not ((values >= 0).all() and (values <= 1.0001).all()):  # so that NaN fails
                 raise BundleError(
                     f"{self.folder}: the network gave a value that is no probability; export it again."
@@ -172,8 +185,9 @@ def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> 
         What fails verification, in one line.
     """
     path, card, onnx = _verified(folder)
+    learned_from = _learned_from(path, card)
     session = _session(onnx, card, path / MODEL_FILE)
-    bundle = Bundle(path, card, threads or cores(), session, _output_names(session))
+    bundle = Bundle(path, card, threads or cores(), session, _output_names(session), learned_from)
     _verify_self_test(bundle)
     return bundle
 
@@ -183,10 +197,13 @@ def read_network(folder: str | Path = BUNDLED) -> tuple[Card, bytes]:
     return _verified(folder)[1:]
 
 
-def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
+def write_bundle(
+    folder: str | Path, onnx: bytes, card: Card, learned_from: LearnedFrom | None = None
+) -> Bundle:
     """Write a bundle, whole or not at all, and give it back opened and verified.
 
-    Runs the network for the self-test. An older bundle in `folder` is replaced, anything else there is not.
+    Runs the network for the self-test. The card's `training` gets the SHA-256 of `learned_from`. An older
+    bundle in `folder` is replaced, anything else there is not.
 
     Raises
     ------
@@ -196,10 +213,16 @@ def write_bundle(folder: str | Path, onnx: bytes, card: Card) -> Bundle:
         The folder cannot be written, or holds something that is no bundle.
     """
     path = Path(folder)
-    filled = _filled(path, onnx, card)
+    training = {key: value for key, value in card.training.items() if key != "learned_from"}
+    hashes = b"" if learned_from is None else learned_from.to_bytes()
+    if hashes:
+        training["learned_from"] = {"sha256": hashlib.sha256(hashes).hexdigest()}
+    filled = _filled(path, onnx, replace(card, training=training))
     with _new_folder(path) as made:
         (made / MODEL_FILE).write_bytes(onnx)
         (made / CARD_FILE).write_text(card_text(filled, path / CARD_FILE), encoding="utf-8")
+        if hashes:
+            (made / LEARNED_FILE).write_bytes(hashes)
         opened = open_bundle(made)
     return replace(opened, folder=path)
 
@@ -223,7 +246,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
     workplace = None
     try:
         older = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-        if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE}):
+        if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE, LEARNED_FILE}):
             raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
         path.parent.mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -244,7 +267,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
 def _filled(path: Path, onnx: bytes, card: Card) -> Card:
     """The card with what only the network and the clock can tell."""
     where = path / CARD_FILE
-    test = card.self_test or SelfTest(0, (0.0,) * len(card.classes), 0.0, 0.0, 1e-3)
+    test = card.self_test or SelfTest(0, (0.0,) * len(card.classes), 0.0, 0.0, 0.0, 1e-3)
     draft = replace(
         card,
         created=card.created or datetime.now(UTC).isoformat(timespec="seconds"),
@@ -262,6 +285,7 @@ def _filled(path: Path, onnx: bytes, card: Card) -> Card:
         test,
         probability=probability,
         class_activation_mean=float(outputs.class_activation.mean()),
+        no_lesion=min(float(outputs.no_lesion[0]), 1.0),
         out_of_distribution=min(float(outputs.out_of_distribution[0]), 1.0),
     )
     filled = replace(draft, self_test=test)
@@ -294,6 +318,17 @@ def _verified(folder: str | Path) -> tuple[Path, Card, bytes]:
             f"{path / MODEL_FILE} is not the file its card names ({hashes}); get the bundle again."
         )
     return path, card, onnx
+
+
+def _learned_from(path: Path, card: Card) -> LearnedFrom | None:
+    """The hashes that a card names, verified; None where it names none. Raises BundleError."""
+    named = card.training.get("learned_from")
+    if named is None:
+        return None
+    data, where = _read_file(path, LEARNED_FILE), path / LEARNED_FILE
+    if not isinstance(named, dict) or named.get("sha256") != hashlib.sha256(data).hexdigest():
+        raise BundleError(f"{where} is not the file that the card names; get the bundle again.")
+    return read_learned_from(data, str(where))
 
 
 def _read_file(folder: Path, name: str) -> bytes:
@@ -331,9 +366,10 @@ def _session(onnx: bytes, card: Card, where: Path) -> Any:
 
 
 def _output_names(session: Any) -> tuple[str, ...]:
-    """The names of `OUTPUTS` in this network, which may be those of schema 1."""
+    """The names of `OUTPUTS` in this network, which may be those of schema 1 or 2."""
     names = {output.name for output in session.get_outputs()}
-    return OUTPUTS_OF_SCHEMA_1 if "familiarity" in names else OUTPUTS
+    older = (OUTPUTS_OF_SCHEMA_1, OUTPUTS_OF_SCHEMA_2)
+    return next((old for old in older if names == set(old)), OUTPUTS)
 
 
 def _verify_signature(session: Any, size: int, where: Path) -> None:
@@ -347,7 +383,8 @@ def _verify_signature(session: Any, size: int, where: Path) -> None:
         )
     outputs = {o.name: (o.type, len(o.shape)) for o in session.get_outputs()}
     names = _output_names(session)
-    expected_ranks = {name: ("tensor(float)", rank) for name, rank in zip(names, (2, 2, 4, 1), strict=True)}
+    ranks = (2, 2, 4, 1, 1)[: len(names)]
+    expected_ranks = {name: ("tensor(float)", rank) for name, rank in zip(names, ranks, strict=True)}
     if outputs != expected_ranks:
         raise BundleError(f"{where}: the network gives (type, rank) {outputs}, expected {expected_ranks}.")
 
@@ -355,12 +392,12 @@ def _verify_signature(session: Any, size: int, where: Path) -> None:
 def _verify_outputs(outputs: Outputs, card: Card, where: Path) -> None:
     """Raise BundleError unless these are what a bundle gives for one photograph."""
     probability, embedding = outputs.probability, outputs.embedding
-    activation, score = outputs.class_activation, outputs.out_of_distribution
+    activation, scores = outputs.class_activation, (outputs.no_lesion, outputs.out_of_distribution)
     width = len(card.classes)
-    one_each = (len(embedding), activation.shape[0], activation.shape[3], *score.shape) == (1, 1, width, 1)
-    if probability.shape != (1, width) or not one_each:
-        shapes = f"{probability.shape}, {embedding.shape}, {activation.shape} and {score.shape}"
-        expected = f"(N, {width}), (N, d), (N, h, w, {width}) and (N,)"
+    one_each = (len(embedding), activation.shape[0], activation.shape[3]) == (1, 1, width)
+    if probability.shape != (1, width) or not one_each or any(score.shape != (1,) for score in scores):
+        shapes = ", ".join(str(each.shape) for each in (probability, embedding, activation, *scores))
+        expected = f"(N, {width}), (N, d), (N, h, w, {width}), (N,) and (N,)"
         raise BundleError(f"{where}: for one photograph the network gives {shapes}, expected {expected}.")
     total = float(probability.sum())
     if not abs(total - 1) <= 1e-3:
@@ -375,12 +412,14 @@ def _verify_self_test(bundle: Bundle) -> None:
     change = float(np.abs(outputs.probability[0] - np.asarray(test.probability)).max())
     mean = test.class_activation_mean
     activation_change = abs(float(outputs.class_activation.mean()) - mean) / max(1.0, abs(mean))
+    no_lesion_change = abs(float(outputs.no_lesion[0]) - test.no_lesion)
     score_change = abs(float(outputs.out_of_distribution[0]) - test.out_of_distribution)
-    changes = (change, activation_change, score_change)
+    changes = (change, activation_change, no_lesion_change, score_change)
     if not all(one <= test.tolerance for one in changes):  # so that NaN fails
         found = (
             f"probability off by {change:.2g}, class activation by {activation_change:.2g}, "
-            f"out-of-distribution score by {score_change:.2g}, allowed {test.tolerance:.2g}"
+            f"no-lesion score by {no_lesion_change:.2g}, out-of-distribution score by {score_change:.2g}, "
+            f"allowed {test.tolerance:.2g}"
         )
         raise BundleError(
             f"{where}: the self-test does not give what it gave when written ({found}); get it again."

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -22,7 +22,7 @@ from dermsentry.images import ASPECTS, Aspect
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import brief, decimal_interval, percent, percent_interval
 
-SCHEMA = 2
+SCHEMA = 3
 
 Floats = NDArray[np.float32]
 Cut = Literal["alert", "refer"]
@@ -51,18 +51,33 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class OutOfDistribution:
-    """What the network refuses as unlike what it learned from; see `training/out_of_distribution.py`.
+class NoLesion:
+    """What the network refuses as no image of a lesion; see `training/refusal.py`.
 
     `held_out`: how many images held out of training set the limit; `held_out_refused`: the share of them that
     is refused. `non_lesions`: how many views of images without a lesion the score was fitted against;
     `non_lesions_refused`: the share of them that is refused by a fit that had not seen their image.
+    `sources`: the share of each source's images that is refused by a fit that had not seen the source.
     """
 
     held_out: Count
     held_out_refused: Share
     non_lesions: Count
     non_lesions_refused: Share
+    sources: Mapping[Line, Share] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OutOfDistribution:
+    """Which lesions are unlike those learned from; see `training/refusal.py`.
+
+    `held_out`: how many images held out of training set the limit; `held_out_flagged`: the share of them
+    above it. `sources`: the share of each source's images above it by a fit that had not seen the source.
+    """
+
+    held_out: Count
+    held_out_flagged: Share
+    sources: Mapping[Line, Share] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,7 @@ class SelfTest:
         tuple[Annotated[float, Meta(ge=0, le=1.0001)], ...], Meta(min_length=9, max_length=9)
     ]
     class_activation_mean: Annotated[float, Meta(ge=-1e9, le=1e9)]
+    no_lesion: Share
     out_of_distribution: Share
     # One that lets everything pass would be no test.
     tolerance: Annotated[float, Meta(ge=1e-7, le=0.02)]
@@ -95,6 +111,7 @@ class Card:
     aspect: Aspect
     temperature: Annotated[float, Meta(ge=1e-3, le=1e3)]
     thresholds: Mapping[Cut, Threshold]
+    no_lesion: NoLesion | None
     out_of_distribution: OutOfDistribution | None
     evaluation: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -133,10 +150,7 @@ def describe(card: Card) -> str:
     if card.synthetic:
         lines.append("Trained on synthetic images: its output says nothing about patients.")
     lines += [_describe_threshold(name, card.thresholds[name]) for name in CUTS]
-    if card.out_of_distribution is None:
-        lines.append("Refuses no out-of-distribution image: too few training images for such a score.")
-    else:
-        lines.append(describe_out_of_distribution(card.out_of_distribution))
+    lines += describe_refusal(card)
     lines += [f"On {part}: {listed}." for part, listed in _describe_figures(card.evaluation)]
     licences = ", ".join(training["licences"]) or "none stated"
     lines.append(f"Training data {training['fingerprint'][:12]}; licences: {licences}.")
@@ -146,14 +160,32 @@ def describe(card: Card) -> str:
     return "\n".join(lines)
 
 
-def describe_out_of_distribution(found: OutOfDistribution) -> str:
-    """What a network refuses, in a sentence."""
-    held_out, others = percent(found.held_out_refused), percent(found.non_lesions_refused)
-    return (
-        f"Refuses out-of-distribution images: {held_out} of {found.held_out:,} held-out images, which set "
-        f"the limit, and {others} of {found.non_lesions:,} views of images without a lesion, each scored by "
-        "a fit that had not seen its image."
-    )
+def describe_refusal(card: Card) -> tuple[str, str]:
+    """What a network refuses as no lesion, and what it flags as out of distribution: a sentence each."""
+    refused, flagged = card.no_lesion, card.out_of_distribution
+    first = "Refuses no image as one without a lesion: it has no such score."
+    if refused is not None:
+        first = (
+            f"Refuses images without a lesion: {percent(refused.non_lesions_refused)} of "
+            f"{refused.non_lesions:,} views of such images, each scored by a fit that had not seen its "
+            f"image, and {percent(refused.held_out_refused)} of {refused.held_out:,} held-out images of "
+            f"lesions"
+            f"{_by_source(refused.sources)}."
+        )
+    second = "Flags no lesion as out of distribution: it has no such score."
+    if flagged is not None:
+        second = (
+            f"Flags lesions as out of distribution: {percent(flagged.held_out_flagged)} of "
+            f"{flagged.held_out:,} held-out images{_by_source(flagged.sources)}."
+        )
+    return first, second
+
+
+def _by_source(sources: Mapping[str, float]) -> str:
+    if not sources:
+        return ""
+    listed = ", ".join(f"{percent(share)} of {name}" for name, share in sources.items())
+    return f"; by a fit that had not seen the source, {listed}"
 
 
 def _describe_threshold(name: str, threshold: Threshold) -> str:
@@ -221,7 +253,7 @@ def parse_card(text: str, where: Path) -> Card:
         raise BundleError(f"{where} is not readable JSON: {error}.") from error
     if not isinstance(record, dict):
         raise BundleError(f"{where}: received {_kind(record)}, expected an object with a card's fields.")
-    return _read_card(_renamed(record), f"{where}: ")
+    return _read_card(_of_schema_2(_of_schema_1(record)), f"{where}: ")
 
 
 _FIELDS_OF_SCHEMA_1 = {
@@ -232,7 +264,22 @@ _FIELDS_OF_SCHEMA_1 = {
 }
 
 
-def _renamed(record: dict[str, Any]) -> dict[str, Any]:
+def _of_schema_2(record: dict[str, Any]) -> dict[str, Any]:
+    """A card of schema 1 or 2 with the fields of schema 3; any other as it is.
+
+    Its only score was fitted against images without a lesion.
+    """
+    if record.get("schema") not in (1, 2) or "no_lesion" in record or "out_of_distribution" not in record:
+        return record
+    old, test = record["out_of_distribution"], record.get("self_test")
+    if isinstance(old, dict):
+        old = {**old, "sources": {}}
+    if isinstance(test, dict) and "out_of_distribution" in test:
+        test = {**test, "no_lesion": test["out_of_distribution"], "out_of_distribution": 0.0}
+    return {**record, "no_lesion": old, "out_of_distribution": None, "self_test": test}
+
+
+def _of_schema_1(record: dict[str, Any]) -> dict[str, Any]:
     """A card of schema 1 under the names of schema 2; any other as it is."""
     if record.get("schema") != 1 or "familiarity" not in record:
         return record
@@ -299,9 +346,13 @@ def _read_card(record: dict[str, Any], where: str) -> Card:
                 raise _wrong(
                     f"{where}thresholds.{name}.sensitivity", cut["sensitivity"], "shares from 0 to 1"
                 )
-    if record["out_of_distribution"] is not None:
-        found = _object(record, "out_of_distribution", where)
-        _read(found, OutOfDistribution, f"{where}out_of_distribution.")
+    scores: tuple[tuple[str, type[Any]], ...] = (
+        ("no_lesion", NoLesion),
+        ("out_of_distribution", OutOfDistribution),
+    )
+    for score, kind in scores:
+        if record[score] is not None:
+            _read(_object(record, score, where), kind, f"{where}{score}.")
     _read(_object(record, "self_test", where), SelfTest, f"{where}self_test.")
     training = _convert(_object(record, "training", where), _Training, f"{where}training.")
     card = _convert({**record, "schema": SCHEMA}, Card, where)

@@ -16,7 +16,7 @@ from typing import Any
 
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.model import Bundle
-from dermsentry.model.card import CUTS, Card, Threshold, describe_out_of_distribution
+from dermsentry.model.card import CUTS, Card, Threshold, describe_refusal
 from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import brief, decimal_interval, percent, percent_interval
@@ -59,7 +59,7 @@ def card_page(card: Card) -> str:
     wanted) and counts; lists of objects under `targets`, `calibration`, `shortcuts`, `experiments`, which
     become tables; and sentences under `failures`. `card.training` may hold `weights_licence`.
     """
-    training, found = card.training, card.out_of_distribution
+    training = card.training
     licence, failures = training.get("weights_licence"), card.evaluation.get("failures")
     versions = ", ".join(f"{name} {version}" for name, version in sorted(training["versions"].items()))
     prints = [("collection", training["fingerprint"]), ("split", training.get("split_fingerprint"))]
@@ -75,7 +75,7 @@ def card_page(card: Card) -> str:
         thresholds=[_threshold(name, card.thresholds[name]) for name in CUTS],
         parts=list(_parts(card.evaluation)),
         tables=[(title, blocks) for title, blocks in records.items() if blocks],
-        out_of_distribution=found and describe_out_of_distribution(found),
+        refusal=describe_refusal(card),
         failures=[_plain(one) for one in failures if isinstance(one, str)] if type(failures) is list else [],
         weights_licence=_marked(licence) if isinstance(licence, str) else None,
     )

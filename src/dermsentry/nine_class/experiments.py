@@ -276,7 +276,8 @@ def run_experiment(training: Training) -> Result:
         name: evaluate_predictions(examples.labels, predictions[name], groups, seed=training.seed)
         for name, (examples, groups) in tests.items()
     }
-    history = pd.DataFrame(figures.pop("history")).astype({"epoch": int})
+    history = pd.DataFrame(figures.pop("history"))
+    history["epoch"] = range(1, len(history) + 1)  # earlier versions counted from 0
     return Result(training, history=history, evaluations=evaluations, fitted=fitted, **figures)
 
 

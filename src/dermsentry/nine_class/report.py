@@ -115,7 +115,7 @@ def _curves(pair: Sequence[Result]) -> bytes:
         for axes, measure in zip(panels, ("accuracy", "loss"), strict=True):
             for result in pair:
                 colour = figures.BLUE if result.protocol == "honest" else figures.AMBER
-                epochs, curves = result.history["epoch"] + 1, result.history
+                epochs, curves = result.history["epoch"], result.history
                 training, validation = (f"{result.protocol}, {part}" for part in ("training", "validation"))
                 axes.plot(epochs, curves[measure], "--", color=colour, linewidth=1.3, label=training)
                 axes.plot(epochs, curves[f"val_{measure}"], color=colour, linewidth=1.9, label=validation)

@@ -10,6 +10,7 @@ from typing import Any
 from dermsentry.audit import audit_collection, write_audit
 from dermsentry.collection import Collection
 from dermsentry.errors import BundleError, InputError
+from dermsentry.evaluation.contamination import learned_from
 from dermsentry.files import write_json
 from dermsentry.images import Aspect
 from dermsentry.model import CARD_FILE, Bundle, open_bundle
@@ -26,13 +27,14 @@ from dermsentry.nine_class.experiments import (
 from dermsentry.nine_class.report import write_study_report
 from dermsentry.nine_class.results import Study, study_json
 from dermsentry.split import Split, make_split, random_split, write_split
+from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.export import make_bundle
 from dermsentry.training.linear_probe import embed
 from dermsentry.training.options import Precision, Weights
-from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pipeline import refuse_unusable, training_record
 from dermsentry.training.pixels import decode
+from dermsentry.training.refusal import drawn
 
 
 def study(
@@ -144,9 +146,10 @@ def _bundle(kept: Result, folder: Path, configuration: Mapping[str, Any]) -> Bun
         except BundleError:
             pass  # of another version, or changed: it is made again
         else:
-            if made.card.training == record:
+            if {**made.card.training, "learned_from": None} == {**record, "learned_from": None}:
                 return made
     validation, groups = material.examples("honest", ["validation"])
+    rows = material.examples("honest", LEARNED_FROM)[0].rows
     return make_bundle(
         kept.fitted or training.run()[0],
         validation,
@@ -157,5 +160,8 @@ def _bundle(kept: Result, folder: Path, configuration: Mapping[str, Any]) -> Bun
         name=f"{kept.experiment.name} on {material.collection.root.resolve().name}",
         aspect=training.configuration.aspect,
         training=record,
+        learned_from=learned_from(
+            material.collection.table.iloc[rows], (material.decoded.pixels[row] for row in rows)
+        ),
         seed=training.seed,
     )

@@ -11,8 +11,9 @@ from dermsentry.screening.quality import Quality
 from dermsentry.screening.triage import Tier
 from dermsentry.stats.numbers import percent
 
-SCHEMA = 2
-"""Of a line of `findings.jsonl`; in schema 1 `out_of_distribution` was `familiarity`, 1 less the score."""
+SCHEMA = 3
+"""Of a line of `findings.jsonl`; in schema 2 `no_lesion` was `out_of_distribution`, in schema 1
+`familiarity`, 1 less the score."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,9 +34,12 @@ class Finding:
         Calibrated probability of melanoma, from 0 to 1; None if unreadable. Taken from `probabilities`.
     probabilities
         Calibrated probability of each of the nine diagnoses by code; None if unreadable.
-    out_of_distribution
-        How unlike the training images it is, from 0 to 1, not assessed above 0.5; None if unreadable or where
+    no_lesion
+        Score from 0 to 1: above 0.5 it is no image of a lesion, and not assessed. None if unreadable or where
         the model has no such score.
+    out_of_distribution
+        Score from 0 to 1: above 0.5 the lesion is unlike the training images, and never `routine`. None if
+        unreadable or where the model has no such score.
     quality
         What was measured on the image, and what is wrong with it; None if unreadable.
     reasons
@@ -50,6 +54,7 @@ class Finding:
     tier: Tier
     melanoma: float | None = field(init=False)
     probabilities: Mapping[str, float] | None
+    no_lesion: float | None
     out_of_distribution: float | None
     quality: Quality | None
     reasons: tuple[str, ...]

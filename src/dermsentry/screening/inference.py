@@ -14,6 +14,7 @@ from pathlib import Path
 from dermsentry.diagnoses import MELANOMA
 from dermsentry.images import Photograph, Unreadable, fit, read_photograph
 from dermsentry.model import Bundle
+from dermsentry.model.card import Floats
 from dermsentry.parallel import map_ordered
 from dermsentry.screening.finding import Finding
 from dermsentry.screening.inputs import Source
@@ -68,17 +69,21 @@ def screen_photograph(
     # Rounded before anything is decided, so that a finding's numbers and its tier never disagree.
     shares = [min(round(float(share), 6), 1.0) for share in outputs.probability[0]]
     probabilities = dict(zip(card.classes, shares, strict=True))
-    score = min(max(round(float(outputs.out_of_distribution[0]), 4), 0.0), 1.0)
-    unlike = None if card.out_of_distribution is None else score
-    tier, reasons = triage(probabilities, unlike, quality, card)
-    finding = Finding(name, path, tier, probabilities, unlike, quality, reasons, bundle.name)
+    no_lesion = None if card.no_lesion is None else _score(outputs.no_lesion)
+    unlike = None if card.out_of_distribution is None else _score(outputs.out_of_distribution)
+    tier, reasons = triage(probabilities, no_lesion, unlike, quality, card)
+    finding = Finding(name, path, tier, probabilities, no_lesion, unlike, quality, reasons, bundle.name)
     melanoma = outputs.class_activation[0, :, :, card.classes.index(MELANOMA)]
     return Screened(finding, draw_saliency(pixels, melanoma) if saliency else None)
 
 
 def unreadable(reason: str, bundle: Bundle, name: str = "", path: str = "") -> Screened:
     """What screening says of a file that cannot be read."""
-    return Screened(Finding(name, path, "unreadable", None, None, None, (reason,), bundle.name))
+    return Screened(Finding(name, path, "unreadable", None, None, None, None, (reason,), bundle.name))
+
+
+def _score(output: Floats) -> float:
+    return min(max(round(float(output[0]), 4), 0.0), 1.0)
 
 
 def _screen_one(source: Source, bundle: Bundle, saliency: bool) -> Screened:

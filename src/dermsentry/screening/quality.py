@@ -5,7 +5,7 @@ part, the nine-class set's, a sample of the ISIC archive) are beyond any of them
 each, squashed, cropped or padded to 180 to 256 pixels, never more than 2. What they stop: a Gaussian blur of
 1 % of the width (standard deviation), most shakes over 4 %, a quarter of the light, light that burns
 half of the picture out, most skin without a lesion, charts and screenshots. A sharp picture of something
-else, such as a pet, is left to the network (`training/out_of_distribution.py`).
+else, such as a pet, is left to the network (`training/refusal.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermsentry.images import Pixels
+from dermsentry.screening.false_colours import log_odds
 
 PLACES = 16  # on a side: where light and colour are measured
 
@@ -39,7 +40,14 @@ TOO_DARK = "too dark: retake with more light"
 TOO_BRIGHT = "too bright: retake with less light, or without flash"
 WASHED_OUT = "washed out: wipe the lens and retake without light from the side"
 NO_LESION = "no lesion in view: retake with the lesion in the middle"
+FALSE_COLOURS_FROM, ODD_COLOURS_FROM = 2.0, 0.5  # log-odds
+
+FALSE_COLOURS = "false colours (swapped, missing or negative): send the camera's own photograph"
+ODD_COLOURS = "unusual colours, perhaps false ones: compare with the camera's own photograph"
 DRAWN = "a chart, a drawing or a screenshot: send the camera's own photograph"
+
+NEVER_ASSESSED = frozenset({DRAWN, FALSE_COLOURS})
+"""Problems with which a probability means nothing."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,12 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
         problems.append(TOO_SMALL.format(minimum=MIN_SIDE, side=side))
     # A black lesion, or the dark corners of a round lens, leave a tenth light; paper leaves a tenth dark.
     tenth = len(light) // 10
-    if _drawn(inner):
+    drawn = _drawn(inner)
+    # What is all of one colour has none to compare it with.
+    colours = -np.inf if drawn or contrast < MIN_CONTRAST else log_odds(inner)
+    if colours >= FALSE_COLOURS_FROM:
+        problems.append(FALSE_COLOURS)
+    if drawn:
         problems.append(DRAWN)
     elif light[-1 - tenth] < DARK:
         problems.append(TOO_DARK)
@@ -99,6 +112,8 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
         problems.append(WASHED_OUT if light[len(light) // 2] > PALE else NO_LESION)
     elif sharpness < MIN_SHARPNESS:
         problems.append(BLURRED)
+    if not problems and colours >= ODD_COLOURS_FROM:
+        problems.append(ODD_COLOURS)
     brightness = round(float(light[len(light) // 2]), 1)
     return Quality(side, round(sharpness, 3), brightness, round(contrast, 1), tuple(problems))
 

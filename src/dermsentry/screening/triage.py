@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from dermsentry.diagnoses import DIAGNOSES, MELANOMA, name_of
 from dermsentry.model.card import Card, Threshold
-from dermsentry.screening.quality import DRAWN, Quality
+from dermsentry.screening.quality import NEVER_ASSESSED, Quality
 from dermsentry.stats.numbers import brief, compared, percent
 
 Tier = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
@@ -21,29 +21,38 @@ MEANING: dict[Tier, str] = {
     "unreadable": "the file could not be read",
 }
 
-# Above this an image is not assessed; the network's own limit is folded into it.
+# Above these an image shows no lesion, or one unlike the training images; the network's own limits are folded
+# into them.
+NO_LESION_LIMIT = 0.5
 OUT_OF_DISTRIBUTION_LIMIT = 0.5
 LIKELY = 0.5  # that it is another diagnosis which should be seen soon
 _SEEN_SOON = tuple(d.code for d in DIAGNOSES if d.urgency != "routine" and d.code != MELANOMA)
 
-UNLIKE = "unlike anything the model learned from: retake as a close-up of one lesion"
+NOT_A_LESION = "not recognised as an image of a skin lesion"
+UNLIKE = "a lesion unlike those that the model learned from: its probabilities may not hold"
 
 
 def triage(
-    probabilities: Mapping[str, float], out_of_distribution: float | None, quality: Quality, card: Card
+    probabilities: Mapping[str, float],
+    no_lesion: float | None,
+    out_of_distribution: float | None,
+    quality: Quality,
+    card: Card,
 ) -> tuple[Tier, tuple[str, ...]]:
     """The tier of a readable image, and the reasons for it.
 
-    An image unlike what the model knows is never assessed, nor is a chart or a screenshot. One of poor
-    quality can still alert, since missing a melanoma is worse than looking once more; it is never called
-    routine, nor just referred.
+    An image without a lesion is never assessed, nor is a chart, a screenshot or one in false colours. One of
+    poor quality can still
+    alert, since missing a melanoma is worse than looking once more; it is never called routine, nor just
+    referred. A lesion unlike those that the model learned from can alert or be referred; it is never called
+    routine.
 
     Parameters
     ----------
     probabilities
         Code to probability, all nine.
-    out_of_distribution
-        From 0 to 1, None where the model has no such score.
+    no_lesion, out_of_distribution
+        Scores from 0 to 1, None where the model has no such score.
     quality
         What was measured on the image.
     card
@@ -51,17 +60,16 @@ def triage(
     """
     melanoma, likeliest = probabilities[MELANOMA], max(probabilities, key=probabilities.__getitem__)
     alert, refer = card.thresholds["alert"], card.thresholds["refer"]
-    if out_of_distribution is not None and out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT:
-        return "cannot-say", (*quality.problems, UNLIKE)
-    if DRAWN in quality.problems:
+    if no_lesion is not None and no_lesion > NO_LESION_LIMIT:
+        return "cannot-say", (*quality.problems, NOT_A_LESION)
+    if NEVER_ASSESSED.intersection(quality.problems):
         return "cannot-say", quality.problems
+    unlike = out_of_distribution is not None and out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT
+    doubts = (*quality.problems, *([UNLIKE] if unlike else []))
     if melanoma >= alert.value:
-        return "alert", (
-            _against("at or above", melanoma, "alert", alert),
-            *quality.problems,
-        )
+        return "alert", (_against("at or above", melanoma, "alert", alert), *doubts)
     if quality.problems:
-        return "cannot-say", quality.problems
+        return "cannot-say", doubts
     soon = sum(probabilities[code] for code in _SEEN_SOON)
     reasons = []
     if melanoma >= refer.value:
@@ -73,7 +81,9 @@ def triage(
         listed = ", ".join(f"{name_of(code)} {percent(probabilities[code])}" for code in named)
         reasons.append(f"{listed}: to be seen soon")
     if reasons:
-        return "refer", tuple(reasons)
+        return "refer", (*reasons, *doubts)
+    if unlike:
+        return "cannot-say", doubts
     return "routine", (
         _against("below", melanoma, "referral", refer),
         f"most probable: {name_of(likeliest)} {percent(probabilities[likeliest])}",

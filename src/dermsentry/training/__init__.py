@@ -7,6 +7,8 @@ imports Keras and TensorFlow.
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +28,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def require_framework() -> None:
-    """Raise InputError, saying what to install, where the extra `train` is missing."""
+    """Import Keras and TensorFlow, without what TensorFlow says on stderr whatever its log level.
+
+    Raises InputError, saying what to install, where the extra `train` is missing.
+    """
     require_extra("train", "keras", "tensorflow", "sklearn", "tf2onnx", "Augmentor")
+    if "dermsentry.training.networks" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as told:
+        try:
+            os.dup2(told.fileno(), 2)
+            import dermsentry.training.networks  # noqa: F401
+        except BaseException:
+            told.seek(0)
+            os.write(kept, told.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def train(
@@ -44,8 +64,10 @@ def train(
     learning_rate: float = 1e-3,
     weights: Weights = "imagenet",
     precision: Precision | None = None,
+    quantised: bool = False,
     seed: int = 0,
     tensorboard: bool = False,
+    cache: str | Path | None = None,
     quiet: bool = True,
 ) -> Run:
     """Train a network on the parts of a split and write its model bundle.
@@ -62,30 +84,37 @@ def train(
     out
         The folder of the run; its bundle is in `bundle/`.
     network
-        `linear`: a linear head on a frozen EfficientNet-Lite0, minutes; `cnn`: a network of three
-        convolutions; `lite0`: EfficientNet-Lite0, all of it trained.
+        `linear`: a linear head on a frozen EfficientNet-Lite0 (with weights `dermoscopy`, on the bundled
+        model's network), minutes; `cnn`: a network of three convolutions; `lite0`, `lite1`, `lite2`: an
+        EfficientNet-Lite, all of it trained.
     epochs
-        Epochs of `cnn` and `lite0`; `linear` has none.
+        Epochs; `linear` has none.
     augmented
-        Whether `cnn` and `lite0` see every image rotated, flipped, zoomed and brightened at random.
+        Whether every image is rotated, flipped, zoomed and brightened at random; not with `linear`.
     balance
-        What is done about rare diagnoses with `cnn` and `lite0`: `none`, `augmentor` (augmented copies) or
-        `class-weights`. `linear` always weighs every class the same.
+        What is done about rare diagnoses: `none`, `augmentor` (augmented copies) or `class-weights`.
+        `linear` always weighs every class the same.
     size
         Side of the network's input in pixels.
     aspect
         How an image is made square: `squash`, `crop` or `pad`; the bundle keeps it.
     learning_rate
-        Adam learning rate of `cnn` and `lite0`.
+        Adam learning rate; `linear` has none.
     weights
-        Initial weights of `linear` and `lite0`: `imagenet`, or `dermoscopy`, the bundled model's. The latter
-        learned from the images that its card names: leave those out when evaluating.
+        Initial weights of all but `cnn`: `imagenet`, or `dermoscopy`, the bundled model's, which are of
+        the network that its card names. They learned from the images that it names too: leave those out when
+        evaluating.
     precision
-        Numeric precision of training `cnn` and `lite0`; by default the faster one on this machine.
+        Numeric precision of training; by default the faster one on this machine.
+    quantised
+        Whether the bundle's network computes its convolutions in 8-bit integers: about half the time and the
+        bytes of single precision. It is calibrated so; the card holds what it cost.
     seed
         Random seed.
     tensorboard
         Whether to write logs for TensorBoard as well.
+    cache
+        A folder for the decoded images, which several runs may share; by default `cache/` in `out`.
     quiet
         Whether to show no progress on stderr.
 
@@ -101,6 +130,8 @@ def train(
         has not, or an option is none of the above.
     TrainingError
         A part is empty or has one class only, or the loss is not a number.
+    BundleError
+        With `quantised`, 8-bit integers change too many classes, or the order of melanomas.
     OutputError
         `out` cannot be written.
     """
@@ -110,5 +141,5 @@ def train(
     return pipeline.train(
         collection, split, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
         size=size, aspect=aspect, learning_rate=learning_rate, weights=weights, precision=precision,
-        seed=seed, tensorboard=tensorboard, quiet=quiet,
+        quantised=quantised, seed=seed, tensorboard=tensorboard, cache=cache, quiet=quiet,
     )  # fmt: skip

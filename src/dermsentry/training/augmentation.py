@@ -28,6 +28,11 @@ Floats = NDArray[np.float32]
 ZOOM = 0.15
 SHIFT = 0.05
 LIGHT = 0.15
+SMALLEST_LESION = 0.1
+CLOSER = (0.85, 3.0)
+"""How far a view is enlarged towards a lesion that is a small share of the image."""
+CAMERAS = 3
+"""How many degrees of coarseness one batch has."""
 
 
 def augment(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -74,52 +79,112 @@ def relight(pixels: Pixels, *, brightness: float, contrast: float) -> Pixels:
 
 @dataclass(frozen=True)
 class StrongAugmentation:
-    """How far each change goes. `*_share` is the share of images it happens to."""
+    """How far each change goes. `*_share` is the share of images it happens to.
+
+    Parameters
+    ----------
+    zoom, aspect, shift
+        Enlarged by a factor within `zoom`, stretched by up to `aspect` along one side, moved by up to `shift`
+        sides; turned by any angle, and mirrored.
+    centred_share, lesion_size
+        Of the images whose lesion is known: centred on it and scaled, so that it takes a share of the side
+        within `lesion_size`.
+    light, saturation, gamma, gain
+        The largest change of brightness and contrast, of saturation, of the exponent's logarithm, and of the
+        logarithm of each channel.
+    colours_share
+        Given the mean colour of another image of the batch, in part or whole, as if cameras were exchanged.
+    coarse_share
+        As a camera with fewer pixels would have taken it.
+    corners_share, bars_share
+        The black corners of a dermatoscope's tube; black bars on two opposite sides.
+    noise_share, erased_share
+        A sensor's noise; a rectangle painted over.
+    """
 
     zoom: tuple[float, float] = (0.85, 1.5)
     aspect: float = 1.35
     shift: float = 0.06
+    centred_share: float = 0.0
+    lesion_size: tuple[float, float] = (0.45, 0.9)
     light: float = 0.17
-    gain: float = 0.06
     saturation: float = 0.2
     gamma: float = 0.2
+    gain: float = 0.06
+    colours_share: float = 0.0
     coarse_share: float = 0.25
     corners_share: float = 0.1
+    bars_share: float = 0.0
     noise_share: float = 0.2
     erased_share: float = 0.2
 
 
 def augment_strongly(
-    pixels: NDArray[np.uint8], size: int, rng: np.random.Generator, how: StrongAugmentation
+    pixels: NDArray[np.uint8],
+    size: int,
+    rng: np.random.Generator,
+    how: StrongAugmentation,
+    lesions: NDArray[np.floating] | None = None,
 ) -> NDArray[np.uint8]:
-    """A batch changed at random: (B, S, S, 3) uint8 in, (B, size, size, 3) uint8 out."""
-    count, side = len(pixels), pixels.shape[1]
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.constant(pixels),
-        transforms=_transforms(count, side, size, rng, how),
+    """A batch changed at random: (B, S, S, 3) uint8 in, (B, size, size, 3) uint8 out.
+
+    `lesions`: each lesion's centre, x and y, and its larger side, (B, 3), as shares of the image's side; NaN
+    where it is not known.
+    """
+    transforms = draw_transforms(len(pixels), pixels.shape[1], size, rng, how, lesions)
+    return change_light(warp(pixels, transforms, size), rng, how)
+
+
+def warp(images: Any, transforms: Floats, size: int) -> Any:
+    """Images (B, S, S, C), uint8 or float32, moved to (B, size, size, C); mirrored beyond their edges."""
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.constant(images),
+        transforms=transforms,
         output_shape=(size, size),
         interpolation="BILINEAR",
         fill_mode="REFLECT",
         fill_value=0.0,
     )
-    picture = _coarser(tf.cast(moved, tf.float32), size, rng, how)
-    lit = _corners(count, size, rng, how)
+
+
+def change_light(images: Any, rng: np.random.Generator, how: StrongAugmentation) -> NDArray[np.uint8]:
+    """Sharpness, colours, light, shadows and noise of a batch changed, (B, S, S, 3) uint8 in and out."""
+    count, size = images.shape[0], images.shape[1]
+    picture = _coarser(tf.cast(images, tf.float32), size, rng, how)
+    gains = rng.uniform(-how.gain, how.gain, (count, 3)) + _exchanged(picture, rng, how)
+    lit = _shadows(count, size, rng, how)
     light = (how.light, how.light, how.saturation, how.gamma)
     drawn = np.stack([rng.uniform(-spread, spread, count) for spread in light]).astype(np.float32)
-    gains = np.exp(rng.uniform(-how.gain, how.gain, (count, 1, 1, 3))).astype(np.float32)
-    changed: NDArray[np.uint8] = _relit(picture, *drawn[..., None, None, None], gains, lit).numpy()
+    factors = np.exp(gains)[:, None, None].astype(np.float32)
+    changed: NDArray[np.uint8] = _relit(picture, *drawn[..., None, None, None], factors, lit).numpy()
     _add_grain(changed, rng, how)
     _erase(changed, rng, how)
     return changed
 
 
-def _transforms(
-    count: int, side: int, size: int, rng: np.random.Generator, how: StrongAugmentation
+def draw_transforms(
+    count: int,
+    side: int,
+    size: int,
+    rng: np.random.Generator,
+    how: StrongAugmentation,
+    lesions: NDArray[np.floating] | None = None,
 ) -> Floats:
-    """TensorFlow's eight numbers per image that map a place of the output to one of the input, (B, 8)."""
+    """TensorFlow's eight numbers per image that map a place of the output to one of the input, (B, 8).
+
+    `side` and `size` are those of the images before and after; `lesions` as in `augment_strongly`.
+    """
     angle = rng.uniform(0, 2 * np.pi, count)
     least, most = np.log(how.zoom).tolist()
     zoom = np.exp(rng.uniform(least, most, count))
+    middle_x = middle_y = np.full(count, (side - 1) / 2)
+    if lesions is not None:
+        centred = (rng.random(count) < how.centred_share) & ~np.isnan(lesions[:, 2])
+        share = np.maximum(np.nan_to_num(lesions[:, 2], nan=1.0), SMALLEST_LESION)
+        closer = np.clip(rng.uniform(*how.lesion_size, count) / share, *CLOSER)
+        zoom = np.where(centred, closer, zoom)
+        middle_x = np.where(centred, lesions[:, 0] * side, middle_x)
+        middle_y = np.where(centred, lesions[:, 1] * side, middle_y)
     stretch = np.exp(rng.uniform(-0.5, 0.5, count) * np.log(how.aspect))
     mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0)
     scale = side / size / zoom
@@ -127,23 +192,32 @@ def _transforms(
     # Turned in the image's own frame, stretched last: a squashed frame is stretched along its sides.
     a, b = stretch * scale * cosine * mirror, -stretch * scale * sine
     c, d = scale / stretch * sine * mirror, scale / stretch * cosine
-    middle_in, middle_out = (side - 1) / 2, (size - 1) / 2
-    right, down = rng.uniform(-how.shift, how.shift, (2, count)) * side
-    x = middle_in + right - (a + b) * middle_out
-    y = middle_in + down - (c + d) * middle_out
+    middle_out = (size - 1) / 2
+    right, down = rng.uniform(-how.shift, how.shift, (2, count)) * side / np.maximum(zoom, 1)
+    x = middle_x + right - (a + b) * middle_out
+    y = middle_y + down - (c + d) * middle_out
     zero = np.zeros(count)
     return np.stack([a, b, x, c, d, y, zero, zero], axis=1).astype(np.float32)
 
 
 def _coarser(picture: Any, size: int, rng: np.random.Generator, how: StrongAugmentation) -> Any:
-    """Some of the batch as a camera with fewer pixels would have taken it."""
-    chosen = np.flatnonzero(rng.random(picture.shape[0]) < how.coarse_share)
-    side = int(size * rng.uniform(0.35, 0.8))
-    if not len(chosen):
-        return picture
-    small = tf.image.resize(tf.gather(picture, chosen), (side, side), method="area")
-    back = tf.image.resize(small, (size, size), method="bilinear")
-    return tf.tensor_scatter_nd_update(picture, chosen[:, None], back)
+    """Some of the batch as cameras with fewer pixels would have taken them."""
+    chosen = rng.permutation(np.flatnonzero(rng.random(picture.shape[0]) < how.coarse_share))
+    for part in np.array_split(chosen, CAMERAS):
+        side = int(size * rng.uniform(0.35, 0.85))
+        if len(part):
+            small = tf.image.resize(tf.gather(picture, part), (side, side), method="area")
+            back = tf.image.resize(small, (size, size), method="bilinear")
+            picture = tf.tensor_scatter_nd_update(picture, part[:, None], back)
+    return picture
+
+
+def _exchanged(picture: Any, rng: np.random.Generator, how: StrongAugmentation) -> NDArray[np.float64]:
+    """The logarithms of the factors that give some images the mean colour of another, (B, 3)."""
+    count = picture.shape[0]
+    means = np.log(np.maximum(tf.reduce_mean(picture, axis=(1, 2)).numpy(), 8.0))
+    share = rng.uniform(0, 1, (count, 1)) * (rng.random((count, 1)) < how.colours_share)
+    return np.asarray((means[rng.permutation(count)] - means) * share, dtype=np.float64)
 
 
 @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
@@ -157,15 +231,21 @@ def _relit(picture: Any, contrast: Any, light: Any, saturation: Any, gamma: Any,
     return tf.cast(picture * 255 + 0.5, tf.uint8)
 
 
-def _corners(count: int, size: int, rng: np.random.Generator, how: StrongAugmentation) -> Floats:
-    """The light that the tube of a dermatoscope leaves, (B, size, size, 1) from 0 to 1."""
+def _shadows(count: int, size: int, rng: np.random.Generator, how: StrongAugmentation) -> Floats:
+    """The light that a dermatoscope's tube or a frame's bars leave, (B, size, size, 1) from 0 to 1."""
     lit = np.ones((count, size, size, 1), dtype=np.float32)
     across = np.arange(size) - (size - 1) / 2
-    for i in np.flatnonzero(rng.random(count) < how.corners_share):
-        radius, soft = rng.uniform(0.46, 0.68) * size, rng.uniform(0.01, 0.06) * size
-        right, down = rng.uniform(-0.04, 0.04, 2) * size
-        distance = np.hypot(across[None, :] - right, across[:, None] - down)
-        lit[i, ..., 0] = np.clip((radius - distance) / soft, 0, 1)
+    drawn = rng.random(count)
+    for i in np.flatnonzero(drawn < how.corners_share + how.bars_share):
+        if drawn[i] < how.corners_share:
+            radius, soft = rng.uniform(0.44, 0.68) * size, rng.uniform(0.005, 0.08) * size
+            right, down = rng.uniform(-0.05, 0.05, 2) * size
+            distance = np.hypot(across[None, :] - right, across[:, None] - down)
+            lit[i, ..., 0] = np.clip((radius - distance) / soft, 0, 1)
+        else:
+            width = max(1, int(rng.uniform(0.03, 0.16) * size))
+            bars = lit[i] if rng.random() < 0.5 else lit[i].transpose(1, 0, 2)
+            bars[:width] = bars[-width:] = 0
     return lit
 
 

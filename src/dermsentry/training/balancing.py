@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -73,20 +72,6 @@ def class_weights(labels: Sequence[str]) -> NDArray[np.float32]:
     _, index, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     weights: NDArray[np.float32] = (len(labels) / (len(counts) * counts)).astype(np.float32)
     return weights[index]
-
-
-def drawing_weights(
-    labels: Sequence[str], sources: Sequence[str], power: float = 1 / 3
-) -> NDArray[np.float64]:
-    """How often each photograph is drawn, (N,), adding up to 1.
-
-    As how many there are of its diagnosis from its source, to the power of `-power`: at 0 all alike, at 1
-    every diagnosis of every source alike. In between, neither a common class nor a large archive dominates,
-    and a rare one is not learned by heart.
-    """
-    cells = pd.Series(list(zip(labels, sources, strict=True)))
-    weights = cells.map(cells.value_counts()).to_numpy(dtype=np.float64) ** -power
-    return np.asarray(weights / weights.sum())
 
 
 @contextmanager

@@ -6,7 +6,6 @@ training sees the same batches.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.files import fingerprint
 from dermsentry.parallel import map_ordered
-from dermsentry.training.augmentation import augment, augment_strongly
+from dermsentry.training.augmentation import augment
 from dermsentry.training.balancing import class_weights
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.pixels import digest
@@ -30,13 +29,16 @@ class Batch(NamedTuple):
     """What one step learns from.
 
     `pixels` (B, size, size, 3) uint8; `targets` (B, 9) float32; `weights` (B,) float32, of each loss. The
-    images hold a `share` of their own, and the rest of other images, whose targets are `others`.
+    images hold a `share` of their own, and the rest of other images, whose targets are `others`. `smoothing`
+    (B,): the share of each target that is spread evenly over all classes (Szegedy et al., CVPR 2016); 1 for
+    an image that should tell nothing.
     """
 
     pixels: NDArray[np.uint8]
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
     others: NDArray[np.float32]
+    smoothing: NDArray[np.float32]
     share: np.float32 = np.float32(1)
 
 
@@ -99,7 +101,7 @@ class Examples:
             if configuration.augmented:
                 streams = (np.random.default_rng((*key, int(i))) for i in chosen)
                 pixels = np.stack([augment(image, rng) for image, rng in zip(pixels, streams, strict=True)])
-            return Batch(pixels, hot[chosen], each[chosen], hot[chosen])
+            return Batch(pixels, hot[chosen], each[chosen], hot[chosen], np.zeros(len(chosen), np.float32))
 
         starts = range(0, len(self), configuration.batch_size)
         return map_ordered(make, starts, threads=1, ahead=AHEAD)
@@ -113,50 +115,3 @@ def joined(first: Examples, second: Examples) -> Examples:
         return Examples(first.pixels, rows, labels, first.copies)
     pixels = np.concatenate([part.gather(slice(None)) for part in (first, second)])
     return Examples(pixels, np.arange(len(pixels)), labels)
-
-
-@dataclass(frozen=True, eq=False)
-class Views:
-    """Photographs, each with its files: other sizes and crops of it.
-
-    `pixels` (M, S, S, 3) uint8 holds every file; `rows` lists each photograph's, `labels` its label, and
-    `weights` (N,) how often it is drawn.
-    """
-
-    pixels: NDArray[np.uint8]
-    rows: tuple[tuple[int, ...], ...]
-    labels: tuple[str, ...]
-    weights: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def fingerprint(self) -> str:
-        """SHA-256 over rows, labels and weights; the decoded files have one of their own."""
-        rows = (
-            f"{label}:{','.join(map(str, own))}" for own, label in zip(self.rows, self.labels, strict=True)
-        )
-        return fingerprint([str(self.pixels.shape), *rows, self.weights.astype(np.float32).tobytes().hex()])
-
-    def batches(self, configuration: Configuration, size: int, epoch: int) -> Iterator[Batch]:
-        """Photographs drawn by their weights, a file of each, augmented and some batches blended."""
-        tuning = configuration.fine_tuning
-        if tuning is None:
-            raise ValueError("Views are for fine-tuning")
-        count, seed = configuration.batch_size, configuration.seed
-        steps = math.ceil(len(self) / count)
-        hot, ones = targets(self.labels), np.ones(count, dtype=np.float32)
-        drawn = np.random.default_rng((seed, epoch)).choice(len(self), steps * count, p=self.weights)
-
-        def make(i: int) -> Batch:
-            rng = np.random.default_rng((seed, epoch, i))
-            chosen = drawn[i * count : (i + 1) * count]
-            rows = np.array([self.rows[j][rng.integers(len(self.rows[j]))] for j in chosen])
-            pixels, wanted = augment_strongly(self.pixels[rows], size, rng, tuning.augmentation), hot[chosen]
-            if rng.random() >= tuning.mixed_share:
-                return Batch(pixels, wanted, ones, wanted)
-            partner, share = rng.permutation(len(chosen)), np.float32(rng.beta(tuning.mixup, tuning.mixup))
-            blended = share * pixels.astype(np.float32) + (1 - share) * pixels[partner]
-            return Batch(np.rint(blended).astype(np.uint8), wanted, ones, wanted[partner], share)
-
-        return map_ordered(make, range(steps), threads=1, ahead=AHEAD)

@@ -10,7 +10,7 @@ from dermsentry.images import Aspect
 from dermsentry.training.augmentation import StrongAugmentation
 from dermsentry.training.options import Precision, Weights
 
-NetworkName = Literal["cnn", "lite0"]
+NetworkName = Literal["cnn", "lite0", "lite1", "lite2"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class FineTuning:
         Beta(`mixup`, `mixup`), and their losses alike (Zhang et al., ICLR 2018).
     ema
         Decay per step of the exponential moving average of the weights, which is what is kept.
+    frozen_stages
+        How many of EfficientNet's seven stages keep their first weights and statistics, the stem with them;
+        0: none, not even the stem.
     augmentation
         How strongly images are changed.
     """
@@ -56,6 +59,7 @@ class FineTuning:
     mixup: float = 0.3
     mixed_share: float = 0.5
     ema: float = 0.998
+    frozen_stages: int = 0
     augmentation: StrongAugmentation = field(default_factory=StrongAugmentation)
 
 
@@ -66,7 +70,7 @@ class Configuration:
     Parameters
     ----------
     network
-        `cnn`, the assignment's three convolutions, or `lite0`, EfficientNet-Lite0.
+        `cnn`, the assignment's three convolutions, or `lite0`, `lite1` or `lite2`, an EfficientNet-Lite.
     epochs, batch_size
         Epochs, and images in a batch.
     learning_rate
@@ -78,7 +82,7 @@ class Configuration:
     class_weights
         Whether each class counts the same in the loss.
     weights
-        What `lite0` begins with: ImageNet's, or those of the bundled dermoscopy model.
+        What an EfficientNet-Lite begins with: ImageNet's, or those of the bundled dermoscopy model.
     precision
         What is computed in while training; the result is always float32.
     seed
@@ -119,14 +123,18 @@ class Configuration:
 
 
 def best_precision() -> Precision:
-    """bfloat16 where this machine multiplies matrices in it (AMX, or a GPU); float32 elsewhere.
+    """bfloat16 where this machine multiplies matrices in it; float32 elsewhere.
 
+    That is AMX, or NVIDIA GPUs of compute capability 8.0 (Ampere) and later; older ones convolve in float32.
     AVX-512's bfloat16 alone is no gain: a step of `cnn` was a fifth slower with it (docs/why.md).
     """
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU"):
-        return "mixed_bfloat16"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        able = all(found.get("compute_capability", (0, 0)) >= (8, 0) for found in details)
+        return "mixed_bfloat16" if able else "float32"
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

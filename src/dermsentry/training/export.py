@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA
@@ -21,23 +22,37 @@ from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.files import plain
 from dermsentry.images import Aspect
-from dermsentry.model import OUTPUTS, Bundle, Outputs, write_bundle
-from dermsentry.model.card import Card, Cut, Threshold
+from dermsentry.model import OUTPUTS, Bundle, LearnedFrom, Outputs, write_bundle
+from dermsentry.model.card import Card, Cut, SelfTest, Threshold
 from dermsentry.stats.calibration import (
     apply_temperature,
     fit_bias_corrected_temperature,
     fit_temperature,
 )
+from dermsentry.stats.intervals import exact_binomial
+from dermsentry.stats.metrics import roc_auc_score
 from dermsentry.training.batches import Examples, joined
-from dermsentry.training.fitted import Fitted
-from dermsentry.training.networks import OutOfDistributionWeights, describe, folded
-from dermsentry.training.out_of_distribution import fit_out_of_distribution
+from dermsentry.training.fitted import Fitted, head_logits
+from dermsentry.training.networks import REFUSING_NOTHING, RefusalWeights, describe, folded
+from dermsentry.training.quantise import quantise
+from dermsentry.training.refusal import Sample, fit_refusal
+
+# On a GPU, TensorFloat-32 would round what is calibrated and compared to 10 bits; the bundle never does.
+tf.config.experimental.enable_tensor_float_32_execution(False)
 
 ALERT_SENSITIVITY = 0.95
 REFER_SENSITIVITY = 0.99
-PARITY = {"probability": 1e-4, "embedding": 1e-3, "class_activation": 1e-3, "out_of_distribution": 1e-3}
+PARITY = {"probability": 1e-4, "embedding": 1e-3, "class_activation": 1e-3, "no_lesion": 1e-3,
+          "out_of_distribution": 1e-3}  # fmt: skip
 """The largest difference allowed between Keras and ONNX Runtime, embedding's and class activation's as a
 share of their largest value."""
+SAME_CLASS = 0.95
+"""The share of held-out images whose most probable class quantisation has to keep, within chance."""
+ROC_AUC_LOST = 0.02
+"""How much of melanoma's AUROC on held-out images it may cost, where there are `FEWEST` of each kind."""
+FEWEST = 30
+QUANTISED_TOLERANCE = 0.01
+"""Of the self-test: on another processor a rounding may differ, and every later one with it."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +126,18 @@ def make_bundle(
     validation: Examples,
     calibration: Examples,
     groups: Mapping[str, Sequence[str]],
-    known: NDArray[np.uint8],
+    known: Sample,
     folder: Path,
     *,
     name: str,
     aspect: Aspect,
     training: Mapping[str, Any],
+    learned_from: LearnedFrom | None = None,
     compare: bool = False,
     evenness: float = 0.0,
+    sources: Sequence[str] = (),
+    pictures: Sequence[NDArray[np.uint8]] = (),
+    quantised: bool = False,
     resamples: int = 200,
     seed: int = 0,
 ) -> Bundle:
@@ -130,32 +149,51 @@ def make_bundle(
         Its network may get other biases in its last layer.
     validation, calibration
         Images held out of training. `calibration` calibrates, or all where it is empty; together they choose
-        the thresholds and the limit of the out-of-distribution score.
+        the thresholds and the limits of the two scores of refusal.
     groups
         Of `validation`, and for `compare` of `calibration`: the group of each image.
     known
-        Training images, (M, size, size, 3) uint8; see `fit_out_of_distribution`.
+        Some of the training images; see `fit_refusal` and `quantise`.
     folder, name, aspect, training
         Where the bundle is written, and what its card says; see `Card`.
+    learned_from
+        Hashes of the photographs of train, validation and calibration; see `contamination.learned_from`.
     compare, evenness
         See `calibrate`. With `compare` the card holds the comparison.
+    sources
+        Of the images of `validation`, then of `calibration`: where each comes from, if that is known.
+    pictures
+        More images without a lesion, (height, width, 3) uint8; see `fit_refusal`.
+    quantised
+        Compute convolutions in 8-bit integers; see `quantise`. Calibration, thresholds and figures are then
+        of the quantised network, and the card holds what it cost.
     resamples
         Of the bootstrap behind each interval.
     seed
-        Random seed of the comparison and of `fit_out_of_distribution`.
+        Random seed of the comparison and of `fit_refusal`.
 
     Raises
     ------
     InputError
         Nothing is held out, or the network has diverged.
     BundleError
-        ONNX Runtime does not give what Keras gives.
+        ONNX Runtime does not give what Keras gives, or quantisation costs more than `check_cost` allows.
     OutputError
         The folder cannot be written.
     """
     network = fitted.network
     held_out = joined(validation, calibration)
+    pixels = held_out.gather(slice(None))
     logits, first = fitted.logits(held_out), len(validation)
+    evaluation: dict[str, Any] = {}
+    if quantised and np.isfinite(logits).all():  # what has diverged is refused below
+        if any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers):
+            network = folded(network)
+        trial = quantise(to_onnx(network, 1.0, REFUSING_NOTHING), known.pixels)
+        rough = head_logits(network, _run(trial, "embedding", pixels))
+        evaluation["quantisation"] = check_cost(held_out.labels, logits, rough, name)
+        logits = rough
+        training = {**training, "configuration": {**training["configuration"], "quantised": True}}
     fitting = slice(first if len(calibration) else 0, None)
     calibrated = calibrate(
         logits[fitting],
@@ -174,26 +212,82 @@ def make_bundle(
     evaluated = evaluate_predictions(
         validation.labels, probability[:first], groups["validation"], resamples=resamples
     )
-    evaluation: dict[str, Any] = {"validation": plain(evaluated.overall), "classes": list(CODES)}
+    evaluation |= {"validation": plain(evaluated.overall), "classes": list(CODES)}
     if compare:
         evaluation["validation"]["melanoma_roc_auc"] = plain(evaluated.melanoma.roc_auc)
         evaluation["calibration"] = plain(calibrated.compared)
-    pixels = held_out.gather(slice(None))
-    weights, out_of_distribution = fit_out_of_distribution(network, known, pixels, seed=seed)
-    onnx = to_onnx(network, calibrated.temperature, weights)
+    away = Sample(pixels, sources or [""] * len(pixels))
+    refusal = fit_refusal(network, known, away, pictures=pictures, seed=seed)
+    onnx = to_onnx(network, calibrated.temperature, refusal.weights)
     card = Card(
         name=name,
         size=int(network.input.shape[1]),
         aspect=aspect,
         temperature=calibrated.temperature,
         thresholds=choose_thresholds(probability, held_out.labels),
-        out_of_distribution=out_of_distribution,
+        no_lesion=refusal.no_lesion,
+        out_of_distribution=refusal.out_of_distribution,
         evaluation=evaluation,
         training=training,
     )
     sample = np.resize(pixels[:32], (32, *pixels.shape[1:]))  # fewer are repeated
-    check_parity(network, calibrated.temperature, weights, onnx, card, sample)
-    return write_bundle(folder, onnx, card)
+    check_parity(network, calibrated.temperature, refusal.weights, onnx, card, sample)
+    if quantised:
+        onnx = quantise(onnx, known.pixels)
+        if refusal.no_lesion and refusal.out_of_distribution:
+            scores = (_run(onnx, score, pixels) for score in ("no_lesion", "out_of_distribution"))
+            refused, flagged = (float((own > 0.5).mean()) for own in scores)
+            card = replace(
+                card,
+                no_lesion=replace(refusal.no_lesion, held_out_refused=refused),
+                out_of_distribution=replace(refusal.out_of_distribution, held_out_flagged=flagged),
+            )
+        test = SelfTest(
+            seed=0,
+            probability=(0.0,) * len(CODES),
+            class_activation_mean=0.0,
+            no_lesion=0.0,
+            out_of_distribution=0.0,
+            tolerance=QUANTISED_TOLERANCE,
+        )
+        card = replace(card, self_test=test)
+    return write_bundle(folder, onnx, card, learned_from)
+
+
+def check_cost(
+    labels: Sequence[str], before: NDArray[np.float32], after: NDArray[np.float32], name: str
+) -> dict[str, Any]:
+    """What quantisation cost on held-out images: `same_class`, and melanoma's AUROC before and after.
+
+    Raises BundleError if significantly fewer than `SAME_CLASS` keep their most probable class (exact
+    binomial, 95 %), or the AUROC falls by more than `ROC_AUC_LOST`.
+
+    Parameters
+    ----------
+    labels
+        Of the images.
+    before, after
+        Logits (N, 9) in float32, and quantised.
+    name
+        The bundle's name, for the error.
+    """
+    same = int((before.argmax(axis=1) == after.argmax(axis=1)).sum())
+    share = exact_binomial(same, len(labels))
+    cost: dict[str, Any] = {"images": len(labels), "same_class": plain(share)}
+    problem = f"{same} of {len(labels)} held-out images keep their class" if share.high < SAME_CLASS else ""
+    melanoma, told = melanoma_truth(labels)
+    if len(np.unique(melanoma[told])) == 2:
+        truth = melanoma[told]
+        was, now = (
+            roc_auc_score(truth, apply_temperature(logits[told], 1.0)[:, CODES.index(MELANOMA)])
+            for logits in (before, after)
+        )
+        cost["melanoma_roc_auc"] = {"float32": was, "int8": now}
+        if not problem and was - now > ROC_AUC_LOST and min(truth.sum(), (~truth).sum()) >= FEWEST:
+            problem = f"melanoma's AUROC falls from {was:.3f} to {now:.3f}"
+    if problem:
+        raise BundleError(f"{name}: quantised, {problem}; run it again without quantisation.")
+    return cost
 
 
 def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -> dict[Cut, Threshold]:
@@ -219,7 +313,7 @@ def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -
 
 
 def rounded(network: keras.Model) -> keras.Model:
-    """An `efficientnet_lite0`, folded, its kernels rounded to half precision: half the bytes in ONNX."""
+    """An `efficientnet_lite`, folded, its kernels rounded to half precision: half the bytes in ONNX."""
     halved = folded(network)
     halved.set_weights(
         [w if w.ndim < 2 else w.astype(np.float16).astype(np.float32) for w in halved.get_weights()]
@@ -227,19 +321,17 @@ def rounded(network: keras.Model) -> keras.Model:
     return halved
 
 
-def to_onnx(network: keras.Model, temperature: float, out_of_distribution: OutOfDistributionWeights) -> bytes:
+def to_onnx(network: keras.Model, temperature: float, refusal: RefusalWeights) -> bytes:
     """The network as ONNX with a bundle's outputs; input `image`, uint8.
 
     Large tensors whose values half precision holds exactly are stored so: half the bytes, the same network.
     """
-    import tensorflow as tf
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx imports what its libraries have renamed
         import tf2onnx
 
         logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-        outputs = describe(network, temperature, out_of_distribution)
+        outputs = describe(network, temperature, refusal)
         size = int(network.input.shape[1])
 
         given = [tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")]
@@ -274,23 +366,21 @@ def _store_halves(graph: Any) -> None:
 def check_parity(
     network: keras.Model,
     temperature: float,
-    out_of_distribution: OutOfDistributionWeights,
+    refusal: RefusalWeights,
     onnx: bytes,
     card: Card,
     pixels: NDArray[np.uint8],
 ) -> None:
     """Compare ONNX Runtime with Keras at batch 1 and the whole batch. Raises BundleError beyond `PARITY`."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    outputs = describe(network, temperature, out_of_distribution)
+    session = _session(onnx)
+    outputs = describe(network, temperature, refusal)
     for count in (1, len(pixels)):
         expected = [np.asarray(value) for value in outputs(pixels[:count])]
         got = Outputs(*session.run(list(OUTPUTS), {"image": pixels[:count]}))
         for (what, allowed), wanted in zip(PARITY.items(), expected, strict=True):
             scale = (
                 1.0
-                if what in ("probability", "out_of_distribution")
+                if what in ("probability", "no_lesion", "out_of_distribution")
                 else max(1.0, float(np.abs(wanted).max()))
             )
             difference = float(np.abs(getattr(got, what) - wanted).max()) / scale
@@ -299,3 +389,16 @@ def check_parity(
                     f"{card.name}: {what} differs by {difference:.2g} between Keras and ONNX Runtime at "
                     f"batch {count}; at most {allowed:g} is allowed."
                 )
+
+
+def _run(onnx: bytes, output: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """An output of the network for each image, one at a time as in screening."""
+    session = _session(onnx)
+    each = [session.run([output], {"image": pixels[i : i + 1]})[0] for i in range(len(pixels))]
+    return np.concatenate(each)
+
+
+def _session(onnx: bytes) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])

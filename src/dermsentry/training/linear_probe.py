@@ -88,7 +88,7 @@ def fit_head(
         heads.append(head)
         history.append(
             {
-                "epoch": i,
+                "epoch": i + 1,
                 "penalty": penalty,
                 "accuracy": own,
                 "val_accuracy": held,

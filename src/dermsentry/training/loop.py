@@ -1,17 +1,19 @@
 """The training loop: every network goes through it, and resumes after its last whole epoch.
 
-A folder holds `configuration.json`, `history.csv` (a row per epoch) and `state.npz`: the weights, those that
-are kept, and the optimizer's variables.
+A folder holds `configuration.json`, `history.csv` (a row per epoch, counted from 1) and `state.npz`: the same
+history, the weights, those that are kept, and the optimizer's variables. A run resumes from `state.npz`, so
+that no interruption leaves two files that do not fit.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from dermsentry.csv_tables import read_table
 from dermsentry.errors import InputError, OutputError, TrainingError
-from dermsentry.files import fingerprint, to_json, write_bytes, write_text
+from dermsentry.files import fingerprint, plain, to_json, write_bytes, write_text
 from dermsentry.training.batches import Batch, Examples, TrainingData, targets
 from dermsentry.training.configuration import Configuration, FineTuning, Phase
 from dermsentry.training.fitted import Fitted, predict_logits
-from dermsentry.training.networks import accuracy, candidate_crossentropy
+from dermsentry.training.networks import accuracy, candidate_crossentropy, freeze
 from dermsentry.training.pixels import digest
 from dermsentry.training.pretrained import build
 
@@ -142,7 +144,8 @@ def run_loop(
     prepare(folder, {"configuration": configuration.record(), "data": data})
     epochs = [phase for phase in configuration.phases for _ in range(phase.epochs)]
     steps = math.ceil(len(train) / configuration.batch_size)
-    state, history = _resume(folder)
+    state = _resume(folder)
+    history = list(state.history)
     trainer, shown = None, _Shown(name, len(epochs) * steps, quiet)
     shown.resumed(state.epoch, len(epochs))
     with shown.bar:
@@ -161,20 +164,20 @@ def run_loop(
             seconds = time.perf_counter() - started
             figures = trainer.validate(validate, phase.size)
             losses.refuse_nan(figures.get("val_loss", 0.0), "validation loss")
-            row = {"epoch": epoch, **losses.means(), **figures}
+            row = {"epoch": epoch + 1, **losses.means(), **figures}
             if configuration.fine_tuning:
                 row |= {"size": phase.size, "seconds": seconds}
             history.append(row)
             best = _best(configuration, history) == epoch
-            state = trainer.state(epoch + 1, state, state.seconds + seconds, best)
-            # The history first: a run that is killed in between has a row too many, which is dropped.
-            write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
+            state = trainer.state(history, state, state.seconds + seconds, best)
             state.save(folder / "state.npz")
+            _write_history(folder, history)
             if tensorboard:
                 _log(folder / "tensorboard", row)
             shown.end(epoch, len(epochs), row)
     if state.weights:
         replace(state, weights=[], optimizer=[]).save(folder / "state.npz")
+    _write_history(folder, history)  # an interruption may have come before the last one's
     network = build(configuration)
     network.set_weights(state.kept)
     speed = len(train) * len(history) / state.seconds if state.seconds else 0.0
@@ -204,13 +207,18 @@ def prepare(folder: Path, record: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """After `epoch` whole epochs: training seconds, weights, those that are kept, optimizer's variables."""
+    """After whole epochs: their history, training seconds, weights, those that are kept, the optimizer's."""
 
-    epoch: int = 0
+    history: Sequence[Mapping[str, Any]] = ()
     seconds: float = 0.0
     weights: Arrays = field(default_factory=list)
     kept: Arrays = field(default_factory=list)
     optimizer: Arrays = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """How many whole epochs were trained."""
+        return len(self.history)
 
     def save(self, path: Path) -> None:
         arrays = {
@@ -219,34 +227,42 @@ class _State:
             for i, value in enumerate(getattr(self, kind))
         }
         buffer = io.BytesIO()
-        np.savez(buffer, epoch=np.array(self.epoch), seconds=np.array(self.seconds), **arrays)
+        history = np.array(json.dumps(plain(self.history)))
+        np.savez(buffer, history=history, seconds=np.array(self.seconds), **arrays)
         write_bytes(path, buffer.getvalue())
 
 
-def _resume(folder: Path) -> tuple[_State, list[dict[str, Any]]]:
-    """The last state and its rows of the history; a new one where either is missing."""
-    path, table = folder / "state.npz", folder / "history.csv"
-    if not (path.is_file() and table.is_file()):
-        return _State(), []
+def _write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
+
+
+def _resume(folder: Path) -> _State:
+    """The last state; a new one where there is none."""
+    path = folder / "state.npz"
+    if not path.is_file():
+        return _State()
     with np.load(path, allow_pickle=False) as saved:
         lists = [
             [saved[key] for key in saved.files if key.startswith(kind)]
             for kind in ("weights", "kept", "optimizer")
         ]
-        state = _State(int(saved["epoch"]), float(saved["seconds"]), *lists)
-    # Read by `float`, every figure is exactly what it was; one that was not a number is an empty cell.
-    rows = read_table(table).head(state.epoch).to_dict("records")
-    history: list[dict[str, Any]] = [
-        {
-            str(name): int(value) if name in ("epoch", "size") else float(value or "nan")
-            for name, value in row.items()
-        }
-        for row in rows
+        seconds, epochs = float(saved["seconds"]), int(saved["epoch"]) if "epoch" in saved.files else None
+        history = _history_beside(folder, epochs) if epochs else json.loads(str(saved["history"]))
+    return _State(history, seconds, *lists) if epochs in (None, len(history)) else _State()
+
+
+def _history_beside(folder: Path, epochs: int) -> list[dict[str, Any]]:
+    """The history of a run of an earlier version, whose epochs counted from 0; none where it is missing."""
+    table = folder / "history.csv"
+    rows = read_table(table).head(epochs).to_dict("records") if table.is_file() else []
+    return [
+        {str(name): int(value) if name == "size" else float(value or "nan") for name, value in row.items()}
+        | {"epoch": epoch}
+        for epoch, row in enumerate(rows, 1)
     ]
-    return (state, history) if len(history) == state.epoch else (_State(), [])
 
 
-def _best(configuration: Configuration, history: list[dict[str, Any]]) -> int:
+def _best(configuration: Configuration, history: Sequence[Mapping[str, Any]]) -> int:
     """The epoch that is kept: the first of the highest validation accuracy, of a fine-tuning the last."""
     if configuration.fine_tuning:
         return len(history) - 1
@@ -292,17 +308,22 @@ class _Trainer:
         self.network.set_weights(own)
         return figures
 
-    def state(self, epoch: int, before: _State, seconds: float, best: bool) -> _State:
+    def state(
+        self, history: Sequence[Mapping[str, Any]], before: _State, seconds: float, best: bool
+    ) -> _State:
         """What the next epoch, or a resumed run, begins with."""
         own = self.network.get_weights()
         kept = self.average if self.configuration.fine_tuning else own if best else before.kept
-        return _State(epoch, seconds, own, kept, [variable.numpy() for variable in self.optimizer.variables])
+        variables = [variable.numpy() for variable in self.optimizer.variables]
+        return _State(tuple(history), seconds, own, kept, variables)
 
 
 def _set_up(configuration: Configuration, phase: Phase, state: _State, first: bool) -> _Trainer:
     """The network and its optimizer as the state left them, for a phase that begins or is resumed."""
     tuning = configuration.fine_tuning
     network = build(configuration, size=phase.size, precision=configuration.precision)
+    if tuning:
+        freeze(network, tuning.frozen_stages)
     optimizer = keras.optimizers.Adam(
         configuration.learning_rate, weight_decay=tuning.weight_decay if tuning else None
     )
@@ -332,14 +353,16 @@ def _training_step(network: keras.Model, optimizer: Any, tuning: FineTuning | No
         return head(tf.nn.experimental.stateless_dropout(embedding, tuning.dropout, seed=key))
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(key: Any, pixels: Any, wanted: Any, weights: Any, others: Any, share: Any) -> Any:
+    def step(
+        key: Any, pixels: Any, wanted: Any, weights: Any, others: Any, smoothing: Any, share: Any
+    ) -> Any:
         with tf.GradientTape() as tape:
             logits = tf.cast(logits_of(pixels, key), tf.float32)
             losses = candidate_crossentropy(wanted, logits)
             if tuning:
                 losses = share * losses + (1 - share) * candidate_crossentropy(others, logits)
                 towards_all = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
-                losses = (1 - tuning.label_smoothing) * losses + tuning.label_smoothing * towards_all
+                losses = (1 - smoothing) * losses + smoothing * towards_all
             loss = tf.reduce_mean(weights * losses)
         gradients = tape.gradient(loss, variables)
         if tuning:

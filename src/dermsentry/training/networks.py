@@ -2,13 +2,16 @@
 
 Every network takes `image`, (N, size, size, 3) uint8, and rescales it inside. Its last layers are named:
 `features` (N, h, w, c), then a linear head (`logits` on their mean) or, in the assignment's network, a dense
-layer `hidden` before it. The layer that `MIDDLE` names separates lesions from anything else.
+layer `hidden` before it. What lies in the middle separates lesions from anything else; see `middle_features`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from typing import Any
 
 import keras
@@ -19,6 +22,8 @@ from numpy.typing import NDArray
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
 
+LITE = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
+"""Width and depth of each EfficientNet-Lite relative to the first."""
 # Kernel, stride, expansion, filters and repeats of EfficientNet-B0's stages (Tan and Le, ICML 2019, table 1).
 _STAGES = (
     (3, 1, 1, 16, 1),
@@ -42,44 +47,68 @@ def cnn(size: int = 180) -> keras.Model:
     return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name="cnn")
 
 
-def efficientnet_lite0(size: int = 180, *, normalised: bool = True) -> keras.Model:
-    """EfficientNet-Lite0 (no squeeze-and-excitation, ReLU6) with a new linear head; 3.4 million weights.
+def efficientnet_lite(name: str, size: int = 180, *, normalised: bool = True) -> keras.Model:
+    """An EfficientNet-Lite (no squeeze-and-excitation, ReLU6) with a new linear head.
+
+    Scaled by `LITE` in compound (Tan and Le, ICML 2019): a stage's filters by the width, to multiples of 8;
+    its repeats by the depth, rounded up. Lite leaves the stem, the head and the repeats of the first and the
+    last stage as they are. 3.4, 4.1 and 4.8 million weights.
 
     Pixels are scaled to (v - 127) / 128, as its ImageNet weights expect. Without batch normalisation
     (`normalised=False`) its convolutions have a bias instead, as `folded` gives them.
     """
+    width, depth = LITE[name]
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="rescaling")(image)
     x = _convolution(x, 32, 3, 2, "stem", normalised)
     for stage, (kernel, stride, expansion, filters, repeats) in enumerate(_STAGES):
+        scaled = _multiple_of_8(filters * width)
+        if stage not in (0, len(_STAGES) - 1):
+            repeats = ceil(repeats * depth)
         for repeat in range(repeats):
-            name, stride = f"block{stage}{'abcd'[repeat]}", stride if repeat == 0 else 1
-            x = _inverted_bottleneck(x, kernel, stride, expansion, filters, name, normalised)
+            block, stride = f"block{stage}{'abcde'[repeat]}", stride if repeat == 0 else 1
+            x = _inverted_bottleneck(x, kernel, stride, expansion, scaled, block, normalised)
     x = _convolution(x, 1280, 1, 1, "head", normalised)
     x = layers.Activation("linear", name="features")(x)
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
-    return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name="lite0")
+    return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name=name)
 
 
-NETWORKS: dict[str, Callable[[int], keras.Model]] = {"cnn": cnn, "lite0": efficientnet_lite0}
-MIDDLE = {"cnn": "features", "lite0": "block4c_add"}
+def _multiple_of_8(filters: float) -> int:
+    """The nearest multiple of 8 that is not less than 90 % of it."""
+    nearest = max(8, int(filters + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * filters else nearest + 8
+
+
+NETWORKS: dict[str, Callable[[int], keras.Model]] = {
+    "cnn": cnn,
+    **{name: partial(efficientnet_lite, name) for name in LITE},
+}
+MIDDLE_STAGES = "345"
+"""EfficientNet's stages whose last blocks tell lesions from anything else, chosen by a left-out source."""
 
 
 @dataclass(frozen=True, eq=False)
-class OutOfDistributionWeights:
-    """Turns middle features into the out-of-distribution score, sigmoid(features · kernel + bias).
+class RefusalWeights:
+    """Turns middle features f (t,) into the two scores of refusal, above 0.5 each says so.
 
-    Above 0.5 a picture is unlike what the network learned from.
-
-    `kernel` is (t,) float32; of length 1 it counts for every feature.
+    `no_lesion` is sigmoid(f · kernel + bias). `out_of_distribution` is sigmoid(scale · d + offset) of the
+    distance d = |(f - mean) projection|. Shapes: `kernel` and `mean` (t,), `projection` (t, k), float32; of
+    length 1, `kernel` and `mean` count for every feature, as the one row of `projection` does.
     """
 
     kernel: NDArray[np.float32]
     bias: float
+    mean: NDArray[np.float32]
+    projection: NDArray[np.float32]
+    scale: float
+    offset: float
 
 
-IN_DISTRIBUTION = OutOfDistributionWeights(np.zeros(1, np.float32), -30.0)
-"""A score of 0, whatever is seen."""
+REFUSING_NOTHING = RefusalWeights(
+    np.zeros(1, np.float32), -30.0, np.zeros(1, np.float32), np.zeros((1, 1), np.float32), 0.0, -30.0
+)
+"""Scores of 0, whatever is seen."""
 
 
 def _convolution(
@@ -108,13 +137,24 @@ def _inverted_bottleneck(
     return layers.Add(name=f"{name}_add")([entering, x]) if same else x
 
 
+def freeze(network: keras.Model, stages: int) -> None:
+    """Train nothing in the stem and the first `stages` stages of an `efficientnet_lite`; of 0, everything.
+
+    Their batch normalisation keeps its statistics too.
+    """
+    frozen = ("stem", *(f"block{stage}" for stage in range(stages))) if stages else ()
+    for layer in network.layers:
+        if layer.name.startswith(frozen):
+            layer.trainable = False
+
+
 def folded(network: keras.Model) -> keras.Model:
-    """An `efficientnet_lite0` that computes the same without batch normalisation: it is in the convolutions.
+    """An `efficientnet_lite` that computes the same without batch normalisation: it is in the convolutions.
 
     With mean m, variance v, scale g and offset b, each kernel is multiplied by g / sqrt(v + epsilon), and the
     bias is b - m·g / sqrt(v + epsilon).
     """
-    plain = efficientnet_lite0(int(network.input.shape[1]), normalised=False)
+    plain = efficientnet_lite(network.name, int(network.input.shape[1]), normalised=False)
     for layer in plain.layers:
         if not layer.weights:
             continue
@@ -130,21 +170,31 @@ def folded(network: keras.Model) -> keras.Model:
 
 
 def middle_features(network: keras.Model, pixels: Pixels, batch_size: int = 64) -> NDArray[np.float32]:
-    """Mean and standard deviation over places of each channel of the network's middle layer, (N, t)."""
-    middle = network.get_layer(MIDDLE[network.name]).output
-    trunk = keras.Model(network.input, _mean_and_spread(middle))
+    """Mean and standard deviation over places of each channel of the network's middle layers, (N, t).
+
+    They are the last blocks of `MIDDLE_STAGES`, or the layer `features` where a network has no such stages.
+    """
+    trunk = keras.Model(network.input, _middle(network))
     starts = range(0, len(pixels), batch_size)
     return np.concatenate([trunk.predict_on_batch(pixels[i : i + batch_size]) for i in starts])
 
 
-def _mean_and_spread(middle: Any) -> Any:
-    return ops.concatenate([ops.mean(middle, axis=(1, 2)), ops.std(middle, axis=(1, 2))], axis=1)
+def _middle(network: keras.Model) -> Any:
+    blocks = [layer for layer in network.layers if re.fullmatch(r"block\d[a-z]_add", layer.name)]
+    last = {layer.name[len("block")]: layer.output for layer in blocks}
+    chosen = [last[stage] for stage in MIDDLE_STAGES if stage in last]
+    parts = [
+        part(layer, axis=(1, 2))
+        for layer in chosen or [network.get_layer("features").output]
+        for part in (ops.mean, ops.std)
+    ]
+    return ops.concatenate(parts, axis=1)
 
 
 def describe(
-    network: keras.Model, temperature: float, out_of_distribution: OutOfDistributionWeights
-) -> Callable[[Any], tuple[Any, Any, Any, Any]]:
-    """A function of pixels that gives (probability, embedding, class_activation,
+    network: keras.Model, temperature: float, refusal: RefusalWeights
+) -> Callable[[Any], tuple[Any, Any, Any, Any, Any]]:
+    """A function of pixels that gives (probability, embedding, class_activation, no_lesion,
     out_of_distribution) of a float32 network.
 
     `class_activation` (N, h, w, 9) is each place's share of the logits: summed over places, plus the bias, it
@@ -154,16 +204,18 @@ def describe(
     """
     names = {layer.name for layer in network.layers}
     features = network.get_layer("features").output
-    trunk = keras.Model(network.input, [features, network.get_layer(MIDDLE[network.name]).output])
+    trunk = keras.Model(network.input, [features, _middle(network)])
     kernel, bias = network.get_layer("logits").weights
     _, height, width, channels = features.shape
     places = height * width
 
-    def outputs(image: Any) -> tuple[Any, Any, Any, Any]:
+    def outputs(image: Any) -> tuple[Any, Any, Any, Any, Any]:
         last, middle = trunk(image, training=False)
-        score = (
-            ops.sum(_mean_and_spread(middle) * out_of_distribution.kernel, axis=1) + out_of_distribution.bias
-        )
+        no_lesion = ops.sum(middle * refusal.kernel, axis=1) + refusal.bias
+        centred = middle - refusal.mean
+        projection = np.broadcast_to(refusal.projection, (middle.shape[1], refusal.projection.shape[1]))
+        distance = ops.sqrt(ops.sum(ops.square(ops.matmul(centred, projection)), axis=1))
+        unlike = refusal.scale * distance + refusal.offset
         flat = ops.reshape(last, (-1, places, channels))
         if "hidden" in names:
             hidden_kernel, hidden_bias = network.get_layer("hidden").weights
@@ -181,7 +233,8 @@ def describe(
             activation = ops.matmul(flat, kernel) / places
         logits = ops.matmul(embedding, kernel) + bias
         shaped = ops.reshape(activation, (-1, height, width, len(CODES)))
-        return ops.softmax(logits / temperature), embedding, shaped, ops.sigmoid(score)
+        scores = ops.sigmoid(no_lesion), ops.sigmoid(unlike)
+        return ops.softmax(logits / temperature), embedding, shaped, *scores
 
     return outputs
 

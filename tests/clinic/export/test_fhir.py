@@ -125,7 +125,7 @@ def test_every_report_conforms(store: Store, patient: str) -> None:
             assert report["status"] == ("final" if decided else "preliminary")
             assert ("subject" in report) is bool(patient)
             assert ("conclusionCode" in report) is decided
-            assert len(report["result"]) == (4 if decided else 3)
+            assert len(report["result"]) == (5 if decided else 4)
 
 
 def test_a_report_that_was_bent_does_not_conform(store: Store) -> None:
@@ -166,6 +166,7 @@ def test_before_a_person_decides_it_says_so(store: Store) -> None:
         "system": "http://unitsofmeasure.org",
         "code": "1",
     }
+    assert observation(bundle, "no-lesion")["valueQuantity"]["value"] == 0.02
     assert observation(bundle, "out-of-distribution")["valueQuantity"]["value"] == 0.07
     assert observation(bundle, "tier")["valueCodeableConcept"]["coding"][0]["code"] == "alert"
 

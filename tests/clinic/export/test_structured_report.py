@@ -67,7 +67,7 @@ def test_it_reads_back_as_it_was_meant(store: Store) -> None:
     assert report.SeriesInstanceUID != SERIES
     assert (report.PreliminaryFlag, report.CompletionFlag) == ("PRELIMINARY", "COMPLETE")
     found = shares(group)
-    assert set(found) == {*(f"P-{code}" for code in CODES), "ood-score"}
+    assert set(found) == {*(f"P-{code}" for code in CODES), "nolesion-score", "ood-score"}
     assert (found["P-MEL"], found["ood-score"]) == (0.61, 0.07)
     assert evaluations(group) == {"Tier": "T-alert"}
     (source,) = group.source_images

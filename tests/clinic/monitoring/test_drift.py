@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bundles import REFUSING, tiny_card
+from bundles import FLAGGING, REFUSING, tiny_card
 from dermsentry.clinic.monitoring.drift import FIRST, LEAST, MEASURES, compare_with_card, shifts, stability
 from dermsentry.files import plain
 from dermsentry.model import read_network
@@ -58,11 +58,16 @@ def test_the_cards_own_shares_are_compared_by_fishers_test() -> None:
         "nonsense": 5,
         "empty": {"sensitivity": None, "specificity": None, "photographs": 0, "melanomas": 0},
     }
-    card = plain(tiny_card(out_of_distribution=REFUSING, evaluation=evaluation))
-    melanoma = np.array([0.9] * 10 + [0.1] * 90 + [np.nan] * 20)
-    scores = np.array([0.8] * 20 + [0.1] * 100)
-    refused, alerted = compare_with_card(card, melanoma, scores, numbered(120))
-    assert (refused.here.count, refused.here.of) == (20, 120)
+    card = plain(tiny_card(no_lesion=REFUSING, out_of_distribution=FLAGGING, evaluation=evaluation))
+    measures = {
+        "melanoma": np.array([0.9] * 10 + [0.1] * 90 + [np.nan] * 20),
+        "no_lesion": np.array([0.8] * 20 + [0.1] * 100),
+        "out_of_distribution": np.array([0.1] * 119 + [0.9]),
+    }
+    refused, flagged, alerted = compare_with_card(card, measures, numbered(120))
+    assert (refused.name, refused.here.count, refused.here.of) == ("refused as no lesion", 20, 120)
+    assert (flagged.name, flagged.here.count) == ("flagged as out of distribution", 1)
+    assert (flagged.there, flagged.differs) == (FLAGGING.held_out_flagged, False)
     assert (refused.there, refused.there_of) == (REFUSING.held_out_refused, REFUSING.held_out)
     assert refused.differs
     assert alerted.there == pytest.approx((45 + 30) / 200)
@@ -72,8 +77,9 @@ def test_the_cards_own_shares_are_compared_by_fishers_test() -> None:
 
 
 def test_without_photographs_nothing_is_compared() -> None:
-    card = plain(tiny_card(out_of_distribution=REFUSING))
-    (refused,) = compare_with_card(card, np.full(3, np.nan), np.full(3, np.nan), numbered(3))
+    card = plain(tiny_card(no_lesion=REFUSING))
+    nothing = dict.fromkeys(MEASURES, np.full(3, np.nan))
+    (refused,) = compare_with_card(card, nothing, numbered(3))
     assert refused.chance is None
     assert not refused.differs
     assert refused.here.remark
@@ -81,6 +87,7 @@ def test_without_photographs_nothing_is_compared() -> None:
 
 def test_the_bundled_cards_figures_are_understood() -> None:
     card, _ = read_network()
-    found = compare_with_card(plain(card), np.full(50, 0.01), np.full(50, 0.99), numbered(50))
+    measures = dict.fromkeys(MEASURES, np.full(50, 0.01))
+    found = compare_with_card(plain(card), measures, numbered(50))
     assert len(found) >= 3
     assert all(0 < own.there < 1 and own.there_of > 50 for own in found)

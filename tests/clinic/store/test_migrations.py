@@ -63,11 +63,12 @@ def findings(engine: Engine) -> list[Any]:
         return [case.finding for case in session.query(Case).order_by(Case.id)]
 
 
-EXPECTED = [
-    {**{k: v for k, v in FINDING.items() if k != "familiarity"}, "out_of_distribution": 0.3},
-    {**{k: v for k, v in UNREADABLE.items() if k != "familiarity"}, "out_of_distribution": None},
-    None,
-]
+def renamed(finding: dict[str, Any], no_lesion: float | None) -> dict[str, Any]:
+    kept = {name: value for name, value in finding.items() if name != "familiarity"}
+    return {**kept, "no_lesion": no_lesion, "out_of_distribution": None}
+
+
+EXPECTED = [renamed(FINDING, 0.3), renamed(UNREADABLE, None), None]
 
 
 def test_what_version_1_kept_is_read_in_the_new_names(database_url: str) -> None:

@@ -36,7 +36,7 @@ def test_a_case_shows_what_the_model_found_with_its_operating_point(browser: Mak
     assert texts(page, ".chances tr.melanoma .number") == ["70.0 %"]
     assert [cut["x"] for cut in page.select("tr.melanoma .cut")] == ["49.75", "19.75"]
     assert re.findall(r"[\d.]+ %", *texts(page, ".cuts")) == ["50.0 %", "20.0 %"]
-    assert len(page.select(".facts .is-good")) == 2  # what it learned from, and the quality
+    assert len(page.select(".facts .is-good")) == 3  # a lesion, like those learned from, of good quality
     assert len(page.select(f".facts a[href='/models/{'a' * 64}']")) == 1
     assert page.select(".history q") == []
     assert texts(page, ".about b") == ["P-1", "A", "back"]
@@ -65,7 +65,7 @@ def test_no_probability_prints_on_the_wrong_side_of_a_threshold(
 def test_what_the_model_could_not_judge_never_looks_like_a_clean_bill(
     browser: Maker, add_case: Adder
 ) -> None:
-    number = add_case("cannot-say", 0.01, out_of_distribution=0.8)
+    number = add_case("cannot-say", 0.01, no_lesion=0.8)
     page = shown(browser().get(f"/cases/{number}"))
     assert len(page.select(".finding .notice")) == 1
     assert len(page.select(".facts .is-bad")) == 1
@@ -313,3 +313,12 @@ def test_an_administrator_who_reads_second_is_blind_on_the_audit_page_too(
     assert "DF" not in page.select_one(f"{events} .detail").get_text()
     bea.post(f"/cases/{number}/decision", data=YES | {"diagnosis": "DF"})
     assert sum("diagnosis DF" in told for told in texts(shown(chief.get(address)), f"{events} .detail")) == 2
+
+
+def test_an_alert_on_an_unlike_lesion_says_so_and_stays_an_alert(browser: Maker, add_case: Adder) -> None:
+    number = add_case("alert", 0.67, out_of_distribution=0.8)
+    page = shown(browser().get(f"/cases/{number}"))
+    assert page.select(".finding .notice") == []
+    [said] = [own.get_text() for own in page.select(".facts .is-bad")]
+    assert "unlike the lesions in the model's training images" in said
+    assert page.select("details .chances") == []

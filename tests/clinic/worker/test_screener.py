@@ -160,6 +160,7 @@ def finding(**changed: Any) -> dict[str, Any]:
         "tier": "alert",
         "melanoma": 0.1,
         "probabilities": shares,
+        "no_lesion": 0.1,
         "out_of_distribution": 0.9,
         "quality": {"side": 200},
         "reasons": ["melanoma"],

@@ -267,9 +267,9 @@ def test_the_page_says_what_was_measured(control: bool) -> None:
     activation = coarse(masks)
     noise = np.random.default_rng(1).random(activation.shape)
     found = checked(activation, masks, control=noise if control else None)
-    page = render("evaluation_saliency.html", saliency=found)
+    page = render("evaluation_saliency.html", saliency=found, surroundings=None)
     assert "20 photographs" in page
     assert "10 melanomas" in page
     assert ("<td>the same network, weights shuffled</td>" in page) == control
     assert ("no control" in page) != control
-    assert render("evaluation_saliency.html", saliency=None).strip() == ""
+    assert render("evaluation_saliency.html", saliency=None, surroundings=None).strip() == ""

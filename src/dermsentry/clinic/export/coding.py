@@ -16,6 +16,12 @@ SNOMED_CODES = {
     "biopsy": ("240977001", "Biopsy of skin"),
 }
 
+SCORES = {
+    "no_lesion": "No-lesion score, 0 to 1: above 0.5 not recognised as an image of a lesion",
+    "out_of_distribution": "Out-of-distribution score, 0 to 1: above 0.5 unlike the model's training images",
+}
+"""The scores of a finding, and what a receiver reads beside them."""
+
 
 def oid(text: str) -> str:
     """A DICOM UID, or an OID, that is always the same for a text: one made of a UUID (X.667)."""

@@ -19,7 +19,7 @@ from fhir.resources.R4B.bundle import Bundle
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.export.coding import NAMESPACE, SNOMED_CODES, oid
+from dermsentry.clinic.export.coding import NAMESPACE, SCORES, SNOMED_CODES, oid
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.store.tables import ASSESSED, Case, Read
 from dermsentry.diagnoses import CODES, name_of
@@ -96,7 +96,7 @@ def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, 
     assert case.finding is not None
     # A decoder's own words may be among them.
     reasons = [reason for reason in (_line(str(given)) for given in case.finding["reasons"]) if reason]
-    probabilities, out_of_distribution = case.finding["probabilities"], case.finding["out_of_distribution"]
+    probabilities = case.finding["probabilities"]
     shared = {
         "resourceType": "Observation",
         "status": "preliminary" if decision.read is None else "final",
@@ -131,14 +131,15 @@ def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, 
         # A small number for an image that the model cannot assess would look reassuring.
         why = "error" if case.tier == "unreadable" else "unknown"
         found["probabilities"]["dataAbsentReason"] = _absent(why, "; ".join(reasons))
-    found["out-of-distribution"] = {
-        **shared,
-        "code": _coded("observation", "out-of-distribution", "Out-of-distribution score, 0 to 1"),
-    }
-    if out_of_distribution is None:
-        found["out-of-distribution"]["dataAbsentReason"] = _absent("unknown", "the model cannot say")
-    else:
-        found["out-of-distribution"]["valueQuantity"] = _share(out_of_distribution)
+    for name, words in SCORES.items():
+        score = case.finding[name]
+        code = name.replace("_", "-")
+        value = (
+            {"dataAbsentReason": _absent("unknown", "the model cannot say")}
+            if score is None
+            else {"valueQuantity": _share(score)}
+        )
+        found[code] = {**shared, "code": _coded("observation", code, words), **value}
     if decision.read is not None:
         found["decision"] = _decision(case, decision, decision.read)
     return {name: _without_nothing(observation) for name, observation in found.items()}

@@ -18,7 +18,7 @@ from pydicom.sr.codedict import codes
 from sqlalchemy.orm import Session
 
 import dermsentry
-from dermsentry.clinic.export.coding import SNOMED_CODES, oid
+from dermsentry.clinic.export.coding import SCORES, SNOMED_CODES, oid
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.intake.admission import DICOM
 from dermsentry.clinic.intake.dicom import read_reference
@@ -140,8 +140,9 @@ def _by_model(case: Case, image: Dataset) -> sr.MeasurementsAndQualitativeEvalua
     if case.tier in ASSESSED and case.finding["probabilities"] is not None:
         for code in CODES:
             shares[f"P-{code}"] = (f"Probability of {name_of(code)}", case.finding["probabilities"][code])
-    if case.finding["out_of_distribution"] is not None:
-        shares["ood-score"] = ("Out-of-distribution score, 0 to 1", case.finding["out_of_distribution"])
+    for code, name in (("nolesion-score", "no_lesion"), ("ood-score", "out_of_distribution")):
+        if case.finding[name] is not None:
+            shares[code] = (SCORES[name], case.finding[name])
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(case, image),
         algorithm_id=sr.AlgorithmIdentification(

@@ -1,9 +1,9 @@
-"""Whether images still are like those the model was evaluated on: probability, out-of-distribution, quality.
+"""Whether images still are like those the model was evaluated on: probability, refusal scores, quality.
 
 Two comparisons, each saying what is compared with what:
 
-- with the shares that the model's card has figures of: how many images it refuses as out of distribution,
-  and how many it alerts on (Fisher's exact test);
+- with the shares that the model's card has figures of: how many images it refuses as no lesion,
+  how many it flags as out of distribution, and how many it alerts on (Fisher's exact test);
 - with the clinic's own first photographs by the same model, since a card holds no distributions: the
   two-sample Kolmogorov–Smirnov test and the population stability index (Siddiqi, Credit Risk Scorecards,
   2006: below 0.1 little, above 0.25 much).
@@ -22,16 +22,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.clinic.monitoring.estimates import Measure, share
-from dermsentry.screening.triage import OUT_OF_DISTRIBUTION_LIMIT
+from dermsentry.screening.triage import NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
 
 FIRST = 500
 """The clinic's first photographs by a model, which later ones are compared with."""
 LEAST = 100
 BINS = 10
 LIKELY = 0.01
-"""A chance below which a difference is told; five measures are looked at, so one in twenty would mislead."""
+"""A chance below which a difference is told; six measures are looked at, so one in twenty would mislead."""
 LITTLE, MUCH = 0.1, 0.25
-MEASURES = ("melanoma", "out_of_distribution", "sharpness", "brightness", "contrast")
+MEASURES = ("melanoma", "no_lesion", "out_of_distribution", "sharpness", "brightness", "contrast")
+
+# Score of a finding, its limit, the card's share above it, and what that means.
+_SCORES = (
+    ("no_lesion", NO_LESION_LIMIT, "held_out_refused", "refused as no lesion"),
+    ("out_of_distribution", OUT_OF_DISTRIBUTION_LIMIT, "held_out_flagged", "flagged as out of distribution"),
+)
 
 Floats = NDArray[np.float64]
 
@@ -73,20 +79,17 @@ class Shift:
 
 
 def compare_with_card(
-    card: Mapping[str, Any], melanoma: Floats, out_of_distribution: Floats, patients: Sequence[str]
+    card: Mapping[str, Any], measures: Mapping[str, Floats], patients: Sequence[str]
 ) -> tuple[Compared, ...]:
-    """The shares that a card has figures of; `melanoma` and `out_of_distribution` (n,), NaN for none."""
+    """The shares that a card has figures of; `measures` (n,) by the names of `MEASURES`, NaN for none."""
     found = []
-    known = card.get("out_of_distribution")
-    if isinstance(known, Mapping):
-        here = share(
-            out_of_distribution > OUT_OF_DISTRIBUTION_LIMIT,
-            ~np.isnan(out_of_distribution),
-            patients,
-            "no photograph was screened",
-        )
-        refused, of = float(known["held_out_refused"]), int(known["held_out"])
-        found.append(_compared("refused as out of distribution", here, refused, of, "validation"))
+    for name, limit, figure, words in _SCORES:
+        known, scores = card.get(name), measures[name]
+        if isinstance(known, Mapping):
+            here = share(scores > limit, ~np.isnan(scores), patients, "no photograph was screened")
+            there, of = float(known[figure]), int(known["held_out"])
+            found.append(_compared(words, here, there, of, "validation"))
+    melanoma = measures["melanoma"]
     threshold = float(card["thresholds"]["alert"]["value"])
     here = share(melanoma >= threshold, ~np.isnan(melanoma), patients, "no photograph was screened")
     found += [_compared("at or above the alert threshold", here, *there) for there in _alerted(card)]

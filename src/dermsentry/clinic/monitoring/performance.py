@@ -205,8 +205,8 @@ def _cases(session: Session, since: datetime | None, until: datetime | None) -> 
         Case.stage,
         Case.model_digest,
         Case.melanoma,
-        Case.finding["out_of_distribution"].as_float(),
-        *(quality[name].as_float() for name in MEASURES[2:]),
+        *(Case.finding[name].as_float() for name in MEASURES[1:3]),
+        *(quality[name].as_float() for name in MEASURES[3:]),
     )
     rows = session.execute(_within(select(*columns), since, until).order_by(Case.received_at, Case.id)).all()
     shares = select(Case.id, Case.finding["probabilities"]).join(Read).where(Case.melanoma.is_not(None))
@@ -335,5 +335,5 @@ def _drift(session: Session, cases: _Cases, patients: Sequence[str]) -> Drift | 
     here = np.flatnonzero(cases.models == model.digest).tolist()
     measures = {name: values[here] for name, values in cases.measures.items()}
     own = [patients[i] for i in here]
-    compared = compare_with_card(model.card, measures["melanoma"], measures["out_of_distribution"], own)
+    compared = compare_with_card(model.card, measures, own)
     return Drift(model.name, len(here), compared, shifts(measures))

@@ -1,4 +1,4 @@
-"""The words of the pages for tiers, lanes, stages, roles, out-of-distribution score and quality."""
+"""The words of the pages for tiers, lanes, stages, roles, the two scores of refusal, and quality."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from dermsentry.clinic.store.tables import Case
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
-from dermsentry.screening.triage import MEANING, OUT_OF_DISTRIBUTION_LIMIT
+from dermsentry.screening.triage import MEANING, NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
 from dermsentry.stats.numbers import MISSING, compared, decimal
 
 LANES = {
@@ -67,7 +67,7 @@ SCOPES = {
 }
 meaning = MEANING
 UNUSUAL = 0.3
-"""Out-of-distribution score above which a finding is to be relied on less."""
+"""No-lesion score or out-of-distribution score above which a finding is to be relied on less."""
 
 
 def probability(case: Case) -> str:
@@ -104,18 +104,31 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
 
 
+def no_lesion(value: float | None) -> tuple[str, str]:
+    """Whether it is an image of a lesion at all: a word that styles can use, and a sentence."""
+    if value is None:
+        return "unknown", "Not available from this model."
+    score, limit = compared(value, NO_LESION_LIMIT, digits=2, show=decimal)
+    if value > NO_LESION_LIMIT:
+        return "bad", f"{score}, above {limit}: not recognised as an image of a lesion, and not assessed."
+    if value > UNUSUAL:
+        return "fair", f"{score}: recognised as an image of a lesion, only just."
+    return "good", f"{score}: recognised as an image of a lesion."
+
+
 def out_of_distribution(value: float | None) -> tuple[str, str]:
-    """How unlike the model's training images an image is: a word that styles can use, and a sentence."""
+    """How unlike the model's training images a lesion is: a word that styles can use, and a sentence."""
     if value is None:
         return "unknown", "Not available from this model."
     score, limit = compared(value, OUT_OF_DISTRIBUTION_LIMIT, digits=2, show=decimal)
     if value > OUT_OF_DISTRIBUTION_LIMIT:
         return "bad", (
-            f"{score}, above {limit}: unlike the model's training images; it cannot assess this one reliably."
+            f"{score}, above {limit}: unlike the lesions in the model's training images, so its "
+            "probabilities may not hold. Such a lesion is never called routine."
         )
     if value > UNUSUAL:
         return "fair", f"{score}: unusual for this model; rely on it less here."
-    return "good", f"{score}: like the model's training images."
+    return "good", f"{score}: like the lesions in the model's training images."
 
 
 def quality(found: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -153,6 +153,7 @@ def unread(reason: str) -> dict[str, Any]:
         "tier": "unreadable",
         "melanoma": None,
         "probabilities": None,
+        "no_lesion": None,
         "out_of_distribution": None,
         "quality": None,
         "reasons": [reason],
@@ -163,7 +164,8 @@ def _checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screening:
     """What a process answered, if it is what one that no file took over would answer. Raises ValueError."""
     finding = answer["finding"]
     shares = finding["probabilities"]
-    numbers = [finding["melanoma"], finding["out_of_distribution"], *(shares or {}).values()]
+    scores = [finding[name] for name in ("melanoma", "no_lesion", "out_of_distribution")]
+    numbers = [*scores, *(shares or {}).values()]
     sizes = (answer["width"], answer["height"])
     right = (
         set(finding) == set(unread(""))

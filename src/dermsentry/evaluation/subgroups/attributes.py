@@ -9,6 +9,9 @@ import pandas as pd
 
 from dermsentry.evaluation.subgroups.skin_tone import TONES, tone_of
 
+ATTRIBUTES = ("age", "sex", "site", "source", "skin_type")
+"""The columns of a collection's table that its photographs are compared by in any case."""
+
 _AGES = (("under 30", 30.0), ("30–44", 45.0), ("45–59", 60.0), ("60–74", 75.0), ("75 and over", 130.0))
 _SEXES = {"f": "female", "woman": "female", "m": "male", "man": "male"}
 _UNKNOWN = {"", "unknown", "unk", "nan", "none", "null", "n/a", "na", "-", "not specified", "unspecified"}
@@ -32,11 +35,12 @@ _SITE_OF = {word: site for site, words in _SITES.items() for word in (site, *wor
 
 
 def read_attributes(
-    table: pd.DataFrame, angles: Sequence[float | None] | None
+    table: pd.DataFrame, angles: Sequence[float | None] | None, by: str | None = None
 ) -> list[tuple[str, list[str], list[str]]]:
     """Each attribute's name, the value of each photograph (`""` unknown), and the order of its values.
 
-    `table` has the collection's columns, those that it knows; `angles` are those of `skin_tone.skin_tone`.
+    `table` has the collection's columns, those that it knows; `angles` are those of `skin_tone.skin_tone`;
+    `by` is a column that is taken as it is, beside `ATTRIBUTES`.
     """
 
     def read(column: str, words: Callable[[str], str]) -> list[str]:
@@ -49,6 +53,7 @@ def read_attributes(
     sexes, sources = read("sex", lambda text: _SEXES.get(text.lower(), text.lower())), read("source", str)
     sites = read("site", _site)
     tones = ["" if angle is None else tone_of(angle) for angle in angles or [None] * len(table)]
+    others = [] if by is None or by in ATTRIBUTES else [(by, read(by, str))]
     return [
         ("age", read("age", _age_band), [name for name, _ in _AGES]),
         ("sex", sexes, sorted(set(sexes))),
@@ -56,6 +61,7 @@ def read_attributes(
         ("source", sources, sorted(set(sources))),
         ("skin tone", tones, [name for name, _ in TONES]),
         ("skin type", read("skin_type", _skin_type), list(_TYPES)),
+        *((name, values, sorted(set(values))) for name, values in others),
     ]
 
 

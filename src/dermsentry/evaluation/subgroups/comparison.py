@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.evaluation.measures import melanoma_truth, raises_alert
-from dermsentry.evaluation.subgroups.attributes import read_attributes
+from dermsentry.evaluation.subgroups.attributes import ATTRIBUTES, read_attributes
 from dermsentry.stats.intervals import Estimate, exact_binomial
 from dermsentry.stats.metrics import rank, recall_score
 from dermsentry.stats.resampling import Resampled, Resampler
@@ -73,6 +73,7 @@ def subgroups(
     *,
     threshold: float | None,
     skin_tone: Sequence[float | None] | None = None,
+    by: str | None = None,
 ) -> tuple[Attribute, ...]:
     """Melanoma's AUROC, sensitivity and specificity in each subgroup, and how far it is from the others.
 
@@ -93,11 +94,13 @@ def subgroups(
         probable class.
     skin_tone
         The individual typology angle of each in degrees, of `skin_tone.skin_tone`; None where unknown.
+    by
+        A further column of `table` to compare by.
 
     Returns
     -------
     tuple of Attribute
-        `age`, `sex`, `site`, `source`, `skin tone`, `skin type`, without those that have a single value.
+        `age`, `sex`, `site`, `source`, `skin tone`, `skin type` and `by`, without those of a single value.
         Intervals of shares are never narrower than the exact ones of as many independent lesions. Those of
         their differences are never narrower than what follows from these by the method of variance estimates
         recovery: Zou & Donner, Statistics in Medicine 27 (2008), eq. 6.
@@ -129,11 +132,17 @@ def subgroups(
         resampler=resampler.among(told),
     )
     attributes = []
-    for name, read, order in read_attributes(table, skin_tone):
+    for name, read, order in read_attributes(table, skin_tone, by):
         attribute = _compare(name, [read[row] for row in np.flatnonzero(told)], order, cases)
         if attribute is not None:
             attributes.append(attribute)
     return tuple(attributes)
+
+
+def find_attribute(attributes: Sequence[Attribute], column: str) -> Attribute | None:
+    """The comparison by a column of the collection's table; None where there was nothing to compare."""
+    name = column.replace("_", " ") if column in ATTRIBUTES else column
+    return next((attribute for attribute in attributes if attribute.name == name), None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,8 @@ class CaseDetail(CaseSummary):
     height: int | None = Field(description="Pixels")
     model_digest: str | None
     finding: dict[str, Any] | None = Field(
-        description="As in findings.jsonl: tier, probabilities, out_of_distribution, quality, reasons"
+        description="As in findings.jsonl: tier, probabilities, no_lesion, out_of_distribution, quality, "
+        "reasons"
     )
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,59 +14,9 @@ from dermsentry.audit.conflicts import find_conflicts
 from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups, original_id, same_photographs
-from dermsentry.csv_tables import read_table
 from dermsentry.diagnoses import find_label, narrow
-from dermsentry.errors import InputError
-from dermsentry.files import fingerprint, write_bytes
-
-COLUMNS = ("path", "image_id", "diagnosis", "group", "part", "reason")
-PARTS = ("train", "validation", "calibration", "test", "test-leaking", "quarantined")
-DOUBTFUL = "doubtful"
-"""How the reason begins of a photograph in a group of copies that is too large to be believed."""
-
-APART = ("train", "validation", "calibration", "test")
-"""The parts that may not share a group; `test-leaking` does share one with the rest, by definition."""
-
-
-@dataclass(frozen=True, repr=False)
-class Split:
-    """Which part each photograph is in.
-
-    Attributes
-    ----------
-    table
-        The columns `COLUMNS`, one row per photograph, ordered by path; the file `split.csv`.
-    """
-
-    table: pd.DataFrame
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __repr__(self) -> str:
-        listed = ", ".join(f"{count:,} {part}" for part, count in self.counts().items())
-        return f"<Split of {len(self):,} photographs: {listed}>"
-
-    def _repr_html_(self) -> str:
-        """Photographs of each diagnosis in each part, for a notebook."""
-        diagnosis = self.table["diagnosis"].replace("", "unknown")
-        counts = pd.crosstab(diagnosis, self.table["part"], margins=True)[[*self.counts(), "All"]]
-        counts = counts.rename_axis(index=None, columns=None)
-        return f"<p>{len(self):,} photographs</p>{counts.to_html()}"
-
-    def to_frame(self) -> pd.DataFrame:
-        """A copy of `table`."""
-        return self.table.copy()
-
-    def counts(self) -> dict[str, int]:
-        """How many photographs each part has, in the order of `PARTS`, empty parts left out."""
-        found = Counter(self.table["part"])
-        return {part: found[part] for part in PARTS if found[part]}
-
-    def fingerprint(self) -> str:
-        """SHA-256 over paths, diagnoses and parts."""
-        rows = zip(self.table["path"], self.table["diagnosis"], self.table["part"], strict=True)
-        return fingerprint("\t".join(row) for row in rows)
+from dermsentry.errors import InputError, require_type
+from dermsentry.split.table import APART, DOUBTFUL, Split
 
 
 def make_split(
@@ -115,8 +63,10 @@ def make_split(
     Raises
     ------
     InputError
-        No readable photograph of a known diagnosis is left, or `fractions`, `seed` or `labels` are unusable.
+        `collection` is none, no readable photograph of a known diagnosis is left, or `fractions`, `seed` or
+        `labels` are unusable.
     """
+    require_type("collection", collection, Collection, "read_collection")
     if len(fractions) != 4 or not all(0 <= share < math.inf for share in fractions) or not fractions[0]:
         raise InputError(f"Received fractions {fractions}; expected four shares, train's above 0.")
     if seed < 0:
@@ -162,7 +112,7 @@ def make_split(
     for i in rows:
         if not part[i]:
             members[group[i]].append(diagnosis[i] if strata is None else f"{diagnosis[i]}\t{strata[i]}")
-    assigned = _assign(members, shares, seed)
+    assigned = assign(members, shares, seed)
     part = [part[i] or assigned[group[i]] for i in rows]
     if "train" not in part:
         raise InputError(
@@ -213,116 +163,6 @@ def random_split(collection: Collection, groups: Split, *, validation: float = 0
     for i in pool:
         part[i], reason[i] = "validation" if i in held_out else "train", "random"
     return Split(table.assign(diagnosis=diagnosis, part=part, reason=reason))
-
-
-def check_split(split: Split) -> None:
-    """Raise InputError, naming the groups, if train, validation, calibration or test share one."""
-    parts: dict[str, set[str]] = defaultdict(set)
-    for name, part in zip(split.table["group"], split.table["part"], strict=True):
-        if part in APART:
-            parts[name].add(part)
-    shared = [f"{name} in {' and '.join(sorted(where))}" for name, where in parts.items() if len(where) > 1]
-    if shared:
-        more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
-        raise InputError(
-            f"The split's parts share {len(shared)} groups: {'; '.join(shared[:5])}{more}. "
-            "Photographs of one group belong in one part; set their part to the same, or to quarantined."
-        )
-
-
-def write_split(split: Split, path: str | Path) -> None:
-    """Write split.csv, whole or not at all.
-
-    Parameters
-    ----------
-    split
-        From `make_split` or `read_split`.
-    path
-        The file to write; its folder is made if it is missing.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
-    text = split.table.to_csv(index=False, lineterminator="\n")
-    # A file name's bytes that are no UTF-8 go in and come out as they are.
-    write_bytes(Path(path), text.encode("utf-8", "surrogateescape"))
-
-
-def read_split(path: str | Path, collection: Collection | None = None) -> Split:
-    """Read a split.csv, which a person may have edited, or a spreadsheet saved.
-
-    Parameters
-    ----------
-    path
-        A CSV with the columns `COLUMNS`; `reason` may be missing. A diagnosis may be written in any way that
-        `diagnoses.find_label` knows.
-    collection
-        Where given, the collection that every photograph must be in.
-
-    Returns
-    -------
-    Split
-        Ordered by path.
-
-    Raises
-    ------
-    InputError
-        A column or a field is missing, a part or a diagnosis is unknown, a photograph is listed twice or is
-        not in `collection`.
-    """
-    table = _read_table(Path(path))
-    for column in ("path", "group"):
-        empty = int((table[column] == "").sum())
-        if empty:
-            raise InputError(
-                f"{path} has {empty} rows without a {column}; give each photograph its {column}."
-            )
-    unknown = sorted(set(table["part"]) - set(PARTS))
-    if unknown:
-        raise InputError(
-            f"{path} has the parts {', '.join(map(repr, unknown))}; expected {', '.join(PARTS)}."
-        )
-    labels = {text: find_label(text) if text else "" for text in set(table["diagnosis"])}
-    wrong = sorted(text for text, label in labels.items() if label is None)
-    if wrong:
-        raise InputError(f"{path} has the diagnoses {', '.join(map(repr, wrong))}, none of the nine.")
-    table["diagnosis"] = [labels[text] for text in table["diagnosis"]]
-    nameless = [
-        file
-        for file, label, part in zip(table["path"], table["diagnosis"], table["part"], strict=True)
-        if not label and part != "quarantined"
-    ]
-    if nameless:
-        raise InputError(
-            f"{path} has {len(nameless)} photographs without a diagnosis, such as {nameless[0]}; "
-            "quarantine them."
-        )
-    twice = [file for file, count in Counter(table["path"]).items() if count > 1]
-    if twice:
-        raise InputError(f"{path} lists {len(twice)} photographs twice, such as {twice[0]}; list each once.")
-    if collection is not None:
-        outside = sorted(set(table["path"]) - set(collection.table["path"]))
-        if outside:
-            raise InputError(
-                f"{path} lists {len(outside)} photographs that are not in {collection.root}, "
-                f"such as {outside[0]}."
-            )
-    return Split(table[list(COLUMNS)].sort_values("path", kind="stable", ignore_index=True))
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    """The file's columns as text, `reason` added where it is missing. Raises InputError."""
-    table = read_table(path, exact=True)
-    if "reason" not in table.columns:
-        table["reason"] = ""
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
-    for column in ("diagnosis", "group", "part", "reason"):
-        table[column] = table[column].str.strip()
-    return table
 
 
 def _quarantine(table: pd.DataFrame, found: Duplicates) -> dict[int, str]:
@@ -379,7 +219,7 @@ def _settled(
     return diagnosis, reasons
 
 
-def _assign(members: Mapping[str, Sequence[str]], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+def assign(members: Mapping[str, Sequence[str]], shares: Mapping[str, float], seed: int) -> dict[str, str]:
     """A part for each group, given its photographs' labels: stratified though a group may hold several.
 
     Each group goes to the part that lacks most of its rarest label, the rarest label's groups first and the
