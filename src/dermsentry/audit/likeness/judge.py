@@ -27,7 +27,7 @@ _SMOOTH = 1.5  # pixels that detail is smoothed by to be registered
 _WINDOW = 9  # pixels across which detail is compared
 _BESIDE = ((4, 0), (-4, 0), (0, 4), (0, -4), (3, 3), (3, -3), (-3, 3), (-3, -3))
 _SAME, _ONLY_HERE = 0.5, 0.15  # correlation at a place, and by how much it exceeds that beside it
-AGREES, AGREES_IN_PLACE = 0.7, 0.25
+AGREES, AGREES_IN_PLACE = 0.5, 0.25
 """Share of agreement from which two photographs are one; less is enough where they coincide in the frame, as
 copies that were drawn on do and photographs of a lesion taken again do not."""
 
