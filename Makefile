@@ -76,8 +76,9 @@ notebook: $(DEVELOPER)  ## The nine-class study as a notebook, in JupyterLab
 	$(RUN)/python -m pip install --quiet jupyterlab
 	$(RUN)/jupyter lab notebooks/melanoma_detection.ipynb
 
-api: $(DEVELOPER)  ## Write docs/api.md from the docstrings of the public API
+api: $(DEVELOPER)  ## Write docs/api.md from the docstrings of the public API, docs/layouts.md from the layouts
 	$(RUN)/python docs/make_api.py
+	$(RUN)/python docs/make_layouts.py
 
 benchmarks: $(DEVELOPER)  ## Every benchmark that needs no photographs
 	$(RUN)/python benchmarks/startup.py

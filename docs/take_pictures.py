@@ -123,6 +123,8 @@ def take(browser: Browser, address: str, token: str, photographs: list[Path]) ->
     page.goto("/performance")
     page.wait_for_selector("#figures h2")
     keep(page, "performance")
+    page.goto("/site-model?sensitivity=60&confidence=80")  # so few outcomes promise no more
+    keep(page, "site-model")
     state = context.storage_state()
     dark = browser.new_context(
         base_url=address, viewport={"width": 800, "height": 1180}, color_scheme="dark", storage_state=state

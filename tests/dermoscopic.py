@@ -64,7 +64,7 @@ def draw_sets(root: Path, per_class: int = 24) -> Path:
     table(
         root / "labels/ISIC_2019_Training_Metadata.csv",
         "image,age_approx,lesion_id,sex",
-        ["ISIC_0003000,40,X,"],
+        ["ISIC_0003000,40,X,", "ISIC_0002901,50,Y,"],
     )
     return root
 

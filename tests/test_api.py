@@ -15,7 +15,7 @@ import pytest
 import dermsentry
 from dermsentry.diagnoses import CODES
 from dermsentry.evaluation import evaluate_predictions
-from docs import make_api
+from docs import make_api, make_layouts
 from docs.make_api import members, names, sections
 
 
@@ -98,6 +98,10 @@ def test_what_a_user_gets_back_shows_itself(phantom_collection: dermsentry.Colle
 
 def test_the_page_is_up_to_date() -> None:
     assert make_api.PAGE.read_text(encoding="utf-8") == make_api.page(), "run `make api`"
+
+
+def test_the_page_of_layouts_is_up_to_date() -> None:
+    assert make_layouts.PAGE.read_text(encoding="utf-8") == make_layouts.page(), "run `make api`"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,15 @@ import pytest
 
 import dermsentry
 from dermsentry import cli, errors
-from dermsentry.errors import EXIT_CODES, BundleError, DermsentryError, InputError, OutputError, TrainingError
+from dermsentry.errors import (
+    EXIT_CODES,
+    ArchiveError,
+    BundleError,
+    DermsentryError,
+    InputError,
+    OutputError,
+    TrainingError,
+)
 from dermsentry.phantoms import Phantoms
 
 
@@ -68,6 +76,19 @@ def test_a_missing_input_is_one_line_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_read_otherwise_than_meant_is_a_note(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_bytes("path;Größe\na.jpg;1\n".encode("cp1252"))
+    assert call(monkeypatch, "audit", table) == 2
+    note, problem = capsys.readouterr().err.splitlines()
+    assert note.startswith(
+        f"Note: {table} is not UTF-8 and was read as Windows-1252, such as 'Größe'; save it"
+    )
+    assert "has the columns path, Größe; expected path, diagnosis" in problem
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -113,6 +134,7 @@ def test_a_folder_that_is_no_bundle_is_exit_6(
         (OutputError("a"), 4),
         (TrainingError("a"), 5),
         (BundleError("a"), 6),
+        (ArchiveError("a"), 9),
         (KeyboardInterrupt(), 130),
     ],
 )

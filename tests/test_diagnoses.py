@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermsentry.diagnoses import (
+    BENIGN,
     CANDIDATES,
     CODES,
     DIAGNOSES,
+    MALIGNANT,
+    NOT_MELANOMA,
     agree,
     codes_of,
     diagnosis,
@@ -18,6 +21,7 @@ from dermsentry.diagnoses import (
     label_space,
     name_of,
     narrow,
+    says_unknown,
 )
 from dermsentry.errors import InputError
 
@@ -104,3 +108,53 @@ def test_names_for_people() -> None:
     assert name_of("") == "unknown"
     with pytest.raises(InputError, match="Received the code 'mel'"):
         diagnosis("mel")
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Melanoma, NOS", "MEL"),
+        ("Melanoma in situ, Lentigo maligna type", "MEL"),
+        ("melanoma (0.76 to 1.5 mm)", "MEL"),
+        ("Malignant:Malignant melanocytic proliferations (Melanoma):Melanoma metastasis", "MEL"),
+        ("Benign::Benign melanocytic proliferations::Nevus::Nevus, Spitz", "NV"),
+        ("Clark nevus", "NV"),
+        ("NEV", "NV"),
+        ("Solar or actinic keratosis", "AK"),
+        ("ACK", "AK"),
+        ("SEK", "SK"),
+        ("Bowen's disease", "AK|SCC"),
+        ("Bowen’s disease", "AK|SCC"),
+        ("Squamous cell carcinoma in situ, Bowens disease", "AK|SCC"),
+        ("solar lentigo", "PBK|SK"),
+        ("Hemangioma, Cherry", "VASC"),
+        ("SCT:254701007", "BCC"),
+        ("SNOMED-CT: 93655004", "MEL"),
+        ("372244006", "MEL"),
+        ("benign", "|".join(BENIGN)),
+        ("Malignant", "|".join(MALIGNANT)),
+        ("NotMelanoma", "|".join(NOT_MELANOMA)),
+        ("Benign:Cysts:Epidermal cyst", "|".join(BENIGN)),
+        ("Malignant:Merkel cell proliferation:Merkel cell carcinoma", None),
+        ("Indeterminate:Indeterminate melanocytic proliferations:Atypical Spitz tumor", None),
+        ("lentigo NOS", None),
+        ("nevus sebaceus", None),
+    ],
+)
+def test_the_names_of_other_sets(text: str, label: str | None) -> None:
+    assert find_label(text) == label
+
+
+@pytest.mark.parametrize("text", ["", " ", "unknown", "UNK", "N/A", "nan", "Indeterminate", "?"])
+def test_words_for_unknown(text: str) -> None:
+    assert says_unknown(text)
+    assert find_label(text) is None
+
+
+def test_sets_of_diagnoses_have_a_name_of_their_own() -> None:
+    assert name_of("|".join(BENIGN)) == "any benign diagnosis"
+    assert all(
+        find_label(name_of("|".join(codes))) == "|".join(codes) for codes in (BENIGN, MALIGNANT, NOT_MELANOMA)
+    )
+    assert set(BENIGN) | set(MALIGNANT) == set(CODES)
+    assert not set(BENIGN) & set(MALIGNANT)

@@ -9,14 +9,18 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
 from dermsentry import images
+from dermsentry.image_formats import FORMATS
 from dermsentry.images import ASPECTS, Pixels, Unreadable, fit, read_fitted, read_many, read_photograph
 from dermsentry.phantoms import draw_phantom
+
+pillow_heif.register_heif_opener()  # to write what is read here
 
 PHANTOM = draw_phantom("MEL", 1, size=(96, 72))
 
@@ -31,7 +35,7 @@ def close(first: Pixels, second: Pixels, tolerance: float = 3.0) -> bool:
     return first.shape == second.shape and abs(first.astype(float) - second.astype(float)).mean() < tolerance
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_gives_the_same_picture(kind: str) -> None:
     photograph = read_photograph(encoded(Image.fromarray(PHANTOM), kind, quality=95))
     assert (photograph.width, photograph.height, photograph.format) == (96, 72, kind)
@@ -40,7 +44,7 @@ def test_every_format_gives_the_same_picture(kind: str) -> None:
     assert (photograph.quantization > 0) == (kind == "JPEG")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG", "WEBP", "HEIF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_are_brought_upright(kind: str, orientation: int) -> None:
     turned = {
@@ -56,7 +60,8 @@ def test_photographs_are_brought_upright(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(turned(PHANTOM)))
-    photograph = read_photograph(encoded(stored, kind, exif=exif, quality=95))
+    told = exif.tobytes() if kind == "HEIF" else exif
+    photograph = read_photograph(encoded(stored, kind, exif=told, quality=95))
     assert close(photograph.pixels, PHANTOM, 4.0)
     assert (photograph.width, photograph.height) == (96, 72)
 
@@ -121,6 +126,8 @@ def animated(kind: str) -> bytes:
 
 JPEG = encoded(Image.fromarray(PHANTOM), "JPEG")
 PNG = encoded(Image.fromarray(PHANTOM), "PNG")
+HEIC = encoded(Image.fromarray(PHANTOM), "HEIF")
+HEIC_SIZE = struct.pack(">II", 96, 72)
 
 
 @pytest.mark.parametrize(
@@ -129,15 +136,23 @@ PNG = encoded(Image.fromarray(PHANTOM), "PNG")
         (b"", "the file is empty"),
         (b"hello", "not a photograph"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a photograph"),
-        (b"GIF89a" + b"\0" * 40, "not a photograph"),
+        (b"GIF89a" + b"\0" * 40, "a GIF file, which is not read; expected JPEG, PNG"),
+        (bytes(128) + b"DICM" + bytes(40), "a DICOM file, which only the clinic reads"),
+        (b"BMI,age\n21,50\n" * 4, "not a photograph"),
         (JPEG[: len(JPEG) // 2], "truncated"),
         (PNG[: len(PNG) // 2], "truncated"),
-        (JPEG[:3], "not a photograph"),
+        (JPEG[:3], "damaged"),
+        (HEIC[:40], "damaged"),
+        (HEIC[: len(HEIC) // 2], "damaged"),
+        (HEIC.replace(HEIC_SIZE, struct.pack(">II", 60_000, 60_000)), "too large|damaged"),
         (b"\xff\xd8\xff" + np.random.default_rng(0).bytes(64), "not a photograph|damaged|truncated"),
         (bomb(60_000), "too large"),
         (animated("PNG"), "animation or a file of several pages"),
         (animated("WEBP"), "animation or a file of several pages"),
         (animated("TIFF"), "animation or a file of several pages"),
+        (animated("AVIF"), "animation or a file of several pages"),
+        (encoded(Image.new("RGB", (8, 8)), "TIFF", tiffinfo={254: 1}), "a camera raw file"),
+        (encoded(Image.new("RGB", (8, 8)), "TIFF", tiffinfo={50706: b"\1\4\0\0"}), "a camera raw file"),
     ],
 )
 def test_what_cannot_be_read_has_a_reason(data: bytes, reason: str) -> None:
@@ -146,10 +161,13 @@ def test_what_cannot_be_read_has_a_reason(data: bytes, reason: str) -> None:
     assert "\n" not in caught.value.reason
 
 
+SMALL = {kind: encoded(Image.fromarray(PHANTOM[:24, :24]), kind) for kind in FORMATS}
+
+
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of damaged tags; a user never sees that
-@given(st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP"]), st.data())
+@given(st.sampled_from(FORMATS), st.data())
 def test_hostile_bytes_never_give_a_traceback(kind: str, data: st.DataObject) -> None:
-    hostile = bytearray(encoded(Image.fromarray(PHANTOM[:24, :24]), kind))
+    hostile = bytearray(SMALL[kind])
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, len(hostile) - 1))
         hostile[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
@@ -249,6 +267,127 @@ def test_many_are_read_in_order_with_their_reasons(tmp_path: Path) -> None:
         else:
             assert (np.asarray(result)[..., 0] == number).all()
     assert list(read_many([], 8, "squash")) == []
+
+
+def test_the_primary_picture_of_a_heic_is_the_photograph() -> None:
+    burst = pillow_heif.from_pillow(Image.fromarray(draw_phantom("NV", 5, size=(96, 72))))
+    burst.add_from_pillow(Image.fromarray(PHANTOM))
+    buffer = io.BytesIO()
+    burst.save(buffer, quality=95, primary_index=1)
+    assert close(read_photograph(buffer.getvalue()).pixels, PHANTOM, 4.0)
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+def test_twelve_megapixels_of_a_phone_are_read(kind: str) -> None:
+    large = Image.fromarray(PHANTOM).resize((4032, 3024))
+    photograph = read_photograph(encoded(large, kind, quality=50))
+    assert (photograph.width, photograph.height) == (4032, 3024)
+    assert photograph.pixels.shape == (3024, 4032, 3)
+
+
+def icc_profile(primaries: list[tuple[float, float]], gamma: float) -> bytes:
+    """An RGB display profile (ICC.1:2001) of these chromaticities of red, green and blue, and white D65."""
+    xyz = np.array([[x / y, 1.0, (1 - x - y) / y] for x, y in primaries]).T
+    white = np.array([0.3127 / 0.3290, 1.0, (1 - 0.3127 - 0.3290) / 0.3290])
+    bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+    d50 = np.array([0.9642, 1.0, 0.8249])
+    adapt = np.linalg.inv(bradford) @ np.diag((bradford @ d50) / (bradford @ white)) @ bradford
+    columns = adapt @ (xyz * np.linalg.solve(xyz, white))
+
+    def fixed(values: np.ndarray) -> bytes:
+        return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(float(v) * 65536) for v in values))
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    text = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78 + 3)
+    tags = {b"desc": text, b"cprt": b"text" + bytes(4) + b"none", b"wtpt": fixed(d50)}
+    tags |= {name: fixed(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns.T, strict=True)}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    table, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(
+        ">I4sI4s4s4s12x4s", start + len(body), bytes(4), 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp"
+    )
+    return head.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061).ljust(60, b"\0") + table + body
+
+
+ADOBE_RGB = icc_profile([(0.64, 0.33), (0.21, 0.71), (0.15, 0.06)], 2.19921875)
+DISPLAY_P3 = icc_profile([(0.680, 0.320), (0.265, 0.690), (0.150, 0.060)], 2.2)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF"])
+@pytest.mark.parametrize("profile", [ADOBE_RGB, DISPLAY_P3], ids=["Adobe RGB", "Display P3"])
+def test_the_same_colours_under_another_profile_are_the_same_picture(kind: str, profile: bytes) -> None:
+    own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    stored = ImageCms.profileToProfile(Image.fromarray(PHANTOM), ImageCms.createProfile("sRGB"), own)
+    assert not close(np.asarray(stored), PHANTOM, 3.0)
+    photograph = read_photograph(encoded(stored, kind, icc_profile=profile, quality=95))
+    assert close(photograph.pixels, PHANTOM, 3.0)
+    assert photograph.doubt == ""
+
+
+def test_a_profile_that_says_srgb_changes_nothing() -> None:
+    assert (
+        read_photograph(encoded(Image.fromarray(PHANTOM), "PNG", icc_profile=SRGB)).pixels == PHANTOM
+    ).all()
+
+
+def test_profiles_of_other_modes() -> None:
+    clear = Image.fromarray(PHANTOM)
+    clear.putalpha(Image.fromarray(np.repeat([[0, 255]], 72, 0).repeat(48, 1).astype(np.uint8)))
+    pixels = read_photograph(encoded(clear, "PNG", icc_profile=ADOBE_RGB)).pixels
+    assert (pixels[:, :48] == 255).all()
+    assert (
+        pixels[:, 48:]
+        == read_photograph(encoded(Image.fromarray(PHANTOM), "PNG", icc_profile=ADOBE_RGB)).pixels[:, 48:]
+    ).all()
+    grey = Image.fromarray(PHANTOM).convert("L")
+    photograph = read_photograph(encoded(grey, "JPEG", icc_profile=SRGB, quality=95))
+    assert photograph.doubt == ""
+    assert close(photograph.pixels, np.repeat(np.asarray(grey)[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [b"nonsense", bytes(200), ADOBE_RGB[:200], ADOBE_RGB.replace(b"RGB ", b"CMYK"), bytes(5_000_000)],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA"])
+def test_a_broken_profile_is_told_and_harmless(profile: bytes, mode: str) -> None:
+    kind = "PNG" if mode == "RGBA" else "JPEG"
+    if kind == "PNG" and len(profile) > 1_000_000:
+        return  # Pillow reads no text as long from a PNG
+    plain = read_photograph(encoded(Image.fromarray(PHANTOM).convert(mode), kind))
+    tagged = read_photograph(encoded(Image.fromarray(PHANTOM).convert(mode), kind, icc_profile=profile))
+    assert (tagged.pixels == plain.pixels).all()
+    assert "its colour profile cannot be used" in tagged.doubt
+    assert "\n" not in tagged.doubt
+
+
+def test_a_camera_that_only_says_adobe_rgb_is_told() -> None:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ColorSpace] = 0xFFFF
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: "R03"}
+    tagged = encoded(Image.fromarray(PHANTOM), "JPEG", exif=exif)
+    assert "tagged as Adobe RGB but without a colour profile" in read_photograph(tagged).doubt
+    told = encoded(Image.fromarray(PHANTOM), "JPEG", exif=exif, icc_profile=ADOBE_RGB)
+    assert read_photograph(told).doubt == ""
+
+
+def test_a_heic_of_a_wide_gamut_without_a_profile_is_told() -> None:
+    assert read_photograph(encoded(Image.fromarray(PHANTOM), "HEIF")).doubt == ""
+    wide = encoded(Image.fromarray(PHANTOM), "HEIF", color_primaries=12)
+    assert "HDR or of a wide gamut but without a colour profile" in read_photograph(wide).doubt
+
+
+@given(st.data())
+def test_a_hostile_profile_never_gives_a_traceback(data: st.DataObject) -> None:
+    hostile = bytearray(ADOBE_RGB)
+    for _ in range(data.draw(st.integers(1, 8))):
+        hostile[data.draw(st.integers(0, len(hostile) - 1))] = data.draw(st.integers(0, 255))
+    picture = encoded(Image.fromarray(PHANTOM[:24, :24]), "PNG", icc_profile=bytes(hostile))
+    assert read_photograph(picture).pixels.shape == (24, 24, 3)
 
 
 @pytest.mark.real

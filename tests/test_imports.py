@@ -46,7 +46,8 @@ except SystemExit as leaving:
 @pytest.mark.parametrize(
     "module",
     [
-        "screening", "model", "evaluation", "audit", "images", "collection", "phantoms",
+        "screening", "model", "evaluation", "adoption", "audit", "images", "collection", "fetching",
+        "phantoms",
         "clinic.server.serving", "clinic.server.ways_in", "clinic.worker.worker", "clinic.backup",
         "clinic.web.app",
     ],
@@ -170,6 +171,7 @@ def test_type_checkers_know_every_public_name(tmp_path: Path) -> None:
         "train(c, s, 'run')": "dermsentry.Run",
         "evaluate('bundle', c)": "dermsentry.Evaluation",
         "open_bundle()": "dermsentry.Bundle",
+        "adopt('bundle', 'photographs')": "dermsentry.Adoption",
         "draw_phantoms('a')": "dermsentry.Phantoms",
     }
     lines = [

@@ -56,8 +56,21 @@ def test_closing_early_ends_the_threads() -> None:
     before = set(threading.enumerate())
     results = map_ordered(lambda number: number, range(1000), threads=3, ahead=6)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert set(threading.enumerate()) <= before
+
+
+def test_closing_early_tells_who_is_still_working() -> None:
+    stopping = threading.Event()
+
+    def wait_long(number: int) -> bool:
+        return number == 0 or stopping.wait(60)
+
+    start = time.monotonic()
+    results = map_ordered(wait_long, range(9), threads=3, ahead=6, stopping=stopping)
+    assert next(results)
+    results.close()
+    assert time.monotonic() - start < 30
 
 
 def test_at_least_one_core() -> None:

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from dermsentry.audit.duplicates import find_duplicates
 from dermsentry.collection import Collection, join_collections, read_collection, read_labels
 from dermsentry.collection.groups import connected_groups, original_id
+from dermsentry.collection.joins import join_metadata
 from dermsentry.diagnoses import MELANOMA, narrow
 from dermsentry.errors import InputError
 from dermsentry.evaluation.saliency.masks import find_masks
-from dermsentry.images import SUFFIXES, Aspect
+from dermsentry.image_formats import SUFFIXES
+from dermsentry.images import Aspect
 from dermsentry.split import Split, make_split
 from recipes.dermoscopy.lesions import Surround
 from recipes.dermoscopy.views import Views
@@ -66,8 +68,11 @@ def read_dermoscopy(data: str | Path) -> Collection:
         raise InputError(
             f"{root} has no {', '.join(missing)}; expected {', '.join(wanted)} as the model card lists them."
         )
-    collections = [read_collection(root / name, metadata=root / LESIONS) for name in (*SETS, BARCELONA)]
-    joined = join_collections([*collections, _crops(collections[0])])
+    collections = [read_collection(root / name) for name in (*SETS, BARCELONA)]
+    apart = join_collections([*collections, _crops(collections[0])])
+    # The sets share lesions by ISIC 2019's ids, and stay apart by name all the same.
+    known = join_metadata(apart, root / LESIONS).table
+    joined = replace(apart, table=known.assign(source=apart.table["source"]))
     # The Train folder of a set says nothing against its photographs being held out.
     kept = joined.table["split"].where(joined.table["split"] != "train", "")
     table = joined.table.assign(split=kept)

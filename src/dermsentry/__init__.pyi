@@ -1,11 +1,14 @@
 # The public API: `__init__.py` reads at run time which module each name comes from, type checkers its type.
 
 from ._version import __version__
+from .adoption.pipeline import adopt
+from .adoption.results import Adoption
 from .audit import Audit, audit_collection
 from .collection import Collection, join_collections, read_collection, read_labels
-from .errors import BundleError, DermsentryError, InputError, OutputError, TrainingError
+from .errors import ArchiveError, BundleError, DermsentryError, InputError, OutputError, TrainingError
 from .evaluation import Estimate, Evaluation, evaluate
 from .evaluation.cross_validation import CrossValidation
+from .fetching import Change, Fetched, fetch
 from .model import Bundle, open_bundle
 from .nine_class.pipeline import study
 from .nine_class.results import Study
@@ -16,14 +19,18 @@ from .training import Run, train
 from .training.cross_validation import cross_validate
 
 __all__ = [
+    "Adoption",
+    "ArchiveError",
     "Audit",
     "Bundle",
     "BundleError",
+    "Change",
     "Collection",
     "CrossValidation",
     "DermsentryError",
     "Estimate",
     "Evaluation",
+    "Fetched",
     "Finding",
     "Fold",
     "InputError",
@@ -34,10 +41,12 @@ __all__ = [
     "Study",
     "TrainingError",
     "__version__",
+    "adopt",
     "audit_collection",
     "cross_validate",
     "draw_phantoms",
     "evaluate",
+    "fetch",
     "iter_screen",
     "join_collections",
     "make_folds",

@@ -6,14 +6,15 @@ import io
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar, cast
 
 import typer
 
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
-from dermsentry.errors import EXIT_CODES, DermsentryError, InputError
+from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
@@ -37,8 +38,16 @@ Data = Annotated[
     typer.Argument(metavar="DATA...", help="Folders of images, or CSV files; several are joined."),
 ]
 Metadata = Annotated[Path | None, typer.Option(help="CSV by image id with lesion, patient, age, sex, site.")]
+Diagnoses = Annotated[
+    Path | None,
+    typer.Option(help="CSV given,diagnosis of names that are not understood, as audit --out writes it."),
+]
 Labels = Annotated[Path | None, typer.Option(help="Reference label table, such as ISIC's ground truth.")]
 Model = Annotated[Path, typer.Option(help="Folder of a model bundle; by default the bundled model.")]
+PredictionsFor = Annotated[
+    Literal["isic2018", "isic2019", "isic2020"] | None,
+    typer.Option(help="The challenge whose scorer is to take the predictions: its columns, not the nine."),
+]
 Precision = Annotated[
     Literal["auto", "float32", "mixed_bfloat16"],
     typer.Option(help="Numeric precision of training; auto is the faster one on this machine."),
@@ -75,12 +84,38 @@ def _options(
     pass
 
 
-def _read_data(data: list[Path], metadata: Path | None) -> Collection:
-    """The one collection that the given folders and tables make."""
+def _read_data(data: list[Path], metadata: Path | None, diagnoses: Path | None) -> Collection:
+    """The one collection that the given folders and tables make; says which diagnoses are not understood."""
     from dermsentry.collection import join_collections, read_collection
+    from dermsentry.collection.joins import join_metadata
+    from dermsentry.collection.labels import describe_unknown
 
-    collections = [read_collection(path, metadata=metadata) for path in data]
-    return collections[0] if len(collections) == 1 else join_collections(collections)
+    collections = [read_collection(path, diagnoses=diagnoses) for path in data]
+    collection = collections[0] if len(collections) == 1 else join_collections(collections)
+    if metadata is not None:  # of all together: a table may be about one of them alone
+        collection = join_metadata(collection, metadata)
+    if collection.unknown_diagnoses:
+        shown = collection.unknown_diagnoses[:12]
+        more = len(collection.unknown_diagnoses) - len(shown)
+        listed = "; ".join(map(describe_unknown, shown)) + (f"; and {more} more" if more else "")
+        _say(f"Note: diagnoses that are none of the nine: {listed}. --diagnoses says what they are.")
+    for note in collection.notes:
+        _say(f"Note: {note}")
+    return collection
+
+
+def _read_reference(
+    labels: Path | None, diagnoses: Path | None, collection: Collection
+) -> dict[str, str] | None:
+    """The reference labels by the collection's image ids; says what matches."""
+    from dermsentry.collection import read_labels
+    from dermsentry.collection.joins import join_labels
+
+    if labels is None:
+        return None
+    known, told = join_labels(collection, read_labels(labels, diagnoses=diagnoses), str(labels))
+    _say(f"Note: {told}")
+    return known
 
 
 @app.command(short_help="Audit a collection: what is wrong with it.")
@@ -88,21 +123,28 @@ def audit(
     data: Data,
     labels: Labels = None,
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json, audit.html and index.npz.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
     seed: Seed = 0,
 ) -> None:
     """Audit a collection: conflicts, leaks, duplicates, wrong labels, balance and shortcuts.
 
-    Exit code 1 if something was found that would corrupt a result.
+    Exit code 1 if something was found that would corrupt a result, else 3 if photographs could not be read.
     """
     from dermsentry.audit import audit_collection, write_audit
     from dermsentry.audit.summary import as_text
-    from dermsentry.collection import read_labels
+    from dermsentry.collection.labels import UnknownDiagnosesError, write_draft
     from dermsentry.files import to_json
 
-    reference = read_labels(labels) if labels else None
-    collection = _read_data(data, metadata)
+    try:
+        collection = _read_data(data, metadata, diagnoses)
+    except UnknownDiagnosesError as error:
+        if out is not None:
+            write_draft(out / "diagnoses.csv", error.unknown)
+            _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
+        raise
+    reference = _read_reference(labels, diagnoses, collection)
     index = None if out is None else out / "index.npz"
     found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
     if out is not None:
@@ -110,7 +152,41 @@ def audit(
     typer.echo(to_json(found) if json else as_text(found), nl=False)
     if out is not None:
         _say(f"Written: {out / 'audit.html'}")
-    raise typer.Exit(1 if found.corrupting else 0)
+        if found.unknown_diagnoses:
+            _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
+    raise typer.Exit(1 if found.corrupting else 3 if found.unreadable or found.not_read else 0)
+
+
+@app.command(short_help="Rebuild a set from the ISIC Archive.")
+def fetch(
+    what: Annotated[
+        Literal["isic9", "ham10000", "isic2019", "collection"],
+        typer.Argument(metavar="SET", help="isic9, ham10000, isic2019, or collection and its number."),
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier fetch of the same set.")],
+    number: Annotated[
+        int | None, typer.Argument(metavar="[NUMBER]", help="Number of a collection, such as 212.")
+    ] = None,
+) -> None:
+    """Rebuild a set from the ISIC Archive, with licences and its present labels. Run it again to resume.
+
+    Exit code 3 if some images could not be fetched, 9 if the archive cannot be reached.
+    """
+    from dermsentry.fetching import fetch as run
+    from dermsentry.fetching.pipeline import summary
+
+    if (what == "collection") != (number is not None):
+        given = f"{what} {number}" if number is not None else what
+        raise InputError(f"Received {given}; expected collection and its number, or another set without one.")
+    fetched = run(what if number is None else number, out, say=_say, quiet=False)
+    for line in summary(fetched):
+        typer.echo(line)
+    metadata = out / "metadata.csv"
+    _say(f"Written: {metadata}, {out / 'SHA256SUMS'}")
+    if fetched.changes:
+        _say(f"Written: {out / 'changes.csv'}. Compare: dermsentry audit {out} --labels {metadata}")
+    if not fetched.complete:
+        raise typer.Exit(3)
 
 
 @app.command(short_help="Evaluate a model bundle, every figure with its interval.")
@@ -124,6 +200,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for evaluation.json, evaluation.html and predictions.csv.")
     ] = None,
+    predictions_for: PredictionsFor = None,
     leave_out: Annotated[
         str | None,
         typer.Option(metavar="COLUMN=VALUE", help="Evaluate on the images of one value of a column instead."),
@@ -132,6 +209,7 @@ def evaluate(
         str | None, typer.Option(metavar="COLUMN", help="Also figures by this column; by source in any case.")
     ] = None,
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     prevalence: Annotated[
         float | None,
         typer.Option(help="Prevalence of melanoma where the model is to be used, such as 0.02."),
@@ -163,23 +241,23 @@ def evaluate(
             f"Received --leave-out {leave_out}{'' if split else ' without --split'}; expected COLUMN=VALUE, "
             "and the split.csv whose groups hold. --by COLUMN gives the figures of every value."
         )
-    collection = _read_data(data, metadata)
+    collection = _read_data(data, metadata, diagnoses)
     known = None if split is None else read_split(split, collection)
     if known is not None and leave_out is not None:
         fold = make_folds(known, collection, leave_out=leave_out)[0]
         _say(f"{leave_out}: {fold.told}")
         known = fold.split
     evaluation = run(
-        bundle, collection, known, part=part, by=by, out=out, prevalence=prevalence, robustness=robustness,
-        masks=masks, not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed,
-        quiet=False,
+        bundle, collection, known, part=part, by=by, out=out, predictions_for=predictions_for,
+        prevalence=prevalence, robustness=robustness, masks=masks, not_lesions=not_lesions,
+        keep_learned=keep_learned, resamples=resamples, seed=seed, quiet=False,
     )  # fmt: skip
     typer.echo(summary(evaluation, by))
     for sentence in evaluation.warnings:
         _say(f"Note: {sentence}")
     if out is not None:
         _say(f"Written: {out / 'evaluation.html'}")
-    if evaluation.about["unreadable"]:
+    if evaluation.about["unreadable"] or collection.not_read:
         raise typer.Exit(3)
 
 
@@ -189,6 +267,7 @@ def split(
     out: Annotated[Path, typer.Option(help="The split.csv to write.")] = Path("split.csv"),
     labels: Labels = None,
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     fractions: Annotated[
         str, typer.Option(help="Shares of train, validation, calibration and, without a Test folder, test.")
     ] = "0.7,0.15,0.15,0.15",
@@ -200,11 +279,10 @@ def split(
 
     With --leave-out COLUMN or --folds, a numbered file for each fold: split-1.csv and so on.
     """
-    from dermsentry.collection import read_labels
     from dermsentry.split import DOUBTFUL, make_folds, make_split, write_split
 
-    collection = _read_data(data, metadata)
-    known = None if labels is None else read_labels(labels)
+    collection = _read_data(data, metadata, diagnoses)
+    known = _read_reference(labels, diagnoses, collection)
     shares = _numbers(fractions, float, 4, "--fractions")
     made = make_split(
         collection,
@@ -274,6 +352,7 @@ def train(
         bool, typer.Option(help="The bundle computes in 8-bit integers: faster and smaller.")
     ] = False,
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     seed: Seed = 0,
 ) -> None:
     """Train a network on a split and write its model bundle. If interrupted, run it again to resume.
@@ -281,10 +360,12 @@ def train(
     With --leave-out, --folds or --seeds, train and evaluate a network for each fold and seed, and sum up.
     """
     from dermsentry.split import check_split, read_split
+    from dermsentry.training import require_framework
 
     if split is None:
         raise InputError("Received no --split; expected a split.csv, as `dermsentry split` makes it.")
-    collection = _read_data(data, metadata)
+    require_framework()
+    collection = _read_data(data, metadata, diagnoses)
     known = read_split(split, collection)
     check_split(known)
     from dermsentry.training import train as run
@@ -338,13 +419,15 @@ def study(
     precision: Precision = "auto",
     labels: Labels = None,
     metadata: Metadata = None,
+    diagnoses: Diagnoses = None,
     seed: Seed = 0,
 ) -> None:
     """Run the nine-class assignment, as given and with groups kept apart. Run it again to resume."""
-    from dermsentry.collection import read_labels
+    from dermsentry.training import require_framework
 
-    collection = _read_data(data, metadata)
-    known = None if labels is None else read_labels(labels)
+    require_framework()
+    collection = _read_data(data, metadata, diagnoses)
+    known = _read_reference(labels, diagnoses, collection)
     lengths = _numbers(epochs, int, 3, "--epochs")
     from dermsentry.nine_class.pipeline import study as run
 
@@ -369,11 +452,12 @@ def screen(
         typer.Option(help="Folder for findings.jsonl, predictions.csv and, with --saliency, saliency/."),
     ] = None,
     format: Annotated[
-        Literal["table", "json", "csv"], typer.Option(help="Format of stdout; csv is the ISIC challenge's.")
+        Literal["table", "json", "csv"], typer.Option(help="Format of stdout; csv is that of --predictions.")
     ] = "table",
     predictions: Annotated[
-        Path | None, typer.Option(help="File for the probabilities as the ISIC challenge's CSV.")
+        Path | None, typer.Option(help="File for the nine probabilities of each image, as a CSV.")
     ] = None,
+    predictions_for: PredictionsFor = None,
     findings: Annotated[Path | None, typer.Option(help="File for the findings as JSON lines.")] = None,
     saliency: Annotated[
         bool,
@@ -392,13 +476,15 @@ def screen(
     start = time.monotonic()
     if saliency and out is None:
         raise InputError("Received --saliency without --out; expected a folder for the pictures.")
+    if predictions_for and not (predictions or out or format == "csv"):
+        raise InputError("Received --predictions-for without --predictions, --out or --format csv.")
     listed = "-" in photographs
     if listed:
         given = read_list(os.fsdecode(sys.stdin.buffer.read()))
         photographs = [path for path in photographs if path != "-"] + given
     if format == "csv" or out:
         try:
-            require_own_names(find_photographs(photographs, strict=not listed), "the challenge's CSV")
+            require_own_names(find_photographs(photographs, strict=not listed), "a table of predictions")
         except InputError as twice:
             # Nobody asked for the CSV by name: better without it than not at all, never beside an older one.
             if format == "csv" or predictions or not out or (out / "predictions.csv").exists():
@@ -414,13 +500,57 @@ def screen(
         bundle,
         findings=findings or (out / "findings.jsonl" if out else None),
         predictions=predictions,
+        predictions_for=predictions_for,
         saliency=out / "saliency" if saliency and out else None,
         strict=not listed,
         quiet=sys.stdout.isatty() or not sys.stderr.isatty(),
     )
-    counts = print_findings(found, format)
+    counts = print_findings(found, format, predictions_for)
     _say(summary(counts, time.monotonic() - start))
     if counts["unreadable"]:
+        raise typer.Exit(3)
+
+
+@app.command(short_help="Make a bundle a site's own, with a promise.")
+def adopt(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")],
+    photographs: Annotated[
+        Path, typer.Argument(metavar="PHOTOGRAPHS", help="Folder of the site's own images.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the site bundle, with adoption.html and adoption.json.")
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Diagnoses by image id, with lesion_id and patient_id where known."),
+    ] = None,
+    sensitivity: Annotated[float, typer.Option(help="Share of melanomas that must raise an alert.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="How sure that must be.")] = 0.95,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(help="Prevalence of melanoma at the site, if the images have another one."),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Calibrate a bundle on a site's own images and set its thresholds so that a sensitivity is promised.
+
+    Exit code 8 if there are too few melanomas for the promise: then no site bundle is written.
+    """
+    from dermsentry.adoption.pipeline import adopt as run
+    from dermsentry.adoption.report import summary
+
+    found = run(
+        bundle, photographs, labels=labels, out=out, sensitivity=sensitivity, confidence=confidence,
+        prevalence=prevalence, seed=seed, quiet=False,
+    )  # fmt: skip
+    typer.echo(summary(found))
+    for sentence in found.warnings:
+        _say(f"Note: {sentence}")
+    if found.refusal:
+        _say(f"dermsentry: {found.refusal}")
+        raise typer.Exit(8)
+    _say(f"Written: {out}, and {out / 'adoption.html'}")
+    if found.counts.unreadable:
         raise typer.Exit(3)
 
 
@@ -476,8 +606,25 @@ def demo(
 app.add_typer(clinic)
 
 
+def _tell(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning of our own as a note, any other as Python does."""
+    if issubclass(category, DataWarning):
+        _say(f"Note: {message}")
+    else:
+        _say(warnings.formatwarning(message, category, filename, lineno, line).rstrip())
+
+
 def main() -> None:
     """Run the command line: an error the user can meet is one line on stderr and its exit code."""
+    warnings.simplefilter("once", DataWarning)
+    warnings.showwarning = _tell
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,7 +1,8 @@
-"""The one reader of CSV tables, which takes what spreadsheets write.
+"""The one reader of tables, which takes what spreadsheets write.
 
-UTF-8 with or without a byte order mark; commas, semicolons or tabs between the fields, whichever the header
-has most of; spaces around fields, blank lines and any line ending.
+CSV in UTF-8 or UTF-16, with or without a byte order mark, or in Windows-1252, which is told; commas,
+semicolons or tabs between the fields, whichever gives lines of as many fields as the header; spaces around
+fields, blank lines and any line ending. Excel workbooks (.xlsx), known by content.
 """
 
 from __future__ import annotations
@@ -9,21 +10,27 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dermsentry.errors import InputError
+from dermsentry.errors import DataWarning, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _DELIMITERS = ",;\t"
-_LONGEST_HEADER = 65536
+_HEAD = 65536
+"""Characters, or bytes, of a table's beginning that its delimiter and its columns are found in."""
+_LOOKED_AT = 50  # lines
+_SEPARATOR = re.compile(r"\Asep=([,;\t])\r?\n?", re.IGNORECASE)  # Excel's own hint, before the header
+_ZIP, _OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
 
 def read_table(path: Path, *, exact: bool = False) -> pd.DataFrame:
-    """Read a CSV file; see `parse_table`.
+    """Read a CSV file or an Excel workbook; see `parse_table`.
 
     Parameters
     ----------
@@ -36,19 +43,29 @@ def read_table(path: Path, *, exact: bool = False) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The file cannot be read, is not UTF-8, or is not a table.
+        The file cannot be read, or is not a table.
+
+    Warns
+    -----
+    DataWarning
+        The file is not UTF-8 and was read as Windows-1252, or its workbook has more sheets than the one read.
     """
+    return _frame(read_rows(path, exact=exact), str(path))
+
+
+def read_rows(path: Path, *, exact: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table as `parse_rows` yields them; parameters, errors and warnings as `read_table`."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
-    try:
-        text = data.decode("utf-8", "surrogateescape" if exact else "strict")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not a CSV table: byte {error.start} is not UTF-8; save it as “CSV UTF-8”."
-        ) from error
-    return parse_table(text, str(path), exact=exact)
+    if data.startswith(_OLD_EXCEL):
+        raise InputError(f"{path} is an old Excel file (.xls); save it as .xlsx or “CSV UTF-8”.")
+    if data.startswith(_ZIP):
+        from dermsentry.excel_tables import read_workbook
+
+        return read_workbook(data, str(path))
+    return parse_rows(_decoded(data, str(path), exact=exact), str(path), exact=exact)
 
 
 def parse_table(text: str, where: str, *, exact: bool = False) -> pd.DataFrame:
@@ -75,9 +92,12 @@ def parse_table(text: str, where: str, *, exact: bool = False) -> pd.DataFrame:
     InputError
         There is no header, a line has more fields than the header, or a quoted field does not end.
     """
+    return _frame(parse_rows(text, where, exact=exact), where)
+
+
+def _frame(lines: Iterator[tuple[int, list[str]]], where: str) -> pd.DataFrame:
     import pandas as pd
 
-    lines = parse_rows(text, where, exact=exact)
     _, header = next(lines, (1, []))
     if not header:
         raise InputError(f"{where} is not a CSV table: it is empty.")
@@ -101,33 +121,102 @@ def parse_rows(text: str, where: str, *, exact: bool = False) -> Iterator[tuple[
     where a quoted field does not end.
     """
     text = text.removeprefix("\ufeff")
+    delimiter = _delimiter(text)
+    hint = _SEPARATOR.match(text)
+    skipped = 0
+    if hint:
+        text, skipped = text[hint.end() :], 1
     # A person's `"a", "b"` needs the spaces skipped before the quotes are read.
     lines = csv.reader(
-        io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=not exact, strict=True
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=not exact, strict=True
     )
     header = True
-    number = 1
+    number = 1 + skipped
     try:
         for fields in lines:
             if any(field.strip() for field in fields):
                 yield number, fields if exact and not header else [field.strip() for field in fields]
                 header = False
-            number = lines.line_num + 1
+            number = lines.line_num + 1 + skipped
     except csv.Error as error:
-        raise InputError(f"{where} is not a CSV table: line {lines.line_num}: {error}.") from error
+        number = lines.line_num + skipped
+        raise InputError(f"{where} is not a CSV table: line {number}: {error}.") from error
 
 
 def column_names(path: Path) -> list[str]:
     """The names in the first line of a file that may be a table; none where it cannot be one."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
-        head = handle.readline(_LONGEST_HEADER)
+    with path.open("rb") as handle:
+        head = handle.read(_HEAD)
     try:
-        return next(parse_rows(head, str(path)), (1, []))[1]
+        if head.startswith(_ZIP):
+            return next(read_rows(path), (1, []))[1]
+        encoding = _encoding(head) or "cp1252"
+        return next(parse_rows(head.decode(encoding, "replace"), str(path)), (1, []))[1]
     except InputError:
         return []
 
 
+def _decoded(data: bytes, where: str, *, exact: bool) -> str:
+    encoding = _encoding(data)
+    try:
+        if encoding is not None:
+            return data.decode(encoding)
+        if exact:
+            return data.decode("utf-8", "surrogateescape")
+        if b"\0" in data:
+            raise InputError(f"{where} is not a CSV table: it has bytes that no text has.")
+        text = data.decode("cp1252")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where} is not a CSV table: byte {error.start} is neither UTF-8 nor Windows-1252; "
+            "save it as “CSV UTF-8”."
+        ) from error
+    word = re.search(r"[\w.-]*[^\x00-\x7f][\w.-]*", text)
+    warnings.warn(
+        f"{where} is not UTF-8 and was read as Windows-1252, such as {word and word[0]!r}; "
+        "save it as “CSV UTF-8” if that is wrong.",
+        DataWarning,
+        stacklevel=4,
+    )
+    return text
+
+
+def _encoding(data: bytes) -> str | None:
+    """UTF-16 or UTF-8, whichever a table, or the beginning of one, is in; None where neither."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    head = data[:200]
+    # Letters of most languages' headers have a zero byte in UTF-16, and in nothing else that is text.
+    for encoding, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
+        if len(head) > 3 and zeros.count(0) > 0.7 * len(zeros):
+            return encoding
+    try:
+        data[: len(data) if len(data) != _HEAD else _HEAD - 4].decode("utf-8")
+    except UnicodeDecodeError as error:
+        return "utf-8" if len(data) == _HEAD and error.end >= _HEAD - 4 else None
+    return "utf-8"
+
+
 def _delimiter(text: str) -> str:
-    head = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
-    bare = re.sub(r'"[^"]*"', "", head)
-    return max(_DELIMITERS, key=bare.count)
+    """What gives the header several fields, and the lines below as many; the most frequent of these."""
+    hint = _SEPARATOR.match(text)
+    if hint:
+        return hint[1]
+    head = text.lstrip("\r\n")[:_HEAD]
+
+    def fits(delimiter: str) -> tuple[bool, float, int]:
+        lines = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, skipinitialspace=True)
+        try:
+            counts = [_filled(fields) for fields in islice(lines, _LOOKED_AT)]
+        except csv.Error:
+            counts = []
+        header, below = (counts[0] if counts else 0), [count for count in counts[1:-1] if count]
+        agreement = [count / header if count <= header else 0.0 for count in below] if header else []
+        return header > 1, sum(agreement) / len(agreement) if agreement else 1.0, header
+
+    return max(_DELIMITERS, key=fits)
+
+
+def _filled(fields: Iterable[str]) -> int:
+    """How many fields there are up to the last one that is not empty."""
+    return max((place for place, field in enumerate(fields, 1) if field.strip()), default=0)

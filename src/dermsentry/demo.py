@@ -91,6 +91,8 @@ def demo(
     require_framework()
     folder = Path(out)
     collection = None if data is None else read_collection(data)
+    for note in () if collection is None else collection.notes:
+        say(f"Note: {note}")
     _clear(folder)
     seconds: dict[str, float] = {}
 

@@ -38,6 +38,16 @@ class BundleError(DermsentryError):
     exit_code = 6
 
 
+class ArchiveError(DermsentryError):
+    """The ISIC Archive cannot be asked, or its answers are not understood."""
+
+    exit_code = 9
+
+
+class DataWarning(UserWarning):
+    """What was given can be used, but was read in a way that its owner should know of."""
+
+
 def require_type(name: str, given: object, kind: type, source: str) -> None:
     """Raise InputError where an argument is of another type; `source` names what gives one of this `kind`."""
     if not isinstance(given, kind):
@@ -59,10 +69,13 @@ EXIT_CODES: dict[int, str] = {
     0: "done, and nothing found that corrupts a result",
     1: "audit: findings that corrupt a result; audit-log verify, restore: the audit trail was changed",
     2: "usage error: the input or an option cannot be used",
-    3: "some images could not be read; everything else was done, and each has its line",
+    3: "audit, evaluate, fetch, screen: some images could not be read, found or fetched; everything else was "
+    "done, and each has its line",
     4: "the output cannot be written",
     5: "training failed",
     6: "the model bundle was refused",
     7: "the clinic's database cannot be reached, or refuses the connection",
-    130: "interrupted: no file is half written; run it again, and training resumes",
+    8: "adopt, adoption: too few melanomas, or images too unlike, to promise anything; nothing is adopted",
+    9: "the ISIC Archive cannot be reached; what was fetched is kept, run it again to resume",
+    130: "interrupted: no file is half written; run it again, and training and fetching resume",
 }

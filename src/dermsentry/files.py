@@ -145,6 +145,7 @@ def versions() -> dict[str, str]:
         "numpy",
         "pandas",
         "pillow",
+        "pillow-heif",
         "onnxruntime",
         "keras",
         "tensorflow-cpu",

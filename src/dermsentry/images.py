@@ -10,21 +10,23 @@ import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from dermsentry.hdf_files import is_member, read_member
+from dermsentry.image_colours import to_srgb
+from dermsentry.image_formats import DICOM, FORMATS, HEAD, RAW, READ, format_of, is_raw
 from dermsentry.parallel import cores, map_ordered
 
 Pixels = NDArray[np.uint8]
 Aspect = Literal["squash", "crop", "pad"]
 ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # a JPEG may turn out to be an MPO
 MAX_PIXELS = 100_000_000  # the largest dermatoscope cameras give about 50 million
 MAX_BYTES = 512 * 1024 * 1024
 
@@ -32,6 +34,10 @@ MAX_BYTES = 512 * 1024 * 1024
 Image.MAX_IMAGE_PIXELS = None
 # What Pillow thinks of a file's tags is of no use to who reads a folder of photographs.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+_SUBFILE, _DNG_VERSION = 254, 50706  # of TIFF and DNG: whether a picture is a reduced copy; that it is a DNG
+_SRGB_PRIMARIES = {0, 1, 2, 5, 6}  # of BT.709, unspecified, or so near to it that nobody sees it
+_HDR = {16, 18}  # PQ and HLG
 
 # EXIF orientation to what brings the photograph upright.
 _UPRIGHT = {
@@ -57,9 +63,9 @@ class Unreadable(Exception):
 class Photograph:
     """A decoded photograph, upright, and what its file tells.
 
-    `pixels` is (height, width, 3), uint8, RGB. `width` and `height` are the upright file's, which `pixels`
+    `pixels` is (height, width, 3), uint8, sRGB. `width` and `height` are the upright file's, which `pixels`
     may be smaller than where a smaller size was asked for. `quantization` is the sum of the JPEG luminance
-    table, 0 for other formats.
+    table, 0 for other formats. `doubt` says in words what is uncertain about the colours; `""` if nothing is.
     """
 
     pixels: Pixels
@@ -67,12 +73,16 @@ class Photograph:
     height: int
     format: str
     quantization: int
+    doubt: str = ""
 
 
 def read_photograph(
     source: Path | bytes | Image.Image | Pixels, *, root: Path | None = None, enough_for: int | None = None
 ) -> Photograph:
-    """Decode a photograph: EXIF orientation applied, any colour mode brought to 8-bit RGB, alpha on white.
+    """Decode a photograph: EXIF orientation applied, any colours brought to 8-bit sRGB, alpha on white.
+
+    What a file is, its first bytes say, whatever its name. An embedded ICC profile is honoured; without one,
+    or with one that cannot be used, the colours are taken for sRGB.
 
     Parameters
     ----------
@@ -87,7 +97,8 @@ def read_photograph(
     Raises
     ------
     Unreadable
-        Missing, empty, truncated, animated, too large, not a photograph, or a link that leaves `root`.
+        Missing, empty, truncated, animated, too large, not a photograph or of a kind that is not read, or a
+        link that leaves `root`.
     """
     if isinstance(source, np.ndarray):
         return Photograph(source, source.shape[1], source.shape[0], "", 0)
@@ -95,14 +106,13 @@ def read_photograph(
         if isinstance(source, Image.Image):
             return _decode(source, None)  # a draft would shrink the caller's own image
         data = source if isinstance(source, bytes) else _read_bytes(source, root)
-        if not data:
-            raise Unreadable("the file is empty")
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        kind = _require_readable(data, source.name if isinstance(source, Path) else "")
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
             return _decode(image, enough_for)
     except Unreadable:
         raise
     except UnidentifiedImageError:
-        raise Unreadable("not a photograph: neither JPEG, PNG, BMP, TIFF nor WebP") from None
+        raise Unreadable("the file is damaged (no picture after its first bytes)") from None
     except Exception as error:  # noqa: BLE001 - a decoder fed hostile bytes may raise anything
         text = str(error).split("\n")[0] or type(error).__name__
         if "truncated" in text or isinstance(error, EOFError):
@@ -110,10 +120,40 @@ def read_photograph(
         raise Unreadable(f"the file is damaged ({text})") from None
 
 
+def _require_readable(data: bytes, name: str) -> str:
+    """What Pillow calls the kind of a file. Raises Unreadable where it is none that is read."""
+    if not data:
+        raise Unreadable("the file is empty")
+    kind = format_of(data[:HEAD])
+    if kind == DICOM:
+        raise Unreadable(f"a DICOM file, which only the clinic reads; expected {READ}")
+    if is_raw(name, kind):
+        kind = RAW
+    if kind is None or kind not in FORMATS:
+        raise Unreadable(
+            f"a {kind} file, which is not read; expected {READ}"
+            if kind
+            else f"not a photograph: expected {READ}"
+        )
+    if kind == "HEIF":
+        _register_heif()
+    return kind
+
+
+@cache
+def _register_heif() -> None:
+    """Teach Pillow HEIC. Photographs are decoded side by side already, so each on one thread."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+
+
 def _read_bytes(path: Path, root: Path | None) -> bytes:
     try:
         if root is not None and not path.resolve().is_relative_to(root.resolve()):
             raise Unreadable("a link that leaves the collection's folder")
+        if is_member(path):
+            return read_member(path)
         information = path.stat()
         if not stat.S_ISREG(information.st_mode):
             raise Unreadable("a folder or a device, not a file")
@@ -139,8 +179,12 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
             f"the photograph is too large ({image.width}×{image.height} pixels; "
             f"at most {MAX_PIXELS // 10**6} million)"
         )
+    tags = getattr(image, "tag_v2", {})  # a TIFF's
+    if _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1:
+        raise Unreadable(f"a {RAW} file, of which only a preview could be shown; expected {READ}")
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and kind != "MPO":  # an MPO's first picture is the photograph, as phones write it
+    # Of an MPO and a HEIC the primary picture is the photograph, as phones write them.
+    if frames > 1 and kind not in ("MPO", "HEIF"):
         raise Unreadable(f"an animation or a file of several pages ({frames})")
     tables = getattr(image, "quantization", None) or {}
     quantization = int(sum(tables.get(0, ())))
@@ -150,12 +194,15 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
         image.draft("RGB", (min(enough_for, width), min(enough_for, height)))
     image.load()
     upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-    pixels = np.asarray(_rgb(upright))
+    profile = image.info.get("icc_profile")
+    flat, doubt = _rgb(upright, profile)
+    doubt = doubt if profile else _doubt_without_profile(image)
+    pixels = np.asarray(flat)
     if kind not in ("JPEG", "MPO"):
         height, width = pixels.shape[:2]
     elif orientation in (5, 6, 7, 8):
         width, height = height, width
-    return Photograph(pixels, width, height, "JPEG" if kind == "MPO" else kind, quantization)
+    return Photograph(pixels, width, height, "JPEG" if kind == "MPO" else kind, quantization, doubt)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -166,21 +213,43 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
+def _doubt_without_profile(image: Image.Image) -> str:
+    """What is uncertain about the colours of a file without ICC profile that says they are not sRGB."""
+    coded = image.info.get("nclx_profile") or {}  # a HEIC's (ITU-T H.273)
+    other = coded.get("color_primaries", 2) not in _SRGB_PRIMARIES
+    try:
+        # DCF's "option file", as cameras say that embed no profile.
+        adobe = image.getexif().get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
+    except Exception:  # noqa: BLE001 - tags are parsed from hostile bytes
+        adobe = False
+    if not (other or adobe or coded.get("transfer_characteristics") in _HDR):
+        return ""
+    named = "Adobe RGB" if adobe else "HDR or of a wide gamut"
+    return f"tagged as {named} but without a colour profile: the colours were taken for sRGB"
+
+
+def _rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
+    """The image as 8-bit sRGB, and what is uncertain about its colours."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-        if image.mode == "F" and values.size and values.max() <= 1.0:
-            values = values * 255.0
-        elif image.mode.startswith("I;16") or (values.size and values.max() > 255.0):
-            values = values / 257.0
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+        return to_srgb(_eight_bits(image), profile)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         straight = image.convert("RGBA")
+        own = image.getchannel("L") if image.mode == "LA" else straight.convert("RGB")
+        colours, doubt = to_srgb(own, profile)
+        colours.putalpha(straight.getchannel("A"))
         white = Image.new("RGBA", straight.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, straight).convert("RGB")
-    return image.convert("RGB")
+        return Image.alpha_composite(white, colours).convert("RGB"), doubt
+    return to_srgb(image if image.mode in ("L", "CMYK") else image.convert("RGB"), profile)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey image of more than 8 bits, or of fractions, as one of 8."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+    if image.mode == "F" and values.size and values.max() <= 1.0:
+        values = values * 255.0
+    elif image.mode.startswith("I;16") or (values.size and values.max() > 255.0):
+        values = values / 257.0
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
 def fit(pixels: Pixels, size: int, aspect: Aspect) -> Pixels:

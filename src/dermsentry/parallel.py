@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -18,8 +19,13 @@ def cores() -> int:
 
 
 def map_ordered(
-    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
-) -> Iterator[Result]:
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    ahead: int,
+    stopping: threading.Event | None = None,
+) -> Generator[Result, None, None]:
     """Yield `function(item)` for each item, in order, each as soon as it and all before it are done.
 
     Parameters
@@ -32,6 +38,8 @@ def map_ordered(
         How many items are worked on at the same time.
     ahead
         How many items may be begun before the first of them is taken.
+    stopping
+        Set before what is still being worked on is waited for, where no more results are wanted.
     """
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()
@@ -43,4 +51,6 @@ def map_ordered(
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            if stopping is not None:
+                stopping.set()
             pool.shutdown(wait=True, cancel_futures=True)

@@ -80,6 +80,15 @@ def test_a_contradicted_label_corrupts(tmp_path: Path) -> None:
     assert not audit_collection(collection, labels={"ISIC_0000001": "NV"}).corrupting
 
 
+def test_colours_in_doubt_are_listed(tmp_path: Path) -> None:
+    save(skin(1), tmp_path / "nevus" / "a.jpg")
+    save(skin(2), tmp_path / "melanoma" / "b.jpg")
+    skin(3).save(tmp_path / "melanoma" / "c.jpg", icc_profile=b"nonsense")
+    found = audit_collection(read_collection(tmp_path))
+    assert [file.path for file in found.colours_in_doubt] == ["melanoma/c.jpg"]
+    assert "its colour profile cannot be used" in found.colours_in_doubt[0].reason
+
+
 def test_unreadable_files_alone_do_not_corrupt(tmp_path: Path) -> None:
     save(skin(1), tmp_path / "nevus" / "good.jpg")
     (tmp_path / "nevus" / "bad.jpg").write_bytes(b"no")

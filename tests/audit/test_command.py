@@ -41,6 +41,32 @@ def test_a_clean_collection_is_exit_code_0(tmp_path: Path) -> None:
     assert "nothing was found that corrupts a result" in done.stdout
 
 
+def test_what_was_not_seen_is_told_and_never_called_clean(tmp_path: Path) -> None:
+    save(skin(1), tmp_path / "set" / "nevus" / "a1x.jpg")
+    save(skin(2), tmp_path / "set" / "melanoma" / "b2x.jpg")
+    save(skin(3), tmp_path / "set" / "melanoma" / ".c3x.jpg")
+    done = run(tmp_path / "set", "--json")
+    assert done.exit_code == 3
+    assert [one["path"] for one in json.loads(done.stdout)["not_read"]] == ["melanoma/.c3x.jpg"]
+    assert "Note: not read: melanoma/.c3x.jpg: hidden" in done.stderr
+    table = tmp_path / "table.csv"
+    table.write_text("path,diagnosis\nset\\nevus\\a1x.jpg,nevus\nset/melanoma/gone.jpg,melanoma\n")
+    done = run(table)
+    assert done.exit_code == 3
+    assert "but 1 photograph could not be read or found: nothing is known of them" in done.stdout
+    assert "1 of 2 paths lead to no file, such as set/melanoma/gone.jpg" in done.stderr
+
+
+def test_a_table_about_one_of_two_collections_is_joined(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save(skin(len(name)), tmp_path / name / "nevus" / f"{name}x.jpg")
+        save(skin(9), tmp_path / name / "melanoma" / f"{name}m.jpg")
+    table = tmp_path / "table.csv"
+    table.write_text("image,lesion_id\nonex,L1\n")
+    done = run(tmp_path / "one", tmp_path / "two", "--metadata", table)
+    assert "Note: table.csv: 1 of 1 rows have a photograph here, 1 of 4 photographs a row" in done.stderr
+
+
 def test_a_reference_table_is_compared(tmp_path: Path) -> None:
     save(skin(1), tmp_path / "set" / "nevus" / "ISIC_0000001.jpg")
     labels = tmp_path / "labels.csv"
@@ -59,3 +85,55 @@ def test_a_missing_folder_is_the_users_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--nothing", "--seed=x"])
 def test_an_option_that_cannot_be_used_is_exit_code_2(option: str, phantoms: Phantoms) -> None:
     assert run(phantoms.root, option).exit_code == 2
+
+
+def test_nothing_good_is_said_of_what_could_not_be_read(tmp_path: Path) -> None:
+    for i, name in enumerate(("nevus", "melanoma")):
+        save(skin(i), tmp_path / name / f"a{i}x.jpg")
+    (tmp_path / "nevus" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    done = run(tmp_path)
+    assert done.exit_code == 3
+    told = "nothing was found that corrupts a result, but 1 photograph could not be read or found"
+    assert told in done.stdout
+    for path in tmp_path.rglob("*.jpg"):
+        path.write_bytes(b"\xff\xd8\xff\xe0 no more")
+    done = run(tmp_path)
+    assert done.exit_code == 3
+    assert "none of them could be read, so nothing is known of them" in done.stdout
+
+
+def test_what_is_not_understood_is_listed_and_can_be_said(tmp_path: Path) -> None:
+    names = ["melanoma", "nevus", "wart", "wart", "corn"]
+    for i in range(len(names)):
+        save(skin(i), tmp_path / "set" / f"a{i}x.jpg")
+    rows = "".join(f"a{i}x,{name}\n" for i, name in enumerate(names))
+    (tmp_path / "set" / "labels.csv").write_text(f"image,diagnosis\n{rows}")
+    done = run(tmp_path / "set", "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0
+    assert "'wart' (2, kept as unknown); 'corn' (1, kept as unknown)" in done.stderr
+    found = json.loads(done.stdout)
+    assert found["unknown_diagnoses"] == [
+        {"given": "wart", "photographs": 2, "read_as": ""},
+        {"given": "corn", "photographs": 1, "read_as": ""},
+    ]
+    assert found["summary"]["unknown_diagnosis"] == 3
+    assert "None of the nine: &#39;wart&#39; (2" in (tmp_path / "out" / "audit.html").read_text()
+    draft = tmp_path / "out" / "diagnoses.csv"
+    assert draft.read_text() == "given,diagnosis,photographs\nwart,,2\ncorn,,1\n"
+    draft.write_text("given,diagnosis,photographs\nwart,benign,2\ncorn,,1\n")
+    done = run(tmp_path / "set", "--diagnoses", draft, "--json")
+    assert json.loads(done.stdout)["unknown_diagnoses"] == []
+    assert json.loads(done.stdout)["classes"]["AK|DF|NV|PBK|SK|VASC"] == {"unsplit": 2}
+    assert "none of the nine" not in done.stderr
+
+
+def test_a_draft_is_written_where_nothing_is_understood(tmp_path: Path) -> None:
+    for i, name in enumerate(("melanoma", "Leberfleck")):
+        save(skin(i), tmp_path / "set" / name / f"a{i}x.jpg")
+    done = run(tmp_path / "set", "--out", tmp_path / "out")
+    assert isinstance(done.exception, InputError)
+    draft = tmp_path / "out" / "diagnoses.csv"
+    assert draft.read_text() == "given,diagnosis,photographs\nLeberfleck,,1\n"
+    draft.write_text("given,diagnosis\nLeberfleck,nevus\n")
+    done = run(tmp_path / "set", "--diagnoses", draft, "--json")
+    assert set(json.loads(done.stdout)["classes"]) == {"MEL", "NV"}

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from columns import table
-from dermsentry.audit.audit import Audit, Twins, UnreadableFile
+from dermsentry.audit.audit import Audit, Twins
 from dermsentry.audit.balance import count_classes
 from dermsentry.audit.disagreements import Disagreement
 from dermsentry.audit.leaks import AuditedPhotograph, PhotographGroup, SharedLesion
 from dermsentry.audit.shortcuts import EVERYTHING, Shortcut
-from dermsentry.audit.summary import AuditFinding, as_text, describe
+from dermsentry.audit.summary import AuditFinding, as_text, describe, verdict
+from dermsentry.image_files import NotRead
 from dermsentry.reporting.prose import counted, listed, render_block
 
 
@@ -24,6 +25,10 @@ def clean(labels: list[str] | None = None, splits: list[str] | None = None) -> A
         images=len(labels),
         **vars(count_classes(table(path=paths, diagnosis=labels, split=splits))),
         unreadable=(),
+        not_read=(),
+        colours_in_doubt=(),
+        unknown_diagnoses=(),
+        confirmed={},
         duplicates=(),
         conflicts=(),
         leaks=(),
@@ -172,9 +177,21 @@ def test_no_share_but_all_is_100_percent() -> None:
 
 
 def test_unreadable_both_ways() -> None:
-    broken = replace(clean(), unreadable=(UnreadableFile("a", "the file is empty"),))
-    assert "1 file of 20" in finding(broken, "unreadable").found
+    broken = replace(clean(), unreadable=(NotRead("a", "the file is empty"),))
+    assert "1 file of 20 cannot be read: a: the file is empty." in finding(broken, "unreadable").found
     assert " ! Unreadable files" in as_text(broken)
+
+
+@pytest.mark.parametrize("field", ["unreadable", "not_read"])
+def test_a_verdict_is_never_better_than_what_was_seen(field: str) -> None:
+    assert verdict(clean()) == "nothing was found that corrupts a result."
+    unseen = replace(clean(), **{field: (NotRead("a", "missing"), NotRead("b", "missing"))})
+    assert verdict(unseen).endswith("but 2 photographs could not be read or found: nothing is known of them.")
+    assert "2 files, such as a: missing" in finding(unseen, "unreadable").found
+    assert (
+        "Read, but: a: odd"
+        in finding(replace(clean(), colours_in_doubt=(NotRead("a", "odd"),)), "unreadable").found
+    )
 
 
 def test_lines_of_the_terminal_are_short() -> None:

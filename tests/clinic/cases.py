@@ -7,11 +7,12 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.store.tables import PLACES, Case, now
+from dermsentry.clinic.store.tables import PLACES, Case, Outcome, now
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.phantoms.drawing import draw_phantom
 
@@ -70,6 +71,20 @@ def screened(
         "height": None if melanoma is None else 450,
     }
     return Case(**(common | kept | fields))
+
+
+def with_outcomes(engine: Engine, digest: str, melanomas: int = 20, others: int = 60, **fields: Any) -> None:
+    """Cases of a model with an outcome: melanomas from 0.3 to 0.95, others up to 0.6."""
+    shares = np.r_[np.linspace(0.3, 0.95, melanomas), np.linspace(0.01, 0.6, others)]
+    with Session(engine) as session:
+        for number, share in enumerate(shares.tolist()):
+            tier = "alert" if share >= 0.5 else "refer" if share >= 0.2 else "routine"
+            case = screened(tier, round(share, 6), model_digest=digest, **fields)
+            session.add(case)
+            session.flush()
+            diagnosis = "MEL" if number < melanomas else "NV"
+            session.add(Outcome(case_id=case.id, diagnosis=diagnosis, method="histology"))
+        session.commit()
 
 
 def reread(engine: Engine, case_id: int) -> Case:

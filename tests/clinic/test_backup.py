@@ -235,7 +235,7 @@ def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> 
 def test_half_a_backup_is_refused(lived_in: Store, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     out = tmp_path / "clinic.tar"
     backup(lived_in.folder, lived_in.url, out)
-    whole = out.read_bytes()
+    whole = out.read_bytes().rstrip(b"\0")  # a tar ends in zeros, which hold nothing
     folder, url = elsewhere(lived_in, request, tmp_path)
     for share in (0.1, 0.5, 0.9):
         half = tmp_path / "half.tar"

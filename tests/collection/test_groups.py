@@ -23,8 +23,16 @@ def test_components_are_in_order() -> None:
         ("copy of ISIC_0024306", "ISIC_0024306"),
         ("nevus_original_ISIC_0024306.jpg_0a1b2c3d-1234-4abc-8def-0123456789ab", "ISIC_0024306"),
         ("nevus_original_IMD 7.jpg_0a1b2c3d-1234-4abc-8def-0123456789ab", "IMD 7"),
+        ("nevus_original_IMG_1057.jpg_0a1b2c3d-1234-4abc-8def-0123456789ab", "IMG_1057"),
+        ("IMD002_jpg.rf.0123456789abcdef0123456789abcdef", "IMD002"),
+        ("IMD002_aug1", "IMD002"),
+        ("flip_IMD002", "IMD002"),
+        ("IMD002-rot90_hflip", "IMD002"),
+        ("IMG_7_horizontal_flip_3", "IMG_7"),
         ("ISIC_0000001_ISIC_0000002", "ISIC_0000001_ISIC_0000002"),
         ("IMD002", "IMD002"),
+        ("PAT_8_15_820", "PAT_8_15_820"),
+        ("flip", "flip"),
     ],
 )
 def test_the_photograph_a_name_speaks_of(name: str, original: str) -> None:
@@ -33,11 +41,68 @@ def test_the_photograph_a_name_speaks_of(name: str, original: str) -> None:
 
 def test_counters_are_no_identity() -> None:
     assert all(
-        is_counter(name) for name in ("1", "0012", "IMG_0012", "image 7", "DSC00012", "img (3)", "photo-9")
+        is_counter(name)
+        for name in ("1", "0012", "IMG_0012", "image 7", "DSC00012", "img (3)", "photo-9", "melanoma_60")
     )
     assert not any(is_counter(name) for name in ("ISIC_0024306", "IMD002", "PHANTOM_0000001", "PAT_8_15_820"))
     rows = table(path=["mel/1.jpg", "nv/1.jpg"], image_id=["1", "1"])
     assert connected_groups(rows, ()) == ["mel/1.jpg", "nv/1.jpg"]
+
+
+def test_copies_of_counters_stay_with_the_original_near_them() -> None:
+    uuid = "0a1b2c3d-1234-4abc-8def-0123456789ab"
+    rows = table(
+        path=[
+            "mel/1057.jpg",
+            f"mel/output/mel_original_1057.jpg_{uuid}.jpg",
+            "nv/1057.jpg",
+            "nv/1057_aug1.jpg",
+            "nv/1057 (1).jpg",
+            "augmented/nv/flip_1057.png",
+            "nv/7 (1).jpg",
+            "nv/8_aug1.jpg",
+            "nv/8_aug2.jpg",
+            "mel/8_aug2.jpg",
+        ],
+        image_id=[
+            "1057", f"mel_original_1057.jpg_{uuid}", "1057", "1057_aug1", "1057 (1)", "flip_1057", "7 (1)",
+            "8_aug1", "8_aug2", "8_aug2",
+        ],
+        diagnosis=["MEL", "MEL", "NV", "NV", "NV", "NV", "NV", "NV", "NV", "MEL"],
+    )  # fmt: skip
+    assert _together(rows) == {
+        ("mel/1057.jpg", f"mel/output/mel_original_1057.jpg_{uuid}.jpg"),
+        ("augmented/nv/flip_1057.png", "nv/1057 (1).jpg", "nv/1057.jpg", "nv/1057_aug1.jpg"),
+        ("nv/7 (1).jpg",),
+        ("nv/8_aug1.jpg", "nv/8_aug2.jpg"),
+        ("mel/8_aug2.jpg",),
+    }
+
+
+def test_a_second_file_of_a_name_is_a_copy_only_beside_the_first() -> None:
+    rows = table(
+        path=[
+            "a/IMD002.bmp",
+            "a/IMD002 (1).bmp",
+            "a/IMD002_0_5531.jpeg",
+            "b/melanoma (1).jpg",
+            "b/melanoma (2).jpg",
+        ],
+        image_id=["IMD002", "IMD002 (1)", "IMD002_0_5531", "melanoma (1)", "melanoma (2)"],
+    )
+    assert _together(rows) == {
+        ("a/IMD002 (1).bmp", "a/IMD002.bmp", "a/IMD002_0_5531.jpeg"),
+        ("b/melanoma (1).jpg",),
+        ("b/melanoma (2).jpg",),
+    }
+
+
+def _together(rows: pd.DataFrame) -> set[tuple[str, ...]]:
+    """The paths of each group."""
+    groups = connected_groups(rows, ())
+    return {
+        tuple(path for path, own in zip(rows["path"], groups, strict=True) if own == name) for name in groups
+    }
 
 
 def test_each_connection_joins_and_chains() -> None:

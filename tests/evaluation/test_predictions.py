@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as theirs
 
-from dermsentry.diagnoses import CODES
+from dermsentry.diagnoses import BENIGN, CODES, MALIGNANT, NOT_MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.evaluation import Estimate, Evaluation, evaluate_predictions
 from dermsentry.files import to_json
@@ -383,3 +383,30 @@ def test_what_cannot_be_judged_is_said(change, message):
     arguments = good | change
     with pytest.raises(InputError, match=message):
         evaluate_predictions(**arguments)
+
+
+def test_labels_that_are_only_benign_or_malignant() -> None:
+    rng = np.random.default_rng(3)
+    probability = rng.dirichlet(np.ones(9), 60)
+    groups = [str(i) for i in range(60)]
+    benign, malignant, other = ("|".join(codes) for codes in (BENIGN, MALIGNANT, NOT_MELANOMA))
+
+    found = evaluate_predictions(["MEL"] * 20 + [other] * 40, probability, groups, resamples=20)
+    assert [figures.label for figures in found.classes] == [other, "MEL"]
+    assert (found.melanoma.photographs, found.melanoma.others) == (20, 40)
+    assert found.melanoma.roc_auc is not None
+    assert any("accuracy of the nine diagnoses cannot be measured" in line for line in found.warnings)
+
+    found = evaluate_predictions([malignant] * 20 + [benign] * 40, probability, groups, resamples=20)
+    assert (found.melanoma.photographs, found.melanoma.others, found.sensitivity) == (0, 40, None)
+    assert found.accuracy is not None
+    assert any("None of these photographs is known to be a melanoma" in line for line in found.warnings)
+    assert any("Of 20 photographs it is not known whether" in line for line in found.warnings)
+
+    # Labels that overlap tell no two classes apart, and every answer would be right.
+    found = evaluate_predictions([malignant] * 20 + [other] * 40, probability, groups, resamples=20)
+    assert [figures.label for figures in found.classes] == ["|".join(CODES)]
+    assert set(found.overall.values()) == {None}
+    assert found.classes[0].recall is None
+    assert found.specificity is not None
+    assert any("an accuracy cannot be measured" in line for line in found.warnings)

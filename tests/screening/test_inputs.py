@@ -58,7 +58,7 @@ def test_what_is_not_there_is_refused_unless_a_list_named_it(photographs: Path, 
         find_photographs([missing])
     assert find_photographs([missing], strict=False) == [Source(missing)]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty holds no photographs; expected files ending in"):
+    with pytest.raises(InputError, match="empty holds no photographs; expected JPEG"):
         find_photographs([tmp_path / "empty"])
     with pytest.raises(InputError, match="no photographs"):
         find_photographs([])
@@ -82,6 +82,50 @@ def test_links_are_marked_with_the_folder_they_may_not_leave(photographs: Path, 
     assert roots["link.jpg"] == str(photographs)
     assert roots["lesion0.jpg"] is None
     assert len(roots) == 10
+
+
+def test_every_photograph_of_a_folder_has_its_line(photographs: Path, tmp_path: Path) -> None:
+    jpeg = (photographs / "first" / "lesion0.jpg").read_bytes()
+    visit, elsewhere = tmp_path / "visit", tmp_path / "elsewhere"
+    for folder in (visit / ".thumbs", elsewhere):
+        folder.mkdir(parents=True)
+    for name in ("a", "b.jfif", "c.txt", ".d.jpg", ".thumbs/e.jpg", "f.HEIC"):
+        (visit / name).write_bytes(jpeg)
+    (visit / "g.dcm").write_bytes(bytes(128) + b"DICM")
+    (visit / "h.dng").write_bytes(b"II*\0" + bytes(20))
+    (visit / "notes.txt").write_text("no photograph")
+    (visit / "link").symlink_to(elsewhere, target_is_directory=True)
+    (visit / "again").symlink_to(visit, target_is_directory=True)
+    found = {str(Path(one.path).relative_to(visit)): one.refused for one in find_photographs([visit])}
+    assert set(found) == {
+        "a",
+        "b.jfif",
+        "c.txt",
+        ".d.jpg",
+        ".thumbs/e.jpg",
+        "f.HEIC",
+        "g.dcm",
+        "h.dng",
+        "link",
+    }
+    assert {path for path, why in found.items() if why} == {".d.jpg", ".thumbs/e.jpg", "link"}
+    assert "hidden" in found[".d.jpg"]
+    assert "a link to a folder elsewhere" in found["link"]
+
+
+def test_a_folder_is_searched_however_deep(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1100):
+        os.mkdir("d")  # noqa: PTH102 - a path as long is beyond pathlib
+        os.chdir("d")
+    Path("a.jpg").write_bytes((photographs / "first" / "lesion0.jpg").read_bytes())
+    assert names(find_photographs([tmp_path / "d"])) == ["a.jpg"]
+    Path("a.jpg").unlink()
+    for _ in range(1100):  # pytest's own clearing up is not as deep
+        os.chdir("..")
+        os.rmdir("d")  # noqa: PTH106
 
 
 def test_lists_by_line_and_by_nul() -> None:

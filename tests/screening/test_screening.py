@@ -105,7 +105,7 @@ def test_a_certain_network_still_writes_floats(photographs: Path, tmp_path: Path
     certain = Finding("a", "a.jpg", "alert", {c: float(c == "MEL") for c in CODES}, *(None,) * 3, ("x",), "m")
     from dermsentry.screening.writers import predictions_file
 
-    with predictions_file(tmp_path / "p.csv") as write:
+    with predictions_file(tmp_path / "p.csv", None) as write:
         write(certain)
     assert_the_challenge_accepts(tmp_path / "p.csv", ["a"])
 

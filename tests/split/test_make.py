@@ -149,6 +149,14 @@ def test_patients_with_several_diagnoses_do_not_spoil_the_rare_one() -> None:
     assert [found["NV", part] for part in APART] == [100, 50, 50, 0]
 
 
+def test_a_published_test_without_labels_is_no_test() -> None:
+    labelled = [{"diagnosis": code, "split": "train"} for code in ("MEL", "NV") for _ in range(20)]
+    collection = table_collection([*labelled, *[{"diagnosis": "", "split": "test"}] * 5])
+    made = make_split(collection, duplicates=NO_COPIES)
+    assert made.counts()["quarantined"] == 5
+    assert made.counts()["test"] > 0
+
+
 def test_another_seed_is_another_split() -> None:
     collection = table_collection([{"diagnosis": "NV"}] * 30)
     first, again, other = (make_split(collection, duplicates=NO_COPIES, seed=seed) for seed in (0, 0, 1))

@@ -149,7 +149,8 @@ def test_a_quantised_bundle_is_calibrated_as_it_computes(tmp_path: Path, lite: b
     network = efficientnet_lite("lite0", 32) if lite else cnn(32)
     labels = LABELS * 8
     held_out = pictures(labels, seed=3)
-    made = exported(network, tmp_path / "bundle", pixels=held_out, labels=labels, quantised=True)
+    own = {"pixels": held_out, "labels": labels, "known": pictures(labels, seed=4)}
+    made = exported(network, tmp_path / "bundle", **own, quantised=True)
     card, opened = made.card, open_bundle(made.folder)
     # The last layer's biases are the head's alone, so that the embedding gives the logits that chose.
     outputs = opened.predict(held_out)

@@ -172,7 +172,7 @@ def test_the_scores_of_refusal_are_functions_of_the_middle_features(network: ker
     rng = np.random.default_rng(0)
     kernel = rng.normal(0, 1, features.shape[1]).astype(np.float32)
     kernel /= np.abs(features @ kernel).max()
-    mean = features.mean(axis=0)
+    mean = 0.3 * features.mean(axis=0)  # all of it would leave rounding, with random weights
     projection = rng.normal(0, 1, (features.shape[1], 4)).astype(np.float32)
     projection /= np.abs((features - mean) @ projection).max() + 1e-6
     weights = RefusalWeights(kernel, 0.3, mean, projection, 2.0, -1.0)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from dermsentry.audit.balance import count_classes
+from dermsentry.audit.balance import UNKNOWN, count_classes, count_confirmed
 from dermsentry.audit.conflicts import find_conflicts
 from dermsentry.audit.disagreements import Disagreement, compare_labels
 from dermsentry.audit.duplicates import DoubtfulGroup, Duplicates, duplicates_of
@@ -29,17 +29,11 @@ from dermsentry.audit.summary import AuditFinding, describe
 from dermsentry.audit.survey import survey_collection
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups
+from dermsentry.collection.table import UnknownDiagnosis
 from dermsentry.errors import require_type
 from dermsentry.files import versions
+from dermsentry.image_files import NotRead
 from dermsentry.phantoms import is_synthetic
-
-
-@dataclass(frozen=True)
-class UnreadableFile:
-    """A file that could not be read as a photograph, and why."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,15 @@ class Audit:
     splits, classes, counted_in, least, dominant
         Photographs in each split, and of each diagnosis in each split; see `Balance`.
     unreadable
-        Files that cannot be read.
+        Photographs that cannot be read.
+    not_read
+        Photographs that are no part of the collection since they are missing, hidden or behind a link.
+    colours_in_doubt
+        Photographs that were read, but whose colours are uncertain.
+    unknown_diagnoses
+        Diagnoses that were not understood, and what the photographs' label is instead.
+    confirmed
+        How the diagnoses were made (`diagnosis_confirm_type`), with counts, where the collection says so.
     duplicates
         Groups of identical and of near-identical photographs.
     doubtful
@@ -99,7 +101,11 @@ class Audit:
     counted_in: str
     least: str
     dominant: tuple[str, ...]
-    unreadable: tuple[UnreadableFile, ...]
+    unreadable: tuple[NotRead, ...]
+    not_read: tuple[NotRead, ...]
+    unknown_diagnoses: tuple[UnknownDiagnosis, ...]
+    colours_in_doubt: tuple[NotRead, ...]
+    confirmed: dict[str, int]
     duplicates: tuple[DuplicateGroup, ...]
     doubtful: tuple[DoubtfulGroup, ...] = ()
     conflicts: tuple[PhotographGroup, ...]
@@ -146,7 +152,8 @@ class Audit:
         """Whether a result on this collection as it is would be wrong.
 
         Conflicts, leaks, lesions in more than one split and contradicted labels corrupt a result. Unreadable
-        files, duplicates within a split, few images of a class and shortcuts are reported but do not.
+        or missing files, duplicates within a split, few images of a class and shortcuts are reported but do
+        not.
         """
         return bool(self.conflicts or self.leaks or self.shared_lesions or self.label_disagreements)
 
@@ -157,6 +164,8 @@ class Audit:
         return {
             "images": self.images,
             "unreadable": len(self.unreadable),
+            "not_read": len(self.not_read),
+            "unknown_diagnosis": sum(self.classes.get(UNKNOWN, {}).values()),
             "identical_groups": kinds["identical"],
             "byte_identical_groups": sum(group.same_bytes for group in self.duplicates),
             "near_groups": kinds["near"],
@@ -225,7 +234,11 @@ def audit_collection(
     return Audit(
         images=len(table),
         **vars(count_classes(table)),
-        unreadable=tuple(UnreadableFile(path, reason) for path, reason in found.unreadable.items()),
+        unreadable=tuple(NotRead(path, reason) for path, reason in found.unreadable.items()),
+        not_read=collection.not_read,
+        unknown_diagnoses=collection.unknown_diagnoses,
+        colours_in_doubt=tuple(NotRead(path, doubt) for path, doubt in survey.doubts.items()),
+        confirmed=count_confirmed(table),
         duplicates=found.groups,
         doubtful=found.doubtful,
         conflicts=tuple(PhotographGroup(tuple(placed[path] for path in paths)) for paths in conflicts),

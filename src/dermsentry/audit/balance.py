@@ -55,5 +55,12 @@ def count_classes(table: pd.DataFrame) -> Balance:
     return Balance(splits, classes, counted_in, least, tuple(dominant) if len(known) > 1 else ())
 
 
+def count_confirmed(table: pd.DataFrame) -> dict[str, int]:
+    """How many of the known diagnoses were made in which way, the most frequent first; none where unsaid."""
+    ways = table.loc[table["diagnosis"] != "", "diagnosis_confirm_type"].replace("", UNKNOWN)
+    counts = {str(way): int(count) for way, count in ways.value_counts().items()}
+    return counts if set(counts) - {UNKNOWN} else {}
+
+
 def _position(label: str) -> tuple[int, str]:
     return (CODES.index(label.split("|")[0]) if label else len(CODES), label)

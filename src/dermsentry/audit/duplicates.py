@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from dermsentry.audit.survey import Survey, survey_collection
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, components
 from dermsentry.files import sha256
+from dermsentry.hdf_files import is_member, read_member
 from dermsentry.parallel import cores, map_ordered
 
 _MANY = 0.1  # share of a collection that no photograph makes up by its copies without being looked at
@@ -93,7 +95,7 @@ def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> 
         copies[digest].append(position)
     identical = [sorted(survey.paths[i] for i in members) for members in copies.values() if len(members) > 1]
     groups = [
-        DuplicateGroup("identical", tuple(paths), len({sha256(root / path) for path in paths}) == 1)
+        DuplicateGroup("identical", tuple(paths), len({_sha256(root / path) for path in paths}) == 1)
         for paths in sorted(identical)
     ]
     firsts = np.array([members[0] for members in copies.values()], dtype=np.int64)
@@ -115,6 +117,10 @@ def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> 
         dict(survey.unreadable),
         tuple(sorted(doubtful, key=lambda group: group.photographs)),
     )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(read_member(path)).hexdigest() if is_member(path) else sha256(path)
 
 
 def near_pairs(survey: Survey, rows: NDArray[np.int64], *, workers: int | None = None) -> list[NearPair]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dermsentry.audit.likeness.keypoints import Features, Keypoints
 from dermsentry.errors import InputError
 from dermsentry.files import whole_file
+from dermsentry.hdf_files import is_member
 
 _SCHEMA = 1  # raised whenever what is read of a photograph changes; another schema's file is made again
 
@@ -29,12 +30,16 @@ class Look:
     surround: NDArray[np.float32]
     keypoints: Keypoints
     content: bytes | memoryview
+    doubt: str
 
 
 def key_of(name: str, path: Path) -> Key:
-    """The key of a file; of one that is missing, a key that is never kept."""
+    """The key of a file; of one that is missing, a key that is never kept.
+
+    A photograph in an HDF5 file is as new as that file.
+    """
     try:
-        status = path.stat()
+        status = (path.parent if is_member(path) else path).stat()
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return name, -1, -1
     return name, status.st_size, status.st_mtime_ns
@@ -54,14 +59,18 @@ def read_kept(path: Path) -> dict[Key, Look]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             if int(archive["schema"]) != _SCHEMA:
                 return {}
-            names = json.loads(archive["names"].tobytes())
+            names, doubts = json.loads(archive["names"].tobytes())
             stamps, pixels, surround = archive["stamps"], archive["pixels"], archive["surround"]
             features = Features(archive["places"], archive["descriptors"], archive["counts"])
             contents, ends = archive["contents"].data, archive["ends"].tolist()
         rows = range(len(names))
         return {
             (names[i], int(stamps[i, 0]), int(stamps[i, 1])): Look(
-                pixels[i].tobytes(), surround[i], features.of(i), contents[ends[i] : ends[i + 1]]
+                pixels[i].tobytes(),
+                surround[i],
+                features.of(i),
+                contents[ends[i] : ends[i + 1]],
+                doubts.get(names[i], ""),
             )
             for i in rows
         }
@@ -79,13 +88,14 @@ def write_kept(
     surround: NDArray[np.float32],
     features: Features,
     contents: Sequence[bytes | memoryview],
+    doubts: Mapping[str, str],
 ) -> None:
     """Keep the rows of a survey, whole or not at all. Raises OutputError."""
     with whole_file(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
             schema=np.int64(_SCHEMA),
-            names=np.frombuffer(json.dumps([name for name, _, _ in keys]).encode(), np.uint8),
+            names=np.frombuffer(json.dumps([[name for name, _, _ in keys], doubts]).encode(), np.uint8),
             stamps=np.array([key[1:] for key in keys], np.int64).reshape(-1, 2),
             pixels=np.frombuffer(b"".join(pixels), np.uint8).reshape(len(keys), -1),
             surround=surround,

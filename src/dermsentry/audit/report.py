@@ -14,8 +14,9 @@ from dermsentry.audit.audit import Audit
 from dermsentry.audit.balance import UNKNOWN, UNSPLIT
 from dermsentry.audit.leaks import AuditedPhotograph, in_several_splits, place
 from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE
-from dermsentry.audit.summary import describe
+from dermsentry.audit.summary import describe, verdict
 from dermsentry.collection import Collection
+from dermsentry.collection.labels import write_draft
 from dermsentry.diagnoses import codes_of, name_of
 from dermsentry.files import write_json
 from dermsentry.images import Pixels, Unreadable, read_photograph
@@ -39,6 +40,9 @@ class _Shown:
 def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
     """Write `audit.json` and `audit.html`, each whole or not at all.
 
+    Where diagnoses were not understood, `diagnoses.csv` lists them, to be filled in and given to
+    `read_collection`.
+
     Parameters
     ----------
     audit
@@ -55,6 +59,8 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
     """
     out = Path(out)
     write_json(out / "audit.json", audit)
+    if audit.unknown_diagnoses:
+        write_draft(out / "diagnoses.csv", audit.unknown_diagnoses)
     root = collection.root
     groups = {
         "conflicts": [group.photographs for group in audit.conflicts],
@@ -69,6 +75,7 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
         name=root.resolve().name,
         audit=audit,
         summary=audit.summary,
+        verdict=verdict(audit),
         findings=describe(audit),
         gallery=_gallery(audit, collection),
         distribution=_distribution(audit),

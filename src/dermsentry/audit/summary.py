@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from dermsentry.audit.balance import UNKNOWN, UNSPLIT
 from dermsentry.audit.leaks import PhotographGroup, count_in_test
 from dermsentry.audit.shortcuts import EVERYTHING, ID_NUMBER, VISIBLE
+from dermsentry.collection.labels import describe_unknown
 from dermsentry.diagnoses import MELANOMA, agree, codes_of, name_of
+from dermsentry.image_files import by_reason
 from dermsentry.reporting.prose import counted, render_block
 from dermsentry.stats.numbers import compared, percent
 
@@ -64,16 +66,26 @@ def describe(audit: Audit) -> dict[str, AuditFinding]:
     return findings
 
 
+def verdict(audit: Audit) -> str:
+    """What the whole audit comes to, never better than what was seen, as the end of a sentence."""
+    unseen = len(audit.unreadable) + len(audit.not_read)
+    if audit.corrupting:
+        told = "a result on this collection as it is would be wrong."
+    elif len(audit.unreadable) >= audit.images:
+        told = "none of them could be read, so nothing is known of them."
+    elif unseen:
+        told = (
+            f"nothing was found that corrupts a result, but {counted(unseen, 'photograph')} "
+            "could not be read or found: nothing is known of them."
+        )
+    else:
+        told = "nothing was found that corrupts a result."
+    return f"{told} Look at the doubtful duplicates first." if audit.doubtful else told
+
+
 def as_text(audit: Audit, width: int = 96) -> str:
     """The summary for a terminal: a paragraph per finding, `!!` before what corrupts a result."""
-    verdict = (
-        "a result on this collection as it is would be wrong."
-        if audit.corrupting
-        else "nothing was found that corrupts a result."
-    )
-    if audit.doubtful:
-        verdict += " Look at the doubtful duplicates first."
-    lines = [f"{counted(audit.images, 'photograph')}: {verdict}", ""]
+    lines = [f"{counted(audit.images, 'photograph')}: {verdict(audit)}", ""]
     for finding in audit.findings:
         paragraph = " ".join(part for part in (finding.found, finding.figures) if part)
         lead = f"{_MARKS[finding.severity]} {finding.topic}: "
@@ -168,6 +180,22 @@ def _duplicates(audit: Audit) -> _Facts:
     }
 
 
+def _diagnoses(audit: Audit) -> _Facts:
+    total, known = audit.images, audit.images - audit.summary["unknown_diagnosis"]
+    coarse = {
+        label: sum(counts.values())
+        for label, counts in audit.classes.items()
+        if label != UNKNOWN and len(codes_of(label)) > 1
+    }
+    return "matters" if known < total or audit.unknown_diagnoses else "fine", {
+        "unknown": total - known,
+        "total": total,
+        "lost": [describe_unknown(one) for one in audit.unknown_diagnoses],
+        "coarse": [f"{name_of(label)} ({count:,})" for label, count in coarse.items()],
+        "confirmed": [f"{way} ({percent(count / known)})" for way, count in audit.confirmed.items()],
+    }
+
+
 def _balance(audit: Audit) -> _Facts:
     known = {label: counts[audit.counted_in] for label, counts in audit.classes.items() if label != UNKNOWN}
     total = sum(known.values())
@@ -214,7 +242,13 @@ def _shortcuts(audit: Audit) -> _Facts:
 
 def _unreadable(audit: Audit) -> _Facts:
     files = len(audit.unreadable)
-    return "matters" if files else "fine", {"files": files, "images": audit.images}
+    return "matters" if files or audit.not_read or audit.colours_in_doubt else "fine", {
+        "files": files,
+        "images": audit.images,
+        "reasons": by_reason(audit.unreadable),
+        "beside": by_reason(audit.not_read),
+        "doubts": by_reason(audit.colours_in_doubt),
+    }
 
 
 _TOPICS: dict[str, tuple[str, Callable[[Audit], _Facts]]] = {
@@ -223,6 +257,7 @@ _TOPICS: dict[str, tuple[str, Callable[[Audit], _Facts]]] = {
     "shared_lesions": ("Lesions in more than one split", _shared_lesions),
     "reference": ("Reference labels", _reference),
     "duplicates": ("Duplicates and related images", _duplicates),
+    "diagnoses": ("Diagnoses", _diagnoses),
     "balance": ("Class balance", _balance),
     "shortcuts": ("Shortcuts", _shortcuts),
     "unreadable": ("Unreadable files", _unreadable),

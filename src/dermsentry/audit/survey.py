@@ -39,6 +39,8 @@ class Survey:
         (n, len(SURROUND)) float32: what can be measured around the lesion, see `surround`.
     unreadable
         Path to reason, for the others.
+    doubts
+        Path to what is uncertain about the colours, where something is.
     """
 
     paths: tuple[str, ...]
@@ -47,6 +49,7 @@ class Survey:
     contents: tuple[bytes | memoryview, ...]
     surround: NDArray[np.float32]
     unreadable: dict[str, str]
+    doubts: dict[str, str]
 
 
 SURROUND = (
@@ -126,7 +129,9 @@ def survey_collection(
         digest = hashlib.blake2b(size, digest_size=16)
         digest.update(np.ascontiguousarray(photograph.pixels).data)
         content = content_of(photograph.pixels)
-        return Look(digest.digest(), surround(photograph), find_keypoints(content), pack(content))
+        return Look(
+            digest.digest(), surround(photograph), find_keypoints(content), pack(content), photograph.doubt
+        )
 
     fresh = [path for path, key in zip(collection.paths, keys, strict=True) if key not in kept]
     threads = workers or cores()
@@ -138,11 +143,14 @@ def survey_collection(
     pixels: list[bytes] = []
     contents: list[bytes | memoryview] = []
     unreadable: dict[str, str] = {}
+    doubts: dict[str, str] = {}
     for key in keys:
         seen = kept[key] if key in kept else next(read)
         if isinstance(seen, Unreadable):
             unreadable[key[0]] = seen.reason
             continue
+        if seen.doubt:
+            doubts[key[0]] = seen.doubt
         features.put(len(found), seen.keypoints)
         around[len(found)] = seen.surround
         found.append(key)
@@ -152,6 +160,6 @@ def survey_collection(
         pass
     features, around = features.some(slice(len(found))), around[: len(found)]
     if index is not None and set(found) != kept.keys():
-        write_kept(index, found, pixels, around, features, contents)
+        write_kept(index, found, pixels, around, features, contents, doubts)
     paths = tuple(name for name, _, _ in found)
-    return Survey(paths, tuple(pixels), features, tuple(contents), around, unreadable)
+    return Survey(paths, tuple(pixels), features, tuple(contents), around, unreadable, doubts)

@@ -1,15 +1,20 @@
-"""The clinic's commands: serve the worklist, check its audit trail, back it up and restore it."""
+"""The clinic's commands: serve the worklist, adopt a model, check the audit trail, back up and restore."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dermsentry.errors import InputError, require_extra
+
+if TYPE_CHECKING:
+    from dermsentry.clinic.clinic import ServedClinic
+    from dermsentry.clinic.store.accounts import Person
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -27,6 +32,16 @@ audit_log = typer.Typer(
     help="The clinic's audit trail: who did what, when.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(audit_log, name="audit-log")
+adoption = typer.Typer(
+    help="The clinic's own model, from its outcomes: proposed, accepted, withdrawn.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(adoption, name="adoption")
+Model = Annotated[Path, typer.Option(help="Folder of the bundle that the clinic is served with.")]
+Sensitivity = Annotated[float, typer.Option(help="Share of melanomas that must raise an alert.")]
+Confidence = Annotated[float, typer.Option(help="How sure that must be.")]
+AccountName = Annotated[str, typer.Option("--account", help="An administrator's account; asks its password.")]
 
 
 @app.command(short_help="Serve the clinic's worklist.")
@@ -111,6 +126,73 @@ def export_audit_log(
             _say(f"Written: {out}")
 
 
+@adoption.command("propose")
+def propose_adoption(
+    sensitivity: Sensitivity = 0.95,
+    confidence: Confidence = 0.95,
+    model: Model = Path("dermoscopy"),
+    db: Database = None,
+) -> None:
+    """Propose a site bundle from the clinic's outcomes: what it promises, and the figures before and after.
+
+    Nothing changes. Exit code 8 if there are too few melanomas for the promise.
+    """
+    from dermsentry.adoption.report import summary
+
+    with _served(model, db) as clinic:
+        from dermsentry.clinic.monitoring.site_model import propose_site_model
+        from dermsentry.clinic.store.database import reading
+
+        with reading(clinic.engine) as session:
+            found = propose_site_model(session, clinic, sensitivity=sensitivity, confidence=confidence)
+    typer.echo(summary(found.adoption))
+    for sentence in found.adoption.warnings:
+        _say(f"Note: {sentence}")
+    if found.adoption.refusal:
+        _say(f"dermsentry: {found.adoption.refusal}")
+        raise typer.Exit(8)
+
+
+@adoption.command("accept")
+def accept_adoption(
+    account: AccountName,
+    sensitivity: Sensitivity = 0.95,
+    confidence: Confidence = 0.95,
+    rarer: Annotated[bool, typer.Option("--rarer", help="Confirm that alerts may become rarer.")] = False,
+    model: Model = Path("dermoscopy"),
+    db: Database = None,
+) -> None:
+    """Accept what `adoption propose` says: the site bundle screens from then on, in a running server too."""
+    with _served(model, db) as clinic:
+        from dermsentry.clinic.monitoring.site_model import accept_site_model, propose_site_model
+        from dermsentry.clinic.store.database import reading
+
+        person = _person(clinic, account)
+        with reading(clinic.engine) as session:
+            found = propose_site_model(session, clinic, sensitivity=sensitivity, confidence=confidence)
+        if found.adoption.refusal:
+            _say(f"dermsentry: {found.adoption.refusal}")
+            raise typer.Exit(8)
+        made = accept_site_model(
+            clinic, person, found.number,
+            sensitivity=sensitivity, confidence=confidence, may_be_rarer=rarer,
+        )  # fmt: skip
+    from dermsentry.adoption.report import verdict
+
+    typer.echo(verdict(found.adoption))
+    _say(f"In use from now on: {made.card.name} {made.card.digest[:12]}")
+
+
+@adoption.command("withdraw")
+def withdraw_adoption(account: AccountName, model: Model = Path("dermoscopy"), db: Database = None) -> None:
+    """Return to the bundle that the clinic is served with, as it came."""
+    with _served(model, db) as clinic:
+        from dermsentry.clinic.monitoring.site_model import withdraw_site_model
+
+        made = withdraw_site_model(clinic, _person(clinic, account))
+    _say(f"In use from now on: {made.card.name} {made.card.digest[:12]}")
+
+
 @app.command(short_help="Back up a clinic's data while it runs.")
 def backup(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as clinic.tar.")],
@@ -144,6 +226,31 @@ def restore(
     for problem in kept.problems:
         _say(f"Note: {problem}")
     raise typer.Exit(1 if kept.problems else 0)
+
+
+@contextmanager
+def _served(model: Path, db: str | None) -> Iterator[ServedClinic]:
+    """The clinic of the data folder, with the model that is in force where it is served with this one."""
+    folder = _clinic_folder()
+    from dermsentry.clinic.clinic import open_existing
+    from dermsentry.clinic.server.serving import with_model
+    from dermsentry.clinic.store.folder import database_of
+
+    with closing(open_existing(database_of(folder, db), folder)) as clinic:
+        yield with_model(clinic, model)
+
+
+def _person(clinic: ServedClinic, name: str) -> Person:
+    """Whose account it is, once the password was right. Raises InputError."""
+    from dermsentry.clinic.store.accounts import MAY, Person, check_password
+    from dermsentry.clinic.store.database import reading
+
+    password = typer.prompt(f"Password of {name}", hide_input=True, err=True)
+    with reading(clinic.engine) as session:
+        found = check_password(session, name, password)
+    if found is None:
+        raise InputError(f"Received a wrong password for {name}, or there is no such account.")
+    return Person(found.id, found.name, found.full_name, found.role, MAY[found.role])
 
 
 def _clinic_folder() -> Path:

@@ -34,13 +34,20 @@ class Clinic:
 class ServedClinic(Clinic):
     """A clinic that is being served, and which model screens for it.
 
-    `bundle`: the folder of the model. `first_token`: what the terminal shows for making the first account;
-    it counts only while there is no account, and where it is empty no account can be made from a page.
+    `bundle`: the folder of the model that is in force. `first_token`: what the terminal shows for making the
+    first account; it counts only while there is no account, and where it is empty no account can be made from
+    a page. `base`: the model that the clinic is served with, where a site bundle made from it is in force.
     """
 
     bundle: Path
     card: Card
     first_token: str = ""
+    base: tuple[Path, Card] | None = None
+
+    @property
+    def served_with(self) -> tuple[Path, Card]:
+        """The folder and the card of the model as it came."""
+        return self.base or (self.bundle, self.card)
 
 
 def open_clinic(url: str, folder: Path, settings: Settings | None = None) -> Clinic:

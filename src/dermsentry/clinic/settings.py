@@ -125,13 +125,15 @@ class Settings(_Table, BaseSettings):
 
     `readers`: 1, or 2 with an adjudicator where they differ, the second blind to the first. `link`: the
     address that messages point to. `escalate_after_hours`: when an alert that nobody acknowledged is sent
-    again, to those above. `watch`: a folder that photographs are taken from.
+    again, to those above. `watch`: a folder that photographs are taken from. `silent`: photographs are
+    screened and findings recorded, but shown to no reader, and no alert is raised.
     """
 
     readers: Annotated[int, Field(ge=1, le=2)] = 1
     link: WebAddress = "http://127.0.0.1:8080"
     escalate_after_hours: Annotated[Hours, Field(gt=0)] = 24.0
     watch: Line = ""
+    silent: bool = False
     rules: Listed[Rule] = (Rule(name="melanoma suspected", tiers=("alert",)),)
     mail: Mail = Mail()
     webhooks: Listed[Webhook] = ()

@@ -6,13 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
+from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from dermsentry.diagnoses import agree, find_label
 
 Kind = Literal["identical", "near"]
 
@@ -30,27 +33,50 @@ class DuplicateGroup:
 
 
 _ISIC = re.compile(r"ISIC_\d{7,}")
-# Augmentor names its copies `<class>_original_<file name>_<uuid>`.
-_AUGMENTOR = re.compile(
-    r"^.*_original_(?P<id>.+)\.(?:jpe?g|png|bmp|tiff?|webp)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
-    re.I,
+_COPIED = re.compile(
+    # Augmentor names its copies `<class>_original_<file name>_<uuid>`, Roboflow `<name>_<suffix>.rf.<hash>`.
+    r"^(?:.*?_original_(?P<augmentor>.+)\.(?:jpe?g|png|bmp|tiff?|webp)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|(?P<roboflow>.+)_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9a-f]{16,})$",
+    re.IGNORECASE,
 )
-# Names that only count: two folders may both have their `IMG_0001`.
-_COUNTER = re.compile(r"^(?:im|img|image|dsc[nf]?|p|pic|picture|photo|scan|file)?[ _-]?\(?\d{1,6}\)?$", re.I)
+# What people and libraries put before or after a name for what they did, with a number or without.
+_DONE = (
+    r"(?:aug(?:mented|mentation)?|albumentations?|transformed|mirror(?:ed)?"
+    r"|(?:h|v|horizontal[_-]?|vertical[_-]?)?flip(?:ped)?(?:[_-](?:h|v|lr|ud))?|rot(?:ated?|ation)?|crop(?:ped)?"
+    r"|zoom(?:ed)?|shear(?:ed)?|shift(?:ed)?|scaled?|bright(?:ness|er|ened)?|contrast|gamma|hue|clahe"
+    r"|blur(?:red)?|nois[ey]|jitter(?:ed)?|distort(?:ed|ion)?|elastic|cutout)(?:[ _-]?\d{1,4})?"
+)
+_MARK = re.compile(rf"^{_DONE}[ _-]+(?=.)|(?<=.)[ _-]+{_DONE}$", re.IGNORECASE)
+# What a second file of a name is called: it may as well be another photograph, unless the first is there too.
+_AGAIN = re.compile(
+    r"^copy of |(?<=.)(?: ?\(\d{1,3}\)|[ _-]+copy(?:[ _-]?\(?\d{1,3}\)?)?|_\d{1,4}_\d{1,7})$", re.IGNORECASE
+)
+# Names that only count: two folders may both have their `IMG_0001`, or their `melanoma_1`.
+_COUNTER = re.compile(r"^(?P<word>\D*?)[ _-]*\(?\d{1,6}\)?$")
+_CAMERA = {"", *["im", "img", "image", "dsc", "dscn", "dscf", "p", "pic", "picture", "photo", "scan", "file"]}
 
 
 def original_id(image_id: str) -> str:
-    """The image id that a file name refers to: the ISIC id in it, or the original that Augmentor copied."""
+    """The image id that a file name refers to: the ISIC id in it, or the original that it is a copy of.
+
+    A copy is known by its name as Augmentor or Roboflow writes it, or by a word for what was done, such as
+    `_aug1`, `flip_` or `_rot90`.
+    """
     isic: set[str] = set(_ISIC.findall(image_id))
     if len(isic) == 1:
         return isic.pop()
-    copy = _AUGMENTOR.match(image_id)
-    return str(copy["id"]) if copy else image_id
+    copied = _COPIED.match(image_id)
+    name = (copied["augmentor"] or copied["roboflow"]) if copied else image_id
+    while (shorter := _MARK.sub("", name, count=1)) != name:
+        name = shorter
+    return name
 
 
 def is_counter(image_id: str) -> bool:
-    """Whether a name only counts (`12`, `IMG_0012`), so that the same one in two folders means nothing."""
-    return bool(_COUNTER.match(image_id))
+    """Whether a name only counts (`12`, `IMG_0012`, `nevus 12`): in two folders it means nothing."""
+    found = _COUNTER.match(image_id)
+    word = None if found is None else found["word"]
+    return word is not None and (word.casefold() in _CAMERA or find_label(word) is not None)
 
 
 def components(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
@@ -77,7 +103,40 @@ def _copies(table: pd.DataFrame, duplicates: Sequence[DuplicateGroup]) -> Iterat
     for group in duplicates:
         known = [row[path] for path in group.photographs if path in row]
         yield from pairwise(known)
-    yield from _equal("" if is_counter(image_id) else original_id(image_id) for image_id in table["image_id"])
+    originals = [original_id(image_id) for image_id in table["image_id"]]
+    yield from _equal("" if is_counter(original) else original for original in originals)
+    yield from _named_copies(table, originals)
+
+
+def _named_copies(table: pd.DataFrame, originals: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Pairs of a row and the original that its name speaks of, where only a file near it can be meant.
+
+    That is where the original's name only counts, or where the copy may be just a further file of that name.
+    The nearest is the one that shares most folders; its diagnosis must agree. Copies whose original is not
+    there belong together in their folder.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, image_id in enumerate(table["image_id"]):
+        rows.setdefault(image_id.casefold(), []).append(row)
+    folders = [PurePosixPath(path).parent.parts for path in table["path"]]
+    labels = list(table["diagnosis"]) if "diagnosis" in table.columns else [""] * len(table)
+    orphans = []
+    for row, (image_id, original) in enumerate(zip(table["image_id"], originals, strict=True)):
+        again = _AGAIN.sub("", original, count=1)
+        name = again if again != original else original
+        if name == image_id or (name == original and not is_counter(original)):
+            continue
+        near = [i for i in rows.get(name.casefold(), ()) if i != row and agree(labels[row], labels[i])]
+        shared = [_shared(folders[row], folders[i]) for i in near]
+        yield from ((row, i) for i, depth in zip(near, shared, strict=True) if depth == max(shared))
+        if not near and name == original:
+            orphans.append((row, f"{'/'.join(folders[row])}/{name}"))
+    yield from ((orphans[i][0], orphans[j][0]) for i, j in _equal(key for _, key in orphans))
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many leading folders two places have in common."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
 
 
 def _equal(keys: Iterable[str]) -> Iterator[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from dermsentry.errors import InputError
 from dermsentry.files import fingerprint
+from dermsentry.image_files import NotRead, by_reason
 
 COLUMNS = (
     "path",
@@ -24,10 +25,14 @@ COLUMNS = (
     "sex",
     "site",
     "skin_type",
+    "diagnosis_confirm_type",
+    "image_type",
+    "copyright_license",
+    "attribution",
 )
 """One row per photograph. All text, `""` where unknown; `diagnosis` is a label of `diagnoses.py`,
 `split` is `train`, `validation`, `test` or `""`, `path` is relative to the collection's root, `age` in
-years."""
+years. The last four are the ISIC Archive's fields of these names."""
 
 SPLITS = {
     "train": "train",
@@ -43,6 +48,29 @@ SPLITS = {
 _OF_ONE = ("path", "image_id", "diagnosis", "split")
 
 
+@dataclass(frozen=True)
+class UnknownDiagnosis:
+    """A diagnosis as a set writes it, `given`, that is none of the nine; how many photographs have it.
+
+    `read_as` is their label where the set says something else of them, such as that they are benign.
+    """
+
+    given: str
+    photographs: int
+    read_as: str = ""
+
+
+def joined_unknown(each: Iterable[Sequence[UnknownDiagnosis]]) -> tuple[UnknownDiagnosis, ...]:
+    """The diagnoses that several collections did not understand, counted together, most frequent first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in (one for unknown in each for one in unknown):
+        counts[one.given, one.read_as] += one.photographs
+    return tuple(
+        UnknownDiagnosis(given, count, read_as)
+        for (given, read_as), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
 @dataclass(frozen=True, repr=False)
 class Collection:
     """Photographs and what is known of them.
@@ -55,12 +83,19 @@ class Collection:
         The columns `COLUMNS`, one row per photograph, ordered by path; then any others that its own table or
         its metadata has, such as `hospital`.
     left_alone
-        What was found beside the photographs and not read, a line each.
+        What was found beside the photographs and not used, a line each.
+    not_read
+        Photographs that have no row since they cannot be opened or are missing, and why; their paths are
+        relative to the root. What has a row and cannot be read is found by whoever opens it.
+    unknown_diagnoses
+        Diagnoses that were not understood, the most frequent first.
     """
 
     root: Path
     table: pd.DataFrame
     left_alone: tuple[str, ...] = ()
+    not_read: tuple[NotRead, ...] = ()
+    unknown_diagnoses: tuple[UnknownDiagnosis, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -86,6 +121,11 @@ class Collection:
     def paths(self) -> list[Path]:
         """The photographs' files, in the table's order."""
         return [self.root / path for path in self.table["path"]]
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know of how it was read: `left_alone`, and what is in `not_read`, counted by reason."""
+        return [*self.left_alone, *(f"not read: {line}" for line in by_reason(self.not_read))]
 
     def fingerprint(self) -> str:
         """SHA-256 over paths, labels, splits and file sizes: another collection gives another one."""

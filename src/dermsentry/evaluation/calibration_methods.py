@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import InputError
-from dermsentry.evaluation.measures import losses, melanoma_truth
+from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.files import to_json
 from dermsentry.stats.calibration import (
     Floats,
@@ -23,7 +23,8 @@ from dermsentry.stats.calibration import (
     known_logits,
 )
 from dermsentry.stats.intervals import Estimate
-from dermsentry.stats.resampling import Resampler, group_index
+from dermsentry.stats.metrics import losses
+from dermsentry.stats.resampling import Resampler, group_folds
 
 Method = Literal["none", "temperature", "bias-corrected temperature"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -123,7 +124,7 @@ def compare_calibrations(
             "on some and evaluate on others."
         )
     melanoma, told = melanoma_truth(labels)
-    fold = _group_folds(lesions, melanoma, folds, seed)
+    fold = group_folds(lesions, melanoma, folds, seed)
     fitted = _cross_fitted(values, labels, fold)
     of_melanoma = CODES.index(MELANOMA)
 
@@ -160,20 +161,6 @@ def compare_calibrations(
         )
         for method in METHODS
     )
-
-
-def _group_folds(
-    groups: Sequence[str], melanoma: NDArray[np.bool_], folds: int, seed: int
-) -> NDArray[np.int64]:
-    """The fold of each photograph, (n,): groups at random, those with a melanoma dealt out first."""
-    index = group_index(groups)
-    number = int(index.max()) + 1
-    order = np.random.default_rng(seed).permutation(number)
-    suspected = np.bincount(index, weights=melanoma, minlength=number) > 0
-    order = order[np.argsort(~suspected[order], kind="stable")]
-    fold = np.empty(number, dtype=np.int64)
-    fold[order] = np.arange(number) % min(folds, number)
-    return fold[index]
 
 
 def _cross_fitted(logits: Floats, labels: Sequence[str], fold: NDArray[np.int64]) -> dict[Method, Floats]:

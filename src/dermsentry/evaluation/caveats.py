@@ -15,8 +15,14 @@ FEW = 10
 """Groups below which a class's own figures say little."""
 
 
-def caveats(classes: Sequence[ClassFigures], melanoma: MelanomaFigures, unknown: int) -> tuple[str, ...]:
-    """The sentences that hold for these figures; `unknown` photographs had no known diagnosis."""
+def caveats(
+    classes: Sequence[ClassFigures], melanoma: MelanomaFigures, unknown: int, undecided: int = 0
+) -> tuple[str, ...]:
+    """The sentences that hold for these figures.
+
+    `unknown` photographs had no known diagnosis; of `undecided` others it is not known whether they are
+    melanomas.
+    """
     present = [figures for figures in classes if figures.photographs]
     shown, claim = compared(melanoma.provable_sensitivity, CLAIM, digits=0)
     context = {
@@ -30,9 +36,11 @@ def caveats(classes: Sequence[ClassFigures], melanoma: MelanomaFigures, unknown:
         "enough": FEW,
         "rare": [figures for figures in present if figures.groups < FEW],
         "merged": [figures for figures in present if "|" in figures.label],
+        "single": len(classes) == 1,
+        "undecided": undecided,
         "unknown": unknown,
     }
-    topics = ("melanomas", "others", "absent", "rare", "merged", "unknown")
+    topics = ("melanomas", "others", "absent", "rare", "merged", "undecided", "unknown")
     return tuple(filter(None, (caveat(topic, **context) for topic in topics)))
 
 

@@ -15,6 +15,7 @@ from dermsentry.stats.metrics import (
     brier_score_loss,
     expected_calibration_error,
     log_loss,
+    losses,
     precision_score,
     rank,
     recall_score,
@@ -155,17 +156,6 @@ def _measure_melanoma(cases: LabelledCases, weights: Floats) -> dict[str, Floats
         out[f"sensitivity {rule}"], out[f"specificity {rule}"] = recall[:, 1], recall[:, 0]
         out[f"positive {rule}"], out[f"negative {rule}"] = precision[:, 1], precision[:, 0]
     return out
-
-
-def losses(truth: Truths, stated: Floats, weights: Floats) -> dict[str, Floats]:
-    """The losses of a stated probability (m,) for weights (r, m), each of shape (r,)."""
-    error = expected_calibration_error
-    return {
-        "log_loss": log_loss(truth, np.stack([1 - stated, stated], axis=1), sample_weight=weights),
-        "brier_score": brier_score_loss(truth, stated, sample_weight=weights),
-        "calibration_error": error(truth, stated, sample_weight=weights),
-        "calibration_error_equal_mass": error(truth, stated, equal_mass=True, sample_weight=weights),
-    }
 
 
 def _mean_of_known(values: Sequence[Floats]) -> Floats:

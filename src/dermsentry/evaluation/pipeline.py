@@ -25,7 +25,6 @@ from dermsentry.evaluation.checks import (
     try_refusal,
     try_robustness,
 )
-from dermsentry.evaluation.clinical_utility.prevalence import check_prevalence
 from dermsentry.evaluation.contamination import Learned, find_learned
 from dermsentry.evaluation.predict import Predicted, choose_sample, read_and_predict
 from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, measure_predictions
@@ -38,9 +37,11 @@ from dermsentry.evaluation.subgroups.comparison import find_attribute
 from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import is_synthetic
+from dermsentry.screening.predictions import Challenge, check_challenge, header, row
 from dermsentry.split import Split
 from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.stats.numbers import decimal_interval, percent_as_given, percent_interval
+from dermsentry.stats.prevalence import check_prevalence
 from dermsentry.stats.resampling import Resampler
 
 
@@ -52,6 +53,7 @@ def evaluate(
     part: str = "test",
     by: str | None = None,
     out: str | Path | None = None,
+    predictions_for: Challenge | None = None,
     prevalence: float | None = None,
     robustness: bool = False,
     masks: str | Path | None = None,
@@ -80,7 +82,10 @@ def evaluate(
         Also give melanoma's figures by this column of the collection's table, such as `hospital`. Age, sex,
         site, source and skin type are compared in any case.
     out
-        A folder for `evaluation.json`, `evaluation.html`, `predictions.csv` (ISIC challenge) and `truth.csv`.
+        A folder for `evaluation.json`, `evaluation.html`, `predictions.csv` and `truth.csv`.
+    predictions_for
+        A challenge whose scorer is to take `predictions.csv`, `isic2018` (Task 3), `isic2019` or `isic2020`:
+        its columns in place of the nine.
     prevalence
         The share of melanomas where the model is to be used, above 0 and below 1; see
         `evaluate_predictions`.
@@ -120,6 +125,7 @@ def evaluate(
     OutputError
         `out` cannot be written.
     """
+    check_challenge(predictions_for)
     require_type("collection", collection, Collection, "read_collection")
     if split is not None and not isinstance(split, pd.DataFrame):
         require_type("split", getattr(split, "table", split), pd.DataFrame, "make_split or read_split")
@@ -171,6 +177,7 @@ def evaluate(
         "threshold": alert,
         "learned_from": learned,
         "unreadable": seen.unreadable,
+        "not_read": [vars(one) for one in collection.not_read],
         "versions": versions(),
     }
     evaluation = replace(evaluation, surroundings=compare_surroundings(seen, resampler))
@@ -195,7 +202,7 @@ def evaluate(
         ),
     )
     if out is not None:
-        _write(evaluation, Path(out), collection, seen)
+        _write(evaluation, Path(out), collection, seen, predictions_for)
     return evaluation
 
 
@@ -263,11 +270,20 @@ def image_names(paths: Sequence[str]) -> list[str]:
     return [stem if counts[stem] == 1 else str(PurePosixPath(path).with_suffix("")) for path, stem in pairs]
 
 
-def _write(evaluation: Evaluation, out: Path, collection: Collection, seen: Predicted) -> None:
+def _write(
+    evaluation: Evaluation,
+    out: Path,
+    collection: Collection,
+    seen: Predicted,
+    challenge: Challenge | None,
+) -> None:
     images = image_names(list(seen.table["path"]))
-    shares = seen.probability.clip(0, 1)
-    rows = [[image, *(f"{p:.9g}" for p in row)] for image, row in zip(images, shares, strict=True)]
-    write_text(out / "predictions.csv", _csv(["image", *CODES], rows))
+    shares = [dict(zip(CODES, each, strict=True)) for each in seen.probability.clip(0, 1).tolist()]
+    rows = [
+        row(image, share, unlike, challenge)
+        for image, share, unlike in zip(images, shares, seen.unlike, strict=True)
+    ]
+    write_text(out / "predictions.csv", header(challenge) + "".join(rows))
     columns = (seen.table[name] for name in ("path", "diagnosis", "group"))
     truth = zip(images, *columns, strict=True)
     write_text(out / "truth.csv", _csv(["image", "path", "diagnosis", "group"], truth))

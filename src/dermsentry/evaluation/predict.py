@@ -34,16 +34,18 @@ class Predicted:
     """The n photographs that could be read, in their order, and those that could not.
 
     `table` has their rows, `positions` (n,) where these were, `probability` (n, 9) is by `CODES`, `skin_tone`
-    in degrees, `looks` (n,) their perceptual hashes where they were asked for. `sample` are the rows whose
-    `pixels` (k, size, size, 3) were kept; `explained` those whose melanoma `activation` (m, h, w) was, and
-    `control` the same from another network, None without one; `painted_out` and `alone` (m,) are melanoma's
-    probability of these with their lesion painted out, and with nothing else.
+    in degrees, `unlike` the out-of-distribution score where the model has one, `looks` (n,) their perceptual
+    hashes where they were asked for. `sample` are the rows whose `pixels` (k, size, size, 3) were kept;
+    `explained` those whose melanoma `activation` (m, h, w) was, and `control` the same from another network,
+    None without one; `painted_out` and `alone` (m,) are melanoma's probability of these with their lesion
+    painted out, and with nothing else.
     """
 
     table: pd.DataFrame
     positions: NDArray[np.int64]
     probability: Floats
     skin_tone: tuple[float | None, ...]
+    unlike: tuple[float | None, ...]
     sample: NDArray[np.int64]
     pixels: Pixels
     explained: NDArray[np.int64]
@@ -72,6 +74,7 @@ class Predicted:
             painted_out=self.painted_out[explained],
             alone=self.alone[explained],
             looks=self.looks[here[: len(self.looks)]],
+            unlike=tuple(score for score, kept in zip(self.unlike, here, strict=True) if kept),
         )
 
 
@@ -102,6 +105,7 @@ def read_and_predict(
     pixels: list[Pixels] = []
     waiting: list[Pixels] = []
     found: list[Floats] = []
+    unlike: list[float | None] = []
     activation: list[Floats] = []
     other: list[Floats] = []
     hidden: dict[Any, list[Floats]] = {lesion_painted_out: [], only_the_lesion: []}
@@ -114,6 +118,8 @@ def read_and_predict(
         batch = np.stack(waiting)
         outputs = bundle.predict(batch)
         found.append(outputs.probability.astype(np.float64))
+        scores = outputs.out_of_distribution.astype(np.float64).clip(0, 1).tolist()
+        unlike.extend([None] * len(scores) if card.out_of_distribution is None else scores)
         positions = kept[-len(waiting) :]
         here = [i for i, position in enumerate(positions) if position in marked]
         if here:
@@ -150,6 +156,7 @@ def read_and_predict(
         positions=np.array(kept, dtype=np.int64),
         probability=np.concatenate(found)[:, order],
         skin_tone=tuple(tones),
+        unlike=tuple(unlike),
         sample=_rows(kept, sample),
         pixels=np.stack(pixels) if pixels else np.zeros((0, card.size, card.size, 3), np.uint8),
         explained=_rows(kept, marked),

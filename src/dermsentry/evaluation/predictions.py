@@ -21,15 +21,10 @@ from dermsentry.evaluation.clinical_utility.operating_point import (
     NeededThreshold,
     threshold_for_sensitivity,
 )
-from dermsentry.evaluation.clinical_utility.prevalence import (
-    PREVALENCES,
-    ClinicalValue,
-    check_prevalence,
-    clinical_value,
-    shift_prevalence,
-)
+from dermsentry.evaluation.clinical_utility.prevalence import shift_prevalence
 from dermsentry.evaluation.measures import SENSITIVITIES, Floats, LabelledCases, Truths, measure, prepare
 from dermsentry.evaluation.results import (
+    OVERALL,
     AlertDecision,
     ClassFigures,
     ConfusionMatrix,
@@ -39,6 +34,7 @@ from dermsentry.evaluation.results import (
 )
 from dermsentry.stats.intervals import Estimate, percentile_interval
 from dermsentry.stats.metrics import confusion_matrix
+from dermsentry.stats.prevalence import PREVALENCES, ClinicalValue, check_prevalence, clinical_value
 from dermsentry.stats.resampling import Resampled, Resampler
 
 Figures = Mapping[str, Resampled]
@@ -143,7 +139,7 @@ def measure_predictions(
             cases.classes, tuple(tuple(int(count) for count in row) for row in matrix)
         ),
         melanoma=melanoma,
-        warnings=caveats(classes, melanoma, unknown),
+        warnings=caveats(classes, melanoma, unknown, int((~cases.told).sum())),
         threshold=threshold,
         resamples=resampler.resamples,
         seed=resampler.seed,
@@ -181,6 +177,8 @@ def _checked(
 
 
 def _overall_figures(cases: LabelledCases, found: Figures) -> dict[str, Any]:
+    if len(cases.classes) == 1:  # the labels tell no two classes apart: every answer would be right
+        return dict.fromkeys(OVERALL)
     groups = cases.resampler.count()
     figures = {"accuracy": found["accuracy"].proportion(groups)}
     for name in ("balanced_accuracy", "roc_auc", "average_precision"):
@@ -190,6 +188,7 @@ def _overall_figures(cases: LabelledCases, found: Figures) -> dict[str, Any]:
 
 def _class_figures(cases: LabelledCases, found: Figures) -> tuple[ClassFigures, ...]:
     figures = []
+    single = len(cases.classes) == 1
     for i, label in enumerate(cases.classes):
         own, predicted = cases.true == i, cases.predicted == i
         groups = cases.resampler.count(own)
@@ -200,8 +199,10 @@ def _class_figures(cases: LabelledCases, found: Figures) -> tuple[ClassFigures, 
                 photographs=int(own.sum()),
                 groups=groups,
                 predicted=int(predicted.sum()),
-                recall=found[f"recall {label}"].proportion(groups),
-                precision=found[f"precision {label}"].proportion(cases.resampler.count(predicted)),
+                recall=None if single else found[f"recall {label}"].proportion(groups),
+                precision=None
+                if single
+                else found[f"precision {label}"].proportion(cases.resampler.count(predicted)),
                 roc_auc=_share(found, f"roc_auc {label}", enough),
                 average_precision=_share(found, f"average_precision {label}", enough),
             )

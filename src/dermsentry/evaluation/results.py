@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dermsentry.diagnoses import CODES, MELANOMA, name_of
 from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve
 from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold
-from dermsentry.evaluation.clinical_utility.prevalence import ClinicalValue, PriorShift
+from dermsentry.evaluation.clinical_utility.prevalence import PriorShift
 from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.evaluation.refusal import Refusal
 from dermsentry.evaluation.robustness.stability import Robustness
@@ -23,6 +23,7 @@ from dermsentry.evaluation.subgroups.comparison import Attribute
 from dermsentry.files import plain
 from dermsentry.stats.intervals import LEVEL, Estimate, provable
 from dermsentry.stats.numbers import decimal_interval, percent_interval
+from dermsentry.stats.prevalence import ClinicalValue
 
 if TYPE_CHECKING:
     import pandas as pd

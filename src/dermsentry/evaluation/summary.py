@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dermsentry.diagnoses import CODES
 from dermsentry.evaluation.clinical_utility.operating_point import CLAIM, proof
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.evaluation.subgroups.comparison import FEW, Attribute, find_attribute
@@ -58,13 +59,15 @@ def summary(evaluation: Evaluation, by: str | None = None) -> str:
     found = f"{decision.detected} of {melanoma.photographs} found"
     alarms = f"{decision.alerts - decision.detected} false alarms in {melanoma.others}"
     proved = f"; {proof(melanoma.groups)}" if melanoma.groups else ""
+    few = len(evaluation.classes) < len(CODES)
+    classes = f" in {len(evaluation.classes)} classes" if few and evaluation.accuracy else ""
     lines = [
         _share("melanoma sensitivity", decision.sensitivity, found + proved),
         _share("melanoma specificity", decision.specificity, alarms),
         *_threshold_lines(evaluation),
         _line("melanoma AUROC", *_decimals(melanoma.roc_auc)),
         _share("balanced accuracy", evaluation.balanced_accuracy, "mean recall of the classes"),
-        _share("accuracy", evaluation.accuracy, f"{evaluation.photographs} photographs"),
+        _share("accuracy", evaluation.accuracy, f"{evaluation.photographs} photographs{classes}"),
     ]
     for value in evaluation.clinical_value:
         needed = value.alerts_per_melanoma

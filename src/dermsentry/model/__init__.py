@@ -6,15 +6,27 @@ from dermsentry.model.bundle import (
     LEARNED_FILE,
     MODEL_FILE,
     OUTPUTS,
+    PAGES,
     Bundle,
     Outputs,
     bundled,
     open_bundle,
+    read_hashes,
     read_network,
+    require_place,
     self_test_picture,
+    write_again,
     write_bundle,
 )
-from dermsentry.model.card import Card, NoLesion, OutOfDistribution, SelfTest, Threshold
+from dermsentry.model.card import (
+    Adopted,
+    Card,
+    NoLesion,
+    OutOfDistribution,
+    Promise,
+    SelfTest,
+    Threshold,
+)
 from dermsentry.model.learned_from import LearnedFrom
 
 __all__ = [
@@ -23,17 +35,23 @@ __all__ = [
     "LEARNED_FILE",
     "MODEL_FILE",
     "OUTPUTS",
+    "PAGES",
+    "Adopted",
     "Bundle",
     "Card",
     "LearnedFrom",
     "NoLesion",
     "OutOfDistribution",
     "Outputs",
+    "Promise",
     "SelfTest",
     "Threshold",
     "bundled",
     "open_bundle",
+    "read_hashes",
     "read_network",
+    "require_place",
     "self_test_picture",
+    "write_again",
     "write_bundle",
 ]

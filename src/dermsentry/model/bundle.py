@@ -4,7 +4,9 @@ It may also have `learned_from.npz`, hashes of what it learned from, whose SHA-2
 
 The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `probability` (N, 9) calibrated,
 `embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place,
-`no_lesion` (N,) and `out_of_distribution` (N,).
+`no_lesion` (N,) and `out_of_distribution` (N,). A site bundle has the network of the bundle it came from,
+byte for byte, and two numbers in its card by which melanoma's probability is calibrated anew
+(`card.Adopted`).
 
 The hash and the digest detect accidental changes. They are no signature: whoever can write the folder can
 replace both.
@@ -26,6 +28,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.images import Pixels
 from dermsentry.model.card import Card as Card
@@ -36,11 +39,15 @@ from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
 from dermsentry.model.learned_from import LearnedFrom, read_learned_from
 from dermsentry.parallel import cores, map_ordered
+from dermsentry.stats.calibration import platt_scaled_class
 
 MODEL_FILE, CARD_FILE, LEARNED_FILE = "model.onnx", "card.json", "learned_from.npz"
 OUTPUTS = ("probability", "embedding", "class_activation", "no_lesion", "out_of_distribution")
 OUTPUTS_OF_SCHEMA_1 = ("probability", "embedding", "heat", "familiarity")
 OUTPUTS_OF_SCHEMA_2 = ("probability", "embedding", "class_activation", "out_of_distribution")
+PAGES = ("adoption.html", "adoption.json")
+"""What a site bundle may have beside them."""
+_MELANOMA = CODES.index(MELANOMA)
 MAX_CARD_BYTES = 32 * 1024 * 1024
 BUNDLED = "dermoscopy"
 """The name of the bundled model."""
@@ -156,6 +163,10 @@ class Bundle:
                 raise BundleError(
                     f"{self.folder}: the network gave a value that is no probability; export it again."
                 )
+        adopted = self.card.adoption
+        if adopted is not None:
+            scaled = platt_scaled_class(outputs.probability, _MELANOMA, adopted.slope, adopted.intercept)
+            outputs = replace(outputs, probability=scaled.astype(np.float32))
         return outputs
 
 
@@ -185,7 +196,7 @@ def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> 
         What fails verification, in one line.
     """
     path, card, onnx = _verified(folder)
-    learned_from = _learned_from(path, card)
+    learned_from = read_hashes(path, card)
     session = _session(onnx, card, path / MODEL_FILE)
     bundle = Bundle(path, card, threads or cores(), session, _output_names(session), learned_from)
     _verify_self_test(bundle)
@@ -212,19 +223,43 @@ def write_bundle(
     OutputError
         The folder cannot be written, or holds something that is no bundle.
     """
-    path = Path(folder)
     training = {key: value for key, value in card.training.items() if key != "learned_from"}
-    hashes = b"" if learned_from is None else learned_from.to_bytes()
-    if hashes:
-        training["learned_from"] = {"sha256": hashlib.sha256(hashes).hexdigest()}
-    filled = _filled(path, onnx, replace(card, training=training))
+    if learned_from is not None:
+        training["learned_from"] = {"sha256": hashlib.sha256(learned_from.to_bytes()).hexdigest()}
+    filled = _filled(Path(folder), onnx, replace(card, training=training))
+    return write_again(folder, onnx, filled, learned_from)
+
+
+def write_again(
+    folder: str | Path, onnx: bytes, card: Card, learned_from: LearnedFrom | None = None
+) -> Bundle:
+    """Write a bundle that was written before, from its network and its whole card, and open it.
+
+    Raises
+    ------
+    BundleError
+        The network is another, or the card was changed.
+    OutputError
+        The folder cannot be written, or holds something that is no bundle.
+    """
+    path = Path(folder)
     with _new_folder(path) as made:
         (made / MODEL_FILE).write_bytes(onnx)
-        (made / CARD_FILE).write_text(card_text(filled, path / CARD_FILE), encoding="utf-8")
-        if hashes:
-            (made / LEARNED_FILE).write_bytes(hashes)
+        (made / CARD_FILE).write_text(card_text(card, path / CARD_FILE), encoding="utf-8")
+        if learned_from is not None:
+            (made / LEARNED_FILE).write_bytes(learned_from.to_bytes())
         opened = open_bundle(made)
     return replace(opened, folder=path)
+
+
+def require_place(path: Path) -> None:
+    """Raise OutputError where there is something that is no bundle, which is never replaced."""
+    try:
+        older = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    except OSError as error:
+        raise OutputError(f"Cannot read {path}: {error.strerror or error}; choose another folder.") from error
+    if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE, LEARNED_FILE, *PAGES}):
+        raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
 
 
 def self_test_picture(seed: int, size: int) -> Pixels:
@@ -244,10 +279,8 @@ def self_test_picture(seed: int, size: int) -> Pixels:
 def _new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it takes `path`'s place only if the block ends well."""
     workplace = None
+    require_place(path)
     try:
-        older = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-        if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE, LEARNED_FILE}):
-            raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
         path.parent.mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         made = workplace / path.name
@@ -320,7 +353,7 @@ def _verified(folder: str | Path) -> tuple[Path, Card, bytes]:
     return path, card, onnx
 
 
-def _learned_from(path: Path, card: Card) -> LearnedFrom | None:
+def read_hashes(path: Path, card: Card) -> LearnedFrom | None:
     """The hashes that a card names, verified; None where it names none. Raises BundleError."""
     named = card.training.get("learned_from")
     if named is None:

@@ -81,6 +81,34 @@ class OutOfDistribution:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """At least this share of melanomas raises an alert, with this confidence, as so many lesions show.
+
+    `melanomas`: how many independent ones chose the threshold.
+    """
+
+    sensitivity: Share
+    confidence: Share
+    melanomas: Count
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """How a site bundle differs from the bundle it came from, whose network it has; see `adoption/`.
+
+    `parent` is that bundle's digest. After the network, the logit of melanoma's probability is multiplied by
+    `slope` and moved by `intercept`; the other diagnoses share what is left as they did. `promise` is None
+    where no labelled melanomas chose the alert threshold. `record` is free: what `adoption.json` holds.
+    """
+
+    parent: Digest
+    slope: Annotated[float, Meta(ge=1e-3, le=1e3)]
+    intercept: Annotated[float, Meta(ge=-1e3, le=1e3)]
+    promise: Promise | None
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class SelfTest:
     """What the network gave for a picture drawn from `seed` when the bundle was written."""
 
@@ -100,7 +128,8 @@ class Card:
     """What a bundle says about itself; `card.json` has exactly these fields.
 
     `size` is the network's input side in pixels, `aspect` how an image is brought to it, `temperature` the
-    calibration already inside the network. `thresholds` has `alert` and `refer`. `evaluation` is free;
+    calibration already inside the network. `thresholds` has `alert` and `refer`. `adoption` is None but in a
+    site bundle. `evaluation` is free;
     `training` has at least `fingerprint` (text), `licences` (list of text), `synthetic` (whether phantoms
     trained it), `configuration` and `versions` (objects). `write_bundle` fills `created`, `self_test`,
     `sha256` (of `model.onnx`) and `digest` (of the other fields).
@@ -115,6 +144,7 @@ class Card:
     out_of_distribution: OutOfDistribution | None
     evaluation: Mapping[str, Any]
     training: Mapping[str, Any]
+    adoption: Adopted | None = None
     classes: tuple[str, ...] = CODES
     schema: Annotated[int, Meta(ge=1, le=10**6)] = SCHEMA
     created: Moment = ""
@@ -149,6 +179,8 @@ def describe(card: Card) -> str:
     ]
     if card.synthetic:
         lines.append("Trained on synthetic images: its output says nothing about patients.")
+    if card.adoption is not None:
+        lines.append(describe_adoption(card.adoption))
     lines += [_describe_threshold(name, card.thresholds[name]) for name in CUTS]
     lines += describe_refusal(card)
     lines += [f"On {part}: {listed}." for part, listed in _describe_figures(card.evaluation)]
@@ -186,6 +218,19 @@ def _by_source(sources: Mapping[str, float]) -> str:
         return ""
     listed = ", ".join(f"{percent(share)} of {name}" for name, share in sources.items())
     return f"; by a fit that had not seen the source, {listed}"
+
+
+def describe_adoption(adopted: Adopted) -> str:
+    """Where a site bundle comes from and what it promises, in a sentence."""
+    origin = f"Adopted for a site from the bundle {adopted.parent[:12]}, the same network"
+    promise = adopted.promise
+    if promise is None:
+        return f"{origin}: its alerts are those of that bundle, and nothing is promised of their sensitivity."
+    return (
+        f"{origin}: with {brief(promise.confidence)} confidence its alerts find at least "
+        f"{brief(promise.sensitivity)} of the site's melanomas that it assesses, chosen on "
+        f"{promise.melanomas:,} melanomas there."
+    )
 
 
 def _describe_threshold(name: str, threshold: Threshold) -> str:
@@ -332,7 +377,14 @@ def _read_card(record: dict[str, Any], where: str) -> Card:
             f"{where}schema {_kind(schema)} was written by a later version (this one reads up to {SCHEMA}); "
             "upgrade Dermsentry."
         )
+    if type(schema) is int and schema < 3:
+        record = {"adoption": None, **record}
     _require(record, _names(Card), where)
+    if record["adoption"] is not None:
+        found = _object(record, "adoption", where)
+        _read(found, Adopted, f"{where}adoption.")
+        if found["promise"] is not None:
+            _read(_object(found, "promise", f"{where}adoption."), Promise, f"{where}adoption.promise.")
     if record["classes"] != list(CODES):
         raise _wrong(f"{where}classes", record["classes"], f"the codes {', '.join(CODES)} in this order")
     thresholds = _object(record, "thresholds", where)

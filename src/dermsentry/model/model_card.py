@@ -16,7 +16,7 @@ from typing import Any
 
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.model import Bundle
-from dermsentry.model.card import CUTS, Card, Threshold, describe_refusal
+from dermsentry.model.card import CUTS, Card, Threshold, describe_adoption, describe_refusal
 from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import brief, decimal_interval, percent, percent_interval
@@ -75,6 +75,7 @@ def card_page(card: Card) -> str:
         thresholds=[_threshold(name, card.thresholds[name]) for name in CUTS],
         parts=list(_parts(card.evaluation)),
         tables=[(title, blocks) for title, blocks in records.items() if blocks],
+        adoption=card.adoption and describe_adoption(card.adoption),
         refusal=describe_refusal(card),
         failures=[_plain(one) for one in failures if isinstance(one, str)] if type(failures) is list else [],
         weights_licence=_marked(licence) if isinstance(licence, str) else None,

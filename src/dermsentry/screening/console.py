@@ -9,10 +9,10 @@ from typing import Literal
 
 from dermsentry.errors import OutputError
 from dermsentry.screening.finding import Finding
+from dermsentry.screening.predictions import Challenge, header
 from dermsentry.screening.triage import TIERS, Tier
 from dermsentry.screening.writers import (
     json_line,
-    predictions_header,
     predictions_row,
     table_header,
     table_rows,
@@ -21,7 +21,9 @@ from dermsentry.screening.writers import (
 Form = Literal["table", "json", "csv"]
 
 
-def print_findings(findings: Iterable[Finding], form: Form) -> Counter[Tier]:
+def print_findings(
+    findings: Iterable[Finding], form: Form, challenge: Challenge | None = None
+) -> Counter[Tier]:
     """Print each finding to stdout at once; return how many there are of each tier. Raises OutputError."""
     counts: Counter[Tier] = Counter()
 
@@ -34,15 +36,15 @@ def print_findings(findings: Iterable[Finding], form: Form) -> Counter[Tier]:
         except OSError as error:
             raise OutputError(f"Cannot write to stdout: {error.strerror or error}.") from error
 
-    header = {"table": table_header() + "\n", "json": "", "csv": predictions_header()}
-    put(header[form])
+    first = {"table": table_header() + "\n", "json": "", "csv": header(challenge)}
+    put(first[form])
     colour = sys.stdout.isatty()
     for finding in findings:
         counts[finding.tier] += 1
         if form == "json":
             put(json_line(finding))
         elif form == "csv":
-            put(predictions_row(finding))
+            put(predictions_row(finding, challenge))
         else:
             put(table_rows(finding, colour=colour) + "\n")
     return counts

@@ -72,6 +72,7 @@ def screen_photograph(
     no_lesion = None if card.no_lesion is None else _score(outputs.no_lesion)
     unlike = None if card.out_of_distribution is None else _score(outputs.out_of_distribution)
     tier, reasons = triage(probabilities, no_lesion, unlike, quality, card)
+    reasons = (*reasons, photograph.doubt) if photograph.doubt else reasons
     finding = Finding(name, path, tier, probabilities, no_lesion, unlike, quality, reasons, bundle.name)
     melanoma = outputs.class_activation[0, :, :, card.classes.index(MELANOMA)]
     return Screened(finding, draw_saliency(pixels, melanoma) if saliency else None)
@@ -87,6 +88,8 @@ def _score(output: Floats) -> float:
 
 
 def _screen_one(source: Source, bundle: Bundle, saliency: bool) -> Screened:
+    if source.refused:
+        return unreadable(source.refused, bundle, source.name, source.path)
     try:
         root = Path(source.root) if source.root is not None else None
         content = Path(source.path) if source.content is None else source.content

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 
 from dermsentry.errors import InputError
-from dermsentry.images import SUFFIXES, Pixels
+from dermsentry.image_files import walk
+from dermsentry.image_formats import READ
+from dermsentry.images import Pixels
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | Pixels
 """One image, or where images are; see `dermsentry.screen`."""
@@ -28,12 +30,13 @@ class Source:
     """An image to be screened.
 
     `path` is its file, or the name of an image in memory, whose `content` is set. `root` is the folder that a
-    link may not lead out of, if any.
+    link may not lead out of, if any. `refused` says why it is not to be opened, `""` where it is.
     """
 
     path: str
     root: str | None = None
     content: bytes | Image.Image | Pixels | None = field(default=None, compare=False)
+    refused: str = ""
 
     @property
     def name(self) -> str:
@@ -50,7 +53,8 @@ def find_photographs(
     ----------
     given
         One or many of: a file (any name: one that is no image gets its line as unreadable), a folder
-        (searched to the bottom for images; links to folders are not followed), a pattern such as
+        (searched to the bottom for what is an image by content or by name; what is not opened, such as a
+        hidden image or a link to a folder elsewhere, gets its line as unreadable), a pattern such as
         `visits/**/*.jpg`, and images in memory, which are called `image`, `image_2`, … after no file here.
     leave_out
         A folder that is not searched: where this run writes its own pictures.
@@ -132,8 +136,7 @@ def _sources(text: str, leave_out: Path | None, strict: bool) -> Iterator[Source
     if path.is_dir():
         files = list(_walk(text, leave_out))
         if not files:
-            kinds = " ".join(sorted(SUFFIXES))
-            raise InputError(f"{text} holds no photographs; expected files ending in {kinds}.")
+            raise InputError(f"{text} holds no photographs; expected {READ}.")
         yield from files
     elif not strict or path.exists() or path.is_symlink():
         yield Source(text)
@@ -151,16 +154,10 @@ def _sources(text: str, leave_out: Path | None, strict: bool) -> Iterator[Source
 
 
 def _walk(root: str, leave_out: Path | None) -> Iterator[Source]:
-    def refuse(error: OSError) -> None:
-        raise InputError(f"Cannot read {error.filename}: {error.strerror}.")
-
-    skipped = leave_out.resolve() if leave_out is not None else None
-    for name, folders, files in os.walk(root, onerror=refuse):
-        folder = Path(name)
-        kept = [f for f in folders if not f.startswith(".") and (folder / f).resolve() != skipped]
-        folders[:] = sorted(kept)
-        for file in sorted(files):
-            path = folder / file
-            if not file.startswith(".") and path.suffix.lower() in SUFFIXES:
-                # Only a link can lead out of the folder; to resolve every path would cost more than to ask.
-                yield Source(str(path), root if path.is_symlink() else None)
+    for folder in walk(Path(root), leave_out=leave_out):
+        for name in sorted([*folder.photographs, *folder.unsupported]):
+            path = folder.path / name
+            # Only a link can lead out of the folder; to resolve every path would cost more than to ask.
+            yield Source(str(path), root if path.is_symlink() else None)
+        for one in folder.not_read:
+            yield Source(str(Path(root) / one.path), refused=one.reason)

@@ -12,6 +12,7 @@ from dermsentry.progress import track
 from dermsentry.screening.finding import Finding
 from dermsentry.screening.inference import screen_sources
 from dermsentry.screening.inputs import ImageInput, Source, find_photographs, require_own_names
+from dermsentry.screening.predictions import Challenge, check_challenge
 from dermsentry.screening.writers import findings_file, predictions_file
 
 
@@ -21,6 +22,7 @@ def screen(
     *,
     findings: str | Path | None = None,
     predictions: str | Path | None = None,
+    predictions_for: Challenge | None = None,
     saliency: str | Path | None = None,
     threads: int | None = None,
     strict: bool = True,
@@ -41,7 +43,10 @@ def screen(
     findings
         A file to write the findings to, as JSON lines.
     predictions
-        A file to write the probabilities to, as the ISIC challenge's CSV.
+        A file to write the nine probabilities of each readable image to, as a CSV.
+    predictions_for
+        A challenge whose scorer is to take that file, `isic2018` (Task 3), `isic2019` or `isic2020`: its
+        columns in place of the nine.
     saliency
         A folder to write saliency maps to, `NAME.png` for each readable image: where the network saw
         melanoma.
@@ -61,8 +66,8 @@ def screen(
     Raises
     ------
     InputError
-        A path does not exist or holds no images, an array is no image, or two images share a name that a file
-        or a saliency map knows them by.
+        A path does not exist or holds no images, an array is no image, two images share a name that a file
+        or a saliency map knows them by, or there is no such challenge.
     BundleError
         The bundle was refused.
     OutputError
@@ -70,8 +75,8 @@ def screen(
     """
     return list(
         iter_screen(
-            images, bundle, findings=findings, predictions=predictions, saliency=saliency, threads=threads,
-            strict=strict, quiet=quiet,
+            images, bundle, findings=findings, predictions=predictions, predictions_for=predictions_for,
+            saliency=saliency, threads=threads, strict=strict, quiet=quiet,
         )
     )  # fmt: skip
 
@@ -82,6 +87,7 @@ def iter_screen(
     *,
     findings: str | Path | None = None,
     predictions: str | Path | None = None,
+    predictions_for: Challenge | None = None,
     saliency: str | Path | None = None,
     threads: int | None = None,
     strict: bool = True,
@@ -103,7 +109,10 @@ def iter_screen(
     findings
         A file to write the findings to, as JSON lines.
     predictions
-        A file to write the probabilities to, as the ISIC challenge's CSV.
+        A file to write the nine probabilities of each readable image to, as a CSV.
+    predictions_for
+        A challenge whose scorer is to take that file, `isic2018` (Task 3), `isic2019` or `isic2020`: its
+        columns in place of the nine.
     saliency
         A folder to write saliency maps to, `NAME.png` for each readable image.
     threads
@@ -122,23 +131,25 @@ def iter_screen(
     Raises
     ------
     InputError
-        A path does not exist or holds no images, an array is no image, or two images share a name that a file
-        or a saliency map knows them by.
+        A path does not exist or holds no images, an array is no image, two images share a name that a file
+        or a saliency map knows them by, or there is no such challenge.
     BundleError
         The bundle was refused.
     OutputError
         A file cannot be written.
     """
+    check_challenge(predictions_for)
     saliency_folder = Path(saliency) if saliency is not None else None
     sources = find_photographs(images, leave_out=saliency_folder, strict=strict)
     if saliency_folder is not None or predictions is not None:
-        require_own_names(sources, "the challenge's CSV" if predictions is not None else "a saliency map")
+        require_own_names(sources, "a table of predictions" if predictions is not None else "a saliency map")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, threads=threads)
     return _screened(
         sources,
         opened,
         findings=Path(findings) if findings is not None else None,
         predictions=Path(predictions) if predictions is not None else None,
+        challenge=predictions_for,
         saliency=saliency_folder,
         quiet=quiet,
     )
@@ -150,6 +161,7 @@ def _screened(
     *,
     findings: Path | None,
     predictions: Path | None,
+    challenge: Challenge | None,
     saliency: Path | None,
     quiet: bool,
 ) -> Iterator[Finding]:
@@ -158,7 +170,7 @@ def _screened(
         if findings is not None:
             writers.append(files.enter_context(findings_file(findings)))
         if predictions is not None:
-            writers.append(files.enter_context(predictions_file(predictions)))
+            writers.append(files.enter_context(predictions_file(predictions, challenge)))
         results = screen_sources(sources, bundle, saliency=saliency is not None)
         for screened in results if quiet else track(results, "Screening", len(sources)):
             for write in writers:

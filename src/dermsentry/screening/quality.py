@@ -101,8 +101,8 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
     # What is all of one colour has none to compare it with.
     colours = -np.inf if drawn or contrast < MIN_CONTRAST else log_odds(inner)
     if colours >= FALSE_COLOURS_FROM:
-        problems.append(FALSE_COLOURS)
-    if drawn:
+        problems.append(FALSE_COLOURS)  # which light and contrast depend on
+    elif drawn:
         problems.append(DRAWN)
     elif light[-1 - tenth] < DARK:
         problems.append(TOO_DARK)

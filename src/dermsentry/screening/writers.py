@@ -1,4 +1,4 @@
-"""Findings as people and programs want them: table, JSON lines, the ISIC challenge's CSV, saliency maps.
+"""Findings as people and programs want them: table, JSON lines, predictions, saliency maps.
 
 Files are written during screening and take their place when it ends: whole, or not at all.
 """
@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dermsentry.diagnoses import CODES, name_of
-from dermsentry.files import csv_line, plain, whole_file
+from dermsentry.diagnoses import name_of
+from dermsentry.files import plain, whole_file
 from dermsentry.screening.finding import Finding
+from dermsentry.screening.predictions import Challenge, header, row
 from dermsentry.stats.numbers import percent
 
 # How a terminal shows a tier: bold white on red, yellow, as it is, cyan, magenta.
 _COLOURS = {"alert": "1;97;41", "refer": "33", "routine": "0", "cannot-say": "36", "unreadable": "35"}
+
+_ROUTINE_REASONS = 2  # the threshold and the likeliest diagnosis, which the line shows; anything else is told
 
 Write = Callable[[Finding], object]
 
@@ -29,14 +32,14 @@ def findings_file(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def predictions_file(path: Path) -> Iterator[Write]:
-    """Yield what writes a photograph's row of the ISIC challenge's CSV. Raises OutputError."""
+def predictions_file(path: Path, challenge: Challenge | None) -> Iterator[Write]:
+    """Yield what writes a photograph's row of a table of predictions. Raises OutputError."""
     with (
         whole_file(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file,
     ):
-        file.write(predictions_header())
-        yield lambda finding: file.write(predictions_row(finding))
+        file.write(header(challenge))
+        yield lambda finding: file.write(predictions_row(finding, challenge))
 
 
 def json_line(finding: Finding) -> str:
@@ -45,17 +48,11 @@ def json_line(finding: Finding) -> str:
     return line if line.isascii() else line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def predictions_header() -> str:
-    """The first line of the challenge's CSV."""
-    return ",".join(("image", *CODES)) + "\n"
-
-
-def predictions_row(finding: Finding) -> str:
-    """A photograph's row of the challenge's CSV; nothing for one that could not be read."""
+def predictions_row(finding: Finding, challenge: Challenge | None) -> str:
+    """A photograph's row of a table of predictions; nothing for one that could not be read."""
     if finding.probabilities is None:
         return ""
-    # Always with decimals: a column of `0` and `1` would be read as whole numbers, which the rules refuse.
-    return csv_line([finding.image, *(f"{finding.probabilities[code]:.6f}" for code in CODES)])
+    return row(finding.image, finding.probabilities, finding.out_of_distribution, challenge)
 
 
 def table_header() -> str:
@@ -71,7 +68,7 @@ def table_rows(finding: Finding, *, colour: bool = False) -> str:
     melanoma = "" if finding.melanoma is None else percent(finding.melanoma)
     likeliest = "" if finding.likeliest is None else name_of(finding.likeliest)
     line = f"{tier} {melanoma:>8}  {likeliest:<27} {printable(finding.path)}"
-    if finding.tier == "routine":
+    if finding.tier == "routine" and len(finding.reasons) <= _ROUTINE_REASONS:
         return line
     return f"{line}\n{'':<11} {'':>8}  {'; '.join(printable(reason) for reason in finding.reasons)}"
 

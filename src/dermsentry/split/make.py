@@ -33,9 +33,9 @@ def make_split(
 
     A group is everything that is identical, near-identical, or of one lesion or patient. A Test that the
     collection names stays the test: its photographs that are connected with any other become `test-leaking`.
-    Where it names none, a test is taken by groups. A validation part that it names stays, and takes what is
-    connected with it. A doubtful group of duplicates connects nothing and quarantines nothing; `reason` names
-    its photographs.
+    Where it names none, or only photographs without a diagnosis, a test is taken by groups. A validation part
+    that it names stays, and takes what is connected with it. A doubtful group of duplicates connects nothing
+    and quarantines nothing; `reason` names its photographs.
 
     Parameters
     ----------
@@ -104,7 +104,9 @@ def make_split(
             if given[i] != "validation":
                 reasons[i].append(f"connected with {validated[group[i]]}, which is in the given validation")
 
-    wanted = APART[:3] if "test" in given else APART
+    # A published test without labels is no test: one is taken where no photograph of it can be evaluated.
+    named = any(given[i] == "test" and part[i] in ("test", "test-leaking") for i in rows)
+    wanted = APART[:3] if named else APART
     shares = dict(zip(wanted, fractions, strict=False))
     if validated:
         shares["validation"] = 0.0

@@ -1,7 +1,8 @@
 """Whether a stated probability means what it says, and what makes it so.
 
-Two methods: one temperature, or one temperature and a bias for each class. `evaluation.calibration_methods`
-compares them on photographs that they were not fitted to.
+A network is calibrated by one temperature, or one temperature and a bias for each class;
+`evaluation.calibration_methods` compares the two on photographs that they were not fitted to. A clinic's few
+photographs bear two numbers: Platt scaling of melanoma against the rest.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ TEMPERATURES = (0.05, 20.0)
 
 BIAS_PENALTY = 0.1
 """What a squared bias costs, against the log loss summed over photographs: a normal prior, variance 10."""
+
+
+SLOPE_PENALTY, INTERCEPT_PENALTY = 16.0, 0.5
+"""What the squared logarithm of a Platt slope and a squared intercept cost: normal priors."""
+
+_SMALLEST = 1e-7  # probabilities closer to 0 or 1 count as this close
 
 
 def _log_softmax(logits: Floats) -> Floats:
@@ -115,6 +122,59 @@ def fit_bias_corrected_temperature(
     biases = np.zeros(values.shape[1])
     biases[free] = found.x[1:]
     return float(1 / found.x[0]), biases
+
+
+def platt_scaled(probability: ArrayLike, slope: float, intercept: float) -> Floats:
+    """1 / (1 + exp(-(slope · logit(probability) + intercept))), in any shape; the order stays as it was."""
+    own = np.clip(np.asarray(probability, dtype=np.float64), _SMALLEST, 1 - _SMALLEST)
+    return np.asarray(1 / (1 + np.exp(-(slope * np.log(own / (1 - own)) + intercept))))
+
+
+def platt_scaled_class(probability: ArrayLike, column: int, slope: float, intercept: float) -> Floats:
+    """Probabilities (n, k) with one class scaled by `platt_scaled`, the others in their old proportions."""
+    values = np.asarray(probability, dtype=np.float64)
+    scaled = platt_scaled(values[:, column], slope, intercept)
+    others = np.delete(values, column, axis=1) + 1e-12  # so that they can be told to share what is left
+    others *= ((1 - scaled) / others.sum(axis=1))[:, None]
+    return np.insert(others, column, scaled, axis=1)
+
+
+def fit_platt(probability: ArrayLike, y_true: ArrayLike) -> tuple[float, float]:
+    """The slope and the intercept that make the outcomes most probable; see `platt_scaled`.
+
+    Platt, Advances in Large Margin Classifiers (1999), on the logit of a probability, fitted by L-BFGS with
+    `SLOPE_PENALTY` and `INTERCEPT_PENALTY`: so few photographs move it little, and outcomes of one kind alone
+    do not move it without end.
+
+    Parameters
+    ----------
+    probability
+        Of the event, (n,), of photographs that neither train nor evaluate.
+    y_true
+        Whether it happened, (n,).
+
+    Returns
+    -------
+    tuple of float
+        The slope, above 0, and the intercept; 1 and 0 change nothing.
+    """
+    from scipy.optimize import minimize
+
+    own = np.clip(np.asarray(probability, dtype=np.float64), _SMALLEST, 1 - _SMALLEST)
+    logit, outcome = np.log(own / (1 - own)), np.asarray(y_true).astype(np.float64)
+
+    def loss(point: Floats) -> tuple[float, Floats]:
+        slope, intercept = float(np.exp(point[0])), float(point[1])
+        scaled = slope * logit + intercept
+        total = float((np.logaddexp(0, scaled) - outcome * scaled).sum())
+        total += 0.5 * SLOPE_PENALTY * point[0] ** 2 + 0.5 * INTERCEPT_PENALTY * intercept**2
+        off = 1 / (1 + np.exp(-scaled)) - outcome
+        by_slope = float(off @ logit) * slope + SLOPE_PENALTY * point[0]
+        return total, np.array([by_slope, off.sum() + INTERCEPT_PENALTY * intercept])
+
+    ends = (np.log(1 / TEMPERATURES[1]), np.log(1 / TEMPERATURES[0]))
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[ends, (-30, 30)])
+    return float(np.exp(found.x[0])), float(found.x[1])
 
 
 def candidate_log_losses(probability: ArrayLike, truth: Sequence[str]) -> Floats:

@@ -272,6 +272,17 @@ def expected_calibration_error(
     return _ratio(gaps, weights.sum(axis=-1))[()]
 
 
+def losses(truth: NDArray[np.bool_], stated: Floats, weights: Floats) -> dict[str, Floats]:
+    """The losses of a stated probability (m,) for weights (r, m), each of shape (r,)."""
+    error = expected_calibration_error
+    return {
+        "log_loss": log_loss(truth, np.stack([1 - stated, stated], axis=1), sample_weight=weights),
+        "brier_score": brier_score_loss(truth, stated, sample_weight=weights),
+        "calibration_error": error(truth, stated, sample_weight=weights),
+        "calibration_error_equal_mass": error(truth, stated, equal_mass=True, sample_weight=weights),
+    }
+
+
 def candidate_hits(y_true: Sequence[str], y_pred: Iterable[str]) -> NDArray[np.bool_]:
     """Whether each predicted code is a candidate of the true label (`PBK|SK` has two), shape (n,)."""
     pairs = zip(y_true, y_pred, strict=True)

@@ -30,6 +30,20 @@ def group_index(groups: Sequence[str]) -> NDArray[np.int64]:
     return np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1].astype(np.int64)
 
 
+def group_folds(
+    groups: Sequence[str], positive: NDArray[np.bool_], folds: int, seed: int
+) -> NDArray[np.int64]:
+    """The fold of each photograph, (n,): groups at random, those with a positive dealt out first."""
+    index = group_index(groups)
+    number = int(index.max()) + 1
+    order = np.random.default_rng(seed).permutation(number)
+    with_positive = np.bincount(index, weights=positive, minlength=number) > 0
+    order = order[np.argsort(~with_positive[order], kind="stable")]
+    fold = np.empty(number, dtype=np.int64)
+    fold[order] = np.arange(number) % min(folds, number)
+    return fold[index]
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Resampled:

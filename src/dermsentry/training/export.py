@@ -353,7 +353,8 @@ def _store_halves(graph: Any) -> None:
         values = numpy_helper.to_array(tensor)
         if values.dtype != np.float32 or values.size < 256:
             continue
-        halves = values.astype(np.float16)
+        with np.errstate(over="ignore"):  # what is too large for halves stays as it is
+            halves = values.astype(np.float16)
         if not np.array_equal(halves.astype(np.float32), values):
             continue
         name = tensor.name

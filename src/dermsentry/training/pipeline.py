@@ -216,7 +216,9 @@ def training_record(
 
     `weights` is what the network began with, None for random numbers.
     """
-    licences = ["the licences of the photographs in the collection"]
+    known = set(collection.table["copyright_license"])
+    unsaid = ["the licences of the photographs in the collection"] if "" in known else []
+    licences = [*unsaid, *(f"photographs: {licence}" for licence in sorted(known - {""}))]
     if weights == "imagenet":
         licences.append("ImageNet weights: Apache-2.0")
     elif weights == "dermoscopy":

@@ -4,12 +4,14 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
 from clinic.cases import photograph as draw
+from clinic.dicom_files import dicom_bytes
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.intake import admission
 from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, Received, receive, sniff
@@ -18,6 +20,7 @@ from dermsentry.clinic.store.database import DatabaseError, open_database, readi
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Case, Event, Job
 from dermsentry.errors import InputError, OutputError
+from dermsentry.image_formats import FORMATS
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +109,15 @@ def test_a_file_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, ph
     monkeypatch.setattr(admission, "MAX_BYTES", len(photograph) - 1)
     with pytest.raises(InputError, match="expected up to"):
         sniff(photograph)
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "DICOM"])
+def test_a_photograph_is_known_by_its_content(kind: str) -> None:
+    pillow_heif.register_heif_opener()  # to write one
+    if kind == "DICOM":
+        assert sniff(dicom_bytes(size=(8, 8))) == kind
+    else:
+        assert sniff(draw(kind=kind)) == kind
 
 
 @pytest.mark.parametrize("name", LONGEST)

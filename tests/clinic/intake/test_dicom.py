@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.sequence import Sequence
 
 from clinic.dicom_files import as_bytes, close, dicom_bytes, dicom_dataset
@@ -25,6 +26,7 @@ from clinic.filled_store import Store
 from dermsentry.clinic.intake import dicom
 from dermsentry.clinic.intake.admission import About, Received, receive
 from dermsentry.clinic.intake.dicom import NotTaken, describe, read_dicom, read_reference
+from dermsentry.clinic.intake.dicom_text import LONGEST_TEXT
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.pictures import may_leave
 from dermsentry.clinic.store.tables import Case
@@ -69,6 +71,71 @@ def ybr(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(Image.fromarray(pixels).convert("YCbCr"))
 
 
+LUMA = np.asarray(Image.fromarray(PHANTOM).convert("L"))
+GREY: dict[str, Any] = {
+    "SamplesPerPixel": 1,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "PlanarConfiguration": None,
+    "PixelData": LUMA.tobytes(),
+}
+SOME_GREY = np.repeat(LUMA[:, :, None], 3, axis=2)
+
+
+def adobe(jpeg: bytes, transform: int) -> bytes:
+    """The same JPEG with Adobe's marker, and without JFIF's."""
+    start = 2
+    if jpeg[2:4] == b"\xff\xe0":
+        start = 4 + int.from_bytes(jpeg[4:6], "big")
+    return jpeg[:2] + b"\xff\xee\0\x0eAdobe\0\x64" + bytes(4) + bytes([transform]) + jpeg[start:]
+
+
+def bare(jpeg: bytes) -> bytes:
+    """The same JPEG without any marker that says its colours."""
+    marked = adobe(jpeg, 0)
+    return marked[:2] + marked[18:]
+
+
+def without_letters(jpeg: bytes) -> bytes:
+    """The same JPEG, its components called 1, 2, 3 and no longer R, G, B."""
+    data = bytearray(jpeg)
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    for number in range(3):
+        data[frame + 10 + 3 * number] = data[scan + 5 + 2 * number] = number + 1
+    return bytes(data)
+
+
+def rle(pixels: np.ndarray[Any, Any]) -> bytes:
+    frame = RLELosslessEncoder.encode(
+        np.ascontiguousarray(pixels), rows=pixels.shape[0], columns=pixels.shape[1], samples_per_pixel=3,
+        number_of_frames=1, bits_allocated=8, bits_stored=8, pixel_representation=0,
+        photometric_interpretation="RGB", planar_configuration=0,
+    )  # fmt: skip
+    return bytes(frame)
+
+
+def lossless(pixels: np.ndarray[Any, Any]) -> bytes:
+    """A lossless JPEG (ITU-T T.81, annex H) with the first predictor, and no word on its colours."""
+    values = np.atleast_3d(pixels).astype(int)
+    height, width, count = values.shape
+    before = np.empty_like(values)
+    before[:, 1:], before[1:, 0], before[0, 0] = values[:, :-1], values[:-1, 0], 128
+    bits = []
+    for change in (values - before).ravel().tolist():
+        size = abs(change).bit_length()
+        bits.append(f"{size:04b}")  # nine codes of four bits each
+        bits.append(f"{change if change > 0 else change + (1 << size) - 1:0{size}b}" if size else "")
+    packed = "".join(bits)
+    packed += "1" * (-len(packed) % 8)
+    data = int(packed, 2).to_bytes(len(packed) // 8, "big").replace(b"\xff", b"\xff\0")
+    codes = bytes([0, 0, 0, 0, 9, *bytes(12), *range(9)])
+    head = b"\xff\xd8\xff\xc4" + struct.pack(">H", 2 + len(codes)) + codes
+    head += b"\xff\xc3" + struct.pack(">HBHHB", 8 + 3 * count, 8, height, width, count)
+    head += b"".join(bytes([number + 1, 0x11, 0]) for number in range(count))
+    head += b"\xff\xda" + struct.pack(">HB", 6 + 2 * count, count)
+    head += b"".join(bytes([number + 1, 0]) for number in range(count)) + b"\1\0\0"
+    return head + data + b"\xff\xd9"
+
+
 ENCODINGS: dict[str, tuple[dict[str, Any], float]] = {
     "implicit": ({"TransferSyntaxUID": uid.ImplicitVRLittleEndian}, 0.0),
     "explicit": ({}, 0.0),
@@ -95,6 +162,69 @@ ENCODINGS: dict[str, tuple[dict[str, Any], float]] = {
     "JPEG Baseline in RGB": (
         {"TransferSyntaxUID": uid.JPEGBaseline8Bit, "PixelData": encoded("JPEG", quality=95, keep_rgb=True)},
         4.0,
+    ),
+    "JPEG Baseline whose header says RGB": (
+        {"TransferSyntaxUID": uid.JPEGBaseline8Bit, "PixelData": encoded("JPEG", quality=95, subsampling=2)},
+        4.0,
+    ),
+    "JPEG Baseline of YCbCr without a marker, subsampled": (
+        {
+            "TransferSyntaxUID": uid.JPEGBaseline8Bit,
+            "PixelData": bare(encoded("JPEG", quality=95, subsampling=1)),
+        },
+        4.0,
+    ),
+    "JPEG Baseline by Adobe's marker YCbCr": (
+        {
+            "TransferSyntaxUID": uid.JPEGBaseline8Bit,
+            "PixelData": adobe(encoded("JPEG", quality=95, subsampling=0), 1),
+        },
+        4.0,
+    ),
+    "JPEG Baseline by Adobe's marker RGB": (
+        {
+            "TransferSyntaxUID": uid.JPEGBaseline8Bit,
+            "PhotometricInterpretation": "YBR_FULL_422",
+            "PixelData": encoded("JPEG", quality=95, keep_rgb=True),
+        },
+        4.0,
+    ),
+    "JPEG Baseline of RGB by its header alone": (
+        {
+            "TransferSyntaxUID": uid.JPEGBaseline8Bit,
+            "PixelData": without_letters(bare(encoded("JPEG", quality=95, keep_rgb=True))),
+        },
+        4.0,
+    ),
+    "lossless JPEG": ({"TransferSyntaxUID": uid.JPEGLosslessSV1, "PixelData": lossless(PHANTOM)}, 0.0),
+    "lossless JPEG of YCbCr": (
+        {
+            "TransferSyntaxUID": uid.JPEGLossless,
+            "PhotometricInterpretation": "YBR_FULL",
+            "PixelData": lossless(ybr(PHANTOM)),
+        },
+        1.5,
+    ),
+    "native YBR_FULL_422 of full length": (
+        {"PhotometricInterpretation": "YBR_FULL_422", "PixelData": ybr(PHANTOM).tobytes()},
+        1.5,
+    ),
+    "native RGB whose header says YBR_FULL_422": ({"PhotometricInterpretation": "YBR_FULL_422"}, 0.0),
+    "secondary capture": ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, 0.0),
+    "endoscopic": ({"SOPClassUID": uid.VLEndoscopicImageStorage}, 0.0),
+    "RLE": (
+        {
+            "TransferSyntaxUID": uid.RLELossless,
+            "PixelData": rle(PHANTOM),
+        },
+        0.0,
+    ),
+    "JPEG 2000 that says RGB": (
+        {
+            "TransferSyntaxUID": uid.JPEG2000Lossless,
+            "PixelData": encoded("JPEG2000", no_jp2=True, mct=1, irreversible=False),
+        },
+        0.0,
     ),
     "JPEG 2000": (
         {
@@ -127,29 +257,127 @@ def test_every_encoding_gives_the_same_picture(tmp_path: Path, name: str) -> Non
         assert (photograph.pixels == PHANTOM).all()
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected", "tolerance"),
+    [
+        (GREY, SOME_GREY, 0.0),
+        ({**GREY, "PhotometricInterpretation": "MONOCHROME1"}, 255 - SOME_GREY, 0.0),
+        ({**GREY, "TransferSyntaxUID": uid.JPEGLosslessSV1, "PixelData": lossless(LUMA)}, SOME_GREY, 0.0),
+        (
+            {**GREY, "TransferSyntaxUID": uid.JPEGBaseline8Bit, "PixelData": encoded("JPEG", LUMA)},
+            SOME_GREY,
+            3.0,
+        ),
+        (
+            {
+                **GREY,
+                **{"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11},
+                "PixelData": (LUMA.astype("<u2") * 16).tobytes(),
+            },
+            SOME_GREY,
+            1.0,
+        ),
+    ],
+    ids=["native", "inverted", "lossless JPEG", "JPEG", "12 bits"],
+)
+def test_a_grey_photograph_is_read(
+    tmp_path: Path, changes: dict[str, Any], expected: np.ndarray[Any, Any], tolerance: float
+) -> None:
+    pixels = read(tmp_path, dicom_bytes(**changes)).pixels
+    assert close(pixels, expected, tolerance) if tolerance else (pixels == expected).all()
+
+
+def test_one_picture_has_one_colour_whatever_its_header_says(tmp_path: Path) -> None:
+    jpeg = encoded("JPEG", quality=90)
+    pictures = [
+        read(
+            tmp_path,
+            dicom_bytes(
+                TransferSyntaxUID=uid.JPEGBaseline8Bit, PhotometricInterpretation=stated, PixelData=jpeg
+            ),
+        ).pixels
+        for stated in ("RGB", "YBR_FULL", "YBR_FULL_422")
+    ]
+    assert (pictures[0] == pictures[1]).all()
+    assert (pictures[0] == pictures[2]).all()
+
+
+def with_text(sets: str | list[str] | None, value: bytes) -> bytes:
+    """A file with these bytes as its PatientID."""
+    whole = dicom_bytes(
+        SpecificCharacterSet=sets, PatientName="A", PatientID="Q" * (len(value) + len(value) % 2)
+    )
+    return whole.replace(b"Q" * (len(value) + len(value) % 2), value.ljust(len(value) + len(value) % 2))
+
+
+@pytest.mark.parametrize(
+    ("sets", "value", "patient", "doubt"),
+    [
+        ("ISO_IR 192", "Ü-17".encode(), "Ü-17", ""),
+        ("ISO_IR 100", "Ü-17".encode("latin-1"), "Ü-17", ""),
+        ("GB18030", "患者一二".encode("gb18030"), "患者一二", ""),
+        (["", "ISO 2022 IR 87"], b"\x1b$B;3ED\x1b(B-1", "山田-1", ""),
+        ("ISO 2022 IR 165", b"P-0042", "P-0042", ""),
+        ("ISO 2022 IR 165", b"\xbb\xbc-1", r"\xbb\xbc-1", "'ISO 2022 IR 165' is not known"),
+        ("NONSENSE", b"\xbb\xbc-2", r"\xbb\xbc-2", "'NONSENSE' is not known"),
+        ("ISO_IR 192", b"\xdc-17", r"\xdc-17", "not in the character set 'ISO_IR 192', as stated"),
+        ("ISO_IR 100", "患者".encode("gb18030"), "»¼Õß", "symbols that names have not"),
+        (None, "Ü-17".encode(), "Ü-17", "was read as UTF-8"),
+        (None, b"\xdc-17", r"\xdc-17", "no character set is stated"),
+        ("", b"\xdc-17", r"\xdc-17", "no character set is stated"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # pydicom's, of sets that nobody knows
+def test_a_patient_is_never_garbled_unsaid(
+    sets: str | list[str] | None, value: bytes, patient: str, doubt: str
+) -> None:
+    header = describe(with_text(sets, value))
+    assert header.patient == patient
+    assert (doubt in header.characters) if doubt else header.characters == ""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_unknown_character_set_is_told_where_the_case_is_reviewed(store: Store) -> None:
+    data = with_text("ISO 2022 IR 165", b"\xbb\xbc-1")
+    received = receive(store, data, About(note="left arm"), source="page", actor="someone")
+    with reading(store.engine) as session:
+        case = session.get_one(Case, received.case_id)
+    assert case.patient == r"\xbb\xbc-1"
+    assert case.note.startswith("left arm\nCheck the patient: the text of the DICOM header is uncertain: ")
+    assert "'ISO 2022 IR 165' is not known" in case.note
+    with pytest.raises(Unreadable, match="reference cannot be repeated: the character set 'ISO 2022 IR 165'"):
+        read_reference(data)
+
+
+@given(st.binary(max_size=40), st.sampled_from([None, "", "ISO_IR 100", "ISO_IR 192", "GB18030", "X"]))
+@pytest.mark.filterwarnings("ignore")
+def test_any_bytes_of_a_patient_are_one_line(value: bytes, sets: str | None) -> None:
+    header = describe(with_text(sets, value))
+    assert header.patient.isprintable()
+
+
 def as_plain(changes: dict[str, Any]) -> bytes:
     return bytes(changes.get("PixelData", PHANTOM.tobytes()))
 
 
 REFUSED = {
-    "secondary capture": ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, "Secondary Capture"),
+    "a CT slice": ({"SOPClassUID": uid.CTImageStorage}, "a DICOM file, but CT Image Storage"),
+    "a grey secondary capture": (
+        {"SOPClassUID": uid.SecondaryCaptureImageStorage, **GREY},
+        "a Secondary Capture Image that is MONOCHROME2",
+    ),
+    "a secondary capture without colour": (
+        {"SOPClassUID": uid.SecondaryCaptureImageStorage, "PixelData": np.repeat(LUMA, 3).tobytes()},
+        "a picture without colour",
+    ),
     "no kind": ({"SOPClassUID": None}, "of no stated kind"),
     "no picture": ({"PixelData": None}, "holds no picture"),
-    "no JPEG Lossless decoder": (
-        {"TransferSyntaxUID": uid.JPEGLosslessSV1, "PixelData": b"\xff\xd8\xff\xd9"},
+    "High-Throughput JPEG 2000": (
+        {"TransferSyntaxUID": uid.HTJ2KLossless, "PixelData": b"\xff\x4f\xff\x51"},
         "which nothing here decodes",
     ),
     "video": ({"TransferSyntaxUID": uid.MPEG2MPML, "PixelData": b"\0\0"}, "which nothing here decodes"),
     "deflated": ({"TransferSyntaxUID": uid.DeflatedExplicitVRLittleEndian}, "deflated"),
-    "grey": (
-        {
-            "SamplesPerPixel": 1,
-            "PhotometricInterpretation": "MONOCHROME2",
-            "PlanarConfiguration": None,
-            "PixelData": bytes(160 * 120),
-        },
-        "greyscale image",
-    ),
     "frames": ({"NumberOfFrames": 3, "PixelData": PHANTOM.tobytes() * 3}, "several pictures (3)"),
     "huge": ({"Rows": 60000, "Columns": 60000}, "too large (60000×60000"),
     "empty": ({"Rows": 0}, "160×0"),
@@ -169,6 +397,33 @@ REFUSED = {
     "not as stated": (
         {"TransferSyntaxUID": uid.JPEGBaseline8Bit, "PixelData": encoded("PNG")},
         "not encoded as stated",
+    ),
+    "both RGB and YCbCr": (
+        {
+            "TransferSyntaxUID": uid.JPEGBaseline8Bit,
+            "PixelData": adobe(encoded("JPEG", subsampling=2), 0),
+        },
+        "its colours cannot be decided: its JPEG says both RGB and YCbCr, its header RGB",
+    ),
+    "native YBR_FULL_422 of full length and one colour": (
+        {"PhotometricInterpretation": "YBR_FULL_422", "PixelData": bytes(3 * 160 * 120)},
+        "its colours cannot be decided: its header says YBR_FULL_422, its length does not",
+    ),
+    "JPEG 2000 without a transform": (
+        {
+            "TransferSyntaxUID": uid.JPEG2000Lossless,
+            "PhotometricInterpretation": "YBR_RCT",
+            "PixelData": encoded("JPEG2000", no_jp2=True, mct=0, irreversible=False),
+        },
+        "its colours cannot be decided: its JPEG 2000 has no transform, its header YBR_RCT",
+    ),
+    "JPEG 2000 transformed twice": (
+        {
+            "TransferSyntaxUID": uid.JPEG2000Lossless,
+            "PhotometricInterpretation": "YBR_FULL",
+            "PixelData": encoded("JPEG2000", no_jp2=True, mct=1, irreversible=False),
+        },
+        "its colours cannot be decided: its JPEG 2000 says RGB, its header YBR_FULL",
     ),
     "a cut JPEG": (
         {
@@ -375,7 +630,7 @@ def test_any_text_in_a_header_becomes_one_line(patient: str, region: str) -> Non
     header = describe(data)
     for text in (header.patient, header.site):
         assert text.isprintable()
-        assert len(text) <= dicom.LONGEST_TEXT + 20
+        assert len(text) <= LONGEST_TEXT + 20
 
 
 def test_a_dicom_file_is_kept_with_its_header_however_it_comes(store: Store) -> None:
@@ -415,10 +670,10 @@ def test_one_image_in_two_files_is_one_case(store: Store) -> None:
 
 
 def test_a_dicom_file_that_is_not_taken_is_refused_where_it_comes_in(store: Store) -> None:
-    with pytest.raises(InputError, match="Secondary Capture"):
+    with pytest.raises(InputError, match="CT Image Storage"):
         receive(
             store,
-            dicom_bytes(SOPClassUID=uid.SecondaryCaptureImageStorage),
+            dicom_bytes(SOPClassUID=uid.CTImageStorage),
             About(),
             source="api",
             actor="someone",
@@ -431,12 +686,12 @@ def test_a_dicom_photograph_is_screened_in_the_limited_process(tmp_path: Path) -
     with Screener(bundled()) as screener:
         path.write_bytes(dicom_bytes(size=(320, 240)))
         screened = screener.screen(path, "DICOM")
-        path.write_bytes(REFUSED_GREY)
+        path.write_bytes(UNDECIDED)
         refused = screener.screen(path, "DICOM")
     assert (screened.width, screened.height) == (320, 240)
     assert set(screened.pictures) == {"view", "thumbnail", "saliency"}
     assert refused.finding["tier"] == "unreadable"
-    assert "greyscale image" in refused.finding["reasons"][0]
+    assert "its colours cannot be decided" in refused.finding["reasons"][0]
 
 
-REFUSED_GREY = dicom_bytes(**REFUSED["grey"][0])
+UNDECIDED = dicom_bytes(**REFUSED["both RGB and YCbCr"][0])

@@ -148,12 +148,10 @@ def test_an_image_that_is_not_the_announced_one_is_refused(
         assert lying(monkeypatch, association, original, SOPInstanceUID=UNKNOWN).Status == 0xA900
         kind = uid.VLPhotographicImageStorage
         assert lying(monkeypatch, association, original, SOPClassUID=kind).Status == 0xA900
-        capture = dicom_dataset(
-            TransferSyntaxUID=uid.ImplicitVRLittleEndian, SOPClassUID=uid.SecondaryCaptureImageStorage
-        )
+        capture = dicom_dataset(TransferSyntaxUID=uid.ImplicitVRLittleEndian, SOPClassUID=uid.CTImageStorage)
         answer = lying(monkeypatch, association, capture, SOPClassUID=kind)
         assert answer.Status == 0x0122
-        assert "Secondary Capture" in answer.ErrorComment
+        assert "CT Image" in answer.ErrorComment
     assert cases(store) == []
 
 

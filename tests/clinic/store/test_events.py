@@ -18,13 +18,21 @@ GUIDE = Path(__file__).resolve().parents[3] / "docs" / "how-to-run-a-clinic.md"
 _MESSAGE = (7, 5, "email", 2)
 _READ = (7, 4, 1, None, "", "biopsy", "decided", None, "")
 HELD = [
-    (events.ServerStartedEvent("1.0", "ab", 2), "server started", "server",
-     '{"model": "ab", "version": "1.0", "workers": 2}'),
+    (events.ServerStartedEvent("1.0", "ab", 2, False), "server started", "server",
+     '{"model": "ab", "silent": false, "version": "1.0", "workers": 2}'),
     (events.ServerStoppedEvent("1.0"), "server stopped", "server", '{"version": "1.0"}'),
     (events.ReceivedEvent(7, "ab", "page"), "received", "case 7", '{"sha256": "ab", "source": "page"}'),
     (events.ReceivedAgainEvent(7, "api"), "received again", "case 7", '{"source": "api"}'),
     (events.ScreenedEvent(7, "alert", 0.5, "ab", 0.1), "screened", "case 7",
      '{"melanoma": 0.5, "model": "ab", "threshold": 0.1, "tier": "alert"}'),
+    (events.ScreenedSilentlyEvent(7, "alert", 0.5, "ab", 0.1), "screened silently", "case 7",
+     '{"melanoma": 0.5, "model": "ab", "threshold": 0.1, "tier": "alert"}'),
+    (events.FindingShownEvent(7), "finding shown", "case 7", "{}"),
+    (events.ModelAdoptedEvent("cd", "ab", 0.95, 0.95, 64, 0.1), "model adopted", "model",
+     '{"confidence": 0.95, "instead_of": "ab", "melanomas": 64, "model": "cd", "sensitivity": 0.95, '
+     '"threshold": 0.1}'),
+    (events.ModelWithdrawnEvent("ab", "cd"), "site model withdrawn", "model",
+     '{"instead_of": "cd", "model": "ab"}'),
     (events.AlertRaisedEvent(7, "a rule"), "alert raised", "case 7", '{"rule": "a rule"}'),
     (events.AlertEscalatedEvent(7, "a rule"), "alert escalated", "case 7", '{"rule": "a rule"}'),
     (events.AlertAcknowledgedEvent(7, "a rule"), "alert acknowledged", "case 7", '{"rule": "a rule"}'),

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,16 @@ from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.intake.admission import About, receive
 from dermsentry.clinic.server.processes import Part, run_part
 from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import DatabaseError, migrate, reading, writing
-from dermsentry.clinic.store.tables import Alert, Case, Event, Job, Model, now
+from dermsentry.clinic.store.tables import Alert, Case, Event, Job, Model, ModelChoice, now
 from dermsentry.clinic.worker import queue, worker
 from dermsentry.clinic.worker.queue import MOST_ATTEMPTS, lease
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
 from dermsentry.clinic.worker.worker import keep_result, register, run_worker, work
 from dermsentry.errors import BundleError
-from dermsentry.model import Bundle
+from dermsentry.model import Adopted, Bundle, open_bundle, read_network, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,39 @@ def test_a_photograph_goes_from_the_queue_to_the_worklist(
         actions = list(session.scalars(select(Event.action).order_by(Event.id)))
         assert actions == ["received", "screened", "alert raised"]
         assert verify(session, clinic.trail).problems == ()
+
+
+def test_a_worker_screens_with_the_model_that_was_chosen_meanwhile(
+    clinic: Clinic, tmp_path: Path, bundle: Bundle, person: Callable[..., Person]
+) -> None:
+    """A site bundle of the same network, of which the database has the card alone."""
+    used: list[Path] = []
+
+    class Switched(Told):
+        bundle, base = Path(), None
+
+        def use(self, folder: Path, base: Path) -> None:
+            used.append(folder)
+            self.base = base
+
+    adopted = replace(bundle.card, adoption=Adopted(bundle.card.digest, 1.5, -1.0, None, {}), digest="")
+    site = write_bundle(tmp_path / "made", read_network(bundle.folder)[1], adopted).card
+    told = Switched(screens, screens, screens)
+    told.bundle = bundle.folder
+    cases = [send(clinic, number) for number in range(3)]
+    run(clinic, bundle, told, 1)
+    administrator = person("ada", "administrator").account_id
+    for chosen in (site, bundle.card):
+        with writing(clinic.engine) as session:
+            register(session, chosen)
+            session.flush()
+            base = bundle.card.digest
+            session.add(ModelChoice(base=base, digest=chosen.digest, account_id=administrator))
+        run(clinic, bundle, told, 1)
+    models = [reread(clinic.engine, case).model_digest for case in cases]
+    assert models == [bundle.card.digest, site.digest, bundle.card.digest]
+    assert used == [clinic.pictures.folder / "models" / site.digest]
+    assert open_bundle(used[0]).card == site
 
 
 def test_a_result_that_comes_after_its_lease_is_not_used(

@@ -11,6 +11,7 @@ from sklearn import metrics as theirs
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
+from dermsentry.evaluation.subgroups.attributes import read_attributes
 from dermsentry.evaluation.subgroups.comparison import FEW, MANY, difference_of_shares, subgroups
 from dermsentry.files import to_json
 from dermsentry.reporting import render
@@ -317,3 +318,15 @@ def test_the_section_of_the_page():
     assert "too few" in page
     assert "−" in page
     assert render("evaluation_subgroups.html", subgroups=()).strip() == ""
+
+
+def test_pairs_of_skin_types_and_ways_of_diagnosis() -> None:
+    columns = {
+        "skin_type": ["12", "34", "56", "3"],
+        "diagnosis_confirm_type": ["histopathology", "", "unknown", "histopathology"],
+        "image_type": ["dermoscopic", "clinical: close-up", "dermoscopic", "dermoscopic"],
+    }
+    read = {name: found for name, found, _ in read_attributes(pd.DataFrame(columns), None)}
+    assert read["skin type"] == ["I and II", "III and IV", "V and VI", "III"]
+    assert read["diagnosed by"] == ["histopathology", "", "", "histopathology"]
+    assert read["image type"] == columns["image_type"]

@@ -25,7 +25,12 @@ from dermsentry.clinic.store.tables import OPEN, Alert, Case, Delivery, now
 
 
 def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
-    """Raise the alerts that a screened case meets and has not raised yet, and queue their messages."""
+    """Raise the alerts that a screened case meets and has not raised yet, and queue their messages.
+
+    None in silent mode.
+    """
+    if clinic.settings.silent:
+        return []
     hold(session)
     had = set(session.scalars(select(Alert.rule).where(Alert.case_id == case.id)))
     raised = []
@@ -44,8 +49,11 @@ def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
 def raise_late_alerts(session: Session, clinic: Clinic) -> int:
     """Raise the alerts of rules that wait some hours for a decision; how many.
 
-    Up to 500 cases of each rule: the transaction stays short, and the next call takes the rest.
+    Up to 500 cases of each rule: the transaction stays short, and the next call takes the rest. None in
+    silent mode.
     """
+    if clinic.settings.silent:
+        return 0
     hold(session)
     count = 0
     for rule in clinic.settings.rules:

@@ -20,12 +20,12 @@ from sqlalchemy.orm import Session
 import dermsentry
 from dermsentry.clinic.export.coding import SCORES, SNOMED_CODES, oid
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
-from dermsentry.clinic.intake.admission import DICOM
 from dermsentry.clinic.intake.dicom import read_reference
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import ASSESSED, Case, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
+from dermsentry.image_formats import DICOM
 from dermsentry.images import Unreadable
 
 SCHEME = "99DERMSENTRY"

@@ -16,6 +16,7 @@ from dermsentry.clinic.store.events import ReceivedAgainEvent, ReceivedEvent
 from dermsentry.clinic.store.tables import Case, Job, Source
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
+from dermsentry.image_formats import DICOM, FORMATS, HEAD, READ, format_of
 from dermsentry.images import Unreadable
 
 MAX_BYTES = 100 * 1024 * 1024
@@ -26,17 +27,7 @@ LONGEST = {
     "note": lengths.NOTE,
 }
 """What may be told with a photograph, and how long each may be."""
-DICOM = "DICOM"
-
-_SIGNATURES = (
-    ("JPEG", 0, b"\xff\xd8\xff"),
-    ("PNG", 0, b"\x89PNG\r\n\x1a\n"),
-    ("BMP", 0, b"BM"),
-    ("TIFF", 0, b"II*\0"),
-    ("TIFF", 0, b"MM\0*"),
-    ("WEBP", 8, b"WEBP"),
-    (DICOM, 128, b"DICM"),
-)
+_DOUBT = "Check the patient: the text of the DICOM header is uncertain"
 
 
 @dataclass(frozen=True)
@@ -87,10 +78,11 @@ def sniff(data: bytes) -> str:
         raise InputError("The file is empty.")
     if len(data) > MAX_BYTES:
         raise InputError(f"The file has {len(data) / 2**20:.1f} MiB; expected up to {MAX_BYTES >> 20}.")
-    for name, offset, signature in _SIGNATURES:
-        if data[offset : offset + len(signature)] == signature:
-            return name
-    raise InputError("Not a photograph: neither JPEG, PNG, BMP, TIFF, WebP nor DICOM.")
+    kind = format_of(data[:HEAD])
+    if kind == DICOM or kind in FORMATS:
+        return kind
+    what = f"a {kind} file, which is not read" if kind else "not a photograph"
+    raise InputError(f"{what[0].upper()}{what[1:]}; expected {READ}, or DICOM.")
 
 
 def receive(
@@ -152,4 +144,6 @@ def _with_header(about: About, data: bytes) -> tuple[About, str | None]:
     except Unreadable as error:
         raise InputError(f"The DICOM file cannot be taken: {error.reason}.") from error
     told = {name: getattr(about, name) or getattr(header, name) for name in ("patient", "lesion", "site")}
+    if header.characters:  # where whoever reviews the case sees it
+        told["note"] = f"{about.note}\n{_DOUBT}: {header.characters}.".strip()[: lengths.NOTE]
     return replace(about, **told, dicom={**(about.dicom or {}), **header.as_dict()}), header.identity or None

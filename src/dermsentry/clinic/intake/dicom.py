@@ -1,8 +1,8 @@
 """Photographs that come as DICOM: their pixels, and what their header tells.
 
-Taken are VL Photographic and Dermoscopic Photography images (DICOM PS3.3 A.32.4 and A.32.11) of one frame, in
-colour. A file is hostile: the header is read within a budget wherever it is read, and pixels are decoded only
-in the process that `screening` limits.
+Taken are VL Photographic and Dermoscopic Photography images (DICOM PS3.3 A.32.4 and A.32.11) of one frame,
+and Secondary Capture and VL Endoscopic images if they are in colour. A file is hostile: the header is read
+within a budget wherever it is read, and pixels are decoded only in the process that `screening` limits.
 """
 
 from __future__ import annotations
@@ -18,32 +18,27 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import pydicom
-from PIL import Image
 from pydicom import config, uid
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.encaps import get_frame
 from pydicom.filereader import read_partial
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
 
-from dermsentry.images import MAX_BYTES, MAX_PIXELS, Photograph, Pixels, Unreadable
+from dermsentry.clinic.intake.dicom_pixels import COLOURS, decode, transfer_syntaxes
+from dermsentry.clinic.intake.dicom_text import HeaderText, number, text
+from dermsentry.images import MAX_BYTES, Photograph, Unreadable
 
 PHOTOGRAPHS = {
     str(uid.VLPhotographicImageStorage): "VL Photographic Image",
     str(uid.DermoscopicPhotographyImageStorage): "Dermoscopic Photography Image",
+    str(uid.VLEndoscopicImageStorage): "VL Endoscopic Image",
+    str(uid.SecondaryCaptureImageStorage): "Secondary Capture Image",
 }
 """The kinds of image that are taken, by SOP class."""
+_MAY_BE_ANYTHING = (str(uid.VLEndoscopicImageStorage), str(uid.SecondaryCaptureImageStorage))
 MOST_READS = 20_000
 MOST_READ = 1024 * 1024
 """Of a header, in pieces and in bytes: several times what the largest needs; made-up ones stop here."""
 LONGEST_VALUE = 64 * 1024
-LONGEST_TEXT = 200
-COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
-
 _DESCRIBING = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -66,6 +61,7 @@ _DESCRIBING = (
     "TrackingID",
     "Rows",
     "Columns",
+    "PhotometricInterpretation",
 )
 _REFERRING = (
     "SpecificCharacterSet",
@@ -86,30 +82,7 @@ _REFERRING = (
     "Rows",
     "Columns",
 )
-_DECODING = (
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelData",
-    "RedPaletteColorLookupTableDescriptor",
-    "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor",
-    "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableData",
-    "SegmentedRedPaletteColorLookupTableData",
-    "SegmentedGreenPaletteColorLookupTableData",
-    "SegmentedBluePaletteColorLookupTableData",
-)
 _CHARACTERS, _PIXEL_DATA = 0x00080005, 0x7FE00010
-_JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000, uid.JPEG2000Lossless)
 
 # What the library thinks of a value holds the value, which may be a patient's: neither log nor warn of it.
 config.settings.reading_validation_mode = config.IGNORE
@@ -120,7 +93,7 @@ _T = TypeVar("_T")
 
 
 class NotTaken(Unreadable):
-    """A DICOM file that is whole, but of a kind that is not taken, such as a secondary capture."""
+    """A DICOM file that is whole, but of a kind that is not taken, such as a CT slice."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +103,7 @@ class Header:
     `lesion` is its Tracking ID, `site` the anatomic region with its side, `acquired` ISO 8601 without a zone.
     `burned_in`: whether its pixels name the patient, so that they may go nowhere. `identity`: SHA-256 over
     patient, SOP instance and pixel data as encoded, which stays the same where the header was rewritten.
+    `characters`: what is uncertain about all this text, since its character set is unknown or wrong.
     """
 
     patient: str
@@ -148,6 +122,7 @@ class Header:
     rows: int
     columns: int
     identity: str
+    characters: str
 
     def as_dict(self) -> dict[str, Any]:
         """What a case keeps as its `dicom`: all but what the case has a place of its own for."""
@@ -174,13 +149,18 @@ def read_reference(source: Path | bytes) -> Dataset:
     Raises
     ------
     NotTaken, Unreadable
-        As `describe`.
+        As `describe`, or the patient's name or reference is in an unknown character set.
     """
 
     def read() -> Dataset:
         data = _bytes(source)
         _describe(data)
         dataset, _ = _read(data, _REFERRING)
+        words = HeaderText(dataset)
+        for name in ("PatientName", "PatientID"):
+            words[name]
+        if words.doubts:
+            raise Unreadable(f"the patient's name and reference cannot be repeated: {words.doubts[0]}")
         kept = Dataset()
         for name in _REFERRING:
             setattr(kept, name, dataset.get(name, ""))
@@ -195,22 +175,13 @@ def read_dicom(path: Path) -> Photograph:
     Raises
     ------
     Unreadable
-        It is damaged, too large, of several frames, grey, of a kind that is not taken, or compressed in a
-        way that nothing here decodes.
+        It is damaged, too large, of several frames, of a kind that is not taken, of colours that cannot be
+        decided, or compressed in a way that nothing here decodes.
     """
     data = _bytes(path)
-    _guarded(lambda: _describe(data), "the DICOM header cannot be read")
-    return _guarded(lambda: _decode(data), "the DICOM picture is damaged", tell=True)
-
-
-def transfer_syntaxes() -> list[str]:
-    """How a DICOM photograph may be encoded: what can be decoded here, and cannot be inflated without end."""
-    known = (*uid.UncompressedTransferSyntaxes, *_JPEG, *uid.JPEGLSTransferSyntaxes, uid.RLELossless)
-    return [
-        str(syntax)
-        for syntax in known
-        if syntax != uid.DeflatedExplicitVRLittleEndian and get_decoder(syntax).is_available
-    ]
+    header = _guarded(lambda: _describe(data), "the DICOM header cannot be read")
+    colour_only = header.sop_class in _MAY_BE_ANYTHING
+    return _guarded(lambda: decode(data, colour_only=colour_only), "the DICOM picture is damaged", tell=True)
 
 
 class _Bounded(io.BytesIO):
@@ -274,84 +245,77 @@ def _require_photograph(dataset: FileDataset) -> None:
     if kind not in PHOTOGRAPHS:
         name = uid.UID(kind).name if kind else "of no stated kind"
         raise NotTaken(f"a DICOM file, but {name}; expected one of {', '.join(PHOTOGRAPHS.values())}")
-    syntax = uid.UID(_text(dataset.file_meta.get("TransferSyntaxUID")))
+    syntax = uid.UID(text(dataset.file_meta.get("TransferSyntaxUID")))
     if syntax not in transfer_syntaxes():
         raise NotTaken(
             f"a DICOM photograph encoded as {syntax.name or 'nothing stated'}, which nothing here decodes; "
             "send it uncompressed, as JPEG Baseline or JPEG 2000"
         )
+    colour = text(dataset.get("PhotometricInterpretation"))
+    if kind in _MAY_BE_ANYTHING and colour not in COLOURS:
+        stated = colour or "of no stated colours"
+        raise NotTaken(f"a {PHOTOGRAPHS[kind]} that is {stated}; expected a photograph in colour")
 
 
 def _describe(data: bytes) -> Header:
     dataset, start = _read(data, _DESCRIBING)
     _require_photograph(dataset)
+    words = HeaderText(dataset)
     explicit = not dataset.is_implicit_VR
     order = "little" if dataset.is_little_endian else "big"
     tag = data[start : start + 4]
     if int.from_bytes(tag[:2], order) << 16 | int.from_bytes(tag[2:], order) != _PIXEL_DATA:  # type: ignore[arg-type]
         raise Unreadable("the DICOM file holds no picture")
-    patient, instance = _text(dataset.get("PatientID")), _uid(dataset, "SOPInstanceUID")
+    patient, instance = words["PatientID"], _uid(dataset, "SOPInstanceUID")
     identity = hashlib.sha256(f"{patient}\0{instance}\0".encode())
     identity.update(memoryview(data)[start + (12 if explicit else 8) :])
+    site = _site(words)
+    lesion, issuer = words["TrackingID"], words["IssuerOfPatientID"]
     return Header(
         patient=patient,
-        lesion=_text(dataset.get("TrackingID")),
-        site=_site(dataset),
-        issuer=_text(dataset.get("IssuerOfPatientID")),
-        accession=_text(dataset.get("AccessionNumber")),
-        modality=_text(dataset.get("Modality")),
+        lesion=lesion,
+        site=site,
+        issuer=issuer,
+        accession=text(dataset.get("AccessionNumber")),
+        modality=words["Modality"],
         acquired=_acquired(dataset),
         # The standard knows YES, NO, and not saying; whatever else stands there is no NO.
-        burned_in=_text(dataset.get("BurnedInAnnotation")).upper() not in ("NO", ""),
+        burned_in=text(dataset.get("BurnedInAnnotation")).upper() not in ("NO", ""),
         sop_class=_uid(dataset, "SOPClassUID"),
         sop_instance=instance,
         study=_uid(dataset, "StudyInstanceUID"),
         series=_uid(dataset, "SeriesInstanceUID"),
-        transfer_syntax=_text(dataset.file_meta.get("TransferSyntaxUID")),
-        rows=_number(dataset, "Rows"),
-        columns=_number(dataset, "Columns"),
+        transfer_syntax=text(dataset.file_meta.get("TransferSyntaxUID")),
+        rows=number(dataset, "Rows"),
+        columns=number(dataset, "Columns"),
         identity=identity.hexdigest() if instance else "",
+        characters="; ".join(words.doubts),
     )
 
 
-def _text(value: Any) -> str:
-    """A value as one line of text, of bounded length, without what is not printable."""
-    if value is None:
-        return ""
-    if not isinstance(value, str) and hasattr(value, "__iter__"):
-        value = "\\".join(str(part) for part in value)
-    text = str(value)[: 4 * LONGEST_TEXT].encode("utf-8", "replace").decode("utf-8")
-    return "".join(c if c.isprintable() else " " for c in text).strip()[:LONGEST_TEXT]
-
-
 def _uid(dataset: Dataset, name: str) -> str:
-    text = _text(dataset.get(name))
-    return text if re.fullmatch(r"[0-9.]{1,64}", text) else ""
+    value = text(dataset.get(name))
+    return value if re.fullmatch(r"[0-9.]{1,64}", value) else ""
 
 
-def _number(dataset: Dataset, name: str, default: int = 0) -> int:
-    value = dataset.get(name)
-    return default if value is None or value == "" else int(value)
-
-
-def _site(dataset: Dataset) -> str:
+def _site(words: HeaderText) -> str:
     """The anatomic region in words, with its side."""
-    regions = dataset.get("AnatomicRegionSequence") or []
-    words = _text(regions[0].get("CodeMeaning")) if len(regions) else ""
-    words = words or _text(dataset.get("BodyPartExamined")).lower()
-    side = _text(dataset.get("ImageLaterality")) or _text(dataset.get("Laterality"))
+    regions = words.dataset.get("AnatomicRegionSequence") or []
+    region = words.of(regions[0], "CodeMeaning") if len(regions) else ""
+    region = region or words["BodyPartExamined"].lower()
+    side = words["ImageLaterality"] or words["Laterality"]
     named = {"L": "left", "R": "right", "B": "both sides"}.get(side.upper(), "")
-    return ", ".join(part for part in (words, named) if part)
+    return ", ".join(part for part in (region, named) if part)
 
 
 def _acquired(dataset: Dataset) -> str:
     """When it was taken: `2025-03-04T10:20:30` or `2025-03-04`."""
-    stamp = _text(dataset.get("AcquisitionDateTime"))
+    stamp = text(dataset.get("AcquisitionDateTime"))
     if not stamp:
         for kind in ("Acquisition", "Content"):
-            date = _text(dataset.get(f"{kind}Date"))
+            date = text(dataset.get(f"{kind}Date"))
             if date:
-                stamp = date.replace(".", "") + _text(dataset.get(f"{kind}Time")).replace(":", "")
+                stamp = date.replace(".", "") + text(dataset.get(f"{kind}Time")).replace(":", "")
                 break
     found = re.match(r"(\d{8})(\d{6}|\d{4})?(?!\d)", stamp)
     if found is None:
@@ -362,60 +326,3 @@ def _acquired(dataset: Dataset) -> str:
     except ValueError:
         return ""
     return moment.isoformat() if hour else moment.date().isoformat()
-
-
-def _decode(data: bytes) -> Photograph:
-    tags: Any = [Tag(name) for name in _DECODING]
-    dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=tags)
-    rows, columns = _number(dataset, "Rows"), _number(dataset, "Columns")
-    colour, bits = _text(dataset.get("PhotometricInterpretation")), _number(dataset, "BitsAllocated")
-    if rows < 1 or columns < 1:
-        raise Unreadable(f"a DICOM picture of {columns}×{rows} pixels")
-    if rows * columns > MAX_PIXELS:
-        raise Unreadable(
-            f"the photograph is too large ({columns}×{rows} pixels; at most {MAX_PIXELS // 10**6} million)"
-        )
-    frames = _number(dataset, "NumberOfFrames", 1)
-    if frames > 1:
-        raise Unreadable(f"a DICOM file of several pictures ({frames}); send one at a time")
-    if colour.startswith("MONOCHROME"):
-        raise Unreadable(f"a greyscale image ({colour}); the model assesses photographs in colour")
-    if colour not in COLOURS:
-        raise Unreadable(f"a DICOM picture in the colours {colour!r}; expected one of {', '.join(COLOURS)}")
-    palette = colour == "PALETTE COLOR"
-    if _number(dataset, "SamplesPerPixel") != (1 if palette else 3):
-        raise Unreadable(f"a DICOM picture that is {colour} with {dataset.get('SamplesPerPixel')} samples")
-    if bits not in (8, 16) or _number(dataset, "PixelRepresentation") != 0:
-        raise Unreadable(f"a DICOM picture of {bits} bits or with a sign; expected 8 or 16 without")
-    if colour.startswith("YBR") and bits != 8:
-        raise Unreadable(f"a DICOM picture that is {colour} with {bits} bits; expected 8")
-    quantization = _looked_at(dataset, rows, columns) if dataset.file_meta.TransferSyntaxUID in _JPEG else 0
-    values = pixel_array(dataset)
-    stored = _number(dataset, "BitsStored", bits)
-    if palette:
-        values = apply_color_lut(values, dataset)
-        stored = 8 * values.dtype.itemsize
-    if values.shape != (rows, columns, 3):
-        raise Unreadable(f"the DICOM picture is damaged (received {values.shape}, stated {columns}×{rows})")
-    return Photograph(_eight_bits(values, stored), columns, rows, "DICOM", quantization)
-
-
-def _looked_at(dataset: FileDataset, rows: int, columns: int) -> int:
-    """The sum of the JPEG luminance table; a picture that is not as large as stated is not decoded."""
-    with Image.open(io.BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1))) as image:
-        if image.format not in ("JPEG", "JPEG2000", "MPO"):
-            raise Unreadable("the DICOM picture is damaged (not encoded as stated)")
-        if image.size != (columns, rows):
-            size = f"{image.width}×{image.height}"
-            raise Unreadable(f"the DICOM picture is damaged ({size}, stated {columns}×{rows})")
-        tables = getattr(image, "quantization", None) or {}
-        return int(sum(tables.get(0, ())))
-
-
-def _eight_bits(values: Any, stored: int) -> Pixels:
-    if values.dtype == np.uint8 and stored == 8:
-        return np.ascontiguousarray(values)
-    most = (1 << stored) - 1
-    scaled = np.minimum(values, most).astype(np.float32) * (255.0 / most)
-    whole: Pixels = np.rint(scaled).astype(np.uint8)
-    return whole

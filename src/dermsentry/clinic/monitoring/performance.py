@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, func, select
+from sqlalchemy import JSON, Select, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.monitoring.drift import MEASURES, Compared, Shift, compare_with_card, shifts
 from dermsentry.clinic.monitoring.estimates import Flags, Measure, inverse, kappa, share
-from dermsentry.clinic.store.tables import Alert, Case, Model, Outcome, Read, now
+from dermsentry.clinic.store.tables import SILENT, Alert, Case, Model, Outcome, Read, now
 from dermsentry.diagnoses import CODES, MELANOMA, is_melanoma
 
 Floats = NDArray[np.float64]
@@ -100,7 +100,9 @@ class Performance:
 
     `melanomas` and `others` have an outcome; `untold` have one that leaves open which. `unjudged` are the
     cases that the model could not assess, `unjudged_melanomas` those of them that were melanomas: they are in
-    no rule's figures, since a person sees them anyway.
+    no rule's figures, since a person sees them anyway. `silent` were screened in silent mode. With
+    `silent_alerts`, how many of them would have had the tier `alert`, their findings count in every figure as
+    if they had been shown; where it is None they count in none.
     """
 
     since: datetime | None
@@ -113,6 +115,8 @@ class Performance:
     untold: int
     unjudged: int
     unjudged_melanomas: int
+    silent: int
+    silent_alerts: int | None
     rules: tuple[RulePerformance, ...]
     needed_to_biopsy: Measure
     agreement: Agreement
@@ -122,10 +126,17 @@ class Performance:
 
 
 def measure_performance(
-    session: Session, *, since: datetime | None = None, until: datetime | None = None
+    session: Session,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    with_silent: bool = False,
 ) -> Performance:
-    """Measure the cases received from `since` on and before `until`; all of them where neither is given."""
-    cases = _cases(session, since, until)
+    """Measure the cases received from `since` on and before `until`; all of them where neither is given.
+
+    `with_silent`: also by the findings that were recorded in silent mode.
+    """
+    cases = _cases(session, since, until, with_silent)
     reads = _reads(session, since, until)
     patients = [
         patient or f"case {case_id}" for case_id, patient in zip(cases.ids, cases.patients, strict=True)
@@ -161,6 +172,8 @@ def measure_performance(
         untold=sum(bool(label) for label in labels) - told,
         unjudged=int(cases.tier_is("cannot-say", "unreadable").sum()),
         unjudged_melanomas=int((melanoma & cases.tier_is("cannot-say", "unreadable")).sum()),
+        silent=int(cases.silent.sum()),
+        silent_alerts=int((cases.silent & cases.tier_is("alert")).sum()) if with_silent else None,
         rules=rules,
         needed_to_biopsy=inverse(biopsied, "no melanoma among the biopsies"),
         agreement=_agreement(cases, reads, patients),
@@ -179,6 +192,7 @@ class _Cases:
     received: list[datetime]
     tiers: NDArray[np.str_]
     decided: Flags
+    silent: Flags
     models: NDArray[np.str_]
     measures: Mapping[str, Floats]
     likeliest: Mapping[int, str]
@@ -195,31 +209,35 @@ def _within(query: Rows, since: datetime | None, until: datetime | None) -> Rows
     return query
 
 
-def _cases(session: Session, since: datetime | None, until: datetime | None) -> _Cases:
-    quality = Case.finding["quality"]
+def _cases(session: Session, since: datetime | None, until: datetime | None, with_silent: bool) -> _Cases:
+    either = type_coerce(func.coalesce(Case.finding, Case.silent), JSON) if with_silent else Case.finding
+    melanoma = either["melanoma"].as_float() if with_silent else Case.melanoma
+    quality = either["quality"]
     columns = (
         Case.id,
         Case.patient,
         Case.received_at,
-        Case.tier,
+        func.coalesce(either["tier"].as_string(), "") if with_silent else Case.tier,
+        Case.tier == SILENT,
         Case.stage,
         Case.model_digest,
-        Case.melanoma,
-        *(Case.finding[name].as_float() for name in MEASURES[1:3]),
+        melanoma,
+        *(either[name].as_float() for name in MEASURES[1:3]),
         *(quality[name].as_float() for name in MEASURES[3:]),
     )
     rows = session.execute(_within(select(*columns), since, until).order_by(Case.received_at, Case.id)).all()
-    shares = select(Case.id, Case.finding["probabilities"]).join(Read).where(Case.melanoma.is_not(None))
+    shares = select(Case.id, either["probabilities"]).join(Read).where(melanoma.is_not(None))
     found = session.execute(_within(shares, since, until))
     return _Cases(
         ids=[row[0] for row in rows],
         patients=[row[1] for row in rows],
         received=[row[2] for row in rows],
         tiers=np.array([row[3] for row in rows], dtype=np.str_),
-        decided=np.array([row[4] == "decided" for row in rows], dtype=np.bool_),
-        models=np.array([row[5] or "" for row in rows], dtype=np.str_),
+        decided=np.array([row[5] == "decided" for row in rows], dtype=np.bool_),
+        silent=np.array([row[4] for row in rows], dtype=np.bool_),
+        models=np.array([row[6] or "" for row in rows], dtype=np.str_),
         measures={
-            name: np.array([row[6 + i] for row in rows], dtype=np.float64) for i, name in enumerate(MEASURES)
+            name: np.array([row[7 + i] for row in rows], dtype=np.float64) for i, name in enumerate(MEASURES)
         },
         likeliest={case_id: max(given, key=given.__getitem__) for case_id, given in found if given},
     )

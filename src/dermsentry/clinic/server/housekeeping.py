@@ -1,4 +1,4 @@
-"""What a clinic needs done regularly: late alerts, escalation, old sessions, the audit trail's anchor."""
+"""What a clinic needs done regularly: findings after silent mode, late alerts, escalation, old sessions."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dermsentry.clinic.store.accounts import forget_old_sessions
 from dermsentry.clinic.store.audit_trail import remember
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.waiting import wait_for
+from dermsentry.clinic.worker.silent_mode import show_silent_findings
 from dermsentry.errors import OutputError
 
 EVERY_S = 30.0
@@ -32,6 +33,11 @@ def keep_house(clinic: Clinic) -> None:
     DatabaseError, OutputError
         The database is away, or there is no space left.
     """
+    shown = 1
+    while shown:
+        with writing(clinic.engine) as session:
+            _alone(session)
+            shown = show_silent_findings(session, clinic)
     raised = 1
     while raised:  # a page at a time, so that others can write in between
         with writing(clinic.engine) as session:

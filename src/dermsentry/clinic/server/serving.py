@@ -18,7 +18,8 @@ from sqlalchemy import select
 
 from dermsentry._version import __version__
 from dermsentry.clinic.alerts.delivery import read_secrets, run_deliveries
-from dermsentry.clinic.clinic import ServedClinic, open_clinic
+from dermsentry.clinic.clinic import Clinic, ServedClinic, open_clinic
+from dermsentry.clinic.monitoring.site_model import with_model_in_force
 from dermsentry.clinic.server.housekeeping import run_housekeeping
 from dermsentry.clinic.server.processes import Part, keep_running
 from dermsentry.clinic.server.ways_in import run_receiver, run_watched_folder
@@ -88,7 +89,7 @@ def _serve(
     prepare(plan.folder)
     settings = read_settings(plan.folder)
     read_secrets(settings)
-    bundle = bundled() if str(plan.model) == BUNDLED and not plan.model.exists() else plan.model.absolute()
+    bundle = _bundle_folder(plan.model)
     card, _ = read_network(bundle)
     with _listen(plan.host, plan.port) as listening:
         address = _address(plan.host, listening.getsockname()[1])
@@ -101,17 +102,31 @@ def _serve(
 
         def announce() -> None:
             say(f"Serving {address}; Ctrl-C ends it.")
+            if settings.silent:
+                say("Silent mode: findings are recorded and not shown, and no alerts are sent.")
             if clinic.first_token:
                 say(f"There is no account yet. Make the first at {address} with: {clinic.first_token}")
 
         try:
             parts = parts_of(plan, clinic, umask)
-            _note(clinic, ServerStartedEvent(__version__, card.digest, plan.workers))
+            _note(clinic, ServerStartedEvent(__version__, clinic.card.digest, plan.workers, settings.silent))
             _run(make_app(clinic), listening, parts, announce, say)
             with suppress(DatabaseError, OutputError):
                 _note(clinic, ServerStoppedEvent(__version__))
         finally:
             clinic.close()
+
+
+def with_model(clinic: Clinic, model: Path) -> ServedClinic:
+    """A clinic, and the model that is in force where it is served with this one. Raises BundleError."""
+    bundle = _bundle_folder(model)
+    card, _ = read_network(bundle)
+    with reading(clinic.engine) as session:
+        return with_model_in_force(session, ServedClinic(**vars(clinic), bundle=bundle, card=card))
+
+
+def _bundle_folder(model: Path) -> Path:
+    return bundled() if str(model) == BUNDLED and not model.exists() else model.absolute()
 
 
 def begin_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> ServedClinic:
@@ -138,7 +153,9 @@ def begin_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> Se
     finally:
         engine.dispose()
     opened = open_clinic(plan.database, plan.folder, settings)
-    return ServedClinic(**vars(opened), bundle=bundle, card=card, first_token=token)
+    clinic = ServedClinic(**vars(opened), bundle=bundle, card=card, first_token=token)
+    with reading(clinic.engine) as session:
+        return with_model_in_force(session, clinic)
 
 
 def parts_of(plan: Plan, clinic: ServedClinic, umask: int) -> list[Part]:
@@ -146,7 +163,7 @@ def parts_of(plan: Plan, clinic: ServedClinic, umask: int) -> list[Part]:
     settings = clinic.settings
     common = (plan.database, plan.folder, settings)
     parts = [
-        Part(f"worker {number}", run_worker, (*common, clinic.bundle))
+        Part(f"worker {number}", run_worker, (*common, clinic.served_with[0]))
         for number in range(1, plan.workers + 1)
     ]
     parts.append(Part("housekeeping", run_housekeeping, common))

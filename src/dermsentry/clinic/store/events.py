@@ -58,11 +58,12 @@ class ServerEvent(TrailEvent):
 
 @dataclass(frozen=True)
 class ServerStartedEvent(ServerEvent):
-    """The server began, with a model (its card's digest) and so many workers."""
+    """The server began, with a model (its card's digest) and so many workers, in silent mode or not."""
 
     action = "server started"
     model: str
     workers: int
+    silent: bool
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,47 @@ class ScreenedEvent(CaseEvent):
     melanoma: float | None
     model: str
     threshold: float
+
+
+@dataclass(frozen=True)
+class ScreenedSilentlyEvent(ScreenedEvent):
+    """The same in silent mode: the finding is recorded, and shown nowhere."""
+
+    action = "screened silently"
+
+
+@dataclass(frozen=True)
+class FindingShownEvent(CaseEvent):
+    """Silent mode ended while nobody had read the case: it has its finding now."""
+
+    action = "finding shown"
+
+
+@dataclass(frozen=True)
+class ModelEvent(TrailEvent):
+    """A person chose the model (its card's digest) that screens from then on, in place of another."""
+
+    subject = "model"
+    model: str
+    instead_of: str
+
+
+@dataclass(frozen=True)
+class ModelAdoptedEvent(ModelEvent):
+    """A site bundle: what its alerts promise, on so many melanomas, and from which probability they come."""
+
+    action = "model adopted"
+    sensitivity: float
+    confidence: float
+    melanomas: int
+    threshold: float
+
+
+@dataclass(frozen=True)
+class ModelWithdrawnEvent(ModelEvent):
+    """The model that the clinic is served with, as it came."""
+
+    action = "site model withdrawn"
 
 
 @dataclass(frozen=True)

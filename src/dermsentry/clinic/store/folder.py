@@ -12,7 +12,7 @@ from dermsentry.clinic.store.database import unusable
 from dermsentry.errors import InputError, OutputError
 
 DATABASE = "clinic.sqlite"
-FOLDERS = ("photographs", "pictures")
+FOLDERS = ("photographs", "pictures", "models")
 
 
 def database_of(folder: Path, url: str | None) -> str:

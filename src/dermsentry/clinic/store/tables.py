@@ -51,6 +51,10 @@ PLACES: dict[Tier, tuple[Lane, int]] = {
     "unreadable": ("cannot-say", 1),
 }
 """Of a tier: its lane of the worklist, and its rank there."""
+SILENT = "silent"
+"""The tier of a case that was screened in silent mode: its finding is recorded, and shown nowhere."""
+SILENT_PLACE: tuple[Lane, int] = ("suspicion", 3)
+"""Its place in the worklist, which tells nothing of the finding."""
 ASSESSED = tuple(tier for tier, (lane, _) in PLACES.items() if lane == "suspicion")
 Action = Literal["biopsy", "follow-up", "discharge", "retake"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -150,6 +154,25 @@ class Model(Base):
     first_used_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class ModelChoice(Base):
+    """Which model an administrator chose; the latest choice of a `base` is in force.
+
+    `base`: the digest of the model that the clinic is served with. `digest`: of the site bundle made from it,
+    or the same where that was withdrawn.
+    """
+
+    __tablename__ = "model_choices"
+    __table_args__ = (Index("ix_model_choices_base", "base", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    base: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(ForeignKey("models.digest"))
+    at: Mapped[datetime] = mapped_column(default=now)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    account: Mapped[Account] = relationship(lazy="joined")
+    model: Mapped[Model] = relationship(lazy="joined")
+
+
 def _searched(context: Any) -> str:
     given = context.get_current_parameters()
     return searched(*(given.get(name) or "" for name in SEARCHED_FIELDS))
@@ -165,8 +188,9 @@ class Case(Base):
 
     `sha256` is of the file as it came: the same photograph sent twice is one case. So is the same DICOM image
     in another file, by its `instance` (see `dicom.Header.identity`). `rank` is the tier's place in the
-    worklist. `finding` is what `findings.jsonl` would hold, less the path. `search` is what a case is
-    searched by, in one case of letters.
+    worklist. `finding` is what `findings.jsonl` would hold, less the path; `silent` the same of a case that
+    was screened in silent mode, which has no `finding`, so that nothing can show it. `search` is what a case
+    is searched by, in one case of letters.
     """
 
     __tablename__ = "cases"
@@ -224,6 +248,7 @@ class Case(Base):
     melanoma: Mapped[float | None]
     melanoma_order: Mapped[float] = mapped_column(default=0.0)
     finding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    silent: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     stage: Mapped[str] = mapped_column(String(12), default="unread")
     decided_at: Mapped[datetime | None]
     model: Mapped[Model | None] = relationship()

@@ -22,7 +22,14 @@ from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.reporting.environment import template_environment
-from dermsentry.stats.numbers import compared, decimal, decimal_interval, percent, percent_interval
+from dermsentry.stats.numbers import (
+    compared,
+    decimal,
+    decimal_interval,
+    percent,
+    percent_as_given,
+    percent_interval,
+)
 
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
 
@@ -32,6 +39,7 @@ NAVIGATION = (
     ("/alerts", "Alerts", "cases:read"),
     ("/outcomes", "Outcomes", "cases:read"),
     ("/performance", "Performance", "cases:read"),
+    ("/site-model", "Site model", "administer"),
     ("/audit", "Audit trail", "audit:read"),
     ("/accounts", "Accounts", "administer"),
 )
@@ -59,6 +67,7 @@ def page(
             navigation=[(path, name) for path, name, scope in NAVIGATION if person and scope in person.may],
             here=request.url.path,
             synthetic=clinic_of(request).card.synthetic,
+            silent_mode=clinic_of(request).settings.silent,
             now=now(),
             **context,
         )
@@ -101,6 +110,7 @@ def environment() -> Environment:
     """The templates, with the filters and names that they use."""
     filters: dict[str, Any] = {
         "percent": lambda share: _unbroken(percent(share)),
+        "given": lambda share: _unbroken(percent_as_given(share)),
         "percent_interval": lambda measure: _unbroken(percent_interval(measure.estimate)),
         "decimal": decimal,
         "decimal_interval": lambda measure, digits: decimal_interval(measure.estimate, digits),

@@ -36,6 +36,7 @@ TIERS = {
     "routine": "Routine",
     "cannot-say": "Cannot say",
     "unreadable": "Unreadable",
+    "silent": "Not shown",
     "": "Waiting",
 }
 STAGES = {

@@ -24,10 +24,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dermsentry.clinic.intake.admission import DICOM
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
 from dermsentry.files import plain
+from dermsentry.image_formats import DICOM
 from dermsentry.images import Photograph, Unreadable, read_photograph
 from dermsentry.screening.triage import TIERS
 
@@ -67,7 +67,13 @@ class Screener:
 
     def __init__(self, bundle: Path, *, time_s: float = TIME_S, memory: int = MEMORY) -> None:
         self.bundle, self.time_s, self.memory = bundle, time_s, memory
+        self.base: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+
+    def use(self, bundle: Path, base: Path) -> None:
+        """Screen with another model from now on, which was made from the one at `base`."""
+        self.close()
+        self.bundle, self.base = bundle, base
 
     def screen(self, path: Path, kind: str) -> Screening:
         """Decode and screen one file, and draw what people see of it.

@@ -14,14 +14,16 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic.alerts.alerting import raise_alerts
 from dermsentry.clinic.clinic import Clinic, open_clinic
+from dermsentry.clinic.monitoring.site_model import chosen_card, model_folder
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.audit_trail import append, hold
-from dermsentry.clinic.store.database import DatabaseError, writing
-from dermsentry.clinic.store.events import ScreenedEvent
-from dermsentry.clinic.store.tables import PLACES, Model, now
+from dermsentry.clinic.store.database import DatabaseError, reading, writing
+from dermsentry.clinic.store.events import ScreenedEvent, ScreenedSilentlyEvent
+from dermsentry.clinic.store.tables import Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import LEASE, MOST_ATTEMPTS, Leased, finish, give_up_lease, lease, renew
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
+from dermsentry.clinic.worker.silent_mode import hide_finding, show_finding
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.files import plain, write_bytes
 from dermsentry.model import Card
@@ -34,12 +36,22 @@ log = logging.getLogger(__name__)
 def work(clinic: Clinic, screener: Screener, card: Card, stopped: Callable[[], bool]) -> None:
     """Screen what waits until `stopped` says so; a database that is away is waited for.
 
+    `card` is of the model that the clinic is served with; where a site bundle made from it is in force, that
+    one screens.
+
     Raises
     ------
     BundleError
         The model was refused.
     """
+    base = card
     while not stopped():
+        try:
+            card = _use_model_in_force(clinic, screener, base, card)
+        except (DatabaseError, OutputError) as error:
+            log.error("%s Trying again in 5 s.", error)
+            wait_for(5, stopped)
+            continue
         screener.start()  # before a photograph is in hand: a model that is refused is no photograph's fault
         try:
             with writing(clinic.engine) as session:
@@ -53,6 +65,16 @@ def work(clinic: Clinic, screener: Screener, card: Card, stopped: Callable[[], b
             wait_for(5, stopped)
 
 
+def _use_model_in_force(clinic: Clinic, screener: Screener, base: Card, card: Card) -> Card:
+    """The card of the model that screens from now on, which the screener has opened where it is another."""
+    with reading(clinic.engine) as session:
+        chosen = chosen_card(session, base)
+    if chosen.digest != card.digest:
+        came_with = screener.bundle if screener.base is None else screener.base
+        screener.use(model_folder(clinic.pictures.folder, came_with, base, chosen), came_with)
+    return chosen
+
+
 def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Screening, card: Card) -> bool:
     """Put a finding into its case and close the job; False where the lease was lost and nothing is kept."""
     hold(session)
@@ -63,11 +85,11 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     case.state, case.screened_at = "screened", now()
     case.model_digest = register(session, card)
     case.width, case.height = screening.width, screening.height
-    case.tier, case.finding = found["tier"], found
-    case.melanoma, case.melanoma_order = found["melanoma"], -(found["melanoma"] or 0.0)
-    case.lane, case.rank = PLACES[found["tier"]]
+    silent = clinic.settings.silent and found["tier"] != "unreadable"  # which is no finding of the model's
+    (hide_finding if silent else show_finding)(case, found)
+    kind = ScreenedSilentlyEvent if silent else ScreenedEvent
     threshold = card.thresholds["alert"].value
-    told = ScreenedEvent(case.id, case.tier, case.melanoma, card.digest, threshold)
+    told = kind(case.id, found["tier"], found["melanoma"], card.digest, threshold)
     append(session, clinic.trail, "worker", told)
     raise_alerts(session, clinic, case)
     return True
@@ -91,6 +113,8 @@ def _do(clinic: Clinic, screener: Screener, card: Card, leased: Leased) -> None:
             with _renewed(clinic, leased):
                 screening = screener.screen(clinic.pictures.original(leased.sha256), leased.format)
         for kind, data in screening.pictures.items():
+            if kind == "saliency" and clinic.settings.silent:
+                continue
             write_bytes(clinic.pictures.drawn(leased.sha256, kind), data)  # type: ignore[arg-type]
         with writing(clinic.engine) as session:
             keep_result(session, clinic, leased, screening, card)

@@ -17,7 +17,7 @@ from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
-from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, Case, Read, now
+from dermsentry.clinic.store.tables import ACTIONS, ADJUDICATOR, ASSESSED, Case, Read, now
 from dermsentry.clinic.store.text import clean_note
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
@@ -70,7 +70,7 @@ def decide(
         )
     if action not in ACTIONS:
         raise InputError(f"Received the action {action!r}; expected one of {', '.join(ACTIONS)}.")
-    if agrees is None and case.lane == "suspicion":
+    if agrees is None and case.tier in ASSESSED:
         raise InputError("Received no answer on agreement with the model; expected yes or no.")
     note = clean_note(note)
     before = active_reads(session, case.id)

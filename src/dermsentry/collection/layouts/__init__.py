@@ -1,69 +1,108 @@
-"""The published layouts of a collection, a module for each: whether a path has it, and how to read it.
+"""The published layouts of a collection, a module for each: whether a folder has it, and how to read it.
 
-A new layout is a module with `recognises` and `read`, and its place in `LAYOUTS`.
+A new layout is a module with `ABOUT`, `recognises` and `read`, and its place in `LAYOUTS`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from dermsentry.collection.joins import join_metadata
-from dermsentry.collection.layouts import class_folders, csv_table, ham10000, isic2017, isic_ground_truth
+from dermsentry.collection.labels import read_vocabulary
+from dermsentry.collection.layouts import (
+    bcn20000,
+    class_folders,
+    csv_table,
+    ddi,
+    derm7pt,
+    fitzpatrick17k,
+    ham10000,
+    isic2016,
+    isic2017,
+    isic2018,
+    isic2019,
+    isic2020,
+    isic2024,
+    isic_archive,
+    labelled_folder,
+    melanoma_10000,
+    milk10k,
+    nine_class,
+    pad_ufes_20,
+    ph2,
+)
+from dermsentry.collection.layouts.contents import Contents, Layout
 from dermsentry.collection.table import Collection
 from dermsentry.errors import InputError
-from dermsentry.images import SUFFIXES
+from dermsentry.image_formats import READ
+
+LAYOUTS: tuple[Layout, ...] = (
+    nine_class,
+    ham10000,
+    isic2016,
+    isic2017,
+    isic2018,
+    isic2019,
+    isic2020,
+    isic2024,
+    milk10k,
+    bcn20000,
+    isic_archive,
+    pad_ufes_20,
+    derm7pt,
+    ph2,
+    fitzpatrick17k,
+    ddi,
+    melanoma_10000,
+    labelled_folder,
+    csv_table,
+    class_folders,
+)
+"""The first one that recognises what is there reads it."""
 
 
-class Layout(Protocol):
-    """What a module of a layout has."""
-
-    def recognises(self, path: Path) -> bool:
-        """Whether an existing file or folder has this layout."""
-
-    def read(self, path: Path) -> Collection:
-        """Read it. Raises InputError."""
-
-
-LAYOUTS: tuple[Layout, ...] = (ham10000, isic2017, isic_ground_truth, csv_table, class_folders)
-"""The first one that recognises a path reads it."""
-
-
-def read_collection(data: str | Path, *, metadata: str | Path | None = None) -> Collection:
+def read_collection(
+    data: str | Path, *, metadata: str | Path | None = None, diagnoses: str | Path | None = None
+) -> Collection:
     """Read a labelled collection.
 
     Parameters
     ----------
     data
-        A folder of class folders (with or without Train/Test above them, at any depth), HAM10000's folder
-        (`metadata.csv`, `images/`), ISIC 2017's (`labels.csv`, `train/`, `val/`, `test/`), a folder with
-        `labels.csv` and `images/`, a folder with an ISIC ground truth of one column per diagnosis, or a CSV
-        file with `path,diagnosis` and any of the other `COLUMNS`.
+        A folder as a published set unpacks it, class folders (with or without Train/Test above them, at any
+        depth), a folder with a label table by image id and photographs, or a CSV file with `path,diagnosis`
+        and any of the other `COLUMNS`. The layouts are listed in `docs/layouts.md`.
     metadata
         A CSV by `image_id` (or `image`) that adds lesion, patient, age, sex, site or skin type where the
         collection itself does not say them.
+    diagnoses
+        A CSV with the columns `given` and `diagnosis` for names of diagnoses that are not understood, such as
+        `audit` writes to be filled in. An empty `diagnosis` is unknown.
 
     Returns
     -------
     Collection
-        A row for each photograph, ordered by path. No photograph has been opened.
+        A row for each photograph, ordered by path. No photograph has been opened. `unknown_diagnoses` lists
+        what was not understood.
 
     Raises
     ------
     InputError
-        `data` is missing, holds no photographs, or names diagnoses that are unknown (all are listed); or
-        `metadata` is not a table by image id.
+        `data` is missing, holds no photographs, or names no diagnosis that is understood (all are listed);
+        `metadata` is not a table by image id; or `diagnoses` is no such mapping.
     """
     path = Path(data)
+    vocabulary = read_vocabulary(None if diagnoses is None else Path(diagnoses))
     try:
         if not path.exists():
             raise InputError(f"{path} does not exist; expected a folder of photographs or a CSV file.")
-        collection = next(layout for layout in LAYOUTS if layout.recognises(path)).read(path)
+        given = path if path.is_file() else None
+        found = Contents(path.parent if given else path, given, vocabulary)
+        collection = next(layout for layout in LAYOUTS if layout.recognises(found)).read(found)
     except OSError as error:
         raise InputError(f"Cannot read {error.filename or path}: {error.strerror or error}.") from error
     if metadata is not None:
         collection = join_metadata(collection, Path(metadata))
     if not len(collection):
-        kinds = " ".join(sorted(SUFFIXES))
-        raise InputError(f"{path} holds no photographs; expected files ending in {kinds} in class folders.")
+        raise InputError(f"{path} holds no photographs; expected {READ} in class folders.")
     return collection

@@ -2,49 +2,75 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from dermsentry.collection.joins import join_metadata
-from dermsentry.collection.layouts.photographs import walk
-from dermsentry.collection.table import SPLITS, Collection, ordered
-from dermsentry.diagnoses import agree, find_label, name_of, narrow
+from dermsentry.collection.labels import UnknownDiagnosesError
+from dermsentry.collection.layouts.contents import About, Contents
+from dermsentry.collection.table import SPLITS, Collection, UnknownDiagnosis, ordered
+from dermsentry.diagnoses import agree, name_of, narrow
 from dermsentry.errors import InputError
+from dermsentry.image_files import NotRead
 
-_READ = {"metadata.csv", "SYNTHETIC.txt"}  # the second marks a collection of phantoms
+ABOUT = About(
+    name="Class folders",
+    published="your own, or any set sorted into folders",
+    licence="your own",
+    recognised="a folder with the name of a diagnosis on the way to each photograph, at any depth, with "
+    "`Train/`, "
+    "`Validation/` and `Test/` above or without",
+    gives=("split",),
+    remark="in any spelling; `benign` and `malignant` are sets of diagnoses; folders that name none are "
+    "an error that "
+    "lists them; `metadata.csv` beside the folders is joined",
+)
+_OUTSIDE = "a picture of a kind that is not read, outside every class folder"
+_READ = {"metadata.csv", "SYNTHETIC.txt", "attribution.txt", "changes.csv", "fetch.json", "SHA256SUMS"}
+"""`SYNTHETIC.txt` marks a collection of phantoms; the last are what `fetch` writes beside a set."""
 
 
-def recognises(path: Path) -> bool:
-    """Whether `path` is anything but a file."""
-    return not path.is_file()
+def recognises(found: Contents) -> bool:
+    """Whether a folder was given."""
+    return found.table is None
 
 
-def read(path: Path) -> Collection:
+def names_diagnoses(found: Contents) -> bool:
+    """Whether a folder on the way to a photograph names a diagnosis."""
+    places = [folder.path.relative_to(found.root) for folder in found.folders if folder.photographs]
+    return any(found.vocabulary(part) is not None for part in {part for p in places for part in p.parts})
+
+
+def read(found: Contents) -> Collection:
     """Read it, with `metadata.csv` if that is beside the folders. Raises InputError."""
+    path, find = found.root, found.vocabulary
     rows: list[dict[str, str]] = []
     unknown: dict[str, int] = {}
     unclear: list[str] = []
     classes: Counter[str] = Counter()
     others: list[str] = []
-    for folder, photographs, other in walk(path):
-        others += other
-        inside = folder.relative_to(path).parts
-        naming = [i for i, part in enumerate(inside) if find_label(part)]
+    not_read = list(found.not_read)
+    for folder in found.folders:
+        others += folder.others
+        inside = folder.path.relative_to(path).parts
+        naming = [i for i, part in enumerate(inside) if find(part) is not None]
         if not naming:
-            if photographs:
-                unknown["/".join(inside) or "."] = len(photographs)
+            if folder.photographs:
+                unknown["/".join(inside) or "."] = len(folder.photographs)
+            not_read += [NotRead("/".join((*inside, name)), _OUTSIDE) for name in folder.unsupported]
             continue
+        # In a class folder, a picture of a kind that is not read has its row, and is found unreadable.
+        photographs = sorted([*folder.photographs, *folder.unsupported])
         # Folders inside a class are the user's own order, unless they name another diagnosis.
         label = ""
         for part in (inside[i] for i in naming):
-            if not agree(label, find_label(part) or ""):
+            if not agree(label, find(part) or ""):
                 unclear.append("/".join(inside))
                 break
-            label = narrow(label, find_label(part) or "")
+            label = narrow(label, find(part) or "")
         split = next((SPLITS[p.lower()] for p in reversed(inside[: naming[0]]) if p.lower() in SPLITS), "")
         classes["/".join(inside[: naming[0] + 1])] += len(photographs)
         rows += [
@@ -56,39 +82,34 @@ def read(path: Path) -> Collection:
             }
             for name in photographs
         ]
-    _refuse(path, unknown, unclear)
+    _refuse(found, unknown, unclear)
     table = ordered(pd.DataFrame(rows, columns=["path", "image_id", "diagnosis", "split"]))
     empty = [
         f"{name}: a class folder without photographs" for name, count in sorted(classes.items()) if not count
     ]
-    left_alone = (*empty, *_linked_folders(path), *_counted([f for f in others if f not in _READ]))
-    collection = Collection(path, table, left_alone)
+    left_alone = (*empty, *_counted([f for f in others if f not in _READ]))
+    collection = Collection(path, table, left_alone, tuple(not_read))
     metadata = path / "metadata.csv"
     return join_metadata(collection, metadata) if metadata.is_file() else collection
 
 
-def _refuse(path: Path, unknown: dict[str, int], unclear: Sequence[str]) -> None:
+def _refuse(found: Contents, unknown: Mapping[str, int], unclear: Sequence[str]) -> None:
     if unknown:
         listed = "; ".join(f"{name!r} ({count} photographs)" for name, count in sorted(unknown.items()))
         expected = ", ".join(name_of(code) for code in ("MEL", "NV", "BCC"))
-        raise InputError(
-            f"{path} has folders that name no known diagnosis: {listed}. "
-            f"Expected folders such as {expected}; rename or move these."
+        tables = [f"{p.name} ({', '.join(sorted(found.columns(p))[:8])})" for p in found.tables_with()[:3]]
+        beside = f" The tables there fit no known layout: {'; '.join(tables)}." if tables else ""
+        raise UnknownDiagnosesError(
+            f"{found.root} has folders that name no known diagnosis: {listed}.{beside} "
+            f"Expected folders such as {expected}; rename or move these, or say with --diagnoses what "
+            f"they are.",
+            [UnknownDiagnosis(name.rpartition("/")[2], count) for name, count in unknown.items()],
         )
     if unclear:
         raise InputError(
-            f"{path} has folders that name two diagnoses: {'; '.join(map(repr, unclear))}. "
+            f"{found.root} has folders that name two diagnoses: {'; '.join(map(repr, unclear))}. "
             "Expected one diagnosis on the way to a photograph; rename or move these."
         )
-
-
-def _linked_folders(root: Path) -> list[str]:
-    found = []
-    for name, folders, _ in os.walk(root):
-        found += [
-            (Path(name) / f).relative_to(root).as_posix() for f in folders if (Path(name) / f).is_symlink()
-        ]
-    return [f"{folder}: a link to a folder is not followed" for folder in sorted(found)]
 
 
 def _counted(files: Sequence[str]) -> list[str]:

@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-import pandas as pd
-
-from dermsentry.collection.columns import read_columns
-from dermsentry.collection.table import SPLITS, Collection, ordered
-from dermsentry.diagnoses import find_label
+from dermsentry.collection.columns import own_splits, read_columns
+from dermsentry.collection.labels import label_rows
+from dermsentry.collection.layouts.contents import About, Contents
+from dermsentry.collection.paths import find_files, normal
+from dermsentry.collection.table import COLUMNS, Collection, ordered
 from dermsentry.errors import InputError
 
+ABOUT = About(
+    name="A table of paths",
+    published="your own",
+    licence="your own",
+    recognised="a CSV or Excel file given in place of a folder, with `path` (or `file`, `filepath`) and "
+    "`diagnosis` (or `dx`, `label`)",
+    gives=COLUMNS[3:],
+    remark="paths are relative to the table, or absolute; those of another machine are found by their end; "
+    "any of the columns above",
+)
 
-def recognises(path: Path) -> bool:
-    """Whether `path` is a file."""
-    return path.is_file()
+
+def recognises(found: Contents) -> bool:
+    """Whether a file was given."""
+    return found.table is not None
 
 
-def read(path: Path) -> Collection:
+def read(found: Contents) -> Collection:
     """Read it; paths are relative to the table's folder, or absolute. Raises InputError."""
+    path = found.table
+    assert path is not None  # recognised
     table = read_columns(path, "path", "diagnosis")
-    table["diagnosis"] = _labels(table["diagnosis"], path)
+    table, unknown = label_rows(table, found.vocabulary, str(path))
     if "split" in table.columns:
-        unknown = sorted(set(table["split"].str.lower()) - set(SPLITS) - {""})
-        if unknown:
-            raise InputError(
-                f"{path} has splits {', '.join(unknown)}; expected train, validation, test or nothing."
-            )
-        table["split"] = table["split"].str.lower().map(SPLITS).fillna("")
+        table["split"] = own_splits(table["split"], path)
     nameless = int((table["path"] == "").sum())
     if nameless:
         raise InputError(f"{path} has {nameless} rows without a path; give each photograph its path.")
+    files = find_files(path.parent, list(table["path"]))
+    if len(files.missing) == len(table) > 0:
+        raise InputError(
+            f"None of the {len(table):,} paths of {path} leads to a file, such as {files.missing[0]!r}; "
+            f"expected paths below {path.parent}, or absolute ones."
+        )
     root = path.parent
-    # resolve() would follow links, which are checked when a photograph is opened.
-    top = _normal(root.absolute())
-    absolute = [_normal(top / p) for p in table["path"]]
-    if not all(p.is_relative_to(top) for p in absolute):
-        root = top = Path(os.path.commonpath([top, *(p.parent for p in absolute)]))
-    table["path"] = [p.relative_to(top).as_posix() for p in absolute]
+    top = normal(root.absolute())
+    if not all(p.is_relative_to(top) for p in files.paths):
+        root = top = Path(os.path.commonpath([top, *(p.parent for p in files.paths)]))
+    table["path"] = [p.relative_to(top).as_posix() for p in files.paths]
     twice = table.loc[table["path"].duplicated(), "path"]
     if len(twice):
         raise InputError(
@@ -47,23 +58,5 @@ def read(path: Path) -> Collection:
         )
     if "image_id" not in table.columns:
         table["image_id"] = [Path(p).stem for p in table["path"]]
-    return Collection(root, ordered(table))
-
-
-def _normal(path: Path) -> Path:
-    # POSIX gives two leading slashes a meaning of their own, which no file system here has.
-    return Path(re.sub("^//", "/", os.path.normpath(path)))
-
-
-def _labels(texts: pd.Series[str], where: Path) -> list[str]:
-    """Each text's label; `""` stays unknown. Raises InputError listing every one that is none of the nine."""
-    labels = {text: find_label(text) if text else "" for text in texts.unique()}
-    unknown = sorted(text for text, label in labels.items() if label is None)
-    if unknown:
-        counts = texts.value_counts()
-        listed = "; ".join(f"{text!r} ({counts[text]})" for text in unknown)
-        raise InputError(
-            f"{where} has diagnoses that are none of the nine: {listed}. "
-            "Rename them, or leave the field empty for unknown."
-        )
-    return [labels[text] or "" for text in texts]
+    told = tuple(f"{path.name}: {line}" for line in files.told)
+    return Collection(root, ordered(table), told, unknown_diagnoses=unknown)

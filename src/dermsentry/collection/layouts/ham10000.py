@@ -1,38 +1,49 @@
-"""HAM10000 and `isic-archive`: a table by image id beside one folder of photographs."""
+"""HAM10000, from Kaggle or from the Harvard Dataverse."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dermsentry.collection.columns import read_columns
-from dermsentry.collection.layouts.photographs import with_photographs
+from dermsentry.collection.layouts.challenge import one_of
+from dermsentry.collection.layouts.contents import About, Contents, listed
+from dermsentry.collection.layouts.photographs import stacked, with_photographs
 from dermsentry.collection.table import Collection
-from dermsentry.diagnoses import find_label
 
-_FOLDER = "images"
-_TABLES = ("metadata.csv", "labels.csv")
+ABOUT = About(
+    name="HAM10000",
+    published="https://doi.org/10.7910/DVN/DBW86T",
+    licence="CC BY-NC 4.0",
+    recognised="`HAM10000_metadata.csv` or `.tab`, at any depth; also Kaggle's `skin-cancer-mnist-ham10000`",
+    gives=("lesion_id", "age", "sex", "site", "source", "diagnosis_confirm_type", "split"),
+    remark="`bkl` is `PBK|SK`, `akiec` is `AK|SCC`; `hmnist_*.csv` and masks are not read; the test set "
+    "of the "
+    "Dataverse is the split `test`",
+)
+_TABLE = r"HAM10000_metadata(?:\.csv|\.tab|\.tsv|\.txt)?"
+_TEST = r"ISIC2018_Task3_Test_GroundTruth\.(?:tab|csv)"
+_CONFIRMED = {
+    "histo": "histopathology",
+    "follow_up": "serial imaging showing no change",
+    "consensus": "single image expert consensus",
+    "confocal": "confocal microscopy with consensus dermoscopy",
+}
 
 
-def recognises(path: Path) -> bool:
-    """Whether `path` has `images/` and `metadata.csv` or `labels.csv`."""
-    return (path / _FOLDER).is_dir() and any((path / name).is_file() for name in _TABLES)
+def recognises(found: Contents) -> bool:
+    """Whether the metadata are there."""
+    return bool(found.named(_TABLE))
 
 
-def read(path: Path) -> Collection:
-    """Read it; a diagnosis that is none of the nine is kept as unknown and listed. Raises InputError."""
-    labels = next(path / name for name in _TABLES if (path / name).is_file())
-    table = read_columns(labels, "image_id", "diagnosis")
-    beside = sorted(
-        p.name for p in path.iterdir() if p.is_dir() and p.name != _FOLDER and not p.name.startswith(".")
-    )
-    found = table["diagnosis"].map({text: find_label(text) for text in table["diagnosis"].unique()})
-    outside = table.loc[found.isna() & (table["diagnosis"] != ""), "diagnosis"].value_counts()
-    table["diagnosis"] = found.fillna("")
-    left_alone = (
-        *(f"{name}/: a folder beside {_FOLDER}/, not read" for name in beside),
-        *(
-            f"{labels.name}: {n} photographs of {text!r}, none of the nine, kept as unknown"
-            for text, n in outside.items()
-        ),
-    )
-    return with_photographs(path, table, _FOLDER, left_alone)
+def read(found: Contents) -> Collection:
+    """Read it. Raises InputError."""
+    path = one_of(found, found.named(_TABLE))
+    special = {"dataset": "source"}
+    table = read_columns(path, "image_id", "diagnosis", special=special)
+    tests = [t for t in found.named(_TEST) if {"image_id", "diagnosis"} <= found.columns(t)]
+    if tests:
+        held_out = read_columns(one_of(found, tests), "image_id", "diagnosis", special=special)
+        table = stacked([(table, "train"), (held_out, "test")])
+    if "diagnosis_confirm_type" in table.columns:
+        table["diagnosis_confirm_type"] = table["diagnosis_confirm_type"].replace(_CONFIRMED)
+    numbers = found.named(r"hmnist_.*\.csv")
+    left_alone = (f"{listed(numbers, found.root)}: pixels as numbers, not read",) if numbers else ()
+    return with_photographs(found, table, path.name, left_alone=left_alone)

@@ -16,6 +16,7 @@ _AGES = (("under 30", 30.0), ("30–44", 45.0), ("45–59", 60.0), ("60–74", 7
 _SEXES = {"f": "female", "woman": "female", "m": "male", "man": "male"}
 _UNKNOWN = {"", "unknown", "unk", "nan", "none", "null", "n/a", "na", "-", "not specified", "unspecified"}
 _TYPES = ("I", "II", "III", "IV", "V", "VI")
+_PAIRS = {"12": "I and II", "34": "III and IV", "56": "V and VI"}  # as DDI has them
 
 # HAM10000's and ISIC's words, joined as the ISIC Archive itself did when it took HAM10000 in.
 _SITES = {
@@ -52,6 +53,7 @@ def read_attributes(
 
     sexes, sources = read("sex", lambda text: _SEXES.get(text.lower(), text.lower())), read("source", str)
     sites = read("site", _site)
+    ways, kinds = read("diagnosis_confirm_type", str), read("image_type", str)
     tones = ["" if angle is None else tone_of(angle) for angle in angles or [None] * len(table)]
     others = [] if by is None or by in ATTRIBUTES else [(by, read(by, str))]
     return [
@@ -60,7 +62,9 @@ def read_attributes(
         ("site", sites, [*_SITES, *sorted(set(sites) - set(_SITES))]),
         ("source", sources, sorted(set(sources))),
         ("skin tone", tones, [name for name, _ in TONES]),
-        ("skin type", read("skin_type", _skin_type), list(_TYPES)),
+        ("skin type", read("skin_type", _skin_type), [*_TYPES, *_PAIRS.values()]),
+        ("diagnosed by", ways, sorted(set(ways))),
+        ("image type", kinds, sorted(set(kinds))),
         *((name, values, sorted(set(values))) for name, values in others),
     ]
 
@@ -79,7 +83,9 @@ def _site(text: str) -> str:
 
 
 def _skin_type(text: str) -> str:
-    """`2`, `2.0`, `II`, `type II`, `FST 2` and the like."""
+    """`2`, `2.0`, `II`, `type II`, `FST 2` and the like; `12` is a pair of types."""
+    if text.strip() in _PAIRS:
+        return _PAIRS[text.strip()]
     found = re.fullmatch(r"(?:.*\W)?([1-6]|I{1,3}|IV|VI?)(?:\.0)?", text.strip(), re.IGNORECASE)
     if found is None:
         return ""

@@ -100,7 +100,8 @@ def subgroups(
     Returns
     -------
     tuple of Attribute
-        `age`, `sex`, `site`, `source`, `skin tone`, `skin type` and `by`, without those of a single value.
+        `age`, `sex`, `site`, `source`, `skin tone`, `skin type`, `diagnosed by`, `image type` and `by`,
+        without those of a single value.
         Intervals of shares are never narrower than the exact ones of as many independent lesions. Those of
         their differences are never narrower than what follows from these by the method of variance estimates
         recovery: Zou & Donner, Statistics in Medicine 27 (2008), eq. 6.
@@ -267,6 +268,8 @@ _BEWARE = {
         "Read it as how light the skin looks in the photograph."
     ),
     "skin type": "Fitzpatrick's type, as the collection records it.",
+    "diagnosed by": "How the diagnosis was made, as the collection records it: histopathology proves it.",
+    "image type": "Dermoscopic or clinical, as the collection records it.",
     "site": "Body sites as the ISIC Archive groups them, front, back and side of the torso together.",
     "source": "Sources differ in camera, clinic and patients, and often in the share of melanomas.",
 }

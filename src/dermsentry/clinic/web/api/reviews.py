@@ -151,7 +151,12 @@ def acknowledges(request: Request, person: TokenDecides, case_id: Number) -> Non
 
 
 @router.get("/performance", summary="Get performance", tags=["performance"])
-def performance(request: Request, _: TokenReads, since: Since = None, until: Until = None) -> Performance:
-    """Accuracy of readers and model here with 95 % intervals, alert burden, drift."""
+def performance(
+    request: Request, person: TokenReads, since: Since = None, until: Until = None
+) -> Performance:
+    """Accuracy of readers and model here with 95 % intervals, alert burden, drift.
+
+    Findings of silent mode count only for a token with `audit:read`.
+    """
     _text, days = read_days({"since": str(since or ""), "until": str(until or "")})
-    return cached_performance(request, days)
+    return cached_performance(request, person, days)

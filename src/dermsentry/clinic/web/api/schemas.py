@@ -46,7 +46,10 @@ class CaseSummary(_Row):
     state: State
     lane: Lane
     stage: Stage
-    tier: str = Field(description="alert, refer, routine, cannot-say, unreadable; empty until screened")
+    tier: str = Field(
+        description="alert, refer, routine, cannot-say, unreadable; silent if screened in silent mode; "
+        "empty until screened"
+    )
     melanoma: float | None = Field(description="Calibrated probability of melanoma, 0 to 1")
     patient: str
     lesion: str
@@ -103,7 +106,7 @@ class Upload(BaseModel):
     """A form with photographs and details that apply to all of them."""
 
     photographs: list[bytes] = Field(
-        description="One or more files: JPEG, PNG, BMP, TIFF, WebP or DICOM", min_length=1
+        description="One or more files: JPEG, PNG, BMP, TIFF, WebP, HEIC, AVIF or DICOM", min_length=1
     )
     patient: str = Field(
         "", max_length=lengths.PATIENT, description="The clinic's patient number, not a name"

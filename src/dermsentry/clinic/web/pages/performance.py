@@ -28,10 +28,10 @@ def performance(request: Request, person: Reader) -> Response:
 
 
 @router.get("/performance/figures")
-def figures(request: Request, _: Reader) -> Response:
+def figures(request: Request, person: Reader) -> Response:
     """The figures, for the page that shows them."""
     _text, days = read_days(request.query_params)
-    found = cached_performance(request, days)
+    found = cached_performance(request, person, days)
     return HTMLResponse(
         part(
             "_figures.html",

@@ -49,5 +49,6 @@ def _card(kept: dict[str, Any]) -> dict[str, Any]:
         "schema": 3,
         "no_lesion": known and {**known, "sources": {}},
         "out_of_distribution": None,
+        "adoption": None,
         "self_test": test and {**test, "no_lesion": test["out_of_distribution"], "out_of_distribution": 0.0},
     }
