@@ -203,12 +203,12 @@ def drawing_weights(labels: Sequence[str], hospitals: Sequence[str]) -> NDArray[
     """How often each photograph is drawn, (N,), adding up to 1: no hospital says anything of melanoma.
 
     A hospital is drawn as the square root of its photographs, a melanoma in `MELANOMAS` of its draws, and any
-    other diagnosis as its photographs to the power of 2/3: a rare one is seen more often, and is not learned
-    by heart.
+    other diagnosis as the square root of its photographs: a rare one is seen more often, and is not
+    learned by heart.
     """
     table = pd.DataFrame({"label": labels, "hospital": hospitals})
     table["melanoma"] = table["label"] == MELANOMA
-    own = table.groupby(["hospital", "melanoma", "label"])["label"].transform("size") ** -(1 / 3)
+    own = table.groupby(["hospital", "melanoma", "label"])["label"].transform("size") ** -0.5
     within = own / own.groupby([table["hospital"], table["melanoma"]]).transform("sum")
     size = table["hospital"].map(table["hospital"].value_counts() ** 0.5)
     weights = within * size * np.where(table["melanoma"], MELANOMAS, 1 - MELANOMAS)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.evaluation.contamination import learned_from
+from dermsentry.files import read_json
 from dermsentry.images import read_photograph
 from dermsentry.model import Bundle
 from dermsentry.split import Split, check_split, read_split, write_split
@@ -74,6 +75,13 @@ CONFIGURATION = Configuration(
         (Phase(8, 128), Phase(6, 160), Phase(3, 192)), frozen_stages=3, augmentation=AUGMENTATION
     ),
 )
+"""From ImageNet's weights."""
+CONTINUED = replace(
+    CONFIGURATION,
+    epochs=30,
+    fine_tuning=FineTuning((Phase(14, 160), Phase(16, 192)), frozen_stages=3, augmentation=AUGMENTATION),
+)
+"""From the weights of a finished run: the learning rate rises and falls once more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +153,9 @@ def train_dermoscopy(
     data: str | Path,
     out: str | Path,
     *,
-    configuration: Configuration = CONFIGURATION,
+    configuration: Configuration | None = None,
     surround: Surround | None = None,
+    start: str | Path | None = None,
     stored: int = STORED,
     steps: int = STEPS,
     quiet: bool = True,
@@ -160,7 +169,10 @@ def train_dermoscopy(
     out
         The run's folder: `split.csv`, `history.csv`, what a resumed run needs, and `bundle/`.
     configuration, surround
-        How it is trained, and what happens to the surroundings of lesions.
+        How it is trained, by default `CONFIGURATION`, or `CONTINUED` with a `start`; and what happens to the
+        surroundings of lesions.
+    start
+        The folder of a finished run, whose network it begins with in place of ImageNet's.
     stored, steps
         See `read_sets`.
     quiet
@@ -169,14 +181,15 @@ def train_dermoscopy(
     Raises
     ------
     InputError
-        A set is missing.
+        A set is missing, or `start` is no finished run of this network.
     TrainingError
         The loss is not a number.
     OutputError
         `out` cannot be written.
     """
     folder, surround = Path(out), surround or Surround()
-    configuration = replace(configuration, precision=best_precision())
+    chosen = configuration or (CONTINUED if start else CONFIGURATION)
+    configuration = replace(chosen, precision=best_precision())
     sets = read_sets(data, folder, size=stored, steps=steps, seed=configuration.seed, quiet=quiet)
     train = views(sets.part("train"), sets.pixels, sets.masks, surround)
     fitted = run_loop(
@@ -185,10 +198,13 @@ def train_dermoscopy(
         validation(sets, sets.part("validation"), folder / "cache"),
         folder,
         data=train.fingerprint(),
+        start=None if start is None else Path(start),
         name="dermoscopy",
         quiet=quiet,
     )
-    bundle = _bundle(fitted, sets, data, folder, configuration, surround, quiet)
+    before = {} if start is None else {"started_from": read_json(Path(start) / "configuration.json")}
+    training = {**_record(sets, configuration, surround), **before}
+    bundle = _bundle(fitted, sets, data, folder, configuration, training, quiet)
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
@@ -198,7 +214,7 @@ def _bundle(
     data: str | Path,
     folder: Path,
     configuration: Configuration,
-    surround: Surround,
+    training: Mapping[str, Any],
     quiet: bool,
 ) -> Bundle:
     """The bundle of the network, its kernels rounded; the card compares ways of calibrating it."""
@@ -223,10 +239,7 @@ def _bundle(
         folder / "bundle",
         name="dermoscopy",
         aspect=configuration.aspect,
-        training={
-            **_record(sets, configuration, surround),
-            "pictures_without_a_lesion": len(pictures),
-        },
+        training={**training, "pictures_without_a_lesion": len(pictures)},
         learned_from=learned_from(
             sets.collection.table.iloc[rows], (np.asarray(sets.pixels[row]) for row in rows)
         ),

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar, cast
 
@@ -67,6 +68,12 @@ SplitFile = Annotated[Path | None, typer.Option(help="The split.csv that says wh
 def _say(text: str) -> None:
     """A line for the person at the terminal."""
     typer.echo(text, err=True)
+
+
+@cache
+def _say_once(text: str) -> None:
+    """A line that is said once a run; Python's own "once" forgets whenever a library adds a filter."""
+    _say(text)
 
 
 def _version(wanted: bool) -> None:
@@ -616,14 +623,14 @@ def _tell(
 ) -> None:
     """Show a warning of our own as a note, any other as Python does."""
     if issubclass(category, DataWarning):
-        _say(f"Note: {message}")
+        _say_once(f"Note: {message}")
     else:
         _say(warnings.formatwarning(message, category, filename, lineno, line).rstrip())
 
 
 def main() -> None:
     """Run the command line: an error the user can meet is one line on stderr and its exit code."""
-    warnings.simplefilter("once", DataWarning)
+    warnings.simplefilter("always", DataWarning)
     warnings.showwarning = _tell
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what the terminal cannot show.

@@ -151,7 +151,8 @@ def _register_heif() -> None:
 def _read_bytes(path: Path, root: Path | None) -> bytes:
     try:
         if root is not None and not path.resolve().is_relative_to(root.resolve()):
-            raise Unreadable("a link that leaves the collection's folder")
+            leads = "leaves the collection's folder" if path.exists() else "leads to no file"
+            raise Unreadable(f"a link that {leads}")
         if is_member(path):
             return read_member(path)
         information = path.stat()

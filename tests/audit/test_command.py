@@ -53,7 +53,7 @@ def test_what_was_not_seen_is_told_and_never_called_clean(tmp_path: Path) -> Non
     table.write_text("path,diagnosis\nset\\nevus\\a1x.jpg,nevus\nset/melanoma/gone.jpg,melanoma\n")
     done = run(table)
     assert done.exit_code == 3
-    assert "but 1 photograph could not be read or found: nothing is known of them" in done.stdout
+    assert "but 1 photograph could not be read or found: nothing is known of it" in done.stdout
     assert "1 of 2 paths lead to no file, such as set/melanoma/gone.jpg" in done.stderr
 
 

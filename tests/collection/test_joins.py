@@ -23,13 +23,13 @@ def test_metadata_beside_class_folders_or_given(tmp_path: Path) -> None:
     both = read_collection(tmp_path, metadata=tmp_path / "more.csv")
     assert rows(both, "lesion_id", "sex") == [("L1", "male"), ("", "")]
     assert both.left_alone == (
-        "1 other files (.csv)",
         "metadata.csv: 1 of 1 rows have a photograph here, 1 of 2 photographs a row; none: b",
+        "more.csv: a table by image id; only --metadata joins it",
         "more.csv: 3 of 3 rows have a photograph here, 2 of 2 photographs a row",
-        "more.csv: lesion_id: rows of 1 photographs contradict each other, which settles nothing: b (L3, L4)",
-        "more.csv: lesion_id: the collection itself says something else of 1 photographs, which is kept: "
+        "more.csv: lesion_id: rows of 1 photograph contradict each other, which settles nothing: b (L3, L4)",
+        "more.csv: lesion_id: the collection itself says something else of 1 photograph, which is kept: "
         "a (L1, not L2)",
-        "more.csv: sex: rows of 1 photographs contradict each other, which settles nothing: b (female, male)",
+        "more.csv: sex: rows of 1 photograph contradict each other, which settles nothing: b (female, male)",
     )
     (tmp_path / "more.csv").write_text("who,lesion_id\na,L2\n")
     with pytest.raises(InputError, match=r"columns who, lesion_id; expected image_id"):
@@ -68,7 +68,7 @@ def test_a_table_that_matches_nothing_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "set/nevus/a.jpg")
     table = tmp_path / "table.csv"
     table.write_text("Image_Name,lesion_id\nISIC_1,L1\n")
-    message = r"a row of none of the 1 photographs: its column Image_Name has ids such as 'ISIC_1'.* 'a'"
+    message = r"a row of none of the photographs \(1\): its column Image_Name has ids such as 'ISIC_1'.* 'a'"
     with pytest.raises(InputError, match=message):
         read_collection(tmp_path / "set", metadata=table)
 
@@ -82,7 +82,7 @@ def test_folders_tell_photographs_of_one_name_apart(tmp_path: Path) -> None:
     assert rows(joined, "lesion_id") == [("L1",), ("L2",), ("L3",), ("L3",)]
     assert joined.left_alone == (
         "table.csv: 3 of 4 rows have a photograph here (up to 2 each), 4 of 4 photographs a row",
-        "table.csv: 1 rows fit several photographs, whose names only count, and were not used: IMG_1",
+        "table.csv: 1 row not used: a camera's number, such as IMG_1, that several photographs have",
     )
 
 
@@ -94,7 +94,7 @@ def test_rows_that_agree_complete_each_other(tmp_path: Path) -> None:
     assert rows(joined, "lesion_id", "age") == [("L1", "45.5")]
     table.write_text("image;LESION_ID\na;L1\na;L2\n")
     joined = read_collection(tmp_path / "set", metadata=table)
-    assert "table.csv: LESION_ID: rows of 1 photographs contradict" in joined.left_alone[1]
+    assert "table.csv: LESION_ID: rows of 1 photograph contradict" in joined.left_alone[1]
     table.write_text("image;colour\na;brown\n")
     assert rows(read_collection(tmp_path / "set", metadata=table), "colour") == [("brown",)]
     table.write_text("image;diagnosis\na;nevus\n")
@@ -114,10 +114,10 @@ def test_collections_are_joined(tmp_path: Path) -> None:
         ("three/nevus/b.jpg", "three"),
         ("two/set/melanoma/a.jpg", "two/set"),
     ]
-    assert joined.left_alone == ("three: 1 other files (.txt)",)
+    assert joined.left_alone == ("three: 1 other file (.txt)",)
     assert joined.not_read == (NotRead("three/.hidden.jpg", HIDDEN),)
     assert all(p.is_file() for p in joined.paths)
-    with pytest.raises(InputError, match="1 photographs are in two of the collections"):
+    with pytest.raises(InputError, match="Two of the collections hold the same 1 photograph"):
         join_collections([parts[0], parts[2], read_collection(tmp_path / "three")])
     with pytest.raises(InputError, match="no collection to join"):
         join_collections([])
@@ -136,7 +136,8 @@ def test_reference_labels_are_matched_like_any_id(tmp_path: Path) -> None:
     assert known == {**labels, "ISIC_0000001": "MEL"}
     assert told == "truth.csv: 3 of 3 photographs have a reference label"
     with pytest.raises(
-        InputError, match=r"truth.csv has a label of none of the 3 .* such as 'X', .* 'ISIC_0000001'"
+        InputError,
+        match=r"truth.csv has a label of none of the photographs \(3\).* such as 'X', .* 'ISIC_0000001'",
     ):
         join_labels(collection, {"X": "MEL"}, "truth.csv")
 

@@ -31,11 +31,11 @@ def test_rows_that_are_no_label_are_never_one(tmp_path: Path) -> None:
     with pytest.warns(DataWarning) as told:
         assert read_labels(path) == {"a": "MEL", "b": "MEL"}
     assert [str(one.message) for one in told] == [
-        "truth.csv: 1 rows with two diagnoses or more, kept as unknown: c (MEL, NV)",
-        "truth.csv: 1 rows with no diagnosis, kept as unknown: d",
+        "truth.csv: 1 row with two diagnoses or more, kept as unknown: c (MEL, NV)",
+        "truth.csv: 1 row with no diagnosis, kept as unknown: d",
     ]
     path.write_text("image,MEL,NV,BCC\na,0.7,0.2,0.1\nb,1,0,0\n")
-    with pytest.raises(InputError, match=r"1 rows with a value that is neither 0 nor 1: a \(MEL: 0.7\)"):
+    with pytest.raises(InputError, match=r"1 row with a value that is neither 0 nor 1: a \(MEL: 0.7\)"):
         read_labels(path)
 
 
@@ -107,7 +107,5 @@ def test_levels_and_what_else_a_set_says() -> None:
 def test_rows_that_contradict_each_other_settle_nothing(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("image,dx\na,mel\na,nv\nb,nv\nb,nevus\n")
-    with pytest.warns(
-        DataWarning, match=r"rows of 1 images contradict each other, .* nothing: a \(MEL, NV\)"
-    ):
+    with pytest.warns(DataWarning, match=r"rows of 1 image contradict each other, .* nothing: a \(MEL, NV\)"):
         assert read_labels(path) == {"b": "NV"}

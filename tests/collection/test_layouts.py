@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermsentry.collection import read_collection, read_labels
+from dermsentry.collection.layouts.photographs import NO_ROW
 from dermsentry.collection.table import UnknownDiagnosis
 from dermsentry.errors import InputError
 from dermsentry.image_files import HIDDEN, LINK, NotRead
@@ -39,13 +40,13 @@ def test_class_folders_with_train_and_test_anywhere(tmp_path: Path) -> None:
 
 def test_unknown_folders_are_an_error_that_lists_them_all(tmp_path: Path) -> None:
     put(tmp_path, "melanoma/a.jpg", "warts/b.jpg", "warts/c.jpg", "Test/masks/d.png")
-    with pytest.raises(InputError, match=r"'Test/masks' \(1 photographs\); 'warts' \(2 photographs\)"):
+    with pytest.raises(InputError, match=r"'Test/masks' \(1 photograph\); 'warts' \(2 photographs\)"):
         read_collection(tmp_path)
 
 
 def test_a_photograph_beside_the_class_folders_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "melanoma/a.jpg", "b.jpg")
-    with pytest.raises(InputError, match=r"'\.' \(1 photographs\)"):
+    with pytest.raises(InputError, match=r"'\.' \(1 photograph\)"):
         read_collection(tmp_path)
 
 
@@ -66,7 +67,7 @@ def test_what_is_left_alone_is_said(tmp_path: Path) -> None:
     )
     collection = read_collection(tmp_path / "Train")
     assert rows(collection, "path") == [("melanoma/a.jpg",)]
-    assert collection.left_alone == ("nevus: a class folder without photographs", "1 other files (.xcf)")
+    assert collection.left_alone == ("nevus: a class folder without photographs", "1 other file (.xcf)")
     assert collection.not_read == (NotRead("dermatofibroma", LINK),)
 
 
@@ -84,7 +85,7 @@ def test_photographs_are_known_by_content_and_none_is_passed_over(tmp_path: Path
         NotRead(".cache/melanoma/d.png", HIDDEN),
         NotRead("logo.gif", "a picture of a kind that is not read, outside every class folder"),
     }
-    assert collection.left_alone == ("1 other files (no suffix)",)
+    assert collection.left_alone == ("1 other file (no suffix)",)
     with pytest.raises(Unreadable, match="a GIF file"):
         read_photograph(collection.paths[3])
 
@@ -135,10 +136,9 @@ def test_ham10000(tmp_path: Path) -> None:
     assert collection.left_alone == (
         "masks/: a folder beside images/, not read",
         "metadata.csv: 2 of 3 rows have a photograph here",
-        "1 photographs that the label table does not name, such as images/H_9.jpg",
-        "1 further files of an image id, such as images/copy/H_1.jpg",
+        "1 further file of an image id, such as images/copy/H_1.jpg",
     )
-    assert [one.path for one in collection.not_read] == ["H_3"]
+    assert [one.path for one in collection.not_read] == ["H_3", "images/H_9.jpg"]
 
 
 def test_rows_that_contradict_each_other_settle_nothing(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_rows_that_contradict_each_other_settle_nothing(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image_id,diagnosis\na,melanoma\na,nevus\nb,nevus\n")
     collection = read_collection(tmp_path)
     assert list(collection.table["diagnosis"]) == ["", "NV"]
-    told = "labels.csv: rows of 1 photographs contradict each other, which settles nothing: a"
+    told = "labels.csv: rows of 1 photograph contradict each other, which settles nothing: a"
     assert told in collection.left_alone
 
 
@@ -238,17 +238,17 @@ def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
         ("path|diagnosis\na|b\n", r"has the columns path\|diagnosis; expected path, diagnosis"),
         ("path,diagnosis\na.jpg,wart\nb.jpg,wart\nc.jpg,corn\n", r"'corn' \(1\); 'wart' \(2\)"),
         ("path,diagnosis,split\na.jpg,MEL,holdout\n", "has splits holdout"),
-        ("path,diagnosis\ntable.csv,MEL\n./table.csv,NV\n", "lists 1 photographs twice"),
+        ("path,diagnosis\ntable.csv,MEL\n./table.csv,NV\n", "lists 1 photograph twice"),
         (
             "path,diagnosis\na.jpg,MEL\nb\\c.jpg,NV\n",
             r"None of the 2 paths .* leads to a file, such as 'a.jpg'",
         ),
-        ("path,diagnosis\n,MEL\n", "1 rows without a path"),
+        ("path,diagnosis\n,MEL\n", "1 row without a path"),
         ("path,diagnosis\na.jpg,MEL,x,y\n", "is not a CSV table"),
-        ("path,diagnosis\n", "holds no photographs"),
+        ("path,diagnosis\n", "has no rows below its columns"),
         ('path,diagnosis\n"a.jpg,MEL\n', "is not a CSV table"),
         ("path,diagnosis\n//,wart\n", "'wart'"),
-        ("image,MEL,NV,BCC\n", "holds no photographs"),
+        ("image,MEL,NV,BCC\n", "has no rows below its columns"),
         ("who,MEL,NV,BCC\n", "expected image_id"),
     ],
 )
@@ -302,3 +302,35 @@ def test_the_real_collections(real_data: Path) -> None:
     assert archive.table["diagnosis"].value_counts()[["NV", "MEL"]].to_list() == [578, 245]
     labels = sorted((real_data / "labels").glob("*GroundTruth*.csv"))
     assert len(read_labels(labels[0])) == 25331
+
+
+def test_a_table_of_paths_is_found_in_its_folder(tmp_path: Path) -> None:
+    put(tmp_path, "pictures/a.jpg", "pictures/b.jpg", "pictures/c.jpg")
+    (tmp_path / "list.csv").write_text("path,diagnosis\npictures/a.jpg,melanoma\npictures/b.jpg,nevus\n")
+    collection = read_collection(tmp_path)
+    assert rows(collection, "path", "diagnosis") == [("pictures/a.jpg", "MEL"), ("pictures/b.jpg", "NV")]
+    assert [(one.path, one.reason) for one in collection.not_read] == [("pictures/c.jpg", NO_ROW)]
+    given = read_collection(tmp_path / "list.csv")
+    assert given.table.equals(collection.table)
+    assert not given.not_read
+    (tmp_path / "other.csv").write_text("path,diagnosis\npictures/c.jpg,nevus\n")
+    with pytest.raises(InputError, match=r"several label tables: list.csv, other.csv"):
+        read_collection(tmp_path)
+
+
+def test_a_split_beside_the_photographs_is_no_label_table(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    (tmp_path / "labels.csv").write_text("image_id,diagnosis\na,melanoma\n")
+    split = "path,image_id,diagnosis,group,part,reason\na.jpg,a,NV,1,train,\n"
+    (tmp_path / "split.csv").write_text(split)
+    assert rows(read_collection(tmp_path), "path", "diagnosis") == [("a.jpg", "MEL")]
+
+
+def test_only_a_table_beside_the_class_folders_is_metadata(tmp_path: Path) -> None:
+    put(tmp_path, "nevus/a.jpg")
+    for name in ("metadata.csv", "nevus/metadata.csv"):
+        (tmp_path / name).write_text("image_id,sex\na,male\n")
+    assert (
+        "nevus/metadata.csv: a table by image id; only --metadata joins it"
+        in read_collection(tmp_path).left_alone
+    )

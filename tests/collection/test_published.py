@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 from dermsentry.cli import app
 from dermsentry.collection import COLUMNS, Collection, read_collection
 from dermsentry.collection.layouts import LAYOUTS
+from dermsentry.collection.layouts.photographs import NO_ROW
 from dermsentry.csv_tables import read_table
 from dermsentry.diagnoses import BENIGN, CODES, MALIGNANT, NOT_MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.images import read_photograph
 from published import LAYOUTS as PUBLISHED
-from published import isic2018, isic2020, isic2024_kaggle, milk10k, ph2, photograph, table
+from published import isic2018, isic2020, isic2024_kaggle, milk10k, pad_ufes_20, ph2, photograph, table
 
 ANY_BENIGN, ANY_MALIGNANT, OTHER = "|".join(BENIGN), "|".join(MALIGNANT), "|".join(NOT_MELANOMA)
 THREE = {"BCC": 16, "MEL": 16, "NV": 16}
@@ -194,7 +195,27 @@ def test_a_later_ground_truth_may_be_missing(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "ISIC2018_Task3_Test_GroundTruth")
     collection = read_collection(tmp_path)
     assert counts(collection, "split") == {"train": 24, "validation": 12}
-    assert any("12 photographs that the label table does not name" in line for line in collection.left_alone)
+    assert [one.reason for one in collection.not_read] == [NO_ROW] * 12
+
+
+def test_a_second_set_beside_the_first_is_named_and_counted(tmp_path: Path) -> None:
+    isic2018(tmp_path / "one")
+    pad_ufes_20(tmp_path / "two")
+    collection = read_collection(tmp_path)
+    alone = read_collection(tmp_path / "one")
+    assert len(collection) == len(alone)
+    others = [one for one in collection.not_read if one.reason == NO_ROW]
+    assert len(others) == len(read_collection(tmp_path / "two"))
+    assert any("read as ISIC 2018" in line and "PAD-UFES-20" in line for line in collection.left_alone)
+    assert not any("here too" in line for line in alone.left_alone)
+
+
+def test_a_table_beside_those_of_a_layout_is_named(tmp_path: Path) -> None:
+    isic2018(tmp_path)
+    assert not any("joins it" in line for line in read_collection(tmp_path).left_alone)
+    (tmp_path / "labels_by_hand.csv").write_text("image_name,melanoma\nISIC_7000000,1\n")
+    told = "labels_by_hand.csv: a table by image id; only --metadata joins it"
+    assert told in read_collection(tmp_path).left_alone
 
 
 def test_two_copies_of_a_table_that_differ_are_refused(tmp_path: Path) -> None:
@@ -271,7 +292,7 @@ def test_ph2_is_read_from_its_text_as_well(tmp_path: Path) -> None:
 def test_a_folder_of_no_known_layout_names_its_tables(tmp_path: Path) -> None:
     photograph(tmp_path / "pictures" / "a.jpg", 1)
     table(tmp_path / "results.csv", "name,outcome", ["a,good"])
-    with pytest.raises(InputError, match=r"'pictures' \(1 photographs\).*results.csv \(name, outcome\)"):
+    with pytest.raises(InputError, match=r"'pictures' \(1 photograph\).*results.csv \(name, outcome\)"):
         read_collection(tmp_path)
     table(tmp_path / "one.csv", "image,diagnosis", ["a,melanoma"])
     table(tmp_path / "two.csv", "image,dx", ["a,nevus"])

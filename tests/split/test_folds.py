@@ -189,5 +189,5 @@ def test_a_value_that_leaves_nothing_is_refused_alone_and_told_among_others() ->
 
 def test_a_split_of_another_collection_is_refused() -> None:
     _, split = many()
-    with pytest.raises(InputError, match="30 photographs that are not in nowhere, such as 0010"):
+    with pytest.raises(InputError, match="30 photographs not in nowhere, such as 0010"):
         make_folds(split, many(10)[0], folds=2)

@@ -430,3 +430,25 @@ def test_a_fine_tuning_loss_that_is_no_number_ends_it(finetune: Finetune, tmp_pa
 def test_epochs_and_size_are_those_of_the_phases() -> None:
     with pytest.raises(ValueError, match="those of the phases"):
         replace(TUNED, epochs=4)
+
+
+def test_a_run_begins_with_the_network_of_a_finished_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(networks.NETWORKS, "small", small)
+    views = photographs()
+
+    def run(configuration: Configuration, folder: str, start: Path | None = None) -> Fitted:
+        return run_loop(
+            configuration, views, nothing, tmp_path / folder, data=views.fingerprint(), start=start
+        )
+
+    first = run(TUNED, "first")
+    still = tuned(Phase(1, 32), rate=1e-9)
+    second = run(still, "second", tmp_path / "first")
+    for before, after in zip(first.network.get_weights(), second.network.get_weights(), strict=True):
+        np.testing.assert_allclose(before, after, atol=1e-6)
+    assert len(second.history) == 1
+    assert "start" in read_json(tmp_path / "second" / "configuration.json")
+    with pytest.raises(InputError, match="nowhere is no finished run of small"):
+        run(still, "third", tmp_path / "nowhere")

@@ -17,8 +17,8 @@ from dermsentry.audit.shortcuts import EVERYTHING, ID_NUMBER, VISIBLE
 from dermsentry.collection.labels import describe_unknown
 from dermsentry.diagnoses import MELANOMA, agree, codes_of, name_of
 from dermsentry.image_files import by_reason
-from dermsentry.reporting.prose import counted, render_block
-from dermsentry.stats.numbers import compared, percent
+from dermsentry.reporting.prose import render_block
+from dermsentry.stats.numbers import compared, counted, percent
 
 if TYPE_CHECKING:
     from dermsentry.audit.audit import Audit
@@ -76,7 +76,7 @@ def verdict(audit: Audit) -> str:
     elif unseen:
         told = (
             f"nothing was found that corrupts a result, but {counted(unseen, 'photograph')} "
-            "could not be read or found: nothing is known of them."
+            f"could not be read or found: nothing is known of {'it' if unseen == 1 else 'them'}."
         )
     else:
         told = "nothing was found that corrupts a result."

@@ -18,6 +18,7 @@ from dermsentry.collection.table import Collection, joined_unknown, ordered
 from dermsentry.csv_tables import column_names
 from dermsentry.errors import InputError, require_type
 from dermsentry.image_files import NotRead
+from dermsentry.stats.numbers import counted
 
 _LEFT = ("image_id", "path", "diagnosis", "split")  # what a table may have, and does not give a collection
 _NAMED = 3  # that a message names
@@ -43,15 +44,15 @@ def join_metadata(collection: Collection, path: Path) -> Collection:
     rows_of, unclear = match_ids(list(extra["image_id"]), list(collection.table["path"]), list(names))
     if not rows_of and len(collection):
         raise InputError(
-            f"{path} has a row of none of the {len(collection):,} photographs: its column "
+            f"{path} has a row of none of the photographs ({len(collection):,}): its column "
             f"{called['image_id']} has ids such as {_first(extra['image_id'])!r}, the photographs are called "
             f"such as {names.iloc[0]!r}."
         )
     told = [_coverage(path, extra, rows_of, collection)]
     if unclear:
         told.append(
-            f"{path.name}: {len(unclear):,} rows fit several photographs, whose names only count, and were "
-            f"not used: {_listed(unclear)}"
+            f"{path.name}: {counted(len(unclear), 'row')} not used: a camera's number, such as {unclear[0]}, "
+            "that several photographs have"
         )
     table = collection.table.copy()
     columns = [column for column in extra.columns if column not in _LEFT]
@@ -86,8 +87,8 @@ def join_labels(collection: Collection, labels: Mapping[str, str], where: str) -
     found = sum(name in known or original_id(name) in known for name in table["image_id"])
     if not found and len(table) and ids:
         raise InputError(
-            f"{where} has a label of none of the {len(table):,} photographs: it has ids such as {ids[0]!r}, "
-            f"the photographs are called such as {table['image_id'].iloc[0]!r}."
+            f"{where} has a label of none of the photographs ({len(table):,}): it has ids such as "
+            f"{ids[0]!r}, the photographs are called such as {table['image_id'].iloc[0]!r}."
         )
     return known, f"{where}: {found:,} of {len(table):,} photographs have a reference label"
 
@@ -111,13 +112,13 @@ def _fill(
     told = []
     if contradicting:
         told.append(
-            f"{called}: rows of {len(contradicting):,} photographs contradict each other, which settles "
-            f"nothing: {_listed(contradicting)}"
+            f"{called}: rows of {counted(len(contradicting), 'photograph')} contradict each other, which "
+            f"settles nothing: {_listed(contradicting)}"
         )
     if other:
         told.append(
-            f"{called}: the collection itself says something else of {len(other):,} photographs, which is "
-            f"kept: {_listed(other)}"
+            f"{called}: the collection itself says something else of "
+            f"{counted(len(other), 'photograph')}, which is kept: {_listed(other)}"
         )
     return told
 
@@ -201,8 +202,8 @@ def join_collections(collections: Sequence[Collection]) -> Collection:
     twice = table.loc[table["path"].duplicated(), "path"]
     if len(twice):
         raise InputError(
-            f"{len(twice)} photographs are in two of the collections, such as {twice.iloc[0]}; "
-            "give each once."
+            f"Two of the collections hold the same {counted(len(twice), 'photograph')}, such as "
+            f"{twice.iloc[0]}; give each once."
         )
     unknown = joined_unknown(c.unknown_diagnoses for c in collections)
     return Collection(root, ordered(table), tuple(left_alone), tuple(not_read), unknown)

@@ -26,6 +26,7 @@ from dermsentry.diagnoses import (
 )
 from dermsentry.errors import DataWarning, InputError
 from dermsentry.files import csv_line, write_text
+from dermsentry.stats.numbers import counted
 
 ONE_HOT = {"mel", "nv", "bcc"}
 """Columns, in lower case, that every ground truth of one column per diagnosis has."""
@@ -155,7 +156,7 @@ def read_labels(path: str | Path, *, diagnoses: str | Path | None = None) -> dic
     disputed = [f"{image} ({', '.join(sorted(each))})" for image, each in said.items() if len(each) > 1]
     if disputed:
         more = f" and {len(disputed) - _NAMED:,} more" if len(disputed) > _NAMED else ""
-        told = f"rows of {len(disputed):,} images contradict each other, which settles nothing"
+        told = f"rows of {counted(len(disputed), 'image')} contradict each other, which settles nothing"
         notes.append(f"{path.name}: {told}: {', '.join(disputed[:_NAMED])}{more}")
     for note in notes:
         warnings.warn(note, DataWarning, stacklevel=2)
@@ -234,7 +235,9 @@ def decode_one_hot(
                 f"{name} ({', '.join(names[row])})" if row.any() else name
                 for name, row in zip(row_names(table, here), hot[here], strict=False)
             ]
-            notes.append(f"{int(here.sum())} rows with {problem}, kept as unknown: {_some(examples, here)}")
+            notes.append(
+                f"{counted(int(here.sum()), 'row')} with {problem}, kept as unknown: {_some(examples, here)}"
+            )
     told = [f"{Path(where).name}: {note}" for note in notes]
     return table.drop(columns=classes).assign(diagnosis=chosen), told
 
@@ -256,7 +259,7 @@ def truths(table: pd.DataFrame, columns: Sequence[str], where: str) -> NDArray[n
             for name, row, bad in zip(row_names(table, here), texts[here], wrong[here], strict=False)
         ]
         raise InputError(
-            f"{where} has {int(here.sum())} rows with a value that is neither 0 nor 1: "
+            f"{where} has {counted(int(here.sum()), 'row')} with a value that is neither 0 nor 1: "
             f"{_some(examples, here)}. Expected 1 for the diagnosis and 0 for the others; "
             "probabilities are no labels."
         )

@@ -12,6 +12,7 @@ import pandas as pd
 from dermsentry.errors import InputError
 from dermsentry.files import fingerprint
 from dermsentry.image_files import NotRead, by_reason
+from dermsentry.stats.numbers import counted
 
 COLUMNS = (
     "path",
@@ -146,17 +147,12 @@ def values_of(collection: Collection, column: str) -> list[str]:
     if column in table.columns and column not in _OF_ONE and (table[column] != "").any():
         return [str(value) for value in table[column]]
     counts = {name: len(set(table[name]) - {""}) for name in table.columns if name not in _OF_ONE}
-    offered = ", ".join(f"{name} ({counted_values(n)})" for name, n in counts.items() if n)
+    offered = ", ".join(f"{name} ({counted(n, 'value')})" for name, n in counts.items() if n)
     there = f"its columns with values are {offered}" if offered else "it has none; give a table as metadata"
     problem = f"has no values in the column {column!r}" if column in counts else f"has no column {column!r}"
     if column in _OF_ONE:
         problem = f"is not divided by {column!r}"
     raise InputError(f"The collection {collection.root} {problem}; {there}.")
-
-
-def counted_values(number: int) -> str:
-    """`1 value`, `3 values`."""
-    return f"{number:,} value{'' if number == 1 else 's'}"
 
 
 def listed_values(values: Iterable[str], most: int = 12) -> str:

@@ -8,10 +8,11 @@ from dermsentry.diagnoses import CODES
 from dermsentry.evaluation.clinical_utility.operating_point import CLAIM, proof
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.evaluation.subgroups.comparison import FEW, Attribute, find_attribute
-from dermsentry.reporting.prose import counted, render_block
+from dermsentry.reporting.prose import render_block
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
     MISSING,
+    counted,
     decimal,
     decimal_range,
     digits_of,

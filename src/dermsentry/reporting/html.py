@@ -19,10 +19,10 @@ from dermsentry.diagnoses import name_of
 from dermsentry.files import write_text
 from dermsentry.images import Pixels
 from dermsentry.reporting.environment import template_environment
-from dermsentry.reporting.prose import counted
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
     MISSING,
+    counted,
     decimal,
     decimal_range,
     percent,

@@ -10,7 +10,7 @@ from jinja2 import Environment
 
 from dermsentry.diagnoses import name_of
 from dermsentry.reporting.environment import template_environment
-from dermsentry.stats.numbers import decimal, percent
+from dermsentry.stats.numbers import counted, decimal, percent
 
 
 def render_block(template: str, block: str, **context: Any) -> str:
@@ -22,12 +22,6 @@ def render_block(template: str, block: str, **context: Any) -> str:
     if block not in source.blocks:
         return ""
     return " ".join("".join(source.blocks[block](source.new_context(context))).split())
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """`1 photograph`, `2 photographs`, `no photographs`; thousands with a comma."""
-    word = one if number == 1 else many or f"{one}s"
-    return f"{number:,} {word}" if number else f"no {word}"
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from dermsentry.collection.table import listed_values, values_of
 from dermsentry.errors import InputError, require_type
 from dermsentry.split.make import assign
 from dermsentry.split.table import Split
+from dermsentry.stats.numbers import counted
 
 LEARNED_FROM = ("train", "validation", "calibration")
 
@@ -127,7 +128,7 @@ def _pool(split: Split, collection: Collection) -> tuple[list[int], list[int]]:
     outside = [path for path in split.table["path"] if path not in given]
     if outside:
         raise InputError(
-            f"The split has {len(outside)} photographs that are not in {collection.root}, "
+            f"The split has {counted(len(outside), 'photograph')} not in {collection.root}, "
             f"such as {outside[0]}; split the collection again."
         )
     named = [given[path] == "test" for path in split.table["path"]]

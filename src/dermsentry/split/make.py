@@ -17,6 +17,7 @@ from dermsentry.collection.groups import DuplicateGroup, connected_groups, origi
 from dermsentry.diagnoses import find_label, narrow
 from dermsentry.errors import InputError, require_type
 from dermsentry.split.table import APART, DOUBTFUL, Split
+from dermsentry.stats.numbers import counted
 
 
 def make_split(
@@ -117,9 +118,15 @@ def make_split(
     assigned = assign(members, shares, seed)
     part = [part[i] or assigned[group[i]] for i in rows]
     if "train" not in part:
+        counts = Counter(part)
+        parts = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+        apart = [reasons[i][0].partition(":")[0] for i in rows if part[i] == "quarantined"]
+        why = Counter(apart).most_common()
+        quarantined = f" ({'; '.join(f'{count:,} {kind}' for kind, count in why)})" if why else ""
         raise InputError(
-            f"{collection.root} leaves nothing to train on: of {len(paths)} photographs none is readable, "
-            "of a known diagnosis and outside Test and validation."
+            f"{collection.root} leaves nothing to train on: of {counted(len(paths), 'photograph')} {parts}"
+            f"{quarantined}; expected some that are readable, of a known diagnosis, in no conflict and in "
+            "neither Test nor validation."
         )
     columns = {
         "path": paths,

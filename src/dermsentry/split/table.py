@@ -13,6 +13,7 @@ from dermsentry.csv_tables import read_table
 from dermsentry.diagnoses import find_label
 from dermsentry.errors import InputError, require_type
 from dermsentry.files import fingerprint, write_bytes
+from dermsentry.stats.numbers import counted
 
 COLUMNS = ("path", "image_id", "diagnosis", "group", "part", "reason")
 PARTS = ("train", "validation", "calibration", "test", "test-leaking", "quarantined")
@@ -127,7 +128,7 @@ def read_split(path: str | Path, collection: Collection | None = None) -> Split:
         empty = int((table[column] == "").sum())
         if empty:
             raise InputError(
-                f"{path} has {empty} rows without a {column}; give each photograph its {column}."
+                f"{path} has {counted(empty, 'row')} without a {column}; give each photograph its {column}."
             )
     unknown = sorted(set(table["part"]) - set(PARTS))
     if unknown:
@@ -146,17 +147,19 @@ def read_split(path: str | Path, collection: Collection | None = None) -> Split:
     ]
     if nameless:
         raise InputError(
-            f"{path} has {len(nameless)} photographs without a diagnosis, such as {nameless[0]}; "
+            f"{path} has {counted(len(nameless), 'photograph')} without a diagnosis, such as {nameless[0]}; "
             "quarantine them."
         )
     twice = [file for file, count in Counter(table["path"]).items() if count > 1]
     if twice:
-        raise InputError(f"{path} lists {len(twice)} photographs twice, such as {twice[0]}; list each once.")
+        raise InputError(
+            f"{path} lists {counted(len(twice), 'photograph')} twice, such as {twice[0]}; list each once."
+        )
     if collection is not None:
         outside = sorted(set(table["path"]) - set(collection.table["path"]))
         if outside:
             raise InputError(
-                f"{path} lists {len(outside)} photographs that are not in {collection.root}, "
+                f"{path} lists {counted(len(outside), 'photograph')} not in {collection.root}, "
                 f"such as {outside[0]}."
             )
     return Split(table[list(COLUMNS)].sort_values("path", kind="stable", ignore_index=True))

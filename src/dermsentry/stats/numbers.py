@@ -159,3 +159,9 @@ def _rounded(value: float, digits: int, whole: int, *, inside: bool) -> str:
 
 def _range(low: str, high: str) -> str:
     return f"{low}{' to ' if '−' in low + high else '–'}{high}"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 photograph`, `2 photographs`, `no photographs`; thousands with a comma."""
+    word = one if number == 1 else many or f"{one}s"
+    return f"{number:,} {word}" if number else f"no {word}"

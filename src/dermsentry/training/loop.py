@@ -106,6 +106,7 @@ def run_loop(
     folder: Path,
     *,
     data: str,
+    start: Path | None = None,
     name: str = "training",
     tensorboard: bool = False,
     quiet: bool = True,
@@ -125,6 +126,8 @@ def run_loop(
         See the module.
     data
         A fingerprint of what it is trained and validated on.
+    start
+        The folder of a finished run of the same network, whose weights it begins with.
     name, quiet
         The run's name in progress and errors; whether to show any progress.
     tensorboard
@@ -137,11 +140,12 @@ def run_loop(
     OutputError
         The folder cannot be written.
     InputError
-        `tensorboard` is asked for and not installed.
+        `start` is no finished run of this network, or `tensorboard` is asked for and not installed.
     """
     if tensorboard and not importlib.util.find_spec("tensorboard"):
         raise InputError("TensorBoard is not installed; run `pip install tensorboard`, or train without it.")
-    prepare(folder, {"configuration": configuration.record(), "data": data})
+    first_weights, begun = ([], {}) if start is None else _finished(start, configuration)
+    prepare(folder, {"configuration": configuration.record(), "data": data, **begun})
     epochs = [phase for phase in configuration.phases for _ in range(phase.epochs)]
     steps = math.ceil(len(train) / configuration.batch_size)
     state = _resume(folder)
@@ -153,7 +157,7 @@ def run_loop(
             phase = epochs[epoch]
             first = epoch == 0 or phase is not epochs[epoch - 1]
             if trainer is None or first:
-                trainer = _set_up(configuration, phase, state, first)
+                trainer = _set_up(configuration, phase, state, first, first_weights)
             shown.begin(epoch, len(epochs), steps)
             started, losses = time.perf_counter(), _Losses(name, epoch, configuration.learning_rate)
             for i, batch in enumerate(train.batches(configuration, phase.size, epoch)):
@@ -251,6 +255,17 @@ def _resume(folder: Path) -> _State:
     return _State(history, seconds, *lists) if epochs in (None, len(history)) else _State()
 
 
+def _finished(folder: Path, configuration: Configuration) -> tuple[Arrays, dict[str, str]]:
+    """The weights that a finished run kept, and what the run that begins with them records of it."""
+    state = _resume(folder)
+    shapes = [tuple(weight.shape) for weight in build(configuration).weights]
+    if state.weights or [value.shape for value in state.kept] != shapes:
+        raise InputError(
+            f"{folder} is no finished run of {configuration.network}; expected one to start from."
+        )
+    return state.kept, {"start": fingerprint(value.tobytes().hex() for value in state.kept)}
+
+
 def _history_beside(folder: Path, epochs: int) -> list[dict[str, Any]]:
     """The history of a run of an earlier version, whose epochs counted from 0; none where it is missing."""
     table = folder / "history.csv"
@@ -318,7 +333,9 @@ class _Trainer:
         return _State(tuple(history), seconds, own, kept, variables)
 
 
-def _set_up(configuration: Configuration, phase: Phase, state: _State, first: bool) -> _Trainer:
+def _set_up(
+    configuration: Configuration, phase: Phase, state: _State, first: bool, first_weights: Arrays
+) -> _Trainer:
     """The network and its optimizer as the state left them, for a phase that begins or is resumed."""
     tuning = configuration.fine_tuning
     network = build(configuration, size=phase.size, precision=configuration.precision)
@@ -329,6 +346,8 @@ def _set_up(configuration: Configuration, phase: Phase, state: _State, first: bo
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(network.trainable_variables)
+    if first_weights and not state.epoch:
+        network.set_weights(first_weights)
     if state.epoch:
         network.set_weights(state.weights)
         for variable, value in zip(optimizer.variables, state.optimizer, strict=True):

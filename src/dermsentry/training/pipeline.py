@@ -20,6 +20,7 @@ from dermsentry.model import read_network
 from dermsentry.phantoms import is_synthetic
 from dermsentry.split import APART, Split, check_split
 from dermsentry.split.folds import LEARNED_FROM
+from dermsentry.stats.numbers import counted
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, best_precision
@@ -162,7 +163,7 @@ def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) 
     outside = [path for path in split.table["path"] if path not in known]
     if outside:
         raise InputError(
-            f"The split has {len(outside)} photographs that are not in {collection.root}, "
+            f"The split has {counted(len(outside), 'photograph')} not in {collection.root}, "
             f"such as {outside[0]}; split the collection again."
         )
     table = split.table

@@ -5,6 +5,7 @@ A new layout is a module with `ABOUT`, `recognises` and `read`, and its place in
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dermsentry.collection.joins import join_metadata
@@ -32,8 +33,10 @@ from dermsentry.collection.layouts import (
     ph2,
 )
 from dermsentry.collection.layouts.contents import Contents, Layout
+from dermsentry.collection.layouts.photographs import NO_ROW
 from dermsentry.collection.table import Collection
 from dermsentry.errors import InputError
+from dermsentry.image_files import by_reason
 from dermsentry.image_formats import READ
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -59,6 +62,9 @@ LAYOUTS: tuple[Layout, ...] = (
     class_folders,
 )
 """The first one that recognises what is there reads it."""
+
+_ANY = (labelled_folder, csv_table, class_folders)
+"""What many a published set looks like too."""
 
 
 def read_collection(
@@ -98,11 +104,25 @@ def read_collection(
             raise InputError(f"{path} does not exist; expected a folder of photographs or a CSV file.")
         given = path if path.is_file() else None
         found = Contents(path.parent if given else path, given, vocabulary)
-        collection = next(layout for layout in LAYOUTS if layout.recognises(found)).read(found)
+        layout, *others = (layout for layout in LAYOUTS if layout.recognises(found))
+        collection = layout.read(found)
+        told = found.passed_over()
+        also = [other.ABOUT.name for other in others if other not in _ANY]
+        if also and any(one.reason == NO_ROW for one in collection.not_read):
+            told.append(
+                f"read as {layout.ABOUT.name}; {', '.join(also)} is here too: give the folder of each set"
+            )
+        collection = replace(collection, left_alone=(*collection.left_alone, *told))
     except OSError as error:
         raise InputError(f"Cannot read {error.filename or path}: {error.strerror or error}.") from error
     if metadata is not None:
         collection = join_metadata(collection, Path(metadata))
     if not len(collection):
+        if found.table is not None:
+            raise InputError(f"{path} has no rows below its columns; expected one for each photograph.")
+        if collection.not_read:
+            raise InputError(
+                f"{path} gives no photographs to read: {'; '.join(by_reason(collection.not_read))}."
+            )
         raise InputError(f"{path} holds no photographs; expected {READ} in class folders.")
     return collection

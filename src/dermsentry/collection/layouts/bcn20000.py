@@ -28,5 +28,7 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     tables = tables_of(found, _TABLE)
     special = {"bcn_filename": "image_id"}
-    table = stacked([(read_columns(path, "image_id", special=special), split) for path, split in tables])
+    table = stacked(
+        [(read_columns(found.used(path), "image_id", special=special), split) for path, split in tables]
+    )
     return with_photographs(found, table, ", ".join(path.name for path, _ in tables))

@@ -15,6 +15,7 @@ from dermsentry.collection.table import SPLITS, Collection, UnknownDiagnosis, or
 from dermsentry.diagnoses import agree, name_of, narrow
 from dermsentry.errors import InputError
 from dermsentry.image_files import NotRead
+from dermsentry.stats.numbers import counted
 
 ABOUT = About(
     name="Class folders",
@@ -51,10 +52,8 @@ def read(found: Contents) -> Collection:
     unknown: dict[str, int] = {}
     unclear: list[str] = []
     classes: Counter[str] = Counter()
-    others: list[str] = []
     not_read = list(found.not_read)
     for folder in found.folders:
-        others += folder.others
         inside = folder.path.relative_to(path).parts
         naming = [i for i, part in enumerate(inside) if find(part) is not None]
         if not naming:
@@ -87,15 +86,16 @@ def read(found: Contents) -> Collection:
     empty = [
         f"{name}: a class folder without photographs" for name, count in sorted(classes.items()) if not count
     ]
-    left_alone = (*empty, *_counted([f for f in others if f not in _READ]))
-    collection = Collection(path, table, left_alone, tuple(not_read))
+    collection = Collection(path, table, (*empty, *_others(found)), tuple(not_read))
     metadata = path / "metadata.csv"
-    return join_metadata(collection, metadata) if metadata.is_file() else collection
+    return join_metadata(collection, found.used(metadata)) if metadata.is_file() else collection
 
 
 def _refuse(found: Contents, unknown: Mapping[str, int], unclear: Sequence[str]) -> None:
     if unknown:
-        listed = "; ".join(f"{name!r} ({count} photographs)" for name, count in sorted(unknown.items()))
+        listed = "; ".join(
+            f"{name!r} ({counted(count, 'photograph')})" for name, count in sorted(unknown.items())
+        )
         expected = ", ".join(name_of(code) for code in ("MEL", "NV", "BCC"))
         tables = [f"{p.name} ({', '.join(sorted(found.columns(p))[:8])})" for p in found.tables_with()[:3]]
         beside = f" The tables there fit no known layout: {'; '.join(tables)}." if tables else ""
@@ -112,6 +112,8 @@ def _refuse(found: Contents, unknown: Mapping[str, int], unclear: Sequence[str])
         )
 
 
-def _counted(files: Sequence[str]) -> list[str]:
-    kinds = pd.Series([Path(f).suffix.lower() or "no suffix" for f in files], dtype=object).value_counts()
-    return [f"{count} other files ({kind})" for kind, count in kinds.items()]
+def _others(found: Contents) -> list[str]:
+    """How many other files there are of each kind, a line each; tables are told of by name."""
+    named = {*(found.root / name for name in _READ), *found.tables_with("image_id")}
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in found.others if path not in named)
+    return [f"{counted(count, 'other file')} ({kind})" for kind, count in kinds.most_common()]

@@ -13,8 +13,11 @@ from dermsentry.collection.columns import own_names
 from dermsentry.collection.labels import Vocabulary
 from dermsentry.collection.table import Collection
 from dermsentry.csv_tables import column_names
+from dermsentry.errors import InputError
 from dermsentry.image_files import Folder, NotRead, walk
 
+_SPLIT = {"path", "group", "part"}
+"""Columns of a `split.csv`, which is no table of labels."""
 _TABLES = re.compile(r".+\.(csv|tab|tsv|txt|xlsx)", re.IGNORECASE)
 
 
@@ -87,12 +90,44 @@ class Contents:
 
     def columns(self, table: Path, special: dict[str, str] | None = None) -> set[str]:
         """The columns of what may be a table, under our names; none where it is no table."""
-        return set(own_names(column_names(table), special))
+        if table not in self._columns:
+            self._columns[table] = column_names(table)
+        return set(own_names(self._columns[table], special))
+
+    def used(self, table: Path) -> Path:
+        """The table, which the layout reads."""
+        self._used.add(table)
+        return table
+
+    def passed_over(self) -> list[str]:
+        """The tables by image id that the layout did not read, a line each."""
+        tables = [path for path in self.tables_with("image_id") if path not in self._used]
+        told = "a table by image id; only --metadata joins it"
+        return [f"{path.relative_to(self.root)}: {told}" for path in tables]
+
+    @cached_property
+    def _used(self) -> set[Path]:
+        return set()
+
+    @cached_property
+    def _columns(self) -> dict[Path, list[str]]:
+        """The columns of the tables looked at so far: each layout asks for them."""
+        return {}
 
     def tables_with(self, *columns: str) -> list[Path]:
-        """The tables that have all of these columns, under our names, the least deep first."""
+        """The tables that have all of these columns, under our names, the least deep first; no splits."""
         tables = [path for path in self.others if _TABLES.fullmatch(path.name)] if self.table is None else []
-        return [path for path in tables if set(columns) <= self.columns(path)]
+        of = {path: self.columns(path) for path in tables}
+        return [path for path in tables if set(columns) <= of[path] and not of[path] >= _SPLIT]
+
+    def only(self, tables: Sequence[Path]) -> Path:
+        """The one label table. Raises InputError where there are several."""
+        if len(tables) > 1:
+            raise InputError(
+                f"{self.root} has several label tables: {listed(tables, self.root)}. Expected one; "
+                "give one of them in place of the folder."
+            )
+        return tables[0]
 
 
 class Layout(Protocol):

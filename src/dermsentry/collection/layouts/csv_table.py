@@ -7,39 +7,48 @@ from pathlib import Path
 
 from dermsentry.collection.columns import own_splits, read_columns
 from dermsentry.collection.labels import label_rows
+from dermsentry.collection.layouts import class_folders
 from dermsentry.collection.layouts.contents import About, Contents
+from dermsentry.collection.layouts.photographs import NO_ROW
 from dermsentry.collection.paths import find_files, normal
 from dermsentry.collection.table import COLUMNS, Collection, ordered
 from dermsentry.errors import InputError
+from dermsentry.image_files import NotRead
+from dermsentry.stats.numbers import counted
 
 ABOUT = About(
     name="A table of paths",
     published="your own",
     licence="your own",
-    recognised="a CSV or Excel file given in place of a folder, with `path` (or `file`, `filepath`) and "
+    recognised="a CSV or Excel file, given itself or in a folder, with `path` (or `file`, `filepath`) and "
     "`diagnosis` (or `dx`, `label`)",
     gives=COLUMNS[3:],
     remark="paths are relative to the table, or absolute; those of another machine are found by their end; "
     "any of the columns above",
 )
 
+_NEEDED = ("path", "diagnosis")
+
 
 def recognises(found: Contents) -> bool:
-    """Whether a file was given."""
-    return found.table is not None
+    """Whether a file was given, or a folder with such a table and none that names a diagnosis."""
+    if found.table is not None:
+        return True
+    return bool(found.tables_with(*_NEEDED)) and not class_folders.names_diagnoses(found)
 
 
 def read(found: Contents) -> Collection:
     """Read it; paths are relative to the table's folder, or absolute. Raises InputError."""
-    path = found.table
-    assert path is not None  # recognised
-    table = read_columns(path, "path", "diagnosis")
+    path = found.table or found.only(found.tables_with(*_NEEDED))
+    table = read_columns(found.used(path), *_NEEDED)
     table, unknown = label_rows(table, found.vocabulary, str(path))
     if "split" in table.columns:
         table["split"] = own_splits(table["split"], path)
     nameless = int((table["path"] == "").sum())
     if nameless:
-        raise InputError(f"{path} has {nameless} rows without a path; give each photograph its path.")
+        raise InputError(
+            f"{path} has {counted(nameless, 'row')} without a path; give each photograph its path."
+        )
     files = find_files(path.parent, list(table["path"]))
     if len(files.missing) == len(table) > 0:
         raise InputError(
@@ -54,9 +63,18 @@ def read(found: Contents) -> Collection:
     twice = table.loc[table["path"].duplicated(), "path"]
     if len(twice):
         raise InputError(
-            f"{path} lists {len(twice)} photographs twice, such as {twice.iloc[0]}; list each once."
+            f"{path} lists {counted(len(twice), 'photograph')} twice, such as {twice.iloc[0]}; "
+            "list each once."
         )
     if "image_id" not in table.columns:
         table["image_id"] = [Path(p).stem for p in table["path"]]
     told = tuple(f"{path.name}: {line}" for line in files.told)
-    return Collection(root, ordered(table), told, unknown_diagnoses=unknown)
+    not_read = [] if found.table else _without_row(found, set(files.paths))
+    return Collection(root, ordered(table), told, tuple(not_read), unknown)
+
+
+def _without_row(found: Contents, listed: set[Path]) -> list[NotRead]:
+    """What is not read in a folder of which the table tells: photographs that it does not list among them."""
+    top = normal(found.root.absolute())
+    others = [path for path in (*found.photographs, *found.unsupported) if normal(top / path) not in listed]
+    return [*found.not_read, *(NotRead(path, NO_ROW) for path in others)]

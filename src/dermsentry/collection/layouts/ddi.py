@@ -31,7 +31,7 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _tables(found)[0]
-    table = read_columns(path, *sorted(_NEEDED), special=_SPECIAL)
+    table = read_columns(found.used(path), *sorted(_NEEDED), special=_SPECIAL)
     malignant = truths(table, ["malignant"], str(path))[:, 0]
     table[FALLBACK] = ["malignant" if one else "benign" for one in malignant]
     table = table.assign(image_type="clinical: close-up", diagnosis_confirm_type="histopathology")

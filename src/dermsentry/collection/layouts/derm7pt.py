@@ -36,7 +36,7 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _tables(found)[0]
-    table = read_columns(path, *sorted(_NEEDED), special={"location": "site"})
+    table = read_columns(found.used(path), *sorted(_NEEDED), special={"location": "site"})
     table["lesion_id"] = "case " + table["case_num"]
     table["split"] = _splits(found, len(table))
     if "management" in table.columns:
@@ -59,7 +59,7 @@ def _splits(found: Contents, rows: int) -> list[str]:
     split = [""] * rows
     for name, ours in _SPLITS.items():
         for path in found.named(rf"{name}_indexes\.csv")[:1]:
-            for text in read_table(path)["indexes"]:
+            for text in read_table(found.used(path))["indexes"]:
                 if not text.isdigit() or int(text) >= rows:
                     raise InputError(f"{path} lists the row {text!r}; expected numbers from 0 to {rows - 1}.")
                 split[int(text)] = ours

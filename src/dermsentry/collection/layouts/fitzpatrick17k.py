@@ -33,7 +33,9 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _tables(found)[0]
     special = {"fitzpatrick_scale": "skin_type", "fitzpatrick": "skin_type"}
-    table = read_columns(path, *sorted(_NEEDED), special=special).assign(image_type="clinical: close-up")
+    table = read_columns(found.used(path), *sorted(_NEEDED), special=special).assign(
+        image_type="clinical: close-up"
+    )
     files = {image_key(name) for name in found.photographs}
     by_url = "url_alphanum" in table.columns and not set(table["md5hash"].map(image_key)) & files
     table["image_id"] = table["url_alphanum" if by_url else "md5hash"]

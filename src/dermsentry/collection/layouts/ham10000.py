@@ -37,10 +37,10 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = one_of(found, found.named(_TABLE))
     special = {"dataset": "source"}
-    table = read_columns(path, "image_id", "diagnosis", special=special)
+    table = read_columns(found.used(path), "image_id", "diagnosis", special=special)
     tests = [t for t in found.named(_TEST) if {"image_id", "diagnosis"} <= found.columns(t)]
     if tests:
-        held_out = read_columns(one_of(found, tests), "image_id", "diagnosis", special=special)
+        held_out = read_columns(found.used(one_of(found, tests)), "image_id", "diagnosis", special=special)
         table = stacked([(table, "train"), (held_out, "test")])
     if "diagnosis_confirm_type" in table.columns:
         table["diagnosis_confirm_type"] = table["diagnosis_confirm_type"].replace(_CONFIRMED)

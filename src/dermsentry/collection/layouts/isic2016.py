@@ -35,7 +35,7 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     tables = tables_of(found, _TRUTH)
-    table = stacked([(_labels(path), split) for path, split in tables])
+    table = stacked([(_labels(found.used(path)), split) for path, split in tables])
     return with_photographs(found, table, ", ".join(path.name for path, _ in tables))
 
 

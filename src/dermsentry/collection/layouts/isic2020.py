@@ -38,9 +38,9 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     training, notes = _training(found), []
     path = training[0]
-    table = read_columns(path, "image_id", "target", special=_SPECIAL)
+    table = read_columns(found.used(path), "image_id", "target", special=_SPECIAL)
     for other in training[1:]:
-        table, told = fill_in(table, read_columns(other, "image_id", special=_SPECIAL))
+        table, told = fill_in(table, read_columns(found.used(other), "image_id", special=_SPECIAL))
         notes += [f"{other.name}: {line}" for line in told]
     melanoma = truths(table, ["target"], str(path))[:, 0]
     benign = (
@@ -56,8 +56,10 @@ def read(found: Contents) -> Collection:
     parts = [(table, "train")]
     tests = found.named(_TEST) or [p for p in found.named(r"test\.csv") if "image_id" in found.columns(p)]
     if tests:
-        parts.append((read_columns(tests[0], "image_id", special=_SPECIAL), "test"))
-    table = _with_duplicates(stacked(parts), found.named(r"ISIC_2020_Training_Duplicates\.csv"))
+        parts.append((read_columns(found.used(tests[0]), "image_id", special=_SPECIAL), "test"))
+    table = _with_duplicates(
+        stacked(parts), [*map(found.used, found.named(r"ISIC_2020_Training_Duplicates\.csv"))]
+    )
     names = ", ".join(file.name for file in (path, *tests[:1]))
     return with_photographs(found, table, names, left_alone=tuple(notes))
 

@@ -33,9 +33,9 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path, *further = _tables(found)
-    table, notes = read_columns(path, "image_id"), []
+    table, notes = read_columns(found.used(path), "image_id"), []
     for other in further:
-        table, told = fill_in(table, read_columns(other, "image_id"))
+        table, told = fill_in(table, read_columns(found.used(other), "image_id"))
         notes += [f"{other.name}: {line}" for line in told]
     levels = {f"iddx_{level}": ours for level, ours in enumerate(LEVELS, 1)}
     table = table.rename(columns={"malignant": "target", **levels})
@@ -49,7 +49,7 @@ def read(found: Contents) -> Collection:
             "" if open_ or not told else "malignant" if one else "benign" for told, one, open_ in said
         ]
     tests = found.named(r"test-metadata\.csv")
-    notes += [f"{test.name}: a table without labels, not read" for test in tests]
+    notes += [f"{found.used(test).name}: a table without labels, not read" for test in tests]
     stored = found.named(r"train-image\.hdf5")
     if stored:
         require_extra("hdf5", "h5py")

@@ -45,7 +45,7 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _metadata(found)
     assert path is not None  # recognised
-    table = with_fallback(read_columns(path, "image_id"))
+    table = with_fallback(read_columns(found.used(path), "image_id"))
     return with_photographs(found, table, path.name)
 
 

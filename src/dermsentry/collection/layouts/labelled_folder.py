@@ -9,7 +9,7 @@ import pandas as pd
 from dermsentry.collection.columns import folded, own_splits, read_columns
 from dermsentry.collection.labels import LEVELS, decode_one_hot, is_one_hot, truth
 from dermsentry.collection.layouts import class_folders
-from dermsentry.collection.layouts.contents import About, Contents, listed
+from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.isic_archive import with_fallback
 from dermsentry.collection.layouts.photographs import with_photographs
 from dermsentry.collection.table import Collection
@@ -51,17 +51,9 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     beside = _beside_images(found)
-    path = found.table or beside
-    if path is None:
-        tables = _candidates(found)
-        if len(tables) > 1:
-            raise InputError(
-                f"{found.root} has several label tables: {listed(tables, found.root)}. Expected one; "
-                "give one of them in place of the folder."
-            )
-        path = tables[0]
+    path = found.table or beside or found.only(_candidates(found))
     notes: list[str] = []
-    table = read_columns(path, "image_id")
+    table = read_columns(found.used(path), "image_id")
     if "diagnosis" not in table.columns and is_one_hot(table.columns):
         table, notes = decode_one_hot(table, str(path))
     elif "diagnosis" not in table.columns and LEVELS[0] not in table.columns:

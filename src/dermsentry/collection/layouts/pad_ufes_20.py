@@ -39,7 +39,9 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _tables(found)[0]
-    table = read_columns(path, *sorted(_NEEDED), special=_SPECIAL).assign(image_type="clinical: close-up")
+    table = read_columns(found.used(path), *sorted(_NEEDED), special=_SPECIAL).assign(
+        image_type="clinical: close-up"
+    )
     table["skin_type"] = table["skin_type"].str.replace(r"\.0$", "", regex=True)
     if "biopsed" in table.columns:
         biopsied = truths(table, ["biopsed"], str(path))[:, 0]

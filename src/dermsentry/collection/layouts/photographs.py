@@ -15,12 +15,14 @@ from dermsentry.collection.labels import label_rows
 from dermsentry.collection.table import Collection, ordered
 from dermsentry.errors import InputError
 from dermsentry.image_files import NotRead
+from dermsentry.stats.numbers import counted
 
 if TYPE_CHECKING:
     from dermsentry.collection.layouts.contents import Contents
 
 _NAMED = 5
 _NO_FILE = "the label table names it, and no photograph here has its name"
+NO_ROW = "no row of the label table is about it"
 _MASKS = re.compile(
     r"_(?:superpixels|segmentation|attribute_[a-z_]+|lesion|R\d+_Label\d+)\.\w+\Z", re.IGNORECASE
 )
@@ -48,8 +50,8 @@ def with_photographs(
     folder
         The only folder that is searched.
     left_alone
-        What the collection's `left_alone` begins with. What the table does not name is added; rows without a
-        photograph are in `not_read`.
+        What the collection's `left_alone` begins with. Rows without a photograph and photographs without a
+        row are in `not_read`.
     stored
         An HDF5 file that holds the photographs of the rows that have no file of their own, by image id.
 
@@ -84,20 +86,20 @@ def with_photographs(
     beside = [f"{name}: {len(table) - len(missing):,} of {len(table):,} rows have a photograph here"]
     if disputed:
         shown = ", ".join(PurePosixPath(path).stem for path in disputed[:_NAMED])
-        told = "photographs contradict each other, which settles nothing"
-        beside.append(f"{name}: rows of {len(disputed):,} {told}: {shown}")
+        told = "contradict each other, which settles nothing"
+        beside.append(f"{name}: rows of {counted(len(disputed), 'photograph')} {told}: {shown}")
     if unclear:
-        several = "rows fit several photographs, whose names only count"
-        beside.append(f"{name}: {len(unclear):,} {several}, such as {unclear[0]}")
-    unnamed = sorted(path for place, path in enumerate(named) if place not in rows_of)
-    if unnamed:
-        beside.append(f"{len(unnamed)} photographs that the label table does not name, such as {unnamed[0]}")
+        beside.append(
+            f"{name}: {counted(len(unclear), 'row')} not used: a camera's number, such as {unclear[0]}, "
+            "that several photographs have"
+        )
     again = sorted(path for several in files.values() for path in several[1:])
     if again:
-        beside.append(f"{len(again)} further files of an image id, such as {again[0]}")
+        beside.append(f"{counted(len(again), 'further file')} of an image id, such as {again[0]}")
     if masks:
-        beside.append(f"{masks} masks and superpixels, which are no photographs")
+        beside.append(f"{counted(masks, 'mask or superpixels', 'masks and superpixels')}, no photographs")
     not_read += [NotRead(name, _NO_FILE) for name in dict.fromkeys(missing)]
+    not_read += [NotRead(path, NO_ROW) for place, path in enumerate(named) if place not in rows_of]
     if "source" not in table.columns:
         table["source"] = root.resolve().name
     table["path"] = paths
@@ -132,7 +134,8 @@ def fill_in(table: pd.DataFrame, other: pd.DataFrame, on: str = "image_id") -> t
         disputed = set(told.loc[told["key"].duplicated(), "key"]) & set(keys)
         if disputed:
             shown = theirs.loc[theirs["key"].isin(disputed), on].iloc[0]
-            notes.append(f"{column}: {len(disputed)} ids have two values, such as {shown}; kept as unknown")
+            ids = counted(len(disputed), "id")
+            notes.append(f"{column}: {ids} with two values, such as {shown}; kept as unknown")
         said = told[~told["key"].isin(disputed)].set_index("key")[column]
         new = keys.map(said).fillna("")
         table[column] = table[column].where(table[column] != "", new) if column in table.columns else new
