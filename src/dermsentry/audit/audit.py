@@ -71,7 +71,8 @@ class Audit:
     confirmed
         How the diagnoses were made (`diagnosis_confirm_type`), with counts, where the collection says so.
     duplicates
-        Groups of identical and of near-identical photographs.
+        Groups of identical and of near-identical photographs; near-identical ones may be one lesion
+        photographed again.
     doubtful
         Groups that a tenth or more of the photographs are in, as if they were one; not believed, and in none
         of the other findings.
@@ -175,12 +176,23 @@ class Audit:
             "conflicting_images": sum(len(group.photographs) for group in self.conflicts),
             "leaking_groups": len(self.leaks),
             "leaking_test_images": count_in_test(self.leaks),
+            "near_leaking_test_images": len(self._near_leaks()),
             "shared_lesions": len(self.shared_lesions),
             "shared_lesion_test_images": count_in_test(self.shared_lesions),
             "labels_compared": self.labels_compared or 0,
             "label_disagreements": len(self.label_disagreements),
             "shortcuts": sum(shortcut.tells for shortcut in self.shortcuts),
         }
+
+    def _near_leaks(self) -> set[str]:
+        """Test photographs whose near-identical ones leak them, but no identical one."""
+        alike: dict[str, set[str]] = {"identical": set(), "near": set()}
+        leaking = {p.path: p.split for group in self.leaks for p in group.photographs}
+        for group in self.duplicates:
+            splits = {leaking.get(path, "") for path in group.photographs}
+            if len(splits - {"", "test"}) and "test" in splits:
+                alike[group.kind] |= {path for path in group.photographs if leaking[path] == "test"}
+        return alike["near"] - alike["identical"]
 
 
 def audit_collection(

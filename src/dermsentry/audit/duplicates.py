@@ -63,11 +63,11 @@ def find_duplicates(
 ) -> Duplicates:
     """Find the duplicates in a collection, in one pass over its files and a search in an index of them.
 
-    Identical photographs have the same size and pixels. Near-identical ones are the same photograph after
-    resizing, recompression, a change of colour, a crop of up to 20 % a side, any rotation, mirroring, a
-    frame, or marks drawn on it, or the same skin photographed again from nearly the same view;
-    `docs/why-audit.md` gives the rule with its precision and recall. A group of near-identical ones lists
-    the identical copies among them as well.
+    Identical photographs have the same size and pixels. Near-identical ones show the same skin from the same
+    view: a photograph after resizing, recompression, a change of colour, a crop of up to 20 % a side, any
+    rotation, mirroring, a frame, or marks drawn on it, or the same lesion photographed again. Pixels do not
+    reliably tell the two apart; `docs/why-audit.md` gives the rule with its precision and recall. A group of
+    near-identical ones lists the identical copies among them as well.
 
     A photograph that a tenth of the collection, and at least ten pictures, seem to be copies of is not
     believed: that group is `doubtful`.

@@ -120,6 +120,7 @@ def _leaks(audit: Audit) -> _Facts:
         "tests": tests,
         "same": same,
         "other": leaking - same,
+        "near": audit.summary["near_leaking_test_images"],
         "quoted": quoted,
         "honest": honest,
     }

@@ -27,9 +27,9 @@ _SMOOTH = 1.5  # pixels that detail is smoothed by to be registered
 _WINDOW = 9  # pixels across which detail is compared
 _BESIDE = ((4, 0), (-4, 0), (0, 4), (0, -4), (3, 3), (3, -3), (-3, 3), (-3, -3))
 _SAME, _ONLY_HERE = 0.5, 0.15  # correlation at a place, and by how much it exceeds that beside it
-AGREES, AGREES_IN_PLACE = 0.5, 0.25
-"""Share of agreement from which two photographs are one; less is enough where they coincide in the frame, as
-copies that were drawn on do and photographs of a lesion taken again do not."""
+AGREES, AGREES_IN_PLACE = 0.3, 0.25
+"""Share of agreement from which two photographs show the same skin; less is enough where they coincide in the
+frame, as copies that were drawn on do."""
 
 _MOVED = 0.04  # of a side, the most that a corner moves where two photographs coincide
 _PROMISING = 0.05  # share of agreement before refinement from which it is worth that
