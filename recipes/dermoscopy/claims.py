@@ -1,6 +1,6 @@
 """What is claimed for the bundled model, measured by one command and written into its card.
 
-    python -m recipes.dermoscopy.claims RUN DATA OUT [--locked] [--observed FILE]
+    python -m recipes.dermoscopy.claims RUN DATA OUT [--left-out FILE] [--locked] [--observed FILE]
 
 Every image here is held out: no lesion and no duplicate of it was trained on. What no command
 measures, `failures` in sentences and `experiments` as rows, comes from the JSON file `--observed`.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from dermsentry.split import make_split, read_split
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.linear_probe import embed
 from dermsentry.training.pixels import decode
-from recipes.dermoscopy.data import LABELS, LESIONS, non_lesions, read_dermoscopy, without_tests
-from recipes.dermoscopy.targets import HAM10000, ISIC2017, NINE, REFUSAL, TARGETS
+from recipes.dermoscopy.data import HOSPITALS, LABELS, LESIONS, non_lesions, read_dermoscopy, without_tests
+from recipes.dermoscopy.leave_one_out import summary
+from recipes.dermoscopy.targets import HAM10000, ISIC2017, LEFT_OUT, NINE, REFUSAL, TARGETS
 
 
 def measure_claims(
@@ -37,6 +38,7 @@ def measure_claims(
     data: str | Path,
     out: str | Path,
     *,
+    left_out: Sequence[Mapping[str, Any]] = (),
     locked: bool = False,
     observed: Mapping[str, Any] | None = None,
     quiet: bool = True,
@@ -47,6 +49,8 @@ def measure_claims(
     ----------
     run, data, out
         The run's folder, the folder of the sets, and where the pages are written.
+    left_out
+        What `leave_one_out` measured, its rows.
     locked
         Also evaluate it on ISIC 2017's test, which is for a finished model: nothing may be chosen by it.
     observed
@@ -88,7 +92,9 @@ def measure_claims(
         measure(ISIC2017, replace(isic, table=isic.table[here].reset_index(drop=True)), None)
     held_out = split[split["part"].isin(("validation", "calibration", "test"))]
     figures["shortcuts"] = shortcuts_left(bundle, learned, held_out, folder / "cache", quiet=quiet)
-    figures["targets"] = [target.row(figures) for target in TARGETS]
+    figures["left_out"] = by_way(left_out)
+    named = {LEFT_OUT: _recipe_left_out(left_out)}
+    figures["targets"] = [target.row({**figures, **named}) for target in TARGETS]
     return record(folder / "bundle", {**figures, **(observed or {})})
 
 
@@ -154,6 +160,9 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         found[f"specificity_at_{100 * point.sensitivity:.0f}_sensitivity"] = point.specificity
     for own in evaluation.classes:
         found[f"roc_auc_{own.label}"] = own.roc_auc
+    if evaluation.surroundings:
+        found["melanoma_roc_auc_lesion_painted_out"] = evaluation.surroundings.lesion_painted_out
+        found["melanoma_roc_auc_only_the_lesion"] = evaluation.surroundings.only_the_lesion
     if evaluation.robustness:
         robust = evaluation.robustness
         turns = [flips for name, flips in robust.repeat.by_capture.items() if name.startswith("turned")]
@@ -170,6 +179,32 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "photographs": evaluation.photographs,
         "melanomas": melanoma.photographs,
         **{name: plain(figure) for name, figure in found.items() if figure is not None},
+    }
+
+
+def by_way(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row per way of training: melanoma's AUROC on each hospital left out, their mean and the worst."""
+    return (
+        [
+            {"way": way, **{f"melanoma_roc_auc, {name}": value for name, value in own.items()}}
+            for way, own in summary(rows).to_dict("index").items()
+        ]
+        if rows
+        else []
+    )
+
+
+def _recipe_left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and worst over the hospitals that the recipe was trained without; empty where one is missing."""
+    own = [row for row in rows if row["way"] == "recipe"]
+    if {row["left_out"] for row in own} != set(HOSPITALS):
+        return {}
+    found = [row["melanoma_roc_auc"]["value"] for row in own]
+    painted_out = [row["melanoma_roc_auc_lesion_painted_out"]["value"] for row in own]
+    return {
+        "mean_melanoma_roc_auc": {"value": sum(found) / len(found)},
+        "worst_melanoma_roc_auc": {"value": min(found)},
+        "worst_melanoma_roc_auc_lesion_painted_out": {"value": max(painted_out)},
     }
 
 
@@ -194,12 +229,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.dermoscopy.claims", description=__doc__)
     for name in ("run", "data", "out"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--left-out", type=Path, metavar="FILE", help="leave_one_out.json")
     parser.add_argument("--locked", action="store_true")
     parser.add_argument("--observed", type=Path)
     given = parser.parse_args()
     observed = read_json(given.observed) if given.observed else None
+    left_out = read_json(given.left_out) if given.left_out else []
     bundle = measure_claims(
-        given.run, given.data, given.out, locked=given.locked, observed=observed, quiet=False
+        given.run,
+        given.data,
+        given.out,
+        left_out=left_out,
+        locked=given.locked,
+        observed=observed,
+        quiet=False,
     )
     write_text(given.out / "MODEL_CARD.md", model_card(bundle))
 

@@ -156,6 +156,7 @@ def train_dermoscopy(
     configuration: Configuration | None = None,
     surround: Surround | None = None,
     start: str | Path | None = None,
+    quantised: bool = True,
     stored: int = STORED,
     steps: int = STEPS,
     quiet: bool = True,
@@ -173,6 +174,8 @@ def train_dermoscopy(
         surroundings of lesions.
     start
         The folder of a finished run, whose network it begins with in place of ImageNet's.
+    quantised
+        See `make_bundle`.
     stored, steps
         See `read_sets`.
     quiet
@@ -204,7 +207,7 @@ def train_dermoscopy(
     )
     before = {} if start is None else {"started_from": read_json(Path(start) / "configuration.json")}
     training = {**_record(sets, configuration, surround), **before}
-    bundle = _bundle(fitted, sets, data, folder, configuration, training, quiet)
+    bundle = _bundle(fitted, sets, data, folder, configuration, training, quantised, quiet)
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
@@ -215,6 +218,7 @@ def _bundle(
     folder: Path,
     configuration: Configuration,
     training: Mapping[str, Any],
+    quantised: bool,
     quiet: bool,
 ) -> Bundle:
     """The bundle of the network, its kernels rounded; the card compares ways of calibrating it."""
@@ -247,6 +251,7 @@ def _bundle(
         evenness=EVENNESS,
         sources=sources,
         pictures=pictures,
+        quantised=quantised,
         resamples=1000,
         seed=seed,
     )

@@ -236,6 +236,23 @@ def test_thresholds_find_the_share_they_are_for() -> None:
     assert chosen["refer"].value < chosen["alert"].value
 
 
+def test_thresholds_hold_at_the_hospital_that_needs_the_lowest() -> None:
+    rng = np.random.default_rng(0)
+    easy, hard, few = rng.uniform(0.6, 0.9, 60), rng.uniform(0.2, 0.9, 60), np.full(2, 0.01)
+    others = rng.uniform(0, 0.5, 40)
+    score = np.concatenate([easy, hard, few, others])
+    labels = ["MEL"] * 122 + ["NV"] * 40
+    sources = ["easy"] * 60 + ["hard"] * 60 + ["few"] * 2 + ["easy", "hard"] * 20
+    alert = choose_thresholds(shares(*score), labels, sources)["alert"]
+    assert alert == replace(
+        choose_thresholds(shares(*hard), ["MEL"] * 60)["alert"], chosen_on=alert.chosen_on
+    )
+    assert alert.chosen_on == "validation and calibration, hard"
+    # Too few melanomas for 99 % at any one hospital: all together decide.
+    refer = choose_thresholds(shares(*score), labels, sources)["refer"]
+    assert refer == choose_thresholds(shares(*score), labels)["refer"]
+
+
 def test_thresholds_without_a_melanoma_say_that_nobody_chose_them(
     network: keras.Model, tmp_path: Path
 ) -> None:

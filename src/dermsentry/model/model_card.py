@@ -25,6 +25,7 @@ WIDTH = 100
 
 TITLES = {
     "targets": "Targets, and whether they were reached",
+    "left_out": "The recipe on hospitals left out of a short training",
     "calibration": "Calibration methods that were compared",
     "shortcuts": "Shortcuts that were tested for",
     "experiments": "Experiments that led to it",

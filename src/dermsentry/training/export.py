@@ -224,7 +224,7 @@ def make_bundle(
         size=int(network.input.shape[1]),
         aspect=aspect,
         temperature=calibrated.temperature,
-        thresholds=choose_thresholds(probability, held_out.labels),
+        thresholds=choose_thresholds(probability, held_out.labels, sources),
         no_lesion=refusal.no_lesion,
         out_of_distribution=refusal.out_of_distribution,
         evaluation=evaluation,
@@ -290,13 +290,28 @@ def check_cost(
     return cost
 
 
-def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -> dict[Cut, Threshold]:
-    """The melanoma probabilities to alert from (95 % sensitivity) and to refer from (99 %), from (N, 9).
+def choose_thresholds(
+    probability: NDArray[np.float64], labels: Sequence[str], sources: Sequence[str] = ()
+) -> dict[Cut, Threshold]:
+    """The melanoma probabilities to alert from (95 % sensitivity) and to refer from (99 %).
 
-    Without a melanoma among the photographs they are 0.5 and 0.25, and say that nobody chose them.
+    Each is the lowest that any source needs whose melanomas are enough for it to be estimated (one missed
+    melanoma is at most the share that may be), or all together: what holds on average misses more at the
+    hospital whose photographs are the hardest, and a new one may be like that.
+
+    Parameters
+    ----------
+    probability
+        Of the classes, (N, 9).
+    labels
+        Of the images. Without a melanoma among them the thresholds are 0.5 and 0.25, and say that nobody
+        chose them.
+    sources
+        Where each image comes from; empty for one source.
     """
     melanoma, told = melanoma_truth(labels)
     truth, score = melanoma[told], probability[told, CODES.index(MELANOMA)]
+    source = np.array(sources or [""] * len(labels))[told]
     chosen: dict[Cut, Threshold] = {}
     cuts: tuple[tuple[Cut, float, float], ...] = (
         ("alert", ALERT_SENSITIVITY, 0.5),
@@ -306,9 +321,16 @@ def choose_thresholds(probability: NDArray[np.float64], labels: Sequence[str]) -
         if not truth.any():
             chosen[cut] = Threshold(otherwise, target, None, "nothing: no melanoma was held out")
             continue
-        point = threshold_for_sensitivity(truth, score, target)
+        where, point = "", threshold_for_sensitivity(truth, score, target)
+        for name in np.unique(source):
+            here = source == name
+            if truth[here].sum() * (1 - target) < 1 or here.all():
+                continue
+            own = threshold_for_sensitivity(truth[here], score[here], target)
+            if own.threshold < point.threshold:
+                where, point = f", {name}", own
         value = float(np.clip(point.threshold, 0.0, 1.0))
-        chosen[cut] = Threshold(value, target, point.sensitivity, "validation and calibration")
+        chosen[cut] = Threshold(value, target, point.sensitivity, f"validation and calibration{where}")
     return chosen
 
 
