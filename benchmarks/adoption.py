@@ -27,8 +27,7 @@ from dermsentry.adoption.fitting import Screened, propose
 from dermsentry.adoption.results import Counts
 from dermsentry.diagnoses import MELANOMA, is_melanoma
 from dermsentry.model import read_network
-from dermsentry.stats.calibration import platt_scaled
-from dermsentry.stats.metrics import expected_calibration_error
+from dermsentry.stats.calibration import calibration_error, platt_scaled
 from dermsentry.stats.resampling import group_index
 
 COUNTS = (100, 200, 500)
@@ -116,9 +115,14 @@ def one_draw(
         "reached": reached,
         "kept": float(reached >= wanted),
         "specificity": float((~alerts[~truth[rest]]).mean()),
-        "before": float(expected_calibration_error(truth[rest], score[rest])),
-        "after": float(expected_calibration_error(truth[rest], scaled)),
+        "before": _error(truth[rest], score[rest], group[rest]),
+        "after": _error(truth[rest], scaled, group[rest]),
     }
+
+
+def _error(truth: np.ndarray, stated: np.ndarray, group: np.ndarray) -> float:
+    found = calibration_error(truth, stated, group)
+    return float("nan") if found is None else found.value
 
 
 def as_row(name: str, count: int, drawn: Sequence[dict[str, float]]) -> dict[str, object]:

@@ -49,7 +49,7 @@ from dermsentry.images import read_fitted
 from dermsentry.model import BUNDLED, CARD_FILE, MODEL_FILE, Bundle, open_bundle
 from dermsentry.screening import screen
 from dermsentry.stats.metrics import rank
-from dermsentry.stats.resampling import Resampler
+from dermsentry.stats.resampling import Resampler, paired_difference
 
 # From the source of sklesion 0.2.2, read as text.
 SIDE = 254
@@ -232,11 +232,13 @@ def areas(truth: np.ndarray, scores: dict[str, np.ndarray], groups: Sequence[str
     """The AUROC of each, and by how much Dermsentry's is larger, on the same resamples of lesions."""
 
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
-        own = {name: rank(truth, score, sample_weight=weights).roc_auc() for name, score in scores.items()}
-        return own | {"difference": own["dermsentry"] - own["sklesion"]}
+        return {name: rank(truth, score, sample_weight=weights).roc_auc() for name, score in scores.items()}
 
-    found = Resampler(groups, RESAMPLES).measure(measure)
-    return {name: plain(own.interval()) for name, own in found.items()}
+    resampler = Resampler(groups, RESAMPLES)
+    rarer = resampler.rarer(truth)
+    found = {name: (own, own.bounded(rarer)) for name, own in resampler.measure(measure).items()}
+    apart = paired_difference(found["dermsentry"], found["sklesion"])
+    return {name: plain(own) for name, (_, own) in found.items()} | {"difference": plain(apart)}
 
 
 def own_size(bundle: Bundle) -> dict[str, float]:

@@ -8,6 +8,7 @@ from .collection import Collection, join_collections, read_collection, read_labe
 from .errors import ArchiveError, BundleError, DermsentryError, InputError, OutputError, TrainingError
 from .evaluation import Estimate, Evaluation, evaluate
 from .evaluation.cross_validation import CrossValidation
+from .evaluation.model_comparison import ModelDifference, compare_models
 from .fetching import Change, Fetched, fetch
 from .model import Bundle, open_bundle
 from .nine_class.pipeline import study
@@ -34,6 +35,7 @@ __all__ = [
     "Finding",
     "Fold",
     "InputError",
+    "ModelDifference",
     "OutputError",
     "Phantoms",
     "Run",
@@ -43,6 +45,7 @@ __all__ = [
     "__version__",
     "adopt",
     "audit_collection",
+    "compare_models",
     "cross_validate",
     "draw_phantoms",
     "evaluate",

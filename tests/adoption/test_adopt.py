@@ -158,7 +158,7 @@ def test_what_the_table_does_not_say_is_told(site, bundle, tmp_path):
     said = "\n".join(found.warnings)
     assert "'wart'" in said
     assert "25 of 26 rows have a photograph here" in said
-    assert "1 photographs that the label table does not name" in said
+    assert "no row of the label table is about it" in said
     assert found.counts.unknown == 1
 
 

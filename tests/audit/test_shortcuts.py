@@ -140,3 +140,12 @@ def test_surroundings_of_a_vignette() -> None:
 
 def test_the_smallest_photograph_has_surroundings() -> None:
     assert np.isfinite(surround(Photograph(np.zeros((1, 1, 3), np.uint8), 1, 1, "PNG", 0))).all()
+
+
+@pytest.mark.parametrize("each", [5, 8])
+def test_chance_is_one_in_so_many_classes_however_few_the_photographs(each: int) -> None:
+    """Each id has a bin of its own, the hardest case: nothing can be learned of one from the others."""
+    labels = ["MEL", "NV", "BCC", "AK", "DF", "SK", "VASC"] * each
+    found = find_shortcuts(*made(labels))
+    assert [s.chance for s in found] == pytest.approx([1 / 7] * len(found), abs=0.025)
+    assert not any(s.tells for s in found)

@@ -48,7 +48,7 @@ def test_figures_on_stdout_notes_on_stderr(folder):
     result = run(folder / "bundle", folder / "set", "--split", split, "--out", out, "--resamples", 50)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert len(lines) == 10
+    assert len(lines) == 13
     assert lines[0].startswith("melanoma sensitivity")
     assert "3 of 3 found; finding all 3 would prove 29 %" in lines[0]
     assert "chosen on calibration for 80 %, reached 94 % (85–98) there" in lines[2]
@@ -65,7 +65,7 @@ def test_an_unreadable_photograph_ends_with_3(folder):
     result = run(folder / "bundle", folder / "set", "--split", split, "--resamples", 50)
     assert result.exit_code == 3
     assert "1 photograph was unreadable" in result.stderr
-    assert len(result.stdout.splitlines()) == 10
+    assert len(result.stdout.splitlines()) == 13
 
 
 def test_a_prevalence_has_its_line(folder):
@@ -92,9 +92,9 @@ def test_figures_by_a_column_of_metadata(folder, hospitals):
     result = run(folder / "bundle", folder / "set", *options, "--by", "hospital", "--out", folder / "out")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[10] == "melanoma AUROC by hospital:"
-    assert [line.split()[0] for line in lines[11:]] == ["Graz", "Wien"]
-    assert "2 melanomas in 3, fewer than 10 lesions of melanoma or of others" in lines[11]
+    assert lines[13] == "melanoma AUROC by hospital:"
+    assert [line.split()[0] for line in lines[14:]] == ["Graz", "Wien"]
+    assert "2 melanomas in 3, fewer than 10 lesions of melanoma or of others" in lines[14]
     found = json.loads((folder / "out" / "evaluation.json").read_text())["subgroups"]
     assert [(group["name"], len(group["subgroups"])) for group in found] == [("hospital", 2)]
     assert "By hospital" in (folder / "out" / "evaluation.html").read_text()

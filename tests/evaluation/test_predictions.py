@@ -12,7 +12,11 @@ from sklearn import metrics as theirs
 from dermsentry.diagnoses import BENIGN, CODES, MALIGNANT, NOT_MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.evaluation import Estimate, Evaluation, evaluate_predictions
+from dermsentry.evaluation.report import write_page
+from dermsentry.evaluation.summary import summary
 from dermsentry.files import to_json
+from dermsentry.stats.calibration import calibration_error
+from dermsentry.stats.resampling import Resampler
 
 MEL = CODES.index("MEL")
 
@@ -108,6 +112,7 @@ def test_the_threshold_at_a_sensitivity_gives_that_specificity():
     truth = np.array(labels) == "MEL"
     assert [point.sensitivity for point in melanoma.at_sensitivity] == [0.80, 0.90, 0.95]
     for point in melanoma.at_sensitivity:
+        assert not point.reason
         alert = probability[:, MEL] >= point.threshold
         assert alert[truth].mean() >= point.sensitivity
         assert (~alert[~truth]).mean() == pytest.approx(point.specificity.value, abs=1e-9)
@@ -325,7 +330,7 @@ def test_another_target_asks_for_another_threshold():
         evaluate_predictions(
             labels, probability, alone(300), threshold=0.3, sensitivity_target=target, resamples=20
         ).operating_point
-        for target in (0.5, 0.99)
+        for target in (0.5, 0.95)
     ]
     assert points[0].needed.threshold.value > points[1].needed.threshold.value
     assert points[0].needed.specificity.value > points[1].needed.specificity.value
@@ -359,7 +364,28 @@ def test_melanomas_own_calibration_is_scikit_learns():
     truth = np.array(labels) == "MEL"
     assert melanoma.log_loss.value == pytest.approx(theirs.log_loss(truth, probability[:, MEL]))
     assert melanoma.brier_score.value == pytest.approx(theirs.brier_score_loss(truth, probability[:, MEL]))
-    assert melanoma.calibration_error_equal_mass.value > 0
+    assert melanoma.calibration_test.p_value > 0.05
+    index = Resampler(alone(200)).index
+    assert melanoma.calibration_error == calibration_error(truth, probability[:, MEL], index)
+
+
+def test_what_cannot_be_estimated_is_null_with_its_reason(tmp_path):
+    labels = ["MEL"] * 16 + ["NV"] * 84
+    evaluation = evaluate_predictions(labels, predictions(labels), alone(100), threshold=0.2, resamples=20)
+    plain = evaluation.as_dict()
+    at_90, at_95 = plain["melanoma"]["specificity_at_sensitivity"][1:]
+    assert at_90["specificity"]["value"] > 0
+    assert at_95["specificity"] is None
+    assert at_95["reason"] == "not estimable: 5 % of 16 melanoma lesions is less than one lesion"
+    assert plain["operating_point"]["needed"] == {
+        "threshold": None,
+        "specificity": None,
+        "reason": at_95["reason"],
+    }
+    assert at_95["reason"] in summary(evaluation)
+    write_page(tmp_path / "page.html", evaluation)
+    shown = (tmp_path / "page.html").read_text(encoding="utf-8").replace("\u00a0", " ")
+    assert shown.count(at_95["reason"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,11 @@ def test_summary_names_figures_with_their_interval():
         "PPV at 1 % prevalence",
         "PPV at 2 % prevalence",
         "PPV at 5 % prevalence",
+        "worklist at 1 %",
+        "worklist at 2 %",
+        "worklist at 5 %",
     ]
     assert "87.5 %  (" in lines[0]
     assert "14 of 16 found" in lines[0]
-    assert "alerts per melanoma found" in lines[-1]
+    assert "alerts per melanoma found" in lines[9]
     assert summary(judged(0, 30, 0, 5)).splitlines()[0].split() == ["melanoma", "sensitivity", "–"]

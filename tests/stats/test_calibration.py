@@ -12,6 +12,8 @@ from dermsentry.stats.calibration import (
     BIAS_PENALTY,
     TEMPERATURES,
     apply_temperature,
+    calibration_error,
+    calibration_test,
     candidate_log_losses,
     fit_bias_corrected_temperature,
     fit_temperature,
@@ -142,3 +144,47 @@ def test_every_photograph_alike_stays_in_range():
     temperature, biases = fit_bias_corrected_temperature(np.eye(9)[[3] * 5] * 9, ["MEL"] * 5)
     assert temperature == pytest.approx(TEMPERATURES[0], rel=1e-3)
     assert np.isfinite(biases).all()
+
+
+def _outcomes(n, seed, slope=1.0, each=1):
+    """Outcomes drawn at their probability, what is stated of them, and lesions of so many photographs."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(-1.5, 1.2, n)
+    happened = rng.random(n) < 1 / (1 + np.exp(-logit))
+    return tuple(np.repeat(one, each) for one in (happened, 1 / (1 + np.exp(-slope * logit)), np.arange(n)))
+
+
+def test_the_calibration_error_is_unbiased_and_holds_0_where_calibrated():
+    found = [calibration_error(*_outcomes(300, seed)) for seed in range(200)]
+    assert np.mean([one.low == 0 for one in found]) >= 0.93
+    assert np.mean([one.value == 0 for one in found]) == pytest.approx(
+        0.55, abs=0.1
+    )  # below 0 as often as above
+    off = calibration_error(*_outcomes(3000, 1, slope=2.0))
+    assert off.low > 0.03
+    assert calibration_error([True], [0.5], np.array([0])) is None
+
+
+def test_the_calibration_error_by_hand():
+    """One bin of 2 groups of 5: stated 0.5, observed 0.6."""
+    outcome, index = np.array([1, 1, 1, 1, 0, 1, 1, 0, 0, 0]), np.repeat([0, 1], 5)
+    off = np.array([(0.8 - 0.6) * 5, (0.4 - 0.6) * 5]) / 10
+    squared = 0.1**2 - (off**2).sum() * 2
+    assert calibration_error(outcome, np.full(10, 0.5), index).value == max(0.0, squared) ** 0.5 == 0
+    found = calibration_error(outcome, np.full(10, 0.1), index)
+    assert found.value == pytest.approx((0.5**2 - (off**2).sum() * 2) ** 0.5)
+
+
+def test_copies_of_a_lesion_are_no_more_evidence():
+    one, same = (calibration_error(*_outcomes(400, 3, slope=1.5, each=each)) for each in (1, 5))
+    assert (same.value, same.low, same.high) == pytest.approx((one.value, one.low, one.high), abs=0.01)
+    alone, copied = (calibration_test(*_outcomes(400, 3, each=each)) for each in (1, 5))
+    assert copied.z == pytest.approx(alone.z)
+    assert copied.p_value == pytest.approx(alone.p_value)
+
+
+def test_the_test_of_calibration():
+    rejected = [calibration_test(*_outcomes(400, seed)).p_value < 0.05 for seed in range(300)]
+    assert np.mean(rejected) == pytest.approx(0.05, abs=0.04)
+    assert calibration_test(*_outcomes(2000, 1, slope=2.0)).p_value < 1e-4
+    assert calibration_test([True, False], [1.0, 0.0], np.array([0, 1])) is None

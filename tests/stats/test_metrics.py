@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,24 +63,6 @@ def test_curves(case):
         np.testing.assert_allclose(mine, expected, **CLOSE)
 
 
-@given(ranked(), st.sampled_from([0.5, 0.8, 0.9, 0.95, 1.0]))
-def test_specificity_at_sensitivity_is_the_best_point_of_the_curve(case, sensitivity):
-    truth, scores, _ = case
-    false, true, _ = theirs.roc_curve(truth, scores, drop_intermediate=False)
-    expected = (1 - false)[true >= sensitivity - 1e-12].max()
-    found = ours.rank(truth, scores).specificity_at(sensitivity)
-    np.testing.assert_allclose(found, expected, **CLOSE)
-
-
-@given(ranked(), st.sampled_from([0.5, 0.8, 0.95, 1.0]))
-def test_score_at_sensitivity_is_the_highest_that_reaches_it(case, sensitivity):
-    truth, scores, weights = case
-    found = ours.rank(truth, scores, sample_weight=weights).score_at(sensitivity)
-    positives = weights[truth].sum()
-    reached = {score: weights[truth & (scores >= score)].sum() / positives for score in scores}
-    assert found == max(score for score, share in reached.items() if share >= sensitivity - 1e-12)
-
-
 @given(classified())
 def test_classification_figures(case):
     truth, predicted, weights = case
@@ -104,11 +84,6 @@ def test_classification_figures(case):
                 truth, predicted, labels=labels, average=None, sample_weight=w, zero_division=np.nan
             )
             np.testing.assert_allclose(mine, expected, **CLOSE)
-        with warnings.catch_warnings():  # scikit-learn warns of classes it leaves out
-            warnings.simplefilter("ignore")
-            expected = theirs.balanced_accuracy_score(truth, predicted, sample_weight=w)
-        mine = ours.balanced_accuracy_score(truth, predicted, sample_weight=w)
-        np.testing.assert_allclose(mine, expected, **CLOSE)
 
 
 @given(classified(), st.integers(0, 2**32 - 1))
@@ -131,28 +106,6 @@ def test_losses(case, seed):
             theirs.brier_score_loss(truth == 1, probability[:, 1], sample_weight=w, pos_label=True),
             **CLOSE,
         )
-
-
-def calibration_error(truth, stated, weights, upper):
-    """Naeini et al.'s definition, photograph by photograph; each bin ends at its `upper` bound."""
-    sums = {}
-    for event, share, weight in zip(truth, stated, weights, strict=True):
-        number = next(i for i, bound in enumerate(upper) if share <= bound)
-        total, right, said = sums.get(number, (0.0, 0.0, 0.0))
-        sums[number] = (total + weight, right + weight * event, said + weight * share)
-    return sum(abs(right - said) for _, right, said in sums.values()) / sum(weights)
-
-
-@given(ranked())
-def test_calibration_error_is_its_definition(case):
-    truth, stated, weights = case
-    expected = calibration_error(truth, stated, weights, [0.2, 0.4, 0.6, 0.8, 1.0])
-    found = ours.expected_calibration_error(truth, stated, bins=5, sample_weight=weights)
-    np.testing.assert_allclose(found, expected, **CLOSE)
-    quintiles = np.quantile(stated, [0.2, 0.4, 0.6, 0.8])
-    expected = calibration_error(truth, stated, weights, [*quintiles, 1.0])
-    found = ours.expected_calibration_error(truth, stated, bins=5, equal_mass=True, sample_weight=weights)
-    np.testing.assert_allclose(found, expected, **CLOSE)
 
 
 def test_bins_of_equal_width_close_on_the_right():
@@ -179,10 +132,8 @@ def test_many_weights_at_once_are_each_alone(case, seed):
     calls = {
         "roc_auc_score": (truth, scores),
         "accuracy_score": (truth, predicted),
-        "balanced_accuracy_score": (truth, predicted),
         "log_loss": (truth, probability),
         "brier_score_loss": (truth, scores),
-        "expected_calibration_error": (truth, scores),
     }
     for name, arguments in calls.items():
         measure = getattr(ours, name)
@@ -195,8 +146,6 @@ def test_many_weights_at_once_are_each_alone(case, seed):
 def test_nothing_to_measure_is_nan_not_zero():
     assert np.isnan(ours.roc_auc_score([True, True], [0.1, 0.2]))
     assert np.isnan(ours.rank([False], [0.1]).average_precision())
-    assert np.isnan(ours.rank([False], [0.1]).specificity_at(0.9))
-    assert np.isnan(ours.rank([True], [0.1]).specificity_at(0.9))
     assert np.isnan(ours.recall_score([0], [0], labels=[0, 1])[1])
     assert np.isnan(ours.accuracy_score([0], [0], sample_weight=[0.0]))
 
@@ -208,8 +157,6 @@ def test_wrong_shapes_are_refused():
         ours.roc_auc_score([0, 1], [0.1, 0.2], sample_weight=[1.0])
     with pytest.raises(ValueError, match="at least one"):
         ours.roc_auc_score([], [])
-    with pytest.raises(ValueError, match=r"sensitivity=1\.2"):
-        ours.rank([0, 1], [0.1, 0.2]).specificity_at(1.2)
 
 
 def test_any_candidate_of_a_label_is_a_hit():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dermsentry.errors import InputError
 from dermsentry.stats import resampling
-from dermsentry.stats.resampling import Resampler
+from dermsentry.stats.resampling import Resampler, correlation_of, paired_difference
 
 
 def mean(values):
@@ -112,15 +112,38 @@ def test_a_mean_leaves_out_what_is_nan():
     assert resampler.mean(np.full(3, np.nan)).interval() is None
 
 
-def test_differences_and_ratios_are_paired():
+def test_ratios_and_correlations_are_paired():
     rng = np.random.default_rng(0)
     resampler = Resampler([str(i) for i in range(50)], 300)
     one = rng.normal(10, 5, 50)
-    first, second = resampler.mean(one), resampler.mean(one + 1)
-    assert (second - first).interval().low == pytest.approx(1)
-    assert (second - first).interval().high == pytest.approx(1)
-    ratio = resampler.mean(2 * one) / first
-    assert (ratio.interval().low, ratio.interval().high) == pytest.approx((2, 2))
+    first, second, other = (resampler.mean(values) for values in (one, 2 * one, rng.normal(size=50)))
+    ratio = (second / first).interval()
+    assert (ratio.low, ratio.high) == pytest.approx((2, 2))
+    found = correlation_of([first, second, other, resampler.mean(np.ones(50))])
+    assert found[0, 1] == pytest.approx(1)
+    assert abs(found[0, 2]) < 0.5
+    assert found[3].tolist() == [0, 0, 0, 1]
+
+
+def test_the_effective_number_of_groups_is_theirs_if_all_are_alike():
+    resampler = Resampler([*"aabbccdddddd"])
+    here = np.array([True] * 6 + [False] * 6)
+    assert (resampler.effective(here), resampler.effective(~here)) == (3, 1)
+    assert resampler.effective(here | ~here) == pytest.approx(144 / 48)
+    assert resampler.rarer(here) == 1
+    assert resampler.effective(here & ~here) == 0
+
+
+def test_a_model_is_no_better_than_itself():
+    rng = np.random.default_rng(0)
+    resampler = Resampler([str(i) for i in range(50)], 300)
+    figure = resampler.mean(rng.random(50))
+    pair = (figure, figure.bounded(50))
+    same = paired_difference(pair, pair)
+    assert same.value == 0
+    apart = paired_difference(pair, (other := resampler.mean(rng.random(50)), other.bounded(50)))
+    alone = pair[1].high - pair[1].low
+    assert same.high - same.low < 0.2 * alone < apart.high - apart.low
 
 
 def test_all_found_is_not_certain():

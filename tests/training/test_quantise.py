@@ -17,6 +17,7 @@ from dermsentry.errors import BundleError
 from dermsentry.images import fit, read_photograph
 from dermsentry.model import read_network
 from dermsentry.phantoms import draw_phantom
+from dermsentry.stats.resampling import Resampler
 from dermsentry.training.export import check_cost
 from dermsentry.training.networks import efficientnet_lite
 from dermsentry.training.pretrained import backbone, load_onnx
@@ -126,6 +127,10 @@ def test_a_network_begins_with_quantised_weights() -> None:
     )
 
 
+def images(count: int) -> Resampler:
+    return Resampler([str(i) for i in range(count)], 50)
+
+
 def logits_of(classes: np.ndarray) -> np.ndarray:
     return 4 * np.eye(9, dtype=np.float32)[classes]
 
@@ -135,11 +140,16 @@ def test_the_cost_is_the_share_of_the_same_class_and_the_auroc() -> None:
     right = logits_of(np.array([CODES.index(label) for label in labels]))
     wrong = right.copy()
     wrong[0] = wrong[1]
-    cost = check_cost(labels, right, wrong, "made")
+    cost = check_cost(labels, right, wrong, images(100), "made")
     assert cost["images"] == 100
     assert cost["same_class"]["value"] == 0.99
-    assert cost["melanoma_roc_auc"] == {"float32": 1.0, "int8": pytest.approx(0.99)}
-    assert "melanoma_roc_auc" not in check_cost(["NV"] * 3, right[:3], right[:3], "made")
+    auroc = cost["melanoma_roc_auc"]
+    assert (auroc["float32"]["value"], auroc["float32"]["high"]) == (1.0, 1.0)
+    assert auroc["drop"]["value"] == pytest.approx(0.01)
+    assert auroc["drop"]["low"] < 0 < auroc["drop"]["high"]
+    assert auroc["int8"]["value"] == pytest.approx(0.99)
+    assert auroc["int8"]["low"] < 0.99 < auroc["int8"]["high"]
+    assert "melanoma_roc_auc" not in check_cost(["NV"] * 3, right[:3], right[:3], images(3), "made")
 
 
 def test_a_cost_that_is_no_chance_is_refused() -> None:
@@ -148,15 +158,18 @@ def test_a_cost_that_is_no_chance_is_refused() -> None:
     wrong = right.copy()
     wrong[:24] = wrong[1]
     with pytest.raises(BundleError, match=r"^made: quantised, 88 of 100 .*without quantisation"):
-        check_cost(labels, right, wrong, "made")
-    assert check_cost(labels[22:30], right[22:30], wrong[22:30], "made")["same_class"]["value"] == 7 / 8
+        check_cost(labels, right, wrong, images(100), "made")
+    assert (
+        check_cost(labels[22:30], right[22:30], wrong[22:30], images(8), "made")["same_class"]["value"]
+        == 7 / 8
+    )
     # Every class kept, nevus throughout, but a fifth of the melanomas ranked last.
     ranked = np.where(right > 0, right, 0)
     ranked[:, CODES.index("NV")] += 8
     lost = ranked.copy()
     lost[:20:2, CODES.index("MEL")] -= 20
     with pytest.raises(BundleError, match=r"melanoma's AUROC falls from 1\.000 to 0\.800"):
-        check_cost(labels, ranked, lost, "made")
+        check_cost(labels, ranked, lost, images(100), "made")
 
 
 @pytest.mark.real

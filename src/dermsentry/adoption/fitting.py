@@ -22,8 +22,8 @@ from dermsentry.errors import InputError
 from dermsentry.model.card import CUTS, Card
 from dermsentry.reporting.prose import render_block
 from dermsentry.screening.triage import NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
-from dermsentry.stats.calibration import fit_platt, platt_scaled, reliability
-from dermsentry.stats.intervals import Estimate, exact_binomial
+from dermsentry.stats.calibration import calibration_error, fit_platt, platt_scaled, reliability
+from dermsentry.stats.intervals import exact_binomial
 from dermsentry.stats.metrics import losses, recall_score, weights_at_prevalence
 from dermsentry.stats.numbers import percent, percent_interval
 from dermsentry.stats.prevalence import check_prevalence, clinical_value
@@ -397,17 +397,20 @@ def _figures(
         drawn = (found["sensitivity"].drawn, found["specificity"].drawn)
         value = clinical_value(sensitivity, specificity, drawn, [share])[0]
 
-    def loss(name: str) -> Estimate | None:
-        return found[name].interval(unbiased="calibration" in name)
+    rarer = resampler.rarer(truth)
+    weights = np.ones(len(truth))
+    if prevalence is not None:
+        weights = weights_at_prevalence(truth, prevalence, weights)
 
     return Figures(
         sensitivity=sensitivity,
         specificity=specificity,
         alerts=found["alerts"].proportion(len(set(resampler.groups))),
-        calibration_error=loss("calibration_error"),
-        calibration_error_equal_mass=loss("calibration_error_equal_mass"),
-        brier_score=loss("brier_score"),
-        log_loss=loss("log_loss"),
+        calibration_error=None
+        if rarer < 2
+        else calibration_error(truth, stated, resampler.index, sample_weight=weights),
+        brier_score=found["brier_score"].loss(rarer),
+        log_loss=found["log_loss"].loss(rarer),
         value=value,
         reliability=reliability(truth, stated, equal_mass=True),
     )

@@ -138,7 +138,7 @@ def screen_photographs(bundle: Bundle, collection: Collection, *, quiet: bool = 
         groups=0,
     )
     unknown = map(describe_unknown, collection.unknown_diagnoses)
-    beside = (*collection.left_alone, *(f"diagnosis not understood: {line}" for line in unknown))
+    beside = (*collection.notes, *(f"diagnosis not understood: {line}" for line in unknown))
     return SitePhotographs(screened, counts, collection.fingerprint(), beside)
 
 

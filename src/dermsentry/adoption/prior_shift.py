@@ -52,7 +52,7 @@ def estimate_prevalence(probability: Floats, prior: float, resampler: Resampler)
                 break
         return {"prevalence": share}
 
-    return known(resampler.measure(shares)["prevalence"].interval())
+    return known(resampler.measure(shares)["prevalence"].bounded(resampler.count()))
 
 
 def stated_prevalence(card: Card) -> float | None:

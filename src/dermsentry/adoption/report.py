@@ -75,7 +75,6 @@ def figure_rows(adoption: Adoption) -> list[tuple[str, str, str]]:
     add(f"alerts that are right{at}", "value.positive_predictive_value")
     add(f"alerts per melanoma found{at}", "value.alerts_per_melanoma", lambda v: decimal_interval(v, 1))
     add("calibration error of melanoma", "calibration_error")
-    add("calibration error, bins of equal mass", "calibration_error_equal_mass")
     add("Brier score of melanoma", "brier_score", decimal_interval)
     add("log loss of melanoma", "log_loss", decimal_interval)
     return rows

@@ -55,7 +55,6 @@ class Figures:
     specificity: Estimate | None
     alerts: Estimate | None
     calibration_error: Estimate | None
-    calibration_error_equal_mass: Estimate | None
     brier_score: Estimate | None
     log_loss: Estimate | None
     value: ClinicalValue | None

@@ -79,7 +79,7 @@ def find_shortcuts(
 
     Features are cut into quantile bins; the classifier is regularised linear discriminant analysis with equal
     priors (Hastie, Tibshirani and Friedman, *The Elements of Statistical Learning*, 4.3), in five stratified
-    folds. Chance is what the same gives on shuffled labels.
+    folds. Chance is what the same gives on labels shuffled within each fold.
 
     Parameters
     ----------
@@ -209,10 +209,18 @@ def _binned(values: _Matrix, bins: int) -> _Matrix:
 
 
 def _folds_and_shuffles(truth: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A fold for each row, (n,), and the labels with their shuffles below them, (1 + shuffles, n)."""
+    """A fold for each row, (n,), and the labels with their shuffles below them, (1 + shuffles, n).
+
+    Labels are shuffled within each fold: over all of them, a class that is common in a fold would be rare in
+    what that fold is predicted from, which is less than chance the fewer photographs there are.
+    """
     rng = np.random.default_rng(seed)
     folds = _folds(truth, rng)
-    return folds, np.stack([truth, *(rng.permutation(truth) for _ in range(_SHUFFLES))])
+    shuffled = np.tile(truth, (1 + _SHUFFLES, 1))
+    for fold in range(_FOLDS):
+        here = folds == fold
+        shuffled[1:, here] = rng.permuted(shuffled[1:, here], axis=1)
+    return folds, shuffled
 
 
 def _folds(truth: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

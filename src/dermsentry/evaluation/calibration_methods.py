@@ -17,6 +17,7 @@ from dermsentry.files import to_json
 from dermsentry.stats.calibration import (
     Floats,
     apply_temperature,
+    calibration_error,
     candidate_log_losses,
     fit_bias_corrected_temperature,
     fit_temperature,
@@ -31,13 +32,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 """The methods, the simplest first."""
 
 _OfOlderCards = Literal["Platt", "isotonic"]  # they calibrated melanoma alone, and reached no bundle
-_LOSSES = (
-    "log_loss",
-    "melanoma_log_loss",
-    "melanoma_brier_score",
-    "melanoma_calibration_error",
-    "melanoma_calibration_error_equal_mass",
-)
+_LOSSES = ("log_loss", "melanoma_log_loss", "melanoma_brier_score")
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,6 @@ class CalibrationMethod:
     melanoma_log_loss: Estimate | None
     melanoma_brier_score: Estimate | None
     melanoma_calibration_error: Estimate | None
-    melanoma_calibration_error_equal_mass: Estimate | None
     chosen: bool
     chosen_for_melanoma: bool
 
@@ -138,15 +132,23 @@ def compare_calibrations(
                 out |= {f"{method} melanoma_{name}": found for name, found in own.items()}
         return out
 
-    found = Resampler(lesions, resamples, seed).measure(measure)
+    resampler = Resampler(lesions, resamples, seed)
+    found = resampler.measure(measure)
+    rarer = resampler.among(told).rarer(melanoma[told]) if told.any() else 0.0
+    every = resampler.effective(np.ones(len(labels), np.bool_))
 
     def lowest(figure: str) -> str | None:
         known = {method: found.get(f"{method} {figure}") for method in METHODS}
         values = {method: float(own.value) for method, own in known.items() if own is not None}
         return min(values, key=values.__getitem__, default=None)
 
-    def interval(name: str) -> Any:
-        return found[name].interval(unbiased="calibration" in name) if name in found else None
+    def interval(method: Method, name: str) -> Estimate | None:
+        figure = found.get(f"{method} {name}")
+        return figure and figure.loss(rarer if "melanoma" in name else every)
+
+    def error(method: Method) -> Estimate | None:
+        stated = fitted[method][told, of_melanoma]
+        return calibration_error(melanoma[told], stated, resampler.index[told]) if rarer >= 2 else None
 
     best, best_for_melanoma = lowest("log_loss"), lowest("melanoma_log_loss")
     return tuple(
@@ -155,7 +157,8 @@ def compare_calibrations(
             folds=int(fold.max()) + 1,
             photographs=len(labels),
             melanomas=int(melanoma.sum()),
-            **{name: interval(f"{method} {name}") for name in _LOSSES},
+            **{name: interval(method, name) for name in _LOSSES},
+            melanoma_calibration_error=error(method),
             chosen=method == best,
             chosen_for_melanoma=method == best_for_melanoma,
         )

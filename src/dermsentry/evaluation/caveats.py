@@ -9,7 +9,7 @@ from dermsentry.evaluation.clinical_utility.operating_point import CLAIM
 from dermsentry.evaluation.results import ClassFigures, MelanomaFigures
 from dermsentry.reporting.prose import render_block
 from dermsentry.stats.intervals import provable
-from dermsentry.stats.numbers import compared
+from dermsentry.stats.numbers import beside_chance, compared
 
 FEW = 10
 """Groups below which a class's own figures say little."""
@@ -27,6 +27,7 @@ def caveats(
     shown, claim = compared(melanoma.provable_sensitivity, CLAIM, digits=0)
     context = {
         "melanoma": melanoma,
+        "ranked": beside_chance(melanoma.roc_auc),
         "few": melanoma.provable_sensitivity < CLAIM,
         "shown": shown,
         "claim": claim,
@@ -40,7 +41,7 @@ def caveats(
         "undecided": undecided,
         "unknown": unknown,
     }
-    topics = ("melanomas", "others", "absent", "rare", "merged", "undecided", "unknown")
+    topics = ("melanomas", "others", "chance", "absent", "rare", "merged", "undecided", "unknown")
     return tuple(filter(None, (caveat(topic, **context) for topic in topics)))
 
 

@@ -20,7 +20,12 @@ from dermsentry.evaluation.robustness.stability import Robustness, Step, measure
 from dermsentry.evaluation.saliency.localisation import SaliencyCheck, check_saliency
 from dermsentry.evaluation.saliency.masks import find_masks, read_mask
 from dermsentry.evaluation.saliency.surround import Surroundings, measure_surroundings
-from dermsentry.evaluation.subgroups.comparison import Attribute, subgroups
+from dermsentry.evaluation.subgroups.comparison import (
+    Attribute,
+    HardComparison,
+    hard_comparison,
+    subgroups,
+)
 from dermsentry.images import Pixels, Unreadable
 from dermsentry.model import Bundle
 from dermsentry.progress import track
@@ -41,18 +46,24 @@ SCREENED = 2000
 
 def by_subgroup(
     seen: Predicted, collection: Collection, threshold: float, resampler: Resampler, by: str | None
-) -> tuple[Attribute, ...]:
-    """Melanoma's figures by what is known of its patients, by skin tone, and by the column `by`."""
+) -> tuple[tuple[Attribute, ...], HardComparison | None]:
+    """Melanoma's figures by what is known of its patients, by skin tone, and by the column `by`.
+
+    And against the nevi that histology proved, where that is known.
+    """
     known = collection.table.set_index("path").loc[list(seen.table["path"])]
-    return subgroups(
+    labels = list(seen.table["diagnosis"])
+    hard = hard_comparison(known, labels, seen.probability, resampler, threshold=threshold)
+    compared = subgroups(
         known,
-        list(seen.table["diagnosis"]),
+        labels,
         seen.probability,
         resampler,
         threshold=threshold,
         skin_tone=seen.skin_tone,
         by=by,
     )
+    return compared, hard
 
 
 def try_robustness(

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of, is_melanoma, label_space
 from dermsentry.stats.metrics import (
     accuracy_score,
-    balanced_accuracy_score,
     brier_score_loss,
-    expected_calibration_error,
     log_loss,
     losses,
     precision_score,
@@ -25,7 +23,6 @@ from dermsentry.stats.resampling import Resampler
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
 
-SENSITIVITIES = (0.80, 0.90, 0.95)
 _MEL = CODES.index(MELANOMA)
 
 
@@ -64,7 +61,7 @@ class LabelledCases:
 
     `true` and `predicted` (n,) index `classes`, `probability` (n, k) is over them. `told` (n,) are the m
     photographs known to be a melanoma or not: `MEL|NV` is neither. `melanoma`, `score` and each rule's alerts
-    (m,) are over those. `sensitivities` are those that a specificity is found for.
+    (m,) are over those.
     """
 
     classes: tuple[str, ...]
@@ -76,7 +73,11 @@ class LabelledCases:
     melanoma: Truths
     score: Floats
     rules: tuple[tuple[float | None, Truths], ...]
-    sensitivities: tuple[float, ...]
+
+    @property
+    def right(self) -> Truths:
+        """Whether the most probable class is the true one, (n,)."""
+        return np.asarray(self.predicted == self.true)
 
     def told_groups(self, here: Truths) -> int:
         """How many groups have a photograph in `here`, (m,)."""
@@ -88,7 +89,6 @@ def prepare(
     probability: Floats,
     resampler: Resampler,
     threshold: float | None,
-    sensitivity_target: float,
 ) -> LabelledCases:
     """The photographs by the classes that their labels can tell apart; `probability` (n, 9) by `CODES`."""
     classes = label_space([*labels, *CODES])
@@ -105,35 +105,26 @@ def prepare(
         melanoma=melanoma[told],
         score=probability[told, _MEL],
         rules=tuple((rule, raises_alert(probability[told], rule)) for rule in rules),
-        sensitivities=tuple(sorted({*SENSITIVITIES, sensitivity_target})),
     )
 
 
 def measure(cases: LabelledCases, weights: Floats) -> dict[str, Floats]:
     """Every figure for weights (r, n), each of shape (r,)."""
     true, predicted, probability = cases.true, cases.predicted, cases.probability
-    right, confidence = predicted == true, probability.max(axis=1)
-    error = expected_calibration_error
     out: dict[str, Floats] = {
         "accuracy": accuracy_score(true, predicted, sample_weight=weights),
-        "balanced_accuracy": balanced_accuracy_score(true, predicted, sample_weight=weights),
         "log_loss": log_loss(true, probability, sample_weight=weights),
         "brier_score": brier_score_loss(true, probability, sample_weight=weights),
-        "calibration_error": error(right, confidence, sample_weight=weights),
-        "calibration_error_equal_mass": error(right, confidence, equal_mass=True, sample_weight=weights),
     }
     columns = np.arange(len(cases.classes))
     recall = recall_score(true, predicted, labels=columns, sample_weight=weights)
     precision = precision_score(true, predicted, labels=columns, sample_weight=weights)
-    areas, averages = [], []
     for i, label in enumerate(cases.classes):
         out[f"recall {label}"], out[f"precision {label}"] = recall[:, i], precision[:, i]
         if (true == i).any():
             ranking = rank(true == i, probability[:, i], sample_weight=weights)
-            areas.append(ranking.roc_auc())
-            averages.append(ranking.average_precision())
-            out[f"roc_auc {label}"], out[f"average_precision {label}"] = areas[-1], averages[-1]
-    out["roc_auc"], out["average_precision"] = _mean_of_known(areas), _mean_of_known(averages)
+            out[f"roc_auc {label}"] = ranking.roc_auc()
+            out[f"average_precision {label}"] = ranking.average_precision()
     if cases.told.any():
         out |= _measure_melanoma(cases, weights[:, cases.told])
     return out
@@ -147,22 +138,9 @@ def _measure_melanoma(cases: LabelledCases, weights: Floats) -> dict[str, Floats
         "melanoma roc_auc": ranking.roc_auc(),
         "melanoma average_precision": ranking.average_precision(),
     }
-    for sensitivity in cases.sensitivities:
-        out[f"melanoma at {sensitivity}"] = ranking.specificity_at(sensitivity)
-        out[f"melanoma from {sensitivity}"] = ranking.score_at(sensitivity)
     for rule, (_, alert) in enumerate(cases.rules):
         recall = recall_score(truth, alert, labels=[False, True], sample_weight=weights)
         precision = precision_score(truth, alert, labels=[False, True], sample_weight=weights)
         out[f"sensitivity {rule}"], out[f"specificity {rule}"] = recall[:, 1], recall[:, 0]
         out[f"positive {rule}"], out[f"negative {rule}"] = precision[:, 1], precision[:, 0]
     return out
-
-
-def _mean_of_known(values: Sequence[Floats]) -> Floats:
-    """Mean of equally long rows without their NaN; NaN where all are."""
-    table = np.stack(values)
-    known = ~np.isnan(table)
-    count = known.sum(axis=0)
-    total = np.where(known, table, 0.0).sum(axis=0)
-    mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean

@@ -184,12 +184,13 @@ def evaluate(
     point = evaluation.operating_point
     if point is not None:  # with what the card says of where its threshold was chosen
         point = replace(point, chosen_on=alert.chosen_on, sensitivity_there=alert.sensitivity)
-    compared = by_subgroup(seen, collection, alert.value, resampler, by)
+    compared, hard = by_subgroup(seen, collection, alert.value, resampler, by)
     evaluation = replace(
         evaluation,
         about=about,
         operating_point=point,
         subgroups=compared,
+        hard_comparison=hard,
         robustness=try_robustness(opened, seen, alert.value, resampler, quiet) if robustness else None,
         saliency=compare_saliency(seen, marked, resampler),
         refusal=None if screened is None else try_refusal(opened, collection, seen, screened, resampler),

@@ -6,7 +6,7 @@ to be `PBK|SK`, the two count as one class and their probabilities are added.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,12 @@ from dermsentry.evaluation.clinical_utility.decision_curve import decision_curve
 from dermsentry.evaluation.clinical_utility.operating_point import (
     FrozenThreshold,
     NeededThreshold,
+    needed_threshold,
     threshold_for_sensitivity,
 )
 from dermsentry.evaluation.clinical_utility.prevalence import shift_prevalence
-from dermsentry.evaluation.measures import SENSITIVITIES, Floats, LabelledCases, Truths, measure, prepare
+from dermsentry.evaluation.clinical_utility.worklist import Worklist, worklists
+from dermsentry.evaluation.measures import Floats, LabelledCases, Truths, measure, prepare
 from dermsentry.evaluation.results import (
     OVERALL,
     AlertDecision,
@@ -32,13 +34,15 @@ from dermsentry.evaluation.results import (
     MelanomaFigures,
     SpecificityAtSensitivity,
 )
-from dermsentry.stats.intervals import Estimate, percentile_interval
+from dermsentry.stats.calibration import calibration_error, calibration_test
+from dermsentry.stats.intervals import Estimate, mean_of
 from dermsentry.stats.metrics import confusion_matrix
 from dermsentry.stats.prevalence import PREVALENCES, ClinicalValue, check_prevalence, clinical_value
-from dermsentry.stats.resampling import Resampled, Resampler
+from dermsentry.stats.resampling import Resampled, Resampler, correlation_of
 
 Figures = Mapping[str, Resampled]
-LOSSES = ("log_loss", "brier_score", "calibration_error", "calibration_error_equal_mass")
+SENSITIVITIES = (0.80, 0.90, 0.95)
+"""Those that a specificity is stated at."""
 SENSITIVITY_TARGET = 0.95
 
 
@@ -119,21 +123,24 @@ def measure_predictions(
         raise InputError(f"None of the {len(truth)} photographs has a known diagnosis: nothing to evaluate.")
     labels = tuple(label for label in truth if label)
     values, among, unknown = values[known], resampler.among(known), len(truth) - len(labels)
-    cases = prepare(labels, values, among, threshold, sensitivity_target)
+    cases = prepare(labels, values, among, threshold)
     found = among.measure(lambda weights: measure(cases, weights))
-    classes = _class_figures(cases, found)
-    melanoma = _melanoma_figures(cases, found)
+    classes = class_figures(cases, found)
+    melanoma = melanoma_figures(cases, found)
     curve = shift = None
+    lists: tuple[Worklist, ...] = ()
+    prevalences = sorted({*PREVALENCES, *([] if prevalence is None else [prevalence])})
     if cases.melanoma.any() and not cases.melanoma.all():
         told = among.among(cases.told)
         curve = decision_curve(cases.melanoma, cases.score, told)
+        lists = worklists(cases.melanoma, cases.score, told, prevalences)
         if prevalence is not None:
             shift = shift_prevalence(cases.melanoma, cases.score, told, prevalence)
     matrix = confusion_matrix(cases.true, cases.predicted, labels=np.arange(len(cases.classes)))
     return Evaluation(
         photographs=len(labels),
         unknown=unknown,
-        **_overall_figures(cases, found),
+        **overall_figures(cases, found, classes),
         classes=classes,
         confusion_matrix=ConfusionMatrix(
             cases.classes, tuple(tuple(int(count) for count in row) for row in matrix)
@@ -146,8 +153,9 @@ def measure_predictions(
         truth=labels,
         probability=values,
         group=tuple(among.groups),
-        operating_point=_operating_point(cases, melanoma, found, sensitivity_target),
-        clinical_value=_clinical_value(cases, melanoma, found, prevalence),
+        operating_point=_operating_point(cases, melanoma, sensitivity_target),
+        clinical_value=_clinical_value(cases, melanoma, found, prevalences),
+        worklists=lists,
         decision_curve=curve,
         prior_shift=shift,
     )
@@ -176,23 +184,43 @@ def _checked(
     return np.minimum(values, 1.0)
 
 
-def _overall_figures(cases: LabelledCases, found: Figures) -> dict[str, Any]:
+def overall_figures(cases: LabelledCases, found: Figures, classes: Sequence[ClassFigures]) -> dict[str, Any]:
+    """The figures of `OVERALL` by name."""
     if len(cases.classes) == 1:  # the labels tell no two classes apart: every answer would be right
-        return dict.fromkeys(OVERALL)
+        return dict.fromkeys((*OVERALL, "calibration_test"))
     groups = cases.resampler.count()
-    figures = {"accuracy": found["accuracy"].proportion(groups)}
-    for name in ("balanced_accuracy", "roc_auc", "average_precision"):
-        figures[name] = _share(found, name, groups >= 2)
-    return figures | {name: _loss(found, name, groups >= 2) for name in LOSSES}
+    effective = cases.resampler.effective(np.ones(len(cases.true), np.bool_))
+    confidence = cases.probability.max(axis=1)
+    return {
+        "accuracy": found["accuracy"].proportion(groups),
+        "balanced_accuracy": _mean(found, classes, "recall"),
+        "roc_auc": _mean(found, classes, "roc_auc"),
+        "average_precision": _mean(found, classes, "average_precision"),
+        "log_loss": found["log_loss"].loss(effective),
+        "brier_score": found["brier_score"].loss(effective),
+        "calibration_error": calibration_error(cases.right, confidence, cases.resampler.index),
+        "calibration_test": calibration_test(cases.right, confidence, cases.resampler.index),
+    }
 
 
-def _class_figures(cases: LabelledCases, found: Figures) -> tuple[ClassFigures, ...]:
+def _mean(found: Figures, classes: Sequence[ClassFigures], name: str) -> Estimate | None:
+    """The mean of a figure over the classes that have it."""
+    known = {own.label: figure for own in classes if (figure := getattr(own, name)) is not None}
+    if not known:
+        return None
+    correlation = correlation_of([found[f"{name} {label}"] for label in known])
+    return mean_of(list(known.values()), correlation)
+
+
+def class_figures(cases: LabelledCases, found: Figures) -> tuple[ClassFigures, ...]:
+    """The figures of each class."""
     figures = []
     single = len(cases.classes) == 1
     for i, label in enumerate(cases.classes):
         own, predicted = cases.true == i, cases.predicted == i
         groups = cases.resampler.count(own)
-        enough = groups >= 2 and cases.resampler.count(~own) >= 2
+        rarer = cases.resampler.rarer(own)
+        area, average = found.get(f"roc_auc {label}"), found.get(f"average_precision {label}")
         figures.append(
             ClassFigures(
                 label=label,
@@ -203,33 +231,48 @@ def _class_figures(cases: LabelledCases, found: Figures) -> tuple[ClassFigures, 
                 precision=None
                 if single
                 else found[f"precision {label}"].proportion(cases.resampler.count(predicted)),
-                roc_auc=_share(found, f"roc_auc {label}", enough),
-                average_precision=_share(found, f"average_precision {label}", enough),
+                roc_auc=area and area.bounded(rarer),
+                average_precision=average and average.bounded(rarer),
             )
         )
     return tuple(figures)
 
 
-def _melanoma_figures(cases: LabelledCases, found: Figures) -> MelanomaFigures:
-    truth = cases.melanoma
-    groups, others = cases.told_groups(truth), cases.told_groups(~truth)
-    enough = groups >= 2 and others >= 2
-    at_sensitivity = []
-    for sensitivity in SENSITIVITIES:
-        specificity = _specificity_at(cases, sensitivity, found)
-        if specificity is not None:
-            threshold = threshold_for_sensitivity(truth, cases.score, sensitivity).threshold
-            at_sensitivity.append(SpecificityAtSensitivity(sensitivity, threshold, specificity))
+def melanoma_figures(cases: LabelledCases, found: Figures) -> MelanomaFigures:
+    """Melanoma's figures against everything else."""
+    truth, told = cases.melanoma, cases.resampler.index[cases.told]
+    groups = cases.told_groups(truth)
+    rarer = cases.resampler.among(cases.told).rarer(truth) if cases.told.any() else 0.0
+
+    def figure(name: str) -> Resampled | None:
+        return found.get(f"melanoma {name}")
+
     return MelanomaFigures(
         photographs=int(truth.sum()),
         groups=groups,
         others=int((~truth).sum()),
-        roc_auc=_share(found, "melanoma roc_auc", enough),
-        average_precision=_share(found, "melanoma average_precision", enough),
-        **{name: _loss(found, f"melanoma {name}", enough) for name in LOSSES},
+        roc_auc=(own := figure("roc_auc")) and own.bounded(rarer),
+        average_precision=(own := figure("average_precision")) and own.bounded(rarer),
+        log_loss=(own := figure("log_loss")) and own.loss(rarer),
+        brier_score=(own := figure("brier_score")) and own.loss(rarer),
+        calibration_error=calibration_error(truth, cases.score, told) if rarer >= 2 else None,
+        calibration_test=calibration_test(truth, cases.score, told) if rarer >= 2 else None,
         decisions=tuple(_decision(cases, rule, found) for rule in range(len(cases.rules))),
-        at_sensitivity=tuple(at_sensitivity),
+        at_sensitivity=tuple(_at_sensitivity(cases)),
     )
+
+
+def _at_sensitivity(cases: LabelledCases) -> Iterator[SpecificityAtSensitivity]:
+    if not cases.melanoma.any() or cases.melanoma.all():
+        return
+    for sensitivity in SENSITIVITIES:
+        needed = _needed(cases, sensitivity)
+        threshold = threshold_for_sensitivity(cases.melanoma, cases.score, sensitivity).threshold
+        yield SpecificityAtSensitivity(sensitivity, threshold, needed.specificity, needed.reason)
+
+
+def _needed(cases: LabelledCases, sensitivity: float) -> NeededThreshold:
+    return needed_threshold(cases.melanoma, cases.score, cases.resampler.among(cases.told), sensitivity)
 
 
 def _decision(cases: LabelledCases, rule: int, found: Figures) -> AlertDecision:
@@ -250,27 +293,14 @@ def _decision(cases: LabelledCases, rule: int, found: Figures) -> AlertDecision:
     )
 
 
-def _specificity_at(cases: LabelledCases, sensitivity: float, found: Figures) -> Estimate | None:
-    figure = found.get(f"melanoma at {sensitivity}")
-    others = cases.told_groups(~cases.melanoma)
-    specificity = figure and figure.proportion(others)
-    enough = cases.told_groups(cases.melanoma) >= 2 and others >= 2
-    return specificity if specificity is None or enough else Estimate(specificity.value, 0.0, 1.0)
-
-
 def _operating_point(
-    cases: LabelledCases, melanoma: MelanomaFigures, found: Figures, target: float
+    cases: LabelledCases, melanoma: MelanomaFigures, target: float
 ) -> FrozenThreshold | None:
     """The threshold that was given against the one these photographs call for; None without one."""
     decision = melanoma.decisions[-1]
     if decision.threshold is None:
         return None
-    needed = None
-    if melanoma.photographs:
-        value = threshold_for_sensitivity(cases.melanoma, cases.score, target).threshold
-        needed = percentile_interval(value, found[f"melanoma from {target}"].drawn)
-        if needed is not None and melanoma.groups < 2:
-            needed = Estimate(value, 0.0, 1.0)
+    needed = NeededThreshold(None, None, "not estimable: none of the photographs is a melanoma")
     return FrozenThreshold(
         threshold=decision.threshold,
         sensitivity_target=target,
@@ -281,27 +311,15 @@ def _operating_point(
         false_alarms=decision.alerts - decision.detected,
         sensitivity=decision.sensitivity,
         specificity=decision.specificity,
-        needed=NeededThreshold(needed, _specificity_at(cases, target, found)),
+        needed=_needed(cases, target) if melanoma.photographs else needed,
     )
 
 
 def _clinical_value(
-    cases: LabelledCases, melanoma: MelanomaFigures, found: Figures, prevalence: float | None
+    cases: LabelledCases, melanoma: MelanomaFigures, found: Figures, prevalences: Sequence[float]
 ) -> tuple[ClinicalValue, ...]:
     decision, rule = melanoma.decisions[-1], len(cases.rules) - 1
     if decision.sensitivity is None or decision.specificity is None:
         return ()
-    prevalences = sorted({*PREVALENCES, *([] if prevalence is None else [prevalence])})
     drawn = (found[f"sensitivity {rule}"].drawn, found[f"specificity {rule}"].drawn)
     return clinical_value(decision.sensitivity, decision.specificity, drawn, prevalences)
-
-
-def _share(found: Figures, name: str, enough: bool) -> Estimate | None:
-    """A figure in 0..1; its interval is all of that where there are too few groups to draw from."""
-    interval = found[name].interval() if name in found else None
-    return interval if interval is None or enough else Estimate(interval.value, 0.0, 1.0)
-
-
-def _loss(found: Figures, name: str, enough: bool) -> Estimate | None:
-    """A figure without an upper bound to fall back on: None where there are too few groups to draw from."""
-    return found[name].interval(unbiased="calibration" in name) if enough and name in found else None

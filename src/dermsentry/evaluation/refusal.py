@@ -134,8 +134,8 @@ class Refusal:
     """Real lesions against pictures that show none.
 
     `lesions` and `non_lesions` count the readable files, `unreadable` the others on both sides. `roc_auc`:
-    how often a picture without a lesion scores above a real lesion, its interval never narrower than the
-    exact one of as many pictures as the smaller side has; None where the card has no statistics of it.
+    how often a picture without a lesion scores above a real lesion; None where the card has no statistics of
+    it.
     `gates`: screening as it is, each gate alone, and what is flagged as out of distribution. `at_share`: what
     other limits of the no-lesion score would give. `sources`: the lesions by source, where several.
     `reasons`: why pictures were refused; one picture may have several. `accepted`: the pictures without a
@@ -309,9 +309,7 @@ def _by_score(
         if refused_share is not None:
             refused = int((non_lesions < limit).sum())
             points.append(AtShare(share, 1 - limit, int((lesions < limit).sum()), refused, refused_share))
-    # Where the two never overlap, the bootstrap would call an area of 1 certain.
-    smaller = min(resampler.count(), len(non_lesions))
-    return found["roc_auc"].proportion(smaller), tuple(points)
+    return found["roc_auc"].bounded(both.rarer(real)), tuple(points)
 
 
 def _limits(lesions: Floats, weights: Floats, share: float) -> Floats:

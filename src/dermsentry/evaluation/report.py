@@ -89,6 +89,7 @@ def write_page(path: Path, evaluation: Evaluation, files: Sequence[Path] = ()) -
         matrix=plots.confusion_plot(evaluation),
         reliability=plots.reliability_plot(evaluation),
         subgroups=evaluation.subgroups,
+        hard=evaluation.hard_comparison,
         robustness=evaluation.robustness,
         saliency=evaluation.saliency,
         surroundings=evaluation.surroundings,

@@ -14,13 +14,15 @@ from dermsentry.diagnoses import CODES, MELANOMA, name_of
 from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve
 from dermsentry.evaluation.clinical_utility.operating_point import FrozenThreshold
 from dermsentry.evaluation.clinical_utility.prevalence import PriorShift
+from dermsentry.evaluation.clinical_utility.worklist import Worklist
 from dermsentry.evaluation.measures import melanoma_truth
 from dermsentry.evaluation.refusal import Refusal
 from dermsentry.evaluation.robustness.stability import Robustness
 from dermsentry.evaluation.saliency.localisation import SaliencyCheck
 from dermsentry.evaluation.saliency.surround import Surroundings
-from dermsentry.evaluation.subgroups.comparison import Attribute
+from dermsentry.evaluation.subgroups.comparison import Attribute, HardComparison
 from dermsentry.files import plain
+from dermsentry.stats.calibration import CalibrationTest
 from dermsentry.stats.intervals import LEVEL, Estimate, provable
 from dermsentry.stats.numbers import decimal_interval, percent_interval
 from dermsentry.stats.prevalence import ClinicalValue
@@ -28,7 +30,7 @@ from dermsentry.stats.prevalence import ClinicalValue
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 2
+SCHEMA = 3
 _ELSEWHERE: dict[str, Any] = {"json": None}
 OVERALL = (
     "accuracy",
@@ -38,7 +40,6 @@ OVERALL = (
     "log_loss",
     "brier_score",
     "calibration_error",
-    "calibration_error_equal_mass",
 )
 """The figures of all classes together."""
 
@@ -96,13 +97,14 @@ class AlertDecision:
 class SpecificityAtSensitivity:
     """The best specificity that still finds `sensitivity` of these melanomas, at `threshold`.
 
-    The threshold is chosen on the photographs that it is evaluated on (again in each resample): a property of
-    the ranking, not a promise for other photographs.
+    The threshold is chosen on the photographs that it is evaluated on: a property of the ranking, not a
+    promise for other photographs. `specificity` is None where it cannot be estimated, for the `reason` given.
     """
 
     sensitivity: float
     threshold: float
-    specificity: Estimate
+    specificity: Estimate | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class MelanomaFigures:
     log_loss: Estimate | None
     brier_score: Estimate | None
     calibration_error: Estimate | None
-    calibration_error_equal_mass: Estimate | None
+    calibration_test: CalibrationTest | None
     decisions: tuple[AlertDecision, ...]
     at_sensitivity: tuple[SpecificityAtSensitivity, ...] = field(
         metadata={"json": "specificity_at_sensitivity"}
@@ -152,9 +154,10 @@ class Evaluation:
     photographs, unknown
         Photographs of known diagnosis, which everything is measured on, and those of unknown, left out.
     accuracy, balanced_accuracy, roc_auc, average_precision, log_loss, brier_score, calibration_error, \
-calibration_error_equal_mass
+calibration_test
         Of all classes; None where there is nothing to measure. `balanced_accuracy`, `roc_auc` (each class
-        against the rest) and `average_precision` are means over the classes that have photographs.
+        against the rest) and `average_precision` are means over the classes that have photographs;
+        calibration is of the probability of the predicted class.
     classes, confusion_matrix
         All classes that the truth can tell apart, those without photographs too.
     melanoma
@@ -172,11 +175,13 @@ calibration_error_equal_mass
         The threshold beside the one that these photographs would have called for; None without a threshold.
     clinical_value
         What alerts are worth at each prevalence.
+    worklists
+        The share of the melanomas in the first parts of a worklist at each prevalence.
     decision_curve
         The net benefit of acting on the probabilities; None without melanomas or without others.
     prior_shift
         Calibration and net benefit at the prevalence that was asked for.
-    subgroups, robustness, saliency, surroundings, refusal
+    subgroups, hard_comparison, robustness, saliency, surroundings, refusal
         There where they were measured: see `evaluate`.
     about
         The model, data, threshold, unreadable photographs and versions; empty for predictions from anywhere.
@@ -191,7 +196,7 @@ calibration_error_equal_mass
     log_loss: Estimate | None
     brier_score: Estimate | None
     calibration_error: Estimate | None
-    calibration_error_equal_mass: Estimate | None
+    calibration_test: CalibrationTest | None
     classes: tuple[ClassFigures, ...]
     confusion_matrix: ConfusionMatrix
     melanoma: MelanomaFigures
@@ -204,9 +209,11 @@ calibration_error_equal_mass
     group: tuple[str, ...] = field(metadata=_ELSEWHERE)
     operating_point: FrozenThreshold | None = None
     clinical_value: tuple[ClinicalValue, ...] = ()
+    worklists: tuple[Worklist, ...] = ()
     decision_curve: DecisionCurve | None = field(default=None, compare=False)
     prior_shift: PriorShift | None = field(default=None, compare=False, metadata={"json": "at_prevalence"})
     subgroups: tuple[Attribute, ...] = ()
+    hard_comparison: HardComparison | None = None
     robustness: Robustness | None = None
     saliency: SaliencyCheck | None = field(default=None, metadata={"json": "explanation"})
     surroundings: Surroundings | None = None

@@ -12,8 +12,10 @@ from dermsentry.reporting.prose import render_block
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
     MISSING,
+    beside_chance,
     counted,
     decimal,
+    decimal_interval,
     decimal_range,
     digits_of,
     percent,
@@ -66,7 +68,7 @@ def summary(evaluation: Evaluation, by: str | None = None) -> str:
         _share("melanoma sensitivity", decision.sensitivity, found + proved),
         _share("melanoma specificity", decision.specificity, alarms),
         *_threshold_lines(evaluation),
-        _line("melanoma AUROC", *_decimals(melanoma.roc_auc)),
+        _line("melanoma AUROC", *_decimals(melanoma.roc_auc), beside_chance(melanoma.roc_auc)),
         _share("balanced accuracy", evaluation.balanced_accuracy, "mean recall of the classes"),
         _share("accuracy", evaluation.accuracy, f"{evaluation.photographs} photographs{classes}"),
     ]
@@ -75,9 +77,42 @@ def summary(evaluation: Evaluation, by: str | None = None) -> str:
         remark = "" if needed is None else f"{decimal(needed.value, 0)} alerts per melanoma found"
         name = f"PPV at {percent_as_given(value.prevalence)} prevalence"
         lines.append(_share(name, value.positive_predictive_value, remark))
+    for row in evaluation.worklists:
+        shares = ", ".join(
+            f"{percent(top.melanomas.value, 0)} in the first {percent_as_given(top.share)}"
+            for top in row.first
+        )
+        name = f"worklist at {percent_as_given(row.prevalence)}"
+        lines.append(_line(name, "", "", f"melanomas: {shares}"))
+    hard = evaluation.hard_comparison
+    if hard is not None:
+        against = f"against {counted(hard.nevi, 'nevus', 'nevi')} proven by histology"
+        remarks = filter(None, [beside_chance(hard.roc_auc), against])
+        lines.append(_line("hardest: melanoma AUROC", *_decimals(hard.roc_auc), ", ".join(remarks)))
+    lines += _artefact_lines(evaluation)
+    lines += [line for attribute in evaluation.subgroups for line in _worst_line(attribute)]
     for column in dict.fromkeys(("source", by or "source")):
         lines += _subgroup_lines(find_attribute(evaluation.subgroups, column))
     return "\n".join(lines)
+
+
+def _artefact_lines(evaluation: Evaluation) -> Iterator[str]:
+    """The melanomas that lose their alert by a single artefact."""
+    robustness = evaluation.robustness
+    if robustness is None or not robustness.alerted:
+        return
+    yield "melanomas missed that raise an alert as they are, with:"
+    for artefact in robustness.artefacts:
+        missed = f"{artefact.melanomas_missed} of {robustness.alerted}"
+        yield f"  {artefact.name:<31}{missed:<11}{percent_interval(artefact.missed)}"
+
+
+def _worst_line(attribute: Attribute) -> Iterator[str]:
+    """The subgroup where the AUROC is lowest, beside the mean of all."""
+    worst = next((group for group in attribute.groups if group.value == attribute.worst), None)
+    if worst is not None:
+        mean = f"{worst.value}; mean of the subgroups {decimal_interval(attribute.mean)}"
+        yield _line(f"worst by {attribute.name}", *_decimals(worst.roc_auc), mean)
 
 
 def _subgroup_lines(attribute: Attribute | None) -> Iterator[str]:
@@ -90,7 +125,8 @@ def _subgroup_lines(attribute: Attribute | None) -> Iterator[str]:
         told = [f"{name} {percent_interval(share)}" for name, share in shares.items() if share is not None]
         counts = f"{counted(group.melanomas, 'melanoma')} in {group.photographs:,}"
         few = [] if group.enough else [f"fewer than {FEW} lesions of melanoma or of others"]
-        yield _line(f"  {group.value}", *_decimals(group.roc_auc), ", ".join([*told, counts, *few]))
+        remarks = filter(None, [beside_chance(group.roc_auc), *told, counts, *few])
+        yield _line(f"  {group.value}", *_decimals(group.roc_auc), ", ".join(remarks))
 
 
 def _threshold_lines(evaluation: Evaluation) -> Iterator[str]:
@@ -102,7 +138,9 @@ def _threshold_lines(evaluation: Evaluation) -> Iterator[str]:
     if there is not None:
         remark += f", reached {percent_interval(there, 0, against=point.sensitivity_target)} there"
     yield _line("alert threshold", significant(point.threshold), "", remark)
-    if needed.threshold is not None:
+    if needed.threshold is None:
+        yield _line(f"needed for {target} here", MISSING, "", needed.reason)
+    else:
         ends = f"{significant(needed.threshold.low, 2)}–{significant(needed.threshold.high, 2)}"
         cost = needed.specificity and f"specificity {percent_interval(needed.specificity, 0)}"
         yield _line(f"needed for {target} here", significant(needed.threshold.value, 2), ends, cost or "")

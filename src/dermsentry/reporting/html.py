@@ -22,6 +22,7 @@ from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
     MISSING,
+    beside_chance,
     counted,
     decimal,
     decimal_range,
@@ -56,6 +57,13 @@ def _decimals(figure: Estimate | None, digits: int = 3) -> Markup:
     return _with_range(decimal(figure.value, digits), decimal_range(figure, digits))
 
 
+def _area(figure: Estimate | None) -> Markup:
+    """An AUROC with its interval in small, and whether that reaches chance."""
+    remark = beside_chance(figure)
+    chance = Markup('<br><small class="warn">{}</small>').format(remark) if remark else ""
+    return _decimals(figure) + chance
+
+
 def _with_range(value: str, ends: str) -> Markup:
     return Markup('{} <small class="interval">{}</small>').format(value, ends)
 
@@ -80,6 +88,7 @@ def _environment() -> Environment:
         "decimal": decimal,
         "decimal_range": decimal_range,
         "decimals": _decimals,
+        "auroc": _area,
         "signed": signed,
         "significant": significant,
         "groupby_kept": _groupby_kept,

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import InputError
-from dermsentry.stats.intervals import Estimate, exact_binomial
+from dermsentry.stats.intervals import Estimate, exact_binomial, t_quantile
 from dermsentry.stats.metrics import bin_of
 
 Floats = NDArray[np.float64]
@@ -235,3 +235,118 @@ def reliability(
         observed = exact_binomial(int(outcome[here].sum()), count)
         found.append(ReliabilityBin(count, float(stated[here].mean()), observed))
     return tuple(found)
+
+
+BINS = 10
+"""Bins of the calibration error, at most."""
+FEWEST = 10
+"""Groups that a bin of it has, on average at least."""
+
+
+def calibration_error(
+    y_true: ArrayLike,
+    stated: ArrayLike,
+    index: NDArray[np.int64],
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> Estimate | None:
+    """The root mean square distance of stated probabilities from observed shares, without what is noise.
+
+    The square of the distance in each bin, less its own variance, is unbiased: Kumar, Liang & Ma, NeurIPS
+    2019, section 5; Bröcker, Climate Dynamics 39 (2012). Where the probabilities are calibrated the figure is
+    about 0 and its interval includes 0. The interval is that of all errors that the squared distance does not
+    contradict, by the variance of a quadratic form of normal variables over groups and by Student's t
+    distribution of as many groups as the rarer outcome has.
+
+    Parameters
+    ----------
+    y_true
+        Whether the event happened, (n,).
+    stated
+        Its stated probability, (n,). Bins have about equally many photographs, equal probabilities staying
+        together: `BINS`, fewer where groups are few.
+    index
+        The group of each photograph as a number, (n,).
+    sample_weight
+        (n,); equal without it.
+
+    Returns
+    -------
+    Estimate or None
+        None of fewer than two groups.
+    """
+    outcome, probability = np.asarray(y_true, dtype=np.float64), np.asarray(stated, dtype=np.float64)
+    groups = len(np.unique(index))
+    if groups < 2:
+        return None
+    weights = np.ones(len(outcome)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    weights = weights / weights.sum()
+    bins = int(np.clip(groups // FEWEST, 1, BINS))
+    member = np.unique(bin_of(probability, bins, equal_mass=True), return_inverse=True)[1]
+    share = np.bincount(member, weights)
+    gap = np.bincount(member, weights * (outcome - probability)) / share
+    rows = np.unique(index, return_inverse=True)[1]
+    off = np.zeros((groups, len(share)))  # of each group, from the gap of each bin
+    np.add.at(off, (rows, member), weights * (outcome - probability - gap[member]))
+    root = np.sqrt(share)
+    among = np.zeros_like(off, dtype=np.bool_)
+    among[rows, member] = True
+    counts = among.sum(axis=0)
+    off *= np.sqrt(counts / np.maximum(counts - 1, 1)) / root
+    covariance = off.T @ off  # of root · gap, whose squares add up to the squared distance
+    alone = counts < 2
+    covariance[alone, alone] = share[alone] * gap[alone] ** 2  # one group shows no variance: nothing is known
+    squared = float((share * gap**2).sum() - np.trace(covariance))
+    # (squared - error²)² ≤ t² · (variance where calibrated + slope · error²), solved for error².
+    quantile = t_quantile(_rarer(outcome, index))
+    variance = 2 * float((covariance**2).sum())
+    slope = 4 * float(np.linalg.eigvalsh(covariance)[-1])
+    middle = squared + slope * quantile**2 / 2
+    reach = float(np.sqrt(max(0.0, middle**2 - squared**2 + quantile**2 * variance)))
+    value, low, high = (float(np.sqrt(max(0.0, each))) for each in (squared, middle - reach, middle + reach))
+    return Estimate(value, min(low, value), max(high, value))
+
+
+@dataclass(frozen=True)
+class CalibrationTest:
+    """Spiegelhalter's z and its two-sided p-value: small where the probabilities are not calibrated."""
+
+    z: float
+    p_value: float
+
+
+def calibration_test(
+    y_true: ArrayLike, stated: ArrayLike, index: NDArray[np.int64]
+) -> CalibrationTest | None:
+    """Whether stated probabilities are calibrated: Spiegelhalter, Statistics in Medicine 5 (1986).
+
+    The statistic's variance is over groups, since photographs of one lesion share their outcome, and its
+    reference Student's t distribution of as many groups as the rarer outcome has.
+
+    Parameters
+    ----------
+    y_true, stated, index
+        As in `calibration_error`.
+
+    Returns
+    -------
+    CalibrationTest or None
+        None of fewer than two groups, or where every probability is 0, a half or 1 and right: nothing varies.
+    """
+    from scipy.special import stdtr
+
+    outcome, probability = np.asarray(y_true, dtype=np.float64), np.asarray(stated, dtype=np.float64)
+    sums = np.bincount(
+        np.unique(index, return_inverse=True)[1], (outcome - probability) * (1 - 2 * probability)
+    )
+    error = float(np.sqrt((sums**2).sum()))
+    if len(sums) < 2 or not error:
+        return None
+    z = float(sums.sum()) / error
+    return CalibrationTest(z, float(2 * stdtr(max(1.0, _rarer(outcome, index) - 1), -abs(z))))
+
+
+def _rarer(outcome: Floats, index: NDArray[np.int64]) -> float:
+    """The effective number of groups, as `Resampler.effective` has it, of the outcome that fewer have."""
+    sizes = [np.unique(index[outcome == one], return_counts=True)[1].astype(np.float64) for one in (0, 1)]
+    return min(float(own.sum() ** 2 / (own**2).sum()) if len(own) else 0.0 for own in sizes)

@@ -103,17 +103,6 @@ def precision_score(
     return recall_score(y_pred, y_true, labels=labels, sample_weight=sample_weight)
 
 
-def balanced_accuracy_score(
-    y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None
-) -> Any:
-    """Mean recall over the classes that have photographs (weight above zero). Inputs (n,); output (...)."""
-    truth = np.asarray(y_true)
-    recalls = recall_score(truth, y_pred, labels=np.unique(truth), sample_weight=sample_weight)
-    present = ~np.isnan(recalls)
-    total = np.where(present, recalls, 0.0).sum(axis=-1)
-    return _ratio(total, present.sum(axis=-1).astype(np.float64))[()]
-
-
 @dataclass(frozen=True)
 class Ranking:
     """Positives and negatives in the order of their score, from which every ranking figure follows.
@@ -137,30 +126,6 @@ class Ranking:
         true, false = np.cumsum(self.positive, axis=-1), np.cumsum(self.negative, axis=-1)
         precision = np.divide(true, true + false, out=np.zeros_like(true), where=true + false > 0)
         return _ratio((self.positive * precision).sum(axis=-1), true[..., -1])[()]
-
-    def specificity_at(self, sensitivity: float) -> Any:
-        """The highest specificity of a threshold whose sensitivity is at least `sensitivity`, (...).
-
-        NaN where there are no positives or no negatives.
-        """
-        first, known = self._first(sensitivity)
-        false = np.cumsum(self.negative, axis=-1)
-        alarms = np.take_along_axis(false, first[..., None], axis=-1)[..., 0]
-        return np.where(known, 1 - _ratio(alarms, false[..., -1]), np.nan)[()]
-
-    def score_at(self, sensitivity: float) -> Any:
-        """The highest score from which at least `sensitivity` of the positives are found, (...)."""
-        first, known = self._first(sensitivity)
-        return np.where(known, self.scores[first], np.nan)[()]
-
-    def _first(self, sensitivity: float) -> tuple[Integers, NDArray[np.bool_]]:
-        """The index of that score, (...), and whether there are any positives."""
-        if not 0 < sensitivity <= 1:
-            raise ValueError(f"Received sensitivity={sensitivity}; expected a share above 0 and up to 1")
-        true = np.cumsum(self.positive, axis=-1)
-        # The slack keeps 19 of 20 at "95 %" from failing by a rounding error.
-        enough = true >= (sensitivity * true[..., -1:]) * (1 - 1e-12)
-        return np.argmax(enough, axis=-1), true[..., -1] > 0
 
 
 def rank(y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Ranking:
@@ -250,36 +215,11 @@ def bin_of(confidence: ArrayLike, bins: int, *, equal_mass: bool = False) -> Int
     return np.searchsorted(inner, values, side="left").astype(np.int64)
 
 
-def expected_calibration_error(
-    y_true: ArrayLike,
-    confidence: ArrayLike,
-    *,
-    bins: int = 10,
-    equal_mass: bool = False,
-    sample_weight: ArrayLike | None = None,
-) -> Any:
-    """Mean distance between stated confidence and observed share over bins, weighted by photographs, (...).
-
-    `y_true` (n,) is true where the event happened (the prediction was right, it was a melanoma), `confidence`
-    (n,) its stated probability. Bins as in `bin_of`. Naeini et al., AAAI 2015; with equal mass Nixon et al.,
-    CVPR Workshops 2019. Small samples make it look larger than it is.
-    """
-    outcome, stated = np.asarray(y_true, dtype=np.float64), np.asarray(confidence, dtype=np.float64)
-    _same_length(outcome, stated)
-    weights = _weights(sample_weight, len(outcome))
-    member = (bin_of(stated, bins, equal_mass=equal_mass)[:, None] == np.arange(bins)).astype(np.float64)
-    gaps = np.abs(weights @ (member * (outcome - stated)[:, None])).sum(axis=-1)
-    return _ratio(gaps, weights.sum(axis=-1))[()]
-
-
 def losses(truth: NDArray[np.bool_], stated: Floats, weights: Floats) -> dict[str, Floats]:
     """The losses of a stated probability (m,) for weights (r, m), each of shape (r,)."""
-    error = expected_calibration_error
     return {
         "log_loss": log_loss(truth, np.stack([1 - stated, stated], axis=1), sample_weight=weights),
         "brier_score": brier_score_loss(truth, stated, sample_weight=weights),
-        "calibration_error": error(truth, stated, sample_weight=weights),
-        "calibration_error_equal_mass": error(truth, stated, equal_mass=True, sample_weight=weights),
     }
 
 

@@ -99,6 +99,16 @@ def decimal_interval(figure: Estimate | None, digits: int = 3) -> str:
     return f"{decimal(figure.value, digits)} ({decimal_range(figure, digits)})"
 
 
+def beside_chance(area: Estimate | None) -> str:
+    """What an AUROC's interval says of chance, 0.5: `no better than chance` where it reaches it, else `""`.
+
+    `worse than chance` where all of it is below.
+    """
+    if area is None or area.low > 0.5:
+        return ""
+    return "worse than chance" if area.high < 0.5 else "no better than chance"
+
+
 def compared(
     value: float,
     *thresholds: float,

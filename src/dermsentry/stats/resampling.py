@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermsentry.errors import InputError
-from dermsentry.stats.intervals import Estimate, percentile_interval, proportion_interval
+from dermsentry.stats.intervals import (
+    Estimate,
+    combined,
+    log_interval,
+    logit_interval,
+    percentile_interval,
+    proportion_interval,
+)
 
 _BLOCK = 1_000_000  # weights held at once; keeps the memory of a bootstrap flat
 
@@ -55,21 +62,41 @@ class Resampled:
     value: Floats
     drawn: Floats
 
-    def interval(self, *, unbiased: bool = False) -> Estimate | None:
+    def interval(self) -> Estimate | None:
         """A single figure with its percentile interval; see `intervals.percentile_interval`."""
-        return percentile_interval(float(self.value), self.drawn, unbiased=unbiased)
+        return percentile_interval(float(self.value), self.drawn)
 
     def proportion(self, independent: int) -> Estimate | None:
         """A share with its interval; see `intervals.proportion_interval`."""
         return proportion_interval(float(self.value), self.drawn, independent)
 
-    def __sub__(self, other: Resampled) -> Resampled:
-        """The difference of two figures of the same resamples: paired."""
-        return Resampled(self.value - other.value, self.drawn - other.drawn)
+    def bounded(self, independent: float) -> Estimate | None:
+        """A figure between 0 and 1 such as an AUROC; see `intervals.logit_interval`."""
+        return logit_interval(float(self.value), self.drawn, independent)
+
+    def loss(self, independent: float) -> Estimate | None:
+        """A figure above 0 such as a log loss; see `intervals.log_interval`."""
+        return log_interval(float(self.value), self.drawn, independent)
 
     def __truediv__(self, other: Resampled) -> Resampled:
         """The ratio of two figures of the same resamples: paired."""
         return Resampled(self.value / other.value, self.drawn / other.drawn)
+
+
+def correlation_of(figures: Sequence[Resampled]) -> Floats:
+    """The correlation of figures of the same resamples, (k, k); 0 where one of two never changes."""
+    drawn = np.stack([figure.drawn for figure in figures])
+    drawn = drawn[:, ~np.isnan(drawn).any(axis=0)]
+    found = np.eye(len(figures))
+    changes = np.ptp(drawn, axis=1) > 1e-9 if drawn.size else np.zeros(len(figures), np.bool_)
+    if changes.sum() > 1:
+        found[np.ix_(changes, changes)] = np.corrcoef(drawn[changes])
+    return found
+
+
+def paired_difference(one: tuple[Resampled, Estimate], other: tuple[Resampled, Estimate]) -> Estimate:
+    """`one` less `other`, each with its interval, of the same resamples; see `intervals.combined`."""
+    return combined((one[1], other[1]), (1.0, -1.0), correlation_of((one[0], other[0])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +139,18 @@ class Resampler:
     def count(self, here: NDArray[np.bool_] | None = None) -> int:
         """How many groups there are, or how many have a photograph in `here`, (n,)."""
         return len(np.unique(self.index if here is None else self.index[here]))
+
+    def effective(self, here: NDArray[np.bool_]) -> float:
+        """The effective number of groups in `here`, (n,): as many as there are if all are of one size.
+
+        Kish, Survey Sampling (1965), section 11.7: the squared sum of their sizes by the sum of the squares.
+        """
+        sizes = np.unique(self.index[here], return_counts=True)[1].astype(np.float64)
+        return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
+
+    def rarer(self, here: NDArray[np.bool_]) -> float:
+        """The effective number of groups in `here` or outside of it, whichever is less."""
+        return min(self.effective(here), self.effective(~here))
 
     def among(self, here: NDArray[np.bool_] | NDArray[np.int64]) -> Resampler:
         """The same of the photographs `here`, a mask (n,) or rising rows; itself where these are all.

@@ -29,8 +29,9 @@ from dermsentry.stats.calibration import (
     fit_bias_corrected_temperature,
     fit_temperature,
 )
-from dermsentry.stats.intervals import exact_binomial
+from dermsentry.stats.intervals import exact_binomial, known
 from dermsentry.stats.metrics import roc_auc_score
+from dermsentry.stats.resampling import Resampler, paired_difference
 from dermsentry.training.batches import Examples, joined
 from dermsentry.training.fitted import Fitted, head_logits
 from dermsentry.training.networks import REFUSING_NOTHING, RefusalWeights, describe, folded
@@ -191,7 +192,9 @@ def make_bundle(
             network = folded(network)
         trial = quantise(to_onnx(network, 1.0, REFUSING_NOTHING), known.pixels)
         rough = head_logits(network, _run(trial, "embedding", pixels))
-        evaluation["quantisation"] = check_cost(held_out.labels, logits, rough, name)
+        own = groups.get("calibration") or [f"calibration {i}" for i in range(len(calibration))]
+        resampler = Resampler([*groups["validation"], *own], resamples, seed)
+        evaluation["quantisation"] = check_cost(held_out.labels, logits, rough, resampler, name)
         logits = rough
         training = {**training, "configuration": {**training["configuration"], "quantised": True}}
     fitting = slice(first if len(calibration) else 0, None)
@@ -255,9 +258,13 @@ def make_bundle(
 
 
 def check_cost(
-    labels: Sequence[str], before: NDArray[np.float32], after: NDArray[np.float32], name: str
+    labels: Sequence[str],
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    resampler: Resampler,
+    name: str,
 ) -> dict[str, Any]:
-    """What quantisation cost on held-out images: `same_class`, and melanoma's AUROC before and after.
+    """What quantisation cost on held-out images: `same_class`, melanoma's AUROC before and after, its drop.
 
     Raises BundleError if significantly fewer than `SAME_CLASS` keep their most probable class (exact
     binomial, 95 %), or the AUROC falls by more than `ROC_AUC_LOST`.
@@ -268,6 +275,8 @@ def check_cost(
         Of the images.
     before, after
         Logits (N, 9) in float32, and quantised.
+    resampler
+        Of the images' groups, for the AUROC's intervals.
     name
         The bundle's name, for the error.
     """
@@ -278,11 +287,21 @@ def check_cost(
     melanoma, told = melanoma_truth(labels)
     if len(np.unique(melanoma[told])) == 2:
         truth = melanoma[told]
-        was, now = (
-            roc_auc_score(truth, apply_temperature(logits[told], 1.0)[:, CODES.index(MELANOMA)])
-            for logits in (before, after)
+        scores = {
+            kind: apply_temperature(logits[told], 1.0)[:, CODES.index(MELANOMA)]
+            for kind, logits in (("float32", before), ("int8", after))
+        }
+        own = resampler.among(told)
+        found = own.measure(
+            lambda weights: {
+                kind: roc_auc_score(truth, score, sample_weight=weights) for kind, score in scores.items()
+            }
         )
-        cost["melanoma_roc_auc"] = {"float32": was, "int8": now}
+        rarer = own.rarer(truth)
+        areas = {kind: (area, known(area.bounded(rarer))) for kind, area in found.items()}
+        was, now = (areas[kind][1].value for kind in scores)
+        cost["melanoma_roc_auc"] = {kind: plain(area) for kind, (_, area) in areas.items()}
+        cost["melanoma_roc_auc"]["drop"] = plain(paired_difference(areas["float32"], areas["int8"]))
         if not problem and was - now > ROC_AUC_LOST and min(truth.sum(), (~truth).sum()) >= FEWEST:
             problem = f"melanoma's AUROC falls from {was:.3f} to {now:.3f}"
     if problem:

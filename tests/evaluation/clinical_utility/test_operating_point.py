@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermsentry.errors import InputError
-from dermsentry.evaluation.clinical_utility.operating_point import threshold_for_sensitivity
+from dermsentry.evaluation.clinical_utility.operating_point import needed_threshold, threshold_for_sensitivity
 from dermsentry.stats.intervals import exact_binomial
+from dermsentry.stats.resampling import Resampler
 
 SCORES = st.integers(0, 10).map(lambda i: i / 10) | st.floats(0, 1, width=32)
 
@@ -52,3 +53,35 @@ def test_lowest_score_of_all_is_found_in_single_precision():
 def test_what_cannot_be_chosen_is_said(truth, score, sensitivity, message):
     with pytest.raises(InputError, match=message):
         threshold_for_sensitivity(truth, score, sensitivity)
+
+
+def scored(melanomas, others, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = np.arange(melanomas + others) < melanomas
+    return truth, 1 / (1 + np.exp(-(rng.normal(size=len(truth)) + 1.5 * truth)))
+
+
+def test_a_threshold_is_between_two_of_the_melanomas_scores():
+    """Of 100, with 95 %: the true 5 % quantile is above the 1st and at most the 11th."""
+    truth, score = scored(100, 400)
+    found = needed_threshold(truth, score, Resampler([str(i) for i in range(500)]), 0.95)
+    ascending = np.sort(score[truth])
+    assert (found.threshold.low, found.threshold.high) == (ascending[0], ascending[10])
+    assert found.specificity.value == pytest.approx((score[~truth] < found.threshold.value).mean())
+    assert found.specificity.low <= (score[~truth] < ascending[0]).mean()
+    assert found.specificity.high >= (score[~truth] < ascending[10]).mean()
+    assert found.reason == ""
+
+
+def test_fewer_lesions_know_less():
+    """40 lesions do not bound the lowest twentieth from below; 19 say nothing, whatever their photographs."""
+    truth, score = scored(80, 200)
+    pairs = [str(i // 2) for i in range(280)]
+    found = needed_threshold(truth, score, Resampler(pairs), 0.95)
+    assert (found.threshold.low, found.specificity.low) == (0, 0)
+    truth, score = scored(38, 62)
+    found = needed_threshold(truth, score, Resampler(pairs[:100]), 0.95)
+    assert (found.threshold, found.specificity) == (None, None)
+    assert found.reason == "not estimable: 5 % of 19 melanoma lesions is less than one lesion"
+    assert needed_threshold(truth, score, Resampler(pairs[:100]), 0.9).specificity is not None
+    assert "none is missed" in needed_threshold(truth, score, Resampler(pairs[:100]), 1.0).reason

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dermsentry.evaluation.robustness.corruptions import (
+    ARTEFACTS,
     CORRUPTIONS,
     SEVERITIES,
+    find_lesion,
     noise_of_equal_energy,
     rms_difference,
     shifted,
@@ -151,3 +153,43 @@ def test_noise_where_it_cannot_be_had():
     np.testing.assert_array_equal(noise_of_equal_energy(grey, grey, rng), grey)
     black, white = np.zeros_like(grey), np.full_like(grey, 255)
     assert 100 < rms_difference(black, noise_of_equal_energy(black, white, rng)) < 255
+
+
+def lesion(row=70, column=50, radius=16, size=112):
+    """A dark disc on skin."""
+    down, across = np.mgrid[:size, :size]
+    inside = np.hypot(down - row, across - column) < radius
+    return np.where(inside[..., None], np.uint8([90, 60, 50]), np.uint8([215, 175, 155])), inside
+
+
+def test_a_lesion_is_found_where_it_is():
+    place = find_lesion(lesion()[0])
+    assert (place.row, place.column) == pytest.approx((70, 50), abs=3)
+    assert place.radius == pytest.approx(16, rel=0.25)
+    nothing = find_lesion(np.full((112, 112, 3), 200, np.uint8))
+    assert (nothing.row, nothing.column, nothing.radius) == (55.5, 55.5, 28)
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_an_artefact_is_at_the_lesion(name):
+    picture, inside = lesion()
+    made = ARTEFACTS[name](picture, np.random.default_rng(0))
+    assert made.shape == picture.shape
+    assert made.dtype == np.uint8
+    assert np.array_equal(made, ARTEFACTS[name](picture, np.random.default_rng(0)))
+    changed = np.abs(made.astype(int) - picture).max(axis=2) > 20
+    if name == "warmer light":
+        red, _, blue = made.reshape(-1, 3).mean(axis=0) / picture.reshape(-1, 3).mean(axis=0)
+        assert red > 1 > blue
+        return
+    assert changed.any()
+    down, across = np.argwhere(changed).T
+    away = np.hypot(down - 70, across - 50) / 16
+    if "glare" in name:
+        assert away.max() < 1
+        assert 0.02 < changed[inside].mean() < 0.2
+    elif "ring" in name:
+        assert 1 < away.min() < away.max() < 1.8
+    else:
+        assert 0.1 < changed[inside].mean() < 0.6
+        assert away.max() < 2.5

@@ -6,11 +6,12 @@ from sklearn import metrics as theirs
 
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
-from dermsentry.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES
+from dermsentry.evaluation.robustness.corruptions import ARTEFACTS, CORRUPTIONS, SEVERITIES
 from dermsentry.evaluation.robustness.stability import BATCH, measure_robustness
 from dermsentry.files import plain, to_json
 from dermsentry.phantoms import draw_phantom
 from dermsentry.reporting import render
+from dermsentry.stats.intervals import combined
 from dermsentry.stats.resampling import Resampler
 
 MEL, NV = CODES.index("MEL"), CODES.index("NV")
@@ -93,9 +94,11 @@ def test_figures_agree_with_a_direct_computation(pixels):
         return stated(melanoma)
 
     found = measure_robustness(predict, pixels, TRUTH, Resampler(GROUPS, 20), threshold=0.4)
-    clean, captures, rest = said[0], said[1:15], said[15:]
+    clean, captures, artefacts, rest = said[0], said[1:15], said[15:19], said[19:]
     melanoma = np.array(TRUTH) == "MEL"
     assert found.roc_auc.value == pytest.approx(theirs.roc_auc_score(melanoma, clean))
+    lost = [(melanoma & (clean >= 0.4) & (scores < 0.4)).sum() for scores in artefacts]
+    assert [one.melanomas_missed for one in found.artefacts] == lost
     assert len(rest) == 2 * len(found.cells)
     for cell, corrupted, noisy in zip(found.cells, rest[::2], rest[1::2], strict=True):
         area = theirs.roc_auc_score(melanoma, corrupted)
@@ -126,7 +129,8 @@ def test_the_drop_is_measured_on_the_same_draws(pixels):
 
     found = measure_robustness(dark, pixels, TRUTH, Resampler(GROUPS, 200), threshold=0.4)
     cell = found.by_corruption["JPEG"][0]
-    assert cell.drop.high - cell.drop.low < 0.5 * (cell.roc_auc.high - cell.roc_auc.low)
+    alone = combined((found.roc_auc, cell.roc_auc), (1, -1))
+    assert cell.drop.high - cell.drop.low < 0.75 * (alone.high - alone.low)
 
 
 def test_the_same_seed_gives_the_same_figures(pixels, bright):
@@ -209,7 +213,8 @@ def test_json_and_page(bright):
     found = plain(bright)
     assert len(found["corruptions"]) == 70
     assert set(found["corruptions"][0]) == {
-        "corruption", "severity", "rms_difference", "roc_auc", "drop", "flips", "change", "noise_flips"
+        "corruption", "severity", "rms_difference", "roc_auc", "drop", "flips", "missed", "change",
+        "noise_flips",
     }  # fmt: skip
     assert found["repeat_capture"]["by_capture"].keys() == set(bright.repeat.by_capture)
     page = render("evaluation_robustness.html", robustness=bright)
@@ -217,3 +222,24 @@ def test_json_and_page(bright):
         assert f"<td>{name}</td>" in page
     assert f"{bright.repeat.flipped} of {N} photographs" in page
     assert render("evaluation_robustness.html", robustness=None).strip() == ""
+
+
+def test_missed_melanomas_are_told_apart_from_other_flips(pixels):
+    """A model of the middle's darkness: glare there takes alerts away, and gives none."""
+
+    def dark(batch):
+        return stated(1 - batch[:, 12:20, 12:20].mean(axis=(1, 2, 3)) / 255)
+
+    clean = 1 - pixels[:, 12:20, 12:20].mean(axis=(1, 2, 3)) / 255
+    threshold = float(np.median(clean))
+    found = measure_robustness(dark, pixels, TRUTH, Resampler(GROUPS, 50), threshold=threshold)
+    melanoma, alert = np.array(TRUTH) == "MEL", clean >= threshold
+    assert found.alerted == (melanoma & alert).sum() > 0
+    assert [one.name for one in found.artefacts] == list(ARTEFACTS)
+    for one in (*found.artefacts, *found.cells):
+        assert one.missed.low <= one.missed.value <= one.missed.high
+    glare = found.artefacts[0]
+    assert glare.melanomas_missed == round(glare.missed.value * found.alerted)
+    assert glare.false_alarms == 0
+    assert glare.melanomas_missed <= round(glare.flips.value * len(pixels))
+    assert found.repeat.melanomas_missed <= found.repeat.melanomas_flipped

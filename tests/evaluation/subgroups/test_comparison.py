@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import math
+import json
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,10 @@ from sklearn import metrics as theirs
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.evaluation.subgroups.attributes import read_attributes
-from dermsentry.evaluation.subgroups.comparison import FEW, MANY, difference_of_shares, subgroups
+from dermsentry.evaluation.subgroups.comparison import FEW, MANY, hard_comparison, subgroups
 from dermsentry.files import to_json
 from dermsentry.reporting import render
-from dermsentry.stats.intervals import Estimate, exact_binomial
+from dermsentry.stats.intervals import exact_binomial
 from dermsentry.stats.resampling import Resampler
 
 MEL = CODES.index("MEL")
@@ -84,7 +84,7 @@ def test_figures_agree_with_scikit_learn():
         assert group.enough
 
 
-def test_a_difference_is_that_of_the_same_resamples():
+def test_a_difference_is_about_that_of_resamples_by_hand():
     labels, probability, groups = drawn()
     sex = np.array(sexes(400))
     (attribute,) = compared(
@@ -105,8 +105,8 @@ def test_a_difference_is_that_of_the_same_resamples():
         shares.append(share[0] - share[1])
     women = attribute.groups[0]
     low, high = np.percentile(areas, [2.5, 97.5])
-    assert women.difference_roc_auc.low == pytest.approx(low, abs=1e-9)
-    assert women.difference_roc_auc.high == pytest.approx(high, abs=1e-9)
+    assert women.difference_roc_auc.low == pytest.approx(low, abs=0.03)
+    assert women.difference_roc_auc.high == pytest.approx(high, abs=0.03)
     low, high = np.percentile(shares, [2.5, 97.5])
     assert women.difference_sensitivity.low <= low
     assert women.difference_sensitivity.high >= high
@@ -142,13 +142,6 @@ def test_all_found_in_both_is_no_certain_equality():
     assert difference.value == 0
     bound = exact_binomial(20, 20).low
     assert (difference.low, difference.high) == pytest.approx((bound - 1, 1 - bound))
-
-
-def test_the_difference_of_two_shares_by_hand():
-    found = difference_of_shares(Estimate(0.9, 0.7, 0.98), Estimate(0.6, 0.5, 0.7))
-    assert found.value == pytest.approx(0.3)
-    assert found.low == pytest.approx(0.3 - math.sqrt(0.2**2 + 0.1**2))
-    assert found.high == pytest.approx(0.3 + math.sqrt(0.08**2 + 0.1**2))
 
 
 def test_too_few_lesions_state_nothing():
@@ -312,12 +305,12 @@ def test_the_section_of_the_page():
     labels, probability, groups = drawn(300)
     frame = table(300, sex=sexes(300), site=["face"] * 5 + ["back"] * 295)
     found = compared(frame, labels, probability, groups, threshold=0.2, resamples=20)
-    page = render("evaluation_subgroups.html", subgroups=found)
+    page = render("evaluation_subgroups.html", subgroups=found, hard=None)
     assert "By sex" in page
     assert "By site" in page
     assert "too few" in page
     assert "−" in page
-    assert render("evaluation_subgroups.html", subgroups=()).strip() == ""
+    assert render("evaluation_subgroups.html", subgroups=(), hard=None).strip() == ""
 
 
 def test_pairs_of_skin_types_and_ways_of_diagnosis() -> None:
@@ -330,3 +323,34 @@ def test_pairs_of_skin_types_and_ways_of_diagnosis() -> None:
     assert read["skin type"] == ["I and II", "III and IV", "V and VI", "III"]
     assert read["diagnosed by"] == ["histopathology", "", "", "histopathology"]
     assert read["image type"] == columns["image_type"]
+
+
+def test_the_worst_subgroup_is_named_beside_the_mean():
+    labels, probability, groups = drawn(600, skill=2)
+    age = np.array(["20", "40", "70"] * 200)
+    probability[age == "70"] = probability[age == "70"][::-1]  # one another's
+    (attribute,) = compared(table(600, age=age), labels, probability, groups, threshold=0.2, resamples=50)
+    assert attribute.worst == "60–74"
+    areas = [group.roc_auc for group in attribute.groups]
+    assert attribute.mean.value == pytest.approx(np.mean([area.value for area in areas]))
+    assert max(area.high - area.low for area in areas) > attribute.mean.high - attribute.mean.low
+    plain = json.loads(to_json(attribute))
+    assert (plain["worst"], plain["mean"]["value"]) == ("60–74", attribute.mean.value)
+
+
+def test_melanoma_against_nevi_proven_by_histology():
+    labels, probability, groups = drawn(400)
+    ways = np.array(["histo", "histopathology", "serial imaging showing no change", ""] * 100)
+    rows = table(400, diagnosis_confirm_type=ways)
+    resampler = Resampler(groups, 50)
+    found = hard_comparison(rows, labels, probability, resampler, threshold=0.2)
+    truth, score = np.array(labels) == "MEL", probability[:, MEL]
+    nevi = (np.array(labels) == "NV") & np.isin(ways, ["histo", "histopathology"])
+    here = truth | nevi
+    assert (found.melanomas, found.nevi) == (truth.sum(), nevi.sum())
+    assert found.roc_auc.value == pytest.approx(theirs.roc_auc_score(truth[here], score[here]))
+    assert found.specificity.value == pytest.approx((score[nevi] < 0.2).mean())
+    assert hard_comparison(table(400), labels, probability, resampler, threshold=0.2) is None
+    few = hard_comparison(rows[:12], labels[:12], probability[:12], Resampler(groups[:12], 9), threshold=0.2)
+    assert few is not None
+    assert (few.roc_auc, few.specificity) == (None, None)

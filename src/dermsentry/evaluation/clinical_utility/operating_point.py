@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.errors import InputError
-from dermsentry.stats.intervals import Estimate, exact_binomial, provable
-from dermsentry.stats.numbers import compared
+from dermsentry.stats.intervals import LEVEL, Estimate, combined, exact_binomial, provable
+from dermsentry.stats.numbers import compared, percent_as_given
+from dermsentry.stats.resampling import Resampler
 
 CLAIM = 0.95
 """The melanoma sensitivity that a reader will want to see proved."""
@@ -33,12 +34,13 @@ class OperatingPoint:
 class NeededThreshold:
     """The highest threshold that finds the target share of these melanomas, and its specificity.
 
-    Both are found again in each resample, and both flatter, since they are chosen on the photographs that
-    they are evaluated on. None where there is nothing to measure.
+    Both are chosen on the photographs that they are evaluated on: a property of the ranking, not a promise
+    for other photographs. None where they cannot be estimated, for the `reason` given.
     """
 
     threshold: Estimate | None
     specificity: Estimate | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,3 +125,65 @@ def threshold_for_sensitivity(y_true: ArrayLike, y_score: ArrayLike, sensitivity
         threshold = lowest
     detected = int((positives >= threshold).sum())
     return OperatingPoint(threshold, exact_binomial(detected, len(positives)))
+
+
+def needed_threshold(
+    melanoma: NDArray[np.bool_], score: NDArray[np.float64], resampler: Resampler, sensitivity: float
+) -> NeededThreshold:
+    """The threshold that finds a share of the melanomas, and its specificity, with what bounds them.
+
+    The threshold is a quantile of the melanomas' scores, and between two of these scores whatever their
+    distribution (Conover, Practical Nonparametric Statistics, 1999, section 3.2), of as many melanomas as
+    there are lesions. The specificity's interval adds what it is between these two to the exact one of the
+    other lesions at the threshold itself, by `intervals.combined`. A sensitivity that leaves out less than
+    one lesion cannot be estimated.
+
+    Parameters
+    ----------
+    melanoma
+        Which photographs are melanomas, (n,).
+    score
+        Their probabilities of melanoma, (n,).
+    resampler
+        Of their groups.
+    sensitivity
+        The share to be found, above 0 and up to 1.
+    """
+    groups, others = resampler.count(melanoma), resampler.count(~melanoma)
+    missed = 1 - sensitivity
+    if groups * missed < 1 - 1e-9:
+        return NeededThreshold(None, None, _too_few(groups, missed))
+    value = threshold_for_sensitivity(melanoma, score, sensitivity).threshold
+    positives = np.sort(score[melanoma])
+    low, high = (_quantile(positives, share) for share in _ranks(groups, missed))
+    threshold = Estimate(value, min(low, value), max(high, value))
+    if not others:
+        return NeededThreshold(threshold, None, "not estimable: every photograph is a melanoma")
+    negatives = score[~melanoma]
+    quiet, least, most = (float((negatives < end).mean()) for end in (value, low, high))
+    sampled = exact_binomial(quiet * others, others)
+    moved = Estimate(0.0, least - quiet, most - quiet)
+    both = combined((sampled, moved), (1.0, 1.0))
+    return NeededThreshold(threshold, Estimate(quiet, max(0.0, both.low), min(1.0, both.high)))
+
+
+def _too_few(groups: int, missed: float) -> str:
+    if not missed:
+        return "not estimable: no number of melanomas found shows that none is missed"
+    lesions = "1 melanoma lesion" if groups == 1 else f"{groups} melanoma lesions"
+    return f"not estimable: {percent_as_given(missed)} of {lesions} is less than one lesion"
+
+
+def _ranks(count: int, share: float) -> tuple[float, float]:
+    """The shares of `count` values below which, and up to which, their quantile is with 95 % confidence."""
+    from scipy.stats import binom
+
+    below = int(binom.ppf((1 - LEVEL) / 2, count, share))  # P(at most below - 1) ≤ 2.5 %
+    above = int(binom.isf((1 - LEVEL) / 2, count, share)) + 1
+    return below / count, above / count
+
+
+def _quantile(ascending: NDArray[np.float64], share: float) -> float:
+    """The lowest of the values of which this share is no higher; without end beyond them."""
+    rank = int(np.ceil(share * len(ascending) * (1 - 1e-12)))
+    return 0.0 if rank < 1 else 1.0 if rank > len(ascending) else float(ascending[rank - 1])

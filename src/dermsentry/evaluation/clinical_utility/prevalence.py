@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.errors import InputError
 from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve, decision_curve
+from dermsentry.stats.calibration import calibration_error
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.metrics import losses, weights_at_prevalence
 from dermsentry.stats.prevalence import at_prevalence, check_prevalence
@@ -23,8 +24,8 @@ class PriorShift:
 
     The photographs are weighted so that melanomas have that share. `as_stated` are the probabilities as the
     model gives them, `corrected` those of `at_prevalence`, which takes them to hold at `prior`, the share of
-    melanomas among the photographs. Each holds the figures of `measures.losses`. `decision_curve` is of the
-    corrected ones.
+    melanomas among the photographs. Each holds `log_loss`, `brier_score` and `calibration_error`.
+    `decision_curve` is of the corrected ones.
     """
 
     prevalence: float
@@ -48,12 +49,16 @@ def shift_prevalence(
         raise InputError("Received only melanomas or none; expected both, to shift the prevalence.")
     prior = float(truth.mean())
     corrected = at_prevalence(stated, prior, prevalence)
+    rarer = resampler.rarer(truth)
 
     def figures(own: Floats) -> dict[str, Estimate | None]:
         found = resampler.measure(
             lambda weights: losses(truth, own, weights_at_prevalence(truth, prevalence, weights))
         )
-        return {name: figure.interval(unbiased="calibration" in name) for name, figure in found.items()}
+        losses_there = {name: figure.loss(rarer) for name, figure in found.items()}
+        weights = weights_at_prevalence(truth, prevalence, np.ones(len(truth)))
+        error = calibration_error(truth, own, resampler.index, sample_weight=weights) if rarer >= 2 else None
+        return {**losses_there, "calibration_error": error}
 
     curve = decision_curve(truth, corrected, resampler, prevalence=prevalence)
     return PriorShift(prevalence, prior, figures(stated), figures(corrected), curve)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,27 +23,18 @@ from dermsentry.evaluation.cross_validation.results import (
     FoldRun,
 )
 from dermsentry.evaluation.measures import LabelledCases, measure, prepare, raises_alert
+from dermsentry.evaluation.predictions import class_figures, melanoma_figures, overall_figures
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.files import write_bytes
 from dermsentry.split import Fold
 from dermsentry.split.folds import LEARNED_FROM
-from dermsentry.stats.intervals import Estimate
-from dermsentry.stats.resampling import Resampled, Resampler
+from dermsentry.stats.intervals import Estimate, mean_of
+from dermsentry.stats.resampling import Resampler
 
 FEW = 10
 """Melanoma lesions below which a fold's figures say little."""
 
 SENSITIVITY = 0.95
-_MEASURED = {
-    "melanoma_roc_auc": "melanoma roc_auc",
-    "melanoma_average_precision": "melanoma average_precision",
-    "sensitivity": "sensitivity 0",
-    "specificity": "specificity 0",
-    "specificity_at_95_sensitivity": f"melanoma at {SENSITIVITY}",
-    "balanced_accuracy": "balanced_accuracy",
-    "melanoma_calibration_error": "melanoma calibration_error",
-}
-"""Each figure, and what `measure` calls it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +52,7 @@ class LeftOut:
 
     def cases(self, resampler: Resampler) -> LabelledCases:
         """The photographs prepared for measuring, the model's own alerts as the only rule."""
-        made = prepare(self.labels, self.probability, resampler, None, SENSITIVITY)
+        made = prepare(self.labels, self.probability, resampler, None)
         return replace(made, rules=((None, self.alert[made.told]),))
 
     def save(self, path: Path, key: str) -> None:
@@ -108,92 +98,54 @@ def joined_left_out(parts: Sequence[LeftOut]) -> LeftOut:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The figures of left-out photographs with those of every resample, and how many lesions they rest on."""
+    """The figures of left-out photographs, and how many lesions they rest on."""
 
-    found: Mapping[str, Resampled]
+    figures: FoldFigures
     groups: int
     melanoma_groups: int
     other_groups: int
 
-    def figures(self) -> FoldFigures:
-        """Each figure with its interval, as an evaluation states it."""
-        ranked = self.melanoma_groups >= 2 and self.other_groups >= 2
-        shares = {
-            "sensitivity": self.melanoma_groups,
-            "specificity": self.other_groups,
-            "specificity_at_95_sensitivity": self.other_groups,
-        }
-        made: dict[str, Estimate | None] = {}
-        for name in FIGURES:
-            figure = self.found.get(name)
-            if figure is None:
-                made[name] = None
-            elif name in shares:
-                made[name] = figure.proportion(shares[name])
-            else:
-                made[name] = figure.interval(unbiased=name in LOWER_IS_BETTER)
-            one, enough = made[name], self.groups >= 2 if name == "balanced_accuracy" else ranked
-            if one is not None and not enough and name not in ("sensitivity", "specificity"):
-                # Too few groups to draw from: an error has no upper end, a share may be anything.
-                made[name] = None if name in LOWER_IS_BETTER else Estimate(one.value, 0.0, 1.0)
-        return FoldFigures(**made)
-
 
 def measure_left_out(runs: Sequence[LeftOut], resamples: int, seed: int) -> list[Measured]:
-    """The figures of each run on the same photographs, all from the same resamples."""
+    """The figures of each run on the same photographs, as an evaluation states them."""
     resampler = Resampler(runs[0].groups, resamples, seed)
-    measured = []
-    for run in runs:
-        cases = run.cases(resampler)
-        found = resampler.measure(partial(_chosen, cases))
-        measured.append(
-            Measured(
-                found,
-                resampler.count(),
-                cases.told_groups(cases.melanoma),
-                cases.told_groups(~cases.melanoma),
-            )
-        )
-    return measured
+    return [_measured(run.cases(resampler)) for run in runs]
 
 
-def _chosen(cases: LabelledCases, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    found = measure(cases, weights)
-    return {name: found[own] for name, own in _MEASURED.items() if own in found}
+def _measured(cases: LabelledCases) -> Measured:
+    found = cases.resampler.measure(partial(measure, cases))
+    melanoma = melanoma_figures(cases, found)
+    decision = melanoma.decisions[0]
+    at_95 = [point.specificity for point in melanoma.at_sensitivity if point.sensitivity == SENSITIVITY]
+    figures = FoldFigures(
+        melanoma_roc_auc=melanoma.roc_auc,
+        melanoma_average_precision=melanoma.average_precision,
+        sensitivity=decision.sensitivity,
+        specificity=decision.specificity,
+        specificity_at_95_sensitivity=next(iter(at_95), None),
+        balanced_accuracy=overall_figures(cases, found, class_figures(cases, found))["balanced_accuracy"],
+        melanoma_calibration_error=melanoma.calibration_error,
+    )
+    others = cases.told_groups(~cases.melanoma)
+    return Measured(figures, cases.resampler.count(), melanoma.groups, others)
 
 
 def over_seeds(runs: Sequence[Measured]) -> Measured:
-    """The mean over the runs of one fold, resample by resample."""
-    return replace(runs[0], found={name: _mean([run.found[name] for run in runs]) for name in runs[0].found})
+    """The mean over the runs of one fold: of the same photographs, so no narrower than each."""
+    return replace(runs[0], figures=_mean(runs, np.ones((len(runs), len(runs)))))
 
 
-def over_folds(folds: Sequence[Measured], seed: int) -> Measured:
+def over_folds(folds: Sequence[Measured]) -> FoldFigures:
     """The mean over folds, of those where there is something to measure; folds are independent."""
-    rng = np.random.default_rng(seed)
-    found = {}
+    return _mean(folds, np.eye(len(folds)))
+
+
+def _mean(parts: Sequence[Measured], correlation: NDArray[np.float64]) -> FoldFigures:
+    made: dict[str, Estimate | None] = {}
     for name in FIGURES:
-        known = [
-            fold.found[name]
-            for fold in folds
-            if name in fold.found and not math.isnan(fold.found[name].value)
-        ]
-        # Folds are resampled from one seed; shuffled, their resamples are independent of each other.
-        shuffled = [Resampled(one.value, rng.permutation(one.drawn)) for one in known]
-        if shuffled:
-            found[name] = _mean(shuffled)
-    return Measured(
-        found,
-        sum(fold.groups for fold in folds),
-        sum(fold.melanoma_groups for fold in folds),
-        sum(fold.other_groups for fold in folds),
-    )
-
-
-def _mean(figures: Sequence[Resampled]) -> Resampled:
-    return Resampled(
-        np.mean([figure.value for figure in figures], axis=0),
-        np.mean([figure.drawn for figure in figures], axis=0),
-    )
+        known = [figure for part in parts if (figure := getattr(part.figures, name)) is not None]
+        made[name] = mean_of(known, correlation[: len(known), : len(known)]) if known else None
+    return FoldFigures(**made)
 
 
 def spread_of(runs: Sequence[FoldFigures]) -> dict[str, float | None]:
@@ -226,7 +178,7 @@ class FoldPredictions:
 
     def result(self, measured: Sequence[Measured], mean: Measured) -> FoldResult:
         """The figures of each run and of their mean, with what they rest on."""
-        own = [one.figures() for one in measured]
+        own = [one.figures for one in measured]
         counts, labels = self.fold.split.counts(), self.left_out[0].labels
         return FoldResult(
             name=self.fold.name,
@@ -237,7 +189,7 @@ class FoldPredictions:
             melanoma_groups=mean.melanoma_groups,
             learned_from=sum(counts.get(part, 0) for part in LEARNED_FROM),
             quarantined=self.fold.across + self.fold.unknown,
-            figures=mean.figures(),
+            figures=mean.figures,
             spread=spread_of(own),
             runs=tuple(map(FoldRun, self.seeds, self.folders, own)),
         )
@@ -257,13 +209,13 @@ def summarise(
     means = [over_seeds(runs) for runs in measured]
     results = [fold.result(runs, mean) for fold, runs, mean in zip(folds, measured, means, strict=True)]
     together = [joined_left_out(runs) for runs in zip(*(fold.left_out for fold in folds), strict=True)]
-    each_seed = [over_folds(runs, seed).figures() for runs in zip(*measured, strict=True)]
+    each_seed = [over_folds(runs) for runs in zip(*measured, strict=True)]
     return CrossValidation(
         left_out=left_out,
         folds=tuple(results),
-        mean=over_folds(means, seed).figures(),
+        mean=over_folds(means),
         worst=worst_of(results),
-        together=over_seeds(measure_left_out(together, resamples, seed)).figures(),
+        together=over_seeds(measure_left_out(together, resamples, seed)).figures,
         spread=spread_of(each_seed),
         warnings=(*warnings, *_beware(results)),
         about=about,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -285,6 +286,95 @@ def _rescale(pixels: Pixels, severity: int, rng: Rng) -> Pixels:
     factor = _at(severity, (1.04, 1.09, 1.17, 1.3, 1.45))
     return zoomed(pixels, factor if rng.random() < 0.5 else 1 / factor)
 
+
+@dataclass(frozen=True)
+class Place:
+    """Where a lesion is: its middle and its radius, in pixels."""
+
+    row: float
+    column: float
+    radius: float
+
+
+def find_lesion(pixels: Pixels) -> Place:
+    """Where the lesion of a picture (size, size, 3) is: what is darker than the rim, near the middle.
+
+    The middle of the picture, with a quarter of its side, where nothing is darker.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    size = len(pixels)
+    light = gaussian_filter(pixels.astype(np.float32).mean(axis=2), size / 40)
+    down, across = np.mgrid[:size, :size].astype(np.float32)
+    middle = (size - 1) / 2
+    off = np.hypot(down - middle, across - middle) / size
+    rim = float(np.median(light[(off > 0.35) & (off < 0.5)]))
+    darker = np.clip(rim - light, 0, None) * (off < 0.4)
+    inside = darker > 0.5 * darker.max()
+    if darker.max() < 5 or not inside.any():
+        return Place(middle, middle, size / 4)
+    radius = float(np.clip(np.sqrt(inside.sum() / np.pi), 0.08 * size, 0.35 * size))
+    return Place(float(down[inside].mean()), float(across[inside].mean()), radius)
+
+
+def glare_spot(pixels: Pixels, rng: Rng) -> Pixels:
+    """One white reflection on the lesion, a fifth of its width across."""
+    place = find_lesion(pixels)
+    theta, away = rng.uniform(0, 2 * np.pi), 0.4 * place.radius * math.sqrt(rng.random())
+    row, column = place.row + away * math.sin(theta), place.column + away * math.cos(theta)
+    down, across = np.mgrid[: len(pixels), : len(pixels)].astype(np.float32)
+    beyond = (np.hypot(down - row, across - column) - 0.2 * place.radius) / max(1.0, 0.05 * place.radius)
+    share = (1 / (1 + np.exp(np.clip(beyond, -30, 30)))).astype(np.float32)[..., None]
+    return _over(pixels, share, (255, 255, 255))
+
+
+def twelve_hairs(pixels: Pixels, rng: Rng) -> Pixels:
+    """Twelve dark hairs across the lesion."""
+    place = find_lesion(pixels)
+    lean, hairs = rng.uniform(0, np.pi), []
+    for _ in range(12):
+        theta, length = lean + rng.normal(0, 0.4), rng.uniform(2.2, 3.2) * place.radius
+        aside = rng.uniform(-0.9, 0.9) * place.radius
+        x = place.column - aside * math.sin(theta) - length / 2 * math.cos(theta)
+        y = place.row + aside * math.cos(theta) - length / 2 * math.sin(theta)
+        line = walk(rng, x * _FINER, y * _FINER, theta, length * _FINER / 14, 15, 0.05)
+        width = len(pixels) * _FINER * rng.uniform(0.004, 0.008)
+        hairs.append((line, width, int(rng.integers(170, 236))))
+
+    def draw(pen: ImageDraw.ImageDraw) -> None:
+        for hair in hairs:
+            _stroke(pen, *hair)
+
+    return _over(pixels, _stencil(len(pixels), draw), (42, 28, 22))
+
+
+def ink_ring(pixels: Pixels, rng: Rng) -> Pixels:
+    """A ring of violet surgical marker around the lesion."""
+    place = find_lesion(pixels)
+    row, column = (_FINER * at for at in (place.row, place.column))
+    reach = _FINER * place.radius * rng.uniform(1.25, 1.45)
+    width = round(len(pixels) * _FINER * rng.uniform(0.014, 0.024))
+
+    def draw(pen: ImageDraw.ImageDraw) -> None:
+        pen.ellipse((column - reach, row - reach, column + reach, row + reach), outline=255, width=width)
+
+    share = _stencil(len(pixels), draw) * np.float32(0.7)
+    return _as_pixels(pixels * (1 - share * (1 - np.array([0.42, 0.30, 0.68]))))
+
+
+def warmer_light(pixels: Pixels, rng: Rng) -> Pixels:
+    """The light of an incandescent lamp: a fifth more red, a fifth less blue, as bright as before."""
+    gains = np.array([1.2, 1.0, 0.8])
+    return _scaled_light(pixels, gains / (gains @ (0.2126, 0.7152, 0.0722)))
+
+
+ARTEFACTS: Mapping[str, Callable[[Pixels, Rng], Pixels]] = {
+    "one glare spot on the lesion": glare_spot,
+    "twelve hairs across the lesion": twelve_hairs,
+    "an ink ring around the lesion": ink_ring,
+    "warmer light": warmer_light,
+}
+"""Single things that happen at the lesion itself, as they are likely to in a clinic."""
 
 CORRUPTIONS: Mapping[str, Corruption] = {
     "hair": _hair,

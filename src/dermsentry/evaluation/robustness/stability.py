@@ -14,6 +14,7 @@ from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.evaluation.measures import melanoma_truth, raises_alert
 from dermsentry.evaluation.robustness.corruptions import (
+    ARTEFACTS,
     CORRUPTIONS,
     SEVERITIES,
     noise_of_equal_energy,
@@ -24,7 +25,7 @@ from dermsentry.evaluation.robustness.corruptions import (
 from dermsentry.images import Pixels
 from dermsentry.stats.intervals import Estimate, known
 from dermsentry.stats.metrics import rank
-from dermsentry.stats.resampling import Resampled, Resampler
+from dermsentry.stats.resampling import Resampled, Resampler, paired_difference
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -42,6 +43,7 @@ class Cell:
 
     `roc_auc`: of melanoma on the corrupted photographs, `drop`: by how much that is less than on the clean
     ones (None without melanomas or others). `flips`: share of photographs whose alert appears or disappears.
+    `missed`: of the melanomas with an alert, the share that lose it; None without any.
     `change`: mean absolute change of the melanoma probability. `noise_flips`: the flips under
     Gaussian noise of the same root-mean-square difference. `rms`: that difference in grey levels, the mean
     over photographs.
@@ -52,9 +54,26 @@ class Cell:
     roc_auc: Estimate | None
     drop: Estimate | None
     flips: Estimate
+    missed: Estimate | None
     change: Estimate
     noise_flips: Estimate
     rms: float = field(metadata={"json": "rms_difference"})
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What one thing at the lesion does: `name`, of `corruptions.ARTEFACTS`.
+
+    `melanomas_missed` of the melanomas with an alert lose it, the share `missed`, None without any: the
+    direction that hurts. `false_alarms` of the others without an alert gain one. `flips`: share of
+    photographs whose alert appears or disappears.
+    """
+
+    name: str
+    melanomas_missed: int
+    missed: Estimate | None
+    false_alarms: int
+    flips: Estimate
 
 
 @dataclass(frozen=True)
@@ -62,13 +81,15 @@ class RepeatCapture:
     """What happens when the same lesion is captured again: rotated, mirrored or slightly shifted.
 
     `flips` is the share of photographs whose decision changes in any of the captures, `flipped` their
-    number, `melanomas_flipped` that of the melanomas among them. `flip_rate` is the mean share per capture,
+    number, `melanomas_flipped` that of the melanomas among them, and `melanomas_missed` that of the melanomas
+    with an alert that lose it in any. `flip_rate` is the mean share per capture,
     `by_capture` each one's. `spread`: the median over photographs of the standard deviation of the
     melanoma log-odds over the photograph and its captures.
     """
 
     flipped: int
     melanomas_flipped: int
+    melanomas_missed: int
     flips: Estimate
     flip_rate: Estimate
     by_capture: Mapping[str, Estimate]
@@ -77,16 +98,19 @@ class RepeatCapture:
 
 @dataclass(frozen=True)
 class Robustness:
-    """Every corruption at every severity, in the order of `CORRUPTIONS`, and the repeat capture.
+    """Every corruption at every severity, by `CORRUPTIONS`, single artefacts and the repeat capture.
 
-    `photographs`, `groups` and `melanomas` (photographs) are those measured on, `roc_auc` is the clean one.
+    `photographs`, `groups` and `melanomas` (photographs) are those measured on, `alerted` the melanomas that
+    raise an alert as they are, `roc_auc` is the clean one.
     """
 
     photographs: int
     groups: int
     melanomas: int
+    alerted: int
     threshold: float | None
     roc_auc: Estimate | None
+    artefacts: tuple[Artefact, ...]
     cells: tuple[Cell, ...] = field(metadata={"json": "corruptions"})
     repeat: RepeatCapture = field(metadata={"json": "repeat_capture"})
     resamples: int
@@ -152,6 +176,7 @@ def measure_robustness(
     predictor = _Predictor(predict, pixels, threshold)
     clean = predictor.score(lambda picture: picture)
     again = {name: predictor.score(capture) for name, capture in _CAPTURES.items()}
+    artefacts = {name: predictor.with_artefact(name, resampler.seed) for name in ARTEFACTS}
     steps = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
     corrupted = [predictor.corrupted(name, severity, resampler.seed) for name, severity in progress(steps)]
     melanoma, told = melanoma_truth(truth)
@@ -160,8 +185,10 @@ def measure_robustness(
         photographs=len(pixels),
         groups=resampler.count(),
         melanomas=int(melanoma.sum()),
+        alerted=int((melanoma & clean.alert).sum()),
         threshold=threshold,
-        roc_auc=figures.area and figures.area.interval(),
+        roc_auc=figures.area and figures.area[1],
+        artefacts=tuple(_artefact(name, scores, figures) for name, scores in artefacts.items()),
         cells=tuple(_cell(found, figures) for found in corrupted),
         repeat=_repeat(again, figures),
         resamples=resampler.resamples,
@@ -211,6 +238,18 @@ class _Predictor:
     def score(self, change: Callable[[Pixels], Pixels]) -> _Scores:
         """The scores of every photograph after `change`."""
         return self._joined([self._batch([change(self.pixels[i]) for i in rows]) for rows in self._rows()])
+
+    def with_artefact(self, name: str, seed: int) -> _Scores:
+        """The scores of every photograph with one artefact, drawn by the photograph's number."""
+        kind, add = list(ARTEFACTS).index(name), ARTEFACTS[name]
+        return self._joined(
+            [
+                self._batch(
+                    [add(self.pixels[i], np.random.default_rng((seed, 1000 + kind, i))) for i in rows]
+                )
+                for rows in self._rows()
+            ]
+        )
 
     def corrupted(self, name: str, severity: int, seed: int) -> _Corrupted:
         """What one corruption at one severity leads to; random numbers depend on the photograph's number."""
@@ -265,22 +304,45 @@ class _Changes:
         """The share of photographs whose decision differs from the clean photograph's."""
         return self.share(scores.alert != self.clean.alert)
 
+    def lost(self, scores: _Scores) -> Truths:
+        """Which melanomas with an alert lose it, (n,)."""
+        return self.melanoma & self.clean.alert & ~scores.alert
+
+    def missed(self, scores: _Scores) -> Estimate | None:
+        """The share of the melanomas with an alert that lose it."""
+        alerted = self.melanoma & self.clean.alert
+        if not alerted.any():
+            return None
+        among = self.resampler.among(alerted)
+        return among.mean(self.lost(scores)[alerted]).proportion(among.count())
+
     @cached_property
-    def area(self) -> Resampled | None:
+    def area(self) -> tuple[Resampled, Estimate] | None:
         """The AUROC of melanoma on the clean photographs."""
         return self.area_of(self.clean)
 
-    def area_of(self, scores: _Scores) -> Resampled | None:
+    @cached_property
+    def rarer(self) -> float:
+        """The effective number of lesions of melanoma or of others, whichever are fewer."""
+        return self.resampler.among(self.told).rarer(self.melanoma[self.told]) if self.told.any() else 0.0
+
+    def drop(self, area: tuple[Resampled, Estimate] | None) -> Estimate | None:
+        """By how much an AUROC is less than that of the clean photographs."""
+        if area is None or self.area is None:
+            return None
+        return paired_difference(self.area, area)
+
+    def area_of(self, scores: _Scores) -> tuple[Resampled, Estimate] | None:
         """The AUROC of melanoma; None with fewer than two lesions of melanoma or of others."""
-        sides = (self.told & self.melanoma, self.told & ~self.melanoma)
-        if any(self.resampler.count(side) < 2 for side in sides):
+        if self.rarer < 2:
             return None
         truth, score = self.melanoma[self.told], scores.melanoma[self.told]
 
         def statistic(weights: Floats) -> dict[str, Floats]:
             return {"area": rank(truth, score, sample_weight=weights[:, self.told]).roc_auc()}
 
-        return self.resampler.measure(statistic)["area"]
+        found = self.resampler.measure(statistic)["area"]
+        return found, known(found.bounded(self.rarer))
 
     def median(self, values: Floats) -> Estimate:
         """The lower weighted median of a value per photograph, (n,)."""
@@ -294,17 +356,29 @@ class _Changes:
 
 
 def _cell(found: _Corrupted, figures: _Changes) -> Cell:
-    area, clean = figures.area_of(found.scores), figures.area
+    area = figures.area_of(found.scores)
     change = np.abs(found.scores.melanoma - figures.clean.melanoma)
     return Cell(
         corruption=found.corruption,
         severity=found.severity,
-        roc_auc=area and area.interval(),
-        drop=None if area is None or clean is None else (clean - area).interval(),
+        roc_auc=area and area[1],
+        drop=figures.drop(area),
         flips=figures.flips(found.scores),
+        missed=figures.missed(found.scores),
         change=known(figures.resampler.mean(change).interval()),
         noise_flips=figures.flips(found.noise),
         rms=found.rms,
+    )
+
+
+def _artefact(name: str, scores: _Scores, figures: _Changes) -> Artefact:
+    others = figures.told & ~figures.melanoma
+    return Artefact(
+        name=name,
+        melanomas_missed=int(figures.lost(scores).sum()),
+        missed=figures.missed(scores),
+        false_alarms=int((others & scores.alert & ~figures.clean.alert).sum()),
+        flips=figures.flips(scores),
     )
 
 
@@ -317,6 +391,7 @@ def _repeat(again: Mapping[str, _Scores], figures: _Changes) -> RepeatCapture:
     return RepeatCapture(
         flipped=int(flipped.sum()),
         melanomas_flipped=int((flipped & figures.melanoma).sum()),
+        melanomas_missed=int(np.any([figures.lost(scores) for scores in again.values()], axis=0).sum()),
         flips=figures.share(flipped),
         flip_rate=figures.share(flips.mean(axis=0)),
         by_capture={name: figures.share(own) for name, own in zip(again, flips, strict=True)},

@@ -95,9 +95,8 @@ def measure_surroundings(
                 for name, score in scores.items()
             }
 
-        smaller = min(resampler.among(told).count(own), resampler.among(told).count(~own))
-        measured = resampler.among(told).measure(statistic)
-        found = {name: figure.proportion(smaller) for name, figure in measured.items()}
+        among = resampler.among(told)
+        found = {name: figure.bounded(among.rarer(own)) for name, figure in among.measure(statistic).items()}
     return Surroundings(int(told.sum()), int(own.sum()), **found)
 
 

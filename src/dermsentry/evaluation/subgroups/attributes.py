@@ -12,6 +12,8 @@ from dermsentry.evaluation.subgroups.skin_tone import TONES, tone_of
 ATTRIBUTES = ("age", "sex", "site", "source", "skin_type")
 """The columns of a collection's table that its photographs are compared by in any case."""
 
+HISTOLOGY = "histopathology"
+
 _AGES = (("under 30", 30.0), ("30–44", 45.0), ("45–59", 60.0), ("60–74", 75.0), ("75 and over", 130.0))
 _SEXES = {"f": "female", "woman": "female", "m": "male", "man": "male"}
 _UNKNOWN = {"", "unknown", "unk", "nan", "none", "null", "n/a", "na", "-", "not specified", "unspecified"}
@@ -53,7 +55,7 @@ def read_attributes(
 
     sexes, sources = read("sex", lambda text: _SEXES.get(text.lower(), text.lower())), read("source", str)
     sites = read("site", _site)
-    ways, kinds = read("diagnosis_confirm_type", str), read("image_type", str)
+    ways, kinds = read("diagnosis_confirm_type", _way), read("image_type", str)
     tones = ["" if angle is None else tone_of(angle) for angle in angles or [None] * len(table)]
     others = [] if by is None or by in ATTRIBUTES else [(by, read(by, str))]
     return [
@@ -67,6 +69,18 @@ def read_attributes(
         ("image type", kinds, sorted(set(kinds))),
         *((name, values, sorted(set(values))) for name, values in others),
     ]
+
+
+def proven(table: pd.DataFrame) -> list[bool]:
+    """Whether histology proved each photograph's diagnosis, as far as the table knows."""
+    if "diagnosis_confirm_type" not in table.columns:
+        return [False] * len(table)
+    return [_way(text) == HISTOLOGY for text in table["diagnosis_confirm_type"].fillna("").astype(str)]
+
+
+def _way(text: str) -> str:
+    """How a diagnosis was made; HAM10000's `histo` as the ISIC Archive names it."""
+    return HISTOLOGY if text.strip().lower().startswith("histo") else text
 
 
 def _age_band(text: str) -> str:

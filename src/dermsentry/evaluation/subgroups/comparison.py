@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.evaluation.measures import melanoma_truth, raises_alert
-from dermsentry.evaluation.subgroups.attributes import ATTRIBUTES, read_attributes
-from dermsentry.stats.intervals import Estimate, exact_binomial
+from dermsentry.evaluation.subgroups.attributes import ATTRIBUTES, proven, read_attributes
+from dermsentry.stats.intervals import Estimate, combined, mean_of
 from dermsentry.stats.metrics import rank, recall_score
-from dermsentry.stats.resampling import Resampled, Resampler
+from dermsentry.stats.resampling import Resampler
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -28,6 +28,9 @@ FEW = 10
 MANY = 12
 """Values of one attribute shown each for itself; the rarest beyond that are taken together."""
 
+FIGURES = ("roc_auc", "sensitivity", "specificity")
+
+NEVUS = "NV"
 _MEL = CODES.index(MELANOMA)
 
 
@@ -58,11 +61,46 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class Attribute:
-    """One way to divide the photographs, such as `age`; `note` says what is left out and its limits."""
+    """One way to divide the photographs, such as `age`; `note` says what is left out and its limits.
+
+    `mean` is that of the subgroups' AUROC, each counting the same, and `worst` the value where it is lowest;
+    None where fewer than two subgroups have one.
+    """
 
     name: str
     groups: tuple[Subgroup, ...] = field(metadata={"json": "subgroups"})
     note: str
+
+    derived: ClassVar = ("mean", "worst")
+
+    @property
+    def mean(self) -> Estimate | None:
+        """The mean AUROC of the subgroups."""
+        known = [group.roc_auc for group in self.groups if group.roc_auc is not None]
+        return mean_of(known) if len(known) > 1 else None
+
+    @property
+    def worst(self) -> str | None:
+        """The subgroup of the lowest AUROC."""
+        known = {group.value: group.roc_auc.value for group in self.groups if group.roc_auc is not None}
+        return min(known, key=known.__getitem__) if len(known) > 1 else None
+
+
+@dataclass(frozen=True)
+class HardComparison:
+    """Melanoma against the nevi that histology proved: those that somebody found suspicious enough to excise.
+
+    `nevi` are photographs, `groups` lesions. Sensitivity is that of all photographs; `specificity` is the
+    share of these nevi without an alert. A figure is None where fewer than `FEW` of the lesions it needs are
+    there.
+    """
+
+    melanomas: int
+    melanoma_groups: int
+    nevi: int
+    nevus_groups: int
+    roc_auc: Estimate | None
+    specificity: Estimate | None
 
 
 def subgroups(
@@ -102,9 +140,7 @@ def subgroups(
     tuple of Attribute
         `age`, `sex`, `site`, `source`, `skin tone`, `skin type`, `diagnosed by`, `image type` and `by`,
         without those of a single value.
-        Intervals of shares are never narrower than the exact ones of as many independent lesions. Those of
-        their differences are never narrower than what follows from these by the method of variance estimates
-        recovery: Zou & Donner, Statistics in Medicine 27 (2008), eq. 6.
+        Intervals are those of `stats.intervals`; those of differences follow from them by `combined`.
 
     Raises
     ------
@@ -138,6 +174,37 @@ def subgroups(
         if attribute is not None:
             attributes.append(attribute)
     return tuple(attributes)
+
+
+def hard_comparison(
+    table: pd.DataFrame,
+    truth: Sequence[str],
+    probability: ArrayLike,
+    resampler: Resampler,
+    *,
+    threshold: float | None,
+) -> HardComparison | None:
+    """Melanoma against nevi proven by histology, None without such; for the parameters see `subgroups`."""
+    values = np.asarray(probability, dtype=np.float64)
+    melanoma, _ = melanoma_truth(truth)
+    nevi = np.array([label == NEVUS for label in truth]) & np.array(proven(table))
+    if not nevi.any() or not melanoma.any():
+        return None
+    here = melanoma | nevi
+    among = resampler.among(here)
+    cases = _Cases(melanoma[here], values[here, _MEL], raises_alert(values[here], threshold), among)
+    whole = np.ones(int(here.sum()), dtype=np.bool_)
+    melanomas, others = cases.lesions(whole)
+    found = among.measure(lambda weights: _measure(cases, whole, weights, (melanomas, others)))
+    area, quiet = found.get("roc_auc"), found.get("specificity")
+    return HardComparison(
+        melanomas=int(melanoma.sum()),
+        melanoma_groups=melanomas,
+        nevi=int(nevi.sum()),
+        nevus_groups=others,
+        roc_auc=area and area.bounded(among.rarer(cases.melanoma)),
+        specificity=quiet and quiet.proportion(others),
+    )
 
 
 def find_attribute(attributes: Sequence[Attribute], column: str) -> Attribute | None:
@@ -180,14 +247,21 @@ def _compare(name: str, values: Sequence[str], order: Sequence[str], cases: _Cas
         }
 
     found = cases.resampler.measure(measure)
+
+    def figure(name: str, part: str) -> Estimate | None:
+        own, (melanomas, rest) = found.get(f"{name} {part}"), lesions[part]
+        if own is None:
+            return None
+        if name == "roc_auc":
+            here = parts[part]
+            return own.bounded(cases.resampler.among(here).rarer(cases.melanoma[here]))
+        return own.proportion(melanomas if name == "sensitivity" else rest)
+
     rows = []
     for number, one in enumerate(order):
         part, others = f"{number}", f"not {number}"
         here, (melanomas, rest) = parts[part], lesions[part]
-        areas, sensitivities, specificities = (
-            (found.get(f"{figure} {part}"), found.get(f"{figure} {others}"))
-            for figure in ("roc_auc", "sensitivity", "specificity")
-        )
+        stated = {name: figure(name, part) for name in FIGURES}
         rows.append(
             Subgroup(
                 value=one,
@@ -195,12 +269,8 @@ def _compare(name: str, values: Sequence[str], order: Sequence[str], cases: _Cas
                 groups=cases.resampler.count(here),
                 melanomas=int((here & cases.melanoma).sum()),
                 enough=min(melanomas, rest) >= FEW,
-                roc_auc=areas[0] and areas[0].interval(),
-                sensitivity=sensitivities[0] and sensitivities[0].proportion(melanomas),
-                specificity=specificities[0] and specificities[0].proportion(rest),
-                difference_roc_auc=_difference(*areas),
-                difference_sensitivity=_difference(*sensitivities, (melanomas, lesions[others][0])),
-                difference_specificity=_difference(*specificities, (rest, lesions[others][1])),
+                **stated,
+                **{f"difference_{name}": _difference(stated[name], figure(name, others)) for name in FIGURES},
                 melanoma_groups=melanomas,
                 other_groups=rest,
             )
@@ -223,29 +293,9 @@ def _measure(cases: _Cases, here: Truths, weights: Floats, lesions: tuple[int, i
     return figures
 
 
-def _difference(
-    one: Resampled | None, other: Resampled | None, independent: tuple[int, int] | None = None
-) -> Estimate | None:
-    """A figure of a subgroup less that of its others; of two shares, with the lesions of each."""
-    if one is None or other is None:
-        return None
-    paired = (one - other).interval()
-    if paired is None or independent is None:
-        return paired
-    exact = [
-        exact_binomial(min(1.0, float(figure.value)) * lesions, lesions)
-        for figure, lesions in zip((one, other), independent, strict=True)
-    ]
-    wider = difference_of_shares(*exact)
-    return Estimate(paired.value, min(paired.low, wider.low), max(paired.high, wider.high))
-
-
-def difference_of_shares(one: Estimate, other: Estimate) -> Estimate:
-    """`one` less `other`, its interval from those of two independent shares: Zou & Donner (2008), eq. 6."""
-    value = one.value - other.value
-    low = math.hypot(one.value - one.low, other.high - other.value)
-    high = math.hypot(one.high - one.value, other.value - other.low)
-    return Estimate(value, max(-1.0, value - low), min(1.0, value + high))
+def _difference(one: Estimate | None, other: Estimate | None) -> Estimate | None:
+    """A figure of a subgroup less that of its others, which are other lesions."""
+    return None if one is None or other is None else combined((one, other), (1.0, -1.0))
 
 
 def _joined(values: Sequence[str], order: Sequence[str]) -> tuple[list[str], list[str]]:
