@@ -1,179 +1,215 @@
-"""How fast the audit is, and how well its near rule finds copies, beside perceptual hashing.
+"""How well copies are found beside what a user would pick instead, and how the search grows.
 
-python benchmarks/audit.py DATA [--photographs 10015] [--planted 300]
+python benchmarks/audit.py DATA [--planted 100] [--peer cleanvision=PYTHON] [--peer imagededup=PYTHON]
+                           [--peer fastdup=PYTHON]
+python benchmarks/audit.py DATA --strangers [letterbox | white | round]
+python benchmarks/audit.py DATA --growth 1000,2000,4000,8000
 
-DATA is a collection; where it has lesion ids (HAM10000), pairs that are called near are checked by them.
-Prints seconds and memory of the whole audit; on the same photographs, seconds of the near rule against what
-a user would write instead (a perceptual hash of each photograph by Pillow, and a loop over all pairs); and,
-of both, the share of planted copies that are found and of found pairs that are right. Takes some minutes.
+DATA is a collection with lesion ids (HAM10000); one photograph of each lesion is taken, so that every pair
+that is found and was not planted is false.
+
+By default each edit of benchmarks/edits.py is done to `--planted` photographs; originals and copies are one
+collection. Prints how many copies each tool finds, pairs of different photographs that it reports, user and
+system seconds and peak memory, each tool in a process of its own. PYTHON is the interpreter of an environment
+in which the peer is installed. `--strangers` counts false pairs among all photographs, padded or not, and
+`--growth` the seconds of the search at several sizes, with the exponent; beyond the photographs of DATA, the
+quarters of photographs make up the number.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import json
 import resource
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from math import comb
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image
 
-from dermsentry.audit import audit_collection
-from dermsentry.audit.duplicates import near_pairs
+from benchmarks.edits import EDITS, Edit, crop, letterbox, round_frame
+from dermsentry.audit.duplicates import find_duplicates, near_pairs
 from dermsentry.audit.survey import survey_collection
 from dermsentry.collection import Collection, read_collection
 
-Pair = tuple[int, int]
-HASH_BITS = 10  # of 64 that may differ, the usual advice for a 64-bit perceptual hash
-
-
-def jpeg(image: Image.Image, quality: int) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return Image.open(buffer).convert("RGB")
-
-
-def crop(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
-    w, h = image.size
-    return image.crop((round(w * left), round(h * top), round(w * (1 - right)), round(h * (1 - bottom))))
-
-
-def turn(image: Image.Image, degrees: float, cut: float) -> Image.Image:
-    return crop(image.rotate(degrees, Image.Resampling.BICUBIC), cut, cut, cut, cut)
-
-
-CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "JPEG 50": lambda i: jpeg(i, 50),
-    "JPEG 20": lambda i: jpeg(i, 20),
-    "half the size": lambda i: i.resize((i.width // 2, i.height // 2)),
-    "a third, JPEG 75": lambda i: jpeg(i.resize((i.width // 3, i.height // 3)), 75),
-    "squashed to a square": lambda i: i.resize((180, 180)),
-    "brightness +20 %": lambda i: ImageEnhance.Brightness(i).enhance(1.2),
-    "contrast +20 %": lambda i: ImageEnhance.Contrast(i).enhance(1.2),
-    "colour -40 %": lambda i: ImageEnhance.Color(i).enhance(0.6),
-    "crop 2 % a side": lambda i: crop(i, 0.02, 0.02, 0.02, 0.02),
-    "crop 5 % a side": lambda i: crop(i, 0.05, 0.05, 0.05, 0.05),
-    "crop 10 % a side": lambda i: crop(i, 0.1, 0.1, 0.1, 0.1),
-    "crop 5 % left and bottom": lambda i: crop(i, 0.05, 0, 0, 0.05),
-    "crop 3 %, +10 %, 150×150, JPEG 60": lambda i: jpeg(
-        ImageEnhance.Brightness(crop(i, 0.03, 0.03, 0.03, 0.03)).enhance(1.1).resize((150, 150)), 60
-    ),
-    "turned by 3°": lambda i: turn(i, 3, 0.04),
-    "turned by 7°": lambda i: turn(i, 7, 0.08),
-    "mirrored": lambda i: i.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-    "turned by 90°": lambda i: i.transpose(Image.Transpose.ROTATE_90),
-    "turned by 180°, JPEG 50": lambda i: jpeg(i.transpose(Image.Transpose.ROTATE_180), 50),
+PADDED: dict[str, Edit] = {
+    "as they are": lambda image: image,
+    "letterbox": letterbox,
+    "white": lambda image: letterbox(image, (255, 255, 255)),
+    "round": round_frame,
 }
+VARIANTS: tuple[Edit, ...] = (
+    lambda image: image,
+    lambda image: crop(image, 0, 0, 0.5, 0.5),
+    lambda image: crop(image, 0.5, 0, 0, 0.5),
+    lambda image: crop(image, 0, 0.5, 0.5, 0),
+    lambda image: crop(image, 0.5, 0.5, 0, 0),
+)
+
+# Each prints pairs of file names that it takes for one photograph; FOLDER is replaced.
+PEERS = {
+    "dermsentry": """
+from dermsentry.audit.duplicates import find_duplicates
+from dermsentry.collection import read_collection
+groups = [group.photographs for group in find_duplicates(read_collection(FOLDER), workers=1).groups]
+""",
+    "cleanvision": """
+from cleanvision import Imagelab
+lab = Imagelab(data_path=FOLDER, verbose=False)
+lab.find_issues({"exact_duplicates": {}, "near_duplicates": {}}, n_jobs=1, verbose=False)
+groups = [s for kind in ("exact_duplicates", "near_duplicates") for s in lab.info[kind]["sets"]]
+""",
+    "imagededup": """
+from imagededup.methods import PHash
+near = PHash(verbose=False).find_duplicates(image_dir=FOLDER + "/nevus", max_distance_threshold=10,
+    num_enc_workers=0, num_dist_workers=0)
+groups = [(one, other) for one, others in near.items() for other in others]
+""",
+    "fastdup": """
+import tempfile, fastdup
+work = fastdup.create(work_dir=tempfile.mkdtemp(), input_dir=FOLDER)
+work.run(num_threads=1, ccthreshold=0.9, threshold=0.9, verbose=False, overwrite=True)
+near = work.similarity()
+groups = list(zip(near["filename_from"], near["filename_to"]))
+""",
+}
+REPORT = """
+from itertools import combinations
+import json, sys
+names = [[str(path).split("/")[-1] for path in group] for group in groups]
+pairs = {tuple(sorted(pair)) for group in names for pair in combinations(group, 2)}
+print("\\nPAIRS " + json.dumps(sorted(pairs)))
+"""
 
 
-def by_dermsentry(collection: Collection) -> set[Pair]:
-    """Pairs of rows that are the same photograph, near or identical."""
-    survey = survey_collection(collection)
-    row = {path: i for i, path in enumerate(collection.table["path"])}
-    names = list(survey.paths)
-    return {
-        (min(pair), max(pair))
-        for i, j, _ in near_pairs(survey.thumbs, names, collection.root)
-        for pair in [(row[names[i]], row[names[j]])]
-    }
+def one_per_lesion(data: Path, seed: int) -> Collection:
+    collection = read_collection(data)
+    table = collection.table[collection.table["lesion_id"] != ""].drop_duplicates("lesion_id")
+    return Collection(collection.root, table.sample(frac=1, random_state=seed).reset_index(drop=True))
 
 
-def by_hash(collection: Collection) -> set[Pair]:
-    """The same by 64-bit perceptual hashes: the signs of 8×8 low cosines against their median."""
-    places, order = np.arange(32), np.arange(8)
-    rows = np.cos(np.pi * (2 * places + 1) * order[:, None] / 64)
-    hashes = []
-    for path in collection.paths:
-        with Image.open(path) as image:
-            grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), float)
-        low = rows @ grey @ rows.T
-        hashes.append(sum(1 << k for k, bit in enumerate((low > np.median(low)).ravel()) if bit))
-    return {
-        (i, j)
-        for i, first in enumerate(hashes)
-        for j in range(i + 1, len(hashes))
-        if (first ^ hashes[j]).bit_count() <= HASH_BITS
-    }
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
-def timed(work: Callable[[Collection], set[Pair]], collection: Collection) -> tuple[set[Pair], float]:
-    start = time.perf_counter()
-    return work(collection), time.perf_counter() - start
+def plant(collection: Collection, folder: Path, each: int) -> dict[str, list[tuple[str, str]]]:
+    """Write `each` photographs and a copy of each for every edit; returns the pairs of file names."""
+    (folder / "nevus").mkdir()
+    planted: dict[str, list[tuple[str, str]]] = {name: [] for name in EDITS}
+    paths = iter(collection.paths)
+    for number, (name, edit) in enumerate(EDITS.items()):
+        for k, path in zip(range(each), paths, strict=False):
+            names = (f"a{number:02d}x{k:04d}.png", f"b{number:02d}x{k:04d}.png")
+            image = opened(path)
+            image.save(folder / "nevus" / names[0], compress_level=1)
+            edit(image).save(folder / "nevus" / names[1], compress_level=1)
+            planted[name].append(names)
+    return planted
 
 
-def some(collection: Collection, count: int, seed: int) -> Collection:
-    rows = np.sort(np.random.default_rng(seed).permutation(len(collection))[:count])
-    return Collection(collection.root, collection.table.iloc[rows].reset_index(drop=True))
+def asked(tool: str, python: str, folder: Path) -> tuple[set[tuple[str, str]], float, float]:
+    """The pairs that a tool finds in a folder, user and system seconds, and peak memory in MiB."""
+    code = PEERS[tool].replace("FOLDER", repr(str(folder))) + REPORT
+    timer = (
+        "import resource, subprocess, sys; out = subprocess.run([sys.executable, '-c', sys.argv[1]], "
+        "stdout=subprocess.PIPE, text=True); used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(out.stdout, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, sep='\\n')"
+    )
+    done = subprocess.run([python, "-c", timer, code], stdout=subprocess.PIPE, text=True, check=True)
+    lines = done.stdout.strip().split("\n")
+    found = next(line for line in lines if line.startswith("PAIRS "))
+    return set(map(tuple, json.loads(found[6:]))), float(lines[-2]), float(lines[-1])
 
 
-def planted(collection: Collection, change: Callable[[Image.Image], Image.Image], folder: Path) -> Collection:
-    """The photographs of a collection as PNG, and a changed copy of each; the copy of row i is row n + i."""
-    for i, path in enumerate(collection.paths):
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-        image.save(folder / f"a{i:05d}.png", compress_level=1)
-        change(image).save(folder / f"b{i:05d}.png", compress_level=1)
-    lines = [f"{ab}{i:05d}.png," for ab in "ab" for i in range(len(collection))]
-    (folder / "table.csv").write_text("path,diagnosis\n" + "\n".join(lines) + "\n")
-    return read_collection(folder / "table.csv")
+def compare(collection: Collection, each: int, pythons: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        planted = plant(collection, Path(folder), each)
+        every = {pair for pairs in planted.values() for pair in pairs}
+        results = {tool: asked(tool, python, Path(folder)) for tool, python in pythons.items()}
+    print(f"{2 * len(every):,} photographs: {len(every):,} of different lesions, and a copy of each")
+    print(f"{'':40}" + "".join(f"{tool:>13}" for tool in results))
+    for name, pairs in planted.items():
+        shares = [len(found & set(pairs)) / len(pairs) for found, _, _ in results.values()]
+        print(f"{name:40}" + "".join(f"{share:13.1%}" for share in shares))
+    print(f"{'all':40}" + "".join(f"{len(f & every) / len(every):13.1%}" for f, _, _ in results.values()))
+    print(
+        f"{'pairs of different photographs':40}"
+        + "".join(f"{len(f - every):13,}" for f, _, _ in results.values())
+    )
+    print(f"{'user + system seconds':40}" + "".join(f"{cpu:13.1f}" for _, cpu, _ in results.values()))
+    print(f"{'peak memory, MiB':40}" + "".join(f"{memory:13.0f}" for _, _, memory in results.values()))
+
+
+def strangers(collection: Collection, padded: str, most: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "nevus").mkdir()
+        for path in collection.paths[:most]:
+            PADDED[padded](opened(path)).save(root / "nevus" / f"{path.stem}.png", compress_level=1)
+        found = find_duplicates(read_collection(root), workers=1)
+    groups = [group.photographs for group in (*found.groups, *found.doubtful)]
+    count = min(most, len(collection))
+    false = sum(comb(len(group), 2) for group in groups)
+    # Rule of three: with none among p pairs, at most 3 / p of them are false at 95 % confidence.
+    print(f"{padded}: {false} false among {comb(count, 2):,} pairs of {count:,} lesions")
+    for group in groups:
+        print("  ", *group)
+
+
+def growth(collection: Collection, sizes: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "nevus").mkdir()
+        for i in range(max(sizes)):
+            image = opened(collection.paths[i % len(collection)])
+            edit = VARIANTS[i // len(collection)]
+            edit(image).save(root / "nevus" / f"p{i:06d}x.jpg", quality=92)
+        whole = read_collection(root)
+        seconds, searches = [], []
+        for size in sizes:
+            part = Collection(root, whole.table.iloc[:size].reset_index(drop=True))
+            start = time.process_time()
+            survey = survey_collection(part, workers=1)
+            read = time.process_time()
+            pairs = near_pairs(survey, np.arange(size), workers=1)
+            end = time.process_time()
+            seconds.append(end - start)
+            searches.append(end - read)
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(
+                f"{size:8,}: reading {read - start:.1f} s, search {end - read:.1f} s, {len(pairs)} pairs, "
+                f"peak {memory:.0f} MiB",
+                flush=True,
+            )
+    for what, values in (("reading and search", seconds), ("search", searches)):
+        print(f"{what}: exponent {np.polyfit(np.log(sizes), np.log(values), 1)[0]:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--photographs", type=int, default=10_015, help="of the whole audit")
-    parser.add_argument("--compared", type=int, default=2_000, help="of the comparison with hashing")
-    parser.add_argument("--planted", type=int, default=300, help="copies of each kind")
+    parser.add_argument("--planted", type=int, default=100, help="copies of each edit")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--strangers", nargs="?", const="as they are", choices=list(PADDED))
+    parser.add_argument("--most", type=int, default=10**9, help="strangers")
+    parser.add_argument("--growth", type=lambda text: [int(part) for part in text.split(",")])
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
-    collection = read_collection(given.data)
-
-    whole = some(collection, given.photographs, given.seed)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start, cpu = time.perf_counter(), time.process_time()
-    audit = audit_collection(whole)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    summary = audit.summary
-    print(
-        f"Audit of {len(whole):,} photographs: {seconds:.1f} s ({cpu:.1f} s of computing), "
-        f"peak memory +{grown:.0f} MiB"
-    )
-    print(f"  {summary['identical_groups']} identical and {summary['near_groups']} near groups")
-
-    part = some(collection, given.compared, given.seed)
-    (ours, fast), (theirs, slow) = timed(by_dermsentry, part), timed(by_hash, part)
-    print(
-        f"Copies among {len(part):,}: {fast:.1f} s; hashing and a loop {slow:.1f} s: ratio {slow / fast:.2f}"
-    )
-    lesions = whole.table["lesion_id"].to_numpy()
-    if (lesions != "").any():
-        every = by_dermsentry(whole)
-        same = sum(lesions[i] == lesions[j] for i, j in every)
-        print(
-            f"Near pairs among {len(whole):,}: {len(every)}, "
-            f"of which of one lesion {same} ({same / len(every):.1%})"
-        )
-        of_part = part.table["lesion_id"].to_numpy()
-        for name, pairs in (("near rule", ours), ("hashing", theirs)):
-            right = sum(of_part[i] == of_part[j] for i, j in pairs)
-            print(f"  among {len(part):,}, {name}: {len(pairs)} pairs, of one lesion {right}")
-
-    sample = some(collection, given.planted, given.seed + 1)
-    print(f"Planted copies found, of {len(sample)} each (near rule, hashing), and pairs of strangers:")
-    for name, change in CHANGES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            both = planted(sample, change, Path(folder))
-            count = len(sample)
-            copies = {(i, count + i) for i in range(count)}
-            found = [by_dermsentry(both), by_hash(both)]
-            shares = [len(pairs & copies) / count for pairs in found]
-            strangers = [sum((j - i) % count != 0 for i, j in pairs) for pairs in found]
-        print(
-            f"  {name:36} {shares[0]:7.1%} {shares[1]:7.1%}   {strangers[0]:5d} {strangers[1]:7d}", flush=True
+    collection = one_per_lesion(given.data, given.seed)
+    if given.strangers:
+        strangers(collection, given.strangers, given.most)
+    elif given.growth:
+        growth(collection, given.growth)
+    else:
+        compare(
+            collection,
+            given.planted,
+            {"dermsentry": sys.executable, **dict(p.split("=") for p in given.peer)},
         )
 
 

@@ -139,7 +139,7 @@ def audit(
     metadata: Metadata = None,
     no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for audit.json and audit.html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for audit.json, audit.html and index.npz.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
     seed: Seed = 0,
 ) -> None:
@@ -160,7 +160,8 @@ def audit(
             _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
         raise
     reference = _read_reference(labels, diagnoses, collection)
-    found = audit_collection(collection, labels=reference, seed=seed, quiet=False)
+    index = None if out is None else out / "index.npz"
+    found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
     typer.echo(to_json(found) if json else as_text(found), nl=False)
@@ -298,7 +299,7 @@ def split(
     With --leave-out COLUMN or --folds, a numbered file for each fold: split-1.csv and so on.
     """
     from dermsentry.collection.lesions import known_lesions
-    from dermsentry.split import make_folds, make_split, write_split
+    from dermsentry.split import DOUBTFUL, make_folds, make_split, write_split
 
     collection = _read_data(data, metadata, diagnoses, no_published_lesions)
     _say(f"Note: {known_lesions(collection.table).sentence}")
@@ -327,6 +328,12 @@ def split(
         for part, count in one.counts().items():
             typer.echo(f"{part:<14}{count:>7}")
         _say(f"Written: {path}")
+    doubtful = int(made.table["reason"].str.contains(f"{DOUBTFUL}: ", regex=False).sum())
+    if doubtful:
+        _say(
+            f"Note: {doubtful:,} photographs agree as if they were one, too many to be believed; look at "
+            "them (`dermsentry audit` shows them). They were split as different photographs."
+        )
 
 
 @app.command()

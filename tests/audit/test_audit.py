@@ -125,10 +125,13 @@ def test_the_nine_class_set(real_data: Path) -> None:
         "unreadable": 0,
         "identical_groups": 159,
         "byte_identical_groups": 159,
-        "conflicting_groups": 155,
-        "leaking_test_images": 18,
         "label_disagreements": 102,
     }
     assert {key: summary[key] for key in exact} == exact
     assert summary["near_groups"] >= 15
-    assert summary["shared_lesion_test_images"] >= 26
+    # 155 photographs carry two labels; the same skin photographed again joins some of their groups.
+    assert summary["conflicting_images"] >= 310
+    assert 130 <= summary["conflicting_groups"] <= 155
+    assert summary["leaking_test_images"] - summary["near_leaking_test_images"] == 18
+    assert summary["near_leaking_test_images"] >= 15
+    assert summary["leaking_test_images"] + summary["shared_lesion_test_images"] >= 44

@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw
 
+from benchmarks.edits import EDITS, letterbox, round_frame, ruler, turn
+from dermsentry.audit import survey
 from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection, read_collection
+from dermsentry.errors import InputError
 from dermsentry.phantoms import Phantoms
+from dermsentry.split import make_split
 from pictures import save, skin
-
-
-def jpeg(image: Image.Image, quality: int) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return Image.open(buffer).convert("RGB")
-
-
-def crop(image: Image.Image, share: float) -> Image.Image:
-    w, h = image.size
-    return image.crop((round(w * share), round(h * share), round(w * (1 - share)), round(h * (1 - share))))
-
-
-CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "recompressed": lambda i: jpeg(i, 50),
-    "badly recompressed": lambda i: jpeg(i, 20),
-    "half the size": lambda i: i.resize((i.width // 2, i.height // 2)),
-    "squashed": lambda i: i.resize((180, 180)),
-    "twice the size": lambda i: i.resize((i.width * 2, i.height * 2)),
-    "brighter": lambda i: ImageEnhance.Brightness(i).enhance(1.15),
-    "less contrast": lambda i: ImageEnhance.Contrast(i).enhance(0.8),
-    "grey": lambda i: i.convert("L").convert("RGB"),
-    "blurred": lambda i: i.filter(ImageFilter.GaussianBlur(1)),
-    "cropped by 2 %": lambda i: crop(i, 0.02),
-    "cropped by 5 %": lambda i: crop(i, 0.05),
-    "cropped by 10 %": lambda i: crop(i, 0.10),
-    "turned by 3°": lambda i: crop(i.rotate(3, Image.Resampling.BICUBIC), 0.04),
-    "mirrored": lambda i: i.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-    "upside down": lambda i: i.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
-    "turned by 90°": lambda i: i.transpose(Image.Transpose.ROTATE_90),
-    "turned by 180°": lambda i: i.transpose(Image.Transpose.ROTATE_180),
-    "turned by 270°": lambda i: i.transpose(Image.Transpose.ROTATE_270),
-    "transposed": lambda i: i.transpose(Image.Transpose.TRANSPOSE),
-    "cropped, brighter, smaller, recompressed": lambda i: jpeg(
-        ImageEnhance.Brightness(crop(i, 0.03)).enhance(1.1).resize((120, 120)), 60
-    ),
-}
 
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Collection, Duplicates]:
     """Four different pictures for each change, one copy of each, and forty that have none."""
     root = tmp_path_factory.mktemp("changed")
-    for number, change in enumerate(CHANGES.values()):
+    for number, change in enumerate(EDITS.values()):
         for k in range(4):
             original = skin(100 + 4 * number + k)
             save(original, root / "nevus" / f"change{number}_{k}a.jpg")
@@ -68,10 +35,10 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Collection, Dupli
     return collection, find_duplicates(collection)
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", EDITS)
 def test_a_changed_copy_is_near_its_original(change: str, changed: tuple[Collection, Duplicates]) -> None:
     groups = [set(group.photographs) for group in changed[1].groups if group.kind == "near"]
-    number = list(CHANGES).index(change)
+    number = list(EDITS).index(change)
     pairs = [{f"nevus/change{number}_{k}{ab}.jpg" for ab in "ab"} for k in range(4)]
     assert sum(pair in groups for pair in pairs) >= 3  # recall on real photographs is in docs/why-audit.md
 
@@ -148,3 +115,139 @@ def test_every_planted_copy_among_phantoms_is_found_and_nothing_else(
     for group in found.groups:
         assert any(pair <= set(group.photographs) for pair in planted), group
     assert set(phantoms.unreadable) == set(found.unreadable)
+
+
+def stamped(image: Image.Image) -> Image.Image:
+    """With a clinic's logo and date, the same on every picture."""
+    image = image.copy()
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((4, 4, 60, 26), fill=(20, 60, 140))
+    pen.text((8, 8), "CLINIC", fill=(255, 255, 255))
+    pen.text((90, 104), "2021-03-04", fill=(255, 240, 0))
+    return image
+
+
+@pytest.mark.parametrize(
+    "padded",
+    [
+        letterbox,
+        lambda image: letterbox(image, (255, 255, 255)),
+        lambda image: letterbox(image, (124, 116, 104)),
+        round_frame,
+        lambda image: round_frame(image, (255, 255, 255)),
+        ruler,
+        stamped,
+    ],
+    ids=["black bars", "white bars", "grey bars", "round frame", "white frame", "ruler", "logo and date"],
+)
+def test_what_every_picture_shares_makes_no_copies(
+    padded: Callable[[Image.Image], Image.Image], tmp_path: Path
+) -> None:
+    for seed in range(40):
+        save(padded(skin(seed)), tmp_path / "nevus" / f"s{seed}x.jpg")
+    save(padded(skin(7)).resize((120, 90)), tmp_path / "nevus" / "copy.jpg")
+    groups = [group.photographs for group in find_duplicates(read_collection(tmp_path)).groups]
+    assert groups == [("nevus/copy.jpg", "nevus/s7x.jpg")]
+
+
+def test_a_photograph_that_makes_up_a_tenth_of_a_collection_is_not_believed(tmp_path: Path) -> None:
+    for seed in range(30):
+        save(skin(seed), tmp_path / ("nevus", "melanoma")[seed % 2] / f"s{seed}x.jpg")
+    for k in range(12):
+        copy = turn(skin(100, (200, 200)), 27 * k, 0.2)
+        save(copy, tmp_path / ("nevus", "melanoma")[k % 2] / f"c{k}x.jpg")
+    collection = read_collection(tmp_path)
+    found = find_duplicates(collection)
+    assert found.groups == ()
+    (group,) = found.doubtful
+    assert len(group.photographs) == 12
+    assert {Path(path).name[0] for path in group.photographs} == {"c"}
+    assert group.in_place < 0.5
+    split = make_split(collection, duplicates=found).table.set_index("path")
+    assert "quarantined" not in set(split["part"])
+    told = split["reason"].str.startswith("doubtful: agrees with 11 others")
+    assert set(split.index[told]) == set(group.photographs)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that a survey reads."""
+    names: list[str] = []
+    read = survey.read_photograph
+
+    def reading(path: Path, **options: object) -> object:
+        names.append(path.name)
+        return read(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(survey, "read_photograph", reading)
+    return names
+
+
+def test_a_grown_collection_reads_only_what_is_new(tmp_path: Path, counted: list[str]) -> None:
+    folder, index = tmp_path / "data" / "nevus", tmp_path / "audit" / "index.npz"
+    for seed in range(6):
+        save(skin(seed), folder / f"s{seed}x.jpg")
+    (folder / "broken.jpg").write_bytes(b"no")
+    find_duplicates(read_collection(tmp_path / "data"), index=index)
+    assert len(counted) == 7
+    counted.clear()
+    save(turn(skin(3), 20, 0.1), folder / "copy.jpg")
+    save(skin(99), folder / "s0x.jpg")
+    (folder / "s5x.jpg").unlink()
+    collection = read_collection(tmp_path / "data")
+    found = find_duplicates(collection, index=index)
+    assert sorted(counted) == ["broken.jpg", "copy.jpg", "s0x.jpg"]
+    assert [group.photographs for group in found.groups] == [("nevus/copy.jpg", "nevus/s3x.jpg")]
+    assert found == find_duplicates(collection)
+    counted.clear()
+    assert find_duplicates(collection, index=index) == found
+    assert counted == ["broken.jpg"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 but no archive", b"none"])
+def test_a_damaged_index_is_named(content: bytes, tmp_path: Path) -> None:
+    save(skin(1), tmp_path / "data" / "nevus" / "a.jpg")
+    index = tmp_path / "index.npz"
+    index.write_bytes(content)
+    with pytest.raises(InputError, match=r"index\.npz.*delete it"):
+        find_duplicates(read_collection(tmp_path / "data"), index=index)
+
+
+def test_an_index_with_a_pickle_is_refused(tmp_path: Path) -> None:
+    save(skin(1), tmp_path / "data" / "nevus" / "a.jpg")
+    index = tmp_path / "index.npz"
+    np.savez(index, schema=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match="delete it"):
+        find_duplicates(read_collection(tmp_path / "data"), index=index)
+
+
+def test_an_index_of_another_version_is_made_again(tmp_path: Path, counted: list[str]) -> None:
+    save(skin(1), tmp_path / "data" / "nevus" / "a.jpg")
+    index = tmp_path / "index.npz"
+    np.savez(index, schema=np.int64(0))
+    for _ in range(2):
+        find_duplicates(read_collection(tmp_path / "data"), index=index)
+    assert counted == ["a.jpg"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("padded", [None, letterbox, round_frame])
+def test_distinct_lesions_are_apart_padded_or_not(
+    padded: Callable[[Image.Image], Image.Image] | None, real_data: Path, tmp_path: Path
+) -> None:
+    table = read_collection(real_data / "ham10000").table.drop_duplicates("lesion_id")
+    for path in table["path"].sample(300, random_state=11):
+        with Image.open(real_data / "ham10000" / path) as image:
+            save((padded or Image.Image.copy)(image.convert("RGB")), tmp_path / "nevus" / Path(path).name)
+    assert find_duplicates(read_collection(tmp_path)).groups == ()
+
+
+@pytest.mark.real
+def test_centre_squares_of_frames_are_copies(real_data: Path, tmp_path: Path) -> None:
+    images = real_data / "ham10000" / "images"
+    for path in sorted((real_data / "ham10000" / "crops224").glob("*.jpg"))[:100]:
+        shutil.copy(path, save(Image.new("RGB", (9, 9)), tmp_path / "nevus" / f"c{path.stem[5:]}x.jpg"))
+        shutil.copy(images / path.name, tmp_path / "nevus" / f"i{path.stem[5:]}x.jpg")
+    groups = find_duplicates(read_collection(tmp_path)).groups
+    assert all(len({Path(path).stem[1:] for path in group.photographs}) == 1 for group in groups)
+    assert len(groups) >= 99

@@ -10,9 +10,11 @@ from columns import table
 from dermsentry.audit.audit import Audit, Twins
 from dermsentry.audit.balance import count_classes
 from dermsentry.audit.disagreements import Disagreement
+from dermsentry.audit.duplicates import DoubtfulGroup
 from dermsentry.audit.leaks import AuditedPhotograph, PhotographGroup, SharedLesion
 from dermsentry.audit.shortcuts import EVERYTHING, Shortcut
 from dermsentry.audit.summary import AuditFinding, as_text, describe, verdict
+from dermsentry.collection.groups import DuplicateGroup
 from dermsentry.collection.lesions import KnownLesions
 from dermsentry.image_files import NotRead
 from dermsentry.reporting.prose import counted, listed, render_block
@@ -121,6 +123,32 @@ def test_shared_lesions_count_test_photographs() -> None:
     found = finding(replace(clean(), shared_lesions=shared), "shared_lesions")
     assert "1 lesion and 1 patient" in found.found
     assert "2 of 4 Test photographs (50.0 %)" in found.figures
+
+
+def test_doubtful_duplicates_are_told_with_what_they_look_like() -> None:
+    for in_place, told in ((0.9, "exactly where they are"), (0.1, "augmented copies")):
+        doubtful = replace(clean(), doubtful=(DoubtfulGroup(("a.jpg", "b.jpg"), in_place),))
+        found = finding(doubtful, "duplicates")
+        assert found.severity == "matters"
+        assert (
+            "2 photographs of 20 (10.0 %) agree as if they were one, such as a.jpg and b.jpg" in found.found
+        )
+        assert told in found.found
+        assert verdict(doubtful).endswith("Look at the doubtful duplicates first.")
+
+
+def test_leaks_say_which_are_not_the_same_file() -> None:
+    copies = (
+        DuplicateGroup("identical", ("test/a", "train/a")),
+        DuplicateGroup("near", ("test/a", "train/a")),
+        DuplicateGroup("near", ("test/b", "train/b")),
+        DuplicateGroup("near", ("train/c", "train/d")),
+    )
+    leaks = (leak("MEL", "MEL", "a"), leak("MEL", "MEL", "b"))
+    audit = replace(clean(), duplicates=copies, leaks=leaks)
+    assert audit.summary["near_leaking_test_images"] == 1
+    assert "1 Test photograph is there not as the same file" in finding(audit, "leaks").found
+    assert "same file" not in finding(replace(audit, duplicates=copies[:1]), "leaks").found
 
 
 def test_reference_labels_both_ways() -> None:

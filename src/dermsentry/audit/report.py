@@ -83,7 +83,8 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
         drawn={kind: _drawn(root, found) for kind, found in groups.items()},
         listed={kind: [_lines(group) for group in found] for kind, found in groups.items()},
         disagreements=_disagreements(audit, root),
-        near=_drawn(root, _near(audit, collection)),
+        near=_drawn(root, _placed(collection, (g.photographs for g in audit.duplicates if g.kind == "near"))),
+        doubtful=_drawn(root, _placed(collection, (group.photographs for group in audit.doubtful))),
         decimal=decimal,
     )
 
@@ -116,11 +117,9 @@ def _drawn(root: Path, groups: Iterable[Sequence[AuditedPhotograph]]) -> list[li
     return [[_Shown(_small(root, p.path), p.path, _note(p)) for p in group[:6]] for group in chosen]
 
 
-def _near(audit: Audit, collection: Collection) -> list[list[AuditedPhotograph]]:
+def _placed(collection: Collection, groups: Iterable[Sequence[str]]) -> list[list[AuditedPhotograph]]:
     placed = place(collection.table)
-    return [
-        [placed[path] for path in group.photographs] for group in audit.duplicates if group.kind == "near"
-    ]
+    return [[placed[path] for path in group] for group in groups]
 
 
 def _gallery(audit: Audit, collection: Collection) -> list[_Shown]:

@@ -70,14 +70,17 @@ def verdict(audit: Audit) -> str:
     """What the whole audit comes to, never better than what was seen, as the end of a sentence."""
     unseen = len(audit.unreadable) + len(audit.not_read)
     if audit.corrupting:
-        return "a result on this collection as it is would be wrong."
-    if len(audit.unreadable) >= audit.images:
-        return "none of them could be read, so nothing is known of them."
-    if unseen:
-        told = f"but {counted(unseen, 'photograph')} could not be read or found: nothing is known of "
-        told += "it." if unseen == 1 else "them."
-        return f"nothing was found that corrupts a result, {told}"
-    return "nothing was found that corrupts a result."
+        told = "a result on this collection as it is would be wrong."
+    elif len(audit.unreadable) >= audit.images:
+        told = "none of them could be read, so nothing is known of them."
+    elif unseen:
+        told = (
+            f"nothing was found that corrupts a result, but {counted(unseen, 'photograph')} "
+            f"could not be read or found: nothing is known of {'it' if unseen == 1 else 'them'}."
+        )
+    else:
+        told = "nothing was found that corrupts a result."
+    return f"{told} Look at the doubtful duplicates first." if audit.doubtful else told
 
 
 def as_text(audit: Audit, width: int = 96) -> str:
@@ -117,6 +120,7 @@ def _leaks(audit: Audit) -> _Facts:
         "tests": tests,
         "same": same,
         "other": leaking - same,
+        "near": audit.summary["near_leaking_test_images"],
         "quoted": quoted,
         "honest": honest,
     }
@@ -160,7 +164,16 @@ def _reference(audit: Audit) -> _Facts:
 
 def _duplicates(audit: Audit) -> _Facts:
     summary = audit.summary
-    return "matters" if audit.twins.images else "fine", {
+    return "matters" if audit.twins.images or audit.doubtful else "fine", {
+        "doubtful": [
+            {
+                "photographs": len(group.photographs),
+                "first": group.photographs[:2],
+                "in_place": group.in_place,
+            }
+            for group in audit.doubtful
+        ],
+        "images": audit.images,
         "identical": summary["identical_groups"],
         "near": summary["near_groups"],
         "related": audit.twins.images,

@@ -1,29 +1,23 @@
-"""One pass over the photographs, which keeps about 1.2 KB of each."""
+"""One pass over the photographs, which keeps about 10 KB of each."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from dermsentry.audit.kept import Key, Look, key_of, read_kept, write_kept
+from dermsentry.audit.likeness.content import content_of, pack
+from dermsentry.audit.likeness.keypoints import Features, find_keypoints
 from dermsentry.collection import Collection
 from dermsentry.images import Photograph, Unreadable, read_photograph
 from dermsentry.parallel import cores, map_ordered
 from dermsentry.progress import track
 
-THUMB = 32
-"""Side of the grey thumbnail that duplicates are recognised by."""
-
 _ENOUGH = 512  # larger JPEGs are decoded at a reduced size: a duplicate is recognised all the same
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -37,8 +31,10 @@ class Survey:
     pixels
         A digest of size and decoded pixels; equal digests are the same picture. A JPEG much larger than
         512 pixels is compared at the reduced size it was decoded at.
-    thumbs
-        (n, 32, 32) uint8: luminance, squashed to a square.
+    features
+        The keypoints that near-identical photographs are found by.
+    contents
+        The grey content of each, packed, that they are compared by; see `likeness.content`.
     surround
         (n, len(SURROUND)) float32: what can be measured around the lesion, see `surround`.
     unreadable
@@ -49,7 +45,8 @@ class Survey:
 
     paths: tuple[str, ...]
     pixels: tuple[bytes, ...]
-    thumbs: NDArray[np.uint8]
+    features: Features
+    contents: tuple[bytes | memoryview, ...]
     surround: NDArray[np.float32]
     unreadable: dict[str, str]
     doubts: dict[str, str]
@@ -102,32 +99,28 @@ def _ends(length: int) -> tuple[slice, slice]:
     return slice(None, length), slice(-length, None)
 
 
-def thumbnail(photograph: Photograph, side: int = THUMB) -> NDArray[np.uint8]:
-    """The luminance of a photograph squashed to (side, side), uint8; size and aspect hardly matter."""
-    image = Image.fromarray(photograph.pixels).convert("L")
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
-
-
-def thumbnails(root: Path, paths: Sequence[str], side: int, workers: int | None = None) -> NDArray[np.uint8]:
-    """Read photographs again for thumbnails (n, side, side); one that has become unreadable is all grey."""
-
-    def look(path: str) -> NDArray[np.uint8]:
-        try:
-            return thumbnail(read_photograph(root / path, root=root, enough_for=_ENOUGH), side)
-        except Unreadable:
-            return np.full((side, side), 128, np.uint8)
-
-    return np.stack(list(_read(look, paths, workers)))
-
-
-def survey_collection(collection: Collection, *, workers: int | None = None, quiet: bool = True) -> Survey:
+def survey_collection(
+    collection: Collection, *, index: Path | None = None, workers: int | None = None, quiet: bool = True
+) -> Survey:
     """Read every photograph once, on `workers` threads (default: one per core).
 
-    An unreadable one is listed, not raised. Memory grows by about 1.2 KB a photograph.
+    An unreadable one is listed, not raised. Memory grows by about 10 KB a photograph. What `index` has kept
+    of a file with the same path, size and time of change is not read again; the file is made or renewed.
+
+    Raises
+    ------
+    InputError
+        `index` is damaged.
     """
     root = collection.root
+    names = list(collection.table["path"])
+    kept = {} if index is None else read_kept(index)
+    keys = [
+        key_of(name, path) if index else (name, 0, 0)
+        for name, path in zip(names, collection.paths, strict=True)
+    ]
 
-    def look(path: Path) -> tuple[bytes, NDArray[np.uint8], NDArray[np.float32], str] | Unreadable:
+    def look(path: Path) -> Look | Unreadable:
         try:
             photograph = read_photograph(path, root=root, enough_for=_ENOUGH)
         except Unreadable as unreadable:
@@ -135,28 +128,38 @@ def survey_collection(collection: Collection, *, workers: int | None = None, qui
         size = f"{photograph.width}x{photograph.height}|".encode()
         digest = hashlib.blake2b(size, digest_size=16)
         digest.update(np.ascontiguousarray(photograph.pixels).data)
-        return digest.digest(), thumbnail(photograph), surround(photograph), photograph.doubt
+        content = content_of(photograph.pixels)
+        return Look(
+            digest.digest(), surround(photograph), find_keypoints(content), pack(content), photograph.doubt
+        )
 
-    names = list(collection.table["path"])
-    thumbs = np.empty((len(names), THUMB, THUMB), np.uint8)
+    fresh = [path for path, key in zip(collection.paths, keys, strict=True) if key not in kept]
+    threads = workers or cores()
+    reading = map_ordered(look, fresh, threads=threads, ahead=16 * threads)
+    read = track(reading, "Reading", total=len(fresh), quiet=quiet)
+    features = Features.empty(len(names))
     around = np.empty((len(names), len(SURROUND)), np.float32)
-    paths: list[str] = []
+    found: list[Key] = []
     pixels: list[bytes] = []
+    contents: list[bytes | memoryview] = []
     unreadable: dict[str, str] = {}
     doubts: dict[str, str] = {}
-    found = track(_read(look, collection.paths, workers), "Reading", total=len(names), quiet=quiet)
-    for name, result in zip(names, found, strict=True):
-        if isinstance(result, Unreadable):
-            unreadable[name] = result.reason
+    for key in keys:
+        seen = kept[key] if key in kept else next(read)
+        if isinstance(seen, Unreadable):
+            unreadable[key[0]] = seen.reason
             continue
-        digest, thumbs[len(paths)], around[len(paths)], doubt = result
-        if doubt:
-            doubts[name] = doubt
-        paths.append(name)
-        pixels.append(digest)
-    return Survey(tuple(paths), tuple(pixels), thumbs[: len(paths)], around[: len(paths)], unreadable, doubts)
-
-
-def _read(look: Callable[[Item], Result], items: Iterable[Item], workers: int | None) -> Iterator[Result]:
-    threads = workers or cores()
-    return map_ordered(look, items, threads=threads, ahead=16 * threads)
+        if seen.doubt:
+            doubts[key[0]] = seen.doubt
+        features.put(len(found), seen.keypoints)
+        around[len(found)] = seen.surround
+        found.append(key)
+        pixels.append(seen.pixels)
+        contents.append(seen.content)
+    for _ in read:  # none is left; this ends the bar
+        pass
+    features, around = features.some(slice(len(found))), around[: len(found)]
+    if index is not None and set(found) != kept.keys():
+        write_kept(index, found, pixels, around, features, contents, doubts)
+    paths = tuple(name for name, _, _ in found)
+    return Survey(paths, tuple(pixels), features, tuple(contents), around, unreadable, doubts)

@@ -23,8 +23,9 @@ Kind = Literal["identical", "near"]
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Files that are one photograph: `identical` (same pixels) or `near`; `photographs` are sorted paths.
+    """Files that show the same: `identical` (same pixels), or `near`; `photographs` are sorted paths.
 
+    `near` ones are one photograph edited, or one lesion photographed again from the same view.
     `same_bytes` says whether the files are also equal byte for byte.
     """
 

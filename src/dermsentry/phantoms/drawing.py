@@ -155,6 +155,10 @@ def _exposed(rng: Rng, light: Array) -> Pixels:
     return np.asarray(np.clip(picture, 0, 255), dtype=np.uint8)
 
 
+_PATCHES = 4  # per axis, each of which another view stretches on its own
+_STRETCH = 0.08  # of the shorter side, the most that a patch's corner is pulled
+
+
 def draw_skin_type(rng: Rng) -> int:
     """A Fitzpatrick type from 1 to 6, lighter ones more often, as in the published collections."""
     return int(rng.choice(len(_SKIN), p=_SKIN_SHARES)) + 1
@@ -202,14 +206,23 @@ def draw_view(code: str, seed: int, size: tuple[int, int], skin_type: int | None
 
 
 def _turned(rng: Rng, light: Array) -> Array:
+    """The light turned, enlarged and stretched, as soft skin under a dermatoscope is; no copy is."""
     height, width = light.shape[:2]
     theta, zoom = np.pi + rng.uniform(-0.25, 0.25), rng.uniform(1.3, 1.45)
-    cos, sin = np.cos(theta) / zoom, np.sin(theta) / zoom
-    x, y = width / 2, height / 2
-    matrix = (cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y)
+    turn = np.array([[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]]) / zoom
+    across, down = np.linspace(0, width, _PATCHES + 1), np.linspace(0, height, _PATCHES + 1)
+    nodes = np.stack(np.meshgrid(across, down), axis=-1)
+    middle = np.array([width / 2, height / 2])
+    pulled = rng.uniform(-_STRETCH, _STRETCH, nodes.shape) * min(width, height)
+    sources = (nodes - middle) @ turn.T + middle + pulled
+    mesh = []
+    for i, j in np.ndindex(_PATCHES, _PATCHES):
+        box = tuple(round(float(edge)) for edge in (across[j], down[i], across[j + 1], down[i + 1]))
+        corners = (sources[i, j], sources[i + 1, j], sources[i + 1, j + 1], sources[i, j + 1])
+        mesh.append((box, tuple(np.concatenate(corners))))
     planes = [
         Image.fromarray(np.ascontiguousarray(light[..., c])).transform(
-            (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+            (width, height), Image.Transform.MESH, mesh, Image.Resampling.BICUBIC
         )
         for c in range(3)
     ]

@@ -2,11 +2,21 @@
 
 from dermsentry.split.folds import Fold, make_folds
 from dermsentry.split.make import make_split, random_split
-from dermsentry.split.table import APART, COLUMNS, PARTS, Split, check_split, read_split, write_split
+from dermsentry.split.table import (
+    APART,
+    COLUMNS,
+    DOUBTFUL,
+    PARTS,
+    Split,
+    check_split,
+    read_split,
+    write_split,
+)
 
 __all__ = [
     "APART",
     "COLUMNS",
+    "DOUBTFUL",
     "PARTS",
     "Fold",
     "Split",

@@ -16,7 +16,7 @@ from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups, original_id, same_photographs
 from dermsentry.diagnoses import find_label, narrow
 from dermsentry.errors import InputError, require_type
-from dermsentry.split.table import APART, Split
+from dermsentry.split.table import APART, DOUBTFUL, Split
 from dermsentry.stats.numbers import counted
 
 
@@ -35,7 +35,8 @@ def make_split(
     A group is everything that is identical, near-identical, or of one lesion or patient. A Test that the
     collection names stays the test: its photographs that are connected with any other become `test-leaking`.
     Where it names none, or only photographs without a diagnosis, a test is taken by groups. A validation part
-    that it names stays, and takes what is connected with it.
+    that it names stays, and takes what is connected with it. A doubtful group of duplicates connects nothing
+    and quarantines nothing; `reason` names its photographs.
 
     Parameters
     ----------
@@ -80,6 +81,10 @@ def make_split(
     part = [""] * len(paths)
     for i, reason in _quarantine(table.assign(diagnosis=diagnosis), found).items():
         part[i], reasons[i] = "quarantined", [reason]
+    agreeing = {path: len(group.photographs) for group in found.doubtful for path in group.photographs}
+    for i in rows:
+        if paths[i] in agreeing:
+            reasons[i].append(f"{DOUBTFUL}: agrees with {agreeing[paths[i]] - 1} others as a copy would")
 
     # A quarantined photograph counts as seen too: a training that ignores the quarantine has seen it.
     seen = _first_of_groups(

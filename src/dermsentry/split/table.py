@@ -19,6 +19,9 @@ from dermsentry.stats.numbers import counted
 
 COLUMNS = ("path", "image_id", "diagnosis", "group", "part", "reason")
 PARTS = ("train", "validation", "calibration", "test", "test-leaking", "quarantined")
+DOUBTFUL = "doubtful"
+"""How the reason begins of a photograph in a group of copies that is too large to be believed."""
+
 APART = ("train", "validation", "calibration", "test")
 """The parts that may not share a group; `test-leaking` does share one with the rest, by definition."""
 
