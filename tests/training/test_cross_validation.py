@@ -17,7 +17,8 @@ from dermsentry.collection import Collection
 from dermsentry.errors import InputError, TrainingError
 from dermsentry.evaluation.cross_validation import CrossValidation
 from dermsentry.evaluation.cross_validation.figures import LeftOut, left_out_of
-from dermsentry.files import read_json
+from dermsentry.evaluation.cross_validation.results import FoldFigures
+from dermsentry.files import plain, read_json
 from dermsentry.phantoms import Phantoms
 from dermsentry.split import Split, make_split, read_split, write_split
 from dermsentry.training import cross_validation
@@ -109,6 +110,15 @@ def test_nothing_of_what_is_left_out_was_learned_from(
         assert fold.quarantined > 0
 
 
+def numbers(figures: FoldFigures) -> dict[str, float | None]:
+    """Every number of some figures by its name."""
+    return {
+        f"{name} {part}": number
+        for name, figure in plain(figures).items()
+        for part, number in (figure.items() if isinstance(figure, dict) else [("", figure)])
+    }
+
+
 def test_run_again_it_trains_only_what_is_new(
     done: Done, hospitals: Collection, split: Split, trained: list[Path]
 ) -> None:
@@ -118,7 +128,8 @@ def test_run_again_it_trains_only_what_is_new(
     one = cross_validate(hospitals, split, done.out, leave_out="hospital=south", seeds=2, **SMALL)
     assert trained == [done.out / "fold-02" / "seed-1"]
     assert one.seeds == (0, 1)
-    assert one.folds[0].runs[0].figures == done.result.folds[1].figures
+    before, after = (numbers(run.figures) for run in (done.result.folds[1], one.folds[0].runs[0]))
+    assert after == pytest.approx(before)  # sums may differ in their last digit
     assert one.spread["specificity"] is not None
     (done.out / "fold-02" / "seed-1" / "left_out.npz").unlink()
     cross_validate(hospitals, split, done.out, leave_out="hospital=south", seeds=2, **SMALL)
