@@ -111,18 +111,8 @@ def decides(
                 confirmed=confirmed == _asked(given),
             )
             discard_draft(session, case_id, person.account_id)
-    except Contradiction as error:
-        asked = {**given, "confirmed": _asked(given)}
-        return _page(request, person, case_id, contradictions=error.words, given=asked, status=422)
     except InputError as error:
-        return _page(
-            request,
-            person,
-            case_id,
-            problem=str(error),
-            given=given,
-            status=409 if isinstance(error, CannotRead) else 422,
-        )
+        return _not_kept(request, person, case_id, error, given)
     query = as_query(text, done=read.id)
     return RedirectResponse(f"/cases/{following}?{query}" if following else f"/?{query}", 303)
 
@@ -159,12 +149,8 @@ def amends(
                 confirmed=confirmed == _asked(given),
             )
             discard_draft(session, case_id, person.account_id)
-    except Contradiction as error:
-        asked = {**given, "confirmed": _asked(given)}
-        return _page(request, person, case_id, contradictions=error.words, given=asked, status=422)
     except InputError as error:
-        status = 409 if isinstance(error, CannotRead) else 422
-        return _page(request, person, case_id, problem=str(error), given=given, status=status)
+        return _not_kept(request, person, case_id, error, given)
     text, _ = asked_for(request, person)
     return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
 
@@ -194,6 +180,17 @@ def drafts(
         return Response(status_code=204)
     text, _ = asked_for(request, person)
     return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
+
+
+def _not_kept(
+    request: Request, person: Person, case_id: int, error: InputError, given: Mapping[str, str]
+) -> Response:
+    """The case again, with what was filled in: a contradiction to confirm, or what is wrong."""
+    if isinstance(error, Contradiction):
+        asked = {**given, "confirmed": _asked(given)}
+        return _page(request, person, case_id, contradictions=error.words, given=asked, status=422)
+    status = 409 if isinstance(error, CannotRead) else 422
+    return _page(request, person, case_id, problem=str(error), given=given, status=status)
 
 
 def _asked(given: Mapping[str, str]) -> str:
