@@ -126,7 +126,7 @@ def log_interval(value: float, drawn: Floats, independent: float) -> Estimate | 
     if math.isnan(value) or independent < 2:
         return None
     if value <= 0:
-        return Estimate(value, value, max(value, float(np.nanmax(drawn))))
+        return Estimate(value, value, float(np.max(drawn[~np.isnan(drawn)], initial=value)))
     factor = math.exp(min(_reach(standard_error(drawn), independent) / value, 700.0))
     return Estimate(value, value / factor, value * factor)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -111,8 +112,11 @@ def test_where_one_cannot_be_started_for_long_the_others_end_and_the_server_is_t
     monkeypatch.setattr(SpawnProcess, "start", start)
     monkeypatch.setattr(processes, "LONGEST_WITHOUT_S", 2.0)
     parts = [part(server_parts.stay, log), part(server_parts.die, tmp_path / "dies")]
+    let_through = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with pytest.raises(CannotGoOn, match="Cannot allocate memory"):
         keep_running(parts, lambda: False, lambda _: None)
+    # Or whatever this process begins later could not be ended either.
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == let_through
     assert multiprocessing.active_children() == []
     assert not lines(log) or lines(log)[-1] == "ended"
 

@@ -95,6 +95,7 @@ def keep_running(
     CannotGoOn
         A part could not be started for `LONGEST_WITHOUT_S`.
     """
+    let_through = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         shared = multiprocessing.get_context("spawn")
         running = [_Running(part, shared.Value(c_double, 0.0, lock=False)) for part in parts]
@@ -109,6 +110,7 @@ def keep_running(
             time.sleep(LOOK_S)
     finally:
         _end([one.process for one in running if one.process is not None])
+        signal.pthread_sigmask(signal.SIG_SETMASK, let_through)
 
 
 def pause_after(deaths: int) -> float:
