@@ -190,14 +190,12 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
 
 def by_way(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row per way of training: melanoma's AUROC on each hospital left out, their mean and the worst."""
-    return (
-        [
-            {"way": way, **{f"melanoma_roc_auc, {name}": value for name, value in own.items()}}
-            for way, own in summary(rows).to_dict("index").items()
-        ]
-        if rows
-        else []
-    )
+    if not rows:
+        return []
+    return [
+        {"way": way, **{f"melanoma_roc_auc, {name}": value for name, value in own.items()}}
+        for way, own in summary(rows).to_dict("index").items()
+    ]
 
 
 def _recipe_left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

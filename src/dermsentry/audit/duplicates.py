@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dermsentry.audit.likeness.content import Content, unpack
 from dermsentry.audit.likeness.index import alike, candidates, spectra
-from dermsentry.audit.likeness.judge import Registration, agreement, in_place, is_copy, register
+from dermsentry.audit.likeness.judge import agreement, in_place, is_copy, register
 from dermsentry.audit.survey import Survey, survey_collection
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, components
@@ -136,9 +136,11 @@ def near_pairs(survey: Survey, rows: NDArray[np.int64], *, workers: int | None =
     def judged(pair: tuple[int, int, bool]) -> NearPair | None:
         first, second, whole = pair
         one, other = content(first), content(second)
-        registration: Registration | None = in_place(one, other)
-        if not whole:
-            registration = register(features.of(first), features.of(second), one.grey.shape[1])
+        registration = (
+            in_place(one, other)
+            if whole
+            else register(features.of(first), features.of(second), one.grey.shape[1])
+        )
         if registration is None:
             return None
         share, placed = agreement(one, other, registration)

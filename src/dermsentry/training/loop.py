@@ -149,6 +149,8 @@ def run_loop(
     epochs = [phase for phase in configuration.phases for _ in range(phase.epochs)]
     steps = math.ceil(len(train) / configuration.batch_size)
     state = _resume(folder)
+    if not state.epoch:
+        state = replace(state, weights=first_weights)
     history = list(state.history)
     trainer, shown = None, _Shown(name, len(epochs) * steps, quiet)
     shown.resumed(state.epoch, len(epochs))
@@ -157,7 +159,7 @@ def run_loop(
             phase = epochs[epoch]
             first = epoch == 0 or phase is not epochs[epoch - 1]
             if trainer is None or first:
-                trainer = _set_up(configuration, phase, state, first, first_weights)
+                trainer = _set_up(configuration, phase, state, first)
             shown.begin(epoch, len(epochs), steps)
             started, losses = time.perf_counter(), _Losses(name, epoch, configuration.learning_rate)
             for i, batch in enumerate(train.batches(configuration, phase.size, epoch)):
@@ -333,9 +335,7 @@ class _Trainer:
         return _State(tuple(history), seconds, own, kept, variables)
 
 
-def _set_up(
-    configuration: Configuration, phase: Phase, state: _State, first: bool, first_weights: Arrays
-) -> _Trainer:
+def _set_up(configuration: Configuration, phase: Phase, state: _State, first: bool) -> _Trainer:
     """The network and its optimizer as the state left them, for a phase that begins or is resumed."""
     tuning = configuration.fine_tuning
     network = build(configuration, size=phase.size, precision=configuration.precision)
@@ -346,10 +346,9 @@ def _set_up(
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(network.trainable_variables)
-    if first_weights and not state.epoch:
-        network.set_weights(first_weights)
-    if state.epoch:
+    if state.weights:
         network.set_weights(state.weights)
+    if state.epoch:
         for variable, value in zip(optimizer.variables, state.optimizer, strict=True):
             variable.assign(value)
     # Each phase averages its own weights.

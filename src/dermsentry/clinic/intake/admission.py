@@ -19,7 +19,7 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import writing
 from dermsentry.clinic.store.events import HeldEvent, ReceivedAgainEvent, ReceivedEvent
 from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case, Conflict, Job, Source
-from dermsentry.clinic.store.text import clean
+from dermsentry.clinic.store.text import clean, joined_notes
 from dermsentry.errors import InputError
 from dermsentry.image_formats import DICOM, FORMATS, HEAD, READ, format_of
 from dermsentry.images import Unreadable
@@ -212,7 +212,7 @@ def _again(
         event = ReceivedAgainEvent(case.id, source, **_identity(told), note=told.note)
         append(session, clinic.trail, actor, event)
         if told.note and told.note not in case.note:
-            case.note = f"{case.note}\n{told.note}".strip()[: lengths.NOTE]
+            case.note = joined_notes(case.note, told.note)
         return Received(case.id, False)
     given = {**_identity(told), "note": told.note, "file_name": told.file_name}
     still_open = select(Conflict).where(Conflict.case_id == case.id, Conflict.resolved_at.is_(None))
@@ -240,6 +240,6 @@ def _with_header(about: About, data: bytes) -> tuple[About, str | None, str]:
         raise InputError(f"The DICOM file cannot be taken: {error.reason}.") from error
     told = {name: getattr(about, name) or getattr(header, name) for name in IDENTIFYING}
     if header.characters:  # where whoever reviews the case sees it
-        told["note"] = f"{about.note}\n{_DOUBT}: {header.characters}.".strip()[: lengths.NOTE]
+        told["note"] = joined_notes(about.note, f"{_DOUBT}: {header.characters}.")
     dicom = {**(about.dicom or {}), **header.as_dict()}
     return replace(about, **told, dicom=dicom), header.identity or None, header.pixels

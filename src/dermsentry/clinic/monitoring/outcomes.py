@@ -13,7 +13,7 @@ from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
-from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.database import find, held_case
 from dermsentry.clinic.store.events import OutcomeRecordedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Case, Outcome, Read, now
 from dermsentry.clinic.store.text import clean, clean_note, digest_of
@@ -74,10 +74,7 @@ def record_outcome(
     """
     _allowed(person)
     label, told = _values(diagnosis, method, note)
-    hold(session)
-    case = find(session, Case, case_id)
-    if case is None:
-        raise InputError(f"There is no case {case_id}.")
+    case = held_case(session, case_id)
     _theirs(case, {"patient": patient, "lesion": lesion, "accession": accession})
     return _record(session, clinic, person, case_id, label, method, told)
 

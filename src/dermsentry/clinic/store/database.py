@@ -21,8 +21,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.store.audit_trail import anchor, end_to_anchor
-from dermsentry.clinic.store.tables import LARGEST_ID, Base
+from dermsentry.clinic.store.audit_trail import anchor, end_to_anchor, hold
+from dermsentry.clinic.store.tables import LARGEST_ID, Base, Case
 from dermsentry.errors import DermsentryError, InputError, OutputError
 
 Row = TypeVar("Row", bound=Base)
@@ -125,6 +125,15 @@ def is_current(engine: Engine) -> bool:
 def find(session: Session, kind: type[Row], number: int, *, anew: bool = False) -> Row | None:
     """The row of this number, whatever the number; None where there is none. `anew`: as it is by now."""
     return session.get(kind, number, populate_existing=anew) if 0 < number <= LARGEST_ID else None
+
+
+def held_case(session: Session, case_id: int) -> Case:
+    """A case as it is by now, with whoever else would change it waiting. Raises InputError for none."""
+    hold(session)
+    case = find(session, Case, case_id, anew=True)
+    if case is None:
+        raise InputError(f"There is no case {case_id}.")
+    return case
 
 
 @contextmanager

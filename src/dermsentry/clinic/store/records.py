@@ -152,17 +152,19 @@ def _compare(kind: str, expected: dict[Any, _Told], rows: Iterator[tuple[Any, _T
     seen = set()
     for key, row in rows:
         seen.add(key)
-        name = f"{kind} {key[1]!r} of case {key[0]}" if isinstance(key, tuple) else f"{kind} {key}"
         told = expected.get(key)
         if told is None:
-            yield f"{name} is in no event"
+            yield f"{_named(kind, key)} is in no event"
             continue
         changed = [own for own, value in told.items() if own not in row or row[own] != value]
         if changed:
-            yield f"{name} is not as the events tell: {', '.join(changed)}"
+            yield f"{_named(kind, key)} is not as the events tell: {', '.join(changed)}"
     for key in expected.keys() - seen:
-        name = f"{kind} {key[1]!r} of case {key[0]}" if isinstance(key, tuple) else f"{kind} {key}"
-        yield f"{name} is missing"
+        yield f"{_named(kind, key)} is missing"
+
+
+def _named(kind: str, key: Any) -> str:
+    return f"{kind} {key[1]!r} of case {key[0]}" if isinstance(key, tuple) else f"{kind} {key}"
 
 
 def _cases(session: Session) -> Iterator[tuple[int, _Told]]:

@@ -16,6 +16,21 @@ def clean_note(text: str) -> str:
     return note
 
 
+def clean_reason(text: str, *, of: str) -> str:
+    """Why something, `of`, was done, with its lines. Raises InputError where it is missing or too long."""
+    reason = clean(text, keep_lines=True)
+    if not reason:
+        raise InputError(f"Received no reason; it is kept with the {of}.")
+    if len(reason) > lengths.REASON:
+        raise InputError(f"Received a reason of {len(reason)} characters; expected up to {lengths.REASON}.")
+    return reason
+
+
+def joined_notes(first: str, second: str) -> str:
+    """Two notes, one below the other, as long as a note may be."""
+    return f"{first}\n{second}".strip()[: lengths.NOTE]
+
+
 def digest_of(*texts: str) -> str:
     """SHA-256 of texts, by which the audit trail tells what was written without repeating it."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

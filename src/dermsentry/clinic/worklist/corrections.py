@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
-from dermsentry.clinic import lengths
 from dermsentry.clinic.alerts.alerting import acknowledge
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.intake.admission import LONGEST
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
-from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.database import find, held_case
 from dermsentry.clinic.store.events import (
     CaseCorrectedEvent,
     CaseRestoredEvent,
@@ -37,7 +36,7 @@ from dermsentry.clinic.store.tables import (
     Export,
     now,
 )
-from dermsentry.clinic.store.text import clean
+from dermsentry.clinic.store.text import clean, clean_reason, joined_notes
 from dermsentry.errors import InputError
 
 MOST_SHOWN = 200
@@ -69,7 +68,7 @@ def correct(
         reason.
     """
     case = _case(session, case_id, person)
-    reason = _reason(reason)
+    reason = clean_reason(reason, of="correction")
     after: dict[str, str] = {}
     for name, text in given.items():
         value = clean(text)
@@ -97,7 +96,7 @@ def withdraw(session: Session, clinic: Clinic, case_id: int, person: Person, rea
         There is no such case, the person may not, it is withdrawn already, or no reason is given.
     """
     case = _case(session, case_id, person)
-    reason = _reason(reason)
+    reason = clean_reason(reason, of="correction")
     if case.lane == WITHDRAWN:
         raise InputError(f"Case {case_id} has been withdrawn already.")
     case.lane = WITHDRAWN
@@ -115,7 +114,7 @@ def restore(session: Session, clinic: Clinic, case_id: int, person: Person, reas
         There is no such case, the person may not, it is not withdrawn, or no reason is given.
     """
     case = _case(session, case_id, person)
-    reason = _reason(reason)
+    reason = clean_reason(reason, of="correction")
     if case.lane != WITHDRAWN:
         raise InputError(f"Case {case_id} is not withdrawn.")
     case.lane, case.rank = _place(case)
@@ -140,7 +139,7 @@ def settle_conflict(
     if resolution not in ("kept", "corrected"):
         raise InputError(f"Received the resolution {resolution[:40]!r}; expected kept or corrected.")
     case = _case(session, conflict.case_id, person)
-    reason = _reason(reason)
+    reason = clean_reason(reason, of="correction")
     if resolution == "corrected":
         given = {name: conflict.told[name] for name in IDENTIFYING if conflict.told[name]}
         if case.lane == WITHDRAWN:
@@ -149,7 +148,7 @@ def settle_conflict(
             correct(session, clinic, case.id, person, given, reason)
         note = str(conflict.told.get("note", ""))
         if note and note not in case.note:
-            case.note = f"{case.note}\n{note}".strip()[: lengths.NOTE]
+            case.note = joined_notes(case.note, note)
         if case.dicom is not None and conflict.sha256 != case.sha256:
             # Its header is the one that is right; a report repeats it.
             case.dicom = {**case.dicom, "header_of": conflict.sha256}
@@ -195,20 +194,7 @@ def outdated_exports(session: Session, case_id: int | None = None) -> Sequence[O
 def _case(session: Session, case_id: int, person: Person) -> Case:
     if "correct" not in person.may:
         raise InputError("Only dermatologists and administrators can correct cases.")
-    hold(session)
-    case = find(session, Case, case_id, anew=True)
-    if case is None:
-        raise InputError(f"There is no case {case_id}.")
-    return case
-
-
-def _reason(text: str) -> str:
-    reason = clean(text, keep_lines=True)
-    if not reason:
-        raise InputError("Received no reason; it is kept with the correction.")
-    if len(reason) > lengths.REASON:
-        raise InputError(f"Received a reason of {len(reason)} characters; expected up to {lengths.REASON}.")
-    return reason
+    return held_case(session, case_id)
 
 
 def _place(case: Case) -> tuple[str, int]:

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic import lengths
 from dermsentry.clinic.alerts.alerting import acknowledge, reopen
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.audit_trail import append, hold
-from dermsentry.clinic.store.database import find
+from dermsentry.clinic.store.database import find, held_case
 from dermsentry.clinic.store.events import ReadAmendedEvent, ReadEvent, ReadUndoneEvent
 from dermsentry.clinic.store.tables import (
     ACTIONS,
@@ -28,7 +27,7 @@ from dermsentry.clinic.store.tables import (
     Read,
     now,
 )
-from dermsentry.clinic.store.text import clean, clean_note, digest_of
+from dermsentry.clinic.store.text import clean_note, clean_reason, digest_of
 from dermsentry.diagnoses import CODES, DIAGNOSES, MELANOMA, name_of
 from dermsentry.errors import InputError
 
@@ -82,11 +81,7 @@ def decide(
     InputError
         There is no such case, or what was decided makes no sense.
     """
-    hold(session)
-    case = find(session, Case, case_id)
-    if case is None:
-        raise InputError(f"There is no case {case_id}.")
-    session.refresh(case)  # it may have been loaded before others were waited for
+    case = held_case(session, case_id)
     problem = may_read(session, clinic, case, person)
     if problem:
         raise CannotRead(problem)
@@ -134,18 +129,11 @@ def amend(
     InputError
         There is no such case or no reason, nothing changes, or what was decided makes no sense.
     """
-    hold(session)
-    case = find(session, Case, case_id, anew=True)
-    if case is None:
-        raise InputError(f"There is no case {case_id}.")
+    case = held_case(session, case_id)
     problem = may_amend(session, case, person)
     if problem:
         raise CannotRead(problem)
-    reason = clean(reason, keep_lines=True)
-    if not reason:
-        raise InputError("Received no reason; it is kept with the amended decision.")
-    if len(reason) > lengths.REASON:
-        raise InputError(f"Received a reason of {len(reason)} characters; expected up to {lengths.REASON}.")
+    reason = clean_reason(reason, of="amended decision")
     before = active_reads(session, case.id)
     read = _read(case, person, AMENDMENT, agrees, diagnosis, action, note, confirmed=confirmed)
     last = before[-1]
