@@ -188,3 +188,9 @@ def test_the_test_of_calibration():
     assert np.mean(rejected) == pytest.approx(0.05, abs=0.04)
     assert calibration_test(*_outcomes(2000, 1, slope=2.0)).p_value < 1e-4
     assert calibration_test([True, False], [1.0, 0.0], np.array([0, 1])) is None
+
+
+def test_the_calibration_error_of_few_is_at_most_1():
+    outcome, stated = np.array([1, 0, 1, 0, 0, 0, 1, 0]), np.linspace(0.05, 0.9, 8)
+    found = calibration_error(outcome, stated, np.arange(8))
+    assert found.value < found.high <= 1

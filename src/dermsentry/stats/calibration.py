@@ -304,7 +304,7 @@ def calibration_error(
     middle = squared + slope * quantile**2 / 2
     reach = float(np.sqrt(max(0.0, middle**2 - squared**2 + quantile**2 * variance)))
     value, low, high = (float(np.sqrt(max(0.0, each))) for each in (squared, middle - reach, middle + reach))
-    return Estimate(value, min(low, value), max(high, value))
+    return Estimate(value, min(low, value), max(min(high, 1.0), value))  # two shares are at most 1 apart
 
 
 @dataclass(frozen=True)
