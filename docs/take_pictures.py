@@ -80,7 +80,7 @@ def decide(page: Page, number: int) -> None:
         page.wait_for_load_state()
         title = page.inner_text("h1")
         # A key acts on what is on the screen alone.
-        page.evaluate("document.querySelector('[data-decide] .primary').scrollIntoView({block: 'end'})")
+        page.evaluate("document.querySelector('form[data-decide]').scrollIntoView({block: 'end'})")
         if choice.random() < 0.8:
             page.keyboard.press("a")
             if page.query_selector("input[name=diagnosis]:checked") is None:  # the likeliest does not fit
@@ -90,8 +90,12 @@ def decide(page: Page, number: int) -> None:
             page.check("input[name=agrees][value=no]")
             page.keyboard.press("5")
             page.keyboard.press(choice.choice("df"))
-        page.keyboard.press("s")
-        page.wait_for_function("title => document.querySelector('h1').innerText !== title", arg=title)
+        page.click("form[data-decide] .primary")
+        changed = "title => document.querySelector('h1').innerText !== title"
+        page.wait_for_function(f"{changed} || document.querySelector('#contradiction')", arg=title)
+        if page.query_selector("#contradiction"):
+            page.click("form[data-decide] .primary")
+            page.wait_for_function(changed, arg=title)
     page.goto("/outcomes")
     links = [link.get_attribute("href") for link in page.query_selector_all("td a[href^='/outcomes?case=']")]
     for link in links:
