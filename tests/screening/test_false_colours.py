@@ -80,12 +80,12 @@ def shares(melanoma: float) -> Mapping[str, float]:
 
 @pytest.mark.parametrize("melanoma", [0.01, 0.99])
 def test_certainly_false_colours_are_refused_whatever_the_probability(melanoma: float) -> None:
-    quality = Quality(450, 0.5, 150.0, 40.0, (FALSE_COLOURS,))
+    quality = Quality(450, 0.5, 150.0, 40.0, 0.0, 0.0, (FALSE_COLOURS,))
     assert triage(shares(melanoma), 0.1, 0.1, quality, CARD) == ("cannot-say", (FALSE_COLOURS,))
 
 
 def test_odd_colours_keep_an_alert_and_are_never_routine() -> None:
-    quality = Quality(450, 0.5, 150.0, 40.0, (ODD_COLOURS,))
+    quality = Quality(450, 0.5, 150.0, 40.0, 0.0, 0.0, (ODD_COLOURS,))
     tier, reasons = triage(shares(0.99), 0.1, 0.1, quality, CARD)
     assert (tier, reasons[-1]) == ("alert", ODD_COLOURS)
     assert triage(shares(0.01), 0.1, 0.1, quality, CARD) == ("cannot-say", (ODD_COLOURS,))

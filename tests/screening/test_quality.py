@@ -17,6 +17,8 @@ from dermsentry.phantoms import Phantoms
 from dermsentry.screening.quality import (
     BLURRED,
     DRAWN,
+    GLARE,
+    HAIR,
     NO_LESION,
     TOO_BRIGHT,
     TOO_DARK,
@@ -107,11 +109,11 @@ def test_a_small_file_is_sent_back() -> None:
 
 
 def test_words_name_the_problem_and_one_thing_to_do() -> None:
-    for words in (BLURRED, TOO_DARK, TOO_BRIGHT, WASHED_OUT, NO_LESION, DRAWN):
+    for words in (BLURRED, TOO_DARK, TOO_BRIGHT, WASHED_OUT, NO_LESION, DRAWN, GLARE, HAIR):
         problem, action = words.split(": ")
         assert problem
         assert "retake" in action or "send" in action
-        assert len(words) < 80
+        assert len(words) <= 80
 
 
 @pytest.mark.parametrize("wide", [True, False])
@@ -146,7 +148,7 @@ def test_any_picture_has_finite_measures(pixels: Pixels) -> None:
     quality = assess(pixels, 600, 450)
     assert np.isfinite([quality.sharpness, quality.brightness, quality.contrast]).all()
     assert 0 <= quality.brightness <= 255
-    assert len(quality.problems) <= 1
+    assert len(set(quality.problems) - {GLARE, HAIR}) <= 1
 
 
 @settings(max_examples=30, deadline=None)
@@ -179,7 +181,9 @@ def test_real_photographs_pass_and_spoiled_ones_do_not(real_data: Path, pattern:
         found = [assess(spoil(pixels), 180, 180).problems for pixels in fitted]  # type: ignore[operator]
         return float(np.mean([bool(set(words) & set(problem)) for problem in found]))
 
-    assert all(assess(pixels, 180, 180).acceptable for pixels in fitted)
+    found = [set(assess(pixels, 180, 180).problems) for pixels in fitted]
+    assert not any(problem - {GLARE, HAIR} for problem in found)
+    assert sum(map(bool, found)) <= 3  # under hair indeed
     assert share((BLURRED, NO_LESION), lambda pixels: blurred(pixels, 0.02)) == 1
     assert share((BLURRED, NO_LESION), lambda pixels: blurred(pixels, 0.01)) > 0.9
     assert share((TOO_DARK,), lambda pixels: lit(pixels, 0.25)) > 0.9

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from bundles import tiny_card
 from dermsentry.diagnoses import CODES
 from dermsentry.model import Threshold
-from dermsentry.screening.quality import BLURRED, DRAWN, Quality
+from dermsentry.screening.quality import BLURRED, DRAWN, GLARE, HAIR, Quality
 from dermsentry.screening.triage import MEANING, NOT_A_LESION, TIERS, UNLIKE, triage
 
-GOOD = Quality(450, 0.5, 150.0, 40.0, ())
-BAD = Quality(450, 0.2, 150.0, 40.0, (BLURRED,))
-CHART = Quality(450, 0.6, 250.0, 60.0, (DRAWN,))
+GOOD = Quality(450, 0.5, 150.0, 40.0, 0.0, 0.0, ())
+BAD = Quality(450, 0.2, 150.0, 40.0, 0.0, 0.0, (BLURRED,))
+CHART = Quality(450, 0.6, 250.0, 60.0, 0.0, 0.0, (DRAWN,))
 CARD = tiny_card()  # alert from 0.5, refer from 0.2
 
 
@@ -77,6 +77,18 @@ def test_poor_quality_alerts_but_never_reassures() -> None:
     assert (tier, reasons[-1]) == ("alert", BLURRED)
     assert triage(shares(MEL=0.3), 0.1, 0.1, BAD, CARD) == ("cannot-say", (BLURRED,))
     assert triage(shares(NV=0.99), None, None, BAD, CARD) == ("cannot-say", (BLURRED,))
+
+
+@pytest.mark.parametrize("words", [(GLARE,), (HAIR,), (GLARE, HAIR)])
+def test_what_lies_over_a_lesion_takes_away_no_alert_and_no_referral(words: tuple[str, ...]) -> None:
+    hidden = Quality(450, 0.5, 150.0, 40.0, 0.1, 0.1, words)
+    for melanoma in (0.01, 0.3, 0.7):
+        bare, _ = triage(shares(MEL=melanoma, NV=1 - melanoma), 0.1, 0.1, GOOD, CARD)
+        tier, reasons = triage(shares(MEL=melanoma, NV=1 - melanoma), 0.1, 0.1, hidden, CARD)
+        assert tier == ("cannot-say" if bare == "routine" else bare)
+        assert reasons[-len(words) :] == words
+    blurred = Quality(450, 0.2, 150.0, 40.0, 0.1, 0.1, (BLURRED, *words))
+    assert triage(shares(MEL=0.3), 0.1, 0.1, blurred, CARD)[0] == "cannot-say"
 
 
 @given(

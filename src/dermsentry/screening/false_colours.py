@@ -62,7 +62,8 @@ def quadratic(features: Floats) -> Floats:
 def colour_features(pixels: Pixels) -> Floats:
     """Statistics of a photograph's colours, (23,)."""
     small = np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX))
-    grid = Image.fromarray(_field(small)).resize((PLACES, PLACES), Image.Resampling.BOX)
+    field = np.ascontiguousarray(small[field_of_view(small)])
+    grid = Image.fromarray(field).resize((PLACES, PLACES), Image.Resampling.BOX)
     colours = np.asarray(grid, dtype=np.float64).reshape(-1, 3)
     logs = np.log(colours + 8)
     lit = (colours.max(axis=1) > _DARK) & _INNER
@@ -97,13 +98,16 @@ def colour_features(pixels: Pixels) -> Floats:
     )
 
 
-def _field(pixels: Pixels) -> Pixels:
-    """Without the black around a round lens, or padding, if enough is left."""
-    lit = pixels.max(axis=2) > LIT
+def field_of_view(pixels: Pixels) -> tuple[slice, slice]:
+    """Rows and columns of a picture, (`SIDE`, `SIDE`, 3), without the black around a round lens or padding.
+
+    All of it if not enough would be left.
+    """
+    lit = np.maximum(np.maximum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2]) > LIT
     rows, columns = np.flatnonzero(lit.mean(axis=1) > FIELD), np.flatnonzero(lit.mean(axis=0) > FIELD)
     if min(len(rows), len(columns)) < 8 or min(np.ptp(rows), np.ptp(columns)) < SIDE // 4:
-        return pixels
-    return np.ascontiguousarray(pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        return slice(0, len(pixels)), slice(0, pixels.shape[1])
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _steps(logs: Floats, lit: NDArray[np.bool_]) -> Floats:

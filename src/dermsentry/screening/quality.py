@@ -5,7 +5,8 @@ part, the nine-class set's, a sample of the ISIC archive) are beyond any of them
 each, squashed, cropped or padded to 180 to 256 pixels, never more than 2. What they stop: a Gaussian blur of
 1 % of the width (standard deviation), most shakes over 4 %, a quarter of the light, light that burns
 half of the picture out, most skin without a lesion, charts and screenshots. A sharp picture of something
-else, such as a pet, is left to the network (`training/refusal.py`).
+else, such as a pet, is left to the network (`training/refusal.py`). Glare and hair over the lesion are seen
+by limits of their own (docs/why.md).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermsentry.images import Pixels
+from dermsentry.screening.artefacts import lesion_artefacts
 from dermsentry.screening.false_colours import log_odds
 
 PLACES = 16  # on a side: where light and colour are measured
@@ -31,6 +33,7 @@ BURNT = 0.45  # share of pixels with two colours at their end
 PALE = 200.0
 FLAT, JUMPS = 0.5, 0.13  # both: drawn, as text and panels are
 LESS_FLAT, MORE_JUMPS = 0.01, 0.4  # both: drawn on black, or in fine colours
+MAX_GLARE, MAX_HAIR = 0.003, 0.04  # shares of the lesion
 
 TOO_SMALL = (
     "too small: send the original photograph (at least {minimum} pixels on the shorter side, this has {side})"
@@ -45,9 +48,13 @@ FALSE_COLOURS_FROM, ODD_COLOURS_FROM = 2.0, 0.5  # log-odds
 FALSE_COLOURS = "false colours (swapped, missing or negative): send the camera's own photograph"
 ODD_COLOURS = "unusual colours, perhaps false ones: compare with the camera's own photograph"
 DRAWN = "a chart, a drawing or a screenshot: send the camera's own photograph"
+GLARE = "glare covers part of the lesion: retake with polarised light or at another angle"
+HAIR = "hair covers the lesion: retake after moving or clipping the hair"
 
 NEVER_ASSESSED = frozenset({DRAWN, FALSE_COLOURS})
 """Problems with which a probability means nothing."""
+NEVER_ROUTINE = frozenset({GLARE, HAIR})
+"""Problems that hide part of a lesion: what is suspicious all the same is alerted or referred."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,8 @@ class Quality:
 
     `side`: the shorter side in pixels. `sharpness`: from about 0.23 (no detail) to above 0.4 (sharp), in the
     direction that has less. `brightness`: of the middle one of 256 places, 0 to 255. `contrast`: spread of
-    their colours, 0 to 255, once an even fall of the light is taken off.
+    their colours, 0 to 255, once an even fall of the light is taken off. `glare`, `hair`: shares of the
+    lesion, 0 to 1, under glare and under hair.
     """
 
     derived: ClassVar[tuple[str, ...]] = ("acceptable",)
@@ -65,6 +73,8 @@ class Quality:
     sharpness: float
     brightness: float
     contrast: float
+    glare: float
+    hair: float
     problems: tuple[str, ...]
 
     @property
@@ -112,10 +122,16 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
         problems.append(WASHED_OUT if light[len(light) // 2] > PALE else NO_LESION)
     elif sharpness < MIN_SHARPNESS:
         problems.append(BLURRED)
-    if not problems and colours >= ODD_COLOURS_FROM:
-        problems.append(ODD_COLOURS)
+    glare, hair = (round(share, 4) for share in lesion_artefacts(inner))
+    if not problems:
+        found = (
+            (colours >= ODD_COLOURS_FROM, ODD_COLOURS),
+            (glare > MAX_GLARE, GLARE),
+            (hair > MAX_HAIR, HAIR),
+        )
+        problems.extend(words for present, words in found if present)
     brightness = round(float(light[len(light) // 2]), 1)
-    return Quality(side, round(sharpness, 3), brightness, round(contrast, 1), tuple(problems))
+    return Quality(side, round(sharpness, 3), brightness, round(contrast, 1), glare, hair, tuple(problems))
 
 
 def _without_bars(pixels: Pixels) -> Pixels:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from dermsentry.diagnoses import DIAGNOSES, MELANOMA, name_of
 from dermsentry.model.card import Card, Threshold
-from dermsentry.screening.quality import NEVER_ASSESSED, Quality
+from dermsentry.screening.quality import NEVER_ASSESSED, NEVER_ROUTINE, Quality
 from dermsentry.stats.numbers import brief, compared, percent
 
 Tier = Literal["alert", "refer", "routine", "cannot-say", "unreadable"]
@@ -44,8 +44,8 @@ def triage(
     An image without a lesion is never assessed, nor is a chart, a screenshot or one in false colours. One of
     poor quality can still
     alert, since missing a melanoma is worse than looking once more; it is never called routine, nor just
-    referred. A lesion unlike those that the model learned from can alert or be referred; it is never called
-    routine.
+    referred. A lesion unlike those that the model learned from, or under glare or hair, can alert or be
+    referred; it is never called routine.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def triage(
     doubts = (*quality.problems, *([UNLIKE] if unlike else []))
     if melanoma >= alert.value:
         return "alert", (_against("at or above", melanoma, "alert", alert), *doubts)
-    if quality.problems:
+    if not NEVER_ROUTINE.issuperset(quality.problems):
         return "cannot-say", doubts
     soon = sum(probabilities[code] for code in _SEEN_SOON)
     reasons = []
@@ -82,7 +82,7 @@ def triage(
         reasons.append(f"{listed}: to be seen soon")
     if reasons:
         return "refer", (*reasons, *doubts)
-    if unlike:
+    if doubts:
         return "cannot-say", doubts
     return "routine", (
         _against("below", melanoma, "referral", refer),

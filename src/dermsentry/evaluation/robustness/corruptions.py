@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from PIL import Image, ImageDraw
 
 from dermsentry.images import Pixels
 from dermsentry.phantoms.structures import walk
+from dermsentry.screening.lesion import find_lesion
 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
@@ -285,36 +285,6 @@ def _rescale(pixels: Pixels, severity: int, rng: Rng) -> Pixels:
     """From nearer or farther, each as likely: by 4 to 45 %."""
     factor = _at(severity, (1.04, 1.09, 1.17, 1.3, 1.45))
     return zoomed(pixels, factor if rng.random() < 0.5 else 1 / factor)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a lesion is: its middle and its radius, in pixels."""
-
-    row: float
-    column: float
-    radius: float
-
-
-def find_lesion(pixels: Pixels) -> Place:
-    """Where the lesion of a picture (size, size, 3) is: what is darker than the rim, near the middle.
-
-    The middle of the picture, with a quarter of its side, where nothing is darker.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    size = len(pixels)
-    light = gaussian_filter(pixels.astype(np.float32).mean(axis=2), size / 40)
-    down, across = np.mgrid[:size, :size].astype(np.float32)
-    middle = (size - 1) / 2
-    off = np.hypot(down - middle, across - middle) / size
-    rim = float(np.median(light[(off > 0.35) & (off < 0.5)]))
-    darker = np.clip(rim - light, 0, None) * (off < 0.4)
-    inside = darker > 0.5 * darker.max()
-    if darker.max() < 5 or not inside.any():
-        return Place(middle, middle, size / 4)
-    radius = float(np.clip(np.sqrt(inside.sum() / np.pi), 0.08 * size, 0.35 * size))
-    return Place(float(down[inside].mean()), float(across[inside].mean()), radius)
 
 
 def glare_spot(pixels: Pixels, rng: Rng) -> Pixels:

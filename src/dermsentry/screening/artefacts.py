@@ -1,0 +1,102 @@
+"""Glare and hair over the lesion, which hide what a network would see: how much of the lesion they cover.
+
+Glare is what is nearly white and brighter than the skin. A hair is a line that is darker in red, or
+lighter in blue, than what is on both sides of it, and continues both ways: pigment is darker than skin too,
+but least in red, and a network's lines soon end. The black-hat filter of DullRazor (Lee et al., Comput Biol
+Med 27 (1997)) separates thin from wide, not lines from dots. Figures: docs/why.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dermsentry.images import Pixels
+from dermsentry.screening.false_colours import SIDE, field_of_view
+from dermsentry.screening.lesion import find_lesion
+
+Mask = NDArray[np.bool_]
+
+_NEAR_WHITE, _ABOVE_SKIN = 205, 8  # of the least channel, 0 to 255; above nine tenths of the picture
+_CONTRAST = 24  # grey levels beyond which a line counts no more
+_SEEN = 12  # of these, on average over each half of a line
+_HALF = 9  # pixels
+# (down, across) from one sample of a half to the next, and factors of their number.
+_DIRECTIONS = (
+    *(((0, 1), (2, 2, 2)), ((1, 0), (2, 2, 2)), ((1, 1), (2, 3)), ((1, -1), (2, 3))),
+    *(((1, 2), (2, 2)), ((2, 1), (2, 2)), ((2, -1), (2, 2)), ((1, -2), (2, 2))),
+)
+
+
+def lesion_artefacts(pixels: Pixels) -> tuple[float, float]:
+    """Shares of the lesion, from 0 to 1, under glare and under hairs, dark or light.
+
+    Parameters
+    ----------
+    pixels
+        (height, width, 3) uint8, at least 32 on each side, as a network sees it: hairs are taken to be up to
+        1.5 % of its longer side wide.
+    """
+    apart = max(3, round(max(pixels.shape[:2]) / 75))  # more than half a hair
+    small = _square(pixels)
+    rows, columns = (
+        slice(part.start * length // SIDE, part.stop * length // SIDE)
+        for part, length in zip(field_of_view(small), pixels.shape[:2], strict=True)
+    )
+    seen = pixels[rows, columns]
+    square = small if seen.shape == pixels.shape else _square(np.ascontiguousarray(seen))
+    place = find_lesion(square)
+    down, down_lesion = _around(place.row, place.radius, len(seen), apart)
+    across, across_lesion = _around(place.column, place.radius, seen.shape[1], apart)
+    near = seen[down, across]
+    lesion = down_lesion[:, None] + across_lesion <= 1
+    area = max(int(lesion.sum()), 1)
+    skin = int(np.sort(_least(square), axis=None)[SIDE * SIDE * 9 // 10])
+    glare = lesion & (_least(near) >= max(_NEAR_WHITE, skin + _ABOVE_SKIN))
+    hair = lesion & (_dark_lines(near[:, :, 0], apart) | _dark_lines(255 - near[:, :, 2], apart))
+    return int(glare.sum()) / area, int(hair.sum()) / area
+
+
+def _square(pixels: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def _least(pixels: Pixels) -> NDArray[np.uint8]:
+    return np.minimum(np.minimum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2])
+
+
+def _around(middle: float, radius: float, length: int, apart: int) -> tuple[slice, NDArray[np.floating]]:
+    """The pixels of one axis by which a lesion's lines are seen whole, and for each its square distance.
+
+    `middle` and `radius` are on `SIDE` places, `length` is the axis's; the distance is in radii.
+    """
+    scale = length / SIDE
+    at, reach, rim = (middle + 0.5) * scale - 0.5, radius * scale, _HALF + apart + 1
+    part = slice(max(0, int(at - reach) - rim), min(length, int(at + reach) + rim + 2))
+    return part, ((np.arange(part.start, part.stop) - at) / reach) ** 2
+
+
+def _dark_lines(light: NDArray[np.uint8], apart: int) -> Mask:
+    """Where a line is darker than what is `apart` pixels to each side, and continues so both ways."""
+    width, flat = light.shape[1], light.ravel()
+    found = np.zeros(flat.shape, dtype=np.bool_)
+    for (down, across), factors in _DIRECTIONS:
+        beside = apart / math.hypot(down, across)
+        side = abs(round(down * beside) - round(across * beside) * width)
+        centre = flat[side:-side]
+        run = np.maximum(np.minimum(flat[: -2 * side], flat[2 * side :]), centre) - centre
+        np.minimum(run, _CONTRAST, out=run)
+        step, samples = down * width + across, 1
+        for factor in factors:  # sums of twice or thrice as many samples, in uint8
+            end = len(run) - (factor - 1) * samples * step
+            run = sum((run[i * samples * step :][:end] for i in range(1, factor)), start=run[:end])
+            samples *= factor
+        both = np.minimum(run[: -(samples + 1) * step], run[(samples + 1) * step :]) > _SEEN * samples
+        found[side + samples * step :][: len(both)] |= both
+    # Next to the left and right edge these were neighbours in other rows.
+    lines, rim = found.reshape(light.shape), _HALF + apart
+    lines[:, :rim] = lines[:, -rim:] = False
+    return lines
