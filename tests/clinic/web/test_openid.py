@@ -406,7 +406,7 @@ def test_signing_out_leads_to_signing_out_there(app: FastAPI, provider: TestProv
     left = who.post("/sign-out")
     assert left.headers["location"] == "/sign-in?left=true"
     del who.headers["x-csrf-token"]
-    assert "still be signed in at the hospital" in who.get("/sign-in?left=true").text
+    assert "sign-in with the hospital may still be open" in who.get("/sign-in?left=true").text
     address = urlsplit(who.get("/sign-out/openid").headers["location"])
     assert address.path == "/logout"
     assert f"client_id={CLIENT}" in address.query
