@@ -9,7 +9,6 @@ from threading import BoundedSemaphore, Lock
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from zxcvbn import zxcvbn
 
 from dermsentry.clinic.store.tables import Account
 from dermsentry.errors import InputError
@@ -52,6 +51,8 @@ def hash_password(password: str, *near: str) -> str:
             f"Received a password of {len(password)} characters; expected {SHORTEST_PASSWORD} to "
             f"{LONGEST_PASSWORD}. Several words are easy to remember."
         )
+    from zxcvbn import zxcvbn  # its lists take 15 MiB, which processes without passwords do without
+
     words = [*NEAR, *near, *(part for text in near for part in text.split())]
     with _judging:
         judged = zxcvbn(password[:JUDGED], [word for word in words if word], max_length=JUDGED)

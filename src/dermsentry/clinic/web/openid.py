@@ -33,7 +33,7 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """Of ID tokens: with a key that the provider alone has."""
 KNOWN_S = 3600.0
 """How long the provider's addresses and keys are kept."""
-AWAY_S = 5.0
+AWAY_S = 30.0
 """How long a provider that could not be reached is not asked again."""
 TIMEOUT_S = 5.0
 LEEWAY_S = 60
