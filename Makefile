@@ -107,7 +107,7 @@ release: $(DEVELOPER)  ## Build, check and try the packages, in dist/
 	ls -l dist
 
 requirements:  ## Pin what CI and `make demo` install
-	for pair in base: train:--extra=train clinic:--extra=clinic "dev:--extra=train --extra=clinic --extra=dev"; do \
+	for pair in base: audit:--extra=audit train:--extra=train-cpu clinic:--extra=clinic "dev:--extra=train-cpu --extra=clinic --extra=dev"; do \
 	  $(RUN)/uv pip compile pyproject.toml $${pair#*:} --quiet --universal --python-version 3.11 --no-emit-index-url \
 	    --no-annotate --custom-compile-command "make requirements" -o requirements/$${pair%%:*}.txt --upgrade; \
 	done
