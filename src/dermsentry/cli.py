@@ -15,7 +15,7 @@ import typer
 
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
-from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError
+from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError, missing_extra
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
@@ -730,6 +730,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except UsageError as error:
         _say(_usage_problem(error))
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is error:
+            raise
+        _say(f"dermsentry: {missing}")
         sys.exit(2)
     except SystemExit as leaving:
         if isinstance(leaving.__context__, BrokenPipeError):  # such as `dermsentry … | head`
