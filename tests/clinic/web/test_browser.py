@@ -117,7 +117,8 @@ def keys(page: Page, pressed: str) -> None:
 
 def in_view(page: Page) -> None:
     """The whole form to decide is on the screen: a key acts on nothing else."""
-    page.evaluate("document.querySelector('[data-decide] .primary').scrollIntoView({block: 'end'})")
+    page.evaluate("document.querySelector('.panel.decide').scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(100)
 
 
 def until(page: Page, holds: Callable[[], bool]) -> None:
