@@ -6,24 +6,31 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
+from bundles import tiny_card
+from clinic.cases import screened as screened_case
 from clinic.web.test_browser import (  # noqa: F401
+    add_account,
     address,
     check,
     chromium,
     first_visit,
+    in_view,
     keys,
     opened,
     page_of,
     photograph,
     screened,
     send,
+    sign_in,
+    submit,
     until,
 )
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.tables import Read
+from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.tables import Case, Model, Read
+from dermsentry.files import plain
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -99,3 +106,85 @@ def test_on_a_phone_one_decides_before_the_details_and_takes_a_photograph_before
     check(phone)
     page.goto("/upload")
     assert page.is_hidden("[data-camera]")  # a desktop has no camera to offer
+
+
+def test_several_routine_cases_are_chosen_by_key_and_taken_back(
+    page_of: Callable[..., Page],  # noqa: F811
+    engine: Engine,
+) -> None:
+    page = page_of(viewport={"width": 1366, "height": 768})
+    first_visit(page)
+    with writing(engine) as session:
+        card = tiny_card()
+        session.add(Model(digest="a" * 64, name=card.name, card=plain(card)))
+        session.flush()
+        shares = [("alert", 0.9), *(("routine", 0.01) for _ in range(3))]
+        session.add_all([screened_case(tier, share) for tier, share in shares])
+    page.clock.install()
+    page.goto("/")
+    opened(page, "#lanes")
+    assert page.is_hidden("#routine")
+    keys(page, "jm")  # an alert has nothing to choose
+    assert page.locator("input.choose:checked").count() == 0
+    keys(page, "jmjm")
+    assert page.locator("input.choose:checked").count() == 2
+    page.clock.run_for(21_000)  # the list renews itself; what was chosen stays chosen
+    until(page, lambda: "renewed at" in page.inner_text("#renewed"))
+    assert page.locator("input.choose:checked").count() == 2
+    for path in ("/", "/?view=gallery"):
+        for width in (390, 820, 1366, 1920):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.goto(path)
+            page.click(".views a >> nth=0" if path == "/" else ".views a >> nth=1")
+            page.locator("input.choose").first.check()
+            check(page)
+    page.click("[data-choose-all]")
+    page.click("#routine .primary")
+    opened(page, "h1:has-text('Discharge 3 routine cases')")
+    check(page)
+    page.click(".together .primary")
+    opened(page, ".banner:has-text('3 routine cases discharged')")
+    check(page)
+    keys(page, "z")
+    opened(page, "#list .tier-routine")
+    with reading(engine) as session:
+        assert {case.stage for case in session.scalars(select(Case))} == {"unread"}
+
+
+def test_two_people_see_each_other_and_neither_overwrites_the_other(
+    page_of: Callable[..., Page],  # noqa: F811
+    engine: Engine,
+) -> None:
+    anna = page_of()
+    first_visit(anna)
+    add_account(anna, "bea")
+    send(anna, photograph(170, 1), photograph(20, 2))
+    screened(anna, engine, 2)
+    bea = page_of()
+    sign_in(bea, "bea")
+    anna.goto("/cases/1")
+    bea.goto("/")
+    bea.wait_for_selector(".held:has-text('Dr Anna Berg is reading')")
+    check(bea)
+    bea.goto("/cases/1")
+    bea.wait_for_selector(".lock:has-text('Dr Anna Berg')")
+    check(bea)
+    bea.click(".lock button")
+    opened(bea, "[data-decide]")
+    bea.fill("#add", "teaching")
+    submit(bea, "/cases/1/tags?lane=suspicion")
+    opened(bea, ".tags li")
+    bea.fill("#comment", "grew since spring")
+    submit(bea, "/cases/1/comments?lane=suspicion")
+    opened(bea, ".said")
+    for width in (390, 820, 1366, 1920):
+        bea.set_viewport_size({"width": width, "height": 800})
+        check(bea)
+    in_view(anna)
+    keys(anna, "a4bs")
+    opened(anna, ".problem:has-text('Dr Bea is reading this case')")
+    assert anna.is_checked("input[name=diagnosis][value=MEL]")  # what was filled in is there still
+    bea.goto("/")  # and once it is left, it is free
+    opened(bea, "#lanes")
+    anna.goto("/cases/1")
+    opened(anna, "[data-decide]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -70,6 +70,7 @@ def page(
             synthetic=clinic_of(request).card.synthetic,
             silent_mode=clinic_of(request).settings.silent,
             now=now(),
+            today=now().date(),
             idle_s=int(IDLE.total_seconds()),
             ends_s=int((person.ends_at - now()).total_seconds()) if person and person.ends_at else 0,
             **context,
@@ -82,7 +83,7 @@ def page(
 
 def part(template: str, **context: Any) -> str:
     """Render a template for a part of a page."""
-    return environment().get_template(template).render(**context)
+    return environment().get_template(template).render(today=now().date(), **context)
 
 
 def markdown_html(text: str) -> Markup:
@@ -123,6 +124,7 @@ def environment() -> Environment:
         "name_of": name_of,
         "since": lambda moment: wording.age(now() - moment),
         "moment": _moment,
+        "day": _day,
         "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
         "sentence": wording.sentence,
         "lane_of": lane_of,
@@ -147,3 +149,7 @@ def _unbroken(text: str) -> str:
 
 def _moment(moment: datetime) -> str:
     return moment.strftime("%-d %b %Y, %H:%M UTC")
+
+
+def _day(day: date) -> str:
+    return day.strftime("%-d %b %Y")

@@ -16,6 +16,7 @@ LANES = {
     "suspicion": "By suspicion",
     "cannot-say": "Cannot say",
     "waiting": "Waiting",
+    "follow-up": "Follow-up",
     "decided": "Decided",
     "withdrawn": "Withdrawn",
 }
@@ -25,6 +26,8 @@ LANE_HELP = {
     "cannot-say": "The model could not assess these images reliably. That says nothing about the "
     "lesion: a person must review it, or the image must be retaken.",
     "waiting": "Photographs that have not been screened yet. This list updates by itself.",
+    "follow-up": "Lesions to be seen again, the earliest day first; the count is of those that are due. "
+    "A case leaves the list when a person says that it was seen.",
     "decided": "Most recent first. Filter by tier to see cases that the model could not assess.",
     "withdrawn": "Cases that a person withdrew: in no other list and in no figure. Open one to restore it.",
 }
@@ -32,6 +35,7 @@ LANE_EMPTY = {
     "suspicion": "No cases to review. New photographs appear here once they have been screened.",
     "cannot-say": "No images that the model could not assess.",
     "waiting": "No photographs are waiting to be screened.",
+    "follow-up": "No follow-up has been planned. Decide a case with a day of follow-up to see it here.",
     "decided": "No case has been decided yet. Open one from the first list to decide it.",
     "withdrawn": "No case has been withdrawn.",
 }
@@ -43,6 +47,12 @@ TIERS = {
     "unreadable": "Unreadable",
     "silent": "Not shown",
     "": "Waiting",
+}
+ORDERS = {
+    "": "most worrying first",
+    "longest-waiting": "longest waiting first",
+    "latest": "latest first",
+    "patient": "by patient and lesion",
 }
 STAGES = {
     "unread": "unread",

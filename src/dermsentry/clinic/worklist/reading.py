@@ -28,6 +28,7 @@ from dermsentry.clinic.store.tables import (
     now,
 )
 from dermsentry.clinic.store.text import clean_note, clean_reason, digest_of
+from dermsentry.clinic.worklist.locks import holder, release
 from dermsentry.diagnoses import CODES, DIAGNOSES, MELANOMA, name_of
 from dermsentry.errors import InputError
 
@@ -58,6 +59,7 @@ def decide(
     action: str,
     note: str = "",
     confirmed: bool = False,
+    batch: str = "",
 ) -> Read:
     """Keep what a person decided; the case's alerts are acknowledged by it.
 
@@ -71,11 +73,13 @@ def decide(
         `biopsy`, `follow-up`, `discharge` or `retake`.
     confirmed
         That it is meant, where it contradicts itself.
+    batch
+        Of routine cases that are discharged together.
 
     Raises
     ------
     CannotRead
-        `may_read` says why.
+        `may_read` says why; or another person has the case open.
     Contradiction
         What was decided contradicts itself, and is not confirmed.
     InputError
@@ -85,15 +89,20 @@ def decide(
     problem = may_read(session, clinic, case, person)
     if problem:
         raise CannotRead(problem)
+    other = holder(session, case.id, person)
+    if other is not None:
+        raise CannotRead(f"{other.full_name} is reading this case; take it over to decide it.")
     before = active_reads(session, case.id)
     read = _read(
         case, person, min(len(before) + 1, ADJUDICATOR), agrees, diagnosis, action, note, confirmed=confirmed
     )
+    read.batch = batch
     session.add(read)
     session.flush()
     session.refresh(read, ["account"])
     _move(case, clinic, (*before, read))
     append(session, clinic.trail, person.name, _event(ReadEvent, read, case))
+    release(session, case.id, person)
     acknowledge(session, clinic, case.id, person)
     return read
 
@@ -110,6 +119,7 @@ def amend(
     reason: str,
     note: str = "",
     confirmed: bool = False,
+    instead_of: int | None = None,
 ) -> Read:
     """Change the decision on a case; the one before stays among its reads, and reports say so.
 
@@ -119,22 +129,27 @@ def amend(
         As `decide` takes them.
     reason
         Why it is changed.
+    instead_of
+        The number of the read that counted when the person looked; not given, whichever counts now.
 
     Raises
     ------
     CannotRead
-        `may_amend` says why.
+        `may_amend` says why; or another read counts by now.
     Contradiction
         What was decided contradicts itself, and is not confirmed.
     InputError
         There is no such case or no reason, nothing changes, or what was decided makes no sense.
     """
     case = held_case(session, case_id)
+    before = active_reads(session, case.id)
+    if before and instead_of not in (None, before[-1].id):
+        name = before[-1].account.full_name
+        raise CannotRead(f"{name} has changed the decision since you opened the case; look at it again.")
     problem = may_amend(session, case, person)
     if problem:
         raise CannotRead(problem)
     reason = clean_reason(reason, of="amended decision")
-    before = active_reads(session, case.id)
     read = _read(case, person, AMENDMENT, agrees, diagnosis, action, note, confirmed=confirmed)
     last = before[-1]
     if all(getattr(read, name) == getattr(last, name) for name in ("agrees", "diagnosis", "action", "note")):
@@ -200,6 +215,7 @@ def _read(
         diagnosis=diagnosis,
         action=action,
         note=note,
+        batch="",
         at=now(),
     )
 
@@ -344,4 +360,5 @@ def _event(kind: type[ReadEvent], read: Read, case: Case) -> ReadEvent:
         model=case.model_digest,
         tier=case.tier,
         note_sha256=digest_of(read.note, read.reason),
+        batch=read.batch,
     )

@@ -60,6 +60,10 @@ class CaseSummary(_Row):
     received_at: datetime
     screened_at: datetime | None
     decided_at: datetime | None
+    follow_up_on: date | None = Field(description="The day on which the lesion is to be seen again")
+    assigned_to: str | None = Field(
+        None, validation_alias=AliasPath("assignee", "name"), description="The account that is to read it"
+    )
 
     @model_validator(mode="after")
     def _withhold(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.database import find, reading, writing
+from dermsentry.clinic.store.database import DatabaseError, find, reading, writing
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
@@ -29,6 +30,7 @@ from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.drafts import discard_draft, draft_of, keep_draft
+from dermsentry.clinic.worklist.locks import lock, lock_of
 from dermsentry.clinic.worklist.reading import (
     CannotRead,
     Contradiction,
@@ -40,12 +42,14 @@ from dermsentry.clinic.worklist.reading import (
     undo,
     visible_reads,
 )
+from dermsentry.clinic.worklist.remarks import deciders, known_tags, tags_of, visible_comments
 from dermsentry.clinic.worklist.worklist import next_case, previous_cases
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, OutputError
 from dermsentry.model.card import parse_card
 from dermsentry.model.model_card import card_page
 
 router = APIRouter(include_in_schema=False)
+log = logging.getLogger(__name__)
 
 MOST_PREVIOUS = 12
 BLANK = {"agrees": "", "diagnosis": "", "action": "", "note": "", "reason": "", "confirmed": ""}
@@ -55,10 +59,23 @@ BLANK = {"agrees": "", "diagnosis": "", "action": "", "note": "", "reason": "", 
 def case(
     request: Request, person: Reader, case_id: int, done: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0
 ) -> Response:
-    """The page of a case."""
+    """The page of a case, which holds its lock for who may decide it."""
+    _hold_lock(clinic_of(request), person, case_id)
     answer = _page(request, person, case_id, done=done)
     note_view(clinic_of(request), person, case_id)
     return answer
+
+
+def _hold_lock(clinic: Clinic, person: Person, case_id: int) -> None:
+    """Take the case's lock, unless another has it or it is not theirs to decide now."""
+    with reading(clinic.engine) as session:
+        if may_read(session, clinic, find_case(session, case_id), person):
+            return
+    try:
+        with writing(clinic.engine) as session:
+            lock(session, case_id, person)
+    except (DatabaseError, OutputError) as error:  # as on a full disk: the case is shown all the same
+        log.error("The lock of case %d cannot be kept: %s", case_id, error)
 
 
 @router.get("/cases/{case_id}/waiting")
@@ -94,7 +111,7 @@ def decides(
     text, wanted = asked_for(request, person)
     with reading(clinic.engine) as session:
         find_case(session, case_id)
-        following = next_case(session, wanted, case_id)
+        following = next_case(session, wanted, case_id, person.account_id)
     given = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note}
     try:
         with writing(clinic.engine) as session:
@@ -128,6 +145,7 @@ def amends(
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
     reason: Annotated[str, Form(max_length=2 * lengths.REASON)] = "",
     confirmed: Annotated[str, Form(max_length=100)] = "",
+    instead_of: Annotated[int, Form(ge=0, le=LARGEST_ID)] = 0,
 ) -> Response:
     """Change the decision on a case."""
     clinic = clinic_of(request)
@@ -147,6 +165,7 @@ def amends(
                 note=note,
                 reason=reason,
                 confirmed=confirmed == _asked(given),
+                instead_of=instead_of or None,
             )
             discard_draft(session, case_id, person.account_id)
     except InputError as error:
@@ -254,10 +273,13 @@ def _page(
             draft=draft,
             decision=_decision_to_amend(session, found, person),
             carried=as_query(text),
-            following=next_case(session, wanted, case_id),
+            following=next_case(session, wanted, case_id, person.account_id),
             previous=previous[:MOST_PREVIOUS],
             more_previous=len(previous) > MOST_PREVIOUS,
             why_not=why_not,
+            lock=lock_of(session, case_id) if not why_not else None,
+            deciders=deciders(session),
+            known_tags=known_tags(session),
             own_read=_own_read(session, found, person),
             read=undoable(session, done, person),
             readers=clinic.settings.readers,
@@ -299,6 +321,8 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         "reads": visible_reads(session, clinic, case, person),
         "outcomes": outcomes,
         "alerts": alerts,
+        "tags": tags_of(session, case.id),
+        "comments": visible_comments(session, clinic, case, person),
         "corrections": corrections_of(session, case.id),
         "outdated": outdated_exports(session, case.id),
         "may_leave": may_leave(case.dicom),

@@ -40,6 +40,11 @@
       row?.click();
       return Boolean(row);
     }
+    if (key === "m") {
+      const box = document.activeElement.closest("a.row")?.parentElement.querySelector("input.choose");
+      box?.click();
+      return Boolean(box);
+    }
     const wanted = key === "=" ? "+" : key;
     const element = document.querySelector(`[data-key="${CSS.escape(wanted)}"]`);
     if (!element || element.closest("[hidden]")) return false;
