@@ -8,6 +8,8 @@ ACCESSION = 64
 REASON = 1000
 """Of a correction: why it was made."""
 TAG = 40
+OTHER_DIAGNOSIS = 120
+"""Of a diagnosis in words, that is none of the nine."""
 FILE_NAME = 255
 ACCOUNT = 80
 FULL_NAME = 200

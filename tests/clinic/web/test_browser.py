@@ -268,9 +268,9 @@ def test_the_journey_of_a_photograph(page_of: Callable[..., Page], engine: Engin
     opened(cleo, ".banner")
 
     anna.goto("/alerts")
-    assert anna.locator("main table").count() == 0
+    assert anna.locator(".alerts li").count() == 0
     anna.goto("/alerts?all=true")
-    assert anna.locator("main tbody tr").count() == 1
+    assert anna.locator(".alerts li").count() == 1
     anna.goto("/outcomes")
     anna.click("table a[href='/outcomes?case=1']")
     anna.select_option("#diagnosis", "MEL")

@@ -54,6 +54,7 @@ EXPECTED = {
     ("POST", "/cases/{case_id}/lock/take-over"): "reads:write",
     ("POST", "/cases/{case_id}/assignment"): "reads:write",
     ("POST", "/cases/{case_id}/comments"): "reads:write",
+    ("POST", "/cases/{case_id}/follow-up/done"): "reads:write",
     ("POST", "/cases/{case_id}/tags"): "reads:write",
     ("POST", "/routine/review"): "reads:write",
     ("POST", "/routine/discharge"): "reads:write",

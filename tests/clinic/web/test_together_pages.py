@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +13,7 @@ from sqlalchemy import Engine, select
 from clinic.cases import reread
 from clinic.web_app import shown, texts
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import Account, Comment, Event, Lock, Read
+from dermsentry.clinic.store.tables import Account, Comment, Event, Lock, Read, now
 
 Browser = Callable[..., TestClient]
 AddCase = Callable[..., int]
@@ -171,3 +173,33 @@ def test_a_colleague_who_decided_since_is_not_undone(
     assert (reread(engine, first).stage, reread(engine, second).stage) == ("decided", "unread")
     with writing(engine) as session:
         assert session.scalars(select(Read.action).where(Read.undone_at.is_(None))).all()[-1] == "biopsy"
+
+
+def test_a_finer_diagnosis_its_certainty_and_the_next_visit_are_shown_and_exported(
+    browser: Browser, add_case: AddCase, engine: Engine
+) -> None:
+    first, second, anna = add_case("refer", 0.1), add_case("refer", 0.1), browser()
+    today = now().date().isoformat()
+    common = {"agrees": "yes", "action": "follow-up", "follow_up_on": today, "certainty": "high"}
+    wrong = anna.post(f"/cases/{first}/decision", data={**common, "diagnosis": "MEL", "finer": "DYS"})
+    assert wrong.status_code == 422
+    assert "dysplastic nevus" in texts(shown(wrong), ".problem")[0]
+    assert shown(wrong).select_one("#follow_up_on")["value"] == today  # type: ignore[index]
+    answer = anna.post(f"/cases/{first}/decision", data={**common, "diagnosis": "NV", "finer": "DYS"})
+    assert answer.status_code == 303
+    other = {"diagnosis": "", "other": "Kaposi <b>sarcoma</b>", "other_code": "ICD-O 9140/3"}
+    assert anna.post(f"/cases/{second}/decision", data={**common, **other}).status_code == 303
+    page = shown(anna.get(f"/cases/{first}"))
+    assert "dysplastic nevus (high certainty), follow-up on" in " ".join(texts(page, ".history li"))
+    assert "Kaposi <b>sarcoma</b> (ICD-O 9140/3)" in " ".join(
+        texts(shown(anna.get(f"/cases/{second}")), ".history li")
+    )
+    page = shown(anna.get("/?lane=follow-up"))
+    assert texts(page, "a.row .what b") == [f"Case {first}", f"Case {second}"]
+    assert texts(page, ".lane-follow-up .count") == ["2"]
+    table = list(csv.DictReader(io.StringIO(anna.get("/cases.csv").text)))
+    assert [row["finer_diagnosis"] for row in table] == ["DYS", ""]
+    assert (table[1]["other_code"], table[0]["certainty"]) == ("ICD-O 9140/3", "high")
+    assert table[0]["follow_up_on"] == today
+    assert anna.post(f"/cases/{first}/follow-up/done").status_code == 303
+    assert texts(shown(anna.get("/?lane=follow-up")), "a.row .what b") == [f"Case {second}"]

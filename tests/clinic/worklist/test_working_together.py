@@ -1,20 +1,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from sqlalchemy import Engine, select
 
 from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.monitoring.outcomes import record_outcome
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.records import verify_records
 from dermsentry.clinic.store.tables import Alert, Case, Comment, Event, Lock, Read, Tag, now
 from dermsentry.clinic.worklist import locks, remarks, routine
-from dermsentry.clinic.worklist.reading import CannotRead, amend, decide
-from dermsentry.clinic.worklist.worklist import ORDERS, Filter, list_cases, next_case, search_cases
+from dermsentry.clinic.worklist.reading import CannotRead, amend, decide, undo
+from dermsentry.clinic.worklist.terms import TERMS, Details, cleaned, read_day
+from dermsentry.clinic.worklist.worklist import (
+    ORDERS,
+    Filter,
+    counts,
+    list_cases,
+    next_case,
+    search_cases,
+)
+from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 
 AddCase = Callable[..., int]
@@ -317,3 +328,97 @@ def test_comments_and_tags_belong_to_their_case(clinic: Clinic, engine: Engine, 
             with pytest.raises(InputError, match="no case 9"):
                 act()
         assert session.scalars(select(Comment)).all() == session.scalars(select(Tag)).all() == []
+
+
+TODAY = date(2026, 11, 26)
+
+
+@pytest.mark.parametrize(
+    ("details", "diagnosis", "action", "words"),
+    [
+        (Details(finer="MIS"), "NV", "biopsy", "it goes with MEL"),
+        (Details(finer="X"), "MEL", "biopsy", "expected MIS"),
+        (Details(certainty="utter"), "MEL", "biopsy", "expected low"),
+        (Details(other="Kaposi sarcoma"), "MEL", "biopsy", "expected one of the two"),
+        (Details(other="x" * 121), "", "biopsy", "121 characters"),
+        (Details(other="Kaposi sarcoma", other_code="9140/3"), "", "biopsy", "expected such as SNOMED"),
+        (Details(other_code="ICD-O 9140/3"), "", "biopsy", "expected both"),
+        (Details(follow_up_on=date(2027, 1, 1)), "NV", "discharge", "another action"),
+        (Details(follow_up_on=date(2026, 11, 25)), "NV", "follow-up", "is past"),
+        (Details(follow_up_on=date(2126, 1, 1)), "NV", "follow-up", "too far"),
+    ],
+)
+def test_details_that_make_no_sense_are_told(
+    details: Details, diagnosis: str, action: str, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        cleaned(details, diagnosis, action, TODAY)
+
+
+def test_each_finer_diagnosis_is_within_one_of_the_nine() -> None:
+    assert len({own.code for own in TERMS} - set(CODES)) == len(TERMS)
+    for own in TERMS:
+        for code in own.within:
+            assert code in ("", *CODES)
+            assert cleaned(Details(finer=own.code), code, "biopsy", TODAY).finer == own.code
+    found = cleaned(Details(other=" Kaposi  sarcoma ", other_code="ICD-O  9140/3"), "", "biopsy", TODAY)
+    assert (found.other, found.other_code) == ("Kaposi  sarcoma", "ICD-O 9140/3")
+    assert (read_day(""), read_day("2027-01-31")) == (None, date(2027, 1, 31))
+    with pytest.raises(InputError, match="2026-01-31"):
+        read_day("31.1.2027")
+
+
+def test_what_is_to_be_seen_again_is_a_list_until_it_was(
+    clinic: Clinic, engine: Engine, add_case: AddCase, person: People
+) -> None:
+    anna = person("anna", ago=timedelta(hours=1))
+    ids = [add_case("refer", 0.1), add_case("cannot-say", 0.3), add_case("refer", 0.1)]
+    days = [now().date() + timedelta(days=own) for own in (30, 0, 9)]
+    for case, day in zip(ids, days, strict=True):
+        agrees = None if case == ids[1] else True
+        details = Details(finer="DYS", certainty="high", follow_up_on=day)
+        with writing(engine) as session:
+            read = decide(
+                session, clinic, case, anna,
+                agrees=agrees, diagnosis="NV", action="follow-up", details=details,
+            ).id  # fmt: skip
+    assert lists(engine, stage="follow-up") == [ids[1], ids[2], ids[0]]
+    with reading(engine) as session:
+        page = list_cases(session, Filter(stage="follow-up"), limit=2)
+        rest = list_cases(session, Filter(stage="follow-up"), limit=2, after=page.next)
+        assert [case.id for case in rest.cases] == [ids[0]]
+        assert counts(session)["follow-up"] == 1  # one is due
+    with writing(engine) as session:
+        remarks.follow_up_done(session, clinic, ids[1], anna)
+        with pytest.raises(InputError, match="No follow-up"):
+            remarks.follow_up_done(session, clinic, ids[1], anna)
+        amend(session, clinic, ids[0], anna, agrees=True, diagnosis="NV", action="discharge", reason="seen")
+        undo(session, clinic, read, anna)
+    assert lists(engine, stage="follow-up") == []
+    with reading(engine) as session:
+        session.get_one(Read, read).certainty = "low"
+        session.flush()
+        problems = [own for own in verify_records(session, None) if "read" in own]
+        assert problems == [f"read {read} is not as the events tell: certainty"]
+
+
+def test_the_breslow_thickness_is_of_a_melanoma_by_histology(
+    clinic: Clinic, engine: Engine, add_case: AddCase, person: People
+) -> None:
+    case, anna = add_case(), person("anna")
+    with writing(engine) as session:
+        for diagnosis, method, thickness in (
+            ("NV", "histology", 0.4),
+            ("MEL", "follow-up", 0.4),
+            ("MEL", "histology", 0.0),
+            ("MEL", "histology", float("nan")),
+            ("MEL", "histology", 101.0),
+        ):
+            with pytest.raises(InputError, match="Breslow"):
+                record_outcome(
+                    session, clinic, case, anna, diagnosis=diagnosis, method=method, breslow_mm=thickness
+                )
+        found = record_outcome(
+            session, clinic, case, anna, diagnosis="MEL", method="histology", breslow_mm=0.404
+        )
+        assert found.breslow_mm == 0.4

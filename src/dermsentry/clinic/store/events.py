@@ -291,6 +291,9 @@ class ReadEvent(CaseEvent):
     tier: str
     note_sha256: str
     batch: str
+    finer: str
+    certainty: str
+    follow_up_on: str | None
 
 
 @dataclass(frozen=True)
@@ -317,6 +320,15 @@ class OutcomeRecordedEvent(CaseEvent):
     diagnosis: str
     method: str
     note_sha256: str
+    breslow_mm: float | None
+
+
+@dataclass(frozen=True)
+class FollowUpDoneEvent(CaseEvent):
+    """A person said that a lesion was seen again, as was planned for a day."""
+
+    action = "follow-up done"
+    planned: str
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ from dermsentry.clinic.store.tables import (
     Read,
     Tag,
 )
-from dermsentry.clinic.store.text import digest_of
+from dermsentry.clinic.store.text import digest_of, written
 from dermsentry.errors import InputError
 
 MOST_TOLD = 1000
@@ -142,12 +142,14 @@ def _of_case(made: _Expected, case_id: int, action: str, told: _Told) -> None:
     elif action in (ReadEvent.action, ReadAmendedEvent.action):
         own = {name: told[name] for name in ("position", "agrees", "diagnosis", "action")}
         own |= {"note": told["note_sha256"]} if "note_sha256" in told else {}
+        own |= {name: told[name] for name in ("finer", "certainty", "follow_up_on") if name in told}
         made.reads[told["read"]] = {"case": case_id, **own, "undone": False}
     elif action == ReadUndoneEvent.action and told["read"] in made.reads:
         made.reads[told["read"]]["undone"] = True
     elif action == OutcomeRecordedEvent.action:
         own = {name: told[name] for name in ("diagnosis", "method")}
         own |= {"note": told["note_sha256"]} if "note_sha256" in told else {}
+        own |= {"breslow_mm": told["breslow_mm"]} if "breslow_mm" in told else {}
         made.outcomes[told["outcome"]] = {"case": case_id, **own}
     elif action == AssignedEvent.action:
         case["assigned"] = told["to"]
@@ -200,25 +202,29 @@ def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
 
 
 def _reads(session: Session) -> Iterator[tuple[int, _Told]]:
-    names = ("case_id", "position", "agrees", "diagnosis", "action", "note", "reason", "undone_at")
+    names = ("case_id", "position", "agrees", "diagnosis", "action", "finer", "certainty", "follow_up_on")
+    names += ("note", "reason", "other", "other_code", "undone_at")
     query = select(Read.id, *(getattr(Read, name) for name in names)).order_by(Read.id)
-    for read_id, case_id, position, agrees, diagnosis, action, *written, undone in _stream(session, query):
-        told = {"case": case_id, "position": position, "agrees": agrees, "diagnosis": diagnosis}
-        told |= {"action": action, "note": digest_of(*written), "undone": undone is not None}
+    for read_id, *own, day, note, reason, other, code, undone in _stream(session, query):
+        told = dict(zip(("case", *names[1:7]), own, strict=True))
+        told |= {"follow_up_on": day.isoformat() if day else None, "undone": undone is not None}
+        told |= {"note": digest_of(*written(note, reason, other, code))}
         yield read_id, told
 
 
 def _outcomes(session: Session) -> Iterator[tuple[int, _Told]]:
-    query = select(Outcome.id, Outcome.case_id, Outcome.diagnosis, Outcome.method, Outcome.note)
-    for outcome_id, case_id, diagnosis, method, note in _stream(session, query.order_by(Outcome.id)):
+    names = (Outcome.id, Outcome.case_id, Outcome.diagnosis, Outcome.method, Outcome.breslow_mm, Outcome.note)
+    query = select(*names)
+    for outcome_id, case_id, diagnosis, method, breslow, note in _stream(session, query.order_by(Outcome.id)):
         told = {"case": case_id, "diagnosis": diagnosis, "method": method, "note": digest_of(note)}
+        told |= {"breslow_mm": breslow}
         yield outcome_id, told
 
 
 def _comments(session: Session) -> Iterator[tuple[int, _Told]]:
     query = select(Comment.id, Comment.case_id, Comment.text).order_by(Comment.id)
-    for comment_id, case_id, written in _stream(session, query):
-        yield comment_id, {"case": case_id, "text": digest_of(written)}
+    for comment_id, case_id, said in _stream(session, query):
+        yield comment_id, {"case": case_id, "text": digest_of(said)}
 
 
 def _tags(session: Session) -> Iterator[tuple[tuple[int, str], _Told]]:

@@ -417,6 +417,7 @@ class Read(Base):
 
     `position`: 1 and 2 the readers, 3 the adjudicator, 4 who amended the decision later, for a `reason`.
     `batch`: of the routine cases that were discharged together; empty otherwise.
+    The others are as `worklist.terms.Details` has them.
     """
 
     __tablename__ = "reads"
@@ -432,6 +433,11 @@ class Read(Base):
     note: Mapped[str] = mapped_column(Text, default="")
     reason: Mapped[str] = mapped_column(Text, default="")
     batch: Mapped[str] = mapped_column(String(32), default="", index=True)
+    finer: Mapped[str] = mapped_column(String(lengths.CODE), default="")
+    other: Mapped[str] = mapped_column(String(lengths.OTHER_DIAGNOSIS), default="")
+    other_code: Mapped[str] = mapped_column(String(40), default="")
+    certainty: Mapped[str] = mapped_column(String(lengths.CODE), default="")
+    follow_up_on: Mapped[date | None]
     at: Mapped[datetime] = mapped_column(default=now)
     undone_at: Mapped[datetime | None]
     account: Mapped[Account] = relationship(lazy="joined")
@@ -496,7 +502,10 @@ class Tag(Base):
 
 
 class Outcome(Base):
-    """What a case turned out to be, by histology or follow-up; the latest counts."""
+    """What a case turned out to be, by histology or follow-up; the latest counts.
+
+    `breslow_mm`: of a melanoma, its Breslow thickness in millimetres.
+    """
 
     __tablename__ = "outcomes"
 
@@ -504,6 +513,7 @@ class Outcome(Base):
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), index=True)
     diagnosis: Mapped[str] = mapped_column(String(lengths.CODE))
     method: Mapped[str] = mapped_column(String(lengths.CODE))
+    breslow_mm: Mapped[float | None]
     note: Mapped[str] = mapped_column(Text, default="")
     at: Mapped[datetime] = mapped_column(default=now)
     account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
@@ -538,7 +548,10 @@ class Delivery(Base):
     """A message about an alert to one address; tried again with growing pauses until sent or dead."""
 
     __tablename__ = "deliveries"
-    __table_args__ = (Index("ix_deliveries_next", "state", "next_at"),)
+    __table_args__ = (
+        Index("ix_deliveries_next", "state", "next_at"),
+        Index("ix_deliveries_sent", "address", "sent_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)

@@ -21,6 +21,7 @@ from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.filters import lane_of
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
+from dermsentry.clinic.worklist import terms
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.numbers import (
@@ -135,6 +136,7 @@ def environment() -> Environment:
         "version": __version__,
         "static": static_path,
         "words": wording,
+        "terms": terms,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
         "compared": compared,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from dermsentry.clinic.store.tables import ASSESSED, Case
+from dermsentry.clinic.store.tables import ASSESSED, Case, Read
+from dermsentry.clinic.worklist.terms import name_of_term
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
 from dermsentry.screening.triage import MEANING, NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
@@ -137,6 +138,15 @@ def agreed_diagnosis(case: Case) -> str:
     urgencies = {"alert": ("urgent",), "refer": ("urgent", "soon"), "routine": ("routine",)}
     fits = code and next(own.urgency for own in DIAGNOSES if own.code == code) in urgencies[case.tier]
     return code if fits else ""
+
+
+def diagnosed(read: Read) -> str:
+    """What a reader diagnosed, in words."""
+    if read.other:
+        return f"{read.other} ({read.other_code})" if read.other_code else read.other
+    if read.finer:
+        return name_of_term(read.finer)
+    return name_of(read.diagnosis) if read.diagnosis else "no diagnosis"
 
 
 def sentence(text: str) -> str:

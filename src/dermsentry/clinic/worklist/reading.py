@@ -7,6 +7,8 @@ waits for who decides just then: the second of two finds the case as the first l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,11 +29,14 @@ from dermsentry.clinic.store.tables import (
     Read,
     now,
 )
-from dermsentry.clinic.store.text import clean_note, clean_reason, digest_of
+from dermsentry.clinic.store.text import clean_note, clean_reason, digest_of, written
 from dermsentry.clinic.worklist.locks import holder, release
+from dermsentry.clinic.worklist.terms import Details, cleaned
 from dermsentry.diagnoses import CODES, DIAGNOSES, MELANOMA, name_of
 from dermsentry.errors import InputError
 
+NO_DETAILS = Details()
+DETAILS = tuple(own.name for own in fields(Details))
 SERIOUS = frozenset(diagnosis.code for diagnosis in DIAGNOSES if diagnosis.urgency != "routine")
 """Diagnoses that call for more than a routine check."""
 
@@ -60,6 +65,7 @@ def decide(
     note: str = "",
     confirmed: bool = False,
     batch: str = "",
+    details: Details = NO_DETAILS,
 ) -> Read:
     """Keep what a person decided; the case's alerts are acknowledged by it.
 
@@ -75,6 +81,8 @@ def decide(
         That it is meant, where it contradicts itself.
     batch
         Of routine cases that are discharged together.
+    details
+        A finer or other diagnosis, how certain it is, the day of follow-up.
 
     Raises
     ------
@@ -96,6 +104,7 @@ def decide(
     read = _read(
         case, person, min(len(before) + 1, ADJUDICATOR), agrees, diagnosis, action, note, confirmed=confirmed
     )
+    _detail(read, details)
     read.batch = batch
     session.add(read)
     session.flush()
@@ -120,12 +129,13 @@ def amend(
     note: str = "",
     confirmed: bool = False,
     instead_of: int | None = None,
+    details: Details = NO_DETAILS,
 ) -> Read:
     """Change the decision on a case; the one before stays among its reads, and reports say so.
 
     Parameters
     ----------
-    agrees, diagnosis, action, confirmed
+    agrees, diagnosis, action, confirmed, details
         As `decide` takes them.
     reason
         Why it is changed.
@@ -151,8 +161,12 @@ def amend(
         raise CannotRead(problem)
     reason = clean_reason(reason, of="amended decision")
     read = _read(case, person, AMENDMENT, agrees, diagnosis, action, note, confirmed=confirmed)
+    _detail(read, details)
     last = before[-1]
-    if all(getattr(read, name) == getattr(last, name) for name in ("agrees", "diagnosis", "action", "note")):
+    if all(
+        getattr(read, name) == getattr(last, name)
+        for name in ("agrees", "diagnosis", "action", "note", *DETAILS)
+    ):
         raise InputError("Nothing was changed; the decision is as it was.")
     read.reason = reason
     session.add(read)
@@ -220,6 +234,13 @@ def _read(
     )
 
 
+def _detail(read: Read, given: Details) -> None:
+    """Give a read its details, if they make sense. Raises InputError."""
+    found = cleaned(given, read.diagnosis, read.action, now().date() - timedelta(days=1))
+    for name in DETAILS:
+        setattr(read, name, getattr(found, name))
+
+
 def contradictions(tier: str, agrees: bool | None, diagnosis: str, action: str) -> tuple[str, ...]:
     """In what a decision contradicts itself, a sentence each.
 
@@ -273,6 +294,7 @@ def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None
     read.undone_at = now()
     if read.position == AMENDMENT:  # what it changed is the decision again
         case.revision += 1
+        case.follow_up_on = reads[-2].follow_up_on
     else:
         _move(case, clinic, reads[:-1])
     append(session, clinic.trail, person.name, _event(ReadUndoneEvent, read, case))
@@ -345,6 +367,7 @@ def _move(case: Case, clinic: Clinic, reads: Sequence[Read]) -> None:
         same = (first.diagnosis, first.action) == (second.diagnosis, second.action)
         case.stage = "decided" if same else "adjudication"
     case.decided_at = now() if case.stage == "decided" else None
+    case.follow_up_on = reads[-1].follow_up_on if case.stage == "decided" else None
     case.revision += 1
 
 
@@ -359,6 +382,9 @@ def _event(kind: type[ReadEvent], read: Read, case: Case) -> ReadEvent:
         stage=case.stage,
         model=case.model_digest,
         tier=case.tier,
-        note_sha256=digest_of(read.note, read.reason),
+        note_sha256=digest_of(*written(read.note, read.reason, read.other, read.other_code)),
         batch=read.batch,
+        finer=read.finer,
+        certainty=read.certainty,
+        follow_up_on=read.follow_up_on.isoformat() if read.follow_up_on else None,
     )

@@ -15,7 +15,13 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import find, held_case
-from dermsentry.clinic.store.events import AssignedEvent, CommentedEvent, TaggedEvent, UntaggedEvent
+from dermsentry.clinic.store.events import (
+    AssignedEvent,
+    CommentedEvent,
+    FollowUpDoneEvent,
+    TaggedEvent,
+    UntaggedEvent,
+)
 from dermsentry.clinic.store.tables import Account, Case, Comment, Tag
 from dermsentry.clinic.store.text import clean, clean_note, digest_of
 from dermsentry.clinic.worklist.reading import active_reads, may_read
@@ -45,6 +51,21 @@ def assign(session: Session, clinic: Clinic, case_id: int, person: Person, accou
     session.flush()
     session.refresh(case, ["assignee"])
     append(session, clinic.trail, person.name, AssignedEvent(case.id, *names))
+
+
+def follow_up_done(session: Session, clinic: Clinic, case_id: int, person: Person) -> None:
+    """Take a lesion that was seen again from the list of those that are to be.
+
+    Raises
+    ------
+    InputError
+        There is no such case, or nothing was planned for it.
+    """
+    case = held_case(session, case_id)
+    if case.follow_up_on is None:
+        raise InputError(f"No follow-up of case {case_id} is planned; another person may have noted it.")
+    append(session, clinic.trail, person.name, FollowUpDoneEvent(case.id, case.follow_up_on.isoformat()))
+    case.follow_up_on = None
 
 
 def deciders(session: Session) -> Sequence[Account]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -32,6 +32,7 @@ from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.drafts import discard_draft, draft_of, keep_draft
 from dermsentry.clinic.worklist.locks import lock, lock_of
 from dermsentry.clinic.worklist.reading import (
+    DETAILS,
     CannotRead,
     Contradiction,
     active_reads,
@@ -43,6 +44,7 @@ from dermsentry.clinic.worklist.reading import (
     visible_reads,
 )
 from dermsentry.clinic.worklist.remarks import deciders, known_tags, tags_of, visible_comments
+from dermsentry.clinic.worklist.terms import Details, read_day
 from dermsentry.clinic.worklist.worklist import next_case, previous_cases
 from dermsentry.errors import InputError, OutputError
 from dermsentry.model.card import parse_card
@@ -52,7 +54,25 @@ router = APIRouter(include_in_schema=False)
 log = logging.getLogger(__name__)
 
 MOST_PREVIOUS = 12
-BLANK = {"agrees": "", "diagnosis": "", "action": "", "note": "", "reason": "", "confirmed": ""}
+BLANK = dict.fromkeys(("agrees", "diagnosis", "action", "note", "reason", *DETAILS, "confirmed"), "")
+
+
+def _details_form(
+    finer: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    other: Annotated[str, Form(max_length=2 * lengths.OTHER_DIAGNOSIS)] = "",
+    other_code: Annotated[str, Form(max_length=100)] = "",
+    certainty: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    follow_up_on: Annotated[str, Form(max_length=20)] = "",
+) -> dict[str, str]:
+    given = (finer, other, other_code, certainty, follow_up_on)
+    return dict(zip(DETAILS, given, strict=True))
+
+
+DetailsForm = Annotated[dict[str, str], Depends(_details_form)]
+
+
+def _details(given: Mapping[str, str]) -> Details:
+    return Details(**{**given, "follow_up_on": read_day(given["follow_up_on"])})  # type: ignore[arg-type]
 
 
 @router.get("/cases/{case_id}")
@@ -100,6 +120,7 @@ def decides(
     request: Request,
     person: Decider,
     case_id: int,
+    more: DetailsForm,
     agrees: Annotated[str, Form(max_length=10)] = "",
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
@@ -112,7 +133,7 @@ def decides(
     with reading(clinic.engine) as session:
         find_case(session, case_id)
         following = next_case(session, wanted, case_id, person.account_id)
-    given = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note}
+    given = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note, **more}
     try:
         with writing(clinic.engine) as session:
             read = decide(
@@ -124,6 +145,7 @@ def decides(
                 diagnosis=diagnosis,
                 action=action,
                 note=note,
+                details=_details(more),
                 # Only what was asked about is confirmed by having been asked.
                 confirmed=confirmed == _asked(given),
             )
@@ -139,6 +161,7 @@ def amends(
     request: Request,
     person: Decider,
     case_id: int,
+    more: DetailsForm,
     agrees: Annotated[str, Form(max_length=10)] = "",
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
@@ -149,7 +172,14 @@ def amends(
 ) -> Response:
     """Change the decision on a case."""
     clinic = clinic_of(request)
-    given = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note, "reason": reason}
+    given = {
+        "agrees": agrees,
+        "diagnosis": diagnosis,
+        "action": action,
+        "note": note,
+        "reason": reason,
+        **more,
+    }
     with reading(clinic.engine) as session:
         find_case(session, case_id)
     try:
@@ -164,6 +194,7 @@ def amends(
                 action=action,
                 note=note,
                 reason=reason,
+                details=_details(more),
                 confirmed=confirmed == _asked(given),
                 instead_of=instead_of or None,
             )
@@ -179,6 +210,7 @@ def drafts(
     request: Request,
     person: Decider,
     case_id: int,
+    more: DetailsForm,
     form: Annotated[DraftForm, Form()] = "decision",
     agrees: Annotated[str, Form(max_length=10)] = "",
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
@@ -188,7 +220,14 @@ def drafts(
     discard: Annotated[str, Form(max_length=10)] = "",
 ) -> Response:
     """Keep what a person has begun to decide, for themselves; or discard it, and show the case again."""
-    fields = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note, "reason": reason}
+    fields = {
+        "agrees": agrees,
+        "diagnosis": diagnosis,
+        "action": action,
+        "note": note,
+        "reason": reason,
+        **more,
+    }
     with writing(clinic_of(request).engine) as session:
         find_case(session, case_id)
         if discard:

@@ -15,7 +15,7 @@ from dermsentry.clinic.web.filters import as_query
 from dermsentry.clinic.web.pages.worklist import asked_for
 from dermsentry.clinic.web.security import Decider, clinic_of
 from dermsentry.clinic.worklist.locks import lock, release, take_over
-from dermsentry.clinic.worklist.remarks import add_tag, assign, comment, remove_tag
+from dermsentry.clinic.worklist.remarks import add_tag, assign, comment, follow_up_done, remove_tag
 
 router = APIRouter(include_in_schema=False)
 
@@ -63,6 +63,16 @@ def assigns(
     with writing(clinic.engine) as session:
         find_case(session, case_id)
         assign(session, clinic, case_id, person, to or None)
+    return _back(request, person, case_id)
+
+
+@router.post("/cases/{case_id}/follow-up/done")
+def follows_up(request: Request, person: Decider, case_id: int) -> Response:
+    """Note that a lesion was seen again."""
+    clinic = clinic_of(request)
+    with writing(clinic.engine) as session:
+        find_case(session, case_id)
+        follow_up_done(session, clinic, case_id, person)
     return _back(request, person, case_id)
 
 

@@ -1,4 +1,4 @@
-"""Who is to read a case, who is reading it, what was said about it; further orders of the worklist."""
+"""Who is to read a case, who is reading it, what was said about it, and what reads and outcomes may tell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILTERED = ("site", "received_by", "search", "stage")
 
 
 def upgrade() -> None:
-    """Columns of cases and reads; the tables `locks`, `comments`, `tags`; indexes."""
+    """Columns of cases, reads and outcomes; the tables `locks`, `comments`, `tags`; indexes."""
     # With its constraint in the statement: SQLite adds none to a table that is there.
     op.execute(
         "ALTER TABLE cases ADD COLUMN assigned_to INTEGER "
@@ -23,6 +23,10 @@ def upgrade() -> None:
     )
     op.add_column("cases", sa.Column("follow_up_on", sa.Date()))
     op.add_column("reads", sa.Column("batch", sa.String(length=32), nullable=False, server_default=""))
+    for name, length in (("finer", 20), ("other", 120), ("other_code", 40), ("certainty", 20)):
+        op.add_column("reads", sa.Column(name, sa.String(length=length), nullable=False, server_default=""))
+    op.add_column("reads", sa.Column("follow_up_on", sa.Date()))
+    op.add_column("outcomes", sa.Column("breslow_mm", sa.Double()))
     op.create_index("ix_reads_batch", "reads", ["batch"])
     for name, order in (
         ("ix_cases_open_received", ("received_at",)),
@@ -36,6 +40,7 @@ def upgrade() -> None:
     ):
         there = sa.text(f"{column} IS NOT NULL")
         op.create_index(name, "cases", [column, *more], sqlite_where=there, postgresql_where=there)
+    op.create_index("ix_deliveries_sent", "deliveries", ["address", "sent_at"])
     op.create_table(
         "locks",
         sa.Column("case_id", sa.Integer(), nullable=False),
