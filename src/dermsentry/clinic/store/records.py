@@ -202,8 +202,10 @@ def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
 
 
 def _reads(session: Session) -> Iterator[tuple[int, _Told]]:
-    names = ("case_id", "position", "agrees", "diagnosis", "action", "finer", "certainty", "follow_up_on")
-    names += ("note", "reason", "other", "other_code", "undone_at")
+    names = (
+        *("case_id", "position", "agrees", "diagnosis", "action", "finer", "certainty"),
+        *("follow_up_on", "note", "reason", "other", "other_code", "undone_at"),
+    )
     query = select(Read.id, *(getattr(Read, name) for name in names)).order_by(Read.id)
     for read_id, *own, day, note, reason, other, code, undone in _stream(session, query):
         told = dict(zip(("case", *names[1:7]), own, strict=True))
