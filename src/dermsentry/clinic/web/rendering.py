@@ -21,6 +21,7 @@ from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.filters import lane_of
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
+from dermsentry.clinic.worklist.body_map import name_of_region
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.numbers import (
@@ -117,12 +118,18 @@ def environment() -> Environment:
         "percent_interval": lambda measure: _unbroken(percent_interval(measure.estimate)),
         "decimal": decimal,
         "decimal_interval": lambda measure, digits: decimal_interval(measure.estimate, digits),
+        "decimal_estimate": lambda own, digits: _unbroken(decimal_interval(own, digits)),
+        "percent_estimate": lambda own: _unbroken(percent_interval(own)),
+        "points": wording.points,
         "probability": lambda case: _unbroken(wording.probability(case)),
         "unbroken": _unbroken,
         "count": "{:,}".format,
         "name_of": name_of,
         "since": lambda moment: wording.age(now() - moment),
         "moment": _moment,
+        "day": _day,
+        "ordinal": _ordinal,
+        "region_name": name_of_region,
         "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
         "sentence": wording.sentence,
         "lane_of": lane_of,
@@ -143,6 +150,15 @@ def environment() -> Environment:
 def _unbroken(text: str) -> str:
     """A number and its unit on one line."""
     return text.replace(" ", "\u00a0")
+
+
+def _day(stamp: str) -> str:
+    return datetime.fromisoformat(stamp).strftime("%-d %b %Y")
+
+
+def _ordinal(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
 
 
 def _moment(moment: datetime) -> str:
