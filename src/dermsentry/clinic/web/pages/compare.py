@@ -13,7 +13,7 @@ from dermsentry.clinic.web.case_pictures import find_case, send_file
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
-from dermsentry.clinic.worker.comparing import DISTURBED, SIDE
+from dermsentry.clinic.worker.comparing import DISTURBED, REPEATED, SIDE
 from dermsentry.clinic.worker.looking import Looked, compare_cases
 from dermsentry.clinic.worker.screener import Stopped
 from dermsentry.clinic.worklist.patients import same_lesion, when_taken
@@ -52,6 +52,7 @@ def compare(request: Request, person: Reader, case_id: int, other_id: int) -> Re
             problem=problem,
             size=_size(first),
             disturbed=DISTURBED,
+            repeated=REPEATED,
             # What silent mode hides of a photograph, comparing must not show.
             silent=clinic.settings.silent or SILENT in (first.tier, second.tier),
             assessed=first.lane == second.lane == "suspicion",
