@@ -1,4 +1,4 @@
-"""When a photograph was taken and how large its pixels are, as its file says; nothing where that makes no sense."""
+"""When a photograph was taken and how large its pixels are, as its file says, where that makes sense."""
 
 from __future__ import annotations
 
