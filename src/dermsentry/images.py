@@ -10,6 +10,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -66,6 +67,7 @@ class Photograph:
     `pixels` is (height, width, 3), uint8, sRGB. `width` and `height` are the upright file's, which `pixels`
     may be smaller than where a smaller size was asked for. `quantization` is the sum of the JPEG luminance
     table, 0 for other formats. `doubt` says in words what is uncertain about the colours; `""` if nothing is.
+    `taken`: when, by the camera's clock, ISO 8601 without a zone; `""` where the file does not say.
     """
 
     pixels: Pixels
@@ -74,6 +76,7 @@ class Photograph:
     format: str
     quantization: int
     doubt: str = ""
+    taken: str = ""
 
 
 def read_photograph(
@@ -203,7 +206,17 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
         height, width = pixels.shape[:2]
     elif orientation in (5, 6, 7, 8):
         width, height = height, width
-    return Photograph(pixels, width, height, "JPEG" if kind == "MPO" else kind, quantization, doubt)
+    form = "JPEG" if kind == "MPO" else kind
+    return Photograph(pixels, width, height, form, quantization, doubt, _taken(image))
+
+
+def _taken(image: Image.Image) -> str:
+    """EXIF's DateTimeOriginal; empty where it is missing, damaged or what cameras write that know no time."""
+    try:
+        told = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
+        return datetime.strptime(str(told).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()
+    except Exception:  # noqa: BLE001 - tags are parsed from hostile bytes
+        return ""
 
 
 def _orientation(image: Image.Image) -> int:

@@ -27,10 +27,14 @@ AHEAD = 16  # photographs a thread may be ahead of the slowest one before it, or
 
 @dataclass(frozen=True)
 class Screened:
-    """A finding, and its saliency map as PNG where one was wanted and the photograph could be read."""
+    """A finding, and its saliency map as PNG where one was wanted and the photograph could be read.
+
+    `embedding` (d,): what the network made of the photograph; None where it could not be read.
+    """
 
     finding: Finding
     saliency: bytes | None = None
+    embedding: Floats | None = None
 
 
 def screen_sources(
@@ -75,7 +79,8 @@ def screen_photograph(
     reasons = (*reasons, photograph.doubt) if photograph.doubt else reasons
     finding = Finding(name, path, tier, probabilities, no_lesion, unlike, quality, reasons, bundle.name)
     melanoma = outputs.class_activation[0, :, :, card.classes.index(MELANOMA)]
-    return Screened(finding, draw_saliency(pixels, melanoma) if saliency else None)
+    drawn = draw_saliency(pixels, melanoma) if saliency else None
+    return Screened(finding, drawn, outputs.embedding[0])
 
 
 def unreadable(reason: str, bundle: Bundle, name: str = "", path: str = "") -> Screened:

@@ -62,6 +62,7 @@ _DESCRIBING = (
     "Rows",
     "Columns",
     "PhotometricInterpretation",
+    "PixelSpacing",
 )
 _REFERRING = (
     "SpecificCharacterSet",
@@ -103,8 +104,9 @@ class Header:
     `lesion` is its Tracking ID, `site` the anatomic region with its side, `acquired` ISO 8601 without a zone.
     `burned_in`: whether its pixels name the patient, so that they may go nowhere. `identity`: SHA-256 over
     patient, SOP instance and pixel data as encoded, which stays the same where the header was rewritten;
-    `pixels` that over the pixel data alone, which is the same whoever it is said to be of.
-    `characters`: what is uncertain about all this text, since its character set is unknown or wrong.
+    `pixels` that over the pixel data alone, which is the same whoever it is said to be of. `spacing`:
+    millimetres from one row and column to the next, empty where it does not say. `characters`: what is
+    uncertain about all this text, since its character set is unknown or wrong.
     """
 
     patient: str
@@ -122,6 +124,7 @@ class Header:
     transfer_syntax: str
     rows: int
     columns: int
+    spacing: list[float]
     identity: str
     pixels: str
     characters: str
@@ -291,6 +294,7 @@ def _describe(data: bytes) -> Header:
         transfer_syntax=text(dataset.file_meta.get("TransferSyntaxUID")),
         rows=number(dataset, "Rows"),
         columns=number(dataset, "Columns"),
+        spacing=_spacing(dataset),
         identity=identity.hexdigest() if instance else "",
         pixels=hashlib.sha256(encoded).hexdigest(),
         characters="; ".join(words.doubts),
@@ -310,6 +314,15 @@ def _site(words: HeaderText) -> str:
     side = words["ImageLaterality"] or words["Laterality"]
     named = {"L": "left", "R": "right", "B": "both sides"}.get(side.upper(), "")
     return ", ".join(part for part in (region, named) if part)
+
+
+def _spacing(dataset: Dataset) -> list[float]:
+    """The pixel spacing (DICOM PS3.3 10.7.1.1), where it is one that a photograph may have."""
+    try:
+        found = [float(value) for value in dataset.get("PixelSpacing") or ()]
+    except (TypeError, ValueError):
+        return []
+    return found if len(found) == 2 and all(1e-4 < value < 10 for value in found) else []
 
 
 def _acquired(dataset: Dataset) -> str:
