@@ -280,7 +280,7 @@ def _answer(path: Path, kind: str, bundle: Bundle) -> tuple[dict[str, Any], dict
 
 def _decode(path: Path, kind: str) -> Photograph:
     if kind == DICOM:
-        from dermsentry.clinic.intake.dicom import read_dicom
+        from dermsentry.dicom.files import read_dicom
 
         return read_dicom(path)
     return read_photograph(path)
