@@ -66,7 +66,7 @@ def read_dicom(source: Path | bytes) -> Photograph:
 
 
 def as_file(dataset: Dataset) -> bytes:
-    """A data set in memory as the file that it would be. Raises Unreadable where it has too little for one."""
+    """A data set in memory as the file that it would be. Raises Unreadable where it lacks what a file has."""
 
     def write() -> bytes:
         buffer = io.BytesIO()
