@@ -1,4 +1,4 @@
-"""Kill screening again and again, and count what is lost or doubled: `python benchmarks/kills.py --count 5000`.
+"""Kill screening again and again, and count what is lost or doubled: `python benchmarks/kills.py`.
 
 It draws synthetic photographs, screens them with the bundled model, ends the process with SIGKILL at moments
 spread over the run, resumes it each time, and compares the findings with those of a run without kills.
