@@ -67,6 +67,9 @@ _EXTRAS = {
         "sqlalchemy", "alembic", "uvicorn", "fastapi", "pydantic_settings", "pydicom", "pynetdicom", "argon2",
     ),
     "hdf5": ("h5py",),
+    "dicom": ("pydicom",),
+    "parquet": ("pyarrow",),
+    "remote": ("fsspec",),
 }  # fmt: skip
 """The modules that each extra brings, and that tell whether it is installed."""
 

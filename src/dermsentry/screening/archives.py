@@ -74,9 +74,9 @@ def archive_kind(name: str, head: bytes | None = None) -> Kind | None:
 def require_reader(kind: Kind) -> None:
     """Raise InputError where what reads this kind of archive is not installed."""
     if kind == "Parquet":
-        require_extra("parquet", "pyarrow")
+        require_extra("parquet")
     if kind == "HDF5":
-        require_extra("hdf5", "h5py")
+        require_extra("hdf5")
 
 
 def members(

@@ -182,7 +182,7 @@ def _read(source: Source, enough_for: int) -> Photograph:
 def _dicom() -> Callable[..., Photograph]:
     """What decodes a DICOM file or data set. Raises Unreadable where its library is not installed."""
     try:
-        require_extra("dicom", "pydicom")
+        require_extra("dicom")
     except InputError as error:
         raise Unopened(f"a DICOM file: {error}".rstrip(".")) from None
     from dermsentry.dicom.files import as_file, read_dicom

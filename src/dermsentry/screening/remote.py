@@ -182,7 +182,7 @@ def _version(system: Any, path: str, entry: dict[str, Any] | None = None) -> str
 
 def _opened(address: str) -> tuple[Any, str]:
     """The system that an address is of, and the path in it."""
-    require_extra("remote", "fsspec")
+    require_extra("remote")
     from fsspec.core import url_to_fs
 
     try:

@@ -61,7 +61,7 @@ def predictions_file(path: Path, challenge: Challenge | None) -> Iterator[Write]
 def check_table(path: Path) -> None:
     """Raise InputError where a table's name does not say which kind it is, or that cannot be written."""
     if path.suffix.lower() == ".parquet":
-        require_extra("parquet", "pyarrow")
+        require_extra("parquet")
     elif path.suffix.lower() != ".csv":
         raise InputError(f"Received the table {path}; expected a name that ends in .csv or .parquet.")
 
