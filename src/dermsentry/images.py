@@ -60,6 +60,10 @@ class Unreadable(Exception):
         self.reason = reason
 
 
+class Unopened(Unreadable):
+    """A photograph whose bytes could not be fetched, which may go well another time."""
+
+
 @dataclass(frozen=True)
 class Photograph:
     """A decoded photograph, upright, and what its file tells.
@@ -80,7 +84,11 @@ class Photograph:
 
 
 def read_photograph(
-    source: Path | bytes | Image.Image | Pixels, *, root: Path | None = None, enough_for: int | None = None
+    source: Path | bytes | Image.Image | Pixels,
+    *,
+    root: Path | None = None,
+    enough_for: int | None = None,
+    name: str = "",
 ) -> Photograph:
     """Decode a photograph: EXIF orientation applied, any colours brought to 8-bit sRGB, alpha on white.
 
@@ -96,6 +104,8 @@ def read_photograph(
     enough_for
         A side in pixels: a JPEG much larger than that is decoded at 1/2, 1/4 or 1/8 of its size, never
         below this side.
+    name
+        What the bytes of a file are called, by which a camera's raw file is known.
 
     Raises
     ------
@@ -108,8 +118,8 @@ def read_photograph(
     try:
         if isinstance(source, Image.Image):
             return _decode(source, None)  # a draft would shrink the caller's own image
-        data = source if isinstance(source, bytes) else _read_bytes(source, root)
-        kind = _require_readable(data, source.name if isinstance(source, Path) else "")
+        data = source if isinstance(source, bytes) else read_bytes(source, root)
+        kind = _require_readable(data, source.name if isinstance(source, Path) else name)
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
             return _decode(image, enough_for)
     except Unreadable:
@@ -129,7 +139,7 @@ def _require_readable(data: bytes, name: str) -> str:
         raise Unreadable("the file is empty")
     kind = format_of(data[:HEAD])
     if kind == DICOM:
-        raise Unreadable(f"a DICOM file, which only the clinic reads; expected {READ}")
+        raise Unreadable(f"a DICOM file, which only screen and the clinic read; expected {READ}")
     if is_raw(name, kind):
         kind = RAW
     if kind is None or kind not in FORMATS:
@@ -151,7 +161,11 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
 
 
-def _read_bytes(path: Path, root: Path | None) -> bytes:
+def read_bytes(path: Path, root: Path | None = None) -> bytes:
+    """The bytes of a file, or of a photograph in an HDF5 file, if they are not too many.
+
+    Raises Unopened where they cannot be had, Unreadable where they are not to be read.
+    """
     try:
         if root is not None and not path.resolve().is_relative_to(root.resolve()):
             leads = "leaves the collection's folder" if path.exists() else "leads to no file"
@@ -167,13 +181,13 @@ def _read_bytes(path: Path, root: Path | None) -> bytes:
             )
         return path.read_bytes()
     except FileNotFoundError:
-        raise Unreadable("the file is missing") from None
+        raise Unopened("the file is missing") from None
     except (
         OSError,
         RuntimeError,
         ValueError,
     ) as error:  # RuntimeError: a loop of links; ValueError: a NUL in the name
-        raise Unreadable(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        raise Unopened(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _decode(image: Image.Image, enough_for: int | None) -> Photograph:

@@ -346,7 +346,7 @@ _DO = {"screen": _screen, "compare": _compare, "tiles": _tile}
 
 def _decode(path: Path, kind: str) -> Photograph:
     if kind == DICOM:
-        from dermsentry.clinic.intake.dicom import read_dicom
+        from dermsentry.dicom.files import read_dicom
 
         return read_dicom(path)
     return read_photograph(path)
