@@ -67,6 +67,9 @@ _EXTRAS = {
         "sqlalchemy", "alembic", "uvicorn", "fastapi", "pydantic_settings", "pydicom", "pynetdicom", "argon2",
     ),
     "hdf5": ("h5py",),
+    "dicom": ("pydicom",),
+    "parquet": ("pyarrow",),
+    "remote": ("fsspec",),
 }  # fmt: skip
 """The modules that each extra brings, and that tell whether it is installed."""
 
@@ -119,5 +122,5 @@ EXIT_CODES: dict[int, str] = {
     7: "the clinic's database cannot be reached, or refuses the connection",
     8: "adopt, adoption: too few melanomas, or images too unlike, to promise anything; nothing is adopted",
     9: "the ISIC Archive cannot be reached; what was fetched is kept, run it again to resume",
-    130: "interrupted: no file is half written; run it again, and training and fetching resume",
+    130: "interrupted: no file is half written; run it again, and training, fetching and screening resume",
 }
