@@ -1,7 +1,8 @@
 """Messages about alerts, to people by e-mail and to programs by webhook.
 
-A message holds a case's number and a link to it, and nothing else. What could not be sent is tried again with
-growing pauses; after `MOST_TRIES` it is dead, is shown, and can be sent again by a person.
+A message holds a case's number and a link to it, and nothing else; one that follows another of the same case
+says what happened to the case: that it was corrected, amended, withdrawn, restored. What could not be sent is
+tried again with growing pauses; after `MOST_TRIES` it is dead, is shown, and can be sent again by a person.
 
 A process claims a message before it sends it, so that no two send it at the same time. One that was killed
 between sending and noting it leaves the claim to run out; the message then goes out a second time, with the
@@ -68,6 +69,7 @@ class Claimed:
     address: str
     raised_at: datetime
     attempt: int
+    change: str = ""
 
 
 def read_secrets(settings: Settings) -> Secrets:
@@ -128,7 +130,8 @@ def claim(session: Session, channel: str | None = None) -> Claimed | None:
     found.state = "sending"
     found.next_at = moment + CLAIM
     found.attempts += 1
-    return Claimed(found.id, alert.case_id, found.channel, found.address, alert.raised_at, found.attempts)
+    told = (found.channel, found.address, alert.raised_at, found.attempts, found.change)
+    return Claimed(found.id, alert.case_id, *told)
 
 
 def settle(session: Session, clinic: Clinic, claimed: Claimed, problem: str) -> None:
@@ -237,12 +240,13 @@ def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:
 def _send_email(claimed: Claimed, mail: Mail, password: str, link: str) -> str:
     message = EmailMessage()
     message["From"], message["To"] = mail.sender, claimed.address
-    message["Subject"] = f"Dermsentry: case {claimed.case_id}"
+    message["Subject"] = f"Dermsentry: case {claimed.case_id} {claimed.change}".rstrip()
     message["Date"] = format_datetime(now())
     # The same each time it is tried, and never that of another clinic's or an earlier database's message.
     unique = f"{claimed.delivery_id}.{claimed.raised_at.timestamp():.6f}"
     message["Message-ID"] = f"<{unique}@{mail.sender.partition('@')[2]}>"
-    message.set_content(f"Case {claimed.case_id}\n{link}\n")
+    what = f" was {claimed.change} after you were notified of it" if claimed.change else ""
+    message.set_content(f"Case {claimed.case_id}{what}\n{link}\n")
     try:
         with smtplib.SMTP(mail.host, mail.port, timeout=STEP_S) as server:
             if mail.starttls:
@@ -263,7 +267,8 @@ def _send_email(claimed: Claimed, mail: Mail, password: str, link: str) -> str:
 
 
 def _send_webhook(claimed: Claimed, secret: str, link: str) -> str:
-    body = json.dumps({"case": claimed.case_id, "link": link}).encode()
+    change = {"change": claimed.change} if claimed.change else {}
+    body = json.dumps({"case": claimed.case_id, "link": link, **change}).encode()
     headers = {
         "Content-Type": "application/json",
         "Dermsentry-Delivery": f"{claimed.delivery_id}.{claimed.raised_at.timestamp():.6f}",

@@ -77,6 +77,7 @@ SCOPES = {
     "cases:read": "view cases, images, outcomes and performance",
     "reads:write": "decide cases",
     "outcomes:write": "enter outcomes",
+    "correct": "correct, withdraw and restore cases",
     "audit:read": "read the audit trail",
 }
 meaning = MEANING

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.alerts.alerting import acknowledge, reopen
+from dermsentry.clinic.alerts.alerting import acknowledge, reopen, tell_change
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.audit_trail import append, hold
@@ -146,6 +146,7 @@ def amend(
     _move(case, clinic, (*before, read))
     event = _event(ReadEvent, read, case)
     append(session, clinic.trail, person.name, ReadAmendedEvent(**vars(event), reason=reason))
+    tell_change(session, case.id, "amended")
     return read
 
 
