@@ -6,9 +6,10 @@ from .adoption.results import Adoption
 from .audit import Audit, audit_collection
 from .collection import Collection, join_collections, read_collection, read_labels
 from .errors import ArchiveError, BundleError, DermsentryError, InputError, OutputError, TrainingError
-from .evaluation import Estimate, Evaluation, evaluate
+from .evaluation import Estimate, Evaluation, evaluate, evaluate_table
 from .evaluation.cross_validation import CrossValidation
 from .evaluation.model_comparison import ModelDifference, compare_models
+from .evaluation.written import read_evaluations
 from .fetching import Change, Fetched, fetch
 from .model import Bundle, open_bundle
 from .nine_class.pipeline import study
@@ -49,6 +50,7 @@ __all__ = [
     "cross_validate",
     "draw_phantoms",
     "evaluate",
+    "evaluate_table",
     "fetch",
     "iter_screen",
     "join_collections",
@@ -56,6 +58,7 @@ __all__ = [
     "make_split",
     "open_bundle",
     "read_collection",
+    "read_evaluations",
     "read_labels",
     "read_split",
     "screen",

@@ -15,7 +15,7 @@ import typer
 
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
-from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError
+from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError, missing_extra
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
@@ -206,9 +206,26 @@ def fetch(
 
 @app.command(short_help="Evaluate a model bundle, every figure with its interval.")
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a model bundle.")],
-    data: Data,
+    given: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[BUNDLE] DATA...",
+            help="Folder of a model bundle (none with --predictions); folders of images, or CSV files.",
+        ),
+    ],
     split: SplitFile = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Evaluate this table of any model's predictions by image instead of a bundle: nine classes, "
+            "seven, or melanoma alone.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="With --predictions: the melanoma probability that raises an alert."),
+    ] = None,
     part: Annotated[
         str, typer.Option(help="Part of the split to evaluate on; test-as-given is Test with its leaks.")
     ] = "test",
@@ -248,11 +265,27 @@ def evaluate(
     resamples: Annotated[int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: Seed = 0,
 ) -> None:
-    """Evaluate a model bundle on images of known diagnosis: every figure with its 95 % interval."""
+    """Evaluate a model, or a table of predictions, on images of known diagnosis.
+
+    Every figure has its 95 % interval. Exit code 3 if images could not be read or have no prediction.
+    """
     from dermsentry.evaluation import evaluate as run
+    from dermsentry.evaluation import evaluate_table
     from dermsentry.evaluation.summary import summary
     from dermsentry.split import make_folds, read_split
 
+    needing = {
+        "--predictions-for": predictions_for, "--robustness": robustness, "--masks": masks,
+        "--not-lesions": not_lesions, "--keep-learned": keep_learned,
+    }  # fmt: skip
+    if predictions is None and threshold is not None:
+        raise InputError("Received --threshold without --predictions; a bundle has its own.")
+    if predictions is None and len(given) < 2:
+        raise InputError(f"Received {given[0]} alone; expected a bundle and the images to evaluate it on.")
+    if predictions is not None and any(needing.values()):
+        asked = ", ".join(name for name, value in needing.items() if value)
+        raise InputError(f"Received {asked} with --predictions; only a bundle can be tried further.")
+    data = given if predictions is not None else given[1:]
     if leave_out is not None and (split is None or "=" not in leave_out):
         raise InputError(
             f"Received --leave-out {leave_out}{'' if split else ' without --split'}; expected COLUMN=VALUE, "
@@ -265,18 +298,52 @@ def evaluate(
         fold = make_folds(known, collection, leave_out=leave_out)[0]
         _say(f"{leave_out}: {fold.told}")
         known = fold.split
-    evaluation = run(
-        bundle, collection, known, part=part, labels=reference, by=by, out=out,
-        predictions_for=predictions_for, prevalence=prevalence, robustness=robustness, masks=masks,
-        not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed, quiet=False,
-    )  # fmt: skip
+    if predictions is not None:
+        evaluation = evaluate_table(
+            predictions, collection, known, part=part, labels=reference, by=by, out=out, threshold=threshold,
+            prevalence=prevalence, resamples=resamples, seed=seed,
+        )  # fmt: skip
+    else:
+        evaluation = run(
+            given[0], collection, known, part=part, labels=reference, by=by, out=out,
+            predictions_for=predictions_for, prevalence=prevalence, robustness=robustness, masks=masks,
+            not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed, quiet=False,
+        )  # fmt: skip
     typer.echo(summary(evaluation, by))
     for sentence in evaluation.warnings:
         _say(f"Note: {sentence}")
     if out is not None:
         _say(f"Written: {out / 'evaluation.html'}")
-    if evaluation.about["unreadable"] or collection.not_read:
+    about = evaluation.about
+    if about["unreadable"] or about.get("without_prediction") or collection.not_read:
         raise typer.Exit(3)
+
+
+@app.command(short_help="Compare models that were evaluated on the same images.")
+def compare(
+    evaluations: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER FOLDER...", help="What evaluate --out wrote, the reference first."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for comparison.json, comparison.csv and comparison.html.")
+    ] = None,
+) -> None:
+    """Compare models with the first one: paired over groups, adjusted for how many there are."""
+    from dermsentry.evaluation.comparison_report import as_text, write_comparison
+    from dermsentry.evaluation.model_comparison import compare_models
+    from dermsentry.evaluation.written import read_evaluations
+
+    read = read_evaluations(evaluations)
+    differences = compare_models(read)
+    typer.echo(as_text(read, differences))
+    left = {name: one.about["left_out"] for name, one in read.items() if one.about["left_out"]}
+    if left:
+        counts = ", ".join(f"{count:,} of {name}" for name, count in left.items())
+        _say(f"Note: images that not all of them have are left out: {counts}.")
+    if out is not None:
+        write_comparison(read, differences, out)
+        _say(f"Written: {out / 'comparison.html'}")
 
 
 @app.command(short_help="Split a collection, related images in one part.")
@@ -663,6 +730,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except UsageError as error:
         _say(_usage_problem(error))
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is error:
+            raise
+        _say(f"dermsentry: {missing}")
         sys.exit(2)
     except SystemExit as leaving:
         if isinstance(leaving.__context__, BrokenPipeError):  # such as `dermsentry … | head`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import assume, given
@@ -66,8 +67,9 @@ def test_an_interval_prints_on_the_sides_of_what_it_is_compared_with(
     text = percent_interval(Estimate(value, low, high), 0, against=target)
     found, ends = text.split(" % (")
     printed = place(compared(target, low, value, high, digits=0)[0])
-    for number, shown in zip((value, low, high), (found, *ends.removesuffix(")").split("–")), strict=True):
-        assert (place(shown) < printed) == (number < target)
+    shown = (found, *re.split(" to |–", ends.removesuffix(")")))
+    for number, text in zip((value, low, high), shown, strict=True):
+        assert (place(text) < printed) == (number < target)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,7 @@ def test_decimals_are_compared_too() -> None:
         (signed(0.00001), "< 0.001"),
         (percent_interval(Estimate(0.973, 0.901, 0.998)), "97.3 % (90.1–99.8)"),
         (percent_interval(None), "–"),
+        (percent_interval(Estimate(0.9, 0.458, 0.9999)), "90.0 % (45.8 to > 99.9)"),
         (percent_interval(Estimate(0.94, 0.7, 0.9496), 0, against=0.95), "94.00 % (70.00–94.96)"),
         (decimal_interval(Estimate(0.925, 0.899, 0.947)), "0.925 (0.899–0.947)"),
         (decimal_interval(Estimate(-0.01, -0.05, 0.03)), "−0.010 (−0.050 to 0.030)"),

@@ -156,3 +156,12 @@ def test_too_few_resamples_or_photographs_are_refused():
         Resampler(["a"], 1)
     with pytest.raises(InputError, match="no photographs"):
         Resampler([])
+
+
+def test_no_bound_of_a_loss_is_more_than_the_loss_can_be():
+    truth = np.array([1.0, 0.0, 1.0, 0.0])
+    squares = (truth - np.array([0.01, 0.98, 0.9, 0.2])) ** 2
+    found = Resampler(list("abcd"), 200).measure(mean(squares))["mean"]
+    assert found.loss(4).high > 1
+    assert found.loss(4, most=1).high == 1
+    assert found.loss(4, most=1).low == found.loss(4).low

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -24,7 +25,7 @@ from dermsentry.stats.calibration import (
     known_logits,
 )
 from dermsentry.stats.intervals import Estimate
-from dermsentry.stats.metrics import losses
+from dermsentry.stats.metrics import LARGEST_LOSS, losses
 from dermsentry.stats.resampling import Resampler, group_folds
 
 Method = Literal["none", "temperature", "bias-corrected temperature"]
@@ -144,7 +145,8 @@ def compare_calibrations(
 
     def interval(method: Method, name: str) -> Estimate | None:
         figure = found.get(f"{method} {name}")
-        return figure and figure.loss(rarer if "melanoma" in name else every)
+        largest = LARGEST_LOSS.get(name.removeprefix("melanoma_"), math.inf)
+        return figure and figure.loss(rarer if "melanoma" in name else every, largest)
 
     def error(method: Method) -> Estimate | None:
         stated = fitted[method][told, of_melanoma]

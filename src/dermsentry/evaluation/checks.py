@@ -45,22 +45,28 @@ SCREENED = 2000
 
 
 def by_subgroup(
-    seen: Predicted, collection: Collection, threshold: float, resampler: Resampler, by: str | None
+    table: pd.DataFrame,
+    probability: NDArray[np.float64],
+    collection: Collection,
+    threshold: float | None,
+    resampler: Resampler,
+    by: str | None,
+    skin_tone: Sequence[float | None] | None = None,
 ) -> tuple[tuple[Attribute, ...], HardComparison | None]:
     """Melanoma's figures by what is known of its patients, by skin tone, and by the column `by`.
 
     And against the nevi that histology proved, where that is known.
     """
-    known = collection.table.set_index("path").loc[list(seen.table["path"])]
-    labels = list(seen.table["diagnosis"])
-    hard = hard_comparison(known, labels, seen.probability, resampler, threshold=threshold)
+    known = collection.table.set_index("path").loc[list(table["path"])]
+    labels = list(table["diagnosis"])
+    hard = hard_comparison(known, labels, probability, resampler, threshold=threshold)
     compared = subgroups(
         known,
         labels,
-        seen.probability,
+        probability,
         resampler,
         threshold=threshold,
-        skin_tone=seen.skin_tone,
+        skin_tone=skin_tone,
         by=by,
     )
     return compared, hard

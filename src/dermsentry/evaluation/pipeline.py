@@ -1,4 +1,4 @@
-"""Evaluate a model bundle on labelled photographs."""
+"""Evaluate a model bundle, or a table of anyone's predictions, on labelled photographs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from dermsentry.collection import Collection
-from dermsentry.collection.lesions import known_lesions
+from dermsentry.collection.lesions import KnownLesions, known_lesions
 from dermsentry.collection.table import values_of
-from dermsentry.diagnoses import CODES
+from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import InputError, require_type
 from dermsentry.evaluation.calibration_methods import read_comparison
 from dermsentry.evaluation.caveats import caveat
@@ -28,6 +28,7 @@ from dermsentry.evaluation.checks import (
 )
 from dermsentry.evaluation.contamination import Learned, find_learned
 from dermsentry.evaluation.predict import Predicted, choose_sample, read_and_predict
+from dermsentry.evaluation.prediction_table import read_prediction_table
 from dermsentry.evaluation.predictions import SENSITIVITY_TARGET, measure_predictions
 from dermsentry.evaluation.refusal import refusals
 from dermsentry.evaluation.report import write_page
@@ -174,12 +175,7 @@ def evaluate(
             "synthetic": opened.card.synthetic,
             "calibration": read_comparison(opened.card.evaluation.get("calibration")),
         },
-        "data": {
-            "fingerprint": collection.fingerprint(),
-            "part": chosen.part,
-            "lesions": lesions,
-            "synthetic": _drawn(collection),
-        },
+        "data": _data(collection, chosen.part, lesions),
         "threshold": alert,
         "learned_from": learned,
         "unreadable": seen.unreadable,
@@ -190,7 +186,9 @@ def evaluate(
     point = evaluation.operating_point
     if point is not None:  # with what the card says of where its threshold was chosen
         point = replace(point, chosen_on=alert.chosen_on, sensitivity_there=alert.sensitivity)
-    compared, hard = by_subgroup(seen, collection, alert.value, resampler, by)
+    compared, hard = by_subgroup(
+        seen.table, seen.probability, collection, alert.value, resampler, by, seen.skin_tone
+    )
     evaluation = replace(
         evaluation,
         about=about,
@@ -210,8 +208,125 @@ def evaluate(
         ),
     )
     if out is not None:
-        _write(evaluation, Path(out), collection, seen, predictions_for)
+        images = image_names(list(seen.table["path"]))
+        shares = [dict(zip(CODES, each, strict=True)) for each in seen.probability.clip(0, 1).tolist()]
+        rows = (
+            row(image, share, unlike, predictions_for)
+            for image, share, unlike in zip(images, shares, seen.unlike, strict=True)
+        )
+        predictions = header(predictions_for) + "".join(rows)
+        _write(evaluation, Path(out), collection, seen.table, predictions)
     return evaluation
+
+
+def evaluate_table(
+    predictions: str | Path,
+    collection: Collection,
+    split: SplitTable | pd.DataFrame | None = None,
+    *,
+    part: str = "test",
+    labels: Mapping[str, str] | None = None,
+    by: str | None = None,
+    out: str | Path | None = None,
+    threshold: float | None = None,
+    prevalence: float | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate the predictions of any model on the photographs of one part of a split.
+
+    Parameters
+    ----------
+    predictions
+        A table of probabilities by image: the nine classes, fewer (HAM10000's seven, ISIC 2019's eight), or
+        melanoma alone; see `read_prediction_table`. Classes that it does not distinguish count as one.
+    collection, split, part, labels, by, prevalence, resamples, seed
+        As for `evaluate`.
+    out
+        A folder for `evaluation.json`, `evaluation.html`, `predictions.csv` and `truth.csv`.
+    threshold
+        The melanoma probability from which a photograph raises an alert; without it, where melanoma is the
+        most probable class.
+
+    Returns
+    -------
+    Evaluation
+        Every figure with its interval, without what needs the photographs or the model: skin tone,
+        corruptions, saliency, refusal, and whether the model learned from these photographs.
+        `about["without_prediction"]` lists the photographs that the table does not name.
+
+    Raises
+    ------
+    InputError
+        What `evaluate` raises of the collection and its split, and `read_prediction_table` of the table.
+    OutputError
+        `out` cannot be written.
+    """
+    require_type("collection", collection, Collection, "read_collection")
+    if by is not None:
+        values_of(collection, by)
+    given = read_prediction_table(predictions)
+    chosen = choose(collection, split, part, labels)
+    names = dict(zip(collection.table["path"], collection.table["image_id"], strict=True))
+    paths = list(chosen.table["path"])
+    rows = given.matched(paths, [names[path] for path in paths])
+    strangers = given.strangers(list(collection.table["path"]), list(collection.table["image_id"]))
+    here = [place in rows for place in range(len(paths))]
+    table = chosen.table[here].reset_index(drop=True)
+    table["diagnosis"] = given.coarsened(list(table["diagnosis"]))
+    probability = given.probability[[rows[place] for place in sorted(rows)]]
+    resampler = Resampler(list(table["group"]), resamples, seed)
+    evaluation = measure_predictions(
+        list(table["diagnosis"]),
+        probability,
+        resampler,
+        threshold=threshold,
+        sensitivity_target=SENSITIVITY_TARGET,
+        prevalence=prevalence,
+    )
+    lesions = known_lesions(collection.table)
+    missing = [path for path, known in zip(paths, here, strict=True) if not known]
+    compared, hard = by_subgroup(table, probability, collection, threshold, resampler, by)
+    told = {"without_prediction": len(missing), "strangers": strangers}
+    evaluation = replace(
+        evaluation,
+        about={
+            "model": {"name": given.name, "digest": given.digest, "synthetic": False, "calibration": ()},
+            "data": _data(collection, chosen.part, lesions),
+            "threshold": None,
+            "without_prediction": missing,
+            "left_alone": given.left_alone,
+            "unreadable": [],
+            "not_read": [vars(one) for one in collection.not_read],
+            "versions": versions(),
+        },
+        subgroups=compared,
+        hard_comparison=hard,
+        warnings=(
+            caveat("foreign"),
+            *chosen.caveats,
+            *([caveat("left_alone", left_alone=given.left_alone)] if given.left_alone else []),
+            *(caveat(topic, count=count) for topic, count in told.items() if count),
+            *([] if lesions.lesion == lesions.patient == lesions.photographs else [lesions.sentence]),
+            *([] if by is None or find_attribute(compared, by) else [caveat("one_value", column=by)]),
+            *evaluation.warnings,
+        ),
+    )
+    if out is not None:
+        columns = [CODES.index(codes_of(label)[0]) for label in given.classes]
+        images = image_names(list(table["path"]))
+        lines = ([image, *each] for image, each in zip(images, probability[:, columns].tolist(), strict=True))
+        _write(evaluation, Path(out), collection, table, _csv(["image", *given.classes], lines))
+    return evaluation
+
+
+def _data(collection: Collection, part: str, lesions: KnownLesions) -> dict[str, Any]:
+    return {
+        "fingerprint": collection.fingerprint(),
+        "part": part,
+        "lesions": lesions,
+        "synthetic": _drawn(collection),
+    }
 
 
 def _as_split(split: SplitTable | pd.DataFrame | None) -> Split | None:
@@ -285,23 +400,13 @@ def image_names(paths: Sequence[str]) -> list[str]:
 
 
 def _write(
-    evaluation: Evaluation,
-    out: Path,
-    collection: Collection,
-    seen: Predicted,
-    challenge: Challenge | None,
+    evaluation: Evaluation, out: Path, collection: Collection, seen: pd.DataFrame, predictions: str
 ) -> None:
-    images = image_names(list(seen.table["path"]))
-    shares = [dict(zip(CODES, each, strict=True)) for each in seen.probability.clip(0, 1).tolist()]
-    rows = [
-        row(image, share, unlike, challenge)
-        for image, share, unlike in zip(images, shares, seen.unlike, strict=True)
-    ]
-    write_text(out / "predictions.csv", header(challenge) + "".join(rows))
-    columns = (seen.table[name] for name in ("path", "diagnosis", "group"))
-    truth = zip(images, *columns, strict=True)
+    write_text(out / "predictions.csv", predictions)
+    columns = (seen[name] for name in ("path", "diagnosis", "group"))
+    truth = zip(image_names(list(seen["path"])), *columns, strict=True)
     write_text(out / "truth.csv", _csv(["image", "path", "diagnosis", "group"], truth))
-    known = seen.table.loc[seen.table["diagnosis"] != "", "path"]  # as `Evaluation.truth` has them
+    known = seen.loc[seen["diagnosis"] != "", "path"]  # as `Evaluation.truth` has them
     write_page(out / "evaluation.html", evaluation, [collection.root / path for path in known])
     write_json(out / "evaluation.json", evaluation.as_dict())
 

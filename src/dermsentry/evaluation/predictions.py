@@ -36,7 +36,7 @@ from dermsentry.evaluation.results import (
 )
 from dermsentry.stats.calibration import calibration_error, calibration_test
 from dermsentry.stats.intervals import Estimate, mean_of
-from dermsentry.stats.metrics import confusion_matrix
+from dermsentry.stats.metrics import LARGEST_LOSS, confusion_matrix
 from dermsentry.stats.prevalence import PREVALENCES, ClinicalValue, check_prevalence, clinical_value
 from dermsentry.stats.resampling import Resampled, Resampler, correlation_of
 
@@ -197,7 +197,7 @@ def overall_figures(cases: LabelledCases, found: Figures, classes: Sequence[Clas
         "roc_auc": _mean(found, classes, "roc_auc"),
         "average_precision": _mean(found, classes, "average_precision"),
         "log_loss": found["log_loss"].loss(effective),
-        "brier_score": found["brier_score"].loss(effective),
+        "brier_score": found["brier_score"].loss(effective, most=2),
         "calibration_error": calibration_error(cases.right, confidence, cases.resampler.index),
         "calibration_test": calibration_test(cases.right, confidence, cases.resampler.index),
     }
@@ -254,7 +254,7 @@ def melanoma_figures(cases: LabelledCases, found: Figures) -> MelanomaFigures:
         roc_auc=(own := figure("roc_auc")) and own.bounded(rarer),
         average_precision=(own := figure("average_precision")) and own.bounded(rarer),
         log_loss=(own := figure("log_loss")) and own.loss(rarer),
-        brier_score=(own := figure("brier_score")) and own.loss(rarer),
+        brier_score=(own := figure("brier_score")) and own.loss(rarer, LARGEST_LOSS["brier_score"]),
         calibration_error=calibration_error(truth, cases.score, told) if rarer >= 2 else None,
         calibration_test=calibration_test(truth, cases.score, told) if rarer >= 2 else None,
         decisions=tuple(_decision(cases, rule, found) for rule in range(len(cases.rules))),

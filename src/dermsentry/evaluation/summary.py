@@ -79,7 +79,7 @@ def summary(evaluation: Evaluation, by: str | None = None) -> str:
         lines.append(_share(name, value.positive_predictive_value, remark))
     for row in evaluation.worklists:
         shares = ", ".join(
-            f"{percent(top.melanomas.value, 0)} in the first {percent_as_given(top.share)}"
+            f"{percent_interval(top.melanomas, 0)} in the first {percent_as_given(top.share)}"
             for top in row.first
         )
         name = f"worklist at {percent_as_given(row.prevalence)}"

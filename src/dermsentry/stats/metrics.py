@@ -215,6 +215,10 @@ def bin_of(confidence: ArrayLike, bins: int, *, equal_mass: bool = False) -> Int
     return np.searchsorted(inner, values, side="left").astype(np.int64)
 
 
+LARGEST_LOSS = {"brier_score": 1.0}
+"""Those of `losses` that have an upper bound."""
+
+
 def losses(truth: NDArray[np.bool_], stated: Floats, weights: Floats) -> dict[str, Floats]:
     """The losses of a stated probability (m,) for weights (r, m), each of shape (r,)."""
     return {

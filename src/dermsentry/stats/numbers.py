@@ -71,7 +71,7 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def percent_range(figure: Estimate, digits: int = 1) -> str:
-    """The 95 % interval of a share: `90.1–99.8`."""
+    """The 95 % interval of a share: `90.1–99.8`, `45.8 to > 99.9`."""
     return _range(*(percent(end, digits).removesuffix(" %") for end in (figure.low, figure.high)))
 
 
@@ -168,7 +168,7 @@ def _rounded(value: float, digits: int, whole: int, *, inside: bool) -> str:
 
 
 def _range(low: str, high: str) -> str:
-    return f"{low}{' to ' if '−' in low + high else '–'}{high}"
+    return f"{low}{' to ' if set(low + high) & set('−<>') else '–'}{high}"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

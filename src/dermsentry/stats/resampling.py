@@ -6,8 +6,9 @@ photographs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -74,9 +75,10 @@ class Resampled:
         """A figure between 0 and 1 such as an AUROC; see `intervals.logit_interval`."""
         return logit_interval(float(self.value), self.drawn, independent)
 
-    def loss(self, independent: float) -> Estimate | None:
-        """A figure above 0 such as a log loss; see `intervals.log_interval`."""
-        return log_interval(float(self.value), self.drawn, independent)
+    def loss(self, independent: float, most: float = math.inf) -> Estimate | None:
+        """A figure from 0 to `most`, such as a log loss; see `intervals.log_interval`."""
+        found = log_interval(float(self.value), self.drawn, independent)
+        return found and replace(found, high=min(found.high, max(most, found.value)))
 
     def __truediv__(self, other: Resampled) -> Resampled:
         """The ratio of two figures of the same resamples: paired."""

@@ -127,7 +127,7 @@ def test_a_decision_that_makes_no_sense_is_told_and_what_was_typed_stays(
     assert answer.status_code == 422
     page = shown(answer)
     assert words in page.select_one(".problem").get_text()
-    assert texts(page, "textarea") == ["ulcerated"]
+    assert texts(page, "#note") == ["ulcerated"]
     assert stage(engine, number) == "unread"
 
 
@@ -169,7 +169,7 @@ def test_a_contradiction_is_asked_once_and_only_what_was_asked_is_confirmed(
     assert answer.status_code == 422
     page = shown(answer)
     assert "You agree with the melanoma alert, and discharge" in page.select_one("#contradiction").get_text()
-    assert texts(page, "textarea") == ["ulcerated"]
+    assert texts(page, "#note") == ["ulcerated"]
     assert [own["value"] for own in page.select("form[data-decide] [checked]")] == ["yes", "NV", "discharge"]
     assert page.select("form[data-decide] [data-key=s]") == []  # no single key saves it all the same
     confirmed = page.select_one("[name=confirmed]")["value"]

@@ -105,6 +105,7 @@ def test_counts_are_of_open_cases(
             "refer": 1,
             "routine": 1,
             "unreadable": 1,
+            "follow-up": 0,
         }
 
 

@@ -44,5 +44,5 @@ def test_an_evaluation_tells_them() -> None:
     found = evaluate_predictions(labels, probability, groups, prevalence=0.1, resamples=20)
     assert [row.prevalence for row in found.worklists] == [0.01, 0.02, 0.05, 0.1]
     assert found.as_dict()["worklists"][0]["first"][0]["melanomas"]["value"] == 1
-    assert "100 % in the first 5 %, 100 % in the first 10 %" in summary(found)
+    assert "100 % (83–100) in the first 5 %, 100 % (83–100) in the first 10 %" in summary(found)
     assert evaluate_predictions(["NV"] * 9, probability[:9], groups[:9], resamples=5).worklists == ()

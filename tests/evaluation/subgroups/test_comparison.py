@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from dermsentry.evaluation.subgroups.attributes import read_attributes
 from dermsentry.evaluation.subgroups.comparison import FEW, MANY, hard_comparison, subgroups
 from dermsentry.files import to_json
 from dermsentry.reporting import render
-from dermsentry.stats.intervals import exact_binomial
+from dermsentry.stats.intervals import Estimate, exact_binomial
 from dermsentry.stats.resampling import Resampler
 
 MEL = CODES.index("MEL")
@@ -354,3 +355,23 @@ def test_melanoma_against_nevi_proven_by_histology():
     few = hard_comparison(rows[:12], labels[:12], probability[:12], Resampler(groups[:12], 9), threshold=0.2)
     assert few is not None
     assert (few.roc_auc, few.specificity) == (None, None)
+
+
+def test_what_stays_significant_among_many_subgroups_is_marked():
+    """An interval that just excludes 0 is expected of one in twenty; one that is far from 0 is not."""
+    labels, probability, groups = drawn(800)
+    site = [f"site {i // 2 % 8}" for i in range(800)]
+    (attribute,) = compared(table(800, unit=site), labels, probability, groups, threshold=0.25, by="unit")
+    assert len(attribute.groups) == 8
+    none, just, far = Estimate(0.0, -0.1, 0.1), Estimate(0.1, 0.01, 0.19), Estimate(-0.2, -0.3, -0.1)
+    apart = [none, just, none, far, none, none, none, None]
+    attribute = replace(
+        attribute,
+        groups=tuple(
+            replace(group, difference_roc_auc=one, difference_sensitivity=none, difference_specificity=just)
+            for group, one in zip(attribute.groups, apart, strict=True)
+        ),
+    )
+    assert attribute.beyond_chance == {"roc_auc": ("site 3",), "sensitivity": (), "specificity": ()}
+    page = render("evaluation_subgroups.html", subgroups=[attribute], hard=None)
+    assert page.count('<small class="warn">') == 1

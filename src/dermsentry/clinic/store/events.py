@@ -274,7 +274,10 @@ class MessageQueuedAgainEvent(CaseEvent):
 
 @dataclass(frozen=True)
 class ReadEvent(CaseEvent):
-    """A person read a case; `stage` is where that left it, `note_sha256` of what they wrote."""
+    """A person read a case; `stage` is where that left it, `note_sha256` of what they wrote.
+
+    `batch`: of routine cases that were discharged together; empty otherwise.
+    """
 
     action = "read"
     read: int
@@ -287,6 +290,10 @@ class ReadEvent(CaseEvent):
     model: str | None
     tier: str
     note_sha256: str
+    batch: str
+    finer: str
+    certainty: str
+    follow_up_on: str | None
 
 
 @dataclass(frozen=True)
@@ -313,6 +320,56 @@ class OutcomeRecordedEvent(CaseEvent):
     diagnosis: str
     method: str
     note_sha256: str
+    breslow_mm: float | None
+
+
+@dataclass(frozen=True)
+class FollowUpDoneEvent(CaseEvent):
+    """A person said that a lesion was seen again, as was planned for a day."""
+
+    action = "follow-up done"
+    planned: str
+
+
+@dataclass(frozen=True)
+class AssignedEvent(CaseEvent):
+    """A person said who is to read a case, by the account's name; empty for nobody."""
+
+    action = "assigned"
+    before: str = field(metadata={"json": "from"})
+    after: str = field(metadata={"json": "to"})
+
+
+@dataclass(frozen=True)
+class LockTakenOverEvent(CaseEvent):
+    """A person took over a case that another, an account's name, had open to read it."""
+
+    action = "taken over"
+    before: str = field(metadata={"json": "from"})
+
+
+@dataclass(frozen=True)
+class CommentedEvent(CaseEvent):
+    """A person said something about a case; `text_sha256` of what."""
+
+    action = "commented"
+    comment: int
+    text_sha256: str
+
+
+@dataclass(frozen=True)
+class TaggedEvent(CaseEvent):
+    """A person gave a case a tag."""
+
+    action = "tagged"
+    tag: str
+
+
+@dataclass(frozen=True)
+class UntaggedEvent(TaggedEvent):
+    """A person took a tag from a case."""
+
+    action = "tag removed"
 
 
 @dataclass(frozen=True)

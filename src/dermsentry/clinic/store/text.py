@@ -36,6 +36,11 @@ def digest_of(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
+def written(note: str, reason: str, *more: str) -> tuple[str, ...]:
+    """The texts of a read whose digest its event has; `more`, which earlier reads had not, where given."""
+    return (note, reason, *more) if any(more) else (note, reason)
+
+
 def clean(text: str, *, keep_lines: bool = False) -> str:
     """Text that every database keeps: without spaces around, and without control characters within."""
     kept = "\n" if keep_lines else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -21,6 +21,7 @@ from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.filters import lane_of
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
+from dermsentry.clinic.worklist import terms
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.numbers import (
@@ -70,6 +71,7 @@ def page(
             synthetic=clinic_of(request).card.synthetic,
             silent_mode=clinic_of(request).settings.silent,
             now=now(),
+            today=now().date(),
             idle_s=int(IDLE.total_seconds()),
             ends_s=int((person.ends_at - now()).total_seconds()) if person and person.ends_at else 0,
             **context,
@@ -82,7 +84,7 @@ def page(
 
 def part(template: str, **context: Any) -> str:
     """Render a template for a part of a page."""
-    return environment().get_template(template).render(**context)
+    return environment().get_template(template).render(today=now().date(), **context)
 
 
 def markdown_html(text: str) -> Markup:
@@ -123,6 +125,7 @@ def environment() -> Environment:
         "name_of": name_of,
         "since": lambda moment: wording.age(now() - moment),
         "moment": _moment,
+        "day": _day,
         "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
         "sentence": wording.sentence,
         "lane_of": lane_of,
@@ -133,6 +136,7 @@ def environment() -> Environment:
         "version": __version__,
         "static": static_path,
         "words": wording,
+        "terms": terms,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
         "compared": compared,
@@ -147,3 +151,7 @@ def _unbroken(text: str) -> str:
 
 def _moment(moment: datetime) -> str:
     return moment.strftime("%-d %b %Y, %H:%M UTC")
+
+
+def _day(day: date) -> str:
+    return day.strftime("%-d %b %Y")

@@ -42,7 +42,7 @@ TRIES = 2
 """A process that ended may have been ended by someone; a second one was ended by the photograph."""
 MOST_ANSWERED = 64 * 1024**2
 SIGNATURES = {"view": b"\xff\xd8\xff", "thumbnail": b"\xff\xd8\xff", "saliency": b"\x89PNG\r\n\x1a\n"}
-VIEW, THUMBNAIL = 2048, 160
+VIEW, THUMBNAIL = 2048, 320
 """The longer side, in pixels, of what a browser is sent."""
 
 

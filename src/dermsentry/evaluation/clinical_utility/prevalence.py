@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from dermsentry.errors import InputError
 from dermsentry.evaluation.clinical_utility.decision_curve import DecisionCurve, decision_curve
 from dermsentry.stats.calibration import calibration_error
 from dermsentry.stats.intervals import Estimate
-from dermsentry.stats.metrics import losses, weights_at_prevalence
+from dermsentry.stats.metrics import LARGEST_LOSS, losses, weights_at_prevalence
 from dermsentry.stats.prevalence import at_prevalence, check_prevalence
 from dermsentry.stats.resampling import Resampler
 
@@ -55,7 +56,9 @@ def shift_prevalence(
         found = resampler.measure(
             lambda weights: losses(truth, own, weights_at_prevalence(truth, prevalence, weights))
         )
-        losses_there = {name: figure.loss(rarer) for name, figure in found.items()}
+        losses_there = {
+            name: figure.loss(rarer, LARGEST_LOSS.get(name, math.inf)) for name, figure in found.items()
+        }
         weights = weights_at_prevalence(truth, prevalence, np.ones(len(truth)))
         error = calibration_error(truth, own, resampler.index, sample_weight=weights) if rarer >= 2 else None
         return {**losses_there, "calibration_error": error}

@@ -7,7 +7,7 @@ from pathlib import Path
 from dermsentry.evaluation.cross_validation.results import CrossValidation, FoldFigures, rows_of
 from dermsentry.files import csv_line, plain, write_json, write_text
 from dermsentry.reporting import write_report
-from dermsentry.stats.numbers import decimal, decimal_interval, percent, percent_interval
+from dermsentry.stats.numbers import beside_chance, decimal, decimal_interval, percent, percent_interval
 
 SCHEMA = 1
 NAME = "cross_validation"
@@ -25,7 +25,7 @@ def as_text(result: CrossValidation) -> str:
         return (
             f"{name:<{width}}  {photographs:>7}  {melanomas:>9}  "
             f"{decimal_interval(figures.melanoma_roc_auc):<20}  {percent_interval(figures.sensitivity):<20}  "
-            f"{percent_interval(figures.specificity)}"
+            f"{percent_interval(figures.specificity):<20}  {beside_chance(figures.melanoma_roc_auc)}"
         ).rstrip()
 
     lines += [

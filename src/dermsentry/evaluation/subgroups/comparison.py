@@ -15,7 +15,7 @@ from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.evaluation.measures import melanoma_truth, raises_alert
 from dermsentry.evaluation.subgroups.attributes import ATTRIBUTES, proven, read_attributes
-from dermsentry.stats.intervals import Estimate, combined, mean_of
+from dermsentry.stats.intervals import Estimate, combined, holm, mean_of, p_value
 from dermsentry.stats.metrics import rank, recall_score
 from dermsentry.stats.resampling import Resampler
 
@@ -64,14 +64,15 @@ class Attribute:
     """One way to divide the photographs, such as `age`; `note` says what is left out and its limits.
 
     `mean` is that of the subgroups' AUROC, each counting the same, and `worst` the value where it is lowest;
-    None where fewer than two subgroups have one.
+    None where fewer than two subgroups have one. `beyond_chance` holds, of each figure, the subgroups whose
+    difference stays significant by Holm's method for as many as there are.
     """
 
     name: str
     groups: tuple[Subgroup, ...] = field(metadata={"json": "subgroups"})
     note: str
 
-    derived: ClassVar = ("mean", "worst")
+    derived: ClassVar = ("mean", "worst", "beyond_chance")
 
     @property
     def mean(self) -> Estimate | None:
@@ -84,6 +85,20 @@ class Attribute:
         """The subgroup of the lowest AUROC."""
         known = {group.value: group.roc_auc.value for group in self.groups if group.roc_auc is not None}
         return min(known, key=known.__getitem__) if len(known) > 1 else None
+
+    @property
+    def beyond_chance(self) -> dict[str, tuple[str, ...]]:
+        """By figure, the subgroups that differ from the others with p < 0.05, adjusted for their number."""
+        found = {}
+        for figure in FIGURES:
+            apart = {
+                group.value: difference
+                for group in self.groups
+                if (difference := getattr(group, f"difference_{figure}")) is not None
+            }
+            adjusted = holm([p_value(difference) for difference in apart.values()])
+            found[figure] = tuple(value for value, p in zip(apart, adjusted, strict=True) if p < 0.05)
+        return found
 
 
 @dataclass(frozen=True)
