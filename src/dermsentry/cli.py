@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar, cast
@@ -15,7 +19,9 @@ import typer
 
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
-from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError
+from dermsentry.command_examples import show_examples
+from dermsentry.errors import DataWarning, DermsentryError, InputError
+from dermsentry.progress import log_as_json, logged, say
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
@@ -31,12 +37,15 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # drawing the help with Rich would triple the time it takes to appear
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+LOG_JSON = "--log-json"
+RESUMING = {"fetch", "study", "train"}
+"""The commands that go on where an interruption left them."""
 
 Data = Annotated[
     list[Path],
-    typer.Argument(metavar="DATA...", help="Folders of images, or CSV files; several are joined."),
+    typer.Argument(metavar="DATA", help="Folders of images, or CSV files; several are joined."),
 ]
 Metadata = Annotated[Path | None, typer.Option(help="CSV by image id with lesion, patient, age, sex, site.")]
 Diagnoses = Annotated[
@@ -66,12 +75,27 @@ LeaveOut = Annotated[
     ),
 ]
 Folds = Annotated[int | None, typer.Option(min=2, help="Leave out each group once, in so many folds.")]
+Part = Literal["test", "test-as-given", "train", "validation", "calibration", "test-leaking", "quarantined"]
 SplitFile = Annotated[Path | None, typer.Option(help="The split.csv that says which image is in which part.")]
 
 
 def _say(text: str) -> None:
     """A line for the person at the terminal."""
-    typer.echo(text, err=True)
+    say(text)
+
+
+def _show(text: str) -> None:
+    """A result on stdout; a terminal that is too narrow gets its lines broken between words."""
+    if sys.stdout.isatty():
+        import shutil
+        import textwrap
+
+        width = shutil.get_terminal_size().columns - 1
+        wrapper = textwrap.TextWrapper(
+            width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+        text = "\n".join("\n".join(wrapper.wrap(line)) for line in text.splitlines())
+    typer.echo(text)
 
 
 @cache
@@ -88,11 +112,17 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    log_json: Annotated[
+        bool, typer.Option(LOG_JSON, help="Messages and progress on stderr as a JSON object per line.")
+    ] = False,
 ) -> None:
-    pass
+    log_as_json(log_json)
+    if context.invoked_subcommand not in (None, "serve"):  # which tells by itself, for as long as it runs
+        context.with_resource(logged(context.invoked_subcommand or ""))
 
 
 def _read_data(
@@ -164,7 +194,10 @@ def audit(
     found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
-    typer.echo(to_json(found) if json else as_text(found), nl=False)
+    if json:
+        typer.echo(to_json(found), nl=False)
+    else:
+        _show(as_text(found).removesuffix("\n"))
     if out is not None:
         _say(f"Written: {out / 'audit.html'}")
         if found.unknown_diagnoses:
@@ -176,7 +209,9 @@ def audit(
 def fetch(
     what: Annotated[
         Literal["isic9", "ham10000", "isic2019", "collection"],
-        typer.Argument(metavar="SET", help="isic9, ham10000, isic2019, or collection and its number."),
+        typer.Argument(
+            metavar="SET", help="The set; collection takes the number of any of the archive's collections."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier fetch of the same set.")],
     number: Annotated[
@@ -195,7 +230,7 @@ def fetch(
         raise InputError(f"Received {given}; expected collection and its number, or another set without one.")
     fetched = run(what if number is None else number, out, say=_say, quiet=False)
     for line in summary(fetched):
-        typer.echo(line)
+        _show(line)
     metadata = out / "metadata.csv"
     _say(f"Written: {metadata}, {out / 'SHA256SUMS'}")
     if fetched.changes:
@@ -209,7 +244,7 @@ def evaluate(
     given: Annotated[
         list[Path],
         typer.Argument(
-            metavar="[BUNDLE] DATA...",
+            metavar="[BUNDLE] DATA",
             help="Folder of a model bundle (none with --predictions); folders of images, or CSV files.",
         ),
     ],
@@ -227,7 +262,7 @@ def evaluate(
         typer.Option(help="With --predictions: the melanoma probability that raises an alert."),
     ] = None,
     part: Annotated[
-        str, typer.Option(help="Part of the split to evaluate on; test-as-given is Test with its leaks.")
+        Part, typer.Option(help="Part of the split to evaluate on; test-as-given is Test with its leaks.")
     ] = "test",
     out: Annotated[
         Path | None, typer.Option(help="Folder for evaluation.json, evaluation.html and predictions.csv.")
@@ -309,7 +344,7 @@ def evaluate(
             predictions_for=predictions_for, prevalence=prevalence, robustness=robustness, masks=masks,
             not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed, quiet=False,
         )  # fmt: skip
-    typer.echo(summary(evaluation, by))
+    _show(summary(evaluation, by))
     for sentence in evaluation.warnings:
         _say(f"Note: {sentence}")
     if out is not None:
@@ -323,7 +358,7 @@ def evaluate(
 def compare(
     evaluations: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER FOLDER...", help="What evaluate --out wrote, the reference first."),
+        typer.Argument(metavar="FOLDER", help="What evaluate --out wrote, the reference first."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for comparison.json, comparison.csv and comparison.html.")
@@ -336,7 +371,7 @@ def compare(
 
     read = read_evaluations(evaluations)
     differences = compare_models(read)
-    typer.echo(as_text(read, differences))
+    _show(as_text(read, differences))
     left = {name: one.about["left_out"] for name, one in read.items() if one.about["left_out"]}
     if left:
         counts = ", ".join(f"{count:,} of {name}" for name, count in left.items())
@@ -403,7 +438,7 @@ def split(
         )
 
 
-@app.command()
+@app.command(short_help="Train a network and write its bundle.")
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run; its bundle is in bundle/.")],
@@ -491,7 +526,7 @@ def train(
         quiet=False,
         **options,
     )
-    typer.echo(as_text(result))
+    _show(as_text(result))
     for sentence in result.warnings:
         _say(f"Note: {sentence}")
     _say(f"Written: {out / 'cross_validation.html'}")
@@ -531,7 +566,7 @@ def study(
         precision=None if precision == "auto" else precision, seed=seed, quiet=False,
     )  # fmt: skip
     for conclusion in finished.conclusions:
-        typer.echo(f"- {conclusion.sentence}")
+        _show(f"- {conclusion.sentence}")
     _say(f"Written: {out / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
 
 
@@ -638,7 +673,7 @@ def adopt(
         bundle, photographs, labels=labels, out=out, sensitivity=sensitivity, confidence=confidence,
         prevalence=prevalence, seed=seed, quiet=False,
     )  # fmt: skip
-    typer.echo(summary(found))
+    _show(summary(found))
     for sentence in found.warnings:
         _say(f"Note: {sentence}")
     if found.refusal:
@@ -662,7 +697,10 @@ def model(
     from dermsentry.model.model_card import model_card
 
     opened = open_bundle(bundle)
-    typer.echo(model_card(opened) if markdown else describe(opened.card))
+    if markdown:
+        typer.echo(model_card(opened))
+    else:
+        _show(describe(opened.card))
 
 
 def _numbers(text: str, kind: type[Number], count: int, option: str) -> list[Number]:
@@ -699,6 +737,7 @@ def demo(
 
 
 app.add_typer(clinic)
+show_examples(app)
 
 
 def _tell(
@@ -723,21 +762,48 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        code = app(prog_name="dermsentry", standalone_mode=False)
-    except DermsentryError as error:
-        _say(f"dermsentry: {error}")
-        sys.exit(error.exit_code)
-    except UsageError as error:
-        _say(_usage_problem(error))
-        sys.exit(2)
-    except SystemExit as leaving:
-        if isinstance(leaving.__context__, BrokenPipeError):  # such as `dermsentry … | head`
-            sys.exit(0)
-        raise
+    # An option of every command, wherever it is written.
+    arguments = sorted(sys.argv[1:], key=lambda argument: argument != LOG_JSON)
+    log_as_json(LOG_JSON in arguments)
+    with _interrupted_by_sigterm() as received:
+        try:
+            code = app(arguments, prog_name="dermsentry", standalone_mode=False)
+        except DermsentryError as error:
+            _say(f"dermsentry: {error}")
+            sys.exit(error.exit_code)
+        except UsageError as error:
+            _say(_usage_problem(error))
+            sys.exit(2)
+        except (typer.Abort, KeyboardInterrupt):  # asked for a password, or outside of a command
+            code = 130
+        except SystemExit as leaving:
+            if isinstance(leaving.__context__, BrokenPipeError):  # such as `dermsentry … | head`
+                sys.exit(0)
+            raise
     if code == 130:
-        _say(f"dermsentry: {EXIT_CODES[130]}.")
-    sys.exit(code)
+        again = " to resume" if RESUMING & set(arguments[:2]) else ""
+        _say(f"dermsentry: interrupted; no file is half written. Run it again{again}.")
+    sys.exit(128 + received[0] if code == 130 and received else code)
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[list[int]]:
+    """Have SIGTERM, of a scheduler or a container, end the block as Ctrl-C does; yields which came."""
+    received: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    in_charge = threading.current_thread() is threading.main_thread()
+    if not in_charge or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield received
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _usage_problem(error: Any) -> str:
