@@ -259,3 +259,38 @@ def test_choices_are_completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setenv("COMP_CWORD", "3")
     assert call(monkeypatch) == 0
     assert capsys.readouterr().out.split() == ["linear", "lite0", "lite1", "lite2"]
+
+
+def test_an_edited_split_is_not_overwritten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: Phantoms
+) -> None:
+    out = tmp_path / "split.csv"
+    assert call(monkeypatch, "split", phantoms.root, "--out", out) == 0
+    made = out.read_text()
+    assert call(monkeypatch, "split", phantoms.root, "--out", out) == 0
+    edited = made.replace(",train,", ",quarantined,", 2)
+    out.write_text(edited)
+    capsys.readouterr()
+    assert call(monkeypatch, "split", phantoms.root, "--out", out) == 4
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "or was edited: 2 photographs in another part, group or diagnosis. Nothing was replaced" in told
+    assert out.read_text() == edited
+    assert call(monkeypatch, "split", phantoms.root, "--out", out, "--force") == 0
+    assert out.read_text() == made
+
+
+def test_an_audit_is_replaced_by_the_same_audit_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: Phantoms
+) -> None:
+    out = tmp_path / "audit"
+    for _ in range(2):
+        assert call(monkeypatch, "audit", phantoms.root, "--out", out) == 1
+    kept = (out / "audit.json").read_text()
+    capsys.readouterr()
+    assert call(monkeypatch, "audit", phantoms.root, "--out", out, "--seed", "1") == 4
+    assert "(seed 0, now 1). Nothing was replaced" in capsys.readouterr().err
+    assert (out / "audit.json").read_text() == kept
+    (out / "audit.html").write_text("my remarks")
+    assert call(monkeypatch, "audit", phantoms.root, "--out", out) == 4
+    assert "audit.html was changed since audit wrote it" in capsys.readouterr().err
+    assert call(monkeypatch, "audit", phantoms.root, "--out", out, "--force") == 1

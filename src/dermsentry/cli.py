@@ -25,6 +25,7 @@ from dermsentry.progress import log_as_json, logged, say
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
+    from dermsentry.outputs import Output
 
 Number = TypeVar("Number", int, float)
 # Typer gives no public name to the error that every wrong option and argument raises.
@@ -76,6 +77,10 @@ LeaveOut = Annotated[
 ]
 Folds = Annotated[int | None, typer.Option(min=2, help="Leave out each group once, in so many folds.")]
 Part = Literal["test", "test-as-given", "train", "validation", "calibration", "test-leaking", "quarantined"]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace what is there and is not the same, which is refused otherwise."),
+]
 SplitFile = Annotated[Path | None, typer.Option(help="The split.csv that says which image is in which part.")]
 
 
@@ -162,6 +167,19 @@ def _read_reference(
     return known
 
 
+def _output(
+    out: Path | None, command: str, names: list[str], made_of: dict[str, Any], force: bool
+) -> Output | None:
+    """What a command is to write into `out`. Raises OutputError where that would replace something else."""
+    if out is None:
+        return None
+    from dermsentry.outputs import Output
+
+    output = Output(out, command, tuple(names), made_of)
+    output.check(force=force)
+    return output
+
+
 @app.command(short_help="Audit a collection: what is wrong with it.")
 def audit(
     data: Data,
@@ -172,6 +190,7 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json, audit.html and index.npz.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Audit a collection: conflicts, leaks, duplicates, wrong labels, balance and shortcuts.
 
@@ -190,10 +209,17 @@ def audit(
             _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
         raise
     reference = _read_reference(labels, diagnoses, collection)
+    made_of = {
+        "DATA": data, "labels": labels, "metadata": metadata, "published_lesions": not no_published_lesions,
+        "seed": seed,
+    }  # fmt: skip
+    output = _output(out, "audit", ["audit.json", "audit.html"], made_of, force)
     index = None if out is None else out / "index.npz"
     found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
+    if output is not None:
+        output.finish()
     if json:
         typer.echo(to_json(found), nl=False)
     else:
@@ -299,6 +325,7 @@ def evaluate(
     ] = False,
     resamples: Annotated[int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Evaluate a model, or a table of predictions, on images of known diagnosis.
 
@@ -307,6 +334,8 @@ def evaluate(
     from dermsentry.evaluation import evaluate as run
     from dermsentry.evaluation import evaluate_table
     from dermsentry.evaluation.summary import summary
+    from dermsentry.files import sha256
+    from dermsentry.model import open_bundle
     from dermsentry.split import make_folds, read_split
 
     needing = {
@@ -333,6 +362,19 @@ def evaluate(
         fold = make_folds(known, collection, leave_out=leave_out)[0]
         _say(f"{leave_out}: {fold.told}")
         known = fold.split
+    bundle = None if predictions is not None else open_bundle(given[0])
+    made_by = "" if bundle is None else bundle.card.digest
+    if predictions is not None and predictions.is_file():
+        made_by = sha256(predictions)
+    made_of = {
+        "model": made_by,
+        "collection": collection.fingerprint(), "split": known and known.fingerprint(), "labels": reference,
+        "part": part, "by": by, "threshold": threshold, "prevalence": prevalence, "masks": masks,
+        "predictions_for": predictions_for, "robustness": robustness, "not_lesions": not_lesions,
+        "keep_learned": keep_learned, "resamples": resamples, "seed": seed,
+    }  # fmt: skip
+    files = ["evaluation.json", "evaluation.html", "predictions.csv", "truth.csv"]
+    output = _output(out, "evaluate", files, made_of, force)
     if predictions is not None:
         evaluation = evaluate_table(
             predictions, collection, known, part=part, labels=reference, by=by, out=out, threshold=threshold,
@@ -340,10 +382,12 @@ def evaluate(
         )  # fmt: skip
     else:
         evaluation = run(
-            given[0], collection, known, part=part, labels=reference, by=by, out=out,
+            bundle or given[0], collection, known, part=part, labels=reference, by=by, out=out,
             predictions_for=predictions_for, prevalence=prevalence, robustness=robustness, masks=masks,
             not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed, quiet=False,
         )  # fmt: skip
+    if output is not None:
+        output.finish()
     _show(summary(evaluation, by))
     for sentence in evaluation.warnings:
         _say(f"Note: {sentence}")
@@ -363,22 +407,28 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Folder for comparison.json, comparison.csv and comparison.html.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Compare models with the first one: paired over groups, adjusted for how many there are."""
     from dermsentry.evaluation.comparison_report import as_text, write_comparison
     from dermsentry.evaluation.model_comparison import compare_models
     from dermsentry.evaluation.written import read_evaluations
+    from dermsentry.files import sha256
 
     read = read_evaluations(evaluations)
+    made_of = {"evaluations": [sha256(folder / "predictions.csv") for folder in evaluations]}
+    files = ["comparison.json", "comparison.csv", "comparison.html"]
+    output = _output(out, "compare", files, made_of, force)
     differences = compare_models(read)
     _show(as_text(read, differences))
     left = {name: one.about["left_out"] for name, one in read.items() if one.about["left_out"]}
     if left:
         counts = ", ".join(f"{count:,} of {name}" for name, count in left.items())
         _say(f"Note: images that not all of them have are left out: {counts}.")
-    if out is not None:
-        write_comparison(read, differences, out)
-        _say(f"Written: {out / 'comparison.html'}")
+    if output is not None:
+        write_comparison(read, differences, output.folder)
+        output.finish()
+        _say(f"Written: {output.folder / 'comparison.html'}")
 
 
 @app.command(short_help="Split a collection, related images in one part.")
@@ -395,13 +445,14 @@ def split(
     leave_out: LeaveOut = None,
     folds: Folds = None,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Split a collection: duplicates, lesions and patients stay in one part, conflicts are quarantined.
 
     With --leave-out COLUMN or --folds, a numbered file for each fold: split-1.csv and so on.
     """
     from dermsentry.collection.lesions import known_lesions
-    from dermsentry.split import DOUBTFUL, make_folds, make_split, write_split
+    from dermsentry.split import DOUBTFUL, make_folds, make_split, refuse_other_split, write_split
 
     collection = _read_data(data, metadata, diagnoses, no_published_lesions)
     _say(f"Note: {known_lesions(collection.table).sentence}")
@@ -422,6 +473,8 @@ def split(
             (path, fold.split, f"left out: {fold.name}", fold.problem or fold.told)
             for path, fold in zip([out] if len(divided) == 1 else paths, divided, strict=True)
         ]
+    for path, one, _, _ in () if force else written:
+        refuse_other_split(one, path)
     for path, one, name, told in written:
         write_split(one, path)
         if name:
@@ -441,7 +494,10 @@ def split(
 @app.command(short_help="Train a network and write its bundle.")
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the run; its bundle is in bundle/.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run; its bundle is in bundle/. By default the next runs/train-1, …"),
+    ] = None,
     split: SplitFile = None,
     network: Annotated[
         Literal["linear", "cnn", "lite0", "lite1", "lite2"],
@@ -466,6 +522,12 @@ def train(
         Literal["imagenet", "dermoscopy"],
         typer.Option(help="Initial weights of all but cnn; dermoscopy is the bundled model."),
     ] = "imagenet",
+    keep_learned: Annotated[
+        bool,
+        typer.Option(
+            "--keep-learned", help="Also validate and calibrate on images that initial weights learned from."
+        ),
+    ] = False,
     tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
     precision: Precision = "auto",
     leave_out: LeaveOut = None,
@@ -479,6 +541,7 @@ def train(
     no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Train a network on a split and write its model bundle. If interrupted, run it again to resume.
 
@@ -495,20 +558,26 @@ def train(
     reference = _read_reference(labels, diagnoses, collection)
     known = read_split(split, collection)
     check_split(known)
+    from dermsentry.model import read_network
+    from dermsentry.model.card import describe_thresholds
     from dermsentry.training import train as run
     from dermsentry.training.options import TrainingOptions
 
     options = TrainingOptions(
         network=network, epochs=epochs, augmented=augmented, balance=balance, size=size, aspect=aspect,
         learning_rate=learning_rate, weights=weights, precision=None if precision == "auto" else precision,
-        quantised=quantised, tensorboard=tensorboard,
+        keep_learned=keep_learned, quantised=quantised, tensorboard=tensorboard,
     )  # fmt: skip
     if leave_out is None and folds is None and seeds == 1:
         _say(f"Note: {known_lesions(collection.table).sentence}")
-        trained = run(collection, known, out, labels=reference, seed=seed, quiet=False, **options)
+        trained = run(
+            collection, known, out, labels=reference, seed=seed, force=force, quiet=False, **options
+        )
         best = trained.history.iloc[trained.best_epoch - 1]
         accuracies = f"{best['val_accuracy']:.3f}, training accuracy {best['accuracy']:.3f}"
         typer.echo(f"validation accuracy {accuracies}")
+        for line in describe_thresholds(read_network(trained.bundle)[0]):
+            _show(line)
         typer.echo(str(trained.bundle))
         return
     from dermsentry.evaluation.cross_validation.report import as_text
@@ -523,19 +592,24 @@ def train(
         seeds=seeds,
         labels=reference,
         seed=seed,
+        force=force,
         quiet=False,
         **options,
     )
     _show(as_text(result))
     for sentence in result.warnings:
         _say(f"Note: {sentence}")
-    _say(f"Written: {out / 'cross_validation.html'}")
 
 
 @app.command(short_help="Run the nine-class assignment under two protocols.")
 def study(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for study.html, study.json, the runs and the bundle.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for study.html, study.json, runs and bundle. By default the next runs/study-1, …"
+        ),
+    ] = None,
     epochs: Annotated[
         str, typer.Option(help="Epochs of the baseline, the augmented and the balanced networks.")
     ] = "20,20,30",
@@ -551,6 +625,7 @@ def study(
     no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Run the nine-class assignment, as given and with groups kept apart. Run it again to resume."""
     from dermsentry.training import require_framework
@@ -563,11 +638,11 @@ def study(
 
     finished = run(
         collection, out, epochs=lengths, fast=fast, labels=known, per_class=per_class,
-        precision=None if precision == "auto" else precision, seed=seed, quiet=False,
+        precision=None if precision == "auto" else precision, seed=seed, force=force, quiet=False,
     )  # fmt: skip
     for conclusion in finished.conclusions:
         _show(f"- {conclusion.sentence}")
-    _say(f"Written: {out / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
+    _say(f"Written: {finished.folder / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
 
 
 @app.command()
@@ -661,6 +736,7 @@ def adopt(
         typer.Option(help="Prevalence of melanoma at the site, if the images have another one."),
     ] = None,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Calibrate a bundle on a site's own images and set its thresholds so that a sensitivity is promised.
 
@@ -669,10 +745,17 @@ def adopt(
     from dermsentry.adoption.pipeline import adopt as run
     from dermsentry.adoption.report import summary
 
+    made_of = {
+        "BUNDLE": bundle, "PHOTOGRAPHS": photographs, "labels": labels, "sensitivity": sensitivity,
+        "confidence": confidence, "prevalence": prevalence, "seed": seed,
+    }  # fmt: skip
+    output = _output(out, "adopt", ["card.json", "adoption.json", "adoption.html"], made_of, force)
     found = run(
         bundle, photographs, labels=labels, out=out, sensitivity=sensitivity, confidence=confidence,
         prevalence=prevalence, seed=seed, quiet=False,
     )  # fmt: skip
+    if output is not None:
+        output.finish()
     _show(summary(found))
     for sentence in found.warnings:
         _say(f"Note: {sentence}")
@@ -721,12 +804,13 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier demo.")] = Path("demo"),
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Run every stage on a collection, or on synthetic images, and show the alerts on one page."""
     from dermsentry.demo import demo as run
     from dermsentry.screening.writers import table_header, table_rows
 
-    made = run(data, out, seed=seed, say=_say, quiet=False)
+    made = run(data, out, seed=seed, say=_say, force=force, quiet=False)
     alerts = [finding for finding in made.findings if finding.tier == "alert"]
     typer.echo(table_header())
     for finding in alerts[:10]:

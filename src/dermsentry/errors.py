@@ -71,7 +71,7 @@ EXIT_CODES: dict[int, str] = {
     2: "usage error: the input or an option cannot be used",
     3: "audit, evaluate, fetch, screen: some images could not be read, found or fetched; everything else was "
     "done, and each has its line",
-    4: "the output cannot be written",
+    4: "the output cannot be written, or would replace something else",
     5: "training failed",
     6: "the model bundle was refused",
     7: "the clinic's database cannot be reached, or refuses the connection",

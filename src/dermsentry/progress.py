@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -84,7 +84,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None, quiet: boo
     quiet
         Show nothing.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with Work(what, total, quiet=quiet) as work:
         for item in items:
