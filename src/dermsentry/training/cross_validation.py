@@ -199,7 +199,7 @@ class _Work:
         if self.options.get("weights") == "dermoscopy" and self.options.get("network") != "cnn":
             yield (
                 "Every training began with the weights of the bundled model: photographs that it learned "
-                f"from, by its hashes, are {'in these figures, which are optimistic' if kept else 'in no figure'}."
+                f"from, by its hashes, are in {'these figures: they flatter' if kept else 'no figure'}."
             )
         if self.options.get("network", "linear") == "linear" and len(finished[0].seeds) > 1:
             yield "A linear head on a frozen network has nothing random: every seed gives the same figures."
