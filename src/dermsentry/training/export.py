@@ -367,9 +367,9 @@ def _at_alert(
     return {HELD_OUT: {"specificity": exact_binomial(quiet, int(others.sum()))}}
 
 
-def rounded(network: keras.Model) -> keras.Model:
-    """An `efficientnet_lite`, folded, its kernels rounded to half precision: half the bytes in ONNX."""
-    halved = folded(network)
+def rounded(network: keras.Model, size: int | None = None) -> keras.Model:
+    """An `efficientnet_lite`, `folded`, its kernels rounded to half precision: half the bytes in ONNX."""
+    halved = folded(network, size)
     halved.set_weights(
         [w if w.ndim < 2 else w.astype(np.float16).astype(np.float32) for w in halved.get_weights()]
     )
