@@ -303,15 +303,19 @@ def test_what_the_first_weights_learned_from_does_not_choose(
     names = phantom_collection.table["image_id"].iloc[parts["validation"].rows[:3]]
     nothing = np.array([], np.uint64)
     images = np.unique(hashed(original_id(name) for name in names))
-    start = Start(open_bundle().card, LearnedFrom(images, nothing, nothing, nothing))
+    start = Start("a", LearnedFrom(images, nothing, nothing, nothing))
     with pytest.warns(DataWarning, match=r"learned from them: 3 of 8 of validation\."):
         kept = without_learned(start, parts, phantom_collection, decoded)
     assert kept["validation"].rows.tolist() == parts["validation"].rows[3:].tolist()
     assert kept["validation"].labels == parts["validation"].labels[3:]
     assert kept["calibration"] is parts["calibration"]
     everything = np.unique(hashed(map(original_id, phantom_collection.table["image_id"])))
-    all_of_it = Start(start.card, LearnedFrom(everything, nothing, nothing, nothing))
+    all_of_it = Start("a", LearnedFrom(everything, nothing, nothing, nothing))
     with pytest.raises(TrainingError, match="No validation image is left"):
         without_learned(all_of_it, parts, phantom_collection, decoded)
+    assert start.learned_from is not None
+    assert all_of_it.learned_from is not None
     joined = start.learned_from.joined(all_of_it.learned_from)
     assert joined.images.tolist() == everything.tolist()
+    with pytest.warns(DataWarning, match="do not say which images they learned from"):
+        assert without_learned(Start("a", None), parts, phantom_collection, decoded) == parts

@@ -356,7 +356,7 @@ def _without_learned(
     """
     if bundle.learned_from is None:
         return seen, None
-    if split is not None and "started_from" not in bundle.card.training:
+    if split is not None and not _started_from(bundle).get("known"):
         made_on = bundle.card.training.get("split_fingerprint")
         if made_on in (split.fingerprint(), relabelled(split, labels).fingerprint()):
             return seen, None
@@ -374,12 +374,20 @@ def _without_learned(
     return seen.among(~either), learned
 
 
+def _started_from(bundle: Bundle) -> Mapping[str, Any]:
+    """Whose weights a bundle's training began with; empty where they were ImageNet's or none."""
+    found = bundle.card.training.get("started_from")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _caveats(
     bundle: Bundle, collection: Collection, evaluation: Evaluation, unsplit: bool, unreadable: int
 ) -> Iterator[str]:
     if unsplit and bundle.learned_from is None:
         same = bundle.card.training.get("fingerprint") == collection.fingerprint()
         yield caveat("same_collection" if same else "no_split")
+    if _started_from(bundle).get("known") is False:
+        yield caveat("unknown_start")
     target, found = bundle.card.thresholds["alert"].sensitivity_target, evaluation.sensitivity
     if found is not None and found.high < target:
         yield caveat(

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
 from dermsentry.collection.lesions import known_lesions
-from dermsentry.errors import BundleError, DataWarning, InputError, TrainingError, require_type
+from dermsentry.errors import DataWarning, InputError, TrainingError, require_type
 from dermsentry.evaluation.contamination import find_learned, learned_from, perceptual_hashes
 from dermsentry.files import plain, versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
-from dermsentry.model import CARD_FILE, Card, read_network
+from dermsentry.model import CARD_FILE, read_network
 from dermsentry.model.bundle import bundled, read_hashes
 from dermsentry.model.learned_from import LearnedFrom
 from dermsentry.outputs import RUNS, Output, numbered
@@ -125,7 +125,7 @@ def train(
     training["relabelled"] = int((split.table["diagnosis"] != given_split.table["diagnosis"]).sum())
     training["related"] = related
     if start is not None:
-        training["started_from"] = start.card.digest
+        training["started_from"] = {"digest": start.digest, "known": start.learned_from is not None}
     write_json(folder / "run.json", training)
     embeddings = None
     if network == "linear":
@@ -159,7 +159,7 @@ def train(
         aspect=aspect,
         training=training,
         sources=[sources[row] for part in ("validation", "calibration") for row in parts[part].rows],
-        learned_from=learned if start is None else learned.joined(start.learned_from),
+        learned_from=learned.joined(start.learned_from) if start and start.learned_from else learned,
         quantised=quantised,
         seed=seed,
     )
@@ -207,25 +207,30 @@ def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A bundle whose weights a training begins with, and what they learned from."""
+    """The bundle that a training begins with, and what it learned from; None where it has no hashes."""
 
-    card: Card
-    learned_from: LearnedFrom
+    digest: str
+    learned_from: LearnedFrom | None
 
 
 def bundled_model() -> Start:
-    """The bundled model as a start. Raises BundleError where it does not know what it learned from."""
+    """The bundled model as a start."""
     card = read_network()[0]
-    hashes = read_hashes(bundled(), card)
-    if hashes is None:
-        raise BundleError("The bundled model has no hashes of what it learned from; get the package again.")
-    return Start(card, hashes)
+    return Start(card.digest, read_hashes(bundled(), card))
 
 
 def without_learned(
     start: Start, parts: dict[str, Examples], collection: Collection, decoded: DecodedPhotographs
 ) -> dict[str, Examples]:
     """The parts, without what the initial weights learned from where it would choose or calibrate; told."""
+    if start.learned_from is None:
+        warnings.warn(
+            "The initial weights do not say which images they learned from: what is validated, calibrated and "
+            "tested on may be among them, and figures of this run may be optimistic.",
+            DataWarning,
+            stacklevel=4,
+        )
+        return parts
     kept, told = dict(parts), []
     for name in ("validation", "calibration"):
         rows = parts[name].rows
