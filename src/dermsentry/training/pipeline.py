@@ -225,8 +225,8 @@ def without_learned(
     """The parts, without what the initial weights learned from where it would choose or calibrate; told."""
     if start.learned_from is None:
         warnings.warn(
-            "The initial weights do not say which images they learned from: what is validated, calibrated and "
-            "tested on may be among them, and figures of this run may be optimistic.",
+            "The initial weights do not say which images they learned from: those of validation, calibration "
+            "and test may be among them, and figures of this run optimistic.",
             DataWarning,
             stacklevel=4,
         )
