@@ -29,7 +29,6 @@ from dermsentry.clinic.export import fhir
 from dermsentry.clinic.export.decisions import SettledDecision, settle
 from dermsentry.clinic.export.fhir import SNOMED, fhir_bundle, local_system
 from dermsentry.clinic.intake.admission import About
-from dermsentry.clinic.intake.dicom_text import text as text_of_header
 from dermsentry.clinic.monitoring.outcomes import record_outcome
 from dermsentry.clinic.settings import Dicom, Fhir, Settings
 from dermsentry.clinic.store.accounts import MAY, Person
@@ -38,6 +37,7 @@ from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Case, Model, Outcome, Read, now
 from dermsentry.clinic.worklist.corrections import correct, withdraw
 from dermsentry.diagnoses import CODES
+from dermsentry.dicom.text import text as text_of_header
 from dermsentry.errors import InputError
 from dermsentry.files import plain
 from dermsentry.screening.triage import TIERS

@@ -378,7 +378,7 @@ def _taken(clinic: Clinic, case: Case) -> str | None:
     """When the photograph was taken, where its file says so: the day alone where no zone is known, since FHIR
     takes no hour without one."""
     header = case.dicom or {}
-    acquired, zone = str(header.get("acquired", "")), str(header.get("zone", ""))
+    acquired, zone = case.taken or str(header.get("acquired", "")), str(header.get("zone", ""))
     if len(acquired) <= 10 or not (zone or clinic.settings.dicom.timezone):
         return acquired[:10] or None
     if zone:

@@ -23,10 +23,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.intake.admission import MAX_BYTES, About, receive
-from dermsentry.clinic.intake.dicom import PHOTOGRAPHS, NotTaken, describe
+from dermsentry.clinic.intake.dicom import describe
 from dermsentry.clinic.intake.dicom_connections import BoundedServer, Sayings, listen
-from dermsentry.clinic.intake.dicom_pixels import transfer_syntaxes
 from dermsentry.clinic.store.database import DatabaseError
+from dermsentry.dicom.files import PHOTOGRAPHS, NotTaken
+from dermsentry.dicom.pixels import transfer_syntaxes
 from dermsentry.errors import InputError, OutputError
 from dermsentry.images import Unreadable
 

@@ -484,3 +484,76 @@ class TokenRevokedEvent(AccountEvent):
 
     action = "token revoked"
     token: int
+
+
+@dataclass(frozen=True)
+class SpellingEvent(TrailEvent):
+    """Something that happened to two spellings of a patient's reference, or of a lesion's name."""
+
+    spelling: int = field(metadata={"json": None})
+    kind: str
+    patient: str
+    first: str
+    second: str
+
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        """`spelling 12`."""
+        return f"spelling {self.spelling}"
+
+
+@dataclass(frozen=True)
+class SpellingsJoinedEvent(SpellingEvent):
+    """A person said that two spellings are one patient's, or one lesion's."""
+
+    action = "spellings joined"
+
+
+@dataclass(frozen=True)
+class SpellingsKeptApartEvent(SpellingEvent):
+    """A person said that they are not."""
+
+    action = "spellings kept apart"
+
+
+@dataclass(frozen=True)
+class SpellingsUndoneEvent(SpellingEvent):
+    """A person took back what was said of two spellings."""
+
+    action = "spellings undone"
+
+
+@dataclass(frozen=True)
+class LesionFiledEvent(TrailEvent):
+    """A person filed a lesion on the body map, at a point of a view; `view` is empty: took it off again."""
+
+    action = "lesion filed"
+    body_site: int = field(metadata={"json": None})
+    patient: str
+    lesion: str
+    view: str
+    region: str
+    x: float
+    y: float
+
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        """`body site 12`."""
+        return f"body site {self.body_site}"
+
+
+@dataclass(frozen=True)
+class PatientViewedEvent(CaseEvent):
+    """A person was shown these cases on the page of a case's patient; once in a quarter of an hour."""
+
+    action = "patient viewed"
+    shown: Sequence[int]
+
+
+@dataclass(frozen=True)
+class TechniqueSetEvent(CaseEvent):
+    """A person said how a photograph was taken."""
+
+    action = "technique set"
+    before: str
+    after: str

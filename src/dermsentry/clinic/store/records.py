@@ -27,6 +27,7 @@ from dermsentry.clinic.store.events import (
     CaseRestoredEvent,
     CaseWithdrawnEvent,
     CommentedEvent,
+    LesionFiledEvent,
     OutcomeRecordedEvent,
     ReadAmendedEvent,
     ReadEvent,
@@ -35,7 +36,11 @@ from dermsentry.clinic.store.events import (
     RoleChangedEvent,
     ScreenedEvent,
     ScreenedSilentlyEvent,
+    SpellingsJoinedEvent,
+    SpellingsKeptApartEvent,
+    SpellingsUndoneEvent,
     TaggedEvent,
+    TechniqueSetEvent,
     UntaggedEvent,
 )
 from dermsentry.clinic.store.pictures import Pictures
@@ -44,9 +49,11 @@ from dermsentry.clinic.store.tables import (
     WITHDRAWN,
     Account,
     Alert,
+    BodySite,
     Case,
     Comment,
     Event,
+    Join,
     Outcome,
     Read,
     Tag,
@@ -71,6 +78,8 @@ class _Expected:
     tags: dict[tuple[int, str], _Told] = field(default_factory=dict)
     alerts: dict[tuple[int, str], _Told] = field(default_factory=dict)
     accounts: dict[str, _Told] = field(default_factory=dict)
+    joins: dict[int, _Told] = field(default_factory=dict)
+    body_sites: dict[int, _Told] = field(default_factory=dict)
     unclear: list[str] = field(default_factory=list)
 
 
@@ -89,6 +98,8 @@ def verify_records(session: Session, pictures: Pictures | None) -> Iterator[str]
     yield from _compare("tag", expected.tags, _tags(session))
     yield from _compare("alert", expected.alerts, _alerts(session))
     yield from _compare("account", expected.accounts, _accounts(session))
+    yield from _compare("spelling", expected.joins, _joins(session))
+    yield from _compare("body site", expected.body_sites, _body_sites(session))
     if pictures is not None:
         for case_id, sha256 in _stream(session, select(Case.id, Case.sha256).order_by(Case.id)):
             try:
@@ -106,13 +117,19 @@ def _expected(session: Session) -> _Expected:
     made = _Expected()
     query = select(Event.id, Event.action, Event.subject, Event.detail).order_by(Event.id)
     for number, action, subject, detail in _stream(session, query):
-        kind, _, name = subject.partition(" ")
+        kind, _, name = (
+            subject.rpartition(" ") if subject.startswith("body site ") else subject.partition(" ")
+        )
         try:
             told = json.loads(detail)
             if kind == "account":
                 _of_account(made.accounts, name, action, told)
             elif kind == "case" and name.isdecimal():
                 _of_case(made, int(name), action, told)
+            elif kind == "spelling" and name.isdecimal():
+                _of_spelling(made.joins, int(name), action, told)
+            elif action == LesionFiledEvent.action and name.isdecimal():
+                made.body_sites[int(name)] = told
         except (ValueError, KeyError, TypeError):
             made.unclear.append(f"event {number} does not tell what one of its kind tells")
     return made
@@ -127,13 +144,23 @@ def _of_account(accounts: dict[str, _Told], name: str, action: str, told: _Told)
         accounts[name]["active"] = action == AccountOpenedEvent.action
 
 
+def _of_spelling(joins: dict[int, _Told], number: int, action: str, told: _Told) -> None:
+    if action in (SpellingsJoinedEvent.action, SpellingsKeptApartEvent.action):
+        joins[number] = {**told, "same": action == SpellingsJoinedEvent.action, "undone": False}
+    elif action == SpellingsUndoneEvent.action and number in joins:
+        joins[number]["undone"] = True
+
+
 def _of_case(made: _Expected, case_id: int, action: str, told: _Told) -> None:
     case = made.cases.get(case_id, {})
     if action == ReceivedEvent.action:
         whose = {name: told[name] for name in IDENTIFYING if name in told}
-        made.cases[case_id] = {"sha256": told["sha256"], "withdrawn": False, "assigned": "", **whose}
+        start: _Told = {"sha256": told["sha256"], "withdrawn": False, "assigned": "", "technique": ""}
+        made.cases[case_id] = start | whose
     elif action == CaseCorrectedEvent.action:
         case |= told["after"]
+    elif action == TechniqueSetEvent.action:
+        case["technique"] = told["after"]
     elif action in (CaseWithdrawnEvent.action, CaseRestoredEvent.action):
         case["withdrawn"] = action == CaseWithdrawnEvent.action
     elif action in (ScreenedEvent.action, ScreenedSilentlyEvent.action):
@@ -188,7 +215,8 @@ def _named(kind: str, key: Any) -> str:
 
 
 def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
-    columns = [getattr(Case, name) for name in IDENTIFYING]
+    names = (*IDENTIFYING, "technique")
+    columns = [getattr(Case, name) for name in names]
     own = (Case.id, Case.sha256, Case.lane, Case.model_digest, Case.finding, Case.silent, Account.name)
     query = select(*own, *columns).outerjoin(Account, Account.id == Case.assigned_to).order_by(Case.id)
     for case_id, sha256, lane, model, shown, hidden, assigned, *whose in _stream(session, query):
@@ -198,7 +226,7 @@ def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
             screened |= {"tier": found["tier"], "melanoma": found["melanoma"], "model": model}
             screened |= {"finding": finding_digest(found)}
         row = {"sha256": sha256, "withdrawn": lane == WITHDRAWN, "assigned": assigned or "", **screened}
-        yield case_id, row | dict(zip(IDENTIFYING, whose, strict=True))
+        yield case_id, row | dict(zip(names, whose, strict=True))
 
 
 def _reads(session: Session) -> Iterator[tuple[int, _Told]]:
@@ -243,6 +271,20 @@ def _alerts(session: Session) -> Iterator[tuple[tuple[int, str], _Told]]:
 def _accounts(session: Session) -> Iterator[tuple[str, _Told]]:
     for name, role, active in _stream(session, select(Account.name, Account.role, Account.active)):
         yield name, {"role": role, "active": active}
+
+
+def _joins(session: Session) -> Iterator[tuple[int, _Told]]:
+    names = ("kind", "patient", "first", "second", "same")
+    query = select(Join.id, Join.undone_at, *(getattr(Join, name) for name in names)).order_by(Join.id)
+    for number, undone, *own in _stream(session, query):
+        yield number, {**dict(zip(names, own, strict=True)), "undone": undone is not None}
+
+
+def _body_sites(session: Session) -> Iterator[tuple[int, _Told]]:
+    names = ("patient", "lesion", "view", "region", "x", "y")
+    query = select(BodySite.id, *(getattr(BodySite, name) for name in names)).order_by(BodySite.id)
+    for number, *own in _stream(session, query):
+        yield number, dict(zip(names, own, strict=True))
 
 
 def _stream(session: Session, query: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -25,6 +26,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.store.text import spelling_key
 from dermsentry.screening.triage import Tier
 
 Role = Literal["uploader", "dermatologist", "administrator"]
@@ -68,6 +70,10 @@ MALIGNANT = {"MEL": 2.0, "SCC": 1.0, "BCC": 1.0}
 ASSESSED = tuple(tier for tier, (lane, _) in PLACES.items() if lane == "suspicion")
 Action = Literal["biopsy", "follow-up", "discharge", "retake"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
+
+Technique = Literal["overview", "close-up", "dermoscopic", "polarised", "unpolarised"]
+TECHNIQUES: tuple[Technique, ...] = get_args(Technique)
+"""How a photograph was taken: of a region, of a lesion, or through a dermatoscope, with which light."""
 
 
 def now() -> datetime:
@@ -202,6 +208,10 @@ def _searched(context: Any) -> str:
     return searched(*(given.get(name) or "" for name in SEARCHED_FIELDS))
 
 
+def _patient_key(context: Any) -> str:
+    return spelling_key(context.get_current_parameters().get("patient") or "")
+
+
 def searched(*texts: str) -> str:
     """Texts as they are searched: one line, letters in one case, cut to what an index holds."""
     return " ".join(" ".join(texts).casefold().split())[:SEARCHED]
@@ -216,8 +226,11 @@ class Case(Base):
     what changed that a report tells of. `rank` is the tier's place in the worklist, `malignancy_order` that
     within the tier. `finding` is what `findings.jsonl` would hold, less the path; `silent` the same of a case
     that was screened in silent mode, which has no `finding`, so that nothing can show it. `search` is what a
-    case is searched by, in one case of letters. `assigned_to`: the account that is to read it.
-    `follow_up_on`: the day on which the lesion is to be seen again, until a person has said that it was.
+    case is searched by, in one case of letters; `patient_key` what spellings of its patient's reference
+    share. `taken`: when the photograph was taken, as its file says, `2025-03-04T10:20:30` or `2025-03-04` by
+    the camera's clock; empty where it does not. `technique`: one of `TECHNIQUES`, empty where nobody said.
+    `assigned_to`: the account that is to read it. `follow_up_on`: the day on which the lesion is to be seen
+    again, until a person has said that it was.
     """
 
     __tablename__ = "cases"
@@ -311,6 +324,9 @@ class Case(Base):
     finding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     silent: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     stage: Mapped[str] = mapped_column(String(12), default="unread")
+    taken: Mapped[str] = mapped_column(String(19), default="")
+    technique: Mapped[str] = mapped_column(String(lengths.CODE), default="")
+    patient_key: Mapped[str] = mapped_column(String(lengths.PATIENT), default=_patient_key, index=True)
     decided_at: Mapped[datetime | None]
     assigned_to: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
     follow_up_on: Mapped[date | None]
@@ -326,6 +342,62 @@ DECIDED = Case.stage == literal_column("'decided'")
 @event.listens_for(Case, "before_update")
 def _search_anew(mapper: Mapper[Case], connection: Connection, case: Case) -> None:
     case.search = searched(*(getattr(case, name) for name in SEARCHED_FIELDS))
+    case.patient_key = spelling_key(case.patient)
+
+
+class Join(Base):
+    """What a person said of two spellings: `same`, or not. It counts until it is undone.
+
+    `kind`: `patient` or `lesion`. Of a lesion, `patient` is the reference of the patient whose lesion it is.
+    """
+
+    __tablename__ = "joins"
+    __table_args__ = (Index("ix_joins_key", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(lengths.CODE))
+    key: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    patient: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    first: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    second: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    same: Mapped[bool]
+    at: Mapped[datetime] = mapped_column(default=now)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    undone_at: Mapped[datetime | None]
+    undone_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    account: Mapped[Account] = relationship(lazy="joined", foreign_keys=[account_id])
+
+
+class BodySite(Base):
+    """Where on the body a person filed a lesion: a point of a view of the body map; filing again moves it.
+
+    `key` is that of the patient's reference. `view` is empty where it was taken off the map again.
+    """
+
+    __tablename__ = "body_sites"
+    __table_args__ = (UniqueConstraint("patient", "lesion"), Index("ix_body_sites_key", "key"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    patient: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    lesion: Mapped[str] = mapped_column(String(lengths.LESION))
+    view: Mapped[str] = mapped_column(String(lengths.CODE))
+    region: Mapped[str] = mapped_column(String(40))
+    x: Mapped[float]
+    y: Mapped[float]
+    at: Mapped[datetime] = mapped_column(default=now)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    account: Mapped[Account] = relationship(lazy="joined")
+
+
+class Embedding(Base):
+    """What a model (its card's digest) made of a photograph before it gave probabilities: float16 values."""
+
+    __tablename__ = "embeddings"
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True)
+    model_digest: Mapped[str] = mapped_column(String(64))
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Conflict(Base):

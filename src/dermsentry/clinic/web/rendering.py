@@ -22,6 +22,7 @@ from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.filters import lane_of
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.clinic.worklist import terms
+from dermsentry.clinic.worklist.body_map import name_of_region
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.numbers import (
@@ -119,6 +120,9 @@ def environment() -> Environment:
         "percent_interval": lambda measure: _unbroken(percent_interval(measure.estimate)),
         "decimal": decimal,
         "decimal_interval": lambda measure, digits: decimal_interval(measure.estimate, digits),
+        "decimal_estimate": lambda own, digits: _unbroken(decimal_interval(own, digits)),
+        "percent_estimate": lambda own: _unbroken(percent_interval(own)),
+        "points": wording.points,
         "probability": lambda case: _unbroken(wording.probability(case)),
         "unbroken": _unbroken,
         "count": "{:,}".format,
@@ -126,6 +130,8 @@ def environment() -> Environment:
         "since": lambda moment: wording.age(now() - moment),
         "moment": _moment,
         "day": _day,
+        "ordinal": _ordinal,
+        "region_name": name_of_region,
         "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
         "sentence": wording.sentence,
         "lane_of": lane_of,
@@ -149,9 +155,14 @@ def _unbroken(text: str) -> str:
     return text.replace(" ", "\u00a0")
 
 
+def _ordinal(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
+
+
 def _moment(moment: datetime) -> str:
     return moment.strftime("%-d %b %Y, %H:%M UTC")
 
 
-def _day(day: date) -> str:
-    return day.strftime("%-d %b %Y")
+def _day(day: date | str) -> str:
+    return (date.fromisoformat(day[:10]) if isinstance(day, str) else day).strftime("%-d %b %Y")

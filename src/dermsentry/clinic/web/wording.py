@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from dermsentry.audit.likeness.judge import AGREES as AGREES
 from dermsentry.clinic.store.tables import ASSESSED, Case, Read
 from dermsentry.clinic.worklist.terms import name_of_term
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
 from dermsentry.screening.triage import MEANING, NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
+from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import MISSING, compared, decimal, percent
 
 LANES = {
@@ -69,6 +71,13 @@ QUESTIONS = {
 """Of a tier: what agreeing with the model means."""
 ACTIONS = {"biopsy": "Biopsy", "follow-up": "Follow-up", "discharge": "Discharge", "retake": "Retake"}
 ACTION_KEYS = {"biopsy": "b", "follow-up": "f", "discharge": "d", "retake": "r"}
+TECHNIQUES = {
+    "overview": "Overview",
+    "close-up": "Close-up",
+    "dermoscopic": "Dermoscopic",
+    "polarised": "Dermoscopic, polarised",
+    "unpolarised": "Dermoscopic, not polarised",
+}
 IDENTIFYING = {"patient": "Patient", "lesion": "Lesion", "site": "Site", "accession": "Accession number"}
 CORRECTIONS = {"corrected": "Corrected", "withdrawn": "Withdrawn", "restored": "Restored"}
 SOURCES = {
@@ -99,6 +108,14 @@ UNUSUAL = 0.3
 def probability(case: Case) -> str:
     """The probability of melanoma, with the digits that keep it on its side of its model's thresholds."""
     return MISSING if case.melanoma is None else compared(case.melanoma, *thresholds(case).values())[0]
+
+
+def points(change: Estimate) -> str:
+    """A change of a percentage, in percentage points."""
+    value, low, high = (
+        f"{100 * own:+.1f}".replace("-", "−") for own in (change.value, change.low, change.high)
+    )
+    return f"{value} points ({low} to {high})"
 
 
 def thresholds(case: Case) -> dict[str, float]:

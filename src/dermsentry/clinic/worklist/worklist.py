@@ -169,21 +169,6 @@ def counts(session: Session) -> Mapping[str, int]:
     return found
 
 
-def previous_cases(session: Session, case: Case, *, limit: int = 12) -> tuple[Case, ...]:
-    """The cases of the same patient and lesion that came before, the newest first.
-
-    Of the same patient where the case names no lesion; none where it names no patient.
-    """
-    if not case.patient:
-        return ()
-    place = (Case.received_at, Case.id)
-    earlier = tuple_(*place) < _values(place, [case.received_at, case.id])
-    query = select(Case).where(Case.patient == case.patient, Case.lane != WITHDRAWN, earlier)
-    if case.lesion:
-        query = query.where(Case.lesion == case.lesion)
-    return tuple(session.scalars(query.order_by(Case.received_at.desc(), Case.id.desc()).limit(limit)))
-
-
 def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
     if wanted.stage == "decided":
         return (Case.decided_at, Case.id)

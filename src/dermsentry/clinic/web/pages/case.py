@@ -31,6 +31,7 @@ from dermsentry.clinic.worklist.corrections import corrections_of, outdated_expo
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.drafts import discard_draft, draft_of, keep_draft
 from dermsentry.clinic.worklist.locks import lock, lock_of
+from dermsentry.clinic.worklist.patients import by_day, same_lesion
 from dermsentry.clinic.worklist.reading import (
     DETAILS,
     CannotRead,
@@ -45,7 +46,7 @@ from dermsentry.clinic.worklist.reading import (
 )
 from dermsentry.clinic.worklist.remarks import deciders, known_tags, tags_of, visible_comments
 from dermsentry.clinic.worklist.terms import Details, read_day
-from dermsentry.clinic.worklist.worklist import next_case, previous_cases
+from dermsentry.clinic.worklist.worklist import next_case
 from dermsentry.errors import InputError, OutputError
 from dermsentry.model.card import parse_card
 from dermsentry.model.model_card import card_page
@@ -53,7 +54,8 @@ from dermsentry.model.model_card import card_page
 router = APIRouter(include_in_schema=False)
 log = logging.getLogger(__name__)
 
-MOST_PREVIOUS = 12
+MOST_RELATED = 12
+"""Photographs of a lesion on a case's page, those nearest in time; the patient's page has all."""
 BLANK = dict.fromkeys(("agrees", "diagnosis", "action", "note", "reason", *DETAILS, "confirmed"), "")
 
 
@@ -297,7 +299,8 @@ def _page(
     text, wanted = asked_for(request, person)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
-        previous = previous_cases(session, found, limit=MOST_PREVIOUS + 1)
+        related = same_lesion(session, found)
+        near = nearest(related, found)
         why_not = may_read(session, clinic, found, person) if "reads:write" in person.may else ""
         draft = draft_of(session, case_id, person.account_id) if given is None else None
         given = given or (draft.fields if draft is not None else {})
@@ -313,8 +316,10 @@ def _page(
             decision=_decision_to_amend(session, found, person),
             carried=as_query(text),
             following=next_case(session, wanted, case_id, person.account_id),
-            previous=previous[:MOST_PREVIOUS],
-            more_previous=len(previous) > MOST_PREVIOUS,
+            related=related,
+            related_days=by_day(near),
+            compared_with=[own for own in near if own.id != found.id and has_view(clinic, own)],
+            more_related=len(related) - len(near),
             why_not=why_not,
             lock=lock_of(session, case_id) if not why_not else None,
             deciders=deciders(session),
@@ -324,6 +329,18 @@ def _page(
             readers=clinic.settings.readers,
             **what_is_shown(session, clinic, found, person),
         )
+
+
+def nearest(related: Sequence[Case], found: Case) -> Sequence[Case]:
+    """Of photographs in time, the case itself and those nearest to it."""
+    place = next(number for number, own in enumerate(related) if own.id == found.id)
+    start = max(0, min(place - MOST_RELATED // 2, len(related) - MOST_RELATED))
+    return related[start : start + MOST_RELATED]
+
+
+def has_view(clinic: Clinic, case: Case) -> bool:
+    """Whether a case's photograph can be shown."""
+    return clinic.pictures.drawn(case.sha256, "view").is_file()
 
 
 def _decision_to_amend(session: Session, case: Case, person: Person) -> Read | None:
@@ -355,7 +372,7 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         "probabilities": sorted(probabilities.items(), key=lambda item: -item[1]),
         "thresholds": thresholds(case),
         "aspect": case.model.card["aspect"] if case.model else "squash",
-        "has_picture": clinic.pictures.drawn(case.sha256, "view").is_file(),
+        "has_picture": has_view(clinic, case),
         "has_saliency": clinic.pictures.drawn(case.sha256, "saliency").is_file(),
         "reads": visible_reads(session, clinic, case, person),
         "outcomes": outcomes,
