@@ -119,7 +119,7 @@ def test_a_lost_phone_is_reset(clinic: Clinic) -> None:
 
 def test_a_database_of_another_version_is_said_to_be_one(clinic: Clinic) -> None:
     with clinic.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0010'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0011'")
     refused = run("list")
     assert isinstance(refused.exception, InputError)
     assert "serve the clinic once" in str(refused.exception)

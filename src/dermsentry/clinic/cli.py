@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dermsentry.errors import InputError, require_extra
+from dermsentry.progress import say
 
 if TYPE_CHECKING:
     from dermsentry.clinic.clinic import Clinic, ServedClinic
@@ -65,6 +66,9 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the web pages; 0 takes a free one.")
     ] = 8080,
+    root_path: Annotated[
+        str, typer.Option(help="Path under which another web server has the service, such as /derm.")
+    ] = "",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Screening processes.")] = 1,
     dicom_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Also receive DICOM (C-STORE) on this port.")
@@ -82,10 +86,11 @@ def serve(
     from dermsentry.clinic.server.serving import serve as run
     from dermsentry.clinic.store.folder import database_of
     from dermsentry.clinic.web.app import create_app
+    from dermsentry.clinic.web.root_path import checked_root_path
 
     plan = Plan(
         folder, database_of(folder, db), model=model, host=host, port=port, workers=workers,
-        dicom_port=dicom_port, watch=watch,
+        root_path=checked_root_path(root_path), dicom_port=dicom_port, watch=watch,
     )  # fmt: skip
     run(plan, create_app, _say)
 
@@ -397,4 +402,4 @@ def _clinic_folder() -> Path:
 
 def _say(text: str) -> None:
     """A line for the person at the terminal."""
-    typer.echo(text, err=True)
+    say(text)

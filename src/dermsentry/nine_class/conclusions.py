@@ -127,7 +127,13 @@ def _about_experiment(honest: Result, assigned: Result, before: Result | None) -
         decision = melanoma.decisions[0]
         low = decision.sensitivity.low if decision.sensitivity else None
         yield sentence(
-            "melanoma", title=title, detected=decision.detected, melanomas=melanoma.photographs, low=low
+            "melanoma",
+            title=title,
+            detected=decision.detected,
+            melanomas=melanoma.photographs,
+            low=low,
+            uniform=decision.uniform(melanoma.photographs + melanoma.others),
+            others=melanoma.others,
         )
 
 

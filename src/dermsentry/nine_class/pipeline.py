@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def study(
     collection: Collection,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     epochs: Sequence[int] = (20, 20, 30),
     fast: bool = False,
@@ -31,6 +31,7 @@ def study(
     size: int = 180,
     aspect: Aspect = "squash",
     seed: int = 0,
+    force: bool = False,
     quiet: bool = True,
 ) -> Study:
     """Run the nine-class assignment: its three networks, as assigned and with groups kept apart.
@@ -43,7 +44,7 @@ def study(
     collection
         The images, such as the nine-class set with its `Train/` and `Test/`.
     out
-        The folder to write.
+        The folder to write. Without one, the next of `runs/study-1` and so on, or the one of this very study.
     epochs
         Epochs of the baseline, the augmented and the balanced networks.
     fast
@@ -60,6 +61,9 @@ def study(
         How an image is made square: `squash`, `crop` or `pad`.
     seed
         Random seed.
+    force
+        Whether to replace another study in `out`, or a file of this one that was edited, which is refused
+        otherwise.
     quiet
         Whether to show no progress on stderr.
 
@@ -76,12 +80,12 @@ def study(
     TrainingError
         There is nothing to learn: one class only, an empty part, a loss that is not a number.
     OutputError
-        `out` cannot be written.
+        `out` cannot be written, or holds another study.
     """
     require_framework()
     from dermsentry.nine_class.study import study as run
 
     return run(
         collection, out, epochs=epochs, fast=fast, labels=labels, per_class=per_class, precision=precision,
-        size=size, aspect=aspect, seed=seed, quiet=quiet,
+        size=size, aspect=aspect, seed=seed, force=force, quiet=quiet,
     )  # fmt: skip
