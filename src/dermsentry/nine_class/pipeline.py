@@ -30,6 +30,7 @@ def study(
     precision: Precision | None = None,
     size: int = 180,
     aspect: Aspect = "squash",
+    notebook: str | Path | None = None,
     seed: int = 0,
     quiet: bool = True,
 ) -> Study:
@@ -58,6 +59,10 @@ def study(
         Side of the networks' input in pixels.
     aspect
         How an image is made square: `squash`, `crop` or `pad`.
+    notebook
+        A new `.ipynb` file for the assignment as a notebook in plain Keras, executed with the trainings of
+        this study, for a student to comment and hand in. Needs the extra `notebook`, and a collection of
+        `Train/` and `Test/` with a folder for each diagnosis.
     seed
         Random seed.
     quiet
@@ -72,16 +77,17 @@ def study(
     ------
     InputError
         The extra `train` is not installed, the collection cannot be used, or `epochs` are not three numbers
-        of at least 1.
+        of at least 1; with `notebook`, the extra is not installed, the file exists, or the collection is
+        laid out otherwise.
     TrainingError
         There is nothing to learn: one class only, an empty part, a loss that is not a number.
     OutputError
-        `out` cannot be written.
+        `out` or `notebook` cannot be written.
     """
     require_framework()
     from dermsentry.nine_class.study import study as run
 
     return run(
         collection, out, epochs=epochs, fast=fast, labels=labels, per_class=per_class, precision=precision,
-        size=size, aspect=aspect, seed=seed, quiet=quiet,
+        size=size, aspect=aspect, notebook=notebook, seed=seed, quiet=quiet,
     )  # fmt: skip

@@ -24,6 +24,7 @@ from dermsentry.nine_class.experiments import (
     Training,
     run_experiment,
 )
+from dermsentry.nine_class.notebook import require_notebook, write_notebook
 from dermsentry.nine_class.report import write_study_report
 from dermsentry.nine_class.results import Study, study_json
 from dermsentry.split import Split, make_split, random_split, write_split
@@ -48,6 +49,7 @@ def study(
     precision: Precision | None,
     size: int,
     aspect: Aspect,
+    notebook: str | Path | None,
     seed: int,
     quiet: bool,
 ) -> Study:
@@ -57,6 +59,8 @@ def study(
             f"Received epochs {','.join(map(str, epochs))}; expected three numbers of at least 1, such as "
             "20,20,30."
         )
+    if notebook is not None:
+        require_notebook(collection, Path(notebook), fast=fast, aspect=aspect)
     started = time.perf_counter()
     folder = Path(out)
     decoded = decode(collection, folder / "cache", size=size, aspect=aspect, quiet=quiet)
@@ -126,6 +130,8 @@ def study(
     )
     write_json(folder / "study.json", study_json(finished))
     write_study_report(finished, material)
+    if notebook is not None:
+        write_notebook(finished, Path(notebook))
     return finished
 
 
