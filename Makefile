@@ -13,7 +13,7 @@ PYTEST = -n $(shell nproc 2>/dev/null || echo 2) --dist loadfile
 VERSIONS ?= 3.12 3.13
 LIGHT = tests/stats tests/collection tests/audit tests/evaluation tests/model tests/screening
 
-.PHONY: help test lint types versions format demo model notebook api figures benchmarks pictures requirements clean
+.PHONY: help test lint types versions format demo model notebook api figures benchmarks pictures site release requirements clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -92,11 +92,27 @@ benchmarks: $(DEVELOPER)  ## Every benchmark that needs no photographs
 pictures: $(DEVELOPER)  ## Retake the pictures of the worklist in the docs, of synthetic images
 	$(RUN)/python docs/take_pictures.py
 
+site: $(DEVELOPER)  ## The documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(RUN)/uv tool run --quiet --from mkdocs==1.6.1 --with mkdocs-material==9.8.2 mkdocs build
+
+release: $(DEVELOPER)  ## Build, check and try the packages, in dist/
+	rm -rf dist $(VENV)-release
+	$(RUN)/uv build --quiet --out-dir dist
+	$(RUN)/uv tool run --quiet twine==7.0.0 check --strict dist/*
+	$(RUN)/uv tool run --quiet check-wheel-contents==0.6.3 dist/*.whl
+	$(RUN)/uv venv --quiet --python $(RUN)/python $(VENV)-release
+	$(RUN)/uv pip install --quiet --python $(VENV)-release/bin/python dist/*.whl
+	$(RUN)/uv pip check --quiet --python $(VENV)-release/bin/python
+	$(VENV)-release/bin/python -c 'import dermsentry; dermsentry.draw_phantoms("$(VENV)-release/phantoms")'
+	$(VENV)-release/bin/dermsentry audit $(VENV)-release/phantoms > /dev/null || test $$? = 1  # defects are planted
+	$(VENV)-release/bin/dermsentry screen $(VENV)-release/phantoms/Test --format csv | wc -l
+	ls -l dist
+
 requirements:  ## Pin what CI and `make demo` install
-	for pair in base: train:--extra=train clinic:--extra=clinic "dev:--extra=train --extra=clinic --extra=dev"; do \
+	for pair in base: audit:--extra=audit train:--extra=train-cpu clinic:--extra=clinic "dev:--extra=train-cpu --extra=clinic --extra=dev"; do \
 	  $(RUN)/uv pip compile pyproject.toml $${pair#*:} --quiet --universal --python-version 3.11 --no-emit-index-url \
 	    --no-annotate --custom-compile-command "make requirements" -o requirements/$${pair%%:*}.txt --upgrade; \
 	done
 
 clean:  ## Remove what can be made again
-	rm -rf $(VENV) $(VERSIONS:%=$(VENV)-%) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VENV)-release $(VERSIONS:%=$(VENV)-%) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -39,6 +39,8 @@ def sections(thing: object) -> dict[str, dict[str, str]]:
         if number + 1 < len(lines) and re.fullmatch("-{3,}", lines[number + 1]):
             section, name = line, ""
             found[section] = {}
+        elif section == "Examples":
+            found[section][""] = f"{found[section].get('', '')}{line}\n"
         elif section and line and not line.startswith(" "):
             name = line
             found[section][name] = ""
@@ -83,6 +85,9 @@ def described(thing: object) -> str:
             blocks.append(told[""])
             continue
         blocks.append(f"**{section}**")
+        if section == "Examples":
+            blocks.append(f"```pycon\n{told['']}\n```")
+            continue
         blocks.append("\n".join(f"- `{name}`: {' '.join(text.split())}" for name, text in told.items()))
     return "\n\n".join(blocks)
 

@@ -80,7 +80,8 @@ def decide(page: Page, number: int) -> None:
         page.wait_for_load_state()
         title = page.inner_text("h1")
         # A key acts on what is on the screen alone.
-        page.evaluate("document.querySelector('form[data-decide]').scrollIntoView({block: 'end'})")
+        page.evaluate("document.querySelector('.panel.decide').scrollIntoView({block: 'start'})")
+        page.wait_for_timeout(100)
         if choice.random() < 0.8:
             page.keyboard.press("a")
             if page.query_selector("input[name=diagnosis]:checked") is None:  # the likeliest does not fit

@@ -87,7 +87,9 @@ def test_every_figure_of_readme_is_listed(listed: dict[str, Any]) -> None:
 def test_every_figure_of_the_card_is_on_the_page() -> None:
     page, card = (path.read_text(encoding="utf-8") for path in (PAGE, ROOT / "MODEL_CARD.md"))
     section = card.partition("\n## Figures\n")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\|(?:[^|]|\\\|)*\| ([^|]*\d(?: %)? \([^|]*–[^|]*\)) \|$", section, re.MULTILINE)
+    cells = re.findall(
+        r"^\|(?:[^|]|\\\|)*\| ([^|]*\d(?: %)? \([^|]*(?:–| to )[^|]*\)) \|$", section, re.MULTILINE
+    )
     assert len(cells) > 50
     assert [cell for cell in cells if cell not in page] == []
 

@@ -137,7 +137,7 @@ HEIC_SIZE = struct.pack(">II", 96, 72)
         (b"hello", "not a photograph"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a photograph"),
         (b"GIF89a" + b"\0" * 40, "a GIF file, which is not read; expected JPEG, PNG"),
-        (bytes(128) + b"DICM" + bytes(40), "a DICOM file, which only the clinic reads"),
+        (bytes(128) + b"DICM" + bytes(40), "a DICOM file, which only screen and the clinic read"),
         (b"BMI,age\n21,50\n" * 4, "not a photograph"),
         (JPEG[: len(JPEG) // 2], "truncated"),
         (PNG[: len(PNG) // 2], "truncated"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
 
 import dermsentry
 from dermsentry.collection import Collection
+from dermsentry.errors import how_to_install
 from dermsentry.split import make_split, write_split
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +79,7 @@ for name in {TRAINING!r} | {{'sqlalchemy', 'fastapi', 'pydicom'}}:
 
 def run(code: str, returns: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", LIGHT + code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == returns, done.stderr
     return done
 
@@ -103,15 +105,18 @@ def test_a_light_install_says_what_to_install(call: str) -> None:
         f"try: {call}\n"
         "except dermsentry.InputError as error: print(error)\n"
     )
-    assert done.stdout.endswith("pip install '.[train]' in the checkout.\n")
+    assert done.stdout == (
+        "tensorflow is not installed; it comes with the extra train-cpu, or train-gpu on an NVIDIA card: "
+        "pip install '.[train-cpu]'.\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
-        (["train", "DATA", "--split", "SPLIT", "--out", "OUT"], "train"),
-        (["study", "DATA", "--out", "OUT"], "train"),
-        (["demo", "--out", "OUT"], "train"),
+        (["train", "DATA", "--split", "SPLIT", "--out", "OUT"], "train-cpu"),
+        (["study", "DATA", "--out", "OUT"], "train-cpu"),
+        (["demo", "--out", "OUT"], "train-cpu"),
         (["serve"], "clinic"),
         (["audit-log", "verify"], "clinic"),
     ],
@@ -124,7 +129,7 @@ def test_a_command_of_an_extra_says_which_in_one_line(
         write_split(make_split(phantom_collection), tmp_path / "split.csv")
     given = [str(places.get(argument, argument)) for argument in arguments]
     done = run(f"sys.argv = ['dermsentry', *{given!r}]\nfrom dermsentry.cli import main\nmain()", returns=2)
-    assert done.stderr.endswith(f"pip install '.[{extra}]' in the checkout.\n")
+    assert done.stderr.endswith(f"pip install '.[{extra}]'.\n")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -165,6 +170,11 @@ def test_type_checkers_know_every_public_name(tmp_path: Path) -> None:
     types = {
         "screen('a.jpg')": "list[dermsentry.Finding]",
         "iter_screen(b'a')": "Iterator[dermsentry.Finding]",
+        "screen([Path('a'), b'a', array, image, dataset], shard='1/2')": "list[dermsentry.Finding]",
+        "screen(array for _ in range(3))": "list[dermsentry.Finding]",
+        "screen('a').pop().melanoma": "float | None",
+        "screen('a').pop().reasons": "tuple[str, ...]",
+        "open_bundle(device='cuda').device": "Literal['cpu', 'cuda']",
         "read_collection('a')": "dermsentry.Collection",
         "audit_collection(c)": "dermsentry.Audit",
         "make_split(c)": "dermsentry.Split",
@@ -176,8 +186,16 @@ def test_type_checkers_know_every_public_name(tmp_path: Path) -> None:
     }
     lines = [
         "from collections.abc import Iterator",
-        "from typing import assert_type",
+        "from pathlib import Path",
+        "from typing import Literal, assert_type",
         "import dermsentry",
+        "import numpy",
+        "from numpy.typing import NDArray",
+        "from PIL.Image import Image",
+        "from pydicom import Dataset",
+        "array: NDArray[numpy.uint8]",
+        "image: Image",
+        "dataset: Dataset",
         "def check(c: dermsentry.Collection, s: dermsentry.Split) -> None:",
         *(f"    assert_type(dermsentry.{call}, {kind})" for call, kind in types.items()),
         *(f"    reveal_type(dermsentry.{name})" for name in dermsentry.__all__),
@@ -194,3 +212,42 @@ def test_type_checkers_know_every_public_name(tmp_path: Path) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="attribute nothing"):
         _ = dermsentry.nothing
+
+
+BASE = """
+import sys
+for name in ('pandas', 'scipy', 'matplotlib', 'openpyxl', 'cv2', 'faiss', 'httpx', 'tenacity'):
+    sys.modules[name] = None  # as where screening alone is installed
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["audit", "set"], ["split", "set"], ["evaluate", "dermoscopy", "set"], ["adopt", "dermoscopy", "set"],
+     ["fetch", "isic9", "--out", "set"]],
+)  # fmt: skip
+def test_an_install_that_screens_says_what_else_a_command_needs(arguments: list[str]) -> None:
+    given = ["dermsentry", *arguments, *(["--out", "x"] if arguments[0] == "adopt" else [])]
+    done = run(f"{BASE}\nsys.argv = {given!r}\nfrom dermsentry.cli import main\nmain()", returns=2)
+    assert done.stderr.endswith("is not installed; it comes with the extra audit: pip install '.[audit]'.\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_install_that_screens_screens_and_says_what_other_names_need(tmp_path: Path) -> None:
+    done = run(
+        f"{BASE}\nimport dermsentry\n"
+        "(found,) = dermsentry.screen(__import__('numpy').full((300, 300, 3), 128, 'uint8'))\n"
+        "print(found.tier)\n"
+        "try: dermsentry.read_collection\n"
+        "except ImportError as error: print(error)\n"
+    )
+    assert done.stdout.splitlines()[0] == "cannot-say"
+    assert done.stdout.splitlines()[1].endswith("pip install '.[audit]'.")
+
+
+def test_advice_is_for_where_the_package_came_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert how_to_install("pandas", "audit").endswith("pip install '.[audit]'.")
+    monkeypatch.chdir(tmp_path)
+    assert how_to_install("pandas", "audit").endswith(f"pip install '{ROOT}[audit]'.")
+    monkeypatch.setattr(PathDistribution, "read_text", lambda self, name: None)  # as from an index
+    assert how_to_install("pandas", "audit").endswith("pip install 'dermsentry[audit]'.")

@@ -48,6 +48,9 @@ from recipes.dermoscopy.masks import STEPS, lesion_masks
 
 STORED = 192
 """The side in pixels that training images are kept at; they go into the network at a phase's size."""
+SCREENED = 224
+"""The side in pixels that images are screened at: larger than that of the views learned from, which are cut
+from images and so show lesions larger than whole images do (Touvron et al., NeurIPS 2019)."""
 EVENNESS = 0.5
 """How far the prior that probabilities are stated for is shifted from the images' own, 0, to equal classes,
 1 (docs/why.md)."""
@@ -158,6 +161,7 @@ def train_dermoscopy(
     start: str | Path | None = None,
     quantised: bool = True,
     stored: int = STORED,
+    screened: int = SCREENED,
     steps: int = STEPS,
     quiet: bool = True,
 ) -> Run:
@@ -178,6 +182,8 @@ def train_dermoscopy(
         See `make_bundle`.
     stored, steps
         See `read_sets`.
+    screened
+        The side of the bundle's images, in pixels.
     quiet
         Show no progress on stderr.
 
@@ -207,7 +213,7 @@ def train_dermoscopy(
     )
     before = {} if start is None else {"started_from": read_json(Path(start) / "configuration.json")}
     training = {**_record(sets, configuration, surround), **before}
-    bundle = _bundle(fitted, sets, data, folder, configuration, training, quantised, quiet)
+    bundle = _bundle(fitted, sets, data, folder, configuration, training, screened, quantised, quiet)
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
@@ -218,11 +224,12 @@ def _bundle(
     folder: Path,
     configuration: Configuration,
     training: Mapping[str, Any],
+    size: int,
     quantised: bool,
     quiet: bool,
 ) -> Bundle:
     """The bundle of the network, its kernels rounded; the card compares ways of calibrating it."""
-    size, seed = configuration.size, configuration.seed
+    seed = configuration.seed
     examples, groups, sources = {}, {}, []
     for part in ("validation", "calibration"):
         own = sets.part(part)
@@ -235,7 +242,7 @@ def _bundle(
     rows = [row for part in LEARNED_FROM for own in sets.part(part)["rows"] for row in own]
     pictures = [read_photograph(path).pixels for path in non_lesions(data)[0]]
     return make_bundle(
-        replace(fitted, network=rounded(fitted.network)),
+        replace(fitted, network=rounded(fitted.network, size)),
         examples["validation"],
         examples["calibration"],
         groups,

@@ -18,4 +18,13 @@ Names are imported when they are first used (SPEC 1). What is not in `dermsentry
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+from dermsentry.errors import missing_extra
+
+_get, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    try:
+        return _get(name)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) from error

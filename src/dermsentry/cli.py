@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import time
 import warnings
@@ -15,7 +14,7 @@ import typer
 
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
-from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError
+from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError, missing_extra
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
@@ -544,7 +543,10 @@ def study(
 def screen(
     photographs: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Images, folders, patterns, or - for a list on stdin."),
+        typer.Argument(
+            metavar="PATH...",
+            help="Images, folders, patterns, archives, addresses; - for an image, or a list, on stdin.",
+        ),
     ],
     model: Model = Path("dermoscopy"),
     out: Annotated[
@@ -557,8 +559,20 @@ def screen(
     predictions: Annotated[
         Path | None, typer.Option(help="File for the nine probabilities of each image, as a CSV.")
     ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="File for the findings as a table: .csv or .parquet.")
+    ] = None,
     predictions_for: PredictionsFor = None,
-    findings: Annotated[Path | None, typer.Option(help="File for the findings as JSON lines.")] = None,
+    findings: Annotated[
+        Path | None, typer.Option(help="File for the findings as JSON lines; run it again to resume.")
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Screen one of N parts, such as 3/40."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace findings of another model, collection or shard.")
+    ] = False,
     saliency: Annotated[
         bool,
         typer.Option("--saliency", help="Also draw where the network saw melanoma; needs --out."),
@@ -566,46 +580,69 @@ def screen(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Images screened at the same time; by default one per core.")
     ] = None,
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="Where the network computes; cuda needs onnxruntime-gpu.")
+    ] = "cpu",
 ) -> None:
-    """Screen images: an alert tier for each, and why. Exit code 3 if some could not be read."""
+    """Screen images: an alert tier for each, and why. Exit code 3 if some could not be read.
+
+    Example: dermsentry screen new/ --out findings/
+    """
+    from dermsentry.images import MAX_BYTES
     from dermsentry.model import open_bundle
     from dermsentry.screening import iter_screen
     from dermsentry.screening.console import print_findings, summary
-    from dermsentry.screening.inputs import find_photographs, read_list, require_own_names
+    from dermsentry.screening.inputs import (
+        find_photographs,
+        only_local,
+        read_shard,
+        read_standard_input,
+        require_own_names,
+    )
 
     start = time.monotonic()
     if saliency and out is None:
         raise InputError("Received --saliency without --out; expected a folder for the pictures.")
     if predictions_for and not (predictions or out or format == "csv"):
         raise InputError("Received --predictions-for without --predictions, --out or --format csv.")
-    listed = "-" in photographs
-    if listed:
-        given = read_list(os.fsdecode(sys.stdin.buffer.read()))
-        photographs = [path for path in photographs if path != "-"] + given
-    if format == "csv" or out:
+    if force and not (findings or out):
+        raise InputError("Received --force without --findings or --out; expected findings to replace.")
+    part = None if shard is None else read_shard(shard)
+    of_part = "" if part is None else f"-{part.number}-of-{part.count}"
+    given: list[str | bytes] = [path for path in photographs if path != "-"]
+    listed = False
+    if "-" in photographs:
+        came = read_standard_input(sys.stdin.buffer.read(MAX_BYTES + 1))
+        listed = isinstance(came, list)
+        given += came if isinstance(came, list) else [came]
+    own = out / f"predictions{of_part}.csv" if out else None
+    if (format == "csv" or own) and only_local(given):
+        sources = find_photographs(given, strict=not listed, shard=part)
         try:
-            require_own_names(find_photographs(photographs, strict=not listed), "a table of predictions")
+            require_own_names(sources, "a table of predictions")
         except InputError as twice:
             # Nobody asked for the CSV by name: better without it than not at all, never beside an older one.
-            if format == "csv" or predictions or not out or (out / "predictions.csv").exists():
+            if format == "csv" or predictions or own is None or own.exists():
                 raise
-            _say(f"Note: no predictions.csv. {twice}")
-        else:
-            predictions = predictions or (out / "predictions.csv" if out else None)
-    bundle = open_bundle(model, threads=threads)
+            _say(f"Note: no {own.name}. {twice}")
+            own = None
+    bundle = open_bundle(model, threads=threads, device=device)
     if bundle.card.synthetic:
         _say("Note: this model was trained on synthetic images; its output says nothing about patients.")
-    found = iter_screen(
-        photographs,
+    screened = iter_screen(
+        given,
         bundle,
-        findings=findings or (out / "findings.jsonl" if out else None),
-        predictions=predictions,
+        findings=findings or (out / f"findings{of_part}.jsonl" if out else None),
+        force=force,
+        shard=shard,
+        table=table,
+        predictions=predictions or own,
         predictions_for=predictions_for,
         saliency=out / "saliency" if saliency and out else None,
         strict=not listed,
         quiet=sys.stdout.isatty() or not sys.stderr.isatty(),
     )
-    counts = print_findings(found, format, predictions_for)
+    counts = print_findings(screened, format, predictions_for)
     _say(summary(counts, time.monotonic() - start))
     if counts["unreadable"]:
         raise typer.Exit(3)
@@ -735,6 +772,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except UsageError as error:
         _say(_usage_problem(error))
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is error:
+            raise
+        _say(f"dermsentry: {missing}")
         sys.exit(2)
     except SystemExit as leaving:
         if isinstance(leaving.__context__, BrokenPipeError):  # such as `dermsentry … | head`

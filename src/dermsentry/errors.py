@@ -55,14 +55,59 @@ def require_type(name: str, given: object, kind: type, source: str) -> None:
         raise InputError(f"Received {shown}; expected a {kind.__name__}, as {source} gives it.")
 
 
-def require_extra(extra: str, *modules: str) -> None:
-    """Raise InputError that names the extra to install, if one of `modules`, which it brings, is missing."""
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"{missing[0]} is not installed; expected the extra {extra!r}: "
-            f"pip install '.[{extra}]' in the checkout."
-        )
+class MissingExtraError(InputError, ImportError):
+    """A part of the package that is not installed; the message says which extra brings it, and how."""
+
+
+_EXTRAS = {
+    "audit": ("pandas", "scipy", "matplotlib", "openpyxl", "cv2", "faiss", "httpx", "tenacity"),
+    "train": ("keras", "sklearn", "tf2onnx", "Augmentor"),
+    "train-cpu": ("tensorflow",),
+    "clinic": (
+        "sqlalchemy", "alembic", "uvicorn", "fastapi", "pydantic_settings", "pydicom", "pynetdicom", "argon2",
+    ),
+    "hdf5": ("h5py",),
+    "dicom": ("pydicom",),
+    "parquet": ("pyarrow",),
+    "remote": ("fsspec",),
+}  # fmt: skip
+"""The modules that each extra brings, and that tell whether it is installed."""
+
+
+def require_extra(*extras: str) -> None:
+    """Raise MissingExtraError if a module of one of these extras, the largest first, is missing."""
+    for extra in extras:
+        for module in _EXTRAS[extra]:
+            if find_spec(module) is None:
+                raise MissingExtraError(how_to_install(module, extra))
+
+
+def missing_extra(error: ModuleNotFoundError) -> ImportError:
+    """The error that says which extra brings a missing module; the error itself where none does."""
+    module = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, modules in _EXTRAS.items() if module in modules), None)
+    return error if extra is None else MissingExtraError(how_to_install(module, extra))
+
+
+def how_to_install(module: str, extra: str) -> str:
+    """One line; from where the package itself was installed, which need not be an index."""
+    import json
+    from contextlib import suppress
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    place = "dermsentry"
+    with suppress(PackageNotFoundError, ValueError, KeyError):
+        told = json.loads(distribution("dermsentry").read_text("direct_url.json") or "{}")
+        path = Path(url2pathname(urlsplit(told["url"]).path))
+        if path.exists():
+            place = "." if path == Path.cwd() else str(path)
+    other = ", or train-gpu on an NVIDIA card" if extra == "train-cpu" else ""
+    return (
+        f"{module} is not installed; it comes with the extra {extra}{other}: pip install '{place}[{extra}]'."
+    )
 
 
 EXIT_CODES: dict[int, str] = {
@@ -77,5 +122,5 @@ EXIT_CODES: dict[int, str] = {
     7: "the clinic's database cannot be reached, or refuses the connection",
     8: "adopt, adoption: too few melanomas, or images too unlike, to promise anything; nothing is adopted",
     9: "the ISIC Archive cannot be reached; what was fetched is kept, run it again to resume",
-    130: "interrupted: no file is half written; run it again, and training and fetching resume",
+    130: "interrupted: no file is half written; run it again, and training, fetching and screening resume",
 }

@@ -14,8 +14,8 @@ from dermsentry.image_formats import FORMATS, format_of_file, format_of_name, is
 HIDDEN = "hidden: the name of the file, or of a folder above it, begins with a dot or is a system's own"
 LINK = "a link to a folder elsewhere, which is not followed"
 
-_SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
+SYSTEM_FILES = {"thumbs.db", "desktop.ini", "dicomdir"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def walk(root: Path, *, leave_out: Path | None = None) -> Iterator[Folder]:
         below = []
         for entry in entries:
             place = path / entry.name
-            hidden = entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FOLDERS
+            hidden = entry.name.startswith(".") or entry.name.lower() in SYSTEM_FOLDERS
             if not entry.is_dir():
                 if not hidden:
                     _sort_file(place, folder)
@@ -103,6 +103,8 @@ def _hidden_photographs(folder: Path) -> Iterator[Path]:
 
 def _sort_file(place: Path, folder: Folder) -> None:
     """Put a file where it belongs in `folder`."""
+    if place.name.lower() in SYSTEM_FILES:
+        return
     named = format_of_name(place.name)
     if named == "":
         folder.photographs.append(place.name)
@@ -112,7 +114,7 @@ def _sort_file(place: Path, folder: Folder) -> None:
         folder.photographs.append(place.name)
     elif kind is not None or named is not None:
         folder.unsupported.append(place.name)
-    elif place.name.lower() not in _SYSTEM_FILES:
+    else:
         folder.others.append(place.name)
 
 

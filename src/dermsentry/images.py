@@ -10,6 +10,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -59,6 +60,10 @@ class Unreadable(Exception):
         self.reason = reason
 
 
+class Unopened(Unreadable):
+    """A photograph whose bytes could not be fetched, which may go well another time."""
+
+
 @dataclass(frozen=True)
 class Photograph:
     """A decoded photograph, upright, and what its file tells.
@@ -66,6 +71,7 @@ class Photograph:
     `pixels` is (height, width, 3), uint8, sRGB. `width` and `height` are the upright file's, which `pixels`
     may be smaller than where a smaller size was asked for. `quantization` is the sum of the JPEG luminance
     table, 0 for other formats. `doubt` says in words what is uncertain about the colours; `""` if nothing is.
+    `taken`: when, by the camera's clock, ISO 8601 without a zone; `""` where the file does not say.
     """
 
     pixels: Pixels
@@ -74,10 +80,15 @@ class Photograph:
     format: str
     quantization: int
     doubt: str = ""
+    taken: str = ""
 
 
 def read_photograph(
-    source: Path | bytes | Image.Image | Pixels, *, root: Path | None = None, enough_for: int | None = None
+    source: Path | bytes | Image.Image | Pixels,
+    *,
+    root: Path | None = None,
+    enough_for: int | None = None,
+    name: str = "",
 ) -> Photograph:
     """Decode a photograph: EXIF orientation applied, any colours brought to 8-bit sRGB, alpha on white.
 
@@ -93,6 +104,8 @@ def read_photograph(
     enough_for
         A side in pixels: a JPEG much larger than that is decoded at 1/2, 1/4 or 1/8 of its size, never
         below this side.
+    name
+        What the bytes of a file are called, by which a camera's raw file is known.
 
     Raises
     ------
@@ -105,8 +118,8 @@ def read_photograph(
     try:
         if isinstance(source, Image.Image):
             return _decode(source, None)  # a draft would shrink the caller's own image
-        data = source if isinstance(source, bytes) else _read_bytes(source, root)
-        kind = _require_readable(data, source.name if isinstance(source, Path) else "")
+        data = source if isinstance(source, bytes) else read_bytes(source, root)
+        kind = _require_readable(data, source.name if isinstance(source, Path) else name)
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
             return _decode(image, enough_for)
     except Unreadable:
@@ -126,7 +139,7 @@ def _require_readable(data: bytes, name: str) -> str:
         raise Unreadable("the file is empty")
     kind = format_of(data[:HEAD])
     if kind == DICOM:
-        raise Unreadable(f"a DICOM file, which only the clinic reads; expected {READ}")
+        raise Unreadable(f"a DICOM file, which only screen and the clinic read; expected {READ}")
     if is_raw(name, kind):
         kind = RAW
     if kind is None or kind not in FORMATS:
@@ -148,7 +161,11 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
 
 
-def _read_bytes(path: Path, root: Path | None) -> bytes:
+def read_bytes(path: Path, root: Path | None = None) -> bytes:
+    """The bytes of a file, or of a photograph in an HDF5 file, if they are not too many.
+
+    Raises Unopened where they cannot be had, Unreadable where they are not to be read.
+    """
     try:
         if root is not None and not path.resolve().is_relative_to(root.resolve()):
             leads = "leaves the collection's folder" if path.exists() else "leads to no file"
@@ -164,13 +181,13 @@ def _read_bytes(path: Path, root: Path | None) -> bytes:
             )
         return path.read_bytes()
     except FileNotFoundError:
-        raise Unreadable("the file is missing") from None
+        raise Unopened("the file is missing") from None
     except (
         OSError,
         RuntimeError,
         ValueError,
     ) as error:  # RuntimeError: a loop of links; ValueError: a NUL in the name
-        raise Unreadable(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        raise Unopened(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
@@ -203,7 +220,17 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
         height, width = pixels.shape[:2]
     elif orientation in (5, 6, 7, 8):
         width, height = height, width
-    return Photograph(pixels, width, height, "JPEG" if kind == "MPO" else kind, quantization, doubt)
+    form = "JPEG" if kind == "MPO" else kind
+    return Photograph(pixels, width, height, form, quantization, doubt, _taken(image))
+
+
+def _taken(image: Image.Image) -> str:
+    """EXIF's DateTimeOriginal; empty where it is missing, damaged or what cameras write that know no time."""
+    try:
+        told = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
+        return datetime.strptime(str(told).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()
+    except Exception:  # noqa: BLE001 - tags are parsed from hostile bytes
+        return ""
 
 
 def _orientation(image: Image.Image) -> int:

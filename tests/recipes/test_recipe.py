@@ -44,7 +44,9 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "dermoscopy"
     # So small a network, hardly trained, computes something else in 8 bits.
-    return train_dermoscopy(sets, folder, configuration=CONFIGURATION, quantised=False, stored=32, steps=4)
+    return train_dermoscopy(
+        sets, folder, configuration=CONFIGURATION, quantised=False, stored=32, screened=64, steps=4
+    )
 
 
 def test_the_run_has_its_history_and_its_split(run: Run) -> None:
@@ -56,7 +58,7 @@ def test_the_run_has_its_history_and_its_split(run: Run) -> None:
 def test_the_bundle_is_small_and_says_what_made_it(run: Run) -> None:
     card = open_bundle(run.bundle).card
     assert (run.bundle / "model.onnx").stat().st_size < 8e6
-    assert card.size == 32
+    assert card.size == 64
     assert card.training["weights_licence"] == WEIGHTS_LICENCE
     assert card.training["configuration"]["phases"][0]["adapting"] is True
     prior = card.training["configuration"]["prior"]

@@ -32,7 +32,12 @@ def test_table(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     said = done.stderr.decode()
     assert "synthetic images" in said
     assert "9 photographs in" in said
-    assert sorted(p.name for p in out.iterdir()) == ["findings.jsonl", "predictions.csv", "saliency"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "findings.jsonl",
+        "findings.run.json",
+        "predictions.csv",
+        "saliency",
+    ]
 
 
 def test_json_and_a_list_on_stdin(photographs: Path, bundle: Bundle) -> None:
@@ -42,6 +47,32 @@ def test_json_and_a_list_on_stdin(photographs: Path, bundle: Bundle) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["tier"] for line in lines] == ["routine", "unreadable"]
     assert lines[1]["reasons"] == ["the file is missing"]
+
+
+def test_one_photograph_on_stdin(photographs: Path, bundle: Bundle) -> None:
+    data = (photographs / "first" / "lesion2.jpg").read_bytes()
+    done = dermsentry("screen", "-", "--model", bundle.folder, "--format", "json", stdin=data)
+    assert done.returncode == 0
+    [line] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (line["image"], line["path"], line["tier"]) == ("image", "image", "routine")
+    broken = dermsentry("screen", "-", "--model", bundle.folder, stdin=b"\x01\x02no photograph")
+    assert broken.returncode == 3
+    assert b"not a photograph" in broken.stdout
+    archive = dermsentry("screen", "-", "--model", bundle.folder, stdin=b"PK\x03\x04" + bytes(600))
+    assert archive.returncode == 2
+    assert b"Received a zip archive on stdin" in archive.stderr
+
+
+def test_what_is_resumed_is_told_and_printed(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
+    asked = ("screen", photographs, "--model", bundle.folder, "--out", tmp_path / "out")
+    first, again = dermsentry(*asked), dermsentry(*asked)
+    assert (again.returncode, again.stdout) == (3, first.stdout)
+    assert b"9 findings of an earlier run kept, and not screened again." in again.stderr
+    other = dermsentry("screen", photographs / "first", *asked[2:])
+    assert other.returncode == 2
+    assert b"choose another folder, or replace them by --force" in other.stderr
+    assert dermsentry("screen", photographs / "first", *asked[2:], "--force").returncode == 3
+    assert (tmp_path / "out" / "findings.jsonl").read_text().count("\n") == 4
 
 
 def test_csv(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
@@ -63,7 +94,7 @@ def test_two_of_one_name_cost_the_csv_alone_and_never_leave_an_older_one(
     done = dermsentry(*asked, "--out", tmp_path / "out")
     assert done.returncode == 3
     assert "no predictions.csv" in done.stderr.decode()
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["findings.jsonl"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["findings.jsonl", "findings.run.json"]
     (tmp_path / "out" / "predictions.csv").write_text("of an older run")
     for more in (("--out", tmp_path / "out"), ("--format", "csv"), ("--predictions", tmp_path / "p.csv")):
         refused = dermsentry(*asked, *more)
@@ -106,7 +137,9 @@ def test_interrupted_nothing_is_half_written(photographs: Path, bundle: Bundle, 
         said = run.stderr.read()
         assert run.wait(timeout=60) == 130
     assert b"Traceback" not in said
-    assert list((tmp_path / "out").iterdir()) == []
+    assert b"screening resume" in said
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["findings.jsonl", "findings.run.json"]
+    assert all(json.loads(line) for line in (tmp_path / "out" / "findings.jsonl").read_text().splitlines())
 
 
 def test_a_name_cannot_move_the_cursor(tmp_path: Path, bundle: Bundle) -> None:
@@ -130,6 +163,14 @@ def test_a_name_cannot_move_the_cursor(tmp_path: Path, bundle: Bundle) -> None:
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--saliency"), 2, "--saliency without --out"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--format", "xml"), 2, "Invalid value"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--threads", "0"), 2, "Invalid value"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--shard", "41/40"), 2, "expected one such as 3/40"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--force"), 2, "--force without --findings or --out"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--table", "t.xls"), 2, "ends in .csv or .parquet"),
+        (
+            ("PHOTOGRAPHS", "--model", "BUNDLE", "--device", "cuda"),
+            2,
+            "this ONNX Runtime computes on cpu alone; install onnxruntime-gpu",
+        ),
         (("-", "--model", "BUNDLE"), 2, "Received no photographs"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--out", "/dev/null/x"), 4, "Cannot write"),
     ],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from dermsentry.errors import InputError
 from dermsentry.screening.inputs import Source, find_photographs, read_list, require_own_names
 
 
-def names(sources: list[Source]) -> list[str]:
+def names(sources: Iterable[Source]) -> list[str]:
     return [Path(source.path).name for source in sources]
 
 
@@ -56,7 +57,7 @@ def test_what_is_not_there_is_refused_unless_a_list_named_it(photographs: Path, 
         InputError, match=r"lost\.jpg does not exist; expected a photograph, a folder or a pattern"
     ):
         find_photographs([missing])
-    assert find_photographs([missing], strict=False) == [Source(missing)]
+    assert list(find_photographs([missing], strict=False)) == [Source(missing)]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty holds no photographs; expected JPEG"):
         find_photographs([tmp_path / "empty"])
@@ -144,7 +145,7 @@ def test_two_photographs_of_one_name_cannot_share_a_csv() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes only on POSIX")
 def test_a_name_that_is_no_text_is_found(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"x")
-    assert len(find_photographs([tmp_path])) == 1
+    assert len(list(find_photographs([tmp_path]))) == 1
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ FIELDS = [
     "quality",
     "reasons",
     "model",
+    "version",
 ]
 
 
@@ -85,7 +86,7 @@ def test_files_of_a_run(photographs: Path, bundle: Bundle, tmp_path: Path) -> No
     assert all(list(line) == FIELDS for line in lines)
     assert sorted(p.name for p in (out / "saliency").iterdir()) == [f"lesion{i}.png" for i in range(6)]
     assert_the_challenge_accepts(out / "p.csv", [f"lesion{i}" for i in range(6)])
-    assert sorted(p.name for p in out.iterdir()) == ["f.jsonl", "p.csv", "saliency"]
+    assert sorted(p.name for p in out.iterdir()) == ["f.jsonl", "f.run.json", "p.csv", "saliency"]
 
 
 def assert_the_challenge_accepts(path: Path, images: list[str]) -> None:
@@ -129,14 +130,14 @@ def test_odd_names_survive_the_files(tmp_path: Path, bundle: Bundle) -> None:
         assert {row["image"] for row in csv.DictReader(file)} == {*names[:3], "caf\\udce9"}
 
 
-def test_nothing_half_written_when_a_run_ends_early(
-    photographs: Path, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_whole_lines_alone_when_a_run_ends_early(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     before = set(threading.enumerate())
-    run = iter_screen([photographs], bundle, findings=tmp_path / "out" / "f.jsonl")
+    out = tmp_path / "out"
+    run = iter_screen([photographs], bundle, findings=out / "f.jsonl", predictions=out / "p.csv")
     next(run)
     run.close()  # type: ignore[attr-defined]
-    assert list((tmp_path / "out").iterdir()) == []
+    assert sorted(p.name for p in out.iterdir()) == ["f.jsonl", "f.run.json"]
+    assert json.loads((out / "f.jsonl").read_text())["image"] == "broken"
     assert set(threading.enumerate()) <= before
 
 
@@ -189,8 +190,8 @@ def test_a_failing_network_ends_the_run_with_its_error(
 
     broken = Bundle(bundle.folder, bundle.card, 2, Failing())
     with pytest.raises(BundleError, match="the network failed on 1 photographs: out of memory"):
-        list(screen([photographs], broken, findings=tmp_path / "f.jsonl"))
-    assert not (tmp_path / "f.jsonl").exists()
+        list(screen([photographs], broken, predictions=tmp_path / "p.csv"))
+    assert not (tmp_path / "p.csv").exists()
 
 
 def test_a_picture_without_a_lesion_is_refused(tmp_path: Path) -> None:
@@ -258,7 +259,9 @@ def test_a_name_in_memory_is_no_files_name(photographs: Path, bundle: Bundle) ->
     ],
 )
 def test_what_is_no_image_is_refused(bundle: Bundle, wrong: object) -> None:
-    with pytest.raises(InputError, match=r"expected a path, bytes, a PIL image or an array \(height"):
+    with pytest.raises(
+        InputError, match=r"expected a path, bytes, a PIL image, a DICOM data set or an array \(height"
+    ):
         iter_screen([wrong], bundle)  # type: ignore[list-item]
 
 

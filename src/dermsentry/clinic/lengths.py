@@ -7,6 +7,9 @@ NOTE = 4000
 ACCESSION = 64
 REASON = 1000
 """Of a correction: why it was made."""
+TAG = 40
+OTHER_DIAGNOSIS = 120
+"""Of a diagnosis in words, that is none of the nine."""
 FILE_NAME = 255
 ACCOUNT = 80
 FULL_NAME = 200
@@ -20,5 +23,5 @@ SUBJECT, ACTION = 120, 60
 """Of an event of the audit trail."""
 SEARCH = 120
 """Of what cases are searched for."""
-CURSOR = 400
+CURSOR = 600
 """Of the place in a list where its next page begins."""

@@ -94,7 +94,10 @@ class Rule(_Table):
 
 
 class Mail(_Table):
-    """Where e-mails about alerts go, and by which server. The password is `DERMSENTRY_SMTP_PASSWORD`."""
+    """Where e-mails about alerts go, and by which server. The password is `DERMSENTRY_SMTP_PASSWORD`.
+
+    After an e-mail nobody gets another for `digest_minutes`: what is raised meanwhile comes in one.
+    """
 
     to: Listed[MailAddress] = ()
     escalate_to: Listed[MailAddress] = ()
@@ -102,6 +105,7 @@ class Mail(_Table):
     host: Line = "localhost"
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     user: Line = ""
+    digest_minutes: Annotated[float, Field(ge=0, le=24 * 60)] = 5.0
     starttls: bool = False
 
 

@@ -24,12 +24,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
 from dermsentry.diagnoses import CODES, MELANOMA
-from dermsentry.errors import BundleError, OutputError
+from dermsentry.errors import BundleError, InputError, OutputError
 from dermsentry.images import Pixels
 from dermsentry.model.card import Card as Card
 from dermsentry.model.card import Floats, card_digest, card_text, describe, parse_card
@@ -51,6 +51,9 @@ _MELANOMA = CODES.index(MELANOMA)
 MAX_CARD_BYTES = 32 * 1024 * 1024
 BUNDLED = "dermoscopy"
 """The name of the bundled model."""
+Device = Literal["cpu", "cuda"]
+"""Where a network computes."""
+_PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,8 @@ class Outputs:
 class Bundle:
     """A verified model bundle, ready to predict; safe to use from several threads.
 
+    Pickled, it is the place of its folder: whoever unpickles it opens and verifies it again.
+
     Parameters
     ----------
     folder
@@ -88,6 +93,16 @@ class Bundle:
         The network's names of `OUTPUTS`, which differ in schemas 1 and 2; these have one score.
     learned_from
         Hashes of the images, lesions and patients that it learned from; None where it was not recorded.
+    device
+        Where it computes, `cpu` or `cuda`.
+
+    Examples
+    --------
+    >>> import numpy, dermsentry
+    >>> bundle = dermsentry.open_bundle()
+    >>> side = bundle.card.size
+    >>> bundle.predict(numpy.zeros((2, side, side, 3), numpy.uint8)).probability.shape
+    (2, 9)
     """
 
     folder: Path
@@ -96,6 +111,12 @@ class Bundle:
     session: Any
     output_names: tuple[str, ...] = OUTPUTS
     learned_from: LearnedFrom | None = None
+    device: Device = "cpu"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A session cannot be pickled; each process opens its own, of the same digest."""
+        folder = BUNDLED if self.folder == bundled() else str(self.folder.absolute())
+        return _open_again, (folder, self.threads, self.device, self.card.digest)
 
     def __repr__(self) -> str:
         return f"Bundle({self.name!r}, {str(self.folder)!r})"
@@ -175,7 +196,9 @@ def bundled() -> Path:
     return Path(__file__).parent / "bundled" / BUNDLED
 
 
-def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> Bundle:
+def open_bundle(
+    folder: str | Path = BUNDLED, *, threads: int | None = None, device: Device = "cpu"
+) -> Bundle:
     """Open a bundle after verifying schema, fields, digest, hash, outputs and the self-test.
 
     Parameters
@@ -184,6 +207,9 @@ def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> 
         The bundle's folder; `dermoscopy`, where no folder is called so, is the bundled model.
     threads
         How many images are predicted at the same time; by default one per core.
+    device
+        Where it computes, `cpu` or `cuda`; the latter needs a GPU and `onnxruntime-gpu` in place of
+        `onnxruntime`.
 
     Returns
     -------
@@ -194,12 +220,29 @@ def open_bundle(folder: str | Path = BUNDLED, *, threads: int | None = None) -> 
     ------
     BundleError
         What fails verification, in one line.
+    InputError
+        ONNX Runtime has no such device here.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> dermsentry.open_bundle(threads=1).card.size
+    224
     """
     path, card, onnx = _verified(folder)
     learned_from = read_hashes(path, card)
-    session = _session(onnx, card, path / MODEL_FILE)
-    bundle = Bundle(path, card, threads or cores(), session, _output_names(session), learned_from)
+    session = _session(onnx, card, path / MODEL_FILE, device)
+    names = _output_names(session)
+    bundle = Bundle(path, card, threads or cores(), session, names, learned_from, device)
     _verify_self_test(bundle)
+    return bundle
+
+
+def _open_again(folder: str, threads: int, device: Device, digest: str) -> Bundle:
+    """Open a bundle in another process. Raises BundleError where it is not the one that was pickled."""
+    bundle = open_bundle(folder, threads=threads, device=device)
+    if bundle.card.digest != digest:
+        raise BundleError(f"{folder} is not the bundle that was sent here; it was replaced meanwhile.")
     return bundle
 
 
@@ -379,8 +422,17 @@ def _read_file(folder: Path, name: str) -> bytes:
         raise BundleError(f"Cannot read {folder / name}: {problem}.") from error
 
 
-def _session(onnx: bytes, card: Card, where: Path) -> Any:
+def _session(onnx: bytes, card: Card, where: Path, device: Device = "cpu") -> Any:
     import onnxruntime
+
+    if device not in get_args(Device):
+        raise InputError(f"Received device={device!r}; expected one of {', '.join(get_args(Device))}.")
+    wanted, there = _PROVIDERS[device], onnxruntime.get_available_providers()
+    if wanted not in there:
+        raise InputError(
+            f"Received device={device!r}, but this ONNX Runtime computes on {_devices(there)} alone; "
+            "install onnxruntime-gpu in place of onnxruntime."
+        )
 
     options = onnxruntime.SessionOptions()
     # Photographs go side by side, one on each thread: threads inside the network would wait for each other,
@@ -389,13 +441,24 @@ def _session(onnx: bytes, card: Card, where: Path) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            onnx, options, providers=list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
+        )
     except Exception as error:
         raise BundleError(
             f"{where} is no network that ONNX Runtime can open: {_first_line(error)}."
         ) from error
+    if device != "cpu" and wanted not in session.get_providers():  # it falls back without an error
+        raise InputError(
+            f"Received device={device!r}, but ONNX Runtime cannot use one: no GPU, or CUDA and cuDNN are "
+            "not those that it needs. --device cpu (device='cpu') screens without."
+        )
     _verify_signature(session, card.size, where)
     return session
+
+
+def _devices(providers: list[str]) -> str:
+    return " and ".join(device for device, name in _PROVIDERS.items() if name in providers) or "nothing"
 
 
 def _output_names(session: Any) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from html import escape
 
 from dermsentry.diagnoses import MELANOMA, name_of
+from dermsentry.errors import InputError
 from dermsentry.screening.quality import Quality
 from dermsentry.screening.triage import Tier
 from dermsentry.stats.numbers import percent
@@ -27,7 +29,8 @@ class Finding:
     image
         The file's stem, or the name given to an image in memory.
     path
-        The file's path as given, or the name given to an image in memory.
+        The file's path or address as given; of an archive, its path and the photograph's own; or the name
+        given to an image in memory.
     tier
         `alert`, `refer`, `routine`, `cannot-say` or `unreadable`.
     melanoma
@@ -46,6 +49,16 @@ class Finding:
         Why it is in this tier, or why it could not be read, in words.
     model
         Name of the model and the start of its digest.
+    version
+        What tells the photograph from an earlier one of the same path, such as its size and time; None where
+        nothing does, as of an image in memory or what could not be opened.
+
+    Examples
+    --------
+    >>> import numpy, dermsentry
+    >>> [finding] = dermsentry.screen(numpy.full((300, 300, 3), 200, numpy.uint8))
+    >>> finding.image, finding.tier, finding.reasons[0]
+    ('image', 'cannot-say', 'no lesion in view: retake with the lesion in the middle')
     """
 
     schema: int = field(init=False, default=SCHEMA)
@@ -59,6 +72,7 @@ class Finding:
     quality: Quality | None
     reasons: tuple[str, ...]
     model: str
+    version: str | None = None
 
     def __post_init__(self) -> None:
         melanoma = None if self.probabilities is None else self.probabilities[MELANOMA]
@@ -87,3 +101,19 @@ class Finding:
         }
         cells = (f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
         return f"<table>{''.join(cells)}</table>"
+
+
+def read_finding(line: bytes | str) -> Finding:
+    """Read a line of `findings.jsonl`. Raises InputError."""
+    try:
+        given = json.loads(line)
+        quality = given["quality"]
+        if quality is not None:
+            quality = {own.name: quality[own.name] for own in fields(Quality)}
+            quality = Quality(**quality | {"problems": tuple(quality["problems"])})
+        own = {one.name: given[one.name] for one in fields(Finding) if one.init}
+        return Finding(**own | {"quality": quality, "reasons": tuple(given["reasons"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"no finding as this version writes them ({type(error).__name__}: {error})."
+        ) from error

@@ -7,12 +7,15 @@ their number. Decoding, resizing and the network let other threads run meanwhile
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dermsentry.diagnoses import MELANOMA
-from dermsentry.images import Photograph, Unreadable, fit, read_photograph
+from dermsentry.errors import InputError, require_extra
+from dermsentry.image_formats import DICOM, HEAD, format_of
+from dermsentry.images import Photograph, Unopened, Unreadable, fit, read_bytes, read_photograph
 from dermsentry.model import Bundle
 from dermsentry.model.card import Floats
 from dermsentry.parallel import map_ordered
@@ -23,33 +26,93 @@ from dermsentry.screening.saliency import draw_saliency
 from dermsentry.screening.triage import triage
 
 AHEAD = 16  # photographs a thread may be ahead of the slowest one before it, or of who takes the findings
+MOST_WAITING = 256 * 1024 * 1024
+"""Bytes of photographs in archives that wait for a thread."""
 
 
 @dataclass(frozen=True)
 class Screened:
-    """A finding, and its saliency map as PNG where one was wanted and the photograph could be read."""
+    """A finding, and its saliency map as PNG where one was wanted and the photograph could be read.
+
+    `embedding` (d,): what the network made of the photograph; None where it could not be read.
+    `kept`: it was known before, and the photograph not screened.
+    """
 
     finding: Finding
     saliency: bytes | None = None
+    embedding: Floats | None = None
+    kept: bool = False
 
 
 def screen_sources(
-    sources: Iterable[Source], bundle: Bundle, *, saliency: bool = False
+    sources: Iterable[Source],
+    bundle: Bundle,
+    *,
+    saliency: bool = False,
+    known: Callable[[Source], Finding | None] | None = None,
 ) -> Iterator[Screened]:
     """Screen photographs on the bundle's threads, yielding each as soon as it and all before it are done.
+
+    Parameters
+    ----------
+    sources
+        The photographs, taken one by one.
+    bundle
+        The model.
+    saliency
+        Whether to draw saliency maps.
+    known
+        The finding of a photograph that was screened before, which is then not read again; called on any
+        thread.
 
     Raises
     ------
     BundleError
         The network failed.
     """
+    room, waiting = threading.Condition(), [0]
+
+    def fetched() -> Iterator[tuple[Source, Finding | None]]:
+        for source in sources:
+            if not source.passing or source.refused:
+                yield source, None
+                continue
+            finding = None if known is None else known(source)
+            source = source if finding is not None else _fetched(source)
+            size = len(source.content) if isinstance(source.content, bytes) else 0
+            with room:  # a thread that is done makes some
+                while waiting[0] and waiting[0] + size > MOST_WAITING:
+                    room.wait()
+                waiting[0] += size
+            yield source, finding
+
+    def screened(item: tuple[Source, Finding | None]) -> Screened:
+        source, finding = item
+        try:
+            if finding is None and known is not None and not source.passing:
+                finding = known(source)
+            return Screened(finding, kept=True) if finding else _screen_one(source, bundle, saliency)
+        finally:
+            if source.passing and isinstance(source.content, bytes):
+                with room:
+                    waiting[0] -= len(source.content)
+                    room.notify()
+
     # One more than the cores: while one waits for the interpreter, another computes (5 % faster on two).
     return map_ordered(
-        lambda source: _screen_one(source, bundle, saliency),
-        sources,
+        screened,
+        fetched(),
         threads=bundle.threads + (bundle.threads > 1),
         ahead=AHEAD * bundle.threads,
     )
+
+
+def _fetched(source: Source) -> Source:
+    """The same photograph with its bytes, or why they cannot be had."""
+    try:
+        return replace(source, content=source.content() if callable(source.content) else source.content)
+    except Unreadable as error:
+        return replace(source, content=None, refused=error.reason)
 
 
 def screen_photograph(
@@ -75,7 +138,8 @@ def screen_photograph(
     reasons = (*reasons, photograph.doubt) if photograph.doubt else reasons
     finding = Finding(name, path, tier, probabilities, no_lesion, unlike, quality, reasons, bundle.name)
     melanoma = outputs.class_activation[0, :, :, card.classes.index(MELANOMA)]
-    return Screened(finding, draw_saliency(pixels, melanoma) if saliency else None)
+    drawn = draw_saliency(pixels, melanoma) if saliency else None
+    return Screened(finding, drawn, outputs.embedding[0])
 
 
 def unreadable(reason: str, bundle: Bundle, name: str = "", path: str = "") -> Screened:
@@ -88,12 +152,42 @@ def _score(output: Floats) -> float:
 
 
 def _screen_one(source: Source, bundle: Bundle, saliency: bool) -> Screened:
-    if source.refused:
-        return unreadable(source.refused, bundle, source.name, source.path)
+    version = source.known_version()  # before it is read, so that what changes meanwhile is seen as changed
     try:
-        root = Path(source.root) if source.root is not None else None
-        content = Path(source.path) if source.content is None else source.content
-        photograph = read_photograph(content, root=root, enough_for=2 * bundle.card.size)
-    except Unreadable as error:
-        return unreadable(error.reason, bundle, source.name, source.path)
-    return screen_photograph(photograph, bundle, source.name, source.path, saliency=saliency)
+        if source.refused:
+            raise Unreadable(source.refused)
+        photograph = _read(source, enough_for=2 * bundle.card.size)
+        found = screen_photograph(photograph, bundle, source.name, source.path, saliency=saliency)
+    except (Unreadable, MemoryError) as error:
+        reason = error.reason if isinstance(error, Unreadable) else "too large to decode"
+        found = unreadable(reason, bundle, source.name, source.path)
+        version = None if isinstance(error, Unopened) else version
+    return replace(found, finding=replace(found.finding, version=version))
+
+
+def _read(source: Source, enough_for: int) -> Photograph:
+    content = source.content
+    if callable(content):
+        content = content()
+    if content is None:
+        content = read_bytes(Path(source.path), Path(source.root) if source.root is not None else None)
+    if isinstance(content, bytes):
+        if format_of(content[:HEAD]) != DICOM:
+            return read_photograph(content, enough_for=enough_for, name=source.path)
+        decode = _dicom()
+    elif hasattr(content, "save_as"):  # a data set, which neither an array nor an image of Pillow's has
+        decode = _dicom()
+    else:
+        return read_photograph(content)
+    return decode(content)
+
+
+def _dicom() -> Callable[..., Photograph]:
+    """What decodes a DICOM file or data set. Raises Unreadable where its library is not installed."""
+    try:
+        require_extra("dicom")
+    except InputError as error:
+        raise Unopened(f"a DICOM file: {error}".rstrip(".")) from None
+    from dermsentry.dicom.files import as_file, read_dicom
+
+    return lambda content: read_dicom(content if isinstance(content, bytes) else as_file(content))

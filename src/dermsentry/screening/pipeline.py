@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 
+from dermsentry.errors import DataWarning
 from dermsentry.files import write_bytes
-from dermsentry.model import BUNDLED, Bundle, open_bundle
+from dermsentry.model import BUNDLED, Bundle, Device, open_bundle
 from dermsentry.progress import track
 from dermsentry.screening.finding import Finding
 from dermsentry.screening.inference import screen_sources
-from dermsentry.screening.inputs import ImageInput, Source, find_photographs, require_own_names
+from dermsentry.screening.inputs import (
+    ImageInput,
+    Source,
+    find_photographs,
+    only_local,
+    path_hash,
+    places,
+    read_shard,
+    require_own_names,
+)
+from dermsentry.screening.kept_findings import KeptFindings, Run, check_findings, open_findings
 from dermsentry.screening.predictions import Challenge, check_challenge
-from dermsentry.screening.writers import findings_file, predictions_file
+from dermsentry.screening.writers import Write, check_table, predictions_file, table_file
 
 
 def screen(
@@ -21,10 +34,14 @@ def screen(
     bundle: str | Path | Bundle = BUNDLED,
     *,
     findings: str | Path | None = None,
+    force: bool = False,
+    shard: str | None = None,
+    table: str | Path | None = None,
     predictions: str | Path | None = None,
     predictions_for: Challenge | None = None,
     saliency: str | Path | None = None,
     threads: int | None = None,
+    device: Device = "cpu",
     strict: bool = True,
     quiet: bool = True,
 ) -> list[Finding]:
@@ -35,13 +52,23 @@ def screen(
     Parameters
     ----------
     images
-        One or many of: a path or a string (a file, a folder or a pattern such as `visits/**/*.jpg`), the
-        bytes of an image file, a PIL image, or a NumPy array (height, width, 3) of uint8, RGB. Images in
-        memory are called `image`, `image_2`, … in the order given, leaving out names that files here have.
+        One or many of: a path or a string (a file, a folder, a pattern such as `visits/**/*.jpg`, a zip, tar,
+        Parquet or HDF5 file, or an address that `fsspec` knows, such as `s3://bucket/visits`), the bytes of
+        an image file, a PIL image, a DICOM data set of pydicom's, or a NumPy array (height, width, 3) of
+        uint8, RGB. Images in memory are called `image`, `image_2`, … in the order given, leaving out names
+        that files here have.
     bundle
         A bundle's folder, or an opened bundle; by default the bundled model.
     findings
-        A file to write the findings to, as JSON lines.
+        A file to add each finding to as soon as it is known, as JSON lines. What it has already by path, size
+        and time is read from it, not screened again: call it again to resume. A file beside it, its name
+        ending in `.run.json`, says what it is of.
+    force
+        Whether findings of another model, collection or shard in that file are replaced; if not, refused.
+    shard
+        Screen one of so many parts, such as `3/40`: by a hash of the path, the same everywhere.
+    table
+        A file to write the findings to as a table when the run ends: `.csv` or `.parquet`.
     predictions
         A file to write the nine probabilities of each readable image to, as a CSV.
     predictions_for
@@ -53,6 +80,8 @@ def screen(
     threads
         How many images are screened at the same time; by default one per core. An opened bundle has its own
         number.
+    device
+        Where the network computes, `cpu` or `cuda`. An opened bundle has its own.
     strict
         Whether a path that does not exist is refused; if not, its finding is `unreadable`.
     quiet
@@ -61,22 +90,32 @@ def screen(
     Returns
     -------
     list of Finding
-        One for each image, in order; a file that is given twice is screened once.
+        One for each image, in order; a file that is given twice is screened once, one that `findings` has
+        already not again.
 
     Raises
     ------
     InputError
         A path does not exist or holds no images, an array is no image, two images share a name that a file
-        or a saliency map knows them by, or there is no such challenge.
+        or a saliency map knows them by, there is no such challenge or shard, an extra is not installed, an
+        address cannot be reached, or `findings` are of another model, collection or shard.
     BundleError
         The bundle was refused.
     OutputError
         A file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy, dermsentry
+    >>> skin = numpy.full((300, 300, 3), 200, numpy.uint8)
+    >>> [finding.tier for finding in dermsentry.screen([skin, b"no image"])]
+    ['cannot-say', 'unreadable']
     """
     return list(
         iter_screen(
-            images, bundle, findings=findings, predictions=predictions, predictions_for=predictions_for,
-            saliency=saliency, threads=threads, strict=strict, quiet=quiet,
+            images, bundle, findings=findings, force=force, shard=shard, table=table, predictions=predictions,
+            predictions_for=predictions_for, saliency=saliency, threads=threads, device=device, strict=strict,
+            quiet=quiet,
         )
     )  # fmt: skip
 
@@ -86,28 +125,41 @@ def iter_screen(
     bundle: str | Path | Bundle = BUNDLED,
     *,
     findings: str | Path | None = None,
+    force: bool = False,
+    shard: str | None = None,
+    table: str | Path | None = None,
     predictions: str | Path | None = None,
     predictions_for: Challenge | None = None,
     saliency: str | Path | None = None,
     threads: int | None = None,
+    device: Device = "cpu",
     strict: bool = True,
     quiet: bool = True,
 ) -> Iterator[Finding]:
     """Screen images one after another, yielding each finding while the rest is under way.
 
-    Nothing is screened, and no file written, before the iterator is used; the two files take their place once
-    the last finding was taken, saliency maps one by one. What is wrong with the images, their names or the
-    bundle is raised by the call itself.
+    Nothing is screened, and no file written, before the iterator is used. `findings` grow with each one; the
+    tables take their place once the last was taken, saliency maps one by one. What is wrong with the images,
+    their names or the bundle is raised by the call itself; with what an iterator gives or an archive holds,
+    when it comes to that.
 
     Parameters
     ----------
     images
-        One or many paths, bytes, PIL images or arrays (height, width, 3) of uint8, as `screen` takes them;
-        images in memory are held until all are screened.
+        One or many paths, addresses, bytes, PIL images, DICOM data sets or arrays (height, width, 3) of
+        uint8, as `screen` takes them; of an iterator each is taken when its turn comes.
     bundle
         A bundle's folder, or an opened bundle; by default the bundled model.
     findings
-        A file to write the findings to, as JSON lines.
+        A file to add each finding to as soon as it is known, as JSON lines. What it has already by path, size
+        and time is read from it, not screened again: call it again to resume. A file beside it, its name
+        ending in `.run.json`, says what it is of.
+    force
+        Whether findings of another model, collection or shard in that file are replaced; if not, refused.
+    shard
+        Screen one of so many parts, such as `3/40`: by a hash of the path, the same everywhere.
+    table
+        A file to write the findings to as a table when the run ends: `.csv` or `.parquet`.
     predictions
         A file to write the nine probabilities of each readable image to, as a CSV.
     predictions_for
@@ -117,6 +169,8 @@ def iter_screen(
         A folder to write saliency maps to, `NAME.png` for each readable image.
     threads
         How many images are screened at the same time; by default one per core.
+    device
+        Where the network computes, `cpu` or `cuda`.
     strict
         Whether a path that does not exist is refused; if not, its finding is `unreadable`.
     quiet
@@ -132,49 +186,90 @@ def iter_screen(
     ------
     InputError
         A path does not exist or holds no images, an array is no image, two images share a name that a file
-        or a saliency map knows them by, or there is no such challenge.
+        or a saliency map knows them by, there is no such challenge or shard, an extra is not installed, an
+        address cannot be reached, or `findings` are of another model, collection or shard.
     BundleError
         The bundle was refused.
     OutputError
         A file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy, dermsentry
+    >>> pictures = (numpy.full((300, 300, 3), light, numpy.uint8) for light in (10, 200))
+    >>> for finding in dermsentry.iter_screen(pictures):
+    ...     print(finding.image, finding.reasons[0])
+    image too dark: retake with more light
+    image_2 no lesion in view: retake with the lesion in the middle
     """
     check_challenge(predictions_for)
+    part = None if shard is None else read_shard(shard)
+    if table is not None:
+        check_table(Path(table))
     saliency_folder = Path(saliency) if saliency is not None else None
-    sources = find_photographs(images, leave_out=saliency_folder, strict=strict)
-    if saliency_folder is not None or predictions is not None:
-        require_own_names(sources, "a table of predictions" if predictions is not None else "a saliency map")
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, threads=threads)
+
+    def found() -> Iterator[Source]:
+        return find_photographs(images, leave_out=saliency_folder, strict=strict, shard=part)
+
+    sources, total = found(), None
+    if only_local(images):
+        if saliency_folder is not None or predictions is not None:
+            what = "a table of predictions" if predictions is not None else "a saliency map"
+            require_own_names(found(), what)
+        total = None if quiet else sum(1 for _ in found())
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, threads=threads, device=device)
+    run = Run(opened.name, opened.card.digest, places(images), part)
+    if findings is not None:
+        check_findings(Path(findings), run, force=force)
     return _screened(
         sources,
         opened,
-        findings=Path(findings) if findings is not None else None,
-        predictions=Path(predictions) if predictions is not None else None,
-        challenge=predictions_for,
+        findings=None if findings is None else lambda: open_findings(Path(findings), run, force=force),
+        tables=[
+            *([] if table is None else [lambda: table_file(Path(table))]),
+            *([] if predictions is None else [lambda: predictions_file(Path(predictions), predictions_for)]),
+        ],
         saliency=saliency_folder,
+        total=total,
         quiet=quiet,
     )
 
 
 def _screened(
-    sources: list[Source],
+    sources: Iterator[Source],
     bundle: Bundle,
     *,
-    findings: Path | None,
-    predictions: Path | None,
-    challenge: Challenge | None,
+    findings: Callable[[], AbstractContextManager[KeptFindings]] | None,
+    tables: list[Callable[[], AbstractContextManager[Write]]],
     saliency: Path | None,
+    total: int | None,
     quiet: bool,
 ) -> Iterator[Finding]:
     with ExitStack() as files:
-        writers = []
-        if findings is not None:
-            writers.append(files.enter_context(findings_file(findings)))
-        if predictions is not None:
-            writers.append(files.enter_context(predictions_file(predictions, challenge)))
-        results = screen_sources(sources, bundle, saliency=saliency is not None)
-        for screened in results if quiet else track(results, "Screening", len(sources)):
-            for write in writers:
-                write(screened.finding)
+        kept = None if findings is None else files.enter_context(findings())
+        writers = [files.enter_context(table()) for table in tables]
+        drawn: dict[int, str] = {}
+        known = None if kept is None else partial(kept.find, saliency=saliency)
+        results = screen_sources(sources, bundle, saliency=saliency is not None, known=known)
+        for screened in results if quiet else track(results, "Screening", total):
+            finding = screened.finding
             if saliency is not None and screened.saliency is not None:
-                write_bytes(saliency / f"{screened.finding.image}.png", screened.saliency)
-            yield screened.finding
+                _draw(saliency / f"{finding.image}.png", screened.saliency, finding, drawn)
+            if kept is not None and not screened.kept:
+                kept.add(finding)
+            for write in writers:
+                write(finding)
+            yield finding
+        if kept is not None:
+            kept.finish()
+
+
+def _draw(path: Path, picture: bytes, finding: Finding, drawn: dict[int, str]) -> None:
+    """Write a saliency map; the second of a name, which in archives is known only now, is told instead."""
+    other = drawn.setdefault(path_hash(finding.image), finding.path)
+    if other == finding.path:
+        write_bytes(path, picture)
+    else:
+        warnings.warn(
+            f"no saliency map of {finding.path}: it has the name of {other}.", DataWarning, stacklevel=3
+        )

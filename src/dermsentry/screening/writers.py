@@ -1,18 +1,22 @@
 """Findings as people and programs want them: table, JSON lines, predictions, saliency maps.
 
-Files are written during screening and take their place when it ends: whole, or not at all.
+Tables are written during screening and take their place when it ends: whole, or not at all.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from dermsentry.diagnoses import name_of
-from dermsentry.files import plain, whole_file
+from dermsentry.diagnoses import CODES, name_of
+from dermsentry.errors import DataWarning, InputError, require_extra
+from dermsentry.files import csv_line, plain, whole_file
 from dermsentry.screening.finding import Finding
+from dermsentry.screening.inputs import path_hash
 from dermsentry.screening.predictions import Challenge, header, row
 from dermsentry.stats.numbers import percent
 
@@ -25,27 +29,107 @@ Write = Callable[[Finding], object]
 
 
 @contextmanager
-def findings_file(path: Path) -> Iterator[Write]:
-    """Yield what writes a finding as a line of `findings.jsonl`. Raises OutputError."""
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        yield lambda finding: file.write(json_line(finding))
-
-
-@contextmanager
 def predictions_file(path: Path, challenge: Challenge | None) -> Iterator[Write]:
-    """Yield what writes a photograph's row of a table of predictions. Raises OutputError."""
+    """Yield what writes a photograph's row of a table of predictions. Raises OutputError.
+
+    Where two photographs have the same name, which in archives is known only then, there is no table at the
+    end, nor an older one, and a warning says so.
+    """
+    names: dict[int, str] = {}
+    twice: list[str] = []
+
+    def write(finding: Finding) -> None:
+        other = names.setdefault(path_hash(finding.image), finding.path)
+        if other != finding.path:
+            twice.append(other)
+            twice.append(finding.path)
+            del twice[2:]
+        file.write(predictions_row(finding, challenge))
+
     with (
         whole_file(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file,
     ):
         file.write(header(challenge))
-        yield lambda finding: file.write(predictions_row(finding, challenge))
+        yield write
+    if twice:
+        path.unlink(missing_ok=True)
+        told = f"no {path.name}: {twice[0]} and {twice[1]} have the same name, by which alone it knows them."
+        warnings.warn(told, DataWarning, stacklevel=2)
+
+
+def check_table(path: Path) -> None:
+    """Raise InputError where a table's name does not say which kind it is, or that cannot be written."""
+    if path.suffix.lower() == ".parquet":
+        require_extra("parquet")
+    elif path.suffix.lower() != ".csv":
+        raise InputError(f"Received the table {path}; expected a name that ends in .csv or .parquet.")
+
+
+@contextmanager
+def table_file(path: Path) -> Iterator[Write]:
+    """Yield what writes a finding's row of a table, a column for each number: CSV or Parquet by its name.
+
+    Raises OutputError.
+    """
+    with whole_file(path) as temporary:
+        if path.suffix.lower() == ".csv":
+            with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
+                file.write(csv_line(list(_COLUMNS)))
+                yield lambda finding: file.write(csv_line(list(_flat(finding).values())))
+            return
+        import pyarrow
+        from pyarrow import parquet
+
+        kinds = {"text": pyarrow.string(), "number": pyarrow.float64()}
+        schema = pyarrow.schema([(name, kinds[kind]) for name, kind in _COLUMNS.items()])
+        rows: list[dict[str, Any]] = []
+
+        def write(finding: Finding) -> None:
+            text = {k: _utf8(v) if isinstance(v, str) else v for k, v in _flat(finding).items()}
+            rows.append(text)
+            if len(rows) >= _ROWS:
+                flush()
+
+        def flush() -> None:
+            if rows:
+                out.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+                rows.clear()
+
+        with parquet.ParquetWriter(temporary, schema) as out:
+            yield write
+            flush()
+
+
+_ROWS = 4096
+_MEASURED = ("side", "sharpness", "brightness", "contrast", "glare", "hair")
+_COLUMNS = {
+    **dict.fromkeys(("image", "path", "tier"), "text"),
+    **dict.fromkeys(("melanoma", *CODES, "no_lesion", "out_of_distribution", *_MEASURED), "number"),
+    **dict.fromkeys(("problems", "reasons", "model", "version"), "text"),
+}
+
+
+def _flat(finding: Finding) -> dict[str, Any]:
+    """A finding's row; several problems or reasons in one text."""
+    quality, shares = finding.quality, finding.probabilities or {}
+    row = {
+        **{name: getattr(finding, name) for name in _COLUMNS if hasattr(finding, name)},
+        **{code: shares.get(code) for code in CODES},
+        **{name: getattr(quality, name, None) for name in _MEASURED},
+        "problems": "; ".join(quality.problems) if quality else None,
+        "reasons": "; ".join(finding.reasons),
+    }
+    return {name: row[name] for name in _COLUMNS}
+
+
+def _utf8(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def json_line(finding: Finding) -> str:
     """A finding's line of `findings.jsonl`. Bytes of a file name that are no UTF-8 become `\\udcXX`."""
-    line = json.dumps(plain(finding), ensure_ascii=False, allow_nan=False) + "\n"
-    return line if line.isascii() else line.encode("utf-8", "backslashreplace").decode("utf-8")
+    return _utf8(json.dumps(plain(finding), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def predictions_row(finding: Finding, challenge: Challenge | None) -> str:

@@ -33,7 +33,7 @@ def require_framework() -> None:
 
     Raises InputError, saying what to install, where the extra `train` is missing.
     """
-    require_extra("train", "keras", "tensorflow", "sklearn", "tf2onnx", "Augmentor")
+    require_extra("train-cpu", "train", "audit")
     if "dermsentry.training.networks" in sys.modules:
         return
     sys.stderr.flush()

@@ -353,9 +353,9 @@ def choose_thresholds(
     return chosen
 
 
-def rounded(network: keras.Model) -> keras.Model:
-    """An `efficientnet_lite`, folded, its kernels rounded to half precision: half the bytes in ONNX."""
-    halved = folded(network)
+def rounded(network: keras.Model, size: int | None = None) -> keras.Model:
+    """An `efficientnet_lite`, `folded`, its kernels rounded to half precision: half the bytes in ONNX."""
+    halved = folded(network, size)
     halved.set_weights(
         [w if w.ndim < 2 else w.astype(np.float16).astype(np.float32) for w in halved.get_weights()]
     )

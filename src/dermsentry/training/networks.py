@@ -148,13 +148,15 @@ def freeze(network: keras.Model, stages: int) -> None:
             layer.trainable = False
 
 
-def folded(network: keras.Model) -> keras.Model:
+def folded(network: keras.Model, size: int | None = None) -> keras.Model:
     """An `efficientnet_lite` that computes the same without batch normalisation: it is in the convolutions.
+
+    At another input `size`, if one is given.
 
     With mean m, variance v, scale g and offset b, each kernel is multiplied by g / sqrt(v + epsilon), and the
     bias is b - m·g / sqrt(v + epsilon).
     """
-    plain = efficientnet_lite(network.name, int(network.input.shape[1]), normalised=False)
+    plain = efficientnet_lite(network.name, size or int(network.input.shape[1]), normalised=False)
     for layer in plain.layers:
         if not layer.weights:
             continue

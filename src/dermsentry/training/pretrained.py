@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, MissingExtraError, how_to_install
 from dermsentry.files import sha256
 from dermsentry.model import read_network
 from dermsentry.training.configuration import Configuration, NetworkName
@@ -155,9 +155,7 @@ def _weights_file(network: str) -> Path:
     try:
         path = Path(str(metadata.distribution(package).locate_file(file)))
     except metadata.PackageNotFoundError:
-        raise InputError(
-            f"The package {package} is not installed; expected `pip install dermsentry[train]`."
-        ) from None
+        raise MissingExtraError(how_to_install(package, "train")) from None
     try:
         found = sha256(path)
     except OSError as error:

@@ -19,6 +19,7 @@ from dermsentry.clinic.alerts.alerting import (
     escalate,
     raise_alerts,
     raise_late_alerts,
+    urgent_alerts,
 )
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Mail, Rule, Settings, Webhook
@@ -219,3 +220,19 @@ def test_the_database_and_the_worker_read_a_rule_alike(
         session.flush()
         here = session.scalar(select(Case.id).where(Case.id == case.id, _suspicious(rule))) is not None
         assert here is _meets(rule, case, waits=True)
+
+
+def test_open_alerts_are_listed_by_urgency(clinic: Clinic, add_case: Callable[..., int]) -> None:
+    refer, low, unknown, high = (
+        add_case(tier, share)
+        for tier, share in (("refer", 0.3), ("alert", 0.6), ("cannot-say", 0.9), ("alert", 0.9))
+    )
+    with writing(clinic.engine) as session:
+        session.add_all([Alert(case_id=own, rule="any") for own in (refer, low, unknown, high)])
+        session.add(Alert(case_id=high, rule="closed", acknowledged_at=now()))
+    with reading(clinic.engine) as session:
+        found, number = urgent_alerts(session)
+        assert [own.case_id for own in found] == [high, low, refer, unknown]
+        assert number == 4
+        found, number = urgent_alerts(session, limit=1)
+        assert ([own.case_id for own in found], number) == ([high], 4)

@@ -23,14 +23,14 @@ from pydicom.sequence import Sequence
 
 from clinic.dicom_files import as_bytes, close, dicom_bytes, dicom_dataset
 from clinic.filled_store import Store
-from dermsentry.clinic.intake import dicom
 from dermsentry.clinic.intake.admission import About, Received, receive
-from dermsentry.clinic.intake.dicom import NotTaken, describe, read_dicom, read_reference
-from dermsentry.clinic.intake.dicom_text import LONGEST_TEXT
+from dermsentry.clinic.intake.dicom import describe, read_reference
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.pictures import may_leave
 from dermsentry.clinic.store.tables import Case
 from dermsentry.clinic.worker.screener import Screener
+from dermsentry.dicom.files import MOST_READ, NotTaken, read_dicom
+from dermsentry.dicom.text import LONGEST_TEXT
 from dermsentry.errors import InputError
 from dermsentry.images import Photograph, Unreadable
 from dermsentry.model import bundled
@@ -504,7 +504,7 @@ def test_a_long_sequence_without_a_length_is_read_within_limits(size: int) -> No
     ends = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
     hostile = whole[:start] + sequence + ends + whole[start:]
     began = time.monotonic()
-    if size > dicom.MOST_READ:
+    if size > MOST_READ:
         with pytest.raises(Unreadable, match="larger than a photograph"):
             describe(hostile)
     else:

@@ -21,13 +21,13 @@ from sqlalchemy import select
 from clinic.dicom_files import dicom_dataset
 from clinic.filled_store import Store
 from dermsentry.clinic.intake import admission, dicom_receiver
-from dermsentry.clinic.intake.dicom import PHOTOGRAPHS
 from dermsentry.clinic.intake.dicom_receiver import Receiver, start_receiver
 from dermsentry.clinic.settings import Dicom, Settings, read_settings
 from dermsentry.clinic.store import pictures
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import DatabaseError, reading
 from dermsentry.clinic.store.tables import Case, Conflict, Event, Job
+from dermsentry.dicom.files import PHOTOGRAPHS
 from dermsentry.errors import InputError, OutputError
 
 SETTINGS = Dicom(callers=("CAMERA",))

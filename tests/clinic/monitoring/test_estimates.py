@@ -67,7 +67,30 @@ def test_kappa_of_nobody_and_of_one_word_only_say_so() -> None:
     assert kappa([], [], CODES, [], "nobody").remark == "nobody"
     same = kappa(["NV"] * 5, ["NV"] * 5, CODES, list("abcde"), "")
     assert same.value is None
-    assert "single diagnosis" in same.remark
+    assert same.remark == "not defined: both used a single diagnosis"
+    one_way = kappa(["NV"] * 5, ["NV", "NV", "MEL", "NV", "BCC"], CODES, list("abcde"), "")
+    assert (one_way.value, one_way.count, one_way.of) == (None, 3, 5)
+    assert one_way.remark == "not defined: one of the two used a single diagnosis"
+
+
+def test_no_interval_of_kappa_has_zero_width() -> None:
+    rng = np.random.default_rng(8)
+    for number in (2, 3, 5, 12, 80):
+        for agreement in (0.0, 0.5, 0.9, 1.0):
+            first = ["MEL", "NV", *rng.choice(["MEL", "NV", "BCC"], number - 2)]
+            second = [a if rng.random() < agreement else "NV" if a != "NV" else "MEL" for a in first]
+            for patients in (["p"] * number, [f"p{i}" for i in range(number)]):
+                found = kappa(first, second, CODES, patients, "")
+                if len(set(second)) == 1:
+                    assert found.value is None
+                    continue
+                assert found.low is not None
+                assert found.high is not None
+                assert -1 <= found.low <= found.value <= found.high <= 1  # type: ignore[operator]
+                assert found.low < found.high
+    whole = kappa(["MEL", "NV"] * 8, ["MEL", "NV"] * 8, CODES, [f"p{i}" for i in range(16)], "")
+    assert (whole.value, whole.high) == (1.0, 1.0)
+    assert whole.low == pytest.approx(2 * exact_binomial(16, 16).low - 1)  # chance agreement is a half
 
 
 def test_cases_needed_are_one_over_the_share_with_its_bounds_turned() -> None:

@@ -127,7 +127,8 @@ def test_agreement_and_load_are_those_counted_by_hand(
     agreement, load = found.agreement, found.load
     # The model says melanoma each time; the final readers once.
     assert (agreement.model.count, agreement.model.of) == (1, 3)
-    assert agreement.model.value == pytest.approx(0.0)
+    assert agreement.model.value is None
+    assert "one of the two used a single diagnosis" in agreement.model.remark
     assert (agreement.melanoma.count, agreement.melanoma.of) == (1, 3)
     assert (agreement.agreed.count, agreement.agreed.of) == (1, 3)
     assert (agreement.readers.count, agreement.readers.of) == (2, 3)

@@ -16,7 +16,7 @@ from dermsentry.clinic.store.events import TrailEvent
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "how-to-run-a-clinic.md"
 _MESSAGE = (7, 5, "email", 2)
-_READ = (7, 4, 1, None, "", "biopsy", "decided", None, "", "ef")
+_READ = (7, 4, 1, None, "", "biopsy", "decided", None, "", "ef", "gh", "", "high", "2027-01-31")
 HELD = [
     (events.ServerStartedEvent("1.0", "ab", 2, False), "server started", "server",
      '{"model": "ab", "silent": false, "version": "1.0", "workers": 2}'),
@@ -34,6 +34,17 @@ HELD = [
      '{"after": {"patient": "Q"}, "before": {"patient": "P"}, "reason": "why"}'),
     (events.CaseWithdrawnEvent(7, "why"), "withdrawn", "case 7", '{"reason": "why"}'),
     (events.CaseRestoredEvent(7, "why"), "restored", "case 7", '{"reason": "why"}'),
+    (events.SpellingsJoinedEvent(3, "patient", "S-1", "S-1", "s-1"), "spellings joined", "spelling 3",
+     '{"first": "S-1", "kind": "patient", "patient": "S-1", "second": "s-1"}'),
+    (events.SpellingsKeptApartEvent(3, "lesion", "S-1", "L1", "l1"), "spellings kept apart", "spelling 3",
+     '{"first": "L1", "kind": "lesion", "patient": "S-1", "second": "l1"}'),
+    (events.SpellingsUndoneEvent(3, "lesion", "S-1", "L1", "l1"), "spellings undone", "spelling 3",
+     '{"first": "L1", "kind": "lesion", "patient": "S-1", "second": "l1"}'),
+    (events.LesionFiledEvent(2, "S-1", "L1", "front", "face", 100.0, 40.5), "lesion filed", "body site 2",
+     '{"lesion": "L1", "patient": "S-1", "region": "face", "view": "front", "x": 100.0, "y": 40.5}'),
+    (events.PatientViewedEvent(7, [7, 9]), "patient viewed", "case 7", '{"shown": [7, 9]}'),
+    (events.TechniqueSetEvent(7, "", "polarised"), "technique set", "case 7",
+     '{"after": "polarised", "before": ""}'),
     (events.ScreenedEvent(7, "alert", 0.5, "ab", 0.1, "cd"), "screened", "case 7",
      '{"finding": "cd", "melanoma": 0.5, "model": "ab", "threshold": 0.1, "tier": "alert"}'),
     (events.ScreenedSilentlyEvent(7, "alert", 0.5, "ab", 0.1, "cd"), "screened silently", "case 7",
@@ -56,16 +67,25 @@ HELD = [
      '{"attempt": 2, "channel": "email", "delivery": 5, "problem": "no"}'),
     (events.MessageQueuedAgainEvent(7, 5), "message queued again", "case 7", '{"delivery": 5}'),
     (events.ReadEvent(*_READ), "read", "case 7",
-     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "note_sha256": "ef", '
-     '"position": 1, "read": 4, "stage": "decided", "tier": ""}'),
+     '{"action": "biopsy", "agrees": null, "batch": "gh", "certainty": "high", "diagnosis": "", "finer": "", '
+     '"follow_up_on": "2027-01-31", "model": null, "note_sha256": "ef", "position": 1, '
+     '"read": 4, "stage": "decided", "tier": ""}'),
     (events.ReadAmendedEvent(*_READ, "why"), "read amended", "case 7",
-     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "note_sha256": "ef", '
-     '"position": 1, "read": 4, "reason": "why", "stage": "decided", "tier": ""}'),
+     '{"action": "biopsy", "agrees": null, "batch": "gh", "certainty": "high", "diagnosis": "", "finer": "", '
+     '"follow_up_on": "2027-01-31", "model": null, "note_sha256": "ef", "position": 1, '
+     '"read": 4, "reason": "why", "stage": "decided", "tier": ""}'),
     (events.ReadUndoneEvent(*_READ), "read undone", "case 7",
-     '{"action": "biopsy", "agrees": null, "diagnosis": "", "model": null, "note_sha256": "ef", '
-     '"position": 1, "read": 4, "stage": "decided", "tier": ""}'),
-    (events.OutcomeRecordedEvent(7, 3, "MEL", "histology", "ef"), "outcome recorded", "case 7",
-     '{"diagnosis": "MEL", "method": "histology", "note_sha256": "ef", "outcome": 3}'),
+     '{"action": "biopsy", "agrees": null, "batch": "gh", "certainty": "high", "diagnosis": "", "finer": "", '
+     '"follow_up_on": "2027-01-31", "model": null, "note_sha256": "ef", "position": 1, '
+     '"read": 4, "stage": "decided", "tier": ""}'),
+    (events.OutcomeRecordedEvent(7, 3, "MEL", "histology", "ef", 0.4), "outcome recorded", "case 7",
+     '{"breslow_mm": 0.4, "diagnosis": "MEL", "method": "histology", "note_sha256": "ef", "outcome": 3}'),
+    (events.FollowUpDoneEvent(7, "2027-01-31"), "follow-up done", "case 7", '{"planned": "2027-01-31"}'),
+    (events.AssignedEvent(7, "anna", "bea"), "assigned", "case 7", '{"from": "anna", "to": "bea"}'),
+    (events.LockTakenOverEvent(7, "anna"), "taken over", "case 7", '{"from": "anna"}'),
+    (events.CommentedEvent(7, 2, "ab"), "commented", "case 7", '{"comment": 2, "text_sha256": "ab"}'),
+    (events.TaggedEvent(7, "teaching"), "tagged", "case 7", '{"tag": "teaching"}'),
+    (events.UntaggedEvent(7, "teaching"), "tag removed", "case 7", '{"tag": "teaching"}'),
     (events.CaseViewedEvent(7), "viewed", "case 7", "{}"),
     (events.CaseExportedEvent(7, "FHIR"), "exported", "case 7", '{"as": "FHIR"}'),
     (events.CasesExportedEvent("CSV", False, None, "2026-01-31T00:00:00+00:00"), "exported", "cases",

@@ -127,7 +127,7 @@ def test_a_decision_that_makes_no_sense_is_told_and_what_was_typed_stays(
     assert answer.status_code == 422
     page = shown(answer)
     assert words in page.select_one(".problem").get_text()
-    assert texts(page, "textarea") == ["ulcerated"]
+    assert texts(page, "#note") == ["ulcerated"]
     assert stage(engine, number) == "unread"
 
 
@@ -169,7 +169,7 @@ def test_a_contradiction_is_asked_once_and_only_what_was_asked_is_confirmed(
     assert answer.status_code == 422
     page = shown(answer)
     assert "You agree with the melanoma alert, and discharge" in page.select_one("#contradiction").get_text()
-    assert texts(page, "textarea") == ["ulcerated"]
+    assert texts(page, "#note") == ["ulcerated"]
     assert [own["value"] for own in page.select("form[data-decide] [checked]")] == ["yes", "NV", "discharge"]
     assert page.select("form[data-decide] [data-key=s]") == []  # no single key saves it all the same
     confirmed = page.select_one("[name=confirmed]")["value"]
@@ -288,7 +288,7 @@ def test_the_second_reader_is_blind_to_the_first_and_the_third_sees_both(
         assert "SECRET-NOTE" in who.get(f"/cases/{number}").text
 
 
-def test_earlier_photographs_of_the_lesion_stand_beside_it(browser: Maker, add_case: Adder) -> None:
+def test_photographs_of_the_lesion_are_below_it(browser: Maker, add_case: Adder) -> None:
     days = [now() - timedelta(days=d) for d in (30, 20, 10, 0)]
     first, second, other, this = (
         add_case("refer", 0.3, patient="P-1", lesion=lesion, received_at=day)
@@ -296,8 +296,9 @@ def test_earlier_photographs_of_the_lesion_stand_beside_it(browser: Maker, add_c
     )
     add_case("refer", 0.3, patient="P-2", lesion="A", received_at=days[0])
     page = shown(browser().get(f"/cases/{this}"))
-    assert [link["href"] for link in page.select("figure > a")] == [f"/cases/{second}", f"/cases/{first}"]
-    assert len(page.select("figure.this")) == 1
+    links = [link["href"] for link in page.select(".over-time .of-day a")]
+    assert links == [f"/cases/{own}" for own in (first, second, this)]
+    assert [link["href"] for link in page.select(".over-time .this a")] == [f"/cases/{this}"]
     assert page.select(f"a[href='/cases/{other}']") == []
 
 

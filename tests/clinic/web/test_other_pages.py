@@ -47,26 +47,40 @@ def test_alerts_are_acknowledged_once_for_all(browser: Maker, add_case: Adder, e
     with writing(engine) as session:
         session.add_all([Alert(case_id=number, rule=rule) for rule in ("one", "two")])
     who = browser()
-    listed = f"tbody a[href='/cases/{number}']"
+    listed = f".alerts a[href='/cases/{number}']"
     assert len(shown(who.get("/alerts")).select(listed)) == 2
     assert who.post(f"/cases/{number}/acknowledge").headers["location"] == "/alerts"
     assert shown(who.get("/alerts")).select(listed) == []
     page = shown(who.get("/alerts?all=true"))
     assert len(page.select(listed)) == 2
-    assert page.select("tbody form") == []
+    assert page.select(".alerts form") == []
     assert who.post("/cases/99/acknowledge").status_code == 404
+
+
+def test_open_alerts_come_with_picture_patient_and_diagnosis_by_urgency(
+    browser: Maker, add_case: Adder, engine: Engine
+) -> None:
+    numbers = [add_case("alert", share, patient=f"P-{share}") for share in (0.5, 0.9)]
+    with writing(engine) as session:
+        session.add_all([Alert(case_id=number, rule="suspected") for number in numbers])
+    page = shown(browser().get("/alerts"))
+    assert [row["href"] for row in page.select(".alerts a.row")] == [f"/cases/{n}" for n in numbers[::-1]]
+    first = page.select(".alerts li")[0]
+    assert first.select_one("img")["src"] == f"/cases/{numbers[1]}/picture/thumbnail"  # type: ignore[index]
+    for told in ("P-0.9", "suspected", "melanoma 90"):
+        assert told in " ".join(first.get_text().split())
 
 
 def test_alerts_come_in_pages(browser: Maker, add_case: Adder, engine: Engine) -> None:
     number = add_case("alert", 0.9)
     with writing(engine) as session:
-        session.add_all([Alert(case_id=number, rule=f"rule {i}") for i in range(120)])
+        session.add_all([Alert(case_id=number, rule=f"rule {i}") for i in range(220)])
     who = browser()
-    first = shown(who.get("/alerts"))
-    assert texts(first, "tbody td:nth-child(2)") == [f"rule {i}" for i in range(119, 69, -1)]
-    assert len(first.select("a[href='/alerts?before=71']")) == 1
-    second = shown(who.get("/alerts?before=71"))
-    assert texts(second, "tbody td:nth-child(2)")[0] == "rule 69"
+    first = shown(who.get("/alerts?all=true"))
+    assert texts(first, ".alerts small") == [f"rule {i}" for i in range(219, 169, -1)]
+    assert len(first.select("a[href='/alerts?before=171&all=true']")) == 1
+    assert texts(shown(who.get("/alerts?all=true&before=171")), ".alerts small")[0] == "rule 169"
+    assert "220 alerts are open; the 200 most urgent are shown" in who.get("/alerts").text
 
 
 @pytest.mark.parametrize("settings", [Settings(mail=Mail(to=("a@b.c",)))])

@@ -128,13 +128,13 @@ def test_a_photograph_that_takes_too_much_memory_is_unreadable(bundle_folder: Pa
 def test_a_process_whose_worker_is_gone_ends_by_itself(bundle_folder: Path) -> None:
     code = (
         "import sys, time; from dermsentry.clinic.worker import screener;"
-        "screener._answer = lambda *_: time.sleep(99);"  # a file that holds its decoder
+        "screener._DO = {'screen': lambda *_: time.sleep(99)};"  # a file that holds its decoder
         f"screener._serve({str(bundle_folder)!r}, 2**31, 1)"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert _receive(process.stdout, 60) == ({}, {})
-        _send(process.stdin, {"path": "x", "kind": "PNG"})
+        _send(process.stdin, {"do": "screen", "path": "x", "kind": "PNG"})
         assert process.wait(30) == -signal.SIGALRM
 
 
@@ -169,13 +169,15 @@ def finding(**changed: Any) -> dict[str, Any]:
 
 
 def answer(found: Any, **changed: Any) -> dict[str, Any]:
-    return {"finding": found, "width": 10, "height": 10, **changed}
+    return {"finding": found, "width": 10, "height": 10, "taken": "", **changed}
 
 
 def test_an_answer_that_makes_sense_is_taken() -> None:
     jpeg = b"\xff\xd8\xff rest"
     assert _checked(answer(finding()), {"view": jpeg}).pictures == {"view": jpeg}
     assert _checked(answer(finding(out_of_distribution=None)), {}).finding["out_of_distribution"] is None
+    told = _checked(answer(finding(), taken="2024-03-04T10:20:30"), {"embedding": b"\0<"})
+    assert (told.taken, told.embedding, told.pictures) == ("2024-03-04T10:20:30", b"\0<", {})
     assert _checked(answer(unread("why"), width=None, height=None), {}).width is None
 
 
@@ -194,6 +196,9 @@ def test_an_answer_that_makes_sense_is_taken() -> None:
         (answer(finding(), width=-1), {}),
         (answer(finding(), width="10"), {}),
         (answer(finding()), {"view": b"<script>"}),
+        (answer(finding(), taken="yesterday"), {}),
+        (answer(finding(), taken=7), {}),
+        (answer(finding()), {"embedding": bytes(16 * 1024 + 1)}),
         (answer(finding()), {"../../audit.key": b"\xff\xd8\xff"}),
         (answer({**unread("x"), "tier": "routine"}), {}),
     ],

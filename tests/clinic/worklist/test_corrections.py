@@ -21,8 +21,9 @@ from dermsentry.clinic.store.tables import Alert, Case, Conflict, Correction, Ev
 from dermsentry.clinic.worker.silent_mode import show_finding
 from dermsentry.clinic.worklist import corrections
 from dermsentry.clinic.worklist.corrections import count_conflicts, open_conflicts, outdated_exports
+from dermsentry.clinic.worklist.patients import same_lesion
 from dermsentry.clinic.worklist.reading import CannotRead, decide
-from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases, previous_cases
+from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases
 from dermsentry.errors import InputError
 
 People = Callable[..., Person]
@@ -109,7 +110,7 @@ def test_a_withdrawn_case_is_in_no_list_no_figure_and_raises_nothing(
         assert counts(session)["suspicion"] == 1
         assert "withdrawn" not in counts(session)
         assert measure_performance(session).received == 1
-        assert previous_cases(session, session.get_one(Case, other)) == ()
+        assert [own.id for own in same_lesion(session, session.get_one(Case, other))] == [other]
         assert session.scalars(select(Alert.acknowledged_by)).all() == [anna.account_id]
     with writing(clinic.engine) as session:
         assert raise_late_alerts(session, clinic) == 0

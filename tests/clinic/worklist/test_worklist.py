@@ -24,7 +24,6 @@ from dermsentry.clinic.worklist.worklist import (
     counts,
     list_cases,
     next_case,
-    previous_cases,
 )
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
@@ -105,6 +104,7 @@ def test_counts_are_of_open_cases(
             "refer": 1,
             "routine": 1,
             "unreadable": 1,
+            "follow-up": 0,
         }
 
 
@@ -278,30 +278,6 @@ def test_who_has_read_a_case_is_not_shown_it_again(
     assert list(walk(clinic.engine, Filter(), 5)) == [case]
     assert list(walk(clinic.engine, Filter(not_read_by=anna.account_id), 5)) == []
     assert list(walk(clinic.engine, Filter(not_read_by=ben.account_id), 5)) == [case]
-
-
-def test_previous_photographs_are_of_the_same_patient_and_lesion(
-    engine: Engine, add_case: Callable[..., int]
-) -> None:
-    def add(day: int, **about: str) -> int:
-        return add_case(received_at=now() - timedelta(days=day), **about)
-
-    first = add(9, patient="P1", lesion="L1")
-    second = add(5, patient="P1", lesion="L1")
-    other = add(4, patient="P1", lesion="L2")
-    add(4, patient="P2", lesion="L1")
-    nameless = add(3, patient="P1")
-    last = add(1, patient="P1", lesion="L1")
-    alone = add(0)
-
-    def of(case_id: int) -> list[int]:
-        with reading(engine) as session:
-            return [case.id for case in previous_cases(session, session.get_one(Case, case_id))]
-
-    assert of(last) == [second, first]
-    assert of(first) == []
-    assert of(nameless) == [other, second, first]
-    assert of(alone) == []
 
 
 @pytest.fixture

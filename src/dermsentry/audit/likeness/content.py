@@ -35,8 +35,24 @@ class Content:
     inside: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Cut:
+    """What of a photograph its content was cut from, in pixels of the photograph."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
 def content_of(pixels: Pixels) -> Content:
     """The content of a photograph (h, w, 3), uint8, cut to what it covers."""
+    return cut_content(pixels)[0]
+
+
+def cut_content(pixels: Pixels) -> tuple[Content, Cut]:
+    """The content of a photograph (h, w, 3), uint8, cut to what it covers, and where in it that is."""
+    place = Cut(0, 0, *pixels.shape[:2])
     small = _resized(pixels)
     inside = _inside(small)
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
@@ -44,11 +60,12 @@ def content_of(pixels: Pixels) -> Content:
     if (bottom - top) * (right - left) < _SMALLER * inside.size:
         down, across = pixels.shape[0] / small.shape[0], pixels.shape[1] / small.shape[1]
         cut = pixels[int(top * down) : int(bottom * down) + 1, int(left * across) : int(right * across) + 1]
+        place = Cut(int(top * down), int(left * across), *cut.shape[:2])
         small = _resized(cut)
         inside = _inside(small)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     if inside.all():
-        return Content(np.asarray(grey, np.uint8), inside)
+        return Content(np.asarray(grey, np.uint8), inside), place
     # The frame's edge is blurred into the content.
     core = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1)
     if not core.any():
@@ -57,7 +74,7 @@ def content_of(pixels: Pixels) -> Content:
     values = np.zeros(int(nearest.max()) + 1, np.uint8)
     values[nearest[core > 0]] = grey[core > 0]
     continued = cv2.blur(values[nearest], (9, 9))
-    return Content(np.where(core > 0, grey, continued).astype(np.uint8), core > 0)
+    return Content(np.where(core > 0, grey, continued).astype(np.uint8), core > 0), place
 
 
 def _resized(pixels: Pixels) -> Pixels:

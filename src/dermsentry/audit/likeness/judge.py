@@ -121,6 +121,12 @@ def agreement(first: Content, second: Content, registration: Registration) -> tu
 
     It is in place where no corner of the content moves by more than 4 % of a side.
     """
+    share, matrix = align(first, second, registration)
+    return share, not registration.mirror and _coincide(matrix, first, second)
+
+
+def align(first: Content, second: Content, registration: Registration) -> tuple[float, Floats]:
+    """The share of `agreement`, and the registration's matrix (2, 3), refined where that agrees better."""
     grey, inside = first.grey, first.inside
     if registration.mirror:
         grey, inside = np.ascontiguousarray(grey[:, ::-1]), np.ascontiguousarray(inside[:, ::-1])
@@ -132,7 +138,7 @@ def agreement(first: Content, second: Content, registration: Registration) -> tu
         better = _agreeing(fixed, inside, second, refined)
         if better > share:
             share, matrix = better, refined
-    return share, not registration.mirror and _coincide(matrix, first, second)
+    return share, matrix
 
 
 def _refined(fixed: Floats, moved: Floats, matrix: Floats) -> Floats:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_, select, true
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import ColumnElement, and_, func, or_, select, true
+from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import REFUSED, Rule, Settings
@@ -134,6 +134,20 @@ def list_alerts(
         query = query.where(Alert.id < before)
     found = session.scalars(query).all()
     return found[:limit], found[limit - 1].id if len(found) > limit else 0
+
+
+def urgent_alerts(session: Session, *, limit: int = 200) -> tuple[Sequence[Alert], int]:
+    """Open alerts, the most urgent first, and how many there are.
+
+    By tier, those that the model could not assess after those that it did; then by the probability of
+    malignancy, then by how long each is open.
+    """
+    not_assessed = Case.lane != "suspicion"
+    opened = select(Alert).join(Case, Case.id == Alert.case_id).where(Alert.acknowledged_at.is_(None))
+    order = (not_assessed, Case.rank, Case.malignancy_order, Alert.raised_at, Alert.id)
+    query = opened.options(contains_eager(Alert.case)).order_by(*order).limit(limit)
+    number = select(func.count()).select_from(Alert).where(Alert.acknowledged_at.is_(None))
+    return session.scalars(query).all(), session.scalar(number) or 0
 
 
 def _suspicious(rule: Rule) -> ColumnElement[bool]:

@@ -1,6 +1,7 @@
 """Messages about alerts, to people by e-mail and to programs by webhook.
 
-A message holds a case's number and a link to it, and nothing else. What could not be sent is tried again with
+A message holds a case's number and a link to it, and nothing else. What is due to one person at the same time
+goes as one e-mail. What could not be sent is tried again with
 growing pauses; after `MOST_TRIES` it is dead, is shown, and can be sent again by a person.
 
 A process claims a message before it sends it, so that no two send it at the same time. One that was killed
@@ -19,16 +20,16 @@ import smtplib
 import ssl
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
 
 import httpx
-from sqlalchemy import select, true
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import or_, select, true
+from sqlalchemy.orm import Session, aliased, joinedload
 
 from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.settings import Mail, Secrets, Settings
@@ -53,6 +54,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 7200.0
 STEP_S, LIMIT_S = 10.0, 60.0
 """How long one step of a conversation may take, and all of it."""
 CLAIM = timedelta(minutes=5)
+MOST_TOGETHER = 200
+"""Messages in one e-mail."""
 LOOK_S = 2.0
 
 log = logging.getLogger(__name__)
@@ -60,7 +63,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Claimed:
-    """A message in one process's hands; `attempt` is its number, and tells whether the claim still holds."""
+    """A message in one process's hands; `attempt` is its number, and tells whether the claim still holds.
+
+    `others` are sent with it, in one e-mail to the same person.
+    """
 
     delivery_id: int
     case_id: int
@@ -68,6 +74,12 @@ class Claimed:
     address: str
     raised_at: datetime
     attempt: int
+    others: tuple[Claimed, ...] = ()
+
+    @property
+    def all(self) -> tuple[Claimed, ...]:
+        """It and the others, the earliest first."""
+        return (self, *self.others)
 
 
 def read_secrets(settings: Settings) -> Secrets:
@@ -102,33 +114,60 @@ def deliver(clinic: Clinic, secrets: Secrets, channel: str | None = None) -> boo
         The database is away or full; a message that was claimed is tried again later.
     """
     with writing(clinic.engine) as session:
-        claimed = claim(session, channel)
+        claimed = claim(session, channel, timedelta(minutes=clinic.settings.mail.digest_minutes))
     if claimed is None:
         return False
     problem = _send(claimed, clinic.settings, secrets)
     with writing(clinic.engine) as session:
-        settle(session, clinic, claimed, problem)
+        for own in claimed.all:
+            settle(session, clinic, own, problem)
     return True
 
 
-def claim(session: Session, channel: str | None = None) -> Claimed | None:
-    """Take a message that is due, those tried least first, or None. In a writing transaction of its own."""
+def claim(session: Session, channel: str | None = None, quiet: timedelta = timedelta(0)) -> Claimed | None:
+    """Take a message that is due, those tried least first, or None. In a writing transaction of its own.
+
+    Of e-mails, with all others that are due to the same person. `quiet`: who was sent an e-mail is sent no
+    other for so long; what is due meanwhile is in the next one.
+    """
     moment = now()
+    lately = aliased(Delivery)
+    sent = select(lately.id).where(
+        lately.address == Delivery.address,
+        lately.channel == "email",
+        lately.state == "sent",
+        lately.sent_at > moment - quiet,
+    )
     found = session.scalars(
         select(Delivery)
         .where(Delivery.state.in_(("pending", "sending")), Delivery.next_at <= moment)
         .where(Delivery.channel == channel if channel else true())
+        .where(or_(Delivery.channel != "email", ~sent.exists()) if quiet else true())
         .order_by(Delivery.attempts, Delivery.next_at, Delivery.id)
         .limit(1)
         .with_for_update(skip_locked=True)
     ).first()
     if found is None:
         return None
-    alert = session.get_one(Alert, found.alert_id)
-    found.state = "sending"
-    found.next_at = moment + CLAIM
-    found.attempts += 1
-    return Claimed(found.id, alert.case_id, found.channel, found.address, alert.raised_at, found.attempts)
+    others: Sequence[Delivery] = ()
+    if found.channel == "email":
+        others = session.scalars(
+            select(Delivery)
+            .where(Delivery.state.in_(("pending", "sending")), Delivery.next_at <= moment)
+            .where(Delivery.channel == "email", Delivery.address == found.address, Delivery.id != found.id)
+            .where(Delivery.escalation == found.escalation)
+            .order_by(Delivery.id)
+            .limit(MOST_TOGETHER - 1)
+            .with_for_update(skip_locked=True)
+        ).all()
+    taken = []
+    for own in (found, *others):
+        alert = session.get_one(Alert, own.alert_id)
+        own.state = "sending"
+        own.next_at = moment + CLAIM
+        own.attempts += 1
+        taken.append(Claimed(own.id, alert.case_id, own.channel, own.address, alert.raised_at, own.attempts))
+    return replace(taken[0], others=tuple(taken[1:]))
 
 
 def settle(session: Session, clinic: Clinic, claimed: Claimed, problem: str) -> None:
@@ -216,12 +255,13 @@ def run_deliveries(
 
 def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:
     """Send a message; what went wrong, in words that hold neither address nor secret."""
-    link = f"{settings.link.rstrip('/')}/cases/{claimed.case_id}"
+    cases = f"{settings.link.rstrip('/')}/cases"
+    link = f"{cases}/{claimed.case_id}"
     told: list[str] = []
 
     def send() -> None:
         if claimed.channel == "email":
-            told.append(_send_email(claimed, settings.mail, secrets.smtp_password, link))
+            told.append(_send_email(claimed, settings.mail, secrets.smtp_password, cases))
         else:
             told.append(_send_webhook(claimed, secrets.webhook_secret, link))
 
@@ -234,15 +274,20 @@ def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:
     return f"no answer within {LIMIT_S:g} s" if sender.is_alive() else "failed; the log says more"
 
 
-def _send_email(claimed: Claimed, mail: Mail, password: str, link: str) -> str:
+def _send_email(claimed: Claimed, mail: Mail, password: str, cases: str) -> str:
     message = EmailMessage()
     message["From"], message["To"] = mail.sender, claimed.address
-    message["Subject"] = f"Dermsentry: case {claimed.case_id}"
+    numbers = list(dict.fromkeys(own.case_id for own in claimed.all))
+    told = f"case {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} cases"
+    message["Subject"] = f"Dermsentry: {told}"
     message["Date"] = format_datetime(now())
     # The same each time it is tried, and never that of another clinic's or an earlier database's message.
     unique = f"{claimed.delivery_id}.{claimed.raised_at.timestamp():.6f}"
+    if claimed.others:
+        ids = ".".join(str(own.delivery_id) for own in claimed.all)
+        unique += f".{hashlib.sha256(ids.encode()).hexdigest()[:16]}"
     message["Message-ID"] = f"<{unique}@{mail.sender.partition('@')[2]}>"
-    message.set_content(f"Case {claimed.case_id}\n{link}\n")
+    message.set_content("\n".join(f"Case {number}\n{cases}/{number}\n" for number in numbers))
     try:
         with smtplib.SMTP(mail.host, mail.port, timeout=STEP_S) as server:
             if mail.starttls:

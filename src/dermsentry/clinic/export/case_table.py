@@ -39,10 +39,16 @@ COLUMNS = (
     "diagnosis",
     "action",
     "agrees",
+    "finer_diagnosis",
+    "other_diagnosis",
+    "other_code",
+    "certainty",
+    "follow_up_on",
     "decided_at",
     "decided_by",
     "outcome",
     "outcome_method",
+    "breslow_mm",
     "outcome_at",
 )
 _BATCH = 500
@@ -146,10 +152,16 @@ def _row(case: Case, decision: SettledDecision, outcome: Outcome | None) -> dict
         "diagnosis": read.diagnosis if read is not None else "",
         "action": read.action if read is not None else "",
         "agrees": read.agrees if read is not None else None,
+        "finer_diagnosis": read.finer if read is not None else "",
+        "other_diagnosis": read.other if read is not None else "",
+        "other_code": read.other_code if read is not None else "",
+        "certainty": read.certainty if read is not None else "",
+        "follow_up_on": read.follow_up_on if read is not None else None,
         "decided_at": case.decided_at,
         "decided_by": read.account.name if read is not None else "",
         "outcome": outcome.diagnosis if outcome is not None else "",
         "outcome_method": outcome.method if outcome is not None else "",
+        "breslow_mm": outcome.breslow_mm if outcome is not None else None,
         "outcome_at": outcome.at if outcome is not None else None,
     }
 

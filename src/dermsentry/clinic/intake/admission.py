@@ -160,6 +160,7 @@ def receive(
             dicom=dict(told.dicom) if told.dicom is not None else None,
             instance=instance,
             pixels=pixels,
+            taken=str((told.dicom or {}).get("acquired", "")),
         )
         session.add(case)
         session.flush()

@@ -22,9 +22,10 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.intake.admission import MAX_BYTES, About, receive
-from dermsentry.clinic.intake.dicom import PHOTOGRAPHS, NotTaken, describe
-from dermsentry.clinic.intake.dicom_pixels import transfer_syntaxes
+from dermsentry.clinic.intake.dicom import describe
 from dermsentry.clinic.store.database import DatabaseError
+from dermsentry.dicom.files import PHOTOGRAPHS, NotTaken
+from dermsentry.dicom.pixels import transfer_syntaxes
 from dermsentry.errors import InputError, OutputError
 from dermsentry.images import Unreadable
 

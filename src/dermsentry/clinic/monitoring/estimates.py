@@ -90,22 +90,35 @@ def kappa(
 ) -> Measure:
     """Cohen's kappa of two raters of n cases: agreement beyond what their habits give by chance.
 
-    Cohen, Educational and Psychological Measurement 20 (1960). `count` is how many cases they agree on.
+    Cohen, Educational and Psychological Measurement 20 (1960). `count` is how many cases they agree on. Not
+    defined where a rater used a single class: chance then explains all agreement, whatever the other said.
+    The interval covers the bootstrap's and the exact one of the observed agreement, with chance agreement as
+    it was found, so that 5 of 5 is not certain.
     """
     if not first:
         return Measure(None, 0, 0, 0, nothing)
-    place = {name: i for i, name in enumerate(classes)}
-    cell = np.array([place[a] * len(classes) + place[b] for a, b in zip(first, second, strict=True)])
+    agreed = sum(a == b for a, b in zip(first, second, strict=True))
     group = group_index(patients)
     number = int(group.max()) + 1
+    if 1 in (len(set(first)), len(set(second))):
+        who = "both used" if len({*first, *second}) == 1 else "one of the two used"
+        return Measure(None, agreed, len(first), number, f"not defined: {who} a single diagnosis")
+    place = {name: i for i, name in enumerate(classes)}
+    cell = np.array([place[a] * len(classes) + place[b] for a, b in zip(first, second, strict=True)])
     per_patient = np.zeros((number, len(classes) ** 2))
     np.add.at(per_patient, (group, cell), 1.0)
-    value = float(_kappa(per_patient.sum(axis=0)[None])[0])
-    interval = percentile_interval(value, _kappa(redraw(per_patient)))
-    agreed = sum(a == b for a, b in zip(first, second, strict=True))
-    undefined = "both used a single diagnosis, so kappa is undefined"
-    remark = undefined if interval is None else _few(number)
-    return Measure(interval, agreed, len(first), number, remark)
+    drawn = np.vstack([per_patient.sum(axis=0), redraw(per_patient)])
+    observed, chance, values = _kappa(drawn)
+    value = float(values[0])
+    bootstrap = percentile_interval(value, values[1:])
+    exact = proportion_interval(float(observed[0]), observed[1:], number)
+    assert bootstrap is not None
+    assert exact is not None
+    low, high = ((end - chance[0]) / (1 - chance[0]) for end in (exact.low, exact.high))
+    interval = Estimate(
+        value, max(-1.0, min(bootstrap.low, float(low))), min(1.0, max(bootstrap.high, float(high)))
+    )
+    return Measure(interval, agreed, len(first), number, _few(number))
 
 
 def redraw(per_patient: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
@@ -122,8 +135,11 @@ def redraw(per_patient: Floats, *, resamples: int = RESAMPLES, seed: int = 0) ->
     return sums
 
 
-def _kappa(cells: Floats) -> Floats:
-    """Kappa of tables of counts (r, k²), (r,); NaN where chance alone explains everything."""
+def _kappa(cells: Floats) -> tuple[Floats, Floats, Floats]:
+    """Observed agreement, agreement by chance, and kappa, (r,) each, of tables of counts (r, k²).
+
+    Kappa is NaN where chance alone explains everything.
+    """
     side = round(cells.shape[1] ** 0.5)
     tables = cells.reshape(-1, side, side)
     tables = tables / tables.sum(axis=(1, 2), keepdims=True)
@@ -131,7 +147,7 @@ def _kappa(cells: Floats) -> Floats:
     expected = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1)
     out = np.full(len(tables), np.nan)
     np.divide(observed - expected, 1 - expected, out=out, where=expected < 1 - 1e-12)
-    return out
+    return observed, expected, out
 
 
 def _few(patients: int) -> str:

@@ -18,7 +18,7 @@ from dermsentry.clinic.store.events import OutcomeRecordedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Case, Outcome, Read, now
 from dermsentry.clinic.store.text import clean, clean_note, digest_of
 from dermsentry.csv_tables import parse_rows
-from dermsentry.diagnoses import CODES, find_label
+from dermsentry.diagnoses import CODES, MELANOMA, find_label
 from dermsentry.errors import InputError
 
 Method = Literal["histology", "follow-up"]
@@ -26,6 +26,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 WHOSE = ("patient", "lesion", "accession")
 COLUMNS = ("case", *WHOSE, "diagnosis", "method", "note")
 MOST_LINES = 20_000
+LARGEST_BRESLOW_MM = 100.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def record_outcome(
     patient: str = "",
     lesion: str = "",
     accession: str = "",
+    breslow_mm: float | None = None,
 ) -> Outcome:
     """Record what a case turned out to be; a later outcome of the same case counts instead of it.
 
@@ -62,6 +64,8 @@ def record_outcome(
         A code, a name or an alias of `dermsentry.diagnoses`; `PBK|SK` where it is one of two.
     method
         `histology` or `follow-up`.
+    breslow_mm
+        Of a melanoma by histology, its Breslow thickness in millimetres, to 0.01; up to 100.
     patient, lesion, accession
         Whose it is, as whoever sends it knows; where given, it must be the case's.
 
@@ -74,9 +78,18 @@ def record_outcome(
     """
     _allowed(person)
     label, told = _values(diagnosis, method, note)
+    if breslow_mm is not None:
+        if not 0 < breslow_mm <= LARGEST_BRESLOW_MM:
+            raise InputError(
+                f"Received a Breslow thickness of {breslow_mm:g} mm; expected more than 0 and up to "
+                f"{LARGEST_BRESLOW_MM:g}."
+            )
+        if label != MELANOMA or method != "histology":
+            raise InputError("Received a Breslow thickness, which is of a melanoma by histology alone.")
+        breslow_mm = round(breslow_mm, 2)
     case = held_case(session, case_id)
     _theirs(case, {"patient": patient, "lesion": lesion, "accession": accession})
-    return _record(session, clinic, person, case_id, label, method, told)
+    return _record(session, clinic, person, case_id, label, method, told, breslow_mm)
 
 
 def import_outcomes(session: Session, clinic: Clinic, person: Person, text: str) -> Imported:
@@ -249,19 +262,27 @@ def _allowed(person: Person) -> None:
 
 
 def _record(
-    session: Session, clinic: Clinic, person: Person, case_id: int, diagnosis: str, method: str, note: str
+    session: Session,
+    clinic: Clinic,
+    person: Person,
+    case_id: int,
+    diagnosis: str,
+    method: str,
+    note: str,
+    breslow_mm: float | None = None,
 ) -> Outcome:
     outcome = Outcome(
         case_id=case_id,
         diagnosis=diagnosis,
         method=method,
         note=note,
+        breslow_mm=breslow_mm,
         at=now(),
         account_id=person.account_id,
     )
     session.add(outcome)
     session.get_one(Case, case_id).revision += 1
     session.flush()
-    event = OutcomeRecordedEvent(case_id, outcome.id, diagnosis, method, digest_of(note))
+    event = OutcomeRecordedEvent(case_id, outcome.id, diagnosis, method, digest_of(note), breslow_mm)
     append(session, clinic.trail, person.name, event)
     return outcome

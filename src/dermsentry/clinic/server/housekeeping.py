@@ -16,6 +16,7 @@ from dermsentry.clinic.store.accounts import forget_old_sessions
 from dermsentry.clinic.store.audit_trail import remember
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.waiting import wait_for
+from dermsentry.clinic.worker.looking import forget_old_looks
 from dermsentry.clinic.worker.silent_mode import show_silent_findings
 from dermsentry.errors import OutputError
 
@@ -47,6 +48,7 @@ def keep_house(clinic: Clinic) -> None:
         _alone(session)
         escalate(session, clinic)
         forget_old_sessions(session)
+    forget_old_looks(clinic.pictures)
     with reading(clinic.engine) as session:
         remember(session, clinic.trail)
 

@@ -274,7 +274,10 @@ class MessageQueuedAgainEvent(CaseEvent):
 
 @dataclass(frozen=True)
 class ReadEvent(CaseEvent):
-    """A person read a case; `stage` is where that left it, `note_sha256` of what they wrote."""
+    """A person read a case; `stage` is where that left it, `note_sha256` of what they wrote.
+
+    `batch`: of routine cases that were discharged together; empty otherwise.
+    """
 
     action = "read"
     read: int
@@ -287,6 +290,10 @@ class ReadEvent(CaseEvent):
     model: str | None
     tier: str
     note_sha256: str
+    batch: str
+    finer: str
+    certainty: str
+    follow_up_on: str | None
 
 
 @dataclass(frozen=True)
@@ -313,6 +320,56 @@ class OutcomeRecordedEvent(CaseEvent):
     diagnosis: str
     method: str
     note_sha256: str
+    breslow_mm: float | None
+
+
+@dataclass(frozen=True)
+class FollowUpDoneEvent(CaseEvent):
+    """A person said that a lesion was seen again, as was planned for a day."""
+
+    action = "follow-up done"
+    planned: str
+
+
+@dataclass(frozen=True)
+class AssignedEvent(CaseEvent):
+    """A person said who is to read a case, by the account's name; empty for nobody."""
+
+    action = "assigned"
+    before: str = field(metadata={"json": "from"})
+    after: str = field(metadata={"json": "to"})
+
+
+@dataclass(frozen=True)
+class LockTakenOverEvent(CaseEvent):
+    """A person took over a case that another, an account's name, had open to read it."""
+
+    action = "taken over"
+    before: str = field(metadata={"json": "from"})
+
+
+@dataclass(frozen=True)
+class CommentedEvent(CaseEvent):
+    """A person said something about a case; `text_sha256` of what."""
+
+    action = "commented"
+    comment: int
+    text_sha256: str
+
+
+@dataclass(frozen=True)
+class TaggedEvent(CaseEvent):
+    """A person gave a case a tag."""
+
+    action = "tagged"
+    tag: str
+
+
+@dataclass(frozen=True)
+class UntaggedEvent(TaggedEvent):
+    """A person took a tag from a case."""
+
+    action = "tag removed"
 
 
 @dataclass(frozen=True)
@@ -427,3 +484,76 @@ class TokenRevokedEvent(AccountEvent):
 
     action = "token revoked"
     token: int
+
+
+@dataclass(frozen=True)
+class SpellingEvent(TrailEvent):
+    """Something that happened to two spellings of a patient's reference, or of a lesion's name."""
+
+    spelling: int = field(metadata={"json": None})
+    kind: str
+    patient: str
+    first: str
+    second: str
+
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        """`spelling 12`."""
+        return f"spelling {self.spelling}"
+
+
+@dataclass(frozen=True)
+class SpellingsJoinedEvent(SpellingEvent):
+    """A person said that two spellings are one patient's, or one lesion's."""
+
+    action = "spellings joined"
+
+
+@dataclass(frozen=True)
+class SpellingsKeptApartEvent(SpellingEvent):
+    """A person said that they are not."""
+
+    action = "spellings kept apart"
+
+
+@dataclass(frozen=True)
+class SpellingsUndoneEvent(SpellingEvent):
+    """A person took back what was said of two spellings."""
+
+    action = "spellings undone"
+
+
+@dataclass(frozen=True)
+class LesionFiledEvent(TrailEvent):
+    """A person filed a lesion on the body map, at a point of a view; `view` is empty: took it off again."""
+
+    action = "lesion filed"
+    body_site: int = field(metadata={"json": None})
+    patient: str
+    lesion: str
+    view: str
+    region: str
+    x: float
+    y: float
+
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        """`body site 12`."""
+        return f"body site {self.body_site}"
+
+
+@dataclass(frozen=True)
+class PatientViewedEvent(CaseEvent):
+    """A person was shown these cases on the page of a case's patient; once in a quarter of an hour."""
+
+    action = "patient viewed"
+    shown: Sequence[int]
+
+
+@dataclass(frozen=True)
+class TechniqueSetEvent(CaseEvent):
+    """A person said how a photograph was taken."""
+
+    action = "technique set"
+    before: str
+    after: str

@@ -37,6 +37,10 @@ class Pictures:
         path, old = place / f"{sha256}.{kind}.{SUFFIX[kind]}", place / f"{sha256}.{_OLD_SALIENCY}"
         return old if kind == "saliency" and not path.exists() and old.exists() else path
 
+    def look(self, sha256: str, name: str) -> Path:
+        """Where what was made to look at a photograph closely is kept; it can be made again."""
+        return self._place("looks", sha256) / f"{sha256}.{name}"
+
     def keep(self, data: bytes) -> str:
         """Keep a file as it came; its SHA-256. Raises OutputError where it cannot be written.
 

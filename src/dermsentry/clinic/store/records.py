@@ -22,9 +22,12 @@ from dermsentry.clinic.store.events import (
     AlertAcknowledgedEvent,
     AlertRaisedEvent,
     AlertReopenedEvent,
+    AssignedEvent,
     CaseCorrectedEvent,
     CaseRestoredEvent,
     CaseWithdrawnEvent,
+    CommentedEvent,
+    LesionFiledEvent,
     OutcomeRecordedEvent,
     ReadAmendedEvent,
     ReadEvent,
@@ -33,6 +36,12 @@ from dermsentry.clinic.store.events import (
     RoleChangedEvent,
     ScreenedEvent,
     ScreenedSilentlyEvent,
+    SpellingsJoinedEvent,
+    SpellingsKeptApartEvent,
+    SpellingsUndoneEvent,
+    TaggedEvent,
+    TechniqueSetEvent,
+    UntaggedEvent,
 )
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import (
@@ -40,12 +49,16 @@ from dermsentry.clinic.store.tables import (
     WITHDRAWN,
     Account,
     Alert,
+    BodySite,
     Case,
+    Comment,
     Event,
+    Join,
     Outcome,
     Read,
+    Tag,
 )
-from dermsentry.clinic.store.text import digest_of
+from dermsentry.clinic.store.text import digest_of, written
 from dermsentry.errors import InputError
 
 MOST_TOLD = 1000
@@ -61,8 +74,12 @@ class _Expected:
     cases: dict[int, _Told] = field(default_factory=dict)
     reads: dict[int, _Told] = field(default_factory=dict)
     outcomes: dict[int, _Told] = field(default_factory=dict)
+    comments: dict[int, _Told] = field(default_factory=dict)
+    tags: dict[tuple[int, str], _Told] = field(default_factory=dict)
     alerts: dict[tuple[int, str], _Told] = field(default_factory=dict)
     accounts: dict[str, _Told] = field(default_factory=dict)
+    joins: dict[int, _Told] = field(default_factory=dict)
+    body_sites: dict[int, _Told] = field(default_factory=dict)
     unclear: list[str] = field(default_factory=list)
 
 
@@ -77,8 +94,12 @@ def verify_records(session: Session, pictures: Pictures | None) -> Iterator[str]
     yield from _compare("case", expected.cases, _cases(session))
     yield from _compare("read", expected.reads, _reads(session))
     yield from _compare("outcome", expected.outcomes, _outcomes(session))
+    yield from _compare("comment", expected.comments, _comments(session))
+    yield from _compare("tag", expected.tags, _tags(session))
     yield from _compare("alert", expected.alerts, _alerts(session))
     yield from _compare("account", expected.accounts, _accounts(session))
+    yield from _compare("spelling", expected.joins, _joins(session))
+    yield from _compare("body site", expected.body_sites, _body_sites(session))
     if pictures is not None:
         for case_id, sha256 in _stream(session, select(Case.id, Case.sha256).order_by(Case.id)):
             try:
@@ -96,13 +117,19 @@ def _expected(session: Session) -> _Expected:
     made = _Expected()
     query = select(Event.id, Event.action, Event.subject, Event.detail).order_by(Event.id)
     for number, action, subject, detail in _stream(session, query):
-        kind, _, name = subject.partition(" ")
+        kind, _, name = (
+            subject.rpartition(" ") if subject.startswith("body site ") else subject.partition(" ")
+        )
         try:
             told = json.loads(detail)
             if kind == "account":
                 _of_account(made.accounts, name, action, told)
             elif kind == "case" and name.isdecimal():
                 _of_case(made, int(name), action, told)
+            elif kind == "spelling" and name.isdecimal():
+                _of_spelling(made.joins, int(name), action, told)
+            elif action == LesionFiledEvent.action and name.isdecimal():
+                made.body_sites[int(name)] = told
         except (ValueError, KeyError, TypeError):
             made.unclear.append(f"event {number} does not tell what one of its kind tells")
     return made
@@ -117,13 +144,23 @@ def _of_account(accounts: dict[str, _Told], name: str, action: str, told: _Told)
         accounts[name]["active"] = action == AccountOpenedEvent.action
 
 
+def _of_spelling(joins: dict[int, _Told], number: int, action: str, told: _Told) -> None:
+    if action in (SpellingsJoinedEvent.action, SpellingsKeptApartEvent.action):
+        joins[number] = {**told, "same": action == SpellingsJoinedEvent.action, "undone": False}
+    elif action == SpellingsUndoneEvent.action and number in joins:
+        joins[number]["undone"] = True
+
+
 def _of_case(made: _Expected, case_id: int, action: str, told: _Told) -> None:
     case = made.cases.get(case_id, {})
     if action == ReceivedEvent.action:
         whose = {name: told[name] for name in IDENTIFYING if name in told}
-        made.cases[case_id] = {"sha256": told["sha256"], "withdrawn": False, **whose}
+        start: _Told = {"sha256": told["sha256"], "withdrawn": False, "assigned": "", "technique": ""}
+        made.cases[case_id] = start | whose
     elif action == CaseCorrectedEvent.action:
         case |= told["after"]
+    elif action == TechniqueSetEvent.action:
+        case["technique"] = told["after"]
     elif action in (CaseWithdrawnEvent.action, CaseRestoredEvent.action):
         case["withdrawn"] = action == CaseWithdrawnEvent.action
     elif action in (ScreenedEvent.action, ScreenedSilentlyEvent.action):
@@ -132,13 +169,23 @@ def _of_case(made: _Expected, case_id: int, action: str, told: _Told) -> None:
     elif action in (ReadEvent.action, ReadAmendedEvent.action):
         own = {name: told[name] for name in ("position", "agrees", "diagnosis", "action")}
         own |= {"note": told["note_sha256"]} if "note_sha256" in told else {}
+        own |= {name: told[name] for name in ("finer", "certainty", "follow_up_on") if name in told}
         made.reads[told["read"]] = {"case": case_id, **own, "undone": False}
     elif action == ReadUndoneEvent.action and told["read"] in made.reads:
         made.reads[told["read"]]["undone"] = True
     elif action == OutcomeRecordedEvent.action:
         own = {name: told[name] for name in ("diagnosis", "method")}
         own |= {"note": told["note_sha256"]} if "note_sha256" in told else {}
+        own |= {"breslow_mm": told["breslow_mm"]} if "breslow_mm" in told else {}
         made.outcomes[told["outcome"]] = {"case": case_id, **own}
+    elif action == AssignedEvent.action:
+        case["assigned"] = told["to"]
+    elif action == CommentedEvent.action:
+        made.comments[told["comment"]] = {"case": case_id, "text": told["text_sha256"]}
+    elif action == TaggedEvent.action:
+        made.tags[case_id, told["tag"]] = {}
+    elif action == UntaggedEvent.action:
+        made.tags.pop((case_id, told["tag"]), None)
     elif action == AlertRaisedEvent.action:
         made.alerts[case_id, told["rule"]] = {"acknowledged": False}
     elif action in (AlertAcknowledgedEvent.action, AlertReopenedEvent.action):
@@ -168,34 +215,51 @@ def _named(kind: str, key: Any) -> str:
 
 
 def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
-    columns = [getattr(Case, name) for name in IDENTIFYING]
-    query = select(
-        Case.id, Case.sha256, Case.lane, Case.model_digest, Case.finding, Case.silent, *columns
-    ).order_by(Case.id)
-    for case_id, sha256, lane, model, shown, hidden, *whose in _stream(session, query):
+    names = (*IDENTIFYING, "technique")
+    columns = [getattr(Case, name) for name in names]
+    own = (Case.id, Case.sha256, Case.lane, Case.model_digest, Case.finding, Case.silent, Account.name)
+    query = select(*own, *columns).outerjoin(Account, Account.id == Case.assigned_to).order_by(Case.id)
+    for case_id, sha256, lane, model, shown, hidden, assigned, *whose in _stream(session, query):
         found = shown if shown is not None else hidden
         screened: _Told = {"tier": None, "melanoma": None, "model": None, "finding": None}
         if found is not None:
             screened |= {"tier": found["tier"], "melanoma": found["melanoma"], "model": model}
             screened |= {"finding": finding_digest(found)}
-        row = {"sha256": sha256, "withdrawn": lane == WITHDRAWN, **screened}
-        yield case_id, row | dict(zip(IDENTIFYING, whose, strict=True))
+        row = {"sha256": sha256, "withdrawn": lane == WITHDRAWN, "assigned": assigned or "", **screened}
+        yield case_id, row | dict(zip(names, whose, strict=True))
 
 
 def _reads(session: Session) -> Iterator[tuple[int, _Told]]:
-    names = ("case_id", "position", "agrees", "diagnosis", "action", "note", "reason", "undone_at")
+    names = (
+        *("case_id", "position", "agrees", "diagnosis", "action", "finer", "certainty"),
+        *("follow_up_on", "note", "reason", "other", "other_code", "undone_at"),
+    )
     query = select(Read.id, *(getattr(Read, name) for name in names)).order_by(Read.id)
-    for read_id, case_id, position, agrees, diagnosis, action, *written, undone in _stream(session, query):
-        told = {"case": case_id, "position": position, "agrees": agrees, "diagnosis": diagnosis}
-        told |= {"action": action, "note": digest_of(*written), "undone": undone is not None}
+    for read_id, *own, day, note, reason, other, code, undone in _stream(session, query):
+        told = dict(zip(("case", *names[1:7]), own, strict=True))
+        told |= {"follow_up_on": day.isoformat() if day else None, "undone": undone is not None}
+        told |= {"note": digest_of(*written(note, reason, other, code))}
         yield read_id, told
 
 
 def _outcomes(session: Session) -> Iterator[tuple[int, _Told]]:
-    query = select(Outcome.id, Outcome.case_id, Outcome.diagnosis, Outcome.method, Outcome.note)
-    for outcome_id, case_id, diagnosis, method, note in _stream(session, query.order_by(Outcome.id)):
+    names = (Outcome.id, Outcome.case_id, Outcome.diagnosis, Outcome.method, Outcome.breslow_mm, Outcome.note)
+    query = select(*names)
+    for outcome_id, case_id, diagnosis, method, breslow, note in _stream(session, query.order_by(Outcome.id)):
         told = {"case": case_id, "diagnosis": diagnosis, "method": method, "note": digest_of(note)}
+        told |= {"breslow_mm": breslow}
         yield outcome_id, told
+
+
+def _comments(session: Session) -> Iterator[tuple[int, _Told]]:
+    query = select(Comment.id, Comment.case_id, Comment.text).order_by(Comment.id)
+    for comment_id, case_id, said in _stream(session, query):
+        yield comment_id, {"case": case_id, "text": digest_of(said)}
+
+
+def _tags(session: Session) -> Iterator[tuple[tuple[int, str], _Told]]:
+    for case_id, name in _stream(session, select(Tag.case_id, Tag.name)):
+        yield (case_id, name), {}
 
 
 def _alerts(session: Session) -> Iterator[tuple[tuple[int, str], _Told]]:
@@ -207,6 +271,20 @@ def _alerts(session: Session) -> Iterator[tuple[tuple[int, str], _Told]]:
 def _accounts(session: Session) -> Iterator[tuple[str, _Told]]:
     for name, role, active in _stream(session, select(Account.name, Account.role, Account.active)):
         yield name, {"role": role, "active": active}
+
+
+def _joins(session: Session) -> Iterator[tuple[int, _Told]]:
+    names = ("kind", "patient", "first", "second", "same")
+    query = select(Join.id, Join.undone_at, *(getattr(Join, name) for name in names)).order_by(Join.id)
+    for number, undone, *own in _stream(session, query):
+        yield number, {**dict(zip(names, own, strict=True)), "undone": undone is not None}
+
+
+def _body_sites(session: Session) -> Iterator[tuple[int, _Told]]:
+    names = ("patient", "lesion", "view", "region", "x", "y")
+    query = select(BodySite.id, *(getattr(BodySite, name) for name in names)).order_by(BodySite.id)
+    for number, *own in _stream(session, query):
+        yield number, dict(zip(names, own, strict=True))
 
 
 def _stream(session: Session, query: Any) -> Iterator[Any]:

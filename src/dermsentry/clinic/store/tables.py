@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar, Literal, get_args
 
 from sqlalchemy import (
     JSON,
+    Date,
     DateTime,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -24,6 +26,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.store.text import spelling_key
 from dermsentry.screening.triage import Tier
 
 Role = Literal["uploader", "dermatologist", "administrator"]
@@ -68,6 +71,10 @@ ASSESSED = tuple(tier for tier, (lane, _) in PLACES.items() if lane == "suspicio
 Action = Literal["biopsy", "follow-up", "discharge", "retake"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
+Technique = Literal["overview", "close-up", "dermoscopic", "polarised", "unpolarised"]
+TECHNIQUES: tuple[Technique, ...] = get_args(Technique)
+"""How a photograph was taken: of a region, of a lesion, or through a dermatoscope, with which light."""
+
 
 def now() -> datetime:
     """The time, in UTC."""
@@ -104,7 +111,12 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Instant, dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: Instant,
+        date: Date,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
 
 
 def malignancy_order(probabilities: Mapping[str, float] | None) -> float:
@@ -196,6 +208,10 @@ def _searched(context: Any) -> str:
     return searched(*(given.get(name) or "" for name in SEARCHED_FIELDS))
 
 
+def _patient_key(context: Any) -> str:
+    return spelling_key(context.get_current_parameters().get("patient") or "")
+
+
 def searched(*texts: str) -> str:
     """Texts as they are searched: one line, letters in one case, cut to what an index holds."""
     return " ".join(" ".join(texts).casefold().split())[:SEARCHED]
@@ -210,7 +226,11 @@ class Case(Base):
     what changed that a report tells of. `rank` is the tier's place in the worklist, `malignancy_order` that
     within the tier. `finding` is what `findings.jsonl` would hold, less the path; `silent` the same of a case
     that was screened in silent mode, which has no `finding`, so that nothing can show it. `search` is what a
-    case is searched by, in one case of letters.
+    case is searched by, in one case of letters; `patient_key` what spellings of its patient's reference
+    share. `taken`: when the photograph was taken, as its file says, `2025-03-04T10:20:30` or `2025-03-04` by
+    the camera's clock; empty where it does not. `technique`: one of `TECHNIQUES`, empty where nobody said.
+    `assigned_to`: the account that is to read it. `follow_up_on`: the day on which the lesion is to be seen
+    again, until a person has said that it was.
     """
 
     __tablename__ = "cases"
@@ -238,6 +258,36 @@ class Case(Base):
             "stage",
             sqlite_where=text("stage = 'decided'"),
             postgresql_where=text("stage = 'decided'"),
+        ),
+        # The other orders of an open lane.
+        *(
+            Index(
+                name,
+                "lane",
+                *order,
+                "id",
+                "rank",
+                *(column for column in (*_FILTERED, "stage") if column not in order),
+                sqlite_where=text("stage <> 'decided'"),
+                postgresql_where=text("stage <> 'decided'"),
+            )
+            for name, order in (
+                ("ix_cases_open_received", ("received_at",)),
+                ("ix_cases_open_patient", ("patient", "lesion", "received_at")),
+            )
+        ),
+        Index(
+            "ix_cases_assigned",
+            "assigned_to",
+            sqlite_where=text("assigned_to IS NOT NULL"),
+            postgresql_where=text("assigned_to IS NOT NULL"),
+        ),
+        Index(
+            "ix_cases_follow_up",
+            "follow_up_on",
+            "id",
+            sqlite_where=text("follow_up_on IS NOT NULL"),
+            postgresql_where=text("follow_up_on IS NOT NULL"),
         ),
         Index("ix_cases_own", "received_by", "received_at"),
         Index("ix_cases_patient", "patient", "lesion", "received_at"),
@@ -274,8 +324,14 @@ class Case(Base):
     finding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     silent: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     stage: Mapped[str] = mapped_column(String(12), default="unread")
+    taken: Mapped[str] = mapped_column(String(19), default="")
+    technique: Mapped[str] = mapped_column(String(lengths.CODE), default="")
+    patient_key: Mapped[str] = mapped_column(String(lengths.PATIENT), default=_patient_key, index=True)
     decided_at: Mapped[datetime | None]
+    assigned_to: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    follow_up_on: Mapped[date | None]
     model: Mapped[Model | None] = relationship()
+    assignee: Mapped[Account | None] = relationship(foreign_keys=[assigned_to])
 
 
 OPEN = Case.stage != literal_column("'decided'")
@@ -286,6 +342,62 @@ DECIDED = Case.stage == literal_column("'decided'")
 @event.listens_for(Case, "before_update")
 def _search_anew(mapper: Mapper[Case], connection: Connection, case: Case) -> None:
     case.search = searched(*(getattr(case, name) for name in SEARCHED_FIELDS))
+    case.patient_key = spelling_key(case.patient)
+
+
+class Join(Base):
+    """What a person said of two spellings: `same`, or not. It counts until it is undone.
+
+    `kind`: `patient` or `lesion`. Of a lesion, `patient` is the reference of the patient whose lesion it is.
+    """
+
+    __tablename__ = "joins"
+    __table_args__ = (Index("ix_joins_key", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(lengths.CODE))
+    key: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    patient: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    first: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    second: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    same: Mapped[bool]
+    at: Mapped[datetime] = mapped_column(default=now)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    undone_at: Mapped[datetime | None]
+    undone_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    account: Mapped[Account] = relationship(lazy="joined", foreign_keys=[account_id])
+
+
+class BodySite(Base):
+    """Where on the body a person filed a lesion: a point of a view of the body map; filing again moves it.
+
+    `key` is that of the patient's reference. `view` is empty where it was taken off the map again.
+    """
+
+    __tablename__ = "body_sites"
+    __table_args__ = (UniqueConstraint("patient", "lesion"), Index("ix_body_sites_key", "key"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    patient: Mapped[str] = mapped_column(String(lengths.PATIENT))
+    lesion: Mapped[str] = mapped_column(String(lengths.LESION))
+    view: Mapped[str] = mapped_column(String(lengths.CODE))
+    region: Mapped[str] = mapped_column(String(40))
+    x: Mapped[float]
+    y: Mapped[float]
+    at: Mapped[datetime] = mapped_column(default=now)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    account: Mapped[Account] = relationship(lazy="joined")
+
+
+class Embedding(Base):
+    """What a model (its card's digest) made of a photograph before it gave probabilities: float16 values."""
+
+    __tablename__ = "embeddings"
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True)
+    model_digest: Mapped[str] = mapped_column(String(64))
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Conflict(Base):
@@ -376,6 +488,8 @@ class Read(Base):
     """What a person decided on a case.
 
     `position`: 1 and 2 the readers, 3 the adjudicator, 4 who amended the decision later, for a `reason`.
+    `batch`: of the routine cases that were discharged together; empty otherwise.
+    The others are as `worklist.terms.Details` has them.
     """
 
     __tablename__ = "reads"
@@ -390,6 +504,12 @@ class Read(Base):
     action: Mapped[str] = mapped_column(String(lengths.CODE))
     note: Mapped[str] = mapped_column(Text, default="")
     reason: Mapped[str] = mapped_column(Text, default="")
+    batch: Mapped[str] = mapped_column(String(32), default="", index=True)
+    finer: Mapped[str] = mapped_column(String(lengths.CODE), default="")
+    other: Mapped[str] = mapped_column(String(lengths.OTHER_DIAGNOSIS), default="")
+    other_code: Mapped[str] = mapped_column(String(40), default="")
+    certainty: Mapped[str] = mapped_column(String(lengths.CODE), default="")
+    follow_up_on: Mapped[date | None]
     at: Mapped[datetime] = mapped_column(default=now)
     undone_at: Mapped[datetime | None]
     account: Mapped[Account] = relationship(lazy="joined")
@@ -409,8 +529,55 @@ class Draft(Base):
     at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Lock(Base):
+    """Who has a case open to read it, until when; one who takes it over puts themselves in their place.
+
+    `key`: of the page that holds it, so that another page of the same person does not give it up.
+    """
+
+    __tablename__ = "locks"
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(String(32))
+    since: Mapped[datetime] = mapped_column(default=now)
+    until: Mapped[datetime]
+    account: Mapped[Account] = relationship(lazy="joined")
+
+
+def _folded(context: Any) -> str:
+    return str(context.get_current_parameters()["text"]).casefold()
+
+
+class Comment(Base):
+    """What a person said about a case, beside any decision; `search` is it in one case of letters."""
+
+    __tablename__ = "comments"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), index=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    text: Mapped[str] = mapped_column(Text)
+    search: Mapped[str] = mapped_column(Text, default=_folded)
+    at: Mapped[datetime] = mapped_column(default=now)
+    account: Mapped[Account] = relationship(lazy="joined")
+
+
+class Tag(Base):
+    """A word that people gave a case, to find it again; `key` is it in one case of letters."""
+
+    __tablename__ = "tags"
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(2 * lengths.TAG), primary_key=True, index=True)
+    name: Mapped[str] = mapped_column(String(lengths.TAG))
+
+
 class Outcome(Base):
-    """What a case turned out to be, by histology or follow-up; the latest counts."""
+    """What a case turned out to be, by histology or follow-up; the latest counts.
+
+    `breslow_mm`: of a melanoma, its Breslow thickness in millimetres.
+    """
 
     __tablename__ = "outcomes"
 
@@ -418,6 +585,7 @@ class Outcome(Base):
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), index=True)
     diagnosis: Mapped[str] = mapped_column(String(lengths.CODE))
     method: Mapped[str] = mapped_column(String(lengths.CODE))
+    breslow_mm: Mapped[float | None]
     note: Mapped[str] = mapped_column(Text, default="")
     at: Mapped[datetime] = mapped_column(default=now)
     account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
@@ -452,7 +620,10 @@ class Delivery(Base):
     """A message about an alert to one address; tried again with growing pauses until sent or dead."""
 
     __tablename__ = "deliveries"
-    __table_args__ = (Index("ix_deliveries_next", "state", "next_at"),)
+    __table_args__ = (
+        Index("ix_deliveries_next", "state", "next_at"),
+        Index("ix_deliveries_sent", "address", "sent_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 
 from dermsentry.clinic import lengths
 from dermsentry.errors import InputError
@@ -36,8 +38,32 @@ def digest_of(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
+def written(note: str, reason: str, *more: str) -> tuple[str, ...]:
+    """The texts of a read whose digest its event has; `more`, which earlier reads had not, where given."""
+    return (note, reason, *more) if any(more) else (note, reason)
+
+
 def clean(text: str, *, keep_lines: bool = False) -> str:
     """Text that every database keeps: without spaces around, and without control characters within."""
     kept = "\n" if keep_lines else ""
     text = text.replace("\r\n", "\n").encode("utf-8", "replace").decode("utf-8")
     return "".join(c if c.isprintable() or c in kept else " " for c in text).strip()
+
+
+def spelling_key(text: str) -> str:
+    """What spellings of one identifier share: `S-1`, `s 1` and `S01` have one key, `S-1-0` and `S-10` two.
+
+    Letters in one case, digits without zeros before them, and nothing else; an identifier of neither is its
+    own key. Cut to what a column holds.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    parts = re.findall(r"\d+|[^\W\d_]+", folded)
+    kept: list[str] = []
+    for part in parts:
+        if part[0].isdigit():
+            # Without the point, 1-02 and 12 were one.
+            kept += ["."] if kept and kept[-1][-1].isdigit() else []
+            kept.append(part.lstrip("0") or "0")
+        else:
+            kept.append(part)
+    return ("".join(kept) or " ".join(folded.split()))[: lengths.PATIENT]

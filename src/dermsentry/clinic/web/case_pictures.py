@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fastapi import Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.store.database import find
-from dermsentry.clinic.store.pictures import SUFFIX, Kind, Pictures
+from dermsentry.clinic.store.pictures import Kind, Pictures
 from dermsentry.clinic.store.tables import Case
 
-MEDIA = {"jpg": "image/jpeg", "png": "image/png"}
+MEDIA = {".jpg": "image/jpeg", ".png": "image/png"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Content-Disposition": "inline",
@@ -38,13 +40,18 @@ def send_picture(request: Request, pictures: Pictures, case: Case, kind: Kind) -
     """
     path = pictures.drawn(case.sha256, kind)
     try:
-        stat = path.stat()
+        drawn_at = path.stat().st_mtime_ns
     except OSError as error:
         raise HTTPException(404, f"Case {case.id} has no such picture.") from error
-    mark = f'"{case.sha256[:32]}-{kind}-{stat.st_mtime_ns:x}"'
+    return send_file(request, path, f"{case.sha256[:32]}-{kind}-{drawn_at:x}")
+
+
+def send_file(request: Request, path: Path, name: str) -> Response:
+    """A picture that was drawn here, under a name of its own; 304 if the browser has it already."""
+    mark = f'"{name}"'
     headers = {**HEADERS, "ETag": mark}
     if request.headers.get("if-none-match") == mark:
         return Response(status_code=304, headers=headers)
     # No page asks for a range of a picture; ignoring the header avoids answers about invalid ranges.
     request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
-    return FileResponse(path, headers=headers, media_type=MEDIA[SUFFIX[kind]], stat_result=stat)
+    return FileResponse(path, headers=headers, media_type=MEDIA[path.suffix])

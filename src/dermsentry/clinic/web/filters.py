@@ -9,22 +9,34 @@ from urllib.parse import urlencode
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.store.tables import PLACES, WITHDRAWN, Case, Lane
-from dermsentry.clinic.worklist.worklist import Filter
+from dermsentry.clinic.worklist.worklist import ORDERS, Filter, Order
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import TIERS, Tier
 
-Shown = Literal[Lane, "decided"]
+Shown = Literal["suspicion", "cannot-say", "waiting", "follow-up", "decided", "withdrawn"]
 LANES: tuple[Shown, ...] = get_args(Shown)
-"""Of the worklist's page: the decided cases of every lane have one of their own."""
-FIELDS = ("lane", "tier", "search", "site", "since", "until")
-LONGEST = {"search": lengths.SEARCH, "site": lengths.SITE}
+"""Of the worklist's page: what is to be seen again, or decided, has one of its own, of every lane."""
+FIELDS = ("lane", "tier", "search", "site", "since", "until", "tag", "assigned", "order", "view")
+LONGEST = {"search": lengths.SEARCH, "site": lengths.SITE, "tag": lengths.TAG}
+CHOICES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("lane", LANES),
+    ("tier", ("", *TIERS)),
+    ("assigned", ("", "me", "nobody")),
+    ("order", ("", *ORDERS)),
+    ("view", ("", "gallery")),
+)
+NARROWING = ("tier", "search", "site", "since", "until", "tag", "assigned")
+"""The fields that leave cases out."""
 
 
-def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[dict[str, str], Filter]:
+def read_filter(
+    given: Mapping[str, str], reader: int | None = None, *, me: int = 0
+) -> tuple[dict[str, str], Filter]:
     """The filter in an address: its fields as text, and for the database.
 
     `since` and `until` are days, both within what is wanted. Among the decided cases those that the model
     could not assess are found by tier. `reader`: an account whose read cases are left out of an open lane.
+    `me`: the account that `assigned=me` means.
 
     Raises
     ------
@@ -33,7 +45,7 @@ def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[di
     """
     text = {name: given.get(name, "").replace("\0", " ").strip() for name in FIELDS}
     text["lane"] = text["lane"] or "suspicion"
-    for name, expected in (("lane", LANES), ("tier", ("", *TIERS))):
+    for name, expected in CHOICES:
         if text[name] not in expected:
             raise InputError(
                 f"Received {name}={text[name][:40]}; expected one of {', '.join(filter(None, expected))}."
@@ -45,7 +57,9 @@ def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[di
     decided = text["lane"] == "decided"
     tier = cast(Literal[Tier, ""], text["tier"])
     lane = (PLACES[tier][0] if tier else "suspicion") if decided else cast(Lane, text["lane"])
-    stage: Literal["open", "decided", "all"] = "decided" if decided else "open"
+    stage: Literal["open", "decided", "all", "follow-up"] = "decided" if decided else "open"
+    if text["lane"] == "follow-up":
+        lane, stage = "suspicion", "follow-up"
     wanted = Filter(
         lane=lane,
         stage="all" if lane == WITHDRAWN else stage,
@@ -54,7 +68,10 @@ def read_filter(given: Mapping[str, str], reader: int | None = None) -> tuple[di
         site=text["site"],
         since=since,
         until=until,
-        not_read_by=None if decided or lane == WITHDRAWN else reader,
+        not_read_by=reader if stage == "open" and lane != WITHDRAWN else None,
+        tag=text["tag"],
+        assigned_to={"": None, "me": me, "nobody": 0}[text["assigned"]],
+        order=cast(Order, text["order"] or "suspicion"),
     )
     return text, wanted
 

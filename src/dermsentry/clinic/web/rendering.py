@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -21,6 +21,8 @@ from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.filters import lane_of
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
+from dermsentry.clinic.worklist import terms
+from dermsentry.clinic.worklist.body_map import name_of_region
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.numbers import (
@@ -70,6 +72,7 @@ def page(
             synthetic=clinic_of(request).card.synthetic,
             silent_mode=clinic_of(request).settings.silent,
             now=now(),
+            today=now().date(),
             idle_s=int(IDLE.total_seconds()),
             ends_s=int((person.ends_at - now()).total_seconds()) if person and person.ends_at else 0,
             **context,
@@ -82,7 +85,7 @@ def page(
 
 def part(template: str, **context: Any) -> str:
     """Render a template for a part of a page."""
-    return environment().get_template(template).render(**context)
+    return environment().get_template(template).render(today=now().date(), **context)
 
 
 def markdown_html(text: str) -> Markup:
@@ -117,12 +120,18 @@ def environment() -> Environment:
         "percent_interval": lambda measure: _unbroken(percent_interval(measure.estimate)),
         "decimal": decimal,
         "decimal_interval": lambda measure, digits: decimal_interval(measure.estimate, digits),
+        "decimal_estimate": lambda own, digits: _unbroken(decimal_interval(own, digits)),
+        "percent_estimate": lambda own: _unbroken(percent_interval(own)),
+        "points": wording.points,
         "probability": lambda case: _unbroken(wording.probability(case)),
         "unbroken": _unbroken,
         "count": "{:,}".format,
         "name_of": name_of,
         "since": lambda moment: wording.age(now() - moment),
         "moment": _moment,
+        "day": _day,
+        "ordinal": _ordinal,
+        "region_name": name_of_region,
         "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
         "sentence": wording.sentence,
         "lane_of": lane_of,
@@ -133,6 +142,7 @@ def environment() -> Environment:
         "version": __version__,
         "static": static_path,
         "words": wording,
+        "terms": terms,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
         "compared": compared,
@@ -145,5 +155,14 @@ def _unbroken(text: str) -> str:
     return text.replace(" ", "\u00a0")
 
 
+def _ordinal(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
+
+
 def _moment(moment: datetime) -> str:
     return moment.strftime("%-d %b %Y, %H:%M UTC")
+
+
+def _day(day: date | str) -> str:
+    return (date.fromisoformat(day[:10]) if isinstance(day, str) else day).strftime("%-d %b %Y")

@@ -11,7 +11,7 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
-from dermsentry.clinic.store.events import CaseViewedEvent
+from dermsentry.clinic.store.events import CaseEvent, CaseViewedEvent
 from dermsentry.clinic.store.tables import Event, now
 from dermsentry.errors import OutputError
 
@@ -22,11 +22,15 @@ log = logging.getLogger(__name__)
 
 
 def note_view(clinic: Clinic, person: Person, case_id: int) -> None:
-    """Record that a person looks at a case, unless they did lately.
+    """Record that a person looks at a case, unless they did lately."""
+    note(clinic, person, CaseViewedEvent(case_id))
+
+
+def note(clinic: Clinic, person: Person, happened: CaseEvent) -> None:
+    """Record what a person looks at, unless they did lately.
 
     A trail that cannot be written, as on a full disk, keeps no doctor from a patient's case: that is logged.
     """
-    happened = CaseViewedEvent(case_id)
     wanted = (
         Event.subject == happened.subject,
         Event.action == happened.action,
@@ -40,4 +44,4 @@ def note_view(clinic: Clinic, person: Person, case_id: int) -> None:
         with writing(clinic.engine) as session:
             append(session, clinic.trail, person.name, happened)
     except (DatabaseError, OutputError) as error:
-        log.error("A view of case %d is not in the audit trail: %s", case_id, error)
+        log.error("A view of case %d is not in the audit trail: %s", happened.case, error)

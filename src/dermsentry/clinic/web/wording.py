@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from dermsentry.clinic.store.tables import ASSESSED, Case
+from dermsentry.audit.likeness.judge import AGREES as AGREES
+from dermsentry.clinic.store.tables import ASSESSED, Case, Read
+from dermsentry.clinic.worklist.terms import name_of_term
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
 from dermsentry.screening.triage import MEANING, NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
+from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import MISSING, compared, decimal, percent
 
 LANES = {
     "suspicion": "By suspicion",
     "cannot-say": "Cannot say",
     "waiting": "Waiting",
+    "follow-up": "Follow-up",
     "decided": "Decided",
     "withdrawn": "Withdrawn",
 }
@@ -25,6 +29,8 @@ LANE_HELP = {
     "cannot-say": "The model could not assess these images reliably. That says nothing about the "
     "lesion: a person must review it, or the image must be retaken.",
     "waiting": "Photographs that have not been screened yet. This list updates by itself.",
+    "follow-up": "Lesions to be seen again, the earliest day first; the count is of those that are due. "
+    "A case leaves the list when a person says that it was seen.",
     "decided": "Most recent first. Filter by tier to see cases that the model could not assess.",
     "withdrawn": "Cases that a person withdrew: in no other list and in no figure. Open one to restore it.",
 }
@@ -32,6 +38,7 @@ LANE_EMPTY = {
     "suspicion": "No cases to review. New photographs appear here once they have been screened.",
     "cannot-say": "No images that the model could not assess.",
     "waiting": "No photographs are waiting to be screened.",
+    "follow-up": "No follow-up has been planned. Decide a case with a day of follow-up to see it here.",
     "decided": "No case has been decided yet. Open one from the first list to decide it.",
     "withdrawn": "No case has been withdrawn.",
 }
@@ -43,6 +50,12 @@ TIERS = {
     "unreadable": "Unreadable",
     "silent": "Not shown",
     "": "Waiting",
+}
+ORDERS = {
+    "": "most worrying first",
+    "longest-waiting": "longest waiting first",
+    "latest": "latest first",
+    "patient": "by patient and lesion",
 }
 STAGES = {
     "unread": "unread",
@@ -58,6 +71,13 @@ QUESTIONS = {
 """Of a tier: what agreeing with the model means."""
 ACTIONS = {"biopsy": "Biopsy", "follow-up": "Follow-up", "discharge": "Discharge", "retake": "Retake"}
 ACTION_KEYS = {"biopsy": "b", "follow-up": "f", "discharge": "d", "retake": "r"}
+TECHNIQUES = {
+    "overview": "Overview",
+    "close-up": "Close-up",
+    "dermoscopic": "Dermoscopic",
+    "polarised": "Dermoscopic, polarised",
+    "unpolarised": "Dermoscopic, not polarised",
+}
 IDENTIFYING = {"patient": "Patient", "lesion": "Lesion", "site": "Site", "accession": "Accession number"}
 CORRECTIONS = {"corrected": "Corrected", "withdrawn": "Withdrawn", "restored": "Restored"}
 SOURCES = {
@@ -87,6 +107,14 @@ UNUSUAL = 0.3
 def probability(case: Case) -> str:
     """The probability of melanoma, with the digits that keep it on its side of its model's thresholds."""
     return MISSING if case.melanoma is None else compared(case.melanoma, *thresholds(case).values())[0]
+
+
+def points(change: Estimate) -> str:
+    """A change of a percentage, in percentage points."""
+    value, low, high = (
+        f"{100 * own:+.1f}".replace("-", "−") for own in (change.value, change.low, change.high)
+    )
+    return f"{value} points ({low} to {high})"
 
 
 def thresholds(case: Case) -> dict[str, float]:
@@ -127,6 +155,15 @@ def agreed_diagnosis(case: Case) -> str:
     urgencies = {"alert": ("urgent",), "refer": ("urgent", "soon"), "routine": ("routine",)}
     fits = code and next(own.urgency for own in DIAGNOSES if own.code == code) in urgencies[case.tier]
     return code if fits else ""
+
+
+def diagnosed(read: Read) -> str:
+    """What a reader diagnosed, in words."""
+    if read.other:
+        return f"{read.other} ({read.other_code})" if read.other_code else read.other
+    if read.finer:
+        return name_of_term(read.finer)
+    return name_of(read.diagnosis) if read.diagnosis else "no diagnosis"
 
 
 def sentence(text: str) -> str:

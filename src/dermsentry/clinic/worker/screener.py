@@ -1,4 +1,4 @@
-"""Where a photograph is decoded and screened: a process of its own, with limits on memory and time.
+"""Where photographs are decoded, screened and compared: a process of its own, with limits on memory and time.
 
 A file is hostile. Whatever its decoder does ends with this process, never with the worker or the server.
 """
@@ -16,12 +16,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from dermsentry.diagnoses import CODES
@@ -34,6 +36,8 @@ from dermsentry.screening.triage import TIERS
 if TYPE_CHECKING:
     from dermsentry.model import Bundle
 
+T = TypeVar("T")
+
 MEMORY = 3 * 1024**3
 """Bytes of address space beyond what the process has once its model is open."""
 TIME_S = 30.0
@@ -41,8 +45,10 @@ START_S = 60.0
 TRIES = 2
 """A process that ended may have been ended by someone; a second one was ended by the photograph."""
 MOST_ANSWERED = 64 * 1024**2
+MOST_EMBEDDED = 16 * 1024
+"""Bytes of an embedding: more than any network here has."""
 SIGNATURES = {"view": b"\xff\xd8\xff", "thumbnail": b"\xff\xd8\xff", "saliency": b"\x89PNG\r\n\x1a\n"}
-VIEW, THUMBNAIL = 2048, 160
+VIEW, THUMBNAIL = 2048, 320
 """The longer side, in pixels, of what a browser is sent."""
 
 
@@ -50,13 +56,24 @@ VIEW, THUMBNAIL = 2048, 160
 class Screening:
     """A finding as plain values, the size of the photograph, and the pictures drawn from it.
 
-    `pictures` is empty and `width`, `height` are None where the photograph could not be read.
+    `pictures` is empty and `width`, `height` are None where the photograph could not be read. `taken`: when,
+    as its file says, ISO 8601. `embedding`: float16 values.
     """
 
     finding: dict[str, Any]
     width: int | None
     height: int | None
     pictures: dict[str, bytes]
+    taken: str = ""
+    embedding: bytes = b""
+
+
+class Stopped(Exception):
+    """What was asked of the process could not be done; `reason` says why, in words for a person."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Screener:
@@ -85,18 +102,33 @@ class Screener:
         BundleError
             The model was refused, or the network failed.
         """
+        try:
+            return self.ask({"do": "screen", "path": str(path.absolute()), "kind": kind}, _checked)
+        except Stopped as error:
+            return Screening(unread(error.reason), None, None, {})
+
+    def ask(self, asked: Mapping[str, Any], checked: Callable[[dict[str, Any], dict[str, bytes]], T]) -> T:
+        """Have the process do something with files; what `checked` makes of its answer.
+
+        `checked` raises ValueError, TypeError or KeyError for what no process would answer that is itself.
+
+        Raises
+        ------
+        Stopped
+            A file took too long, too much memory, or the process over.
+        BundleError
+            The model was refused, or the network failed.
+        """
         for _ in range(TRIES):
             process = self._started()
             try:
-                _send(process.stdin, {"path": str(path.absolute()), "kind": kind})
-                answer, drawn = _receive(process.stdout, self.time_s)
+                _send(process.stdin, asked)
+                answer, parts = _receive(process.stdout, self.time_s)
                 if "problem" not in answer:
-                    return _checked(answer, drawn)
+                    return checked(answer, parts)
             except TimeoutError:
                 self.close()
-                return Screening(
-                    unread(f"the file took longer than {self.time_s:g} s to read"), None, None, {}
-                )
+                raise Stopped(f"the file took longer than {self.time_s:g} s to read") from None
             except (EOFError, BrokenPipeError):
                 self.close()
             except (ValueError, TypeError, KeyError, RecursionError):
@@ -105,7 +137,7 @@ class Screener:
             else:
                 self.close()
                 raise BundleError(str(answer["problem"]))
-        return Screening(unread("the file stopped its decoder"), None, None, {})
+        raise Stopped("the file stopped its decoder")
 
     def start(self) -> None:
         """Open the model, unless it is open. Raises BundleError where it was refused."""
@@ -173,6 +205,7 @@ def _checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screening:
     scores = [finding[name] for name in ("melanoma", "no_lesion", "out_of_distribution")]
     numbers = [*scores, *(shares or {}).values()]
     sizes = (answer["width"], answer["height"])
+    taken, embedding = answer["taken"], drawn.pop("embedding", b"")
     right = (
         set(finding) == set(unread(""))
         and finding["tier"] in TIERS
@@ -183,10 +216,12 @@ def _checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screening:
         and all(isinstance(reason, str) for reason in finding["reasons"])
         and all(size is None or (type(size) is int and 0 < size < 10**6) for size in sizes)
         and all(data.startswith(SIGNATURES[kind]) for kind, data in drawn.items())
+        and (taken == "" or datetime.fromisoformat(taken).isoformat() == taken)
+        and len(embedding) <= MOST_EMBEDDED
     )
     if not right:
         raise ValueError("no finding")
-    return Screening(finding, *sizes, drawn)
+    return Screening(finding, *sizes, drawn, taken, embedding)
 
 
 def _send(pipe: IO[bytes] | None, head: Mapping[str, Any], parts: Mapping[str, bytes] | None = None) -> None:
@@ -255,32 +290,63 @@ def _serve(folder: str, memory: int, time_s: int) -> None:
         asked = json.loads(line)
         signal.alarm(time_s)  # ends this process if whoever asked is gone and the file holds it
         try:
-            head, parts = _answer(Path(asked["path"]), asked["kind"], bundle)
+            head, parts = _DO[asked["do"]](asked, bundle)
         except BundleError as error:
             head, parts = {"problem": str(error)}, {}
         signal.alarm(0)
         _send(answers, head, parts)
 
 
-def _answer(path: Path, kind: str, bundle: Bundle) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _screen(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], dict[str, bytes]]:
     from dermsentry.screening.inference import screen_photograph
 
     try:
-        photograph = _decode(path, kind)
+        photograph = _decode(Path(asked["path"]), asked["kind"])
         screened = screen_photograph(photograph, bundle, saliency=True)
         drawn = {"view": _jpeg(photograph, VIEW), "thumbnail": _jpeg(photograph, THUMBNAIL)}
     except (Unreadable, MemoryError) as error:
         reason = error.reason if isinstance(error, Unreadable) else "too large to decode"
-        return {"finding": unread(reason), "width": None, "height": None}, {}
+        return {"finding": unread(reason), "width": None, "height": None, "taken": ""}, {}
     if screened.saliency is not None:
         drawn["saliency"] = screened.saliency
+    if screened.embedding is not None:
+        drawn["embedding"] = screened.embedding.astype(np.float16).tobytes()[:MOST_EMBEDDED]
     finding = {name: value for name, value in plain(screened.finding).items() if name in unread("")}
-    return {"finding": finding, "width": photograph.width, "height": photograph.height}, drawn
+    size = {"width": photograph.width, "height": photograph.height}
+    return {"finding": finding, **size, "taken": photograph.taken}, drawn
+
+
+def _compare(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], dict[str, bytes]]:
+    from dermsentry.clinic.worker.comparing import compare_photographs
+
+    try:
+        first, second = (_decode(Path(path), kind) for path, kind in asked["files"])
+        found, seen = compare_photographs(first, second, bundle)
+    except (Unreadable, MemoryError) as error:
+        return {"reason": error.reason if isinstance(error, Unreadable) else "too large to decode"}, {}
+    drawn = {} if seen is None else {"registered": _encoded(Image.fromarray(seen))}
+    return {"comparison": plain(found)}, drawn
+
+
+def _tile(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], dict[str, bytes]]:
+    from dermsentry.clinic.worker.tiles import draw_tiles
+
+    try:
+        photograph = _decode(Path(asked["path"]), asked["kind"])
+        return {"width": photograph.width, "height": photograph.height}, {
+            "tiles": draw_tiles(photograph.pixels)
+        }
+    except (Unreadable, MemoryError) as error:
+        return {"reason": error.reason if isinstance(error, Unreadable) else "too large to decode"}, {}
+
+
+_DO = {"screen": _screen, "compare": _compare, "tiles": _tile}
+"""What the process can be asked to do."""
 
 
 def _decode(path: Path, kind: str) -> Photograph:
     if kind == DICOM:
-        from dermsentry.clinic.intake.dicom import read_dicom
+        from dermsentry.dicom.files import read_dicom
 
         return read_dicom(path)
     return read_photograph(path)
@@ -290,6 +356,10 @@ def _jpeg(photograph: Photograph, side: int) -> bytes:
     """The photograph anew, without anything else that its file held; its longer side at most `side`."""
     image = Image.fromarray(photograph.pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return _encoded(image)
+
+
+def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

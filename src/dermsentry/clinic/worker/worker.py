@@ -20,7 +20,7 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.events import ScreenedEvent, ScreenedSilentlyEvent
 from dermsentry.clinic.store.records import finding_digest
-from dermsentry.clinic.store.tables import Model, now
+from dermsentry.clinic.store.tables import Embedding, Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import LEASE, MOST_ATTEMPTS, Leased, finish, give_up_lease, lease, renew
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
@@ -86,6 +86,9 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     case.state, case.screened_at = "screened", now()
     case.model_digest = register(session, card)
     case.width, case.height = screening.width, screening.height
+    case.taken = case.taken or screening.taken
+    if screening.embedding:
+        session.merge(Embedding(case_id=case.id, model_digest=card.digest, vector=screening.embedding))
     silent = clinic.settings.silent and found["tier"] != "unreadable"  # which is no finding of the model's
     (hide_finding if silent else show_finding)(case, found)
     kind = ScreenedSilentlyEvent if silent else ScreenedEvent

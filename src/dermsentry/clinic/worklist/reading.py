@@ -7,6 +7,8 @@ waits for who decides just then: the second of two finds the case as the first l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,10 +29,14 @@ from dermsentry.clinic.store.tables import (
     Read,
     now,
 )
-from dermsentry.clinic.store.text import clean_note, clean_reason, digest_of
+from dermsentry.clinic.store.text import clean_note, clean_reason, digest_of, written
+from dermsentry.clinic.worklist.locks import holder, release
+from dermsentry.clinic.worklist.terms import Details, cleaned
 from dermsentry.diagnoses import CODES, DIAGNOSES, MELANOMA, name_of
 from dermsentry.errors import InputError
 
+NO_DETAILS = Details()
+DETAILS = tuple(own.name for own in fields(Details))
 SERIOUS = frozenset(diagnosis.code for diagnosis in DIAGNOSES if diagnosis.urgency != "routine")
 """Diagnoses that call for more than a routine check."""
 
@@ -58,6 +64,8 @@ def decide(
     action: str,
     note: str = "",
     confirmed: bool = False,
+    batch: str = "",
+    details: Details = NO_DETAILS,
 ) -> Read:
     """Keep what a person decided; the case's alerts are acknowledged by it.
 
@@ -71,11 +79,15 @@ def decide(
         `biopsy`, `follow-up`, `discharge` or `retake`.
     confirmed
         That it is meant, where it contradicts itself.
+    batch
+        Of routine cases that are discharged together.
+    details
+        A finer or other diagnosis, how certain it is, the day of follow-up.
 
     Raises
     ------
     CannotRead
-        `may_read` says why.
+        `may_read` says why; or another person has the case open.
     Contradiction
         What was decided contradicts itself, and is not confirmed.
     InputError
@@ -85,15 +97,21 @@ def decide(
     problem = may_read(session, clinic, case, person)
     if problem:
         raise CannotRead(problem)
+    other = holder(session, case.id, person)
+    if other is not None:
+        raise CannotRead(f"{other.full_name} is reading this case; take it over to decide it.")
     before = active_reads(session, case.id)
     read = _read(
         case, person, min(len(before) + 1, ADJUDICATOR), agrees, diagnosis, action, note, confirmed=confirmed
     )
+    _detail(read, details)
+    read.batch = batch
     session.add(read)
     session.flush()
     session.refresh(read, ["account"])
     _move(case, clinic, (*before, read))
     append(session, clinic.trail, person.name, _event(ReadEvent, read, case))
+    release(session, case.id, person)
     acknowledge(session, clinic, case.id, person)
     return read
 
@@ -110,34 +128,45 @@ def amend(
     reason: str,
     note: str = "",
     confirmed: bool = False,
+    instead_of: int | None = None,
+    details: Details = NO_DETAILS,
 ) -> Read:
     """Change the decision on a case; the one before stays among its reads, and reports say so.
 
     Parameters
     ----------
-    agrees, diagnosis, action, confirmed
+    agrees, diagnosis, action, confirmed, details
         As `decide` takes them.
     reason
         Why it is changed.
+    instead_of
+        The number of the read that counted when the person looked; not given, whichever counts now.
 
     Raises
     ------
     CannotRead
-        `may_amend` says why.
+        `may_amend` says why; or another read counts by now.
     Contradiction
         What was decided contradicts itself, and is not confirmed.
     InputError
         There is no such case or no reason, nothing changes, or what was decided makes no sense.
     """
     case = held_case(session, case_id)
+    before = active_reads(session, case.id)
+    if before and instead_of not in (None, before[-1].id):
+        name = before[-1].account.full_name
+        raise CannotRead(f"{name} has changed the decision since you opened the case; look at it again.")
     problem = may_amend(session, case, person)
     if problem:
         raise CannotRead(problem)
     reason = clean_reason(reason, of="amended decision")
-    before = active_reads(session, case.id)
     read = _read(case, person, AMENDMENT, agrees, diagnosis, action, note, confirmed=confirmed)
+    _detail(read, details)
     last = before[-1]
-    if all(getattr(read, name) == getattr(last, name) for name in ("agrees", "diagnosis", "action", "note")):
+    if all(
+        getattr(read, name) == getattr(last, name)
+        for name in ("agrees", "diagnosis", "action", "note", *DETAILS)
+    ):
         raise InputError("Nothing was changed; the decision is as it was.")
     read.reason = reason
     session.add(read)
@@ -200,8 +229,16 @@ def _read(
         diagnosis=diagnosis,
         action=action,
         note=note,
+        batch="",
         at=now(),
     )
+
+
+def _detail(read: Read, given: Details) -> None:
+    """Give a read its details, if they make sense. Raises InputError."""
+    found = cleaned(given, read.diagnosis, read.action, now().date() - timedelta(days=1))
+    for name in DETAILS:
+        setattr(read, name, getattr(found, name))
 
 
 def contradictions(tier: str, agrees: bool | None, diagnosis: str, action: str) -> tuple[str, ...]:
@@ -257,6 +294,7 @@ def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None
     read.undone_at = now()
     if read.position == AMENDMENT:  # what it changed is the decision again
         case.revision += 1
+        case.follow_up_on = reads[-2].follow_up_on
     else:
         _move(case, clinic, reads[:-1])
     append(session, clinic.trail, person.name, _event(ReadUndoneEvent, read, case))
@@ -329,6 +367,7 @@ def _move(case: Case, clinic: Clinic, reads: Sequence[Read]) -> None:
         same = (first.diagnosis, first.action) == (second.diagnosis, second.action)
         case.stage = "decided" if same else "adjudication"
     case.decided_at = now() if case.stage == "decided" else None
+    case.follow_up_on = reads[-1].follow_up_on if case.stage == "decided" else None
     case.revision += 1
 
 
@@ -343,5 +382,9 @@ def _event(kind: type[ReadEvent], read: Read, case: Case) -> ReadEvent:
         stage=case.stage,
         model=case.model_digest,
         tier=case.tier,
-        note_sha256=digest_of(read.note, read.reason),
+        note_sha256=digest_of(*written(read.note, read.reason, read.other, read.other_code)),
+        batch=read.batch,
+        finer=read.finer,
+        certainty=read.certainty,
+        follow_up_on=read.follow_up_on.isoformat() if read.follow_up_on else None,
     )

@@ -1,9 +1,9 @@
 """The worklist: which cases wait for a person, in what order, and how they are found again.
 
-The most worrying first: by tier, then by the probability of a malignancy that must not wait (melanoma, which
-weighs double, squamous or basal cell carcinoma), then by waiting time. What
-the model could not assess has a lane of its own, and so has what it has not seen yet. What was decided is
-listed with the latest decision first.
+The most worrying first, unless another order is asked for: by tier, then by the probability of a malignancy
+that must not wait (melanoma, which weighs double, squamous or basal cell carcinoma), then by waiting time.
+What the model could not assess has a lane of its own, and so has what it has not seen yet. What was decided
+is listed with the latest decision first.
 
 A page begins after the last case of the one before, never at a count of rows: so it is as fast at the end as
 at the beginning, and a case that is decided meanwhile makes none be skipped.
@@ -16,20 +16,37 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Date, Select, and_, false, func, literal, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dermsentry.clinic.store.database import find
-from dermsentry.clinic.store.tables import DECIDED, LARGEST_ID, OPEN, PLACES, WITHDRAWN, Case, Lane, Read
+from dermsentry.clinic.store.tables import (
+    DECIDED,
+    LARGEST_ID,
+    OPEN,
+    PLACES,
+    WITHDRAWN,
+    Case,
+    Comment,
+    Instant,
+    Lane,
+    Read,
+    Tag,
+    now,
+)
+from dermsentry.clinic.worklist.locks import locked_by_others
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import TIERS, Tier
 
 LONGEST_PAGE = 500
 MOST_WORDS = 8
 MOST_COUNTED = 10_000
+Order = Literal["suspicion", "longest-waiting", "latest", "patient"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+"""Of an open lane: the most worrying first; who came first or last; each patient's lesions together."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +55,25 @@ class Filter:
 
     `lane`: `suspicion` (the model assessed it), `cannot-say` (it could not, or could not read the file),
     `waiting` (it has not seen it yet) or `withdrawn` (a person took it out of the others).
-    `stage`: still open, decided, or all. `tier`, `site`: only these, where given. `search`: words that all
-    stand in the case's patient, lesion, site, accession number or file name, or are its number. `since`,
-    `until`: received from then on, and before then.
-    `not_read_by`: an account that has read it already is not shown it again.
+    `stage`: still open, decided, all, or to be seen again (of every lane, the earliest day first). `tier`,
+    `site`: only these, where given. `search`: words that all stand in the case's patient, lesion, site,
+    accession number, file name, comments or tags, or are its number. `since`, `until`: received from then on,
+    and before then. `not_read_by`: an account that has read it already is not shown it again. `tag`: only
+    cases with it. `assigned_to`: only cases that this account is to read; 0, that nobody is to. `order`: of
+    cases that are not decided.
     """
 
     lane: Lane = "suspicion"
-    stage: Literal["open", "decided", "all"] = "open"
+    stage: Literal["open", "decided", "all", "follow-up"] = "open"
     tier: Tier | Literal[""] = ""
     search: str = ""
     site: str = ""
     since: datetime | None = None
     until: datetime | None = None
     not_read_by: int | None = None
+    tag: str = ""
+    assigned_to: int | None = None
+    order: Order = "suspicion"
 
 
 @dataclass(frozen=True)
@@ -108,8 +130,11 @@ def search_cases(session: Session, search: str, *, limit: int = 50) -> tuple[tup
     return tuple(opened[case_id] for case_id in wanted), len(found)
 
 
-def next_case(session: Session, wanted: Filter, case_id: int) -> int | None:
-    """The number of the case after this one, which need not be among the wanted any more; None at the end."""
+def next_case(session: Session, wanted: Filter, case_id: int, reader: int | None = None) -> int | None:
+    """The number of the case after this one, which need not be among the wanted any more; None at the end.
+
+    `reader`: an account that is not sent to a case which another has open.
+    """
     case = find(session, Case, case_id)
     if case is None:
         return None
@@ -117,13 +142,15 @@ def next_case(session: Session, wanted: Filter, case_id: int) -> int | None:
     place = [getattr(case, column.key) for column in _order(wanted)]
     if None not in place:  # a case that is not decided comes before all that are
         query = query.where(_beyond(wanted, place))
+    if reader is not None and wanted.stage == "open":
+        query = query.where(Case.id.not_in(locked_by_others(reader)))
     return session.scalar(query)
 
 
 def counts(session: Session) -> Mapping[str, int]:
     """How many cases are open, by lane (`suspicion`, `cannot-say`, `waiting`) and by tier.
 
-    `cannot-say` is the lane, with the `unreadable` ones in it.
+    `cannot-say` is the lane, with the `unreadable` ones in it. `follow-up`: how many are due for it.
     """
     found = dict.fromkeys((*(lane for lane in get_args(Lane) if lane != WITHDRAWN), *TIERS), 0)
     rows = session.execute(
@@ -131,6 +158,8 @@ def counts(session: Session) -> Mapping[str, int]:
         .where(OPEN, Case.lane != WITHDRAWN)
         .group_by(Case.lane, Case.rank)
     )
+    due = select(func.count()).where(Case.follow_up_on <= now().date(), Case.lane != WITHDRAWN)
+    found["follow-up"] = session.scalar(due) or 0
     tiers: dict[tuple[str, int], str] = {place: tier for tier, place in PLACES.items()}
     for lane, rank, number in rows:
         found[lane] += number
@@ -140,33 +169,33 @@ def counts(session: Session) -> Mapping[str, int]:
     return found
 
 
-def previous_cases(session: Session, case: Case, *, limit: int = 12) -> tuple[Case, ...]:
-    """The cases of the same patient and lesion that came before, the newest first.
-
-    Of the same patient where the case names no lesion; none where it names no patient.
-    """
-    if not case.patient:
-        return ()
-    place = (Case.received_at, Case.id)
-    earlier = tuple_(*place) < _values(place, [case.received_at, case.id])
-    query = select(Case).where(Case.patient == case.patient, Case.lane != WITHDRAWN, earlier)
-    if case.lesion:
-        query = query.where(Case.lesion == case.lesion)
-    return tuple(session.scalars(query.order_by(Case.received_at.desc(), Case.id.desc()).limit(limit)))
-
-
 def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
     if wanted.stage == "decided":
         return (Case.decided_at, Case.id)
-    return (Case.rank, Case.malignancy_order, Case.received_at, Case.id)
+    if wanted.stage == "follow-up":
+        return (Case.follow_up_on, Case.id)
+    return {
+        "suspicion": (Case.rank, Case.malignancy_order, Case.received_at, Case.id),
+        "longest-waiting": (Case.received_at, Case.id),
+        "latest": (Case.received_at, Case.id),
+        "patient": (Case.patient, Case.lesion, Case.received_at, Case.id),
+    }[wanted.order]
+
+
+def _is_descending(wanted: Filter) -> bool:
+    return wanted.stage == "decided" or (wanted.stage != "follow-up" and wanted.order == "latest")
 
 
 def _query(wanted: Filter) -> Select[int]:
     """The numbers of the cases that are wanted, in their order."""
     if wanted.tier and wanted.tier not in TIERS:
         raise InputError(f"Received the tier {wanted.tier!r}; expected one of {', '.join(TIERS)}.")
+    if wanted.order not in ORDERS:
+        raise InputError(f"Received the order {wanted.order!r}; expected one of {', '.join(ORDERS)}.")
     asked: list[ColumnElement[bool]] = [Case.lane == wanted.lane]
-    if wanted.stage != "all":
+    if wanted.stage == "follow-up":
+        asked = [Case.follow_up_on.is_not(None), Case.lane != WITHDRAWN]
+    elif wanted.stage != "all":
         asked.append(DECIDED if wanted.stage == "decided" else OPEN)
     if wanted.tier:
         # The index knows a lane's tiers by their rank.
@@ -183,7 +212,14 @@ def _query(wanted: Filter) -> Select[int]:
         asked.append(~select(Read.id).where(own).exists())
     if wanted.search.strip():
         asked.append(_found(wanted.search))
-    order = [column.desc() if wanted.stage == "decided" else column for column in _order(wanted)]
+    if wanted.tag:
+        key = " ".join(wanted.tag.casefold().split())
+        asked.append(Case.id.in_(select(Tag.case_id).where(Tag.key == key)))
+    if wanted.assigned_to is not None:
+        asked.append(
+            Case.assigned_to == wanted.assigned_to if wanted.assigned_to else Case.assigned_to.is_(None)
+        )
+    order = [column.desc() if _is_descending(wanted) else column for column in _order(wanted)]
     return select(Case.id).where(*asked).order_by(*order)
 
 
@@ -196,7 +232,12 @@ def _found(search: str) -> ColumnElement[bool]:
     for word in words:
         if "\0" in word:
             raise InputError("Received a search that holds a control character.")
-        here: ColumnElement[bool] = Case.search.contains(word, autoescape=True)
+        here = or_(
+            Case.search.contains(word, autoescape=True),
+            # Not asked of each case: there are far fewer comments and tags than cases.
+            Case.id.in_(select(Comment.case_id).where(Comment.search.contains(word, autoescape=True))),
+            Case.id.in_(select(Tag.case_id).where(Tag.key.contains(word, autoescape=True))),
+        )
         number = word.removeprefix("#")
         # A case's number is written without zeros before it, unlike those in patients' and files' names.
         if re.fullmatch(r"[1-9][0-9]{0,9}", number) and int(number) <= LARGEST_ID:
@@ -212,28 +253,39 @@ def _values(columns: tuple[InstrumentedAttribute[Any], ...], values: list[Any]) 
 def _beyond(wanted: Filter, place: list[Any]) -> ColumnElement[bool]:
     columns = _order(wanted)
     here, there = tuple_(*columns), _values(columns, place)
-    beyond: ColumnElement[bool] = here < there if wanted.stage == "decided" else here > there
+    beyond: ColumnElement[bool] = here < there if _is_descending(wanted) else here > there
     return beyond
 
 
 def _cursor(wanted: Filter, case: Case) -> str:
     values = [getattr(case, column.key) for column in _order(wanted)]
-    plain = [value.isoformat() if isinstance(value, datetime) else value for value in values]
+    plain = [value.isoformat() if isinstance(value, date) else value for value in values]
     return base64.urlsafe_b64encode(json.dumps(plain).encode()).decode().rstrip("=")
 
 
 def _read_cursor(wanted: Filter, cursor: str) -> list[Any]:
-    kinds: tuple[type, ...] = (str, int) if wanted.stage == "decided" else (int, float, str, int)
+    columns = _order(wanted)
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if [type(value) for value in values] != list(kinds):
-            raise ValueError
-        read = [datetime.fromisoformat(v) if isinstance(v, str) else v for v in values]
-        if any(isinstance(v, datetime) and v.tzinfo is None for v in read):
-            raise ValueError
-        if any(isinstance(v, int) and abs(v) > LARGEST_ID for v in read):
-            raise ValueError
+        return [_place(column.type, value) for column, value in zip(columns, values, strict=True)]
     except (ValueError, TypeError, RecursionError, OverflowError):
         raise InputError("Received a page that is none; begin at the first page.") from None
-    return read
+
+
+def _place(kind: Any, value: Any) -> Any:
+    """A value of a cursor, as its column has it. Raises ValueError, TypeError."""
+    if isinstance(kind, Instant):
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment
+    if isinstance(kind, Date):
+        return date.fromisoformat(value)
+    if type(value) is not kind.python_type:
+        raise ValueError
+    if isinstance(value, int) and abs(value) > LARGEST_ID:
+        raise ValueError
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError
+    return value

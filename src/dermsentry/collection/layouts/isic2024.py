@@ -52,7 +52,7 @@ def read(found: Contents) -> Collection:
     notes += [f"{found.used(test).name}: a table without labels, not read" for test in tests]
     stored = found.named(r"train-image\.hdf5")
     if stored:
-        require_extra("hdf5", "h5py")
+        require_extra("hdf5")
     return with_photographs(
         found, table, path.name, left_alone=tuple(notes), stored=stored[0] if stored else None
     )

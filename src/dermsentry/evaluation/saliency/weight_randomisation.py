@@ -26,7 +26,7 @@ def randomised(network: str | Path | bytes, seed: int = 0) -> bytes:
     Raises
     ------
     ImportError
-        The package `onnx` is missing, which `dermsentry[train]` brings.
+        The package `onnx` is missing, which the extra `train` brings.
     BundleError
         The bundle was refused.
     """

@@ -33,7 +33,7 @@ from dermsentry.clinic.web.problems import problem_responses, request_number
 from dermsentry.clinic.web.security import TokenReads, TokenSends, clinic_of
 from dermsentry.clinic.web.uploads import receive_all
 from dermsentry.clinic.web.views import note_view
-from dermsentry.clinic.worklist.worklist import list_cases
+from dermsentry.clinic.worklist.worklist import Order, list_cases
 from dermsentry.screening.triage import Tier
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
@@ -106,19 +106,24 @@ def _told(held: Held) -> HeldFile:
 @router.get("/cases", summary="List cases", tags=["cases"])
 def cases(
     request: Request,
-    _: TokenReads,
-    lane: Annotated[Shown, Query(description="`decided` lists those of every lane")] = "suspicion",
+    person: TokenReads,
+    lane: Annotated[
+        Shown, Query(description="`decided` and `follow-up` list those of every lane")
+    ] = "suspicion",
     tier: Annotated[Literal[Tier, ""], Query()] = "",
     search: Annotated[
         str,
         Query(
             max_length=lengths.SEARCH,
-            description="Part of the patient, lesion, site or file name, or a case's number",
+            description="Part of the patient, lesion, site, file name, comments or tags; or a case's number",
         ),
     ] = "",
     site: Annotated[str, Query(max_length=lengths.SITE)] = "",
     since: Since = None,
     until: Until = None,
+    tag: Annotated[str, Query(max_length=lengths.TAG)] = "",
+    assigned: Annotated[Literal["", "me", "nobody"], Query(description="`me`: to the token's owner")] = "",
+    order: Annotated[Order, Query(description="Of cases that are not decided")] = "suspicion",
     after: Annotated[str, Query(max_length=lengths.CURSOR, description="`next` of the previous page")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Cases:
@@ -130,11 +135,15 @@ def cases(
         "site": site,
         "since": str(since or ""),
         "until": str(until or ""),
+        "tag": tag,
+        "assigned": assigned,
+        "order": order,
     }
-    _text, wanted = read_filter(given)
+    _text, wanted = read_filter(given, me=person.account_id)
     with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=limit)
-    return Cases(cases=[CaseSummary.model_validate(case) for case in found.cases], next=found.next)
+        # Within the session, which looks up whom a case is assigned to.
+        return Cases(cases=[CaseSummary.model_validate(case) for case in found.cases], next=found.next)
 
 
 @router.get("/cases/{case_id}", summary="Get a case", tags=["cases"], responses=problem_responses(404))

@@ -62,7 +62,7 @@ def decides(request: Request, person: TokenDecides, case_id: Number, given: Deci
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)
-        read = decide(session, clinic, case_id, person, **given.model_dump())
+        read = decide(session, clinic, case_id, person, **given.values_given())
         session.flush()
         return DecisionMade.model_validate(read)
 
@@ -79,7 +79,7 @@ def amends(request: Request, person: TokenDecides, case_id: Number, given: Amend
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
         find_case(session, case_id)
-        return DecisionMade.model_validate(amend(session, clinic, case_id, person, **given.model_dump()))
+        return DecisionMade.model_validate(amend(session, clinic, case_id, person, **given.values_given()))
 
 
 @router.delete(

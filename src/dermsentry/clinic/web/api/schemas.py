@@ -10,9 +10,11 @@ from fastapi import Path, Query
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.monitoring.outcomes import Method
+from dermsentry.clinic.monitoring.outcomes import LARGEST_BRESLOW_MM, Method
 from dermsentry.clinic.store.tables import ASSESSED, LARGEST_ID, Action, Lane, Source, Stage, State
 from dermsentry.clinic.web.problems import Problem, problem_responses
+from dermsentry.clinic.worklist.reading import DETAILS
+from dermsentry.clinic.worklist.terms import Certainty, Details
 from dermsentry.diagnoses import CODES
 
 ALWAYS = problem_responses(401, 403, 422, 500, 503)
@@ -60,6 +62,10 @@ class CaseSummary(_Row):
     received_at: datetime
     screened_at: datetime | None
     decided_at: datetime | None
+    follow_up_on: date | None = Field(description="The day on which the lesion is to be seen again")
+    assigned_to: str | None = Field(
+        None, validation_alias=AliasPath("assignee", "name"), description="The account that is to read it"
+    )
 
     @model_validator(mode="after")
     def _withhold(self) -> Self:
@@ -166,9 +172,24 @@ class Decision(BaseModel):
     diagnosis: Code | Literal[""] = Field(description="Empty if none of these, or uncertain")
     action: Action
     note: str = Field("", max_length=lengths.NOTE)
+    finer: Literal["MIS", "LM", "SPITZ", "DYS", "SL", ""] = Field(
+        "", description="Melanoma in situ, lentigo maligna, Spitz nevus, dysplastic nevus, solar lentigo"
+    )
+    other: str = Field(
+        "", max_length=lengths.OTHER_DIAGNOSIS, description="A diagnosis in words, without `diagnosis`"
+    )
+    other_code: str = Field("", max_length=40, description="Its code, such as `ICD-O 9140/3`")
+    certainty: Certainty = ""
+    follow_up_on: Day | None = Field(None, description="The day on which the lesion is to be seen again")
     confirmed: bool = Field(
         False, description="That it is meant although it contradicts itself, such as melanoma and discharge"
     )
+
+    def values_given(self) -> dict[str, Any]:
+        """As `decide` and `amend` take them."""
+        values = self.model_dump()
+        details = Details(**{name: values.pop(name) for name in DETAILS})
+        return {**values, "details": details}
 
 
 class Amendment(Decision):
@@ -189,6 +210,11 @@ class DecisionMade(_Row):
     action: str
     note: str
     reason: str = Field(description="Why the decision was amended; otherwise empty")
+    finer: str
+    other: str
+    other_code: str
+    certainty: str
+    follow_up_on: date | None
     at: datetime
 
 
@@ -199,6 +225,9 @@ class NewOutcome(BaseModel):
 
     diagnosis: Code
     method: Method
+    breslow_mm: float | None = Field(
+        None, gt=0, le=LARGEST_BRESLOW_MM, description="Breslow thickness of a melanoma by histology"
+    )
     note: str = Field("", max_length=lengths.NOTE)
     patient: str = Field("", max_length=lengths.PATIENT, description="If given, it must be the case's")
     lesion: str = Field("", max_length=lengths.LESION, description="If given, it must be the case's")
@@ -212,6 +241,7 @@ class OutcomeKept(_Row):
     case_id: int
     diagnosis: str
     method: str
+    breslow_mm: float | None
     note: str
     at: datetime
 

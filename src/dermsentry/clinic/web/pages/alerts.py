@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from sqlalchemy import func, select
 
-from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
+from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts, urgent_alerts
 from dermsentry.clinic.alerts.delivery import dead_letters, send_again
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Delivery
@@ -28,10 +28,14 @@ def alerts(
     before: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
     all: bool = False,
 ) -> Response:
-    """Open alerts, or all of them, the newest first."""
+    """Open alerts, the most urgent first; or all of them, the newest first."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
-        found, more = list_alerts(session, all=all, before=before, limit=AT_ONCE)
+        number = 0
+        if all:
+            found, more = list_alerts(session, all=True, before=before, limit=AT_ONCE)
+        else:
+            (found, number), more = urgent_alerts(session), 0
         dead = dead_letters(session)
         pending = session.scalar(
             select(func.count()).select_from(Delivery).where(Delivery.state == "pending")
@@ -42,6 +46,7 @@ def alerts(
             person=person,
             alerts=found,
             more=more,
+            number=number,
             all=all,
             dead=dead,
             pending=pending,

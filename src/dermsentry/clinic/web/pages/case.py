@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.database import find, reading, writing
+from dermsentry.clinic.store.database import DatabaseError, find, reading, writing
 from dermsentry.clinic.store.pictures import Kind, may_leave
 from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
@@ -29,7 +30,10 @@ from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.drafts import discard_draft, draft_of, keep_draft
+from dermsentry.clinic.worklist.locks import lock, lock_of
+from dermsentry.clinic.worklist.patients import by_day, same_lesion
 from dermsentry.clinic.worklist.reading import (
+    DETAILS,
     CannotRead,
     Contradiction,
     active_reads,
@@ -40,25 +44,60 @@ from dermsentry.clinic.worklist.reading import (
     undo,
     visible_reads,
 )
-from dermsentry.clinic.worklist.worklist import next_case, previous_cases
-from dermsentry.errors import InputError
+from dermsentry.clinic.worklist.remarks import deciders, known_tags, tags_of, visible_comments
+from dermsentry.clinic.worklist.terms import Details, read_day
+from dermsentry.clinic.worklist.worklist import next_case
+from dermsentry.errors import InputError, OutputError
 from dermsentry.model.card import parse_card
 from dermsentry.model.model_card import card_page
 
 router = APIRouter(include_in_schema=False)
+log = logging.getLogger(__name__)
 
-MOST_PREVIOUS = 12
-BLANK = {"agrees": "", "diagnosis": "", "action": "", "note": "", "reason": "", "confirmed": ""}
+MOST_RELATED = 12
+"""Photographs of a lesion on a case's page, those nearest in time; the patient's page has all."""
+BLANK = dict.fromkeys(("agrees", "diagnosis", "action", "note", "reason", *DETAILS, "confirmed"), "")
+
+
+def _details_form(
+    finer: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    other: Annotated[str, Form(max_length=2 * lengths.OTHER_DIAGNOSIS)] = "",
+    other_code: Annotated[str, Form(max_length=100)] = "",
+    certainty: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    follow_up_on: Annotated[str, Form(max_length=20)] = "",
+) -> dict[str, str]:
+    given = (finer, other, other_code, certainty, follow_up_on)
+    return dict(zip(DETAILS, given, strict=True))
+
+
+DetailsForm = Annotated[dict[str, str], Depends(_details_form)]
+
+
+def _details(given: Mapping[str, str]) -> Details:
+    return Details(**{**given, "follow_up_on": read_day(given["follow_up_on"])})  # type: ignore[arg-type]
 
 
 @router.get("/cases/{case_id}")
 def case(
     request: Request, person: Reader, case_id: int, done: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0
 ) -> Response:
-    """The page of a case."""
+    """The page of a case, which holds its lock for who may decide it."""
+    _hold_lock(clinic_of(request), person, case_id)
     answer = _page(request, person, case_id, done=done)
     note_view(clinic_of(request), person, case_id)
     return answer
+
+
+def _hold_lock(clinic: Clinic, person: Person, case_id: int) -> None:
+    """Take the case's lock, unless another has it or it is not theirs to decide now."""
+    with reading(clinic.engine) as session:
+        if may_read(session, clinic, find_case(session, case_id), person):
+            return
+    try:
+        with writing(clinic.engine) as session:
+            lock(session, case_id, person)
+    except (DatabaseError, OutputError) as error:  # as on a full disk: the case is shown all the same
+        log.error("The lock of case %d cannot be kept: %s", case_id, error)
 
 
 @router.get("/cases/{case_id}/waiting")
@@ -83,6 +122,7 @@ def decides(
     request: Request,
     person: Decider,
     case_id: int,
+    more: DetailsForm,
     agrees: Annotated[str, Form(max_length=10)] = "",
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
@@ -94,8 +134,8 @@ def decides(
     text, wanted = asked_for(request, person)
     with reading(clinic.engine) as session:
         find_case(session, case_id)
-        following = next_case(session, wanted, case_id)
-    given = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note}
+        following = next_case(session, wanted, case_id, person.account_id)
+    given = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note, **more}
     try:
         with writing(clinic.engine) as session:
             read = decide(
@@ -107,6 +147,7 @@ def decides(
                 diagnosis=diagnosis,
                 action=action,
                 note=note,
+                details=_details(more),
                 # Only what was asked about is confirmed by having been asked.
                 confirmed=confirmed == _asked(given),
             )
@@ -122,16 +163,25 @@ def amends(
     request: Request,
     person: Decider,
     case_id: int,
+    more: DetailsForm,
     agrees: Annotated[str, Form(max_length=10)] = "",
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
     reason: Annotated[str, Form(max_length=2 * lengths.REASON)] = "",
     confirmed: Annotated[str, Form(max_length=100)] = "",
+    instead_of: Annotated[int, Form(ge=0, le=LARGEST_ID)] = 0,
 ) -> Response:
     """Change the decision on a case."""
     clinic = clinic_of(request)
-    given = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note, "reason": reason}
+    given = {
+        "agrees": agrees,
+        "diagnosis": diagnosis,
+        "action": action,
+        "note": note,
+        "reason": reason,
+        **more,
+    }
     with reading(clinic.engine) as session:
         find_case(session, case_id)
     try:
@@ -146,7 +196,9 @@ def amends(
                 action=action,
                 note=note,
                 reason=reason,
+                details=_details(more),
                 confirmed=confirmed == _asked(given),
+                instead_of=instead_of or None,
             )
             discard_draft(session, case_id, person.account_id)
     except InputError as error:
@@ -160,6 +212,7 @@ def drafts(
     request: Request,
     person: Decider,
     case_id: int,
+    more: DetailsForm,
     form: Annotated[DraftForm, Form()] = "decision",
     agrees: Annotated[str, Form(max_length=10)] = "",
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
@@ -169,7 +222,14 @@ def drafts(
     discard: Annotated[str, Form(max_length=10)] = "",
 ) -> Response:
     """Keep what a person has begun to decide, for themselves; or discard it, and show the case again."""
-    fields = {"agrees": agrees, "diagnosis": diagnosis, "action": action, "note": note, "reason": reason}
+    fields = {
+        "agrees": agrees,
+        "diagnosis": diagnosis,
+        "action": action,
+        "note": note,
+        "reason": reason,
+        **more,
+    }
     with writing(clinic_of(request).engine) as session:
         find_case(session, case_id)
         if discard:
@@ -239,7 +299,8 @@ def _page(
     text, wanted = asked_for(request, person)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
-        previous = previous_cases(session, found, limit=MOST_PREVIOUS + 1)
+        related = same_lesion(session, found)
+        near = nearest(related, found)
         why_not = may_read(session, clinic, found, person) if "reads:write" in person.may else ""
         draft = draft_of(session, case_id, person.account_id) if given is None else None
         given = given or (draft.fields if draft is not None else {})
@@ -254,15 +315,32 @@ def _page(
             draft=draft,
             decision=_decision_to_amend(session, found, person),
             carried=as_query(text),
-            following=next_case(session, wanted, case_id),
-            previous=previous[:MOST_PREVIOUS],
-            more_previous=len(previous) > MOST_PREVIOUS,
+            following=next_case(session, wanted, case_id, person.account_id),
+            related=related,
+            related_days=by_day(near),
+            compared_with=[own for own in near if own.id != found.id and has_view(clinic, own)],
+            more_related=len(related) - len(near),
             why_not=why_not,
+            lock=lock_of(session, case_id) if not why_not else None,
+            deciders=deciders(session),
+            known_tags=known_tags(session),
             own_read=_own_read(session, found, person),
             read=undoable(session, done, person),
             readers=clinic.settings.readers,
             **what_is_shown(session, clinic, found, person),
         )
+
+
+def nearest(related: Sequence[Case], found: Case) -> Sequence[Case]:
+    """Of photographs in time, the case itself and those nearest to it."""
+    place = next(number for number, own in enumerate(related) if own.id == found.id)
+    start = max(0, min(place - MOST_RELATED // 2, len(related) - MOST_RELATED))
+    return related[start : start + MOST_RELATED]
+
+
+def has_view(clinic: Clinic, case: Case) -> bool:
+    """Whether a case's photograph can be shown."""
+    return clinic.pictures.drawn(case.sha256, "view").is_file()
 
 
 def _decision_to_amend(session: Session, case: Case, person: Person) -> Read | None:
@@ -294,11 +372,13 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         "probabilities": sorted(probabilities.items(), key=lambda item: -item[1]),
         "thresholds": thresholds(case),
         "aspect": case.model.card["aspect"] if case.model else "squash",
-        "has_picture": clinic.pictures.drawn(case.sha256, "view").is_file(),
+        "has_picture": has_view(clinic, case),
         "has_saliency": clinic.pictures.drawn(case.sha256, "saliency").is_file(),
         "reads": visible_reads(session, clinic, case, person),
         "outcomes": outcomes,
         "alerts": alerts,
+        "tags": tags_of(session, case.id),
+        "comments": visible_comments(session, clinic, case, person),
         "corrections": corrections_of(session, case.id),
         "outdated": outdated_exports(session, case.id),
         "may_leave": may_leave(case.dicom),

@@ -31,7 +31,7 @@ router = APIRouter(include_in_schema=False)
 SHOWN = 50
 MOST_BYTES = 7 * 1024 * 1024
 MOST_FOUND = 20
-BLANK = {"case": "", "diagnosis": "", "method": "histology", "note": ""}
+BLANK = {"case": "", "diagnosis": "", "method": "histology", "note": "", "breslow": ""}
 
 
 @router.get("/outcomes")
@@ -60,18 +60,28 @@ def record(
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
     method: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
+    breslow: Annotated[str, Form(max_length=20)] = "",
     shown: Annotated[str, Form(max_length=64)] = "",
 ) -> Response:
     """Save an outcome of the case whose photograph and patient the form showed."""
     clinic = clinic_of(request)
-    given = {"case": case, "diagnosis": diagnosis, "method": method, "note": note}
+    given = {"case": case, "diagnosis": diagnosis, "method": method, "note": note, "breslow": breslow}
     try:
         number = _number(case)
         with writing(clinic.engine) as session:
             found = find(session, Case, number)
             if found is not None and shown != _mark(found):
                 raise InputError("Check that the photograph and the patient below are meant, then save it.")
-            record_outcome(session, clinic, number, person, diagnosis=diagnosis, method=method, note=note)
+            record_outcome(
+                session,
+                clinic,
+                number,
+                person,
+                diagnosis=diagnosis,
+                method=method,
+                note=note,
+                breslow_mm=_millimetres(breslow),
+            )
     except InputError as error:
         return _page(request, person, given=given, problem=str(error), status=422)
     return RedirectResponse(f"/outcomes?kept={number}", 303)
@@ -185,3 +195,12 @@ def _number(text: str) -> int:
     if not text.strip().isascii() or not text.strip().isdigit() or int(text) > LARGEST_ID:
         raise InputError(f"Received the case {text.strip()[:20]!r}; expected its number, such as 12.")
     return int(text)
+
+
+def _millimetres(text: str) -> float | None:
+    try:
+        return float(text.strip().replace(",", ".")) if text.strip() else None
+    except ValueError:
+        raise InputError(
+            f"Received the Breslow thickness {text.strip()[:20]!r}; expected such as 0.4, in mm."
+        ) from None

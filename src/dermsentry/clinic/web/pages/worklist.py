@@ -12,10 +12,12 @@ from dermsentry.clinic import lengths
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Read
-from dermsentry.clinic.web.filters import LANES, as_query, read_filter
+from dermsentry.clinic.web.filters import LANES, NARROWING, as_query, read_filter
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
 from dermsentry.clinic.worklist.corrections import count_conflicts
+from dermsentry.clinic.worklist.locks import locks_of
+from dermsentry.clinic.worklist.routine import batch_of, undoable_until
 from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases, search_cases
 
 router = APIRouter(include_in_schema=False)
@@ -30,6 +32,7 @@ def worklist(
     person: SignedIn,
     after: Annotated[str, Query(max_length=lengths.CURSOR)] = "",
     done: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
+    batch: Annotated[str, Query(max_length=32)] = "",
 ) -> Response:
     """A lane of the worklist; an uploader is redirected to their own uploads."""
     if "cases:read" not in person.may:
@@ -43,11 +46,16 @@ def worklist(
         here = {case.id for case in found.cases}
         everywhere, number = search_cases(session, text["search"], limit=MOST_ELSEWHERE + len(here))
         elsewhere = [case for case in everywhere if case.id not in here][:MOST_ELSEWHERE]
+        together = batch_of(session, batch, person)
         return page(
             request,
             "worklist.html",
             person=person,
             text=text,
+            locks=locks_of(session, [case.id for case in (*found.cases, *elsewhere)]),
+            batch=batch,
+            together=together,
+            together_until=undoable_until(together),
             lanes=[
                 (lane, "/?" + as_query({**text, "lane": lane, "tier": ""}))
                 for lane in LANES
@@ -55,7 +63,11 @@ def worklist(
             ],
             counts=open_by,
             conflicts=count_conflicts(session),
-            filtered=any(text[name] for name in text if name != "lane"),
+            filtered=any(text[name] for name in NARROWING),
+            views=[
+                (name, "/?" + as_query({**text, "view": view}), view == text["view"])
+                for name, view in (("List", ""), ("Gallery", "gallery"))
+            ],
             read=read,
             cases=found.cases,
             elsewhere=elsewhere,
@@ -75,7 +87,17 @@ def rows(
     with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
         more = as_query(text, after=found.next) if found.next else ""
-        return HTMLResponse(part("_rows.html", cases=found.cases, more=more, carried=as_query(text)))
+        return HTMLResponse(
+            part(
+                "_rows.html",
+                cases=found.cases,
+                more=more,
+                carried=as_query(text),
+                text=text,
+                person=person,
+                locks=locks_of(session, [case.id for case in found.cases]),
+            )
+        )
 
 
 def undoable(session: Session, read_id: int, person: Person) -> Read | None:
@@ -97,4 +119,5 @@ def is_undoable(read: Read, person: Person) -> bool:
 def asked_for(request: Request, person: Person) -> tuple[dict[str, str], Filter]:
     """The filter in a page's address; where two people read each case, without those the person has read."""
     leave_out = clinic_of(request).settings.readers == 2 and "reads:write" in person.may
-    return read_filter(request.query_params, person.account_id if leave_out else None)
+    reader = person.account_id if leave_out else None
+    return read_filter(request.query_params, reader, me=person.account_id)

@@ -14,3 +14,19 @@ document.querySelectorAll("[data-decide]").forEach((form) => {
     }
   });
 });
+
+// Beside the photograph the form takes what is left of the window's height, so that saving is always on the screen.
+(() => {
+  const panel = document.querySelector(".panel.decide");
+  const header = document.querySelector(".top");
+  if (!panel) return;
+  const GAP = 10;
+  const fit = () => {
+    const beside = getComputedStyle(panel).position === "sticky";
+    const top = Math.max(panel.getBoundingClientRect().top, header.offsetHeight);
+    panel.style.maxHeight = beside ? `${Math.max(240, innerHeight - top - GAP)}px` : "";
+  };
+  addEventListener("resize", fit);
+  addEventListener("scroll", fit, { passive: true });
+  fit();
+})();

@@ -19,10 +19,17 @@
 
   // What a key would change must be seen first; a part of the photograph is enough to zoom into it.
   const seen = (element) => {
-    const own = (element.closest("[data-viewer]") || element.closest("label") || element).getBoundingClientRect();
+    const shown = element.closest("[data-viewer]") || element.closest("label") || element;
+    const own = shown.getBoundingClientRect();
     const top = document.querySelector(".top").getBoundingClientRect().bottom;
-    if (element.closest("[data-viewer]")) return own.bottom > top && own.top < innerHeight;
-    return own.top >= top - 1 && own.bottom <= innerHeight + 1; // a fraction of a pixel is no matter
+    if (shown.matches("[data-viewer]")) return own.bottom > top && own.top < innerHeight;
+    if (own.top < top - 1 || own.bottom > innerHeight + 1) return false; // a fraction of a pixel is no matter
+    // Nothing lies over it, such as the bar that saves; a notice may, which people can close.
+    return [own.top + 2, own.bottom - 2].every((y) => {
+      const found = document.elementsFromPoint(own.left + Math.min(own.width / 2, 12), y);
+      const first = found.find((one) => !one.closest("#notices"));
+      return Boolean(first) && shown.contains(first);
+    });
   };
 
   const act = (key) => {
@@ -33,6 +40,11 @@
       row?.click();
       return Boolean(row);
     }
+    if (key === "m") {
+      const box = document.activeElement.closest("a.row")?.parentElement.querySelector("input.choose");
+      box?.click();
+      return Boolean(box);
+    }
     const wanted = key === "=" ? "+" : key;
     const element = document.querySelector(`[data-key="${CSS.escape(wanted)}"]`);
     if (!element || element.closest("[hidden]")) return false;
@@ -40,8 +52,10 @@
     else if (!element.matches("a, [data-opens]") && !seen(element)) {
       // The whole form where it fits, so that the next keys act at once.
       const form = element.closest("form[data-decide]");
-      if (form && form.offsetHeight < innerHeight - document.querySelector(".top").offsetHeight) form.scrollIntoView({ block: "end" });
-      else (element.closest("fieldset") || element).scrollIntoView({ block: "center" });
+      const room = innerHeight - document.querySelector(".top").offsetHeight;
+      if (form && form.offsetHeight < room) form.closest(".panel").scrollIntoView({ block: "start" });
+      dispatchEvent(new Event("scroll")); // what follows the window's height does so at once
+      if (!seen(element)) (element.closest("fieldset") || element).scrollIntoView({ block: "center" });
       window.dermsentrySay("This is what the key is for. Press it again to use it.");
     } else {
       if (element.matches("input")) element.focus({ preventScroll: true });

@@ -1,7 +1,7 @@
 // One request for each photograph, three at a time, each with its progress; one that fails can be sent again.
 "use strict";
 document.querySelectorAll("[data-upload]").forEach((form) => {
-  const input = form.querySelector("input[type=file]");
+  const input = form.querySelector("#photographs");
   const list = form.querySelector("[data-progress]");
   const drop = form.querySelector("[data-drop]");
   const AT_ONCE = 3;
@@ -109,12 +109,22 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
   for (const name of ["dragenter", "dragover"])
     drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
+  const choose = (files) => {
+    const transfer = new DataTransfer();
+    for (const file of [...input.files, ...files]) transfer.items.add(file);
+    input.files = transfer.files;
+  };
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
-    const transfer = new DataTransfer();
-    for (const file of [...input.files, ...event.dataTransfer.files]) transfer.items.add(file);
-    input.files = transfer.files;
+    choose(event.dataTransfer.files);
     form.querySelector("button[type=submit]").focus();
+  });
+  // A phone's camera; with `multiple`, or DICOM among the types, many phones offer none.
+  const camera = form.querySelector("[data-camera]");
+  camera.hidden = !matchMedia("(pointer: coarse)").matches;
+  camera.firstElementChild.addEventListener("change", (event) => {
+    choose(event.target.files);
+    event.target.value = "";
   });
   addEventListener("beforeunload", (event) => { if (busy) event.preventDefault(); });
 });

@@ -35,6 +35,8 @@
     // What is being read has left the list: nothing moves until one looks elsewhere.
     const same = number && rows(now).find((row) => numberOf(row) === number);
     if (kept && !same) return false;
+    const chosen = new Set([...list().querySelectorAll("input.choose:checked")].map((box) => box.value));
+    for (const box of now.querySelectorAll("input.choose")) box.checked = chosen.has(box.value);
     list().replaceWith(now);
     window.htmx?.process(now);
     if (same) {
@@ -63,3 +65,10 @@
   };
   setInterval(renew, seconds * 1000);
 })();
+
+// Routine cases that are chosen to be discharged together.
+document.addEventListener("click", (event) => {
+  const all = event.target.closest("[data-choose-all]");
+  if (!all && !event.target.closest("[data-choose-none]")) return;
+  for (const box of document.querySelectorAll("#list input.choose")) box.checked = Boolean(all);
+});

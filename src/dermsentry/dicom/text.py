@@ -5,6 +5,7 @@ A byte that no character is known for is written as `\\xNN`: two patients stay t
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,6 +104,12 @@ def text(value: Any) -> str:
         value = "\\".join(str(part) for part in value)
     line = str(value)[: 4 * LONGEST_TEXT].encode("utf-8", "replace").decode("utf-8")
     return "".join(c if c.isprintable() else " " for c in line).strip()[:LONGEST_TEXT]
+
+
+def identifier(dataset: Dataset, name: str) -> str:
+    """A value as a DICOM identifier (UID); `""` where it is none."""
+    value = text(dataset.get(name))
+    return value if re.fullmatch(r"[0-9.]{1,64}", value) else ""
 
 
 def number(dataset: Dataset, name: str, default: int = 0) -> int:

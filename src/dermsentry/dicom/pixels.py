@@ -18,7 +18,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
 
-from dermsentry.clinic.intake.dicom_text import number, text
+from dermsentry.dicom.text import number, text
 from dermsentry.images import MAX_PIXELS, Photograph, Pixels, Unreadable
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -245,11 +245,6 @@ def _decode_others(dataset: FileDataset, stated: str, rows: int, columns: int) -
         values = apply_color_lut(values, dataset)
         return values, 8 * values.dtype.itemsize
     return values, number(dataset, "BitsStored", number(dataset, "BitsAllocated"))
-
-
-def _is_whole(dataset: FileDataset, rows: int, columns: int) -> bool:
-    """Whether there are three samples for every pixel."""
-    return len(dataset.PixelData) >= 3 * rows * columns
 
 
 def _is_rgb(samples: Pixels) -> bool:

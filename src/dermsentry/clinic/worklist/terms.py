@@ -1,0 +1,107 @@
+"""What a reader may say beyond the nine diagnoses: a finer one, another in words with its code, how sure.
+
+The codes are SNOMED CT's and ICD-O-3's (WHO, 3rd edition) where one means the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal, get_args
+
+from dermsentry.clinic import lengths
+from dermsentry.clinic.store.text import clean
+from dermsentry.errors import InputError
+
+Certainty = Literal["", "low", "moderate", "high"]
+CERTAINTIES: tuple[Certainty, ...] = get_args(Certainty)
+_CODES = r"SNOMED [0-9]{6,18}|ICD-O [0-9]{4}/[01236]|ICD-10 [A-Z][0-9]{2}(\.[0-9]{1,3})?"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A diagnosis within one of the nine: `within` is which it may go with, empty for none of them."""
+
+    code: str
+    name: str
+    within: tuple[str, ...]
+    snomed: str = ""
+    icd_o: str = ""
+
+
+TERMS: tuple[Term, ...] = (
+    Term("MIS", "melanoma in situ", ("MEL",), "109266006", "8720/2"),
+    Term("LM", "lentigo maligna", ("MEL",), "", "8742/2"),
+    Term("SPITZ", "Spitz nevus", ("NV",), "", "8770/0"),
+    Term("DYS", "dysplastic nevus", ("NV",), "254818000", "8727/0"),
+    Term("SL", "solar lentigo", ("PBK", "SK", "")),
+)
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a decision may hold beside diagnosis and action.
+
+    `finer`: a code of `TERMS`. `other`: a diagnosis in words, with `other_code` such as `ICD-O 9140/3`, where
+    it is none of the nine. `certainty` of the diagnosis. `follow_up_on`: when the lesion is to be seen again.
+    """
+
+    finer: str = ""
+    other: str = ""
+    other_code: str = ""
+    certainty: str = ""
+    follow_up_on: date | None = None
+
+
+def name_of_term(code: str) -> str:
+    """The name of a finer diagnosis."""
+    return next(own.name for own in TERMS if own.code == code)
+
+
+def cleaned(given: Details, diagnosis: str, action: str, today: date) -> Details:
+    """Details that make sense with a diagnosis and an action.
+
+    Raises
+    ------
+    InputError
+        A code is unknown or goes with another diagnosis, a text is too long, or a day is past.
+    """
+    terms = {own.code: own for own in TERMS}
+    if given.finer and given.finer not in terms:
+        raise InputError(f"Received the finer diagnosis {given.finer[:40]!r}; expected {', '.join(terms)}.")
+    if given.finer and diagnosis not in terms[given.finer].within:
+        within = " or ".join(code or "none of the nine" for code in terms[given.finer].within)
+        raise InputError(f"Received {terms[given.finer].name} with another diagnosis; it goes with {within}.")
+    if given.certainty not in CERTAINTIES:
+        raise InputError(
+            f"Received the certainty {given.certainty[:40]!r}; expected {', '.join(CERTAINTIES[1:])} or none."
+        )
+    other, code = clean(given.other), " ".join(clean(given.other_code).split())
+    if len(other) > lengths.OTHER_DIAGNOSIS:
+        raise InputError(
+            f"Received a diagnosis of {len(other)} characters; expected up to {lengths.OTHER_DIAGNOSIS}."
+        )
+    if (other or code) and diagnosis:
+        raise InputError("Received a diagnosis in words beside one of the nine; expected one of the two.")
+    if code and not re.fullmatch(_CODES, code):
+        raise InputError(
+            f"Received the code {code[:40]!r}; expected such as SNOMED 109266006, ICD-O 8742/2, ICD-10 C43.5."
+        )
+    if code and not other:
+        raise InputError("Received a code without the diagnosis in words; expected both.")
+    if given.follow_up_on is not None and action != "follow-up":
+        raise InputError("Received a day of follow-up with another action; choose follow-up, or no day.")
+    if given.follow_up_on is not None and not today <= given.follow_up_on < date(today.year + 20, 1, 1):
+        raise InputError("Received a day of follow-up that is past or too far; expected one to come.")
+    return Details(given.finer, other, code, given.certainty, given.follow_up_on)
+
+
+def read_day(text: str) -> date | None:
+    """A day of a form, such as 2026-01-31; None where it is empty. Raises InputError."""
+    if not text.strip():
+        return None
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError(f"Received the day {text[:40]!r}; expected one such as 2026-01-31.") from None
