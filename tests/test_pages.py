@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from browser import running_chromium
-from dermsentry import compare_models
-from dermsentry.adoption import adopt
+from dermsentry import adopt, compare_models
 from dermsentry.collection import Collection
 from dermsentry.demo import demo
 from dermsentry.diagnoses import CODES

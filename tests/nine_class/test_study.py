@@ -18,7 +18,7 @@ from PIL import Image
 
 from dermsentry.collection import Collection, read_collection
 from dermsentry.errors import DermsentryError, InputError, TrainingError
-from dermsentry.nine_class import experiments
+from dermsentry.nine_class import experiments, report
 from dermsentry.nine_class import study as nine_class_study
 from dermsentry.nine_class.conclusions import assess_fit, sentence
 from dermsentry.nine_class.experiments import EXPERIMENTS, Material, run_experiment
@@ -181,6 +181,22 @@ def test_a_study_is_one_line_and_a_table(finished: Study) -> None:
         r.val_accuracy for r in finished.results if (r.experiment.name, r.protocol) == ("baseline", "honest")
     )
     assert finished.conclusions[0].sentence[:20] in finished._repr_html_()
+
+
+@pytest.mark.parametrize("first_loss", [1.0, 9.0, 400.0])
+def test_curves_stay_in_their_frame(
+    finished: Study, monkeypatch: pytest.MonkeyPatch, first_loss: float
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(report.figures, "as_png", drawn.append)
+    assigned, honest = (r for r in finished.results if r.experiment.name == "baseline")
+    history = assigned.history.assign(loss=[first_loss, 0.9])
+    report._curves([replace(assigned, history=history), honest])
+    for axes in drawn[0].axes:
+        low, high = axes.get_ylim()
+        for line in axes.lines:
+            assert low <= min(line.get_ydata())
+            assert max(line.get_ydata()) <= high
 
 
 def test_honest_copies_stay_in_training_and_assigned_ones_do_not(finished: Study, material: Material) -> None:

@@ -90,7 +90,7 @@ def _unfit(collection: Collection, what: str) -> InputError:
 
 def require_notebook(collection: Collection, path: Path, *, fast: bool, aspect: Aspect) -> None:
     """Raise InputError where no notebook can be written, before an hour of training."""
-    require_extra("notebook", "nbformat", "nbclient", "ipykernel")
+    require_extra("notebook")
     if path.suffix != ".ipynb":
         raise InputError(f"Received --notebook {path}; expected a name that ends in .ipynb.")
     if path.exists():
