@@ -53,7 +53,10 @@ def pages(phantom_collection: Collection, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("pages")
     finished = study(phantom_collection, folder / "study", fast=True, size=48)
     demo(phantom_collection.root, folder / "demo")
-    adopt(finished.bundle, phantom_collection.root / "Train", out=folder / "adoption")
+    known = phantom_collection.table[["image_id", "diagnosis"]].drop_duplicates("image_id")
+    known.to_csv(folder / "known.csv", index=False)
+    photographs = phantom_collection.root / "Train"
+    adopt(finished.bundle, photographs, labels=folder / "known.csv", out=folder / "adoption")
     labels = list(phantom_collection.table["diagnosis"])
     groups = list(phantom_collection.table["path"])
     rng = np.random.default_rng(0)
