@@ -10,10 +10,17 @@ from hypothesis import settings
 
 from dermsentry.collection import Collection, read_collection
 from dermsentry.phantoms import Phantoms, draw_phantoms
+from dermsentry.progress import LOG_EVERY_S
 
 # Timings differ between machines; an example that is slow once says nothing.
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+
+@pytest.fixture(autouse=True)
+def no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes half a minute for what a test expects to say nothing."""
+    monkeypatch.setattr("dermsentry.progress.LOG_EVERY_S", 100 * LOG_EVERY_S)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +187,110 @@ def test_a_closed_pipe_is_no_error() -> None:
         running.stdout.close()
         noise = running.stderr.read()
     assert (running.returncode, noise) == (0, b"")
+
+
+WAITS = (
+    "from dermsentry import cli, collection\n"
+    "import sys, time\n"
+    "def wait(*_, **__):\n"
+    "    print('ready', flush=True)\n"
+    "    time.sleep(60)\n"
+    "collection.read_collection = wait\n"
+    "cli.main()\n"
+)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path: Path, number: int, code: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITS, "audit", "x"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == b"ready\n"
+        running.send_signal(number)
+        told = running.stderr.read().decode()
+    assert running.returncode == code
+    assert code in EXIT_CODES
+    assert told == "dermsentry: interrupted; no file is half written. Run it again.\n"
+
+
+def test_what_resumes_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dermsentry.fetching.fetch", interrupt)
+    assert call(monkeypatch, "fetch", "isic9", "--out", tmp_path) == 130
+    assert capsys.readouterr().err.endswith("half written. Run it again to resume.\n")
+
+
+def test_the_module_runs_as_the_command_does() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "dermsentry", "split", "-h"], capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "60"},
+    )  # fmt: skip
+    assert shown.stdout.startswith("Usage: dermsentry split [OPTIONS] {DATA}...")
+    assert max(map(len, shown.stdout.splitlines())) <= 60
+    assert shown.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [("--log-json", "audit", "none"), ("audit", "none", "--log-json")])
+def test_messages_are_json_wherever_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert call(monkeypatch, *arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    told = json.loads(shown.err)
+    assert (told["level"], told["command"]) == ("error", "audit")
+    assert told["message"].startswith("none does not exist")
+    assert call(monkeypatch, "audit", "none") == 2
+    assert capsys.readouterr().err.startswith("dermsentry: ")
+
+
+def test_choices_are_completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("_DERMSENTRY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "dermsentry train --network l")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert call(monkeypatch) == 0
+    assert capsys.readouterr().out.split() == ["linear", "lite0", "lite1", "lite2"]
+
+
+def test_an_edited_split_is_not_overwritten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: Phantoms
+) -> None:
+    out = tmp_path / "split.csv"
+    assert call(monkeypatch, "split", phantoms.root, "--out", out) == 0
+    made = out.read_text()
+    assert call(monkeypatch, "split", phantoms.root, "--out", out) == 0
+    edited = made.replace(",train,", ",quarantined,", 2)
+    out.write_text(edited)
+    capsys.readouterr()
+    assert call(monkeypatch, "split", phantoms.root, "--out", out) == 4
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "or was edited: 2 photographs in another part, group or diagnosis. Nothing was replaced" in told
+    assert out.read_text() == edited
+    assert call(monkeypatch, "split", phantoms.root, "--out", out, "--force") == 0
+    assert out.read_text() == made
+
+
+def test_an_audit_is_replaced_by_the_same_audit_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: Phantoms
+) -> None:
+    out = tmp_path / "audit"
+    for _ in range(2):
+        assert call(monkeypatch, "audit", phantoms.root, "--out", out) == 1
+    kept = (out / "audit.json").read_text()
+    capsys.readouterr()
+    assert call(monkeypatch, "audit", phantoms.root, "--out", out, "--seed", "1") == 4
+    assert "(seed 0, now 1). Nothing was replaced" in capsys.readouterr().err
+    assert (out / "audit.json").read_text() == kept
+    (out / "audit.html").write_text("my remarks")
+    assert call(monkeypatch, "audit", phantoms.root, "--out", out) == 4
+    assert "audit.html was changed since audit wrote it" in capsys.readouterr().err
+    assert call(monkeypatch, "audit", phantoms.root, "--out", out, "--force") == 1

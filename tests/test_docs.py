@@ -68,6 +68,17 @@ def test_every_command_and_option_has_help(command: str) -> None:
     assert all(getattr(p, "help", None) for p in COMMANDS[command].params if p.name != "help")
 
 
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_an_example_that_it_takes(command: str) -> None:
+    epilog = COMMANDS[command].epilog or ""
+    lines = epilog.removeprefix("\b\nExample:\n").splitlines()
+    assert lines, "no example; see command_examples.py"
+    assert max(map(len, lines)) < 60
+    words = shlex.split("".join(line.removesuffix("\\") for line in lines))
+    assert " ".join(words[1 : 1 + len(command.split())]) == command
+    COMMANDS[command].make_context(command, words[1 + len(command.split()) :])
+
+
 def test_every_exit_code_is_documented_and_no_other() -> None:
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", section("docs/commands.md", "Exit codes"), re.MULTILINE)
     assert {int(code): meaning for code, meaning in rows} == EXIT_CODES

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar, cast
@@ -14,10 +18,13 @@ import typer
 
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
-from dermsentry.errors import EXIT_CODES, DataWarning, DermsentryError, InputError, missing_extra
+from dermsentry.command_examples import show_examples
+from dermsentry.errors import DataWarning, DermsentryError, InputError, missing_extra
+from dermsentry.progress import log_as_json, logged, say
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
+    from dermsentry.outputs import Output
 
 Number = TypeVar("Number", int, float)
 # Typer gives no public name to the error that every wrong option and argument raises.
@@ -30,12 +37,15 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # drawing the help with Rich would triple the time it takes to appear
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+LOG_JSON = "--log-json"
+RESUMING = {"fetch", "screen", "study", "train"}
+"""The commands that go on where an interruption left them."""
 
 Data = Annotated[
     list[Path],
-    typer.Argument(metavar="DATA...", help="Folders of images, or CSV files; several are joined."),
+    typer.Argument(metavar="DATA", help="Folders of images, or CSV files; several are joined."),
 ]
 Metadata = Annotated[Path | None, typer.Option(help="CSV by image id with lesion, patient, age, sex, site.")]
 Diagnoses = Annotated[
@@ -65,12 +75,31 @@ LeaveOut = Annotated[
     ),
 ]
 Folds = Annotated[int | None, typer.Option(min=2, help="Leave out each group once, in so many folds.")]
+Part = Literal["test", "test-as-given", "train", "validation", "calibration", "test-leaking", "quarantined"]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace what is there and is not the same, which is refused otherwise."),
+]
 SplitFile = Annotated[Path | None, typer.Option(help="The split.csv that says which image is in which part.")]
 
 
 def _say(text: str) -> None:
     """A line for the person at the terminal."""
-    typer.echo(text, err=True)
+    say(text)
+
+
+def _show(text: str) -> None:
+    """A result on stdout; a terminal that is too narrow gets its lines broken between words."""
+    if sys.stdout.isatty():
+        import shutil
+        import textwrap
+
+        width = shutil.get_terminal_size().columns - 1
+        wrapper = textwrap.TextWrapper(
+            width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+        text = "\n".join("\n".join(wrapper.wrap(line)) for line in text.splitlines())
+    typer.echo(text)
 
 
 @cache
@@ -87,11 +116,17 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    log_json: Annotated[
+        bool, typer.Option(LOG_JSON, help="Messages and progress on stderr as a JSON object per line.")
+    ] = False,
 ) -> None:
-    pass
+    log_as_json(log_json)
+    if context.invoked_subcommand not in (None, "serve"):  # which tells by itself, for as long as it runs
+        context.with_resource(logged(context.invoked_subcommand or ""))
 
 
 def _read_data(
@@ -131,6 +166,19 @@ def _read_reference(
     return known
 
 
+def _output(
+    out: Path | None, command: str, names: list[str], made_of: dict[str, Any], force: bool
+) -> Output | None:
+    """What a command is to write into `out`. Raises OutputError where that would replace something else."""
+    if out is None:
+        return None
+    from dermsentry.outputs import Output
+
+    output = Output(out, command, tuple(names), made_of)
+    output.check(force=force)
+    return output
+
+
 @app.command(short_help="Audit a collection: what is wrong with it.")
 def audit(
     data: Data,
@@ -141,6 +189,7 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json, audit.html and index.npz.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Audit a collection: conflicts, leaks, duplicates, wrong labels, balance and shortcuts.
 
@@ -159,11 +208,21 @@ def audit(
             _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
         raise
     reference = _read_reference(labels, diagnoses, collection)
+    made_of = {
+        "DATA": data, "labels": labels, "metadata": metadata, "published_lesions": not no_published_lesions,
+        "seed": seed,
+    }  # fmt: skip
+    output = _output(out, "audit", ["audit.json", "audit.html"], made_of, force)
     index = None if out is None else out / "index.npz"
     found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
-    typer.echo(to_json(found) if json else as_text(found), nl=False)
+    if output is not None:
+        output.finish()
+    if json:
+        typer.echo(to_json(found), nl=False)
+    else:
+        _show(as_text(found).removesuffix("\n"))
     if out is not None:
         _say(f"Written: {out / 'audit.html'}")
         if found.unknown_diagnoses:
@@ -175,7 +234,9 @@ def audit(
 def fetch(
     what: Annotated[
         Literal["isic9", "ham10000", "isic2019", "collection"],
-        typer.Argument(metavar="SET", help="isic9, ham10000, isic2019, or collection and its number."),
+        typer.Argument(
+            metavar="SET", help="The set; collection takes the number of any of the archive's collections."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier fetch of the same set.")],
     number: Annotated[
@@ -194,7 +255,7 @@ def fetch(
         raise InputError(f"Received {given}; expected collection and its number, or another set without one.")
     fetched = run(what if number is None else number, out, say=_say, quiet=False)
     for line in summary(fetched):
-        typer.echo(line)
+        _show(line)
     metadata = out / "metadata.csv"
     _say(f"Written: {metadata}, {out / 'SHA256SUMS'}")
     if fetched.changes:
@@ -208,7 +269,7 @@ def evaluate(
     given: Annotated[
         list[Path],
         typer.Argument(
-            metavar="[BUNDLE] DATA...",
+            metavar="[BUNDLE] DATA",
             help="Folder of a model bundle (none with --predictions); folders of images, or CSV files.",
         ),
     ],
@@ -226,7 +287,7 @@ def evaluate(
         typer.Option(help="With --predictions: the melanoma probability that raises an alert."),
     ] = None,
     part: Annotated[
-        str, typer.Option(help="Part of the split to evaluate on; test-as-given is Test with its leaks.")
+        Part, typer.Option(help="Part of the split to evaluate on; test-as-given is Test with its leaks.")
     ] = "test",
     out: Annotated[
         Path | None, typer.Option(help="Folder for evaluation.json, evaluation.html and predictions.csv.")
@@ -263,6 +324,7 @@ def evaluate(
     ] = False,
     resamples: Annotated[int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Evaluate a model, or a table of predictions, on images of known diagnosis.
 
@@ -271,6 +333,8 @@ def evaluate(
     from dermsentry.evaluation import evaluate as run
     from dermsentry.evaluation import evaluate_table
     from dermsentry.evaluation.summary import summary
+    from dermsentry.files import sha256
+    from dermsentry.model import open_bundle
     from dermsentry.split import make_folds, read_split
 
     needing = {
@@ -297,6 +361,19 @@ def evaluate(
         fold = make_folds(known, collection, leave_out=leave_out)[0]
         _say(f"{leave_out}: {fold.told}")
         known = fold.split
+    bundle = None if predictions is not None else open_bundle(given[0])
+    made_by = "" if bundle is None else bundle.card.digest
+    if predictions is not None and predictions.is_file():
+        made_by = sha256(predictions)
+    made_of = {
+        "model": made_by,
+        "collection": collection.fingerprint(), "split": known and known.fingerprint(), "labels": reference,
+        "part": part, "by": by, "threshold": threshold, "prevalence": prevalence, "masks": masks,
+        "predictions_for": predictions_for, "robustness": robustness, "not_lesions": not_lesions,
+        "keep_learned": keep_learned, "resamples": resamples, "seed": seed,
+    }  # fmt: skip
+    files = ["evaluation.json", "evaluation.html", "predictions.csv", "truth.csv"]
+    output = _output(out, "evaluate", files, made_of, force)
     if predictions is not None:
         evaluation = evaluate_table(
             predictions, collection, known, part=part, labels=reference, by=by, out=out, threshold=threshold,
@@ -304,11 +381,13 @@ def evaluate(
         )  # fmt: skip
     else:
         evaluation = run(
-            given[0], collection, known, part=part, labels=reference, by=by, out=out,
+            bundle or given[0], collection, known, part=part, labels=reference, by=by, out=out,
             predictions_for=predictions_for, prevalence=prevalence, robustness=robustness, masks=masks,
             not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed, quiet=False,
         )  # fmt: skip
-    typer.echo(summary(evaluation, by))
+    if output is not None:
+        output.finish()
+    _show(summary(evaluation, by))
     for sentence in evaluation.warnings:
         _say(f"Note: {sentence}")
     if out is not None:
@@ -322,27 +401,33 @@ def evaluate(
 def compare(
     evaluations: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER FOLDER...", help="What evaluate --out wrote, the reference first."),
+        typer.Argument(metavar="FOLDER", help="What evaluate --out wrote, the reference first."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for comparison.json, comparison.csv and comparison.html.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Compare models with the first one: paired over groups, adjusted for how many there are."""
     from dermsentry.evaluation.comparison_report import as_text, write_comparison
     from dermsentry.evaluation.model_comparison import compare_models
     from dermsentry.evaluation.written import read_evaluations
+    from dermsentry.files import sha256
 
     read = read_evaluations(evaluations)
+    made_of = {"evaluations": [sha256(folder / "predictions.csv") for folder in evaluations]}
+    files = ["comparison.json", "comparison.csv", "comparison.html"]
+    output = _output(out, "compare", files, made_of, force)
     differences = compare_models(read)
-    typer.echo(as_text(read, differences))
+    _show(as_text(read, differences))
     left = {name: one.about["left_out"] for name, one in read.items() if one.about["left_out"]}
     if left:
         counts = ", ".join(f"{count:,} of {name}" for name, count in left.items())
         _say(f"Note: images that not all of them have are left out: {counts}.")
-    if out is not None:
-        write_comparison(read, differences, out)
-        _say(f"Written: {out / 'comparison.html'}")
+    if output is not None:
+        write_comparison(read, differences, output.folder)
+        output.finish()
+        _say(f"Written: {output.folder / 'comparison.html'}")
 
 
 @app.command(short_help="Split a collection, related images in one part.")
@@ -359,13 +444,14 @@ def split(
     leave_out: LeaveOut = None,
     folds: Folds = None,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Split a collection: duplicates, lesions and patients stay in one part, conflicts are quarantined.
 
     With --leave-out COLUMN or --folds, a numbered file for each fold: split-1.csv and so on.
     """
     from dermsentry.collection.lesions import known_lesions
-    from dermsentry.split import DOUBTFUL, make_folds, make_split, write_split
+    from dermsentry.split import DOUBTFUL, make_folds, make_split, refuse_other_split, write_split
 
     collection = _read_data(data, metadata, diagnoses, no_published_lesions)
     _say(f"Note: {known_lesions(collection.table).sentence}")
@@ -386,6 +472,8 @@ def split(
             (path, fold.split, f"left out: {fold.name}", fold.problem or fold.told)
             for path, fold in zip([out] if len(divided) == 1 else paths, divided, strict=True)
         ]
+    for path, one, _, _ in () if force else written:
+        refuse_other_split(one, path)
     for path, one, name, told in written:
         write_split(one, path)
         if name:
@@ -402,10 +490,13 @@ def split(
         )
 
 
-@app.command()
+@app.command(short_help="Train a network and write its bundle.")
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the run; its bundle is in bundle/.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run; its bundle is in bundle/. By default the next runs/train-1, …"),
+    ] = None,
     split: SplitFile = None,
     network: Annotated[
         Literal["linear", "cnn", "lite0", "lite1", "lite2"],
@@ -430,6 +521,12 @@ def train(
         Literal["imagenet", "dermoscopy"],
         typer.Option(help="Initial weights of all but cnn; dermoscopy is the bundled model."),
     ] = "imagenet",
+    keep_learned: Annotated[
+        bool,
+        typer.Option(
+            "--keep-learned", help="Also validate and calibrate on images that initial weights learned from."
+        ),
+    ] = False,
     tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
     precision: Precision = "auto",
     leave_out: LeaveOut = None,
@@ -443,6 +540,7 @@ def train(
     no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Train a network on a split and write its model bundle. If interrupted, run it again to resume.
 
@@ -459,20 +557,26 @@ def train(
     reference = _read_reference(labels, diagnoses, collection)
     known = read_split(split, collection)
     check_split(known)
+    from dermsentry.model import read_network
+    from dermsentry.model.card import describe_thresholds
     from dermsentry.training import train as run
     from dermsentry.training.options import TrainingOptions
 
     options = TrainingOptions(
         network=network, epochs=epochs, augmented=augmented, balance=balance, size=size, aspect=aspect,
         learning_rate=learning_rate, weights=weights, precision=None if precision == "auto" else precision,
-        quantised=quantised, tensorboard=tensorboard,
+        keep_learned=keep_learned, quantised=quantised, tensorboard=tensorboard,
     )  # fmt: skip
     if leave_out is None and folds is None and seeds == 1:
         _say(f"Note: {known_lesions(collection.table).sentence}")
-        trained = run(collection, known, out, labels=reference, seed=seed, quiet=False, **options)
+        trained = run(
+            collection, known, out, labels=reference, seed=seed, force=force, quiet=False, **options
+        )
         best = trained.history.iloc[trained.best_epoch - 1]
         accuracies = f"{best['val_accuracy']:.3f}, training accuracy {best['accuracy']:.3f}"
         typer.echo(f"validation accuracy {accuracies}")
+        for line in describe_thresholds(read_network(trained.bundle)[0]):
+            _show(line)
         typer.echo(str(trained.bundle))
         return
     from dermsentry.evaluation.cross_validation.report import as_text
@@ -487,19 +591,24 @@ def train(
         seeds=seeds,
         labels=reference,
         seed=seed,
+        force=force,
         quiet=False,
         **options,
     )
-    typer.echo(as_text(result))
+    _show(as_text(result))
     for sentence in result.warnings:
         _say(f"Note: {sentence}")
-    _say(f"Written: {out / 'cross_validation.html'}")
 
 
 @app.command(short_help="Run the nine-class assignment under two protocols.")
 def study(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for study.html, study.json, the runs and the bundle.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for study.html, study.json, runs and bundle. By default the next runs/study-1, …"
+        ),
+    ] = None,
     epochs: Annotated[
         str, typer.Option(help="Epochs of the baseline, the augmented and the balanced networks.")
     ] = "20,20,30",
@@ -518,6 +627,7 @@ def study(
     no_published_lesions: NoPublishedLesions = False,
     diagnoses: Diagnoses = None,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Run the nine-class assignment, as given and with groups kept apart. Run it again to resume."""
     from dermsentry.training import require_framework
@@ -530,11 +640,12 @@ def study(
 
     finished = run(
         collection, out, epochs=lengths, fast=fast, labels=known, per_class=per_class,
-        precision=None if precision == "auto" else precision, notebook=notebook, seed=seed, quiet=False,
+        precision=None if precision == "auto" else precision, notebook=notebook, seed=seed, force=force,
+        quiet=False,
     )  # fmt: skip
     for conclusion in finished.conclusions:
-        typer.echo(f"- {conclusion.sentence}")
-    _say(f"Written: {out / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
+        _show(f"- {conclusion.sentence}")
+    _say(f"Written: {finished.folder / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
     if notebook is not None:
         _say(f"Written: {notebook}, with empty cells for your own words")
 
@@ -584,10 +695,7 @@ def screen(
         Literal["cpu", "cuda"], typer.Option(help="Where the network computes; cuda needs onnxruntime-gpu.")
     ] = "cpu",
 ) -> None:
-    """Screen images: an alert tier for each, and why. Exit code 3 if some could not be read.
-
-    Example: dermsentry screen new/ --out findings/
-    """
+    """Screen images: an alert tier for each, and why. Exit code 3 if some could not be read."""
     from dermsentry.images import MAX_BYTES
     from dermsentry.model import open_bundle
     from dermsentry.screening import iter_screen
@@ -640,7 +748,7 @@ def screen(
         predictions_for=predictions_for,
         saliency=out / "saliency" if saliency and out else None,
         strict=not listed,
-        quiet=sys.stdout.isatty() or not sys.stderr.isatty(),
+        quiet=sys.stdout.isatty(),
     )
     counts = print_findings(screened, format, predictions_for)
     _say(summary(counts, time.monotonic() - start))
@@ -668,6 +776,7 @@ def adopt(
         typer.Option(help="Prevalence of melanoma at the site, if the images have another one."),
     ] = None,
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Calibrate a bundle on a site's own images and set its thresholds so that a sensitivity is promised.
 
@@ -676,11 +785,18 @@ def adopt(
     from dermsentry.adoption.pipeline import adopt as run
     from dermsentry.adoption.report import summary
 
+    made_of = {
+        "BUNDLE": bundle, "PHOTOGRAPHS": photographs, "labels": labels, "sensitivity": sensitivity,
+        "confidence": confidence, "prevalence": prevalence, "seed": seed,
+    }  # fmt: skip
+    output = _output(out, "adopt", ["card.json", "adoption.json", "adoption.html"], made_of, force)
     found = run(
         bundle, photographs, labels=labels, out=out, sensitivity=sensitivity, confidence=confidence,
         prevalence=prevalence, seed=seed, quiet=False,
     )  # fmt: skip
-    typer.echo(summary(found))
+    if output is not None:
+        output.finish()
+    _show(summary(found))
     for sentence in found.warnings:
         _say(f"Note: {sentence}")
     if found.refusal:
@@ -704,7 +820,10 @@ def model(
     from dermsentry.model.model_card import model_card
 
     opened = open_bundle(bundle)
-    typer.echo(model_card(opened) if markdown else describe(opened.card))
+    if markdown:
+        typer.echo(model_card(opened))
+    else:
+        _show(describe(opened.card))
 
 
 def _numbers(text: str, kind: type[Number], count: int, option: str) -> list[Number]:
@@ -725,12 +844,13 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier demo.")] = Path("demo"),
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Run every stage on a collection, or on synthetic images, and show the alerts on one page."""
     from dermsentry.demo import demo as run
     from dermsentry.screening.writers import table_header, table_rows
 
-    made = run(data, out, seed=seed, say=_say, quiet=False)
+    made = run(data, out, seed=seed, say=_say, force=force, quiet=False)
     alerts = [finding for finding in made.findings if finding.tier == "alert"]
     typer.echo(table_header())
     for finding in alerts[:10]:
@@ -741,6 +861,7 @@ def demo(
 
 
 app.add_typer(clinic)
+show_examples(app)
 
 
 def _tell(
@@ -765,27 +886,54 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        code = app(prog_name="dermsentry", standalone_mode=False)
-    except DermsentryError as error:
-        _say(f"dermsentry: {error}")
-        sys.exit(error.exit_code)
-    except UsageError as error:
-        _say(_usage_problem(error))
-        sys.exit(2)
-    except ModuleNotFoundError as error:
-        missing = missing_extra(error)
-        if missing is error:
+    # An option of every command, wherever it is written.
+    arguments = sorted(sys.argv[1:], key=lambda argument: argument != LOG_JSON)
+    log_as_json(LOG_JSON in arguments)
+    with _interrupted_by_sigterm() as received:
+        try:
+            code = app(arguments, prog_name="dermsentry", standalone_mode=False)
+        except DermsentryError as error:
+            _say(f"dermsentry: {error}")
+            sys.exit(error.exit_code)
+        except UsageError as error:
+            _say(_usage_problem(error))
+            sys.exit(2)
+        except ModuleNotFoundError as error:
+            missing = missing_extra(error)
+            if missing is error:
+                raise
+            _say(f"dermsentry: {missing}")
+            sys.exit(2)
+        except (typer.Abort, KeyboardInterrupt):  # asked for a password, or outside of a command
+            code = 130
+        except SystemExit as leaving:
+            if isinstance(leaving.__context__, BrokenPipeError):  # such as `dermsentry … | head`
+                sys.exit(0)
             raise
-        _say(f"dermsentry: {missing}")
-        sys.exit(2)
-    except SystemExit as leaving:
-        if isinstance(leaving.__context__, BrokenPipeError):  # such as `dermsentry … | head`
-            sys.exit(0)
-        raise
     if code == 130:
-        _say(f"dermsentry: {EXIT_CODES[130]}.")
-    sys.exit(code)
+        again = " to resume" if RESUMING & set(arguments[:2]) else ""
+        _say(f"dermsentry: interrupted; no file is half written. Run it again{again}.")
+    sys.exit(128 + received[0] if code == 130 and received else code)
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[list[int]]:
+    """Have SIGTERM, of a scheduler or a container, end the block as Ctrl-C does; yields which came."""
+    received: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    in_charge = threading.current_thread() is threading.main_thread()
+    if not in_charge or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield received
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _usage_problem(error: Any) -> str:

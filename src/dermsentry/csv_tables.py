@@ -111,7 +111,8 @@ def _frame(lines: Iterator[tuple[int, list[str]]], where: str) -> pd.DataFrame:
         rows.append((fields + [""] * len(header))[: len(header)])
     places = {name: place for place, name in reversed(list(enumerate(header))) if name}
     columns = {name: [row[places[name]] for row in rows] for name in dict.fromkeys(header) if name}
-    return pd.DataFrame(columns, dtype=str)
+    # PyArrow, which pandas would take where it is installed, holds no name that is not UTF-8.
+    return pd.DataFrame(columns, dtype=pd.StringDtype("python", na_value=float("nan")))
 
 
 def parse_rows(text: str, where: str, *, exact: bool = False) -> Iterator[tuple[int, list[str]]]:

@@ -16,6 +16,7 @@ from dermsentry.evaluation import evaluate
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.files import read_json, write_json
 from dermsentry.images import Pixels, Unreadable, read_fitted
+from dermsentry.outputs import Output
 from dermsentry.phantoms import Phantoms, draw_phantoms, is_synthetic
 from dermsentry.reporting import write_report
 from dermsentry.screening import Finding, screen
@@ -57,6 +58,7 @@ def demo(
     *,
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
+    force: bool = False,
     quiet: bool = True,
 ) -> Demo:
     """Run every stage once and write `demo.html`, beside the files and pages of each stage.
@@ -66,11 +68,14 @@ def demo(
     data
         A labelled collection; without one, synthetic images with planted defects are drawn.
     out
-        A new folder, or that of an earlier demo, which is overwritten.
+        A new folder, or that of an earlier demo of the same `data` and `seed`, which is made anew.
     seed
         Random seed.
     say
         Receives a line for each step.
+    force
+        Whether to replace a demo of other data or another seed, or a split that was edited, which is refused
+        otherwise.
     quiet
         Whether to show no progress bars on stderr.
 
@@ -86,14 +91,18 @@ def demo(
     TrainingError
         `data` has too few photographs or classes to learn from.
     OutputError
-        `out` cannot be written.
+        `out` cannot be written, or holds another demo.
     """
     require_framework()
     folder = Path(out)
     collection = None if data is None else read_collection(data)
     for note in () if collection is None else collection.notes:
         say(f"Note: {note}")
+    of = {"data": data, "seed": seed}
+    output = Output(folder, "demo", (STATE, "split.csv"), of)
+    output.check(force=force)
     _clear(folder)
+    output.begin()
     seconds: dict[str, float] = {}
 
     def step(name: str, words: str) -> None:
@@ -130,7 +139,8 @@ def demo(
     step("screen", f"Screened them: {_listed(_tiers(findings))}")
     page = folder / "demo.html"
     _write_page(page, collection, planted, audit, split, evaluation, findings, seconds)
-    write_json(folder / STATE, {"data": data, "seed": seed, "seconds": seconds, "finished": True})
+    write_json(folder / STATE, {**of, "seconds": seconds, "finished": True})
+    output.finish()
     return Demo(page, findings, seconds)
 
 

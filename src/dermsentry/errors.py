@@ -117,11 +117,13 @@ EXIT_CODES: dict[int, str] = {
     2: "usage error: the input or an option cannot be used",
     3: "audit, evaluate, fetch, screen: some images could not be read, found or fetched; everything else was "
     "done, and each has its line",
-    4: "the output cannot be written",
+    4: "the output cannot be written, or would replace something else",
     5: "training failed",
     6: "the model bundle was refused",
     7: "the clinic's database cannot be reached, or refuses the connection",
     8: "adopt, adoption: too few melanomas, or images too unlike, to promise anything; nothing is adopted",
     9: "the ISIC Archive cannot be reached; what was fetched is kept, run it again to resume",
-    130: "interrupted: no file is half written; run it again, and training, fetching and screening resume",
+    130: "interrupted by Ctrl-C: no file is half written; run it again, and training, fetching and screening "
+    "resume",
+    143: "interrupted by SIGTERM, as by Ctrl-C",
 }

@@ -54,7 +54,7 @@ def test_figures_on_stdout_notes_on_stderr(folder):
     assert "chosen on calibration for 80 %, reached 94 % (85–98) there" in lines[2]
     assert lines[3].startswith("needed for 80 % here")
     assert lines[8].startswith("PPV at 2 % prevalence")
-    assert "Note: Only 3 melanoma lesions" in result.stderr
+    assert "Note: Only 3 distinct melanoma photographs" in result.stderr
     assert (out / "evaluation.html").is_file()
 
 
@@ -94,7 +94,7 @@ def test_figures_by_a_column_of_metadata(folder, hospitals):
     lines = result.stdout.splitlines()
     assert lines[13] == "melanoma AUROC by hospital:"
     assert [line.split()[0] for line in lines[14:]] == ["Graz", "Wien"]
-    assert "2 melanomas in 3, fewer than 10 lesions of melanoma or of others" in lines[14]
+    assert "2 melanomas in 3, fewer than 10 distinct photographs of melanoma or of others" in lines[14]
     found = json.loads((folder / "out" / "evaluation.json").read_text())["subgroups"]
     assert [(group["name"], len(group["subgroups"])) for group in found] == [("hospital", 2)]
     assert "By hospital" in (folder / "out" / "evaluation.html").read_text()

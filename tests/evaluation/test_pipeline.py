@@ -184,7 +184,7 @@ def test_page_stands_alone_and_shows_what_was_missed(evaluated):
     assert "the same threshold, here" in page
     assert "Test_melanoma_3" in page  # the pale one
     assert "Test_nevus_4" in page  # the dark one
-    assert "Only 4 melanoma lesions" in page
+    assert "Only 4 distinct melanoma photographs" in page
     assert "Synthetic photographs" in page  # the tiny bundle's card says so
 
 

@@ -13,7 +13,7 @@ from dermsentry.diagnoses import BENIGN, CODES, MALIGNANT, NOT_MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.evaluation import Estimate, Evaluation, evaluate_predictions
 from dermsentry.evaluation.report import write_page
-from dermsentry.evaluation.summary import summary
+from dermsentry.evaluation.summary import summary, verdict
 from dermsentry.files import to_json
 from dermsentry.stats.calibration import calibration_error
 from dermsentry.stats.resampling import Resampler
@@ -209,7 +209,7 @@ def test_a_class_of_one_photograph_is_known_to_be_unknown():
     assert one.recall.low == pytest.approx(0.025, abs=1e-6)
     assert (one.roc_auc.low, one.roc_auc.high) == (0.0, 1.0)
     assert any("melanoma (1)" in line for line in evaluation.warnings)
-    assert any(line.startswith("Only 1 melanoma lesion:") for line in evaluation.warnings)
+    assert any(line.startswith("Only 1 group of melanoma photographs:") for line in evaluation.warnings)
 
 
 def test_sixteen_of_sixteen_proves_79_percent():
@@ -221,16 +221,19 @@ def test_sixteen_of_sixteen_proves_79_percent():
     assert evaluation.sensitivity.value == 1.0
     assert evaluation.sensitivity.low == pytest.approx(0.794, abs=5e-4)
     assert any(
-        "Only 16 melanoma lesions" in line and "79 %" in line and "72" in line for line in evaluation.warnings
+        "Only 16 groups of melanoma photographs" in line and "79 %" in line and "72" in line
+        for line in evaluation.warnings
     )
 
 
 def test_enough_melanomas_are_not_warned_of():
     labels = ["MEL"] * 72 + ["NV"] * 72
     evaluation = evaluate_predictions(labels, predictions(labels), alone(144), resamples=20)
-    assert not any("melanoma lesions" in line for line in evaluation.warnings)
+    assert not any("melanoma photographs:" in line for line in evaluation.warnings)
     few = evaluate_predictions(labels, predictions(labels), ["same"] * 71 + alone(73), resamples=20)
-    assert any("Only 2 melanoma lesions" in line for line in few.warnings)  # 72 photographs, two lesions
+    assert any(
+        "Only 2 groups of melanoma photographs" in line for line in few.warnings
+    )  # 72 photographs, two lesions
 
 
 def test_copies_of_a_lesion_do_not_narrow_an_interval():
@@ -288,7 +291,7 @@ def test_evaluation_json_has_what_its_readers_expect():
 def test_an_evaluation_shows_itself_in_a_line_and_as_a_table():
     labels = drawn(50)
     evaluation = evaluate_predictions(labels, predictions(labels), alone(50), threshold=0.3, resamples=20)
-    assert repr(evaluation).startswith("Evaluation(50 photographs of 50 lesions, ")
+    assert repr(evaluation).startswith("Evaluation(50 photographs of 50 groups of related photographs, ")
     assert "\n" not in repr(evaluation)
     table = evaluation.to_frame()
     assert list(table.columns) == ["name", "value", "low", "high"]
@@ -376,7 +379,7 @@ def test_what_cannot_be_estimated_is_null_with_its_reason(tmp_path):
     at_90, at_95 = plain["melanoma"]["specificity_at_sensitivity"][1:]
     assert at_90["specificity"]["value"] > 0
     assert at_95["specificity"] is None
-    assert at_95["reason"] == "not estimable: 5 % of 16 melanoma lesions is less than one lesion"
+    assert at_95["reason"] == "not estimable: 5 % of 16 independent melanomas is less than one"
     assert plain["operating_point"]["needed"] == {
         "threshold": None,
         "specificity": None,
@@ -436,3 +439,39 @@ def test_labels_that_are_only_benign_or_malignant() -> None:
     assert found.classes[0].recall is None
     assert found.specificity is not None
     assert any("an accuracy cannot be measured" in line for line in found.warnings)
+
+
+def constant(rows: int, melanoma: float) -> np.ndarray:
+    others = (1 - melanoma) / (len(CODES) - 1)
+    return np.tile([melanoma if code == "MEL" else others for code in CODES], (rows, 1))
+
+
+@pytest.mark.parametrize(
+    ("melanoma", "threshold", "caveat", "told", "remark"),
+    [
+        (0.9, None, "same probabilities", "alert for every one of 40 photographs", "every photograph raises"),
+        (0.2, 0.1, "same probabilities", "alert for every one of 40 photographs", "every photograph raises"),
+        (0.05, 0.5, "same probabilities", "no alert for any of 40 photographs", "nothing raises an alert"),
+    ],
+)
+def test_a_constant_prediction_is_called_that(
+    melanoma: float, threshold: float | None, caveat: str, told: str, remark: str
+) -> None:
+    labels = ["MEL", "NV", "BCC", "NV"] * 10
+    found = evaluate_predictions(labels, constant(40, melanoma), alone(40), threshold=threshold, resamples=20)
+    assert caveat in found.warnings[0]
+    assert told in verdict(found)[0]
+    assert "raised an alert for 10 of" not in " ".join(verdict(found))
+    assert remark in summary(found)
+
+
+def test_alerts_on_everything_are_called_that_where_probabilities_differ() -> None:
+    labels = ["MEL", "NV", "BCC", "NV"] * 10
+    probability = constant(40, 0.3)
+    probability[::2] = constant(20, 0.4)
+    found = evaluate_predictions(labels, probability, alone(40), threshold=0.2, resamples=20)
+    assert "predicted to be melanoma, a constant prediction" in found.warnings[0]
+    assert "Every photograph raises an alert" in found.warnings[0]
+    assert not any("same probabilities" in line for line in found.warnings)
+    useful = evaluate_predictions(labels, probability, alone(40), threshold=0.35, resamples=20)
+    assert not any("raises an alert" in line for line in useful.warnings)

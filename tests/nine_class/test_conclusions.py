@@ -138,7 +138,21 @@ def test_contradictions_are_blamed_only_where_there_are_some() -> None:
 def test_melanomas_are_counted_not_rounded(
     detected: int, melanomas: int, low: float | None, words: str
 ) -> None:
-    assert words in sentence("melanoma", title="It", detected=detected, melanomas=melanomas, low=low)
+    told = sentence(
+        "melanoma", title="It", detected=detected, melanomas=melanomas, low=low, uniform="", others=58
+    )
+    assert words in told
+
+
+@pytest.mark.parametrize(("uniform", "words"), [("all", "a constant prediction"), ("none", "misses all 16")])
+def test_what_tells_nothing_apart_is_not_praised(uniform: str, words: str) -> None:
+    detected = 16 if uniform == "all" else 0
+    told = sentence(
+        "melanoma", title="It", detected=detected, melanomas=16, low=0.794, uniform=uniform, others=58
+    )
+    assert words in told
+    assert "every one" not in told
+    assert "at least" not in told
 
 
 @pytest.mark.parametrize(("chosen", "words"), [("A", "chose the same one"), ("B", "chose B")])

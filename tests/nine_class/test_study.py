@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -308,10 +309,11 @@ def test_the_notebook_trains_anew_without_the_study(
 ) -> None:
     """Elsewhere: no trainings beside it, no Dermsentry, a zip instead of a folder; what is off turned on."""
     shutil.make_archive(str(tmp_path / "nine"), "zip", finished.collection.root)
-    elsewhere = nbformat.from_dict(notebook)
+    elsewhere = copy.deepcopy(notebook)
     for cell in elsewhere.cells:
         for old, new in (
             (r"DATA = Path\(\"[^\"]*\"\)", 'DATA = Path("nine.zip")'),
+            (r"RUN = Path\(\"[^\"]*\"\)", "RUN = None"),
             ("PRETRAINED = False", "PRETRAINED = True"),
             ('weights="imagenet"', "weights=None"),  # nothing is downloaded in a test
         ):
@@ -338,7 +340,7 @@ def test_a_notebook_is_refused_before_anything_is_trained(
     collection: Collection, tmp_path: Path, name: str, options: dict[str, Any], words: str
 ) -> None:
     (tmp_path / "kept.ipynb").write_text("{}")
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(DermsentryError, match=words):
         study(collection, tmp_path / "out", **OPTIONS, **options, notebook=tmp_path / name)
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "kept.ipynb").read_text() == "{}"

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
+    Unit,
     compared,
+    counted_units,
     decimal,
     decimal_interval,
     percent,
@@ -135,3 +137,17 @@ def test_decimals_are_compared_too() -> None:
 )  # fmt: skip
 def test_texts(text: str, expected: str) -> None:
     assert text == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "melanoma", "text"),
+    [
+        (1, "lesion", True, "1 melanoma lesion"),
+        (12, "patient", True, "12 patients with melanoma"),
+        (2, "lesion or patient", False, "2 lesions or patients"),
+        (1_200, "distinct photograph", False, "1,200 distinct photographs"),
+        (1, "group", False, "1 group of related photographs"),
+    ],
+)
+def test_groups_are_called_what_they_are(number: int, unit: Unit, melanoma: bool, text: str) -> None:
+    assert counted_units(number, unit, melanoma=melanoma) == text

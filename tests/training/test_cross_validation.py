@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import dermsentry
 from dermsentry.cli import app
 from dermsentry.collection import Collection
-from dermsentry.errors import InputError, TrainingError
+from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.evaluation.cross_validation import CrossValidation
 from dermsentry.evaluation.cross_validation.figures import LeftOut, left_out_of
 from dermsentry.evaluation.cross_validation.results import FoldFigures
@@ -125,14 +125,16 @@ def test_run_again_it_trains_only_what_is_new(
     again = cross_validate(hospitals, split, done.out, leave_out="hospital", **SMALL)
     assert trained == []
     assert again.mean == done.result.mean
-    one = cross_validate(hospitals, split, done.out, leave_out="hospital=south", seeds=2, **SMALL)
+    with pytest.raises(OutputError, match="leave_out hospital, now hospital=south"):
+        cross_validate(hospitals, split, done.out, leave_out="hospital=south", seeds=2, **SMALL)
+    one = cross_validate(hospitals, split, done.out, leave_out="hospital=south", seeds=2, force=True, **SMALL)
     assert trained == [done.out / "fold-02" / "seed-1"]
     assert one.seeds == (0, 1)
     before, after = (numbers(run.figures) for run in (done.result.folds[1], one.folds[0].runs[0]))
     assert after == pytest.approx(before)  # sums may differ in their last digit
     assert one.spread["specificity"] is not None
     (done.out / "fold-02" / "seed-1" / "left_out.npz").unlink()
-    cross_validate(hospitals, split, done.out, leave_out="hospital=south", seeds=2, **SMALL)
+    cross_validate(hospitals, split, done.out, leave_out="hospital=south", seeds=2, force=True, **SMALL)
     assert len(trained) == 2
 
 

@@ -12,19 +12,21 @@ import pandas as pd
 import pytest
 
 from dermsentry.collection import Collection
+from dermsentry.collection.groups import original_id
 from dermsentry.diagnoses import CODES
-from dermsentry.errors import DataWarning, InputError, TrainingError
+from dermsentry.errors import DataWarning, InputError, OutputError, TrainingError
 from dermsentry.evaluation import evaluate
 from dermsentry.files import read_json
 from dermsentry.images import read_fitted
 from dermsentry.model import open_bundle
-from dermsentry.model.learned_from import hashed
+from dermsentry.model.learned_from import LearnedFrom, hashed
 from dermsentry.phantoms import Phantoms
 from dermsentry.split import Split, make_split
 from dermsentry.split.make import relabelled
 from dermsentry.training import Run, export, train
 from dermsentry.training.batches import Examples
-from dermsentry.training.pipeline import parts_of, with_copies
+from dermsentry.training.options import TrainingOptions
+from dermsentry.training.pipeline import Start, parts_of, with_copies, without_learned
 from dermsentry.training.pixels import DecodedPhotographs
 from dermsentry.training.pretrained import backbone
 from examples import examples
@@ -78,6 +80,33 @@ def test_a_run_ends_in_a_bundle_that_predicts(ran: Ran, phantoms: Phantoms, spli
     outputs = bundle.predict(pixels)
     np.testing.assert_allclose(outputs.probability.sum(axis=1), 1, atol=1e-5)
     assert outputs.class_activation.shape == (len(test), 6, 6, 9)
+
+
+def test_a_run_is_not_replaced_by_another(ran: Ran, split: Split, phantom_collection: Collection) -> None:
+    before = (ran.run.folder / "run.json").read_bytes()
+    options: TrainingOptions = {"network": "cnn", "size": 48, "epochs": 2, "aspect": "pad"}
+    with pytest.raises(OutputError, match="epochs 2, now 3"):
+        train(phantom_collection, split, ran.run.folder, **{**options, "epochs": 3}, seed=1)
+    edited = split.table.copy()
+    edited.loc[edited.index[edited["part"] == "train"][0], "part"] = "quarantined"
+    with pytest.raises(OutputError, match="another split"):
+        train(phantom_collection, Split(edited), ran.run.folder, **options, seed=1)
+    assert (ran.run.folder / "run.json").read_bytes() == before
+
+
+def test_runs_without_a_folder_are_numbered(
+    split: Split, phantom_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dermsentry.training.pipeline.fit_network", interrupt)
+    for epochs, seen in ((2, 1), (2, 1), (3, 2), (2, 2)):
+        with pytest.raises(KeyboardInterrupt):
+            train(phantom_collection, split, network="cnn", size=48, epochs=epochs)
+        assert len(list(Path("runs").glob("train-*/run.json"))) == seen
+    assert len(list(Path("runs/cache").glob("*.npy"))) == 1
 
 
 def test_a_bundle_knows_what_it_learned_from(ran: Ran, split: Split, phantom_collection: Collection) -> None:
@@ -264,3 +293,29 @@ def test_copies_come_after_their_photographs_with_their_label() -> None:
         nearest = np.linalg.norm(centre[:3] - centre[i], axis=1).argmin()
         assert some.labels[nearest] == label
     assert set(filled.labels) <= set(CODES)
+
+
+def test_what_the_first_weights_learned_from_does_not_choose(
+    split: Split, phantom_collection: Collection
+) -> None:
+    decoded = DecodedPhotographs(np.zeros((len(phantom_collection), 8, 8, 3), np.uint8), {}, 8, "squash")
+    parts = parts_of(split, phantom_collection, decoded)
+    names = phantom_collection.table["image_id"].iloc[parts["validation"].rows[:3]]
+    nothing = np.array([], np.uint64)
+    images = np.unique(hashed(original_id(name) for name in names))
+    start = Start("a", LearnedFrom(images, nothing, nothing, nothing))
+    with pytest.warns(DataWarning, match=r"learned from them: 3 of 8 of validation\."):
+        kept = without_learned(start, parts, phantom_collection, decoded)
+    assert kept["validation"].rows.tolist() == parts["validation"].rows[3:].tolist()
+    assert kept["validation"].labels == parts["validation"].labels[3:]
+    assert kept["calibration"] is parts["calibration"]
+    everything = np.unique(hashed(map(original_id, phantom_collection.table["image_id"])))
+    all_of_it = Start("a", LearnedFrom(everything, nothing, nothing, nothing))
+    with pytest.raises(TrainingError, match="No validation image is left"):
+        without_learned(all_of_it, parts, phantom_collection, decoded)
+    assert start.learned_from is not None
+    assert all_of_it.learned_from is not None
+    joined = start.learned_from.joined(all_of_it.learned_from)
+    assert joined.images.tolist() == everything.tolist()
+    with pytest.warns(DataWarning, match="do not say which images they learned from"):
+        assert without_learned(Start("a", None), parts, phantom_collection, decoded) == parts

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dermsentry.errors import InputError, require_extra
+from dermsentry.progress import say
 
 if TYPE_CHECKING:
     from dermsentry.clinic.clinic import ServedClinic
@@ -279,4 +280,4 @@ def _clinic_folder() -> Path:
 
 def _say(text: str) -> None:
     """A line for the person at the terminal."""
-    typer.echo(text, err=True)
+    say(text)

@@ -93,10 +93,23 @@ def read_vocabulary(path: Path | None) -> Vocabulary:
 def write_draft(path: Path, unknown: Iterable[UnknownDiagnosis]) -> None:
     """Write a mapping to fill in: `given,diagnosis,photographs`, a row per diagnosis that was not understood.
 
-    Raises OutputError.
+    What is filled in already stays. Raises OutputError, and InputError where the file there is no such table.
     """
-    rows = [("given", "diagnosis", "photographs"), *((one.given, "", one.photographs) for one in unknown)]
-    write_text(path, "".join(map(csv_line, rows)))
+    filled = {}
+    if path.is_file():
+        table = read_table(path)
+        if not {"given", "diagnosis"} <= set(table.columns):
+            raise InputError(
+                f"{path} is no table of diagnoses that audit wrote; move it, or choose another --out."
+            )
+        filled = {
+            given: meaning
+            for given, meaning in zip(table["given"], table["diagnosis"], strict=True)
+            if meaning
+        }
+    rows = [(one.given, filled.pop(one.given, ""), str(one.photographs)) for one in unknown]
+    rows += [(given, meaning, "") for given, meaning in filled.items()]
+    write_text(path, "".join(map(csv_line, [("given", "diagnosis", "photographs"), *rows])))
 
 
 def describe_unknown(unknown: UnknownDiagnosis) -> str:

@@ -18,6 +18,7 @@ from dermsentry.collection.groups import lesion_keys, patient_keys
 from dermsentry.collection.ids import image_key
 from dermsentry.collection.table import PUBLISHED_LESION, Collection
 from dermsentry.reporting.prose import render_block
+from dermsentry.stats.numbers import Unit
 
 PUBLISHED = Path(__file__).with_name("published_lesions.npz")
 _ISIC = re.compile(r"isic_(\d{7})(?!\d)")
@@ -46,6 +47,13 @@ class KnownLesions:
     patient: int
     published: int
     lesions: int
+
+    @property
+    def unit(self) -> Unit:
+        """What related photographs are grouped by, as far as it is known."""
+        if self.patient:
+            return "patient" if self.patient == self.photographs else "lesion or patient"
+        return "lesion" if 2 * self.lesion > self.photographs else "distinct photograph"
 
     @property
     def sentence(self) -> str:

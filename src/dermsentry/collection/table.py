@@ -14,6 +14,9 @@ from dermsentry.files import fingerprint
 from dermsentry.image_files import NotRead, by_reason
 from dermsentry.stats.numbers import counted
 
+# PyArrow, which pandas would keep text in where it is installed, holds no file name that is not UTF-8.
+pd.options.mode.string_storage = "python"
+
 COLUMNS = (
     "path",
     "image_id",

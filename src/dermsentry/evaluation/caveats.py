@@ -9,24 +9,35 @@ from dermsentry.evaluation.clinical_utility.operating_point import CLAIM
 from dermsentry.evaluation.results import ClassFigures, MelanomaFigures
 from dermsentry.reporting.prose import render_block
 from dermsentry.stats.intervals import provable
-from dermsentry.stats.numbers import beside_chance, compared
+from dermsentry.stats.numbers import Unit, beside_chance, compared
 
 FEW = 10
 """Groups below which a class's own figures say little."""
 
 
 def caveats(
-    classes: Sequence[ClassFigures], melanoma: MelanomaFigures, unknown: int, undecided: int = 0
+    classes: Sequence[ClassFigures],
+    melanoma: MelanomaFigures,
+    unknown: int,
+    undecided: int = 0,
+    *,
+    unit: Unit = "group",
+    constant: bool = False,
 ) -> tuple[str, ...]:
     """The sentences that hold for these figures.
 
     `unknown` photographs had no known diagnosis; of `undecided` others it is not known whether they are
-    melanomas.
+    melanomas. `unit`: what a group is. `constant`: that every photograph gets the same probabilities.
     """
+    predicted = [figures for figures in classes if figures.predicted]
     present = [figures for figures in classes if figures.photographs]
     shown, claim = compared(melanoma.provable_sensitivity, CLAIM, digits=0)
     context = {
         "melanoma": melanoma,
+        "unit": unit,
+        "constant": constant,
+        "uniform": melanoma.decisions[-1].uniform(melanoma.photographs + melanoma.others),
+        "predicted": predicted,
         "ranked": beside_chance(melanoma.roc_auc),
         "few": melanoma.provable_sensitivity < CLAIM,
         "shown": shown,
@@ -41,7 +52,7 @@ def caveats(
         "undecided": undecided,
         "unknown": unknown,
     }
-    topics = ("melanomas", "others", "chance", "absent", "rare", "merged", "undecided", "unknown")
+    topics = ("constant", "melanomas", "others", "chance", "absent", "rare", "merged", "undecided", "unknown")
     return tuple(filter(None, (caveat(topic, **context) for topic in topics)))
 
 

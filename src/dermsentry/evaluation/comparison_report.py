@@ -11,7 +11,14 @@ from dermsentry.evaluation.results import Evaluation
 from dermsentry.files import csv_line, plain, versions, write_json, write_text
 from dermsentry.reporting import write_report
 from dermsentry.stats.intervals import Estimate
-from dermsentry.stats.numbers import counted, decimal, decimal_interval, percent_interval, signed
+from dermsentry.stats.numbers import (
+    counted,
+    counted_units,
+    decimal,
+    decimal_interval,
+    percent_interval,
+    signed,
+)
 
 SCHEMA = 1
 NAME = "comparison"
@@ -25,7 +32,7 @@ def as_text(evaluations: Mapping[str, Evaluation], differences: Sequence[ModelDi
     melanoma = evaluation.melanoma
     lines = [
         f"{counted(melanoma.photographs, 'melanoma')} and {counted(melanoma.others, 'other')}, "
-        f"{counted(evaluation.groups, 'group')} of related images; differences from {first}, paired"
+        f"{counted_units(evaluation.groups, evaluation.unit)}; differences from {first}, paired"
     ]
     for figure, called in FIGURES.items():
         here = [one for one in differences if one.figure == figure]

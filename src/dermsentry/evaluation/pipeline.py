@@ -43,7 +43,7 @@ from dermsentry.screening.predictions import Challenge, check_challenge, header,
 from dermsentry.split import Split
 from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.split.make import relabelled
-from dermsentry.stats.numbers import decimal_interval, percent_as_given, percent_interval
+from dermsentry.stats.numbers import Unit, decimal_interval, percent_as_given, percent_interval
 from dermsentry.stats.prevalence import check_prevalence
 from dermsentry.stats.resampling import Resampler
 
@@ -167,6 +167,7 @@ def evaluate(
         threshold=alert.value,
         sensitivity_target=alert.sensitivity_target or SENSITIVITY_TARGET,
         prevalence=prevalence,
+        unit=_unit(collection, seen.table),
     )
     about = {
         "model": {
@@ -283,6 +284,7 @@ def evaluate_table(
         threshold=threshold,
         sensitivity_target=SENSITIVITY_TARGET,
         prevalence=prevalence,
+        unit=_unit(collection, table),
     )
     lesions = known_lesions(collection.table)
     missing = [path for path, known in zip(paths, here, strict=True) if not known]
@@ -329,6 +331,11 @@ def _data(collection: Collection, part: str, lesions: KnownLesions) -> dict[str,
     }
 
 
+def _unit(collection: Collection, chosen: pd.DataFrame) -> Unit:
+    """What the groups of these photographs are, as far as the collection knows."""
+    return known_lesions(collection.table[collection.table["path"].isin(chosen["path"])]).unit
+
+
 def _as_split(split: SplitTable | pd.DataFrame | None) -> Split | None:
     return None if split is None else Split(split if isinstance(split, pd.DataFrame) else split.table)
 
@@ -343,12 +350,13 @@ def _without_learned(
 ) -> tuple[Predicted, Learned | None]:
     """What is left without the photographs that the bundle learned from; None where it does not know them.
 
-    A bundle that was trained on this very split, by its labels or the reference's, is taken at its word.
+    A bundle that was trained on this very split, by its labels or the reference's, is taken at its word, but
+    where it began with the weights of another bundle, which the split knows nothing of.
     Raises InputError if nothing is left.
     """
     if bundle.learned_from is None:
         return seen, None
-    if split is not None:
+    if split is not None and not _started_from(bundle).get("known"):
         made_on = bundle.card.training.get("split_fingerprint")
         if made_on in (split.fingerprint(), relabelled(split, labels).fingerprint()):
             return seen, None
@@ -366,12 +374,20 @@ def _without_learned(
     return seen.among(~either), learned
 
 
+def _started_from(bundle: Bundle) -> Mapping[str, Any]:
+    """Whose weights a bundle's training began with; empty where they were ImageNet's or none."""
+    found = bundle.card.training.get("started_from")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _caveats(
     bundle: Bundle, collection: Collection, evaluation: Evaluation, unsplit: bool, unreadable: int
 ) -> Iterator[str]:
     if unsplit and bundle.learned_from is None:
         same = bundle.card.training.get("fingerprint") == collection.fingerprint()
         yield caveat("same_collection" if same else "no_split")
+    if _started_from(bundle).get("known") is False:
+        yield caveat("unknown_start")
     target, found = bundle.card.thresholds["alert"].sensitivity_target, evaluation.sensitivity
     if found is not None and found.high < target:
         yield caveat(

@@ -37,6 +37,7 @@ from dermsentry.evaluation.results import (
 from dermsentry.stats.calibration import calibration_error, calibration_test
 from dermsentry.stats.intervals import Estimate, mean_of
 from dermsentry.stats.metrics import LARGEST_LOSS, confusion_matrix
+from dermsentry.stats.numbers import Unit
 from dermsentry.stats.prevalence import PREVALENCES, ClinicalValue, check_prevalence, clinical_value
 from dermsentry.stats.resampling import Resampled, Resampler, correlation_of
 
@@ -109,6 +110,7 @@ def measure_predictions(
     threshold: float | None,
     sensitivity_target: float,
     prevalence: float | None,
+    unit: Unit = "group",
 ) -> Evaluation:
     """`evaluate_predictions` with the resamples of the photographs' groups already drawn."""
     values = _checked(truth, probability, resampler, threshold)
@@ -146,7 +148,9 @@ def measure_predictions(
             cases.classes, tuple(tuple(int(count) for count in row) for row in matrix)
         ),
         melanoma=melanoma,
-        warnings=caveats(classes, melanoma, unknown, int((~cases.told).sum())),
+        warnings=caveats(
+            classes, melanoma, unknown, int((~cases.told).sum()), unit=unit, constant=is_constant(values)
+        ),
         threshold=threshold,
         resamples=resampler.resamples,
         seed=resampler.seed,
@@ -158,7 +162,13 @@ def measure_predictions(
         worklists=lists,
         decision_curve=curve,
         prior_shift=shift,
+        unit=unit,
     )
+
+
+def is_constant(probability: Floats) -> bool:
+    """Whether every one of several photographs gets the same probabilities, from (n, 9)."""
+    return len(probability) > 1 and bool(np.ptp(probability, axis=0).max() < 1e-6)
 
 
 def _checked(

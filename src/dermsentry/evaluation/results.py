@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from html import escape
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from dermsentry.evaluation.subgroups.comparison import Attribute, HardComparison
 from dermsentry.files import plain
 from dermsentry.stats.calibration import CalibrationTest
 from dermsentry.stats.intervals import LEVEL, Estimate, provable
-from dermsentry.stats.numbers import decimal_interval, percent_interval
+from dermsentry.stats.numbers import Unit, counted_units, decimal_interval, percent_interval
 from dermsentry.stats.prevalence import ClinicalValue
 
 if TYPE_CHECKING:
@@ -86,6 +86,12 @@ class AlertDecision:
     negative_predictive_value: Estimate | None
 
     derived: ClassVar = ("rule",)
+
+    def uniform(self, photographs: int) -> Literal["all", "none", ""]:
+        """Whether all of several photographs raise an alert, or none, so that nothing is told apart."""
+        if photographs < 2 or 0 < self.alerts < photographs:
+            return ""
+        return "all" if self.alerts else "none"
 
     @property
     def rule(self) -> str:
@@ -183,6 +189,9 @@ calibration_test
         Calibration and net benefit at the prevalence that was asked for.
     subgroups, hard_comparison, robustness, saliency, surroundings, refusal
         There where they were measured: see `evaluate`.
+    unit
+        What a group is: `lesion`, `patient`, either of them, a `distinct photograph` where neither is known,
+        or `group` for predictions from anywhere.
     about
         The model, data, threshold, unreadable photographs and versions; empty for predictions from anywhere.
     """
@@ -218,6 +227,7 @@ calibration_test
     saliency: SaliencyCheck | None = field(default=None, metadata={"json": "explanation"})
     surroundings: Surroundings | None = None
     refusal: Refusal | None = None
+    unit: Unit = "group"
     about: Mapping[str, Any] = field(default_factory=dict, metadata=_ELSEWHERE)
 
     derived: ClassVar = ("groups", "interval")
@@ -291,7 +301,7 @@ calibration_test
 
     def __repr__(self) -> str:
         return (
-            f"Evaluation({self.photographs:,} photographs of {self.groups:,} lesions, "
+            f"Evaluation({self.photographs:,} photographs of {counted_units(self.groups, self.unit)}, "
             f"{self.melanoma.photographs:,} melanomas: sensitivity {percent_interval(self.sensitivity)}, "
             f"specificity {percent_interval(self.specificity)}, "
             f"AUROC {decimal_interval(self.melanoma.roc_auc)})"

@@ -12,6 +12,7 @@ from dermsentry.reporting.prose import render_block
 from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import (
     MISSING,
+    Unit,
     beside_chance,
     counted,
     decimal,
@@ -23,6 +24,7 @@ from dermsentry.stats.numbers import (
     percent_interval,
     percent_range,
     significant,
+    units,
 )
 
 CLINIC = 0.02
@@ -44,6 +46,7 @@ def verdict(evaluation: Evaluation) -> tuple[str, ...]:
         "melanoma": melanoma,
         "decision": evaluation.decision,
         "point": point,
+        "uniform": evaluation.decision.uniform(melanoma.photographs + melanoma.others),
         "few": melanoma.provable_sensitivity < CLAIM,
         "proof": proof(melanoma.groups),
         "clinic": next((value for value in evaluation.clinical_value if value.prevalence == asked), None),
@@ -62,6 +65,9 @@ def summary(evaluation: Evaluation, by: str | None = None) -> str:
     found = f"{decision.detected} of {melanoma.photographs} found"
     alarms = f"{decision.alerts - decision.detected} false alarms in {melanoma.others}"
     proved = f"; {proof(melanoma.groups)}" if melanoma.groups else ""
+    uniform = decision.uniform(melanoma.photographs + melanoma.others)
+    if uniform:
+        proved = "; every photograph raises an alert" if uniform == "all" else "; nothing raises an alert"
     few = len(evaluation.classes) < len(CODES)
     classes = f" in {len(evaluation.classes)} classes" if few and evaluation.accuracy else ""
     lines = [
@@ -92,7 +98,7 @@ def summary(evaluation: Evaluation, by: str | None = None) -> str:
     lines += _artefact_lines(evaluation)
     lines += [line for attribute in evaluation.subgroups for line in _worst_line(attribute)]
     for column in dict.fromkeys(("source", by or "source")):
-        lines += _subgroup_lines(find_attribute(evaluation.subgroups, column))
+        lines += _subgroup_lines(find_attribute(evaluation.subgroups, column), evaluation.unit)
     return "\n".join(lines)
 
 
@@ -115,7 +121,7 @@ def _worst_line(attribute: Attribute) -> Iterator[str]:
         yield _line(f"worst by {attribute.name}", *_decimals(worst.roc_auc), mean)
 
 
-def _subgroup_lines(attribute: Attribute | None) -> Iterator[str]:
+def _subgroup_lines(attribute: Attribute | None, unit: Unit) -> Iterator[str]:
     """A heading and a line for each value: its AUROC, then what alerts do there."""
     if attribute is None:
         return
@@ -124,7 +130,7 @@ def _subgroup_lines(attribute: Attribute | None) -> Iterator[str]:
         shares = {"sensitivity": group.sensitivity, "specificity": group.specificity}
         told = [f"{name} {percent_interval(share)}" for name, share in shares.items() if share is not None]
         counts = f"{counted(group.melanomas, 'melanoma')} in {group.photographs:,}"
-        few = [] if group.enough else [f"fewer than {FEW} lesions of melanoma or of others"]
+        few = [] if group.enough else [f"fewer than {FEW} {units(unit)} of melanoma or of others"]
         remarks = filter(None, [beside_chance(group.roc_auc), *told, counts, *few])
         yield _line(f"  {group.value}", *_decimals(group.roc_auc), ", ".join(remarks))
 

@@ -13,6 +13,7 @@ from dermsentry.errors import InputError
 from dermsentry.evaluation.prediction_table import PredictionTable, read_prediction_table
 from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.evaluation.results import Evaluation
+from dermsentry.stats.numbers import Unit
 
 
 class _Rule(msgspec.Struct):
@@ -33,6 +34,7 @@ class _Settings(msgspec.Struct):
 
     melanoma: _Melanoma
     interval: _Interval
+    unit: Unit = "group"
 
 
 def read_evaluations(folders: Sequence[str | Path]) -> dict[str, Evaluation]:
@@ -88,7 +90,9 @@ def read_evaluations(folders: Sequence[str | Path]) -> dict[str, Evaluation]:
             seed=written[0].seed,
         )
         name = one.folder.name if names.count(one.folder.name) == 1 else folder
-        found[name] = replace(evaluation, about={"left_out": len(one.row) - len(common)})
+        found[name] = replace(
+            evaluation, unit=written[0].unit, about={"left_out": len(one.row) - len(common)}
+        )
     return found
 
 
@@ -104,6 +108,7 @@ class _Written:
     threshold: float | None
     resamples: int
     seed: int
+    unit: Unit
 
     @classmethod
     def read(cls, folder: Path) -> _Written:
@@ -132,4 +137,5 @@ class _Written:
             threshold=known.melanoma.decisions[-1].threshold,
             resamples=known.interval.resamples,
             seed=known.interval.seed,
+            unit=known.unit,
         )

@@ -38,6 +38,7 @@ from dermsentry.model.card import OutOfDistribution as OutOfDistribution
 from dermsentry.model.card import SelfTest as SelfTest
 from dermsentry.model.card import Threshold as Threshold
 from dermsentry.model.learned_from import LearnedFrom, read_learned_from
+from dermsentry.outputs import RECORD
 from dermsentry.parallel import cores, map_ordered
 from dermsentry.stats.calibration import platt_scaled_class
 
@@ -301,7 +302,9 @@ def require_place(path: Path) -> None:
         older = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     except OSError as error:
         raise OutputError(f"Cannot read {path}: {error.strerror or error}; choose another folder.") from error
-    if os.path.lexists(path) and (not path.is_dir() or older - {MODEL_FILE, CARD_FILE, LEARNED_FILE, *PAGES}):
+    if os.path.lexists(path) and (
+        not path.is_dir() or older - {MODEL_FILE, CARD_FILE, LEARNED_FILE, RECORD, *PAGES}
+    ):
         raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
 
 

@@ -23,6 +23,8 @@ from dermsentry.stats.intervals import Estimate
 from dermsentry.stats.numbers import brief, decimal_interval, percent, percent_interval
 
 SCHEMA = 3
+HELD_OUT = "validation and calibration"
+"""The part of a card's `evaluation` that says what alerts do on the images that chose their threshold."""
 
 Floats = NDArray[np.float32]
 Cut = Literal["alert", "refer"]
@@ -181,7 +183,7 @@ def describe(card: Card) -> str:
         lines.append("Trained on synthetic images: its output says nothing about patients.")
     if card.adoption is not None:
         lines.append(describe_adoption(card.adoption))
-    lines += [_describe_threshold(name, card.thresholds[name]) for name in CUTS]
+    lines += describe_thresholds(card)
     lines += describe_refusal(card)
     lines += [f"On {part}: {listed}." for part, listed in _describe_figures(card.evaluation)]
     licences = ", ".join(training["licences"]) or "none stated"
@@ -233,6 +235,32 @@ def describe_adoption(adopted: Adopted) -> str:
     )
 
 
+def describe_thresholds(card: Card) -> list[str]:
+    """The operating point that was chosen in sentences, and whether its alerts tell nothing apart."""
+    lines = [_describe_threshold(name, card.thresholds[name]) for name in CUTS]
+    there = card.evaluation.get(HELD_OUT)
+    specificity = _figure(there.get("specificity")) if isinstance(there, Mapping) else None
+    if specificity is not None:
+        lines.append(
+            f"Of those without melanoma, {percent_interval(specificity)} raise no alert (specificity)."
+        )
+        if not specificity.value:
+            lines.append("Every one of them raises an alert: these alerts tell nothing apart.")
+    return lines
+
+
+def _figure(figure: Any) -> Estimate | None:
+    """A share with its interval from `evaluation`, which is free; None for anything else."""
+    if isinstance(figure, Estimate):
+        return figure
+    ends: list[Any] = (
+        [figure.get(end) for end in ("value", "low", "high")] if isinstance(figure, Mapping) else []
+    )
+    if ends and all(type(end) in (int, float) and 0 <= end <= 1 for end in ends):
+        return Estimate(*ends)
+    return None
+
+
 def _describe_threshold(name: str, threshold: Threshold) -> str:
     reached = "sensitivity not measured"
     if threshold.sensitivity is not None:
@@ -258,14 +286,11 @@ def _describe_figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str]
     for part, figures in evaluation.items():
         found = []
         for name, words in _HEADLINES.items() if isinstance(figures, dict) else ():
-            figure = figures.get(name)
-            ends: list[Any] = (
-                [figure.get(k) for k in ("value", "low", "high")] if isinstance(figure, dict) else []
-            )
-            if ends and all(type(end) in (int, float) and 0 <= end <= 1 for end in ends):
+            figure = _figure(figures.get(name))
+            if figure is not None:
                 shown = decimal_interval if name.endswith("roc_auc") else percent_interval
-                found.append(f"{words} {shown(Estimate(*ends))}")
-        if found and part.isprintable():
+                found.append(f"{words} {shown(figure)}")
+        if found and part.isprintable() and part != HELD_OUT:
             yield part, ", ".join(found)
 
 

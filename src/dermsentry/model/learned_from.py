@@ -31,6 +31,11 @@ class LearnedFrom:
     patients: Hashes
     pictures: Hashes
 
+    def joined(self, other: LearnedFrom) -> LearnedFrom:
+        """What either learned from."""
+        pairs = ((getattr(self, own.name), getattr(other, own.name)) for own in fields(self))
+        return LearnedFrom(*(np.union1d(*pair) for pair in pairs))
+
     def to_bytes(self) -> bytes:
         """The file's content; the same hashes give the same bytes."""
         whole = {own.name: getattr(self, own.name).astype(">u8").view(np.uint8) for own in fields(self)}

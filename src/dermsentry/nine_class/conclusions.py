@@ -148,6 +148,8 @@ def _about_experiment(honest: Result, assigned: Result, before: Result | None) -
             detected=decision.detected,
             melanomas=melanoma.photographs,
             low=low,
+            uniform=decision.uniform(melanoma.photographs + melanoma.others),
+            others=melanoma.others,
         )
 
 

@@ -88,14 +88,15 @@ def _unfit(collection: Collection, what: str) -> InputError:
     )
 
 
-def require_notebook(collection: Collection, path: Path, *, fast: bool, aspect: Aspect) -> None:
-    """Raise InputError where no notebook can be written, before an hour of training."""
+def require_notebook(collection: Collection, path: Path, *, fast: bool, aspect: Aspect, force: bool) -> None:
+    """Raise InputError or OutputError where no notebook can be written, before an hour of training."""
     require_extra("notebook")
     if path.suffix != ".ipynb":
         raise InputError(f"Received --notebook {path}; expected a name that ends in .ipynb.")
-    if path.exists():
-        raise InputError(
-            f"{path} exists, and may hold words of your own; give --notebook another name, or move it away."
+    if path.exists() and not force:
+        raise OutputError(
+            f"{path} exists, and may hold words of your own; move it away, give --notebook another name, or "
+            "replace it with --force."
         )
     if fast:
         raise InputError(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def study(
     collection: Collection,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     epochs: Sequence[int] = (20, 20, 30),
     fast: bool = False,
@@ -32,6 +32,7 @@ def study(
     aspect: Aspect = "squash",
     notebook: str | Path | None = None,
     seed: int = 0,
+    force: bool = False,
     quiet: bool = True,
 ) -> Study:
     """Run the nine-class assignment: its three networks, as assigned and with groups kept apart.
@@ -44,7 +45,7 @@ def study(
     collection
         The images, such as the nine-class set with its `Train/` and `Test/`.
     out
-        The folder to write.
+        The folder to write. Without one, the next of `runs/study-1` and so on, or the one of this very study.
     epochs
         Epochs of the baseline, the augmented and the balanced networks.
     fast
@@ -65,6 +66,9 @@ def study(
         `Train/` and `Test/` with a folder for each diagnosis.
     seed
         Random seed.
+    force
+        Whether to replace another study in `out`, a file of this one that was edited, or `notebook`, which is
+        refused otherwise.
     quiet
         Whether to show no progress on stderr.
 
@@ -77,17 +81,16 @@ def study(
     ------
     InputError
         The extra `train` is not installed, the collection cannot be used, or `epochs` are not three numbers
-        of at least 1; with `notebook`, the extra is not installed, the file exists, or the collection is
-        laid out otherwise.
+        of at least 1; with `notebook`, the extra is not installed, or the collection is laid out otherwise.
     TrainingError
         There is nothing to learn: one class only, an empty part, a loss that is not a number.
     OutputError
-        `out` or `notebook` cannot be written.
+        `out` or `notebook` cannot be written, `out` holds another study, or `notebook` exists.
     """
     require_framework()
     from dermsentry.nine_class.study import study as run
 
     return run(
         collection, out, epochs=epochs, fast=fast, labels=labels, per_class=per_class, precision=precision,
-        size=size, aspect=aspect, notebook=notebook, seed=seed, quiet=quiet,
+        size=size, aspect=aspect, notebook=notebook, seed=seed, force=force, quiet=quiet,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from dermsentry.audit import audit_collection, write_audit
 from dermsentry.collection import Collection
 from dermsentry.errors import BundleError, InputError
 from dermsentry.evaluation.contamination import learned_from
-from dermsentry.files import write_json
+from dermsentry.files import fingerprint, write_json
 from dermsentry.images import Aspect
 from dermsentry.model import CARD_FILE, Bundle, open_bundle
 from dermsentry.nine_class.conclusions import draw_conclusions
@@ -27,7 +28,8 @@ from dermsentry.nine_class.experiments import (
 from dermsentry.nine_class.notebook import require_notebook, write_notebook
 from dermsentry.nine_class.report import write_study_report
 from dermsentry.nine_class.results import Study, study_json
-from dermsentry.split import Split, make_split, random_split, write_split
+from dermsentry.outputs import RUNS, Output, numbered
+from dermsentry.split import Split, make_split, random_split, refuse_other_split, write_split
 from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.export import make_bundle
@@ -37,10 +39,12 @@ from dermsentry.training.pipeline import refuse_unusable, training_record
 from dermsentry.training.pixels import decode
 from dermsentry.training.refusal import drawn
 
+_FILES = ("study.json", "study.html", "audit.json", "audit.html", "split.csv")
+
 
 def study(
     collection: Collection,
-    out: str | Path,
+    out: str | Path | None,
     *,
     epochs: Sequence[int],
     fast: bool,
@@ -51,6 +55,7 @@ def study(
     aspect: Aspect,
     notebook: str | Path | None,
     seed: int,
+    force: bool,
     quiet: bool,
 ) -> Study:
     """See `dermsentry.study`."""
@@ -60,13 +65,31 @@ def study(
             "20,20,30."
         )
     if notebook is not None:
-        require_notebook(collection, Path(notebook), fast=fast, aspect=aspect)
+        require_notebook(collection, Path(notebook), fast=fast, aspect=aspect, force=force)
     started = time.perf_counter()
-    folder = Path(out)
+    configuration = {
+        "epochs": list(epochs),
+        "fast": fast,
+        "size": size,
+        "aspect": aspect,
+        "batch_size": 32,
+        "per_class": per_class,
+        "seed": seed,
+    }
+    reference = fingerprint(f"{name}\t{label}" for name, label in sorted((labels or {}).items()))
+    inputs = {"collection": collection.fingerprint(), "labels": reference, "precision": precision}
+    output = Output(Path(out or RUNS), "study", _FILES, inputs | configuration)
+    if out is None:
+        output = replace(output, folder=numbered(RUNS, output))
+    output.check(force=force)
+    output.begin()
+    folder = output.folder
     decoded = decode(collection, folder / "cache", size=size, aspect=aspect, quiet=quiet)
     audit = audit_collection(collection, labels=labels, seed=seed, quiet=quiet)
-    write_audit(audit, collection, folder)
     split = make_split(collection, labels=labels, seed=seed, duplicates=audit.found)
+    if not force:
+        refuse_other_split(split, folder / "split.csv")
+    write_audit(audit, collection, folder)
     write_split(split, folder / "split.csv")
     splits: dict[Protocol, Split] = {
         "honest": split,
@@ -107,15 +130,6 @@ def study(
         for protocol in PROTOCOLS
     )
     kept = max((r for r in results if r.protocol == "honest"), key=lambda r: r.val_balanced_accuracy)
-    configuration = {
-        "epochs": list(epochs),
-        "fast": fast,
-        "size": size,
-        "aspect": aspect,
-        "batch_size": 32,
-        "per_class": per_class,
-        "seed": seed,
-    }
     finished = Study(
         folder=folder,
         collection=collection,
@@ -130,6 +144,7 @@ def study(
     )
     write_json(folder / "study.json", study_json(finished))
     write_study_report(finished, material)
+    output.finish()
     if notebook is not None:
         write_notebook(finished, Path(notebook))
     return finished

@@ -24,6 +24,7 @@ from dermsentry.stats.numbers import (
     MISSING,
     beside_chance,
     counted,
+    counted_units,
     decimal,
     decimal_range,
     percent,
@@ -31,6 +32,7 @@ from dermsentry.stats.numbers import (
     percent_range,
     signed,
     significant,
+    units,
 )
 
 
@@ -81,6 +83,8 @@ def _environment() -> Environment:
     filters: dict[str, Any] = {
         "count": "{:,}".format,
         "counted": counted,
+        "counted_units": counted_units,
+        "units": units,
         "percent": percent,
         "percent_as_given": percent_as_given,
         "percent_range": percent_range,

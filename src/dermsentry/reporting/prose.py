@@ -10,13 +10,14 @@ from jinja2 import Environment
 
 from dermsentry.diagnoses import name_of
 from dermsentry.reporting.environment import template_environment
-from dermsentry.stats.numbers import counted, decimal, percent
+from dermsentry.stats.numbers import counted, counted_units, decimal, percent, units
 
 
 def render_block(template: str, block: str, **context: Any) -> str:
     """One block of a text template as a single line, `""` where the template has no such block.
 
-    A missing value raises. The filters, beside Jinja's: `percent`, `decimal`, `counted`, `listed`, `name_of`.
+    A missing value raises. The filters, beside Jinja's: `percent`, `decimal`, `counted`,
+    `counted_units`, `units`, `listed`, `name_of`.
     """
     source = _environment().get_template(template)
     if block not in source.blocks:
@@ -39,6 +40,8 @@ def listed(parts: Iterable[str]) -> str:
 def _environment() -> Environment:
     filters: dict[str, Any] = {
         "counted": counted,
+        "counted_units": counted_units,
+        "units": units,
         "decimal": decimal,
         "listed": listed,
         "name_of": name_of,

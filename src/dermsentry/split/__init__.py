@@ -10,6 +10,7 @@ from dermsentry.split.table import (
     Split,
     check_split,
     read_split,
+    refuse_other_split,
     write_split,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "make_split",
     "random_split",
     "read_split",
+    "refuse_other_split",
     "write_split",
 ]

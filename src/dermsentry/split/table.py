@@ -13,7 +13,7 @@ from dermsentry.collection import Collection
 from dermsentry.collection.groups import lesion_keys, patient_keys
 from dermsentry.csv_tables import read_table
 from dermsentry.diagnoses import find_label
-from dermsentry.errors import InputError, require_type
+from dermsentry.errors import InputError, OutputError, require_type
 from dermsentry.files import fingerprint, write_bytes
 from dermsentry.stats.numbers import counted
 
@@ -102,6 +102,38 @@ def count_related(split: Split, collection: Collection) -> int:
     return int(found.sum())
 
 
+def refuse_other_split(split: Split, path: Path) -> None:
+    """Raise OutputError where writing the split would replace another one, or one that was edited."""
+    try:
+        there = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise OutputError(f"Cannot read {path}: {error.strerror or error}; choose another --out.") from error
+    if there == _written(split):
+        return
+    try:
+        before = read_split(path).table.set_index("path")
+    except InputError:
+        problem = f"{path} is no split"
+    else:
+        now = split.table.set_index("path")
+        both = now.index.intersection(before.index)
+        columns = ["part", "group", "diagnosis"]
+        moved = int((now.loc[both, columns] != before.loc[both, columns]).any(axis=1).sum())
+        others = len(now.index.symmetric_difference(before.index))
+        told = [counted(moved, "photograph") + " in another part, group or diagnosis"] if moved else []
+        told += [counted(others, "photograph") + " in one of the two only"] if others else []
+        problem = f"{path} is another split, or was edited: {' and '.join(told) or 'its text differs'}"
+    raise OutputError(f"{problem}. Nothing was replaced: choose another --out, or replace it by --force.")
+
+
+def _written(split: Split) -> bytes:
+    """The content of split.csv; a file name's bytes that are no UTF-8 come out as they went in."""
+    text = split.table.to_csv(index=False, lineterminator="\n")
+    return text.encode("utf-8", "surrogateescape")
+
+
 def write_split(split: Split, path: str | Path) -> None:
     """Write split.csv, whole or not at all.
 
@@ -117,9 +149,7 @@ def write_split(split: Split, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
-    text = split.table.to_csv(index=False, lineterminator="\n")
-    # A file name's bytes that are no UTF-8 go in and come out as they are.
-    write_bytes(Path(path), text.encode("utf-8", "surrogateescape"))
+    write_bytes(Path(path), _written(split))
 
 
 def read_split(path: str | Path, collection: Collection | None = None) -> Split:

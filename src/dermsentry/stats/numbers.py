@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from dermsentry.stats.intervals import Estimate
 
@@ -169,6 +170,36 @@ def _rounded(value: float, digits: int, whole: int, *, inside: bool) -> str:
 
 def _range(low: str, high: str) -> str:
     return f"{low}{' to ' if set(low + high) & set('−<>') else '–'}{high}"
+
+
+Unit = Literal["patient", "lesion", "lesion or patient", "distinct photograph", "group"]
+"""What a group of related photographs is, as far as that is known; `group` where nobody said."""
+_UNITS: dict[Unit, tuple[str, str, str, str]] = {
+    "patient": ("patient", "patients", "patient with melanoma", "patients with melanoma"),
+    "lesion": ("lesion", "lesions", "melanoma lesion", "melanoma lesions"),
+    "lesion or patient": (
+        "lesion or patient", "lesions or patients", "melanoma lesion or patient",
+        "melanoma lesions or patients",
+    ),
+    "distinct photograph": (
+        "distinct photograph", "distinct photographs", "distinct melanoma photograph",
+        "distinct melanoma photographs",
+    ),
+    "group": (
+        "group of related photographs", "groups of related photographs", "group of melanoma photographs",
+        "groups of melanoma photographs",
+    ),
+}  # fmt: skip
+
+
+def units(unit: Unit, *, melanoma: bool = False) -> str:
+    """`lesions`, or `melanoma lesions`."""
+    return _UNITS[unit][3 if melanoma else 1]
+
+
+def counted_units(number: int, unit: Unit, *, melanoma: bool = False) -> str:
+    """`1 lesion`, `2 patients`, or `12 melanoma lesions`, `3 patients with melanoma`."""
+    return counted(number, *_UNITS[unit][2 * melanoma : 2 * melanoma + 2])
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

@@ -54,7 +54,7 @@ def require_framework() -> None:
 def train(
     collection: Collection,
     split: Split,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     network: Recipe = "linear",
     epochs: int = 20,
@@ -64,12 +64,14 @@ def train(
     aspect: Aspect = "squash",
     learning_rate: float = 1e-3,
     weights: Weights = "imagenet",
+    keep_learned: bool = False,
     precision: Precision | None = None,
     quantised: bool = False,
     labels: Mapping[str, str] | None = None,
     seed: int = 0,
     tensorboard: bool = False,
     cache: str | Path | None = None,
+    force: bool = False,
     quiet: bool = True,
 ) -> Run:
     """Train a network on the parts of a split and write its model bundle.
@@ -84,7 +86,8 @@ def train(
         Which image is in which part, as `make_split` or `read_split` gives it: `train` is learned from,
         `validation` chooses the epoch, `calibration` the temperature, both together the thresholds.
     out
-        The folder of the run; its bundle is in `bundle/`.
+        The folder of the run; its bundle is in `bundle/`. Without one, the next of `runs/train-1`,
+        `runs/train-2` and so on, or the one of this very run, which is resumed.
     network
         `linear`: a linear head on a frozen EfficientNet-Lite0 (with weights `dermoscopy`, on the bundled
         model's network), minutes; `cnn`: a network of three convolutions; `lite0`, `lite1`, `lite2`: an
@@ -104,8 +107,10 @@ def train(
         Adam learning rate; `linear` has none.
     weights
         Initial weights of all but `cnn`: `imagenet`, or `dermoscopy`, the bundled model's, which are of
-        the network that its card names. They learned from the images that it names too: leave those out when
-        evaluating.
+        the network that its card names. Images of validation and calibration that these learned from, by the
+        bundle's hashes, are left out and counted; `evaluate` leaves them out, too.
+    keep_learned
+        Whether to validate and calibrate on those all the same.
     precision
         Numeric precision of training; by default the faster one on this machine.
     quantised
@@ -119,7 +124,11 @@ def train(
     tensorboard
         Whether to write logs for TensorBoard as well.
     cache
-        A folder for the decoded images, which several runs may share; by default `cache/` in `out`.
+        A folder for the decoded images, which several runs may share; by default `cache/` in `out`, or
+        `runs/cache` without `out`.
+    force
+        Whether to replace a run of another configuration or of other data in `out`, which is refused
+        otherwise.
     quiet
         Whether to show no progress on stderr.
 
@@ -140,17 +149,18 @@ def train(
     -----
     DataWarning
         Two parts of the split show one lesion or patient, by what the collection knows and the split's groups
-        do not.
+        do not; or images were left out that the initial weights learned from.
     BundleError
         With `quantised`, 8-bit integers change too many classes, or the order of melanomas.
     OutputError
-        `out` cannot be written.
+        `out` cannot be written, or holds another run.
     """
     require_framework()
     from dermsentry.training import pipeline
 
     return pipeline.train(
         collection, split, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
-        size=size, aspect=aspect, learning_rate=learning_rate, weights=weights, precision=precision,
-        quantised=quantised, labels=labels, seed=seed, tensorboard=tensorboard, cache=cache, quiet=quiet,
+        size=size, aspect=aspect, learning_rate=learning_rate, weights=weights, keep_learned=keep_learned,
+        precision=precision, quantised=quantised, labels=labels, seed=seed, tensorboard=tensorboard,
+        cache=cache, force=force, quiet=quiet,
     )  # fmt: skip

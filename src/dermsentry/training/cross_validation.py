@@ -6,7 +6,7 @@ This module needs no training framework, so that `dermsentry.cross_validate` can
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -24,6 +24,7 @@ from dermsentry.evaluation.cross_validation.report import write_cross_validation
 from dermsentry.evaluation.cross_validation.results import CrossValidation
 from dermsentry.evaluation.pipeline import evaluate
 from dermsentry.files import fingerprint, to_json, versions
+from dermsentry.outputs import RUNS, Output, numbered
 from dermsentry.phantoms import is_synthetic
 from dermsentry.progress import say
 from dermsentry.split import Fold, Split, check_split, make_folds, write_split
@@ -35,7 +36,7 @@ from dermsentry.training.options import TrainingOptions
 def cross_validate(
     collection: Collection,
     split: Split,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     leave_out: str | None = None,
     folds: int | None = None,
@@ -43,6 +44,7 @@ def cross_validate(
     labels: Mapping[str, str] | None = None,
     seed: int = 0,
     resamples: int = 1000,
+    force: bool = False,
     quiet: bool = True,
     **options: Unpack[TrainingOptions],
 ) -> CrossValidation:
@@ -58,7 +60,8 @@ def cross_validate(
         From `make_split` or `read_split`; its groups, diagnoses and quarantine hold in every fold.
     out
         A folder for `cross_validation.json`, `.csv` and `.html`; each training is in `fold-01/seed-0/` and so
-        on, with its `split.csv`, its bundle and its evaluation.
+        on, with its `split.csv`, its bundle and its evaluation. Without one, the next of
+        `runs/cross-validation-1` and so on, or the one of this very cross-validation.
     leave_out
         `COLUMN=VALUE` leaves out one value of a column of the collection's table, such as `source=BCN`;
         `COLUMN` each value in turn. See `make_folds`.
@@ -73,6 +76,9 @@ def cross_validate(
         The first of them; also that of the folds and of the bootstrap.
     resamples
         Bootstrap resamples for the intervals, at least 2.
+    force
+        Whether to replace another cross-validation in `out`, which is refused otherwise; more or fewer
+        `seeds` make no other one.
     quiet
         Whether to show no progress on stderr.
     options
@@ -90,7 +96,7 @@ def cross_validate(
     TrainingError
         A fold's part is empty or has one class only, or a loss is not a number; the fold is named.
     OutputError
-        `out` cannot be written.
+        `out` cannot be written, or holds another cross-validation.
     """
     require_framework()
     if seeds < 1 or seed < 0 or resamples < 2:
@@ -108,7 +114,14 @@ def cross_validate(
     skipped = [f"{fold.name} is in no row: {fold.problem}." for fold in made if fold.problem]
     if not usable:
         raise InputError(f"No fold can be trained and evaluated. {skipped[0]}")
-    work = _Work(collection, Path(out), seed, resamples, quiet, options)
+    inputs = {"collection": collection.fingerprint(), "split": split.fingerprint()}
+    how = {"leave_out": leave_out, "folds": folds, "seed": seed, "resamples": resamples, **options}
+    output = Output(Path(out or RUNS), "cross-validation", ("cross_validation.json",), inputs | how)
+    if out is None:
+        output = replace(output, folder=numbered(RUNS, output))
+    output.check(force=force)
+    output.begin()
+    work = _Work(collection, output.folder, seed, resamples, force, quiet, options)
     finished = []
     for i, fold in enumerate(usable, 1):
         say(f"Fold {i} of {len(usable)}, left out: {fold.name}; {fold.told}", quiet=quiet)
@@ -132,6 +145,8 @@ def cross_validate(
         },
     )
     write_cross_validation(result, work.out)
+    output.finish()
+    say(f"Written: {output.folder / 'cross_validation.html'}", quiet=quiet)
     return result
 
 
@@ -143,6 +158,7 @@ class _Work:
     out: Path
     seed: int
     resamples: int
+    force: bool
     quiet: bool
     options: TrainingOptions
 
@@ -164,12 +180,14 @@ class _Work:
             return kept
         write_split(split, folder / "split.csv")
         run = train(
-            self.collection, split, folder, seed=seed, cache=self.out / "cache", quiet=self.quiet,
+            self.collection, split, folder, seed=seed, cache=self.out / "cache", force=self.force,
+            quiet=self.quiet,
             **self.options,
         )  # fmt: skip
         evaluation = evaluate(
             run.bundle, self.collection, split,
-            out=folder / "evaluation", resamples=self.resamples, seed=self.seed, quiet=self.quiet,
+            out=folder / "evaluation", resamples=self.resamples, seed=self.seed,
+            keep_learned=self.options.get("keep_learned", False), quiet=self.quiet,
         )  # fmt: skip
         left_out = left_out_of(evaluation)
         left_out.save(folder / "left_out.npz", key)
@@ -177,10 +195,11 @@ class _Work:
 
     def warnings(self, finished: list[FoldPredictions]) -> Iterator[str]:
         """What to know of these trainings before quoting a figure."""
-        if self.options.get("weights") == "dermoscopy":
+        kept = self.options.get("keep_learned", False)
+        if self.options.get("weights") == "dermoscopy" and self.options.get("network") != "cnn":
             yield (
-                "Every training began with the weights of the bundled model, which learned from the images "
-                "that its card names: photographs that were left out here may be among them."
+                "Every training began with the weights of the bundled model: photographs that it learned "
+                f"from, by its hashes, are in {'these figures: they flatter' if kept else 'no figure'}."
             )
         if self.options.get("network", "linear") == "linear" and len(finished[0].seeds) > 1:
             yield "A linear head on a frozen network has nothing random: every seed gives the same figures."

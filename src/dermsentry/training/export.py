@@ -23,13 +23,13 @@ from dermsentry.evaluation.predictions import evaluate_predictions
 from dermsentry.files import plain
 from dermsentry.images import Aspect
 from dermsentry.model import OUTPUTS, Bundle, LearnedFrom, Outputs, write_bundle
-from dermsentry.model.card import Card, Cut, SelfTest, Threshold
+from dermsentry.model.card import HELD_OUT, Card, Cut, SelfTest, Threshold
 from dermsentry.stats.calibration import (
     apply_temperature,
     fit_bias_corrected_temperature,
     fit_temperature,
 )
-from dermsentry.stats.intervals import exact_binomial, known
+from dermsentry.stats.intervals import Estimate, exact_binomial, known
 from dermsentry.stats.metrics import roc_auc_score
 from dermsentry.stats.resampling import Resampler, paired_difference
 from dermsentry.training.batches import Examples, joined
@@ -219,6 +219,8 @@ def make_bundle(
     if compare:
         evaluation["validation"]["melanoma_roc_auc"] = plain(evaluated.melanoma.roc_auc)
         evaluation["calibration"] = plain(calibrated.compared)
+    thresholds = choose_thresholds(probability, held_out.labels, sources)
+    evaluation |= _at_alert(probability, held_out.labels, thresholds["alert"].value)
     away = Sample(pixels, sources or [""] * len(pixels))
     refusal = fit_refusal(network, known, away, pictures=pictures, seed=seed)
     onnx = to_onnx(network, calibrated.temperature, refusal.weights)
@@ -227,7 +229,7 @@ def make_bundle(
         size=int(network.input.shape[1]),
         aspect=aspect,
         temperature=calibrated.temperature,
-        thresholds=choose_thresholds(probability, held_out.labels, sources),
+        thresholds=thresholds,
         no_lesion=refusal.no_lesion,
         out_of_distribution=refusal.out_of_distribution,
         evaluation=evaluation,
@@ -351,6 +353,18 @@ def choose_thresholds(
         value = float(np.clip(point.threshold, 0.0, 1.0))
         chosen[cut] = Threshold(value, target, point.sensitivity, f"validation and calibration{where}")
     return chosen
+
+
+def _at_alert(
+    probability: NDArray[np.float64], labels: Sequence[str], threshold: float
+) -> dict[str, dict[str, Estimate]]:
+    """The share of the held-out images without melanoma that raise no alert; nothing where there is none."""
+    melanoma, told = melanoma_truth(labels)
+    others = told & ~melanoma
+    if not others.any() or not melanoma.any():
+        return {}
+    quiet = int((probability[others, CODES.index(MELANOMA)] < threshold).sum())
+    return {HELD_OUT: {"specificity": exact_binomial(quiet, int(others.sum()))}}
 
 
 def rounded(network: keras.Model, size: int | None = None) -> keras.Model:

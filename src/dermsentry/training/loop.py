@@ -23,12 +23,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from dermsentry.csv_tables import read_table
 from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import fingerprint, plain, to_json, write_bytes, write_text
+from dermsentry.progress import Work, say, watched
 from dermsentry.training.batches import Batch, Examples, TrainingData, targets
 from dermsentry.training.configuration import Configuration, FineTuning, Phase
 from dermsentry.training.fitted import Fitted, predict_logits
@@ -152,15 +151,17 @@ def run_loop(
     if not state.epoch:
         state = replace(state, weights=first_weights)
     history = list(state.history)
-    trainer, shown = None, _Shown(name, len(epochs) * steps, quiet)
-    shown.resumed(state.epoch, len(epochs))
-    with shown.bar:
+    trainer = None
+    if state.epoch:
+        resuming = f"resuming after epoch {state.epoch} of {len(epochs)}"
+        say(f"{name}: {'already trained' if state.epoch == len(epochs) else resuming}", quiet=quiet)
+    with Work(name, len(epochs) * steps, quiet=quiet, done=state.epoch * steps) as shown:
         for epoch in range(state.epoch, len(epochs)):
             phase = epochs[epoch]
             first = epoch == 0 or phase is not epochs[epoch - 1]
             if trainer is None or first:
                 trainer = _set_up(configuration, phase, state, first)
-            shown.begin(epoch, len(epochs), steps)
+            shown.advance(0, f"{name}: epoch {epoch + 1}/{len(epochs)}")
             started, losses = time.perf_counter(), _Losses(name, epoch, configuration.learning_rate)
             for i, batch in enumerate(train.batches(configuration, phase.size, epoch)):
                 losses.add(*trainer.learn(batch, epoch * steps + i, len(epochs) * steps), len(batch.pixels))
@@ -180,7 +181,8 @@ def run_loop(
             _write_history(folder, history)
             if tensorboard:
                 _log(folder / "tensorboard", row)
-            shown.end(epoch, len(epochs), row)
+            figures_told = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "epoch")
+            say(f"{shown.what}, {figures_told}", quiet=quiet or watched())
     if state.weights:
         replace(state, weights=[], optimizer=[]).save(folder / "state.npz")
     _write_history(folder, history)  # an interruption may have come before the last one's
@@ -421,34 +423,3 @@ def _log(folder: Path, row: Mapping[str, float]) -> None:
             for figure, value in row.items():
                 if figure.startswith("val_") == (part == "validation") and figure != "epoch":
                     tf.summary.scalar(f"epoch_{figure.removeprefix('val_')}", value)
-
-
-class _Shown:
-    """A bar over all epochs while a person watches; a line per epoch where stderr is a file."""
-
-    def __init__(self, name: str, total: int, quiet: bool) -> None:
-        self.name, self.quiet = name, quiet
-        self.console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        watched = self.console.is_terminal and not quiet
-        self.bar = Progress(*columns, console=self.console, transient=True, disable=not watched)
-        self.task = self.bar.add_task(name, total=total)
-
-    def resumed(self, epoch: int, epochs: int) -> None:
-        if epoch and not self.quiet:
-            how = "already trained" if epoch == epochs else f"resuming after epoch {epoch} of {epochs}"
-            self.console.print(f"{self.name}: {how}", highlight=False, soft_wrap=True)
-
-    def begin(self, epoch: int, epochs: int, steps: int) -> None:
-        self.bar.update(
-            self.task, completed=epoch * steps, description=f"{self.name}: epoch {epoch + 1}/{epochs}"
-        )
-
-    def advance(self) -> None:
-        self.bar.advance(self.task)
-
-    def end(self, epoch: int, epochs: int, row: Mapping[str, float]) -> None:
-        if not self.quiet and not self.console.is_terminal:
-            figures = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "epoch")
-            line = f"{self.name}: epoch {epoch + 1}/{epochs}, {figures}"
-            self.console.print(line, highlight=False, soft_wrap=True)

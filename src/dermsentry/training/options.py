@@ -34,6 +34,7 @@ class TrainingOptions(TypedDict, total=False):
     learning_rate: float
     weights: Weights
     precision: Precision | None
+    keep_learned: bool
     quantised: bool
     tensorboard: bool
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ from numpy.typing import NDArray
 from dermsentry.collection import Collection
 from dermsentry.collection.lesions import known_lesions
 from dermsentry.errors import DataWarning, InputError, TrainingError, require_type
-from dermsentry.evaluation.contamination import learned_from
+from dermsentry.evaluation.contamination import find_learned, learned_from, perceptual_hashes
 from dermsentry.files import plain, versions, write_json, write_text
 from dermsentry.images import ASPECTS, Aspect
-from dermsentry.model import read_network
+from dermsentry.model import CARD_FILE, read_network
+from dermsentry.model.bundle import bundled, read_hashes
+from dermsentry.model.learned_from import LearnedFrom
+from dermsentry.outputs import RUNS, Output, numbered
 from dermsentry.phantoms import is_synthetic
 from dermsentry.reporting.prose import render_block
 from dermsentry.split import APART, Split, check_split
@@ -42,7 +47,7 @@ from dermsentry.training.refusal import drawn
 def train(
     collection: Collection,
     split: Split,
-    out: str | Path,
+    out: str | Path | None,
     *,
     network: Recipe,
     epochs: int,
@@ -52,12 +57,14 @@ def train(
     aspect: Aspect,
     learning_rate: float,
     weights: Weights,
+    keep_learned: bool,
     precision: Precision | None,
     quantised: bool,
     labels: Mapping[str, str] | None,
     seed: int,
     tensorboard: bool,
     cache: str | Path | None,
+    force: bool,
     quiet: bool,
 ) -> Run:
     """See `dermsentry.train`."""
@@ -83,11 +90,6 @@ def train(
     given_split, split = split, relabelled(split, labels or {})
     if related := count_related(split, collection):
         warnings.warn(render_block("known_lesions.txt", "related", count=related), DataWarning, stacklevel=3)
-    folder = Path(out)
-    kept = folder / "cache" if cache is None else Path(cache)
-    decoded = decode(collection, kept, size=size, aspect=aspect, quiet=quiet)
-    parts = parts_of(split, collection, decoded)
-    refuse_unusable(parts["train"], parts["validation"])
     configuration = Configuration(
         network=first if network == "linear" else network,
         epochs=epochs,
@@ -100,21 +102,41 @@ def train(
         precision="float32" if network == "linear" else precision or best_precision(),
         seed=seed,
     )
-    recorded = {**configuration.record(), "recipe": network, "balance": balance}
+    recorded = {**configuration.record(), "recipe": network, "balance": balance, "quantised": quantised}
+    if weights == "dermoscopy":
+        recorded["keep_learned"] = keep_learned
+    inputs = {"collection": collection.fingerprint(), "split": split.fingerprint()}
+    output = Output(Path(out or RUNS), "train", ("run.json",), inputs | recorded)
+    if out is None:
+        output = replace(output, folder=numbered(RUNS, output))
+    output.check(force=force)
+    folder = output.folder
+    kept = (folder if out is not None else RUNS) / "cache" if cache is None else Path(cache)
+    decoded = decode(collection, kept, size=size, aspect=aspect, quiet=quiet)
+    parts = parts_of(split, collection, decoded)
+    start = bundled_model() if weights == "dermoscopy" and network != "cnn" else None
+    if start is not None and not keep_learned:
+        parts = without_learned(start, parts, collection, decoded)
+    refuse_unusable(parts["train"], parts["validation"])
+    if not output.is_there() and (folder / "bundle" / CARD_FILE).is_file():
+        shutil.rmtree(folder / "bundle")  # of the run that is replaced, beside whose records it would stay
+    output.begin()
     training = training_record(collection, split, recorded, None if network == "cnn" else weights)
     training["relabelled"] = int((split.table["diagnosis"] != given_split.table["diagnosis"]).sum())
     training["related"] = related
+    if start is not None:
+        training["started_from"] = {"digest": start.digest, "known": start.learned_from is not None}
     write_json(folder / "run.json", training)
     embeddings = None
     if network == "linear":
         prepare(folder, {"configuration": recorded})
         embeddings = embed(configuration, decoded, kept, quiet=quiet)
-    learned = parts["train"]
+    own = parts["train"]
     if balance == "augmentor" and network != "linear":
-        learned = with_copies(learned, seed=seed)[0]
+        own = with_copies(own, seed=seed)[0]
     fitted = fit_network(
         configuration,
-        learned,
+        own,
         parts["validation"],
         folder,
         embeddings=embeddings,
@@ -125,6 +147,7 @@ def train(
     groups = dict(zip(split.table["path"], split.table["group"], strict=True))
     paths, sources = list(collection.table["path"]), list(collection.table["source"])
     rows = np.concatenate([parts[part].rows for part in LEARNED_FROM])
+    learned = learned_from(collection.table.iloc[rows], (decoded.pixels[row] for row in rows))
     bundle = make_bundle(
         fitted,
         parts["validation"],
@@ -136,10 +159,11 @@ def train(
         aspect=aspect,
         training=training,
         sources=[sources[row] for part in ("validation", "calibration") for row in parts[part].rows],
-        learned_from=learned_from(collection.table.iloc[rows], (decoded.pixels[row] for row in rows)),
+        learned_from=learned.joined(start.learned_from) if start and start.learned_from else learned,
         quantised=quantised,
         seed=seed,
     )
+    output.finish()
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
 
@@ -179,6 +203,54 @@ def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) 
         )
     table = split.table
     return {part: examples_of(table[table["part"] == part], collection, decoded) for part in APART}
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The bundle that a training begins with, and what it learned from; None where it has no hashes."""
+
+    digest: str
+    learned_from: LearnedFrom | None
+
+
+def bundled_model() -> Start:
+    """The bundled model as a start."""
+    card = read_network()[0]
+    return Start(card.digest, read_hashes(bundled(), card))
+
+
+def without_learned(
+    start: Start, parts: dict[str, Examples], collection: Collection, decoded: DecodedPhotographs
+) -> dict[str, Examples]:
+    """The parts, without what the initial weights learned from where it would choose or calibrate; told."""
+    if start.learned_from is None:
+        warnings.warn(
+            "The initial weights do not say which images they learned from: those of validation, calibration "
+            "and test may be among them, and figures of this run optimistic.",
+            DataWarning,
+            stacklevel=4,
+        )
+        return parts
+    kept, told = dict(parts), []
+    for name in ("validation", "calibration"):
+        rows = parts[name].rows
+        looks = perceptual_hashes(decoded.pixels[row] for row in rows)
+        by_id, by_look = find_learned(start.learned_from, collection.table.iloc[rows], looks)
+        fresh = ~(by_id | by_look)
+        if fresh.all():
+            continue
+        told.append(f"{int((~fresh).sum()):,} of {len(rows):,} of {name}")
+        labels = tuple(label for label, own in zip(parts[name].labels, fresh, strict=True) if own)
+        kept[name] = Examples(parts[name].pixels, rows[fresh], labels)
+    if told:
+        left_out = f"Left out, as the initial weights learned from them: {' and '.join(told)}."
+        if not len(kept["validation"]):
+            raise TrainingError(
+                f"{left_out} No validation image is left; add images, train from imagenet, or keep them "
+                "by keep_learned (--keep-learned), for figures that are optimistic."
+            )
+        warnings.warn(left_out, DataWarning, stacklevel=4)
+    return kept
 
 
 def examples_of(table: pd.DataFrame, collection: Collection, decoded: DecodedPhotographs) -> Examples:

@@ -82,6 +82,6 @@ def test_fewer_lesions_know_less():
     truth, score = scored(38, 62)
     found = needed_threshold(truth, score, Resampler(pairs[:100]), 0.95)
     assert (found.threshold, found.specificity) == (None, None)
-    assert found.reason == "not estimable: 5 % of 19 melanoma lesions is less than one lesion"
+    assert found.reason == "not estimable: 5 % of 19 independent melanomas is less than one"
     assert needed_threshold(truth, score, Resampler(pairs[:100]), 0.9).specificity is not None
     assert "none is missed" in needed_threshold(truth, score, Resampler(pairs[:100]), 1.0).reason

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dermsentry.errors import InputError
 from dermsentry.stats.intervals import LEVEL, Estimate, combined, exact_binomial, provable
-from dermsentry.stats.numbers import compared, percent_as_given
+from dermsentry.stats.numbers import compared, counted, percent_as_given
 from dermsentry.stats.resampling import Resampler
 
 CLAIM = 0.95
@@ -170,8 +170,8 @@ def needed_threshold(
 def _too_few(groups: int, missed: float) -> str:
     if not missed:
         return "not estimable: no number of melanomas found shows that none is missed"
-    lesions = "1 melanoma lesion" if groups == 1 else f"{groups} melanoma lesions"
-    return f"not estimable: {percent_as_given(missed)} of {lesions} is less than one lesion"
+    independent = counted(groups, "independent melanoma")
+    return f"not estimable: {percent_as_given(missed)} of {independent} is less than one"
 
 
 def _ranks(count: int, share: float) -> tuple[float, float]:
