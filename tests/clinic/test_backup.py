@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import stat
 import tarfile
@@ -73,10 +74,17 @@ def test_everything_comes_back(lived_in: Store, request: pytest.FixtureRequest, 
     before, photographs = rows(lived_in.url), files(lived_in.folder)
     assert len(before["cases"]) == 5
     folder, url = elsewhere(lived_in, request, tmp_path)
-    back = restore(out, folder, url)
+    before_umask = os.umask(0o022)
+    try:
+        back = restore(out, folder, url)
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before_umask)
     assert back == kept
     assert rows(url) == before
     assert files(folder) == photographs
+    for path in (folder, *folder.rglob("*")):  # as the server makes them, whoever restores
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
     assert {path.name for path in folder.iterdir()} >= {
         "audit.key",
         "audit.anchor",

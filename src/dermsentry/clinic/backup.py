@@ -95,6 +95,7 @@ def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
     """
     address = database_of(folder, url)
     target = sqlite_file(address)
+    umask = os.umask(0o077)  # as the server makes them: for it alone
     try:
         if any(not path.is_dir() for path in folder.rglob("*")):
             raise InputError(f"{folder} is not empty; a backup is restored into an empty folder only.")
@@ -116,6 +117,8 @@ def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
         raise OutputError(
             f"Cannot write {folder}: {error.strerror or error}. Free space, or correct its permissions."
         ) from error
+    finally:
+        os.umask(umask)
 
 
 def _write(folder: Path, clinic: Clinic, file: Path, place: Path) -> Kept:

@@ -57,6 +57,9 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the web pages; 0 takes a free one.")
     ] = 8080,
+    root_path: Annotated[
+        str, typer.Option(help="Path under which another web server has the service, such as /derm.")
+    ] = "",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Screening processes.")] = 1,
     dicom_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Also receive DICOM (C-STORE) on this port.")
@@ -74,10 +77,11 @@ def serve(
     from dermsentry.clinic.server.serving import serve as run
     from dermsentry.clinic.store.folder import database_of
     from dermsentry.clinic.web.app import create_app
+    from dermsentry.clinic.web.root_path import checked_root_path
 
     plan = Plan(
         folder, database_of(folder, db), model=model, host=host, port=port, workers=workers,
-        dicom_port=dicom_port, watch=watch,
+        root_path=checked_root_path(root_path), dicom_port=dicom_port, watch=watch,
     )  # fmt: skip
     run(plan, create_app, _say)
 

@@ -51,6 +51,7 @@ class ServedClinic(Clinic):
     `bundle`: the folder of the model that is in force. `first_token`: what the terminal shows for making the
     first account; it counts only while there is no account, and where it is empty no account can be made from
     a page. `base`: the model that the clinic is served with, where a site bundle made from it is in force.
+    `root_path`: where another web server has the service, such as /derm; empty where it has it alone.
     `pulses`: of each process beside the web server, once they were begun.
     """
 
@@ -58,6 +59,7 @@ class ServedClinic(Clinic):
     card: Card
     first_token: str = ""
     base: tuple[Path, Card] | None = None
+    root_path: str = ""
     pulses: list[Callable[[], Pulse]] = field(default_factory=list, compare=False)
 
     @property

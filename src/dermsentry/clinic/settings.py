@@ -9,8 +9,9 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -59,9 +60,25 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _uri(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]{1,240}", text):
+        raise _refuse("a URI, such as urn:oid:1.2.3 or https://HOST/PATH")
+    return text
+
+
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text or "UTC")
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise _refuse("a time zone, such as Europe/Berlin") from None
+    return text
+
+
 Line = Annotated[str, AfterValidator(_one_line)]
 MailAddress = Annotated[Line, AfterValidator(_mail_address)]
 WebAddress = Annotated[Line, AfterValidator(_web_address)]
+Uri = Annotated[Line, AfterValidator(_uri)]
+TimeZone = Annotated[Line, AfterValidator(_time_zone)]
 Hours = Annotated[float, Field(le=LONGEST_HOURS)]
 T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
@@ -118,12 +135,44 @@ class Webhook(_Table):
 
 class Dicom(_Table):
     """Where DICOM photographs are received over the network. `port` 0: nowhere. `callers`: the AE titles that
-    may send; DICOM knows no password, so listen on a network that you trust."""
+    may send; DICOM knows no password, so listen on a network that you trust, or let senders prove who they
+    are by TLS.
+
+    `tls_certificate` and `tls_key`: files (PEM) with which connections are encrypted. `tls_clients`: the
+    certificate authorities (PEM) that must have signed a sender's certificate. `timezone`: the zone of the
+    times in headers that state none, such as Europe/Berlin.
+    """
 
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     host: Line = "127.0.0.1"
     ae_title: Line = "DERMSENTRY"
     callers: Listed[Line] = ()
+    tls_certificate: Line = ""
+    tls_key: Line = ""
+    tls_clients: Line = ""
+    timezone: TimeZone = ""
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise _refuse("tls_certificate and tls_key together")
+        if self.tls_clients and not self.tls_certificate:
+            raise _refuse("tls_certificate and tls_key too, where tls_clients is set")
+        return self
+
+
+class Fhir(_Table):
+    """Whose numbers are sent as FHIR: the URI of each kind, such as urn:oid:1.2.276.0.76.3.1.1.
+
+    `patient`: of the patients' numbers, where a DICOM header names no issuer. `accession`, `case`, `reader`:
+    of accession numbers, case numbers, readers' account names. Where one is not set, numbers are sent under
+    a URI that is this clinic's alone; an accession number is sent without one.
+    """
+
+    patient: Uri = ""
+    accession: Uri = ""
+    case: Uri = ""
+    reader: Uri = ""
 
 
 class Settings(_Table, BaseSettings):
@@ -147,6 +196,7 @@ class Settings(_Table, BaseSettings):
     mail: Mail = Mail()
     webhooks: Listed[Webhook] = ()
     dicom: Dicom = Dicom()
+    fhir: Fhir = Fhir()
 
     @field_validator("rules")
     @classmethod

@@ -128,7 +128,7 @@ def read_bytes(source: Path | bytes) -> bytes:
     try:
         size = source.stat().st_size
         if size > MAX_BYTES:
-            raise Unreadable(f"the file is too large ({size >> 20} MiB; at most {MAX_BYTES >> 20})")
+            raise Unreadable(f"the file is larger than {MAX_BYTES >> 20} MiB")
         return source.read_bytes()
     except OSError as error:
         raise Unreadable(f"the file cannot be read ({error.strerror or error})") from None

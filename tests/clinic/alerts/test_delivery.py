@@ -42,9 +42,11 @@ from dermsentry.clinic.alerts.delivery import (
 )
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import Mail, Rule, Settings, Webhook
+from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import Delivery, Event, now
+from dermsentry.clinic.store.tables import Account, Delivery, Event, now
+from dermsentry.clinic.worklist.corrections import correct, withdraw
 from dermsentry.errors import InputError
 
 SECRET = "a secret of some length"
@@ -298,6 +300,46 @@ def test_a_webhook_holds_a_case_number_and_a_link_and_is_signed(store: Store) ->
     assert headers["Dermsentry-Delivery"].startswith(f"{number}.")
     assert the(store, number).state == "sent"
     assert SECRET not in json.dumps(headers) + body.decode()
+
+
+def test_whoever_was_told_of_a_case_is_told_of_its_correction_the_same_way(store: Store) -> None:
+    hook, box, port = Hook(), Mailbox(), free_port()
+    case, other = store.case(b"1", **PERSONAL), store.case(b"2")
+    anna = administrator(store)
+    with web_server(hook) as address, mail_server(box, port):
+        store.alert(case, ("webhook", address), ("email", "reader@clinic.example"))
+        store.alert(case, ("webhook", address))  # another alert of the same case: told once of the change
+        store.alert(other, ("email", "other@clinic.example"))
+        clinic, secrets = sending(store, port, digest_minutes=0), Secrets(webhook_secret=SECRET)
+        with writing(store.engine) as session:  # nobody was told yet, nobody has to be told otherwise
+            correct(session, store, case, anna, {"lesion": "right heel"}, "early")
+        while deliver(clinic, secrets):
+            pass
+        first = len(hook.received)
+        assert (first, len(box.received)) == (2, 2)
+        with writing(store.engine) as session:
+            correct(session, store, case, anna, {"patient": "another"}, "exchanged")
+            correct(session, store, case, anna, {"patient": "a third"}, "exchanged again")
+            withdraw(session, store, case, anna, "a test")
+        while deliver(clinic, secrets):
+            pass
+    link = f"https://clinic.example/cases/{case}"
+    told = [json.loads(body) for _, _, body in hook.received[first:]]
+    assert told == [{"case": case, "link": link, "change": own} for own in ("corrected", "withdrawn")]
+    assert [own["Subject"] for own in box.received[2:]] == [f"Dermsentry: case {case} withdrawn"]
+    assert "withdrawn after you were notified" in box.received[2].get_payload()
+    assert set(box.recipients[2:]) == {"reader@clinic.example"}
+    words = "".join(own.as_string() for own in box.received) + json.dumps(told)
+    assert not any(word in words for word in ("exchanged", "another", "third"))
+    assert actions(store)[-1] == "message sent"
+
+
+def administrator(store: Store) -> Person:
+    with writing(store.engine) as session:
+        made = Account(name="anna", full_name="Anna", role="administrator", password_hash="-")
+        session.add(made)
+        session.flush()
+        return Person(made.id, "anna", "Anna", made.role, MAY[made.role])
 
 
 def test_a_webhook_is_not_followed_elsewhere(store: Store) -> None:

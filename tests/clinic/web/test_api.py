@@ -146,6 +146,10 @@ def test_the_description_is_complete(app: FastAPI, nobody: TestClient) -> None:
         "/api/cases/{case_id}/amendments",
         "/api/conflicts",
         "/api/exports/outdated",
+        "/api/cases/{case_id}/corrections",
+        "/api/cases/{case_id}/restoration",
+        "/api/cases/{case_id}/withdrawal",
+        "/api/conflicts/{conflict_id}/resolution",
         "/api/cases.csv",
         "/api/alerts",
         "/api/performance",
@@ -187,3 +191,67 @@ def test_a_probability_that_the_page_withholds_is_withheld_from_programs(
     with writing(engine) as session:
         session.add(Alert(case_id=number, rule="not assessed"))
     assert "1.2 %" not in browser().get("/alerts").text
+
+
+def test_a_case_is_corrected_withdrawn_and_restored_with_a_reason(
+    program: Maker, add_case: Adder, engine: Engine
+) -> None:
+    number, reader = add_case("alert", 0.9, patient="P-1", lesion="A"), program("dermatologist")
+    path = f"/api/cases/{number}"
+    assert reader.get(f"{path}/fhir").status_code == 200
+    assert reader.get("/api/exports/outdated").json() == []
+    for given in ({"patient": "P-2"}, {"patient": "P-2", "reason": ""}, {"patients": "P-2", "reason": "x"}):
+        assert reader.post(f"{path}/corrections", json=given).status_code == 422
+    unchanged = reader.post(f"{path}/corrections", json={"patient": "P-1", "reason": "why"})
+    assert (unchanged.status_code, unchanged.json()["error"]) == (422, "unusable")
+    made = reader.post(f"{path}/corrections", json={"patient": "P-2", "lesion": "", "reason": "exchanged"})
+    assert made.status_code == 201
+    told = made.json()
+    assert (told["kind"], told["person"], told["reason"]) == ("corrected", "dermatologist", "exchanged")
+    assert (told["before"], told["after"]) == (
+        {"patient": "P-1", "lesion": "A"},
+        {"patient": "P-2", "lesion": ""},
+    )
+    assert reader.get(path).json()["patient"] == "P-2"
+    assert [own["form"] for own in reader.get("/api/exports/outdated").json()] == ["FHIR"]
+    assert reader.get(f"{path}/fhir").json()["entry"][0]["resource"]["status"] == "preliminary"
+    assert reader.get("/api/exports/outdated").json() == []
+    assert reader.post(f"{path}/restoration", json={"reason": "why"}).status_code == 422
+    assert reader.post(f"{path}/withdrawal", json={"reason": "a test"}).json()["kind"] == "withdrawn"
+    assert reader.get("/api/cases").json()["cases"] == []
+    assert reader.get(f"{path}/fhir").json()["entry"][0]["resource"]["status"] == "entered-in-error"
+    assert reader.post(f"{path}/restoration", json={"reason": "no test"}).json()["kind"] == "restored"
+    assert [own["id"] for own in reader.get("/api/cases").json()["cases"]] == [number]
+    kinds = [own["kind"] for own in reader.get(f"{path}/corrections").json()]
+    assert kinds == ["corrected", "withdrawn", "restored"]
+    with reading(engine) as session:
+        actions = session.scalars(select(Event.action).where(Event.subject == f"case {number}")).all()
+    assert {"corrected", "withdrawn", "restored"} <= set(actions)
+
+
+def test_who_may_not_correct_cannot(program: Maker, add_case: Adder) -> None:
+    number = add_case()
+    only_reads = program("dermatologist", "cases:read", name="looker")
+    for path in ("corrections", "withdrawal", "restoration"):
+        refused = only_reads.post(f"/api/cases/{number}/{path}", json={"patient": "P", "reason": "why"})
+        assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
+        missing = program().post(f"/api/cases/999/{path}", json={"reason": "why"})
+        assert missing.status_code == 404
+    resolution = {"resolution": "kept", "reason": "why"}
+    assert only_reads.post("/api/conflicts/1/resolution", json=resolution).status_code == 403
+    assert program().post("/api/conflicts/1/resolution", json=resolution).status_code == 404
+
+
+@pytest.mark.parametrize(("resolution", "patient"), [("kept", "P-1"), ("corrected", "P-2")])
+def test_a_conflict_is_settled_by_a_program(program: Maker, resolution: str, patient: str) -> None:
+    chief = program()
+    for own in ("P-1", "P-2"):
+        chief.post("/api/cases", files={"photographs": ("a.jpg", photograph())}, data={"patient": own})
+    (conflict,) = chief.get("/api/conflicts").json()
+    path = f"/api/conflicts/{conflict['id']}/resolution"
+    assert chief.post(path, json={"resolution": "neither", "reason": "why"}).status_code == 422
+    settled = chief.post(path, json={"resolution": resolution, "reason": "looked at both"})
+    assert (settled.status_code, settled.json()["resolution"]) == (201, resolution)
+    assert chief.get("/api/conflicts").json() == []
+    assert chief.get(f"/api/cases/{conflict['case_id']}").json()["patient"] == patient
+    assert chief.post(path, json={"resolution": resolution, "reason": "again"}).status_code == 422

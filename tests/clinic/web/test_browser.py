@@ -573,3 +573,25 @@ def test_a_service_that_is_away_is_said_and_nothing_typed_is_lost(
     page.wait_for_selector(".progress .kept")
     with reading(engine) as session:
         assert session.scalars(select(Case.patient)).all() == ["P-9"]
+
+
+def test_a_phone_shows_the_whole_button_and_a_print_the_decision_first(
+    page_of: Callable[..., Page], engine: Engine
+) -> None:
+    page = page_of(viewport={"width": 390, "height": 844}, has_touch=True)
+    first_visit(page)
+    send(page, photograph(170, 1), patient="P" * 60, lesion="W" * 30)
+    screened(page, engine, 1)
+    with writing(engine) as session:
+        session.add(Alert(case_id=1, rule="r" * 40))
+    page.goto("/alerts")
+    box = page.locator("form[action='/cases/1/acknowledge'] button").first.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 794, "height": 1123})  # A4 at 96 pixels an inch
+    page.goto("/cases/1/print")
+    box = page.locator(".outcome").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 1123 / 2

@@ -413,3 +413,17 @@ def test_an_alert_on_an_unlike_lesion_says_so_and_stays_an_alert(browser: Maker,
     [said] = [own.get_text() for own in page.select(".facts .is-bad")]
     assert "unlike the lesions in the model's training images" in said
     assert page.select("details .chances") == []
+
+
+def test_a_printed_case_begins_with_the_decision(browser: Maker, add_case: Adder, engine: Engine) -> None:
+    number, who = add_case("alert", 0.9), browser()
+    page = shown(who.get(f"/cases/{number}/print"))
+    assert texts(page, ".outcome p") == ["Preliminary: no dermatologist has decided this case yet."]
+    data = {"agrees": "yes", "diagnosis": "MEL", "action": "biopsy", "note": "ulcerated"}
+    assert who.post(f"/cases/{number}/decision", data=data).status_code == 303
+    page = shown(who.get(f"/cases/{number}/print"))
+    [told] = texts(page, ".outcome p")
+    assert told.startswith("Melanoma, biopsy. Dermatologist, ")
+    assert "ulcerated" in told
+    sections = [str(own.get("class")) for own in page.select("main section, main .pictures")]
+    assert "outcome" in sections[0]

@@ -33,7 +33,7 @@ from dermsentry.clinic.store.tables import (
     Token,
     now,
 )
-from dermsentry.clinic.web import views
+from dermsentry.clinic.web import views, wording
 from dermsentry.clinic.web.pages import health
 from dermsentry.clinic.web.pages.performance import MOST_COLUMNS, columns
 from dermsentry.errors import OutputError
@@ -519,3 +519,19 @@ def test_health_tries_to_write_where_photographs_go(
 
     monkeypatch.setattr(health.tempfile, "TemporaryFile", full)
     assert nobody.get("/health").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"),
+    [(36, "36 h"), (1.5, "1.5 h"), (1, "1 h"), (1 / 3, "20 min"), (0.02, "72 s"), (0, "0 s")],
+)
+def test_less_than_an_hour_is_told_in_minutes_or_seconds(hours: float, words: str) -> None:
+    assert wording.hours(hours) == words
+
+
+def test_what_cannot_be_measured_has_no_chart(browser: Maker, add_case: Adder) -> None:
+    add_case("alert", 0.9)
+    page = shown(browser().get("/performance/figures"))
+    empty = [row for row in page.select(".ranges tr") if "–" in texts(row, ".number")]
+    assert empty
+    assert not any(row.select("svg") for row in empty)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -257,6 +259,33 @@ def test_a_full_disk_is_told_and_keeps_no_case(
     monkeypatch.undo()
     assert cases_of(engine) == []
     assert program("uploader").post("/api/cases", files={"photographs": photograph()}).status_code == 201
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EIO])
+def test_a_missing_permission_is_not_called_a_full_disk(
+    program: Maker, browser: Maker, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", refused)
+    told = program("uploader").post("/api/cases", files={"photographs": photograph()})
+    assert (told.status_code, told.json()["error"]) == (503, "unavailable")
+    assert "may not write" in told.json()["detail"]
+    page = browser("uploader", "uli").post("/upload", files={"photographs": photograph()})
+    assert page.status_code == 503
+    assert "no storage space" not in page.text.lower()
+
+
+def test_a_file_that_is_a_byte_too_large_is_told_without_a_riddle(
+    program: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = photograph()
+    for module in ("intake.admission", "web.uploads"):
+        monkeypatch.setattr(f"dermsentry.clinic.{module}.MAX_BYTES", len(whole) - 1)
+    told = program("uploader").post("/api/cases", files={"photographs": whole})
+    assert told.status_code == 422
+    assert told.json()["detail"] == "The file is larger than 100 MiB, which is the most that is taken."
 
 
 def test_an_uploader_sees_what_became_of_their_own_alone(

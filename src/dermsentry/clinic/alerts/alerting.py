@@ -123,6 +123,26 @@ def reopen(session: Session, clinic: Clinic, case_id: int, person: Person, since
     return len(closed)
 
 
+def tell_change(session: Session, case_id: int, change: str) -> int:
+    """Queue a message that a case was corrected, amended, withdrawn or restored; how many.
+
+    It goes to everyone to whom a message about the case went, the same way; who has one of this change that
+    is not sent yet gets no second one.
+    """
+    messages = session.scalars(
+        select(Delivery).join(Alert).where(Alert.case_id == case_id).order_by(Delivery.id)
+    ).all()
+    known = {(own.channel, own.address): own for own in messages if own.state in ("sent", "sending")}
+    waiting = {
+        (own.channel, own.address) for own in messages if own.state == "pending" and own.change == change
+    }
+    for place, own in known.items():
+        if place not in waiting:
+            told = {name: getattr(own, name) for name in ("alert_id", "channel", "address", "escalation")}
+            session.add(Delivery(**told, change=change))
+    return len(known.keys() - waiting)
+
+
 def list_alerts(
     session: Session, *, all: bool = False, before: int = 0, limit: int = 50
 ) -> tuple[Sequence[Alert], int]:

@@ -1,8 +1,9 @@
 """Messages about alerts, to people by e-mail and to programs by webhook.
 
-A message holds a case's number and a link to it, and nothing else. What is due to one person at the same time
-goes as one e-mail. What could not be sent is tried again with
-growing pauses; after `MOST_TRIES` it is dead, is shown, and can be sent again by a person.
+A message holds a case's number and a link to it, and nothing else; one that follows another of the same case
+says what happened to the case: that it was corrected, amended, withdrawn, restored. What is due to one person
+at the same time goes as one e-mail. What could not be sent is tried again with growing pauses; after
+`MOST_TRIES` it is dead, is shown, and can be sent again by a person.
 
 A process claims a message before it sends it, so that no two send it at the same time. One that was killed
 between sending and noting it leaves the claim to run out; the message then goes out a second time, with the
@@ -74,6 +75,7 @@ class Claimed:
     address: str
     raised_at: datetime
     attempt: int
+    change: str = ""
     others: tuple[Claimed, ...] = ()
 
     @property
@@ -166,7 +168,8 @@ def claim(session: Session, channel: str | None = None, quiet: timedelta = timed
         own.state = "sending"
         own.next_at = moment + CLAIM
         own.attempts += 1
-        taken.append(Claimed(own.id, alert.case_id, own.channel, own.address, alert.raised_at, own.attempts))
+        told = (own.channel, own.address, alert.raised_at, own.attempts, own.change)
+        taken.append(Claimed(own.id, alert.case_id, *told))
     return replace(taken[0], others=tuple(taken[1:]))
 
 
@@ -277,8 +280,10 @@ def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:
 def _send_email(claimed: Claimed, mail: Mail, password: str, cases: str) -> str:
     message = EmailMessage()
     message["From"], message["To"] = mail.sender, claimed.address
-    numbers = list(dict.fromkeys(own.case_id for own in claimed.all))
-    told = f"case {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} cases"
+    changes = {own.case_id: own.change for own in sorted(claimed.all, key=lambda own: own.delivery_id)}
+    told = f"{len(changes)} cases"
+    if len(changes) == 1:
+        told = f"case {claimed.case_id} {changes[claimed.case_id]}".rstrip()
     message["Subject"] = f"Dermsentry: {told}"
     message["Date"] = format_datetime(now())
     # The same each time it is tried, and never that of another clinic's or an earlier database's message.
@@ -287,7 +292,10 @@ def _send_email(claimed: Claimed, mail: Mail, password: str, cases: str) -> str:
         ids = ".".join(str(own.delivery_id) for own in claimed.all)
         unique += f".{hashlib.sha256(ids.encode()).hexdigest()[:16]}"
     message["Message-ID"] = f"<{unique}@{mail.sender.partition('@')[2]}>"
-    message.set_content("\n".join(f"Case {number}\n{cases}/{number}\n" for number in numbers))
+    words = {
+        number: f" was {own} after you were notified of it" if own else "" for number, own in changes.items()
+    }
+    message.set_content("\n".join(f"Case {own}{words[own]}\n{cases}/{own}\n" for own in changes))
     try:
         with smtplib.SMTP(mail.host, mail.port, timeout=STEP_S) as server:
             if mail.starttls:
@@ -308,7 +316,8 @@ def _send_email(claimed: Claimed, mail: Mail, password: str, cases: str) -> str:
 
 
 def _send_webhook(claimed: Claimed, secret: str, link: str) -> str:
-    body = json.dumps({"case": claimed.case_id, "link": link}).encode()
+    change = {"change": claimed.change} if claimed.change else {}
+    body = json.dumps({"case": claimed.case_id, "link": link, **change}).encode()
     headers = {
         "Content-Type": "application/json",
         "Dermsentry-Delivery": f"{claimed.delivery_id}.{claimed.raised_at.timestamp():.6f}",

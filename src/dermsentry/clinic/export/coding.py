@@ -5,8 +5,10 @@ SNOMED CT only where the code is certain: what has none, such as `PBK`, leaves u
 
 from __future__ import annotations
 
+import hmac
 from uuid import UUID, uuid5
 
+from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.diagnoses import name_of
 
 NAMESPACE = UUID("6f1de0a4-52f6-4d0e-9a83-3a5c0f1b7c21")
@@ -31,6 +33,12 @@ def suspicion(diagnosis: str, *, known: bool) -> str:
     """A diagnosis by eye in words, which is a suspicion; `known`: it is known by now what the lesion was."""
     told = f"{'suspicion of' if diagnosis in MALIGNANT else 'clinically'} {name_of(diagnosis)}"
     return told if known else f"{told}, no histology"
+
+
+def own_system(trail: Trail, kind: str) -> str:
+    """The URI of numbers of a kind that this clinic gives, and no other: made from its key, which stays."""
+    clinic = hmac.digest(trail.key, b"the clinic that gives these numbers", "sha256")
+    return uuid5(UUID(bytes=clinic[:16], version=4), kind).urn
 
 
 def oid(text: str) -> str:

@@ -1,5 +1,8 @@
 """A case as FHIR R4: a DiagnosticReport, its Observations, and the model as Device, in one Bundle.
 
+Each has a narrative that a person can read, made from what it says. Numbers are sent with the system that
+gave them: a patient's by the issuer of the DICOM header, else by the settings, else as this clinic's own.
+
 Validated as R4B (4.3.0), of which these resources have the elements of R4 (4.0.1) and no others. The report
 is preliminary until a person has decided, then final; amended where the decision was changed, corrected where
 whose photograph it is was put right, entered-in-error where the case was withdrawn. It holds no pixel, no
@@ -12,15 +15,19 @@ suspicion, in code and words. The outcome is an Observation of the amended repor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import uuid5
+from zoneinfo import ZoneInfo
 
 from fhir.resources.R4B.bundle import Bundle
+from jinja2 import Environment
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.export.coding import (
     MALIGNANT,
     NAMESPACE,
@@ -28,23 +35,36 @@ from dermsentry.clinic.export.coding import (
     SNOMED_CODES,
     SUSPECTED,
     oid,
+    own_system,
     suspicion,
 )
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
-from dermsentry.clinic.store.tables import ASSESSED, Case, Outcome, Read
+from dermsentry.clinic.store.tables import ASSESSED, Account, Case, Outcome, Read
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
+from dermsentry.reporting.environment import template_environment
 from dermsentry.screening.triage import MEANING
+from dermsentry.stats.numbers import decimal, percent
 
 SNOMED = "http://snomed.info/sct"
 UNITS = "http://unitsofmeasure.org"
 ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
-ORDERS = "http://terminology.hl7.org/CodeSystem/v2-0203"
+IDENTIFIERS = "http://terminology.hl7.org/CodeSystem/v2-0203"
+SERVICES = "http://terminology.hl7.org/CodeSystem/v2-0074"
+STATUS_IN_WORDS = {
+    "preliminary": "preliminary: decided by nobody yet",
+    "final": "final",
+    "amended": "amended",
+    "corrected": "corrected",
+    "entered-in-error": "entered in error: nothing that was reported of this case holds",
+}
 CHANGED = {
     "amended": "Changed since it was first decided. ",
     "corrected": "Whose photograph it is was corrected since it was first decided. ",
 }
+_IMAGING = [{"coding": [{"system": CATEGORY, "code": "imaging", "display": "Imaging"}]}]
+_EXAMINATION = [{"coding": [{"system": CATEGORY, "code": "exam", "display": "Exam"}]}]
 UNDECIDED = "none of the nine diagnoses, or it cannot be told"
 
 
@@ -53,7 +73,7 @@ def local_system(name: str) -> str:
     return f"urn:oid:{oid(name)}"
 
 
-def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
+def fhir_bundle(session: Session, clinic: Clinic, case: Case) -> dict[str, Any]:
     """A case as a FHIR Bundle of type `collection`, ready for JSON.
 
     The same case has the same identifiers however often it is exported.
@@ -66,7 +86,7 @@ def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
     if case.finding is None or case.model is None or case.screened_at is None:
         raise InputError(f"Case {case.id} was not screened yet; there is nothing to report.")
     decision = decision_of(session, case)
-    observations = _observations(case, decision)
+    observations = _observations(clinic, case, decision)
     places = [_place(case, name) for name in observations]
     moment = decision.at or case.screened_at
     report = _without_nothing(
@@ -74,15 +94,23 @@ def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
             "resourceType": "DiagnosticReport",
             "identifier": [
                 {"system": "urn:ietf:rfc:3986", "value": _place(case, "report")},
-                {"type": {"text": "case number"}, "value": str(case.id)},
+                {
+                    "type": {"text": "case number"},
+                    "system": clinic.settings.fhir.case or own_system(clinic.trail, "case"),
+                    "value": str(case.id),
+                },
             ],
-            "basedOn": _order(case),
+            "basedOn": _order(clinic, case),
             "status": decision.status,
+            "category": [
+                {"coding": [{"system": SERVICES, "code": "IMG", "display": "Diagnostic Imaging"}]},
+            ],
             "code": _coded("observation", "report", "Photograph of a skin lesion, assessed for melanoma"),
-            "subject": _subject(case),
-            "effectiveDateTime": _taken(case),
+            "subject": _subject(clinic, case),
+            "effectiveDateTime": _taken(clinic, case),
             "issued": _instant(moment),
-            "resultsInterpreter": [_person(decision.read)] if decision.read is not None else None,
+            "performer": _readers(clinic, decision),
+            "resultsInterpreter": _readers(clinic, decision),
             "result": [{"reference": place} for place in places],
             "imagingStudy": _study(case),
             "conclusion": _conclusion(case, decision),
@@ -91,6 +119,9 @@ def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
     )
     entries = [(_place(case, "report"), report), *zip(places, observations.values(), strict=True)]
     entries.append((_place(case, "device"), _device(case)))
+    report["text"] = _narrative(report["code"]["text"], _told(case, decision, report))
+    for _, resource in entries[1:]:
+        resource["text"] = _narrative(*_own_words(resource))
     bundle = {
         "resourceType": "Bundle",
         "identifier": {"system": "urn:ietf:rfc:3986", "value": _place(case, "bundle")},
@@ -107,7 +138,7 @@ def fhir_bundle(session: Session, case: Case) -> dict[str, Any]:
     return bundle
 
 
-def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, Any]]:
+def _observations(clinic: Clinic, case: Case, decision: SettledDecision) -> dict[str, dict[str, Any]]:
     assert case.finding is not None
     # A decoder's own words may be among them.
     reasons = [reason for reason in (_line(str(given)) for given in case.finding["reasons"]) if reason]
@@ -115,9 +146,10 @@ def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, 
     shared = {
         "resourceType": "Observation",
         "status": _status_of_finding(decision),
-        "category": [{"coding": [{"system": CATEGORY, "code": "imaging", "display": "Imaging"}]}],
-        "subject": _subject(case),
-        "effectiveDateTime": _taken(case),
+        "basedOn": _order(clinic, case),
+        "category": _IMAGING,
+        "subject": _subject(clinic, case),
+        "effectiveDateTime": _taken(clinic, case),
         "issued": _instant(case.screened_at),
         "bodySite": {"text": case.site} if case.site else None,
         "device": {"reference": _place(case, "device")},
@@ -156,9 +188,9 @@ def _observations(case: Case, decision: SettledDecision) -> dict[str, dict[str, 
         )
         found[code] = {**shared, "code": _coded("observation", code, words), **value}
     if decision.read is not None:
-        found["decision"] = _decision(case, decision, decision.read)
+        found["decision"] = _decision(clinic, case, decision, decision.read)
     if decision.outcome is not None:
-        found["outcome"] = _outcome(case, decision.outcome)
+        found["outcome"] = _outcome(clinic, case, decision.outcome)
     return {name: _without_nothing(observation) for name, observation in found.items()}
 
 
@@ -168,7 +200,7 @@ def _status_of_finding(decision: SettledDecision) -> str:
     return "preliminary" if decision.read is None else "final"
 
 
-def _decision(case: Case, decision: SettledDecision, read: Read) -> dict[str, Any]:
+def _decision(clinic: Clinic, case: Case, decision: SettledDecision, read: Read) -> dict[str, Any]:
     components: list[dict[str, Any]] = [
         {
             "code": _coded("observation", "action", "What is to be done"),
@@ -180,29 +212,30 @@ def _decision(case: Case, decision: SettledDecision, read: Read) -> dict[str, An
         components.append({"code": agrees, "valueBoolean": read.agrees})
     return {
         "resourceType": "Observation",
+        "basedOn": _order(clinic, case),
         "status": decision.status,
+        "category": _EXAMINATION,
         "code": _coded("observation", "decision", "What a person decided"),
-        "subject": _subject(case),
+        "subject": _subject(clinic, case),
         "effectiveDateTime": _instant(read.at),
         "issued": _instant(read.at),
-        "performer": [_person(read)],
+        "performer": [_person(clinic, read.account)],
         "bodySite": {"text": case.site} if case.site else None,
         "valueCodeableConcept": _diagnosis(decision, read),
         "component": components,
     }
 
 
-def _outcome(case: Case, outcome: Outcome) -> dict[str, Any]:
+def _outcome(clinic: Clinic, case: Case, outcome: Outcome) -> dict[str, Any]:
     return {
         "resourceType": "Observation",
         "status": "final",
+        "category": _EXAMINATION,
         "code": _coded("observation", "outcome", "What the lesion turned out to be"),
-        "subject": _subject(case),
+        "subject": _subject(clinic, case),
         "effectiveDateTime": _instant(outcome.at),
         "issued": _instant(outcome.at),
-        "performer": [{"type": "Practitioner", "display": outcome.account.full_name}]
-        if outcome.account is not None
-        else None,
+        "performer": [_person(clinic, outcome.account)] if outcome.account is not None else None,
         "bodySite": {"text": case.site} if case.site else None,
         "method": _coded("method", outcome.method, outcome.method),
         "valueCodeableConcept": _found(outcome),
@@ -292,20 +325,44 @@ def _share(value: float) -> dict[str, Any]:
     return {"value": round(float(value), 6), "unit": "1", "system": UNITS, "code": "1"}
 
 
-def _subject(case: Case) -> dict[str, Any] | None:
-    return {"type": "Patient", "identifier": {"value": case.patient}} if case.patient else None
+def _subject(clinic: Clinic, case: Case) -> dict[str, Any] | None:
+    """The patient by number, with whoever issued it; a corrected number is not the header's issuer's."""
+    if not case.patient:
+        return None
+    header = case.dicom or {}
+    issuer = str(header.get("issuer", "")) if header.get("issued_for", case.patient) == case.patient else ""
+    system = clinic.settings.fhir.patient or own_system(clinic.trail, "patient")
+    if issuer:  # one that is named by no URI still tells its numbers from another's
+        system = str(header.get("issuer_uri", "")) or local_system(f"patients of {issuer}")
+    identifier = {"type": _numbered("MR", "Medical record number"), "system": system, "value": case.patient}
+    if issuer:
+        identifier["assigner"] = {"type": "Organization", "display": issuer}
+    return {"type": "Patient", "identifier": identifier}
 
 
-def _person(read: Read) -> dict[str, Any]:
-    return {"type": "Practitioner", "display": read.account.full_name}
+def _readers(clinic: Clinic, decision: SettledDecision) -> list[dict[str, Any]] | None:
+    """Who is responsible for a report: whoever decided, never the model; R4 allows no Device here."""
+    return [_person(clinic, decision.read.account)] if decision.read is not None else None
 
 
-def _order(case: Case) -> list[dict[str, Any]] | None:
+def _person(clinic: Clinic, account: Account) -> dict[str, Any]:
+    system = clinic.settings.fhir.reader or own_system(clinic.trail, "reader")
+    identifier = {"system": system, "value": account.name}
+    return {"type": "Practitioner", "identifier": identifier, "display": account.full_name}
+
+
+def _order(clinic: Clinic, case: Case) -> list[dict[str, Any]] | None:
     """The request that the photograph was taken for, by its accession number."""
     if not case.accession:
         return None
-    kind = {"coding": [{"system": ORDERS, "code": "ACSN", "display": "Accession ID"}]}
-    return [{"type": "ServiceRequest", "identifier": {"type": kind, "value": case.accession}}]
+    identifier = {"type": _numbered("ACSN", "Accession ID"), "value": case.accession}
+    if clinic.settings.fhir.accession:
+        identifier["system"] = clinic.settings.fhir.accession
+    return [{"type": "ServiceRequest", "identifier": identifier}]
+
+
+def _numbered(code: str, display: str) -> dict[str, Any]:
+    return {"coding": [{"system": IDENTIFIERS, "code": code, "display": display}]}
 
 
 def _study(case: Case) -> Sequence[dict[str, Any]] | None:
@@ -317,9 +374,79 @@ def _study(case: Case) -> Sequence[dict[str, Any]] | None:
     return [{"type": "ImagingStudy", "identifier": identifier}]
 
 
-def _taken(case: Case) -> str | None:
-    """The day the photograph was taken, where its file says so; FHIR takes no hour without its zone."""
-    return str((case.dicom or {}).get("acquired", ""))[:10] or None
+def _taken(clinic: Clinic, case: Case) -> str | None:
+    """When the photograph was taken, where its file says so: the day alone where no zone is known, since FHIR
+    takes no hour without one."""
+    header = case.dicom or {}
+    acquired, zone = case.taken or str(header.get("acquired", "")), str(header.get("zone", ""))
+    if len(acquired) <= 10 or not (zone or clinic.settings.dicom.timezone):
+        return acquired[:10] or None
+    if zone:
+        return acquired + zone
+    local = datetime.fromisoformat(acquired).replace(tzinfo=ZoneInfo(clinic.settings.dicom.timezone))
+    return local.isoformat(timespec="seconds")
+
+
+def _told(case: Case, decision: SettledDecision, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a report tells, line by line, for a person."""
+    yield "Report", STATUS_IN_WORDS[decision.status]
+    yield "Patient", case.patient or "not stated"
+    for name, value in (("Lesion", case.lesion), ("Site", case.site), ("Accession number", case.accession)):
+        if value:
+            yield name, value
+    yield "Case", str(case.id)
+    if "effectiveDateTime" in report:
+        yield "Photograph taken", report["effectiveDateTime"].replace("T", " ")
+    yield "Photograph received", _readable(case.received_at)
+    if decision.status == "entered-in-error":
+        return
+    assert case.finding is not None
+    yield "Tier, by software", f"{case.tier}: {MEANING[case.tier]}"  # type: ignore[index]
+    if case.tier in ASSESSED and case.melanoma is not None:
+        yield "Probability of melanoma, by software", percent(case.melanoma)
+    yield "Conclusion", report["conclusion"]
+    if decision.read is not None:
+        yield "Decided by", f"{decision.read.account.full_name}, {_readable(decision.read.at)}"
+    yield "Note", "The software is for research and no medical device."
+
+
+def _own_words(resource: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+    """The title of an Observation's or the Device's narrative, and its lines."""
+    if resource["resourceType"] == "Device":
+        title = f"{resource['type']['text']}: {resource['deviceName'][0]['name']}"
+        notes = [("Note", note["text"]) for note in resource["note"]]
+        return title, [("Version", resource["version"][0]["value"]), *notes]
+    lines = [("Status", STATUS_IN_WORDS[resource["status"]])]
+    if _value(resource):
+        lines.append(("Result", _value(resource)))
+    lines += [(part["code"]["text"], _value(part)) for part in resource.get("component", ())]
+    lines += [("Reason", note["text"]) for note in resource.get("note", ())]
+    return resource["code"]["text"], lines
+
+
+def _value(part: Mapping[str, Any]) -> str:
+    """A value of an Observation or one of its components, in words."""
+    if "valueQuantity" in part:
+        return decimal(part["valueQuantity"]["value"], 3)
+    if "valueBoolean" in part:
+        return "yes" if part["valueBoolean"] else "no"
+    if "dataAbsentReason" in part:
+        return f"not given: {part['dataAbsentReason']['text']}"
+    return str(part.get("valueCodeableConcept", {}).get("text", ""))
+
+
+def _narrative(title: str, lines: Iterator[tuple[str, str]] | Sequence[tuple[str, str]]) -> dict[str, str]:
+    div = _templates().get_template("narrative.html").render(title=_line(title), lines=lines)
+    return {"status": "generated", "div": div.replace("\n", "")}
+
+
+@cache
+def _templates() -> Environment:
+    return template_environment("dermsentry.clinic.export", {"line": _line}, escape=True)
+
+
+def _readable(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _line(text: str) -> str:

@@ -25,6 +25,7 @@ from dermsentry.image_formats import DICOM, FORMATS, HEAD, READ, format_of
 from dermsentry.images import Unreadable
 
 MAX_BYTES = 100 * 1024 * 1024
+TOO_LARGE = f"The file is larger than {MAX_BYTES >> 20} MiB, which is the most that is taken."
 LONGEST = {
     "patient": lengths.PATIENT,
     "lesion": lengths.LESION,
@@ -114,7 +115,7 @@ def sniff(data: bytes) -> str:
     if not data:
         raise InputError("The file is empty.")
     if len(data) > MAX_BYTES:
-        raise InputError(f"The file has {len(data) / 2**20:.1f} MiB; expected up to {MAX_BYTES >> 20}.")
+        raise InputError(TOO_LARGE)
     kind = format_of(data[:HEAD])
     if kind == DICOM or kind in FORMATS:
         return kind

@@ -26,6 +26,7 @@ _DESCRIBING = (
     "SeriesInstanceUID",
     "PatientID",
     "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
     "AccessionNumber",
     "Modality",
     "BurnedInAnnotation",
@@ -34,6 +35,7 @@ _DESCRIBING = (
     "AcquisitionTime",
     "ContentDate",
     "ContentTime",
+    "TimezoneOffsetFromUTC",
     "AnatomicRegionSequence",
     "BodyPartExamined",
     "ImageLaterality",
@@ -69,7 +71,8 @@ _REFERRING = (
 class Header:
     """What a DICOM photograph's header tells, as plain text; empty where it does not say.
 
-    `lesion` is its Tracking ID, `site` the anatomic region with its side, `acquired` ISO 8601 without a zone.
+    `lesion` is its Tracking ID, `site` the anatomic region with its side, `acquired` ISO 8601 without a zone,
+    `zone` that zone as `+01:00`. `issuer` names who issued the patient's number, `issuer_uri` by a URI.
     `burned_in`: whether its pixels name the patient, so that they may go nowhere. `identity`: SHA-256 over
     patient, SOP instance and pixel data as encoded, which stays the same where the header was rewritten;
     `pixels` that over the pixel data alone, which is the same whoever it is said to be of. `spacing`:
@@ -81,9 +84,11 @@ class Header:
     lesion: str
     site: str
     issuer: str
+    issuer_uri: str
     accession: str
     modality: str
     acquired: str
+    zone: str
     burned_in: bool
     sop_class: str
     sop_instance: str
@@ -98,9 +103,13 @@ class Header:
     characters: str
 
     def as_dict(self) -> dict[str, Any]:
-        """What a case keeps as its `dicom`: all but what the case has a place of its own for."""
+        """What a case keeps as its `dicom`: all but what the case has a place of its own for.
+
+        `issued_for`: the patient's number that the issuer issued, which a correction may make another's.
+        """
         own = ("patient", "lesion", "site", "accession", "identity", "pixels")
-        return {name: value for name, value in asdict(self).items() if name not in own}
+        kept = {name: value for name, value in asdict(self).items() if name not in own}
+        return kept | {"issued_for": self.patient}
 
 
 def describe(source: Path | bytes) -> Header:
@@ -152,14 +161,17 @@ def _describe(data: bytes) -> Header:
     identity.update(encoded)
     site = _site(words)
     lesion, issuer = words["TrackingID"], words["IssuerOfPatientID"]
+    acquired, zone = _acquired(dataset)
     return Header(
         patient=patient,
         lesion=lesion,
         site=site,
         issuer=issuer,
+        issuer_uri=_issuer_uri(words, issuer),
         accession=text(dataset.get("AccessionNumber")),
         modality=words["Modality"],
-        acquired=_acquired(dataset),
+        acquired=acquired,
+        zone=zone,
         # The standard knows YES, NO, and not saying; whatever else stands there is no NO.
         burned_in=text(dataset.get("BurnedInAnnotation")).upper() not in ("NO", ""),
         sop_class=_uid(dataset, "SOPClassUID"),
@@ -195,8 +207,31 @@ def _spacing(dataset: Dataset) -> list[float]:
     return found if len(found) == 2 and all(1e-4 < value < 10 for value in found) else []
 
 
-def _acquired(dataset: Dataset) -> str:
-    """When it was taken: `2025-03-04T10:20:30` or `2025-03-04`."""
+_URIS = (
+    ("ISO", r"[0-2](\.(0|[1-9]\d*))+", "urn:oid:"),
+    ("UUID", r"[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}", "urn:uuid:"),
+    ("URI", r"(urn|https?):[^\s<>\"{}|\\^`]+", ""),
+)
+"""Kinds of universal entity identifiers (DICOM PS3.3, 10.14) that are URIs, and how each begins as one."""
+
+
+def _issuer_uri(words: HeaderText, issuer: str) -> str:
+    """Who issued the patient's number as a URI: as the header qualifies the issuer, or if its name is one."""
+    qualifiers = words.dataset.get("IssuerOfPatientIDQualifiersSequence") or []
+    stated = kind = ""
+    if len(qualifiers):
+        stated, kind = (
+            words.of(qualifiers[0], name) for name in ("UniversalEntityID", "UniversalEntityIDType")
+        )
+    for name, type_ in ((stated, kind.upper()), (issuer, "")):
+        for said, pattern, start in _URIS:
+            if type_ in (said, "") and re.fullmatch(pattern, name):
+                return start + name
+    return ""
+
+
+def _acquired(dataset: Dataset) -> tuple[str, str]:
+    """When it was taken, `2025-03-04T10:20:30` or `2025-03-04`, and the zone of that where it is stated."""
     stamp = text(dataset.get("AcquisitionDateTime"))
     if not stamp:
         for kind in ("Acquisition", "Content"):
@@ -206,10 +241,13 @@ def _acquired(dataset: Dataset) -> str:
                 break
     found = re.match(r"(\d{8})(\d{6}|\d{4})?(?!\d)", stamp)
     if found is None:
-        return ""
+        return "", ""
     day, hour = found[1], found[2] or ""
     try:
         moment = datetime.strptime(day + hour.ljust(6, "0"), "%Y%m%d%H%M%S")
     except ValueError:
-        return ""
-    return moment.isoformat() if hour else moment.date().isoformat()
+        return "", ""
+    own = re.search(r"[+-]\d{4}$", stamp)  # a moment's own zone comes before the header's
+    offset = own[0] if own else text(dataset.get("TimezoneOffsetFromUTC"))
+    zone = f"{offset[:3]}:{offset[3:]}" if re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", offset) else ""
+    return moment.isoformat() if hour else moment.date().isoformat(), zone

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dermsentry.clinic.clinic import Clinic
-from dermsentry.clinic.intake.admission import MAX_BYTES, About, receive
+from dermsentry.clinic.intake.admission import MAX_BYTES, TOO_LARGE, About, receive
 from dermsentry.clinic.store.database import DatabaseError
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.errors import InputError, OutputError
@@ -190,7 +190,7 @@ def _read(path: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise InputError("A device or a pipe, not a file.")
         if found.st_size > MAX_BYTES:
-            raise InputError(f"The file has {found.st_size >> 20} MiB; expected up to {MAX_BYTES >> 20}.")
+            raise InputError(TOO_LARGE)
         if _written_by_somebody(handle):
             raise _StillWritten
         return file.read(MAX_BYTES + 1)

@@ -45,7 +45,8 @@ BACKLOG = 128
 class Plan:
     """What `dermsentry serve` was asked for.
 
-    `port` 0 takes a free one. `dicom_port` and `watch` are those of `clinic.toml` where they are None.
+    `port` 0 takes a free one. `root_path`: where another web server has the service, such as /derm.
+    `dicom_port` and `watch` are those of `clinic.toml` where they are None.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Plan:
     model: Path = Path(BUNDLED)
     host: str = "127.0.0.1"
     port: int = 8080
+    root_path: str = ""
     workers: int = 1
     dicom_port: int | None = None
     watch: Path | None = None
@@ -95,7 +97,7 @@ def _serve(
     bundle = _bundle_folder(plan.model)
     card, _ = read_network(bundle)
     with _listen(plan.host, plan.port) as listening:
-        address = _address(plan.host, listening.getsockname()[1])
+        address = _address(plan.host, listening.getsockname()[1]) + plan.root_path
         if settings.link == Settings().link:
             settings = settings.model_copy(update={"link": address})
         if plan.dicom_port is not None:
@@ -111,9 +113,10 @@ def _serve(
                 say(f"There is no account yet. Make the first at {address} with: {clinic.first_token}")
 
         try:
+            app = make_app(clinic)
             parts = parts_of(plan, clinic, umask)
             _note(clinic, ServerStartedEvent(__version__, clinic.card.digest, plan.workers, settings.silent))
-            _run(make_app(clinic), listening, parts, clinic.pulses, announce, say)
+            _run(app, listening, parts, clinic.pulses, announce, say)
             with suppress(DatabaseError, OutputError):
                 _note(clinic, ServerStoppedEvent(__version__))
         finally:
@@ -156,7 +159,9 @@ def begin_clinic(plan: Plan, settings: Settings, bundle: Path, card: Card) -> Se
     finally:
         engine.dispose()
     opened = open_clinic(plan.database, plan.folder, settings)
-    clinic = ServedClinic(**vars(opened), bundle=bundle, card=card, first_token=token)
+    clinic = ServedClinic(
+        **vars(opened), bundle=bundle, card=card, first_token=token, root_path=plan.root_path
+    )
     with reading(clinic.engine) as session:
         return with_model_in_force(session, clinic)
 

@@ -25,12 +25,12 @@ from dermsentry.clinic.store.tables import ROLES, Account, SignIn, Token, now
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
 
-SCOPES = ("cases:write", "cases:read", "reads:write", "outcomes:write", "audit:read")
+SCOPES = ("cases:write", "cases:read", "reads:write", "outcomes:write", "correct", "audit:read")
 """What a token can be made for; it never reaches further than its owner's role."""
 MAY: dict[str, frozenset[str]] = {
     "uploader": frozenset({"cases:write"}),
     "dermatologist": frozenset({"cases:write", "cases:read", "reads:write", "outcomes:write", "correct"}),
-    "administrator": frozenset({*SCOPES, "correct", "administer"}),
+    "administrator": frozenset({*SCOPES, "administer"}),
 }
 """What each role may do; each may all that the one before may."""
 

@@ -617,7 +617,10 @@ class Alert(Base):
 
 
 class Delivery(Base):
-    """A message about an alert to one address; tried again with growing pauses until sent or dead."""
+    """A message about an alert to one address; tried again with growing pauses until sent or dead.
+
+    `change`: what happened to the case since a message about it was sent there; empty for the first.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -630,6 +633,7 @@ class Delivery(Base):
     channel: Mapped[str] = mapped_column(String(10))
     address: Mapped[str] = mapped_column(String(lengths.ADDRESS))
     escalation: Mapped[bool] = mapped_column(default=False)
+    change: Mapped[str] = mapped_column(String(lengths.CODE), default="", server_default="")
     state: Mapped[str] = mapped_column(String(10), default="pending")
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[datetime] = mapped_column(default=now)

@@ -36,6 +36,7 @@ from dermsentry.clinic.web.pages import (
     worklist,
 )
 from dermsentry.clinic.web.performance_cache import PerformanceCache
+from dermsentry.clinic.web.root_path import RootPath, require_free
 from dermsentry.clinic.web.security import new_gate, rules
 
 ROUTERS = (
@@ -74,13 +75,15 @@ Research software, not a medical device.
 """
 
 
-def create_app(clinic: ServedClinic) -> FastAPI:
-    """The pages and the API of a clinic, whose database is migrated already.
+def create_app(clinic: ServedClinic | None) -> FastAPI:
+    """The pages and the API of a clinic, whose database is migrated already; None: it is bound later.
 
     Raises
     ------
     RuntimeError
         A route declares no rule.
+    InputError
+        The root path begins as a page does.
     """
     app = FastAPI(
         title="Dermsentry worklist",
@@ -91,12 +94,16 @@ def create_app(clinic: ServedClinic) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    bind(app, clinic)
+    if clinic is not None:
+        bind(app, clinic)
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
     app.add_middleware(Guard, refuse=_too_large)
-    rules(app)
+    app.add_middleware(RootPath)
+    routes = rules(app)
+    if clinic is not None:
+        require_free(clinic.root_path, [path for _, path in routes])
     return app
 
 

@@ -44,7 +44,9 @@ def send_fhir(request: Request, person: Person, case_id: int) -> Response:
     from dermsentry.clinic.export.fhir import fhir_bundle  # takes a second, once
 
     def write(session: Session, case: Case) -> tuple[bytes, None]:
-        return json.dumps(fhir_bundle(session, case), ensure_ascii=False, indent=1).encode(), None
+        return json.dumps(
+            fhir_bundle(session, clinic_of(request), case), ensure_ascii=False, indent=1
+        ).encode(), None
 
     data = _written(request, person, case_id, "FHIR", write)
     return Response(data, headers=_named(f"case-{case_id}.fhir.json"), media_type=FHIR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -155,7 +156,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return answer(request, 422, f"Received invalid input: {shown}.")
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_PART = "this was not saved, or only in part"
+_NO_SPACE_LEFT = f"There is no storage space left; {_IN_PART}. Contact your administrator."
 _HIDDEN: tuple[tuple[type[DermsentryError], int, str], ...] = (
     (DatabaseError, AWAY, f"The database cannot be reached; {_IN_PART}. Try again in a minute."),
     (
@@ -165,8 +168,8 @@ _HIDDEN: tuple[tuple[type[DermsentryError], int, str], ...] = (
     ),
     (
         OutputError,
-        NO_SPACE,
-        f"There is no storage space left, or a folder is not writable; {_IN_PART}. "
+        AWAY,
+        f"The service may not write to one of its folders, or a disk fails; {_IN_PART}. "
         "Contact your administrator.",
     ),
 )
@@ -176,9 +179,17 @@ _HIDDEN: tuple[tuple[type[DermsentryError], int, str], ...] = (
 async def _told(request: Request, error: Exception) -> Response:
     for kind, status, detail in _HIDDEN:
         if isinstance(error, kind):
+            if kind is OutputError and _is_full(error):
+                status, detail = NO_SPACE, _NO_SPACE_LEFT
             log.error("request %s: %s", request_number(request), error)
             return answer(request, status, detail, {"Retry-After": "30"})
     return answer(request, 409 if isinstance(error, CannotRead | NotTheirs) else 422, str(error))
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a disk is full, or a database says that its own is, and not a permission missing."""
+    cause = error.__cause__
+    return cause.errno in _FULL if isinstance(cause, OSError) else cause is not None
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -150,6 +150,7 @@ TokenSends = Annotated[Person, Depends(ApiRule("cases:write"))]
 TokenReads = Annotated[Person, Depends(ApiRule("cases:read"))]
 TokenDecides = Annotated[Person, Depends(ApiRule("reads:write"))]
 TokenRecords = Annotated[Person, Depends(ApiRule("outcomes:write"))]
+TokenCorrects = Annotated[Person, Depends(ApiRule("correct"))]
 TokenAudits = Annotated[Person, Depends(ApiRule("audit:read"))]
 
 

@@ -97,6 +97,7 @@ SCOPES = {
     "cases:read": "view cases, images, outcomes and performance",
     "reads:write": "decide cases",
     "outcomes:write": "enter outcomes",
+    "correct": "correct, withdraw and restore cases",
     "audit:read": "read the audit trail",
 }
 meaning = MEANING
@@ -132,6 +133,14 @@ def age(time: timedelta) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h"
     return f"{minutes // (24 * 60)} days"
+
+
+def hours(length: float) -> str:
+    """A number of hours, in minutes or seconds below one: `36 h`, `1.5 h`, `20 min`, `72 s`."""
+    if length >= 1:
+        return f"{length:.3g} h"
+    minutes = 60 * length
+    return f"{minutes:.0f} min" if minutes >= 2 else f"{60 * minutes:.0f} s"
 
 
 def likeliest(finding: Mapping[str, Any] | None) -> str:

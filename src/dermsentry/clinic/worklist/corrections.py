@@ -1,7 +1,8 @@
 """What a person puts right about a case: whose photograph it is, or that it should not be there at all.
 
-Nothing is removed: a withdrawn case is in no list and no figure, and can be restored. Who has a report of the
-case that left the clinic before must be sent it again (`outdated_exports`).
+Nothing is removed: a withdrawn case is in no list and no figure, and can be restored. Who was sent a message
+about the case is sent another, the same way. Who has a report of the case that left the clinic before must be
+sent it again (`outdated_exports`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
-from dermsentry.clinic.alerts.alerting import acknowledge
+from dermsentry.clinic.alerts.alerting import acknowledge, tell_change
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.intake.admission import LONGEST
 from dermsentry.clinic.store.accounts import Person
@@ -222,5 +223,6 @@ def _keep(
     )
     session.add(made)
     case.revision += 1
+    tell_change(session, case.id, kind)
     session.flush()
     return made

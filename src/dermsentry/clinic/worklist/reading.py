@@ -13,7 +13,7 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.alerts.alerting import acknowledge, reopen
+from dermsentry.clinic.alerts.alerting import acknowledge, reopen, tell_change
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.audit_trail import append, hold
@@ -175,6 +175,7 @@ def amend(
     _move(case, clinic, (*before, read))
     event = _event(ReadEvent, read, case)
     append(session, clinic.trail, person.name, ReadAmendedEvent(**vars(event), reason=reason))
+    tell_change(session, case.id, "amended")
     return read
 
 

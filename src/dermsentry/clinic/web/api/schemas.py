@@ -275,6 +275,57 @@ class ConflictOpen(_Row):
     told: Whose = Field(description="What was said")
 
 
+_Reason = Annotated[str, Field(min_length=1, max_length=lengths.REASON, description="Shown in the history")]
+
+
+class Why(BaseModel):
+    """Why a case is withdrawn or restored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: _Reason
+
+
+class CorrectedCase(Why):
+    """Whose photograph a case is; what is left out stays as it is."""
+
+    patient: str | None = Field(None, max_length=lengths.PATIENT)
+    lesion: str | None = Field(None, max_length=lengths.LESION)
+    site: str | None = Field(None, max_length=lengths.SITE)
+    accession: str | None = Field(None, max_length=lengths.ACCESSION)
+
+
+class Resolution(Why):
+    """How a conflict is settled."""
+
+    resolution: Literal["kept", "corrected"] = Field(
+        description="kept: the case stays as it is; corrected: it takes on what was told"
+    )
+
+
+class CorrectionMade(_Row):
+    """What a person put right about a case."""
+
+    id: int
+    case_id: int
+    kind: Literal["corrected", "withdrawn", "restored"]
+    person: str = Field(validation_alias=AliasPath("account", "name"))
+    reason: str
+    before: dict[str, str] = Field(description="The fields that changed, as they were")
+    after: dict[str, str]
+    at: datetime
+
+
+class ConflictSettled(_Row):
+    """A conflict that a person settled."""
+
+    id: int
+    case_id: int
+    resolution: str
+    reason: str
+    resolved_at: datetime
+
+
 class ReportOutdated(BaseModel):
     """A report that left the clinic before its case changed: fetch it again."""
 

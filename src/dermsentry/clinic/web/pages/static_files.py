@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.web.rendering import static_files
-from dermsentry.clinic.web.security import Open
+from dermsentry.clinic.web.security import Open, clinic_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,4 +39,6 @@ def icon(_: Open) -> Response:
 @router.get("/api/openapi.json")
 def description(request: Request, _: Open) -> Response:
     """The API's description (OpenAPI)."""
-    return JSONResponse(request.app.openapi())
+    root = clinic_of(request).root_path
+    servers = {"servers": [{"url": root}]} if root else {}
+    return JSONResponse({**request.app.openapi(), **servers})

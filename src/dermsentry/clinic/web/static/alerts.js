@@ -3,10 +3,11 @@
 (() => {
   const EVERY_MS = 20000;
   const title = document.title;
-  const lists = ["/", "/alerts"].includes(location.pathname);
+  const { root } = document.documentElement.dataset;
+  const lists = [root, `${root}alerts`].includes(location.pathname);
   const look = async () => {
     const since = Number(localStorage.getItem("alert") ?? -1);
-    const answer = await fetch(`/alerts/new?since=${Math.max(0, since)}`, { headers: { "HX-Request": "true" } }).catch(() => null);
+    const answer = await fetch(`${root}alerts/new?since=${Math.max(0, since)}`, { headers: { "HX-Request": "true" } }).catch(() => null);
     if (!answer?.ok) return;
     const told = await answer.json();
     // In a browser that is new here, what is open already is not new; nor is what one looks at.

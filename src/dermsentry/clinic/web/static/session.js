@@ -3,6 +3,7 @@
 (() => {
   const place = document.getElementById("session");
   const { idle, ends } = document.body.dataset;
+  const { root } = document.documentElement.dataset;
   if (!place || !idle) return;
   const WARN_MS = 5 * 60 * 1000;
   const end = Date.now() + Number(ends) * 1000;
@@ -27,7 +28,7 @@
     stay.textContent = "Stay signed in";
     stay.addEventListener("click", async () => {
       const headers = JSON.parse(document.body.getAttribute("hx-headers"));
-      const answer = await fetch("/account/stay", { method: "POST", headers }).catch(() => null);
+      const answer = await fetch(`${root}account/stay`, { method: "POST", headers }).catch(() => null);
       if (answer?.ok) note();
       look();
     });
@@ -35,7 +36,7 @@
   };
   const link = () => {
     const again = document.createElement("a");
-    again.href = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+    again.href = `${root}sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
     again.textContent = "Sign in again";
     return again;
   };
