@@ -76,9 +76,8 @@ model: $(DEVELOPER)  ## Train the bundled model from DATA=FOLDER of its sets; ho
 	cp runs/dermoscopy/claims/MODEL_CARD.md MODEL_CARD.md
 	$(RUN)/python docs/make_figures.py "$(DATA)"
 
-notebook: $(DEVELOPER)  ## The nine-class study as a notebook, in JupyterLab
-	$(RUN)/python -m pip install --quiet jupyterlab
-	$(RUN)/jupyter lab notebooks/melanoma_detection.ipynb
+notebook: $(DEVELOPER)  ## Write notebooks/melanoma_detection.ipynb again, of synthetic photographs
+	$(RUN)/python docs/make_notebook.py
 
 api: $(DEVELOPER)  ## Write docs/api.md from the docstrings of the public API, docs/layouts.md from the layouts
 	$(RUN)/python docs/make_api.py

@@ -619,6 +619,9 @@ def study(
         int, typer.Option(min=1, help="Images to which Augmentor's copies fill up each class.")
     ] = 500,
     precision: Precision = "auto",
+    notebook: Annotated[
+        Path | None, typer.Option(help="A new .ipynb file: the run as a notebook in plain Keras, to hand in.")
+    ] = None,
     labels: Labels = None,
     metadata: Metadata = None,
     no_published_lesions: NoPublishedLesions = False,
@@ -637,11 +640,14 @@ def study(
 
     finished = run(
         collection, out, epochs=lengths, fast=fast, labels=known, per_class=per_class,
-        precision=None if precision == "auto" else precision, seed=seed, force=force, quiet=False,
+        precision=None if precision == "auto" else precision, notebook=notebook, seed=seed, force=force,
+        quiet=False,
     )  # fmt: skip
     for conclusion in finished.conclusions:
         _show(f"- {conclusion.sentence}")
     _say(f"Written: {finished.folder / 'study.html'}, and a bundle to screen with: {finished.bundle.folder}")
+    if notebook is not None:
+        _say(f"Written: {notebook}, with empty cells for your own words")
 
 
 @app.command()

@@ -67,6 +67,7 @@ _EXTRAS = {
         "sqlalchemy", "alembic", "uvicorn", "fastapi", "pydantic_settings", "pydicom", "pynetdicom", "argon2",
     ),
     "hdf5": ("h5py",),
+    "notebook": ("nbformat", "nbclient", "ipykernel"),
     "dicom": ("pydicom",),
     "parquet": ("pyarrow",),
     "remote": ("fsspec",),

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
+from PIL import Image
 
 from dermsentry.collection import Collection, read_collection
 from dermsentry.errors import DermsentryError, InputError, TrainingError
-from dermsentry.nine_class import experiments
+from dermsentry.nine_class import experiments, report
 from dermsentry.nine_class import study as nine_class_study
+from dermsentry.nine_class.conclusions import assess_fit, sentence
 from dermsentry.nine_class.experiments import EXPERIMENTS, Material, run_experiment
+from dermsentry.nine_class.notebook import find_folders, write_notebook
 from dermsentry.nine_class.pipeline import study
 from dermsentry.nine_class.results import Study
 from dermsentry.phantoms import draw_phantoms
@@ -176,6 +184,22 @@ def test_a_study_is_one_line_and_a_table(finished: Study) -> None:
     assert finished.conclusions[0].sentence[:20] in finished._repr_html_()
 
 
+@pytest.mark.parametrize("first_loss", [1.0, 9.0, 400.0])
+def test_curves_stay_in_their_frame(
+    finished: Study, monkeypatch: pytest.MonkeyPatch, first_loss: float
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(report.figures, "as_png", drawn.append)
+    assigned, honest = (r for r in finished.results if r.experiment.name == "baseline")
+    history = assigned.history.assign(loss=[first_loss, 0.9])
+    report._curves([replace(assigned, history=history), honest])
+    for axes in drawn[0].axes:
+        low, high = axes.get_ylim()
+        for line in axes.lines:
+            assert low <= min(line.get_ydata())
+            assert max(line.get_ydata()) <= high
+
+
 def test_honest_copies_stay_in_training_and_assigned_ones_do_not(finished: Study, material: Material) -> None:
     balanced = next(e for e in EXPERIMENTS if e.copies)
     honest, assigned = (
@@ -223,3 +247,127 @@ def test_one_class_is_refused_before_anything_is_trained(tmp_path: Path) -> None
         study(read_collection(drawn.root), tmp_path / "out", fast=True, size=48)
     assert isinstance(caught.value, TrainingError)
     assert "two classes" in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def notebook(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    """The study's notebook, as it is written."""
+    path = tmp_path_factory.mktemp("handed in") / "hand-in.ipynb"
+    write_notebook(finished, path)
+    return nbformat.read(path, as_version=4)
+
+
+def outputs_of(notebook: nbformat.NotebookNode) -> Iterator[Any]:
+    for cell in notebook.cells:
+        yield from cell.get("outputs", ())
+
+
+def printed_by(notebook: nbformat.NotebookNode) -> str:
+    return "".join(output.get("text", "") for output in outputs_of(notebook))
+
+
+@pytest.mark.slow
+def test_the_notebook_shows_the_run(finished: Study, notebook: nbformat.NotebookNode) -> None:
+    """Its own cells, on photographs that Keras loads, find the accuracies that the study found."""
+    assert not [output for output in outputs_of(notebook) if output.output_type == "error"]
+    printed, text = printed_by(notebook), "\n".join(cell.source for cell in notebook.cells)
+    trained = [r for r in finished.results if r.protocol == "as-assigned" and not r.experiment.linear]
+    found = [float(share) / 100 for share in re.findall(r"accuracy on Test ([\d.]+)%", printed)]
+    one = 1 / trained[0].evaluations["test-as-given"].photographs
+    assert found == pytest.approx([r.figure("test-as-given", "accuracy") for r in trained], abs=1.01 * one)
+    for result in trained:
+        assert (
+            f"{result.experiment.name}: trained by dermsentry study, {len(result.history)} epochs" in printed
+        )
+        fit = assess_fit(result.accuracy, result.history)
+        assert sentence("fit", title=result.experiment.title, fit=fit) in text
+    for word in ("Least: ", "Dominating", "files that cannot be read"):
+        assert word in printed
+    assert sum("image/png" in output.get("data", ()) for output in outputs_of(notebook)) >= 12
+
+
+@pytest.mark.slow
+def test_the_notebook_leaves_room_marks_what_is_beyond_and_tells_no_path(
+    finished: Study, notebook: nbformat.NotebookNode
+) -> None:
+    sources = [cell.source for cell in notebook.cells]
+    asked = [i for i, source in enumerate(sources) if source.startswith("### My ")]
+    assert len(asked) == 5
+    assert all(sources[i + 1] == "" for i in asked)
+    beyond = re.findall(r"^### Beyond the assignment: (.*)$", "\n".join(sources), re.MULTILINE)
+    for subject, heading in zip(("leakage", "class weights", "pretrained"), beyond, strict=True):
+        assert subject in heading
+    whole = nbformat.writes(notebook)
+    assert "import dermsentry" not in whole
+    assert str(finished.collection.root.resolve()) not in whole
+    assert str(finished.folder.resolve()) not in whole
+
+
+@pytest.mark.slow
+def test_the_notebook_trains_anew_without_the_study(
+    finished: Study, notebook: nbformat.NotebookNode, tmp_path: Path
+) -> None:
+    """Elsewhere: no trainings beside it, no Dermsentry, a zip instead of a folder; what is off turned on."""
+    shutil.make_archive(str(tmp_path / "nine"), "zip", finished.collection.root)
+    elsewhere = copy.deepcopy(notebook)
+    for cell in elsewhere.cells:
+        for old, new in (
+            (r"DATA = Path\(\"[^\"]*\"\)", 'DATA = Path("nine.zip")'),
+            (r"RUN = Path\(\"[^\"]*\"\)", "RUN = None"),
+            ("PRETRAINED = False", "PRETRAINED = True"),
+            ('weights="imagenet"', "weights=None"),  # nothing is downloaded in a test
+        ):
+            cell.source = re.sub(old, new, cell.source)
+    elsewhere.cells.append(nbformat.v4.new_code_cell('assert "dermsentry" not in sys.modules'))
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(elsewhere, timeout=600, startup_timeout=600, resources=place).execute()
+    printed = printed_by(elsewhere)
+    assert "trained by dermsentry" not in printed
+    assert printed.count("val_accuracy") == 2 + 1 + 1 + 1 + 2
+    assert len(re.findall("accuracy on Test", printed)) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("kept.ipynb", {}, "may hold words of your own"),
+        ("hand-in.html", {}, "ends in .ipynb"),
+        ("hand-in.ipynb", {"fast": True}, "--fast"),
+        ("hand-in.ipynb", {"aspect": "pad"}, "squash"),
+    ],
+)
+def test_a_notebook_is_refused_before_anything_is_trained(
+    collection: Collection, tmp_path: Path, name: str, options: dict[str, Any], words: str
+) -> None:
+    (tmp_path / "kept.ipynb").write_text("{}")
+    with pytest.raises(DermsentryError, match=words):
+        study(collection, tmp_path / "out", **OPTIONS, **options, notebook=tmp_path / name)
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "kept.ipynb").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        (("Train/melanoma", "Train/nevus"), "received Train"),
+        (("melanoma", "nevus"), "is not in such a folder"),
+        (("Train/malignant", "Train/nevus", "Test/nevus"), "malignant is not one of the nine"),
+        (("Train/nevus", "Train/nevi", "Test/nevus"), "are one diagnosis"),
+        (("Train/nevus", "Train/melanoma", "Test/nevus", "Test/AK"), "AK is in Test only"),
+    ],
+)
+def test_a_collection_that_keras_does_not_read_is_refused(
+    tmp_path: Path, folders: tuple[str, ...], words: str
+) -> None:
+    for number, folder in enumerate(folders):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (40, 40), (9 * number, 90, 90)).save(tmp_path / folder / f"{number}.png")
+    with pytest.raises(InputError, match=words):
+        find_folders(read_collection(tmp_path))
+
+
+def test_the_classes_are_in_the_order_of_keras(collection: Collection) -> None:
+    found = find_folders(collection)
+    assert list(found.classes) == sorted(p.name for p in (collection.root / "Train").iterdir())
+    assert found.classes["melanoma"] == "MEL"
+    assert found.train == collection.root / "Train"

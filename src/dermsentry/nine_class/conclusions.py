@@ -88,7 +88,7 @@ def draw_conclusions(
 ) -> Iterator[Conclusion]:
     """The study's conclusions in reading order, each from these results' numbers."""
     by = {(r.experiment.name, r.protocol): r for r in results}
-    for text in (*_about_conflicts(collection, split), *_about_test(collection, split)):
+    for text in about_collection(collection, split):
         yield Conclusion("collection", text)
     for experiment in EXPERIMENTS:
         honest, assigned = by.get((experiment.name, "honest")), by.get((experiment.name, "as-assigned"))
@@ -111,24 +111,40 @@ def draw_conclusions(
         yield Conclusion("best", text)
 
 
-def _about_experiment(honest: Result, assigned: Result, before: Result | None) -> Iterator[str]:
-    title = honest.experiment.title
-    if not honest.experiment.linear:
-        fit = assess_fit(honest.accuracy, honest.history)
-        yield sentence("fit", title=title, fit=fit)
-        if before is not None:
-            tests = [r.figure("test", "balanced_accuracy") for r in (before, honest)]
-            first = assess_fit(before.accuracy, before.history)
-            yield cure_sentence(before.experiment.title, title, first, fit, *tests)
+def about_collection(collection: Collection, split: Split) -> Iterator[str]:
+    """What is to be known of the images before any network: conflicts, and what is left of Test."""
+    yield from _about_conflicts(collection, split)
+    yield from _about_test(collection, split)
+
+
+def about_fit(result: Result, before: Result | None) -> Iterator[str]:
+    """How a network fits; with the one that it follows, under the same protocol, whether it is a remedy."""
+    title, fit = result.experiment.title, assess_fit(result.accuracy, result.history)
+    yield sentence("fit", title=title, fit=fit)
+    if before is not None:
+        tests = [r.figure("test", "balanced_accuracy") for r in (before, result)]
+        first = assess_fit(before.accuracy, before.history)
+        yield cure_sentence(before.experiment.title, title, first, fit, *tests)
+
+
+def about_leakage(assigned: Result, honest: Result) -> str:
+    """How much of what one would quote is leakage."""
     test = assigned.figure("test", "accuracy")
-    yield leakage_sentence(title, assigned.val_accuracy, honest.val_accuracy, test, assigned.relatives)
+    title, quoted = assigned.experiment.title, assigned.val_accuracy
+    return leakage_sentence(title, quoted, honest.val_accuracy, test, assigned.relatives)
+
+
+def _about_experiment(honest: Result, assigned: Result, before: Result | None) -> Iterator[str]:
+    if not honest.experiment.linear:
+        yield from about_fit(honest, before)
+    yield about_leakage(assigned, honest)
     if "test" in honest.evaluations:
         melanoma = honest.evaluations["test"].melanoma
         decision = melanoma.decisions[0]
         low = decision.sensitivity.low if decision.sensitivity else None
         yield sentence(
             "melanoma",
-            title=title,
+            title=honest.experiment.title,
             detected=decision.detected,
             melanomas=melanoma.photographs,
             low=low,

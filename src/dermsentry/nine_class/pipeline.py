@@ -30,6 +30,7 @@ def study(
     precision: Precision | None = None,
     size: int = 180,
     aspect: Aspect = "squash",
+    notebook: str | Path | None = None,
     seed: int = 0,
     force: bool = False,
     quiet: bool = True,
@@ -59,11 +60,15 @@ def study(
         Side of the networks' input in pixels.
     aspect
         How an image is made square: `squash`, `crop` or `pad`.
+    notebook
+        A new `.ipynb` file for the assignment as a notebook in plain Keras, executed with the trainings of
+        this study, for a student to comment and hand in. Needs the extra `notebook`, and a collection of
+        `Train/` and `Test/` with a folder for each diagnosis.
     seed
         Random seed.
     force
-        Whether to replace another study in `out`, or a file of this one that was edited, which is refused
-        otherwise.
+        Whether to replace another study in `out`, a file of this one that was edited, or `notebook`, which is
+        refused otherwise.
     quiet
         Whether to show no progress on stderr.
 
@@ -76,16 +81,16 @@ def study(
     ------
     InputError
         The extra `train` is not installed, the collection cannot be used, or `epochs` are not three numbers
-        of at least 1.
+        of at least 1; with `notebook`, the extra is not installed, or the collection is laid out otherwise.
     TrainingError
         There is nothing to learn: one class only, an empty part, a loss that is not a number.
     OutputError
-        `out` cannot be written, or holds another study.
+        `out` or `notebook` cannot be written, `out` holds another study, or `notebook` exists.
     """
     require_framework()
     from dermsentry.nine_class.study import study as run
 
     return run(
         collection, out, epochs=epochs, fast=fast, labels=labels, per_class=per_class, precision=precision,
-        size=size, aspect=aspect, seed=seed, force=force, quiet=quiet,
+        size=size, aspect=aspect, notebook=notebook, seed=seed, force=force, quiet=quiet,
     )  # fmt: skip

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dermsentry.diagnoses import CODES, codes_of, name_of
+from dermsentry.diagnoses import CODES, DIAGNOSES, codes_of, name_of
 from dermsentry.files import write_bytes
 from dermsentry.images import Pixels
+from dermsentry.nine_class.conclusions import GAP, LEARNED
 from dermsentry.nine_class.experiments import Material, Result
 from dermsentry.nine_class.results import Study
 from dermsentry.phantoms import is_synthetic
@@ -47,6 +48,9 @@ def write_study_report(study: Study, material: Material) -> None:
         gallery=_gallery(material),
         synthetic=is_synthetic(study.collection.root),
         titles=_TITLES | {r.experiment.name: r.experiment.title for r in study.results},
+        diagnoses=DIAGNOSES,
+        gap=GAP,
+        learned=LEARNED,
     )
 
 
@@ -117,17 +121,20 @@ def _curves(pair: Sequence[Result]) -> bytes:
                 colour = figures.BLUE if result.protocol == "honest" else figures.AMBER
                 epochs, curves = result.history["epoch"], result.history
                 training, validation = (f"{result.protocol}, {part}" for part in ("training", "validation"))
-                axes.plot(epochs, curves[measure], "--", color=colour, linewidth=1.3, label=training)
-                axes.plot(epochs, curves[f"val_{measure}"], color=colour, linewidth=1.9, label=validation)
+                dot = "o" if len(curves) < 3 else ""  # a line needs two points
+                look = {"color": colour, "marker": dot}
+                axes.plot(epochs, curves[measure], "--", linewidth=1.3, label=training, **look)
+                axes.plot(epochs, curves[f"val_{measure}"], linewidth=1.9, label=validation, **look)
             axes.set_title(measure)
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
-        panels[0].set_ylim(0, 1)
-        highest = max(
-            float(r.history[["loss", "val_loss"]].iloc[1:].max().max()) if len(r.history) > 1 else 3.0
-            for r in pair
-        )
-        panels[1].set_ylim(0, max(1.0, min(6.0, highest * 1.05)))
+        panels[0].set_ylim(-0.02, 1.02)
+        losses = np.concatenate([r.history[["loss", "val_loss"]].to_numpy().ravel() for r in pair])
+        if losses.max() > 8 * max(float(np.median(losses)), 1e-6):
+            panels[1].set_yscale("log")  # one wild epoch would flatten all the others
+            panels[1].set_title("loss, logarithmic")
+        else:
+            panels[1].set_ylim(0, 1.05 * losses.max())
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8)
         return figures.as_png(figure)

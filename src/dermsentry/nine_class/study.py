@@ -25,6 +25,7 @@ from dermsentry.nine_class.experiments import (
     Training,
     run_experiment,
 )
+from dermsentry.nine_class.notebook import require_notebook, write_notebook
 from dermsentry.nine_class.report import write_study_report
 from dermsentry.nine_class.results import Study, study_json
 from dermsentry.outputs import RUNS, Output, numbered
@@ -52,6 +53,7 @@ def study(
     precision: Precision | None,
     size: int,
     aspect: Aspect,
+    notebook: str | Path | None,
     seed: int,
     force: bool,
     quiet: bool,
@@ -62,6 +64,8 @@ def study(
             f"Received epochs {','.join(map(str, epochs))}; expected three numbers of at least 1, such as "
             "20,20,30."
         )
+    if notebook is not None:
+        require_notebook(collection, Path(notebook), fast=fast, aspect=aspect, force=force)
     started = time.perf_counter()
     configuration = {
         "epochs": list(epochs),
@@ -141,6 +145,8 @@ def study(
     write_json(folder / "study.json", study_json(finished))
     write_study_report(finished, material)
     output.finish()
+    if notebook is not None:
+        write_notebook(finished, Path(notebook))
     return finished
 
 

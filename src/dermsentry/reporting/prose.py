@@ -25,6 +25,11 @@ def render_block(template: str, block: str, **context: Any) -> str:
     return " ".join("".join(source.blocks[block](source.new_context(context))).split())
 
 
+def render_text(template: str, **context: Any) -> str:
+    """A whole text template as it is written, line by line. A missing value raises; filters as above."""
+    return _environment().get_template(template).render(**context)
+
+
 def listed(parts: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *head, last = list(parts) or [""]
