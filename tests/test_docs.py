@@ -18,7 +18,16 @@ from dermsentry.clinic.alerts.delivery import signature
 from dermsentry.clinic.export.case_table import COLUMNS as CASE_COLUMNS
 from dermsentry.clinic.export.case_table import PERSONAL
 from dermsentry.clinic.monitoring.outcomes import COLUMNS as OUTCOME_COLUMNS
-from dermsentry.clinic.settings import Dicom, Mail, Rule, Settings, Webhook, read_settings
+from dermsentry.clinic.settings import (
+    Dicom,
+    Mail,
+    OpenId,
+    OpenIdRoles,
+    Rule,
+    Settings,
+    Webhook,
+    read_settings,
+)
 from dermsentry.collection import COLUMNS, Collection
 from dermsentry.diagnoses import DIAGNOSES
 from dermsentry.errors import EXIT_CODES
@@ -119,7 +128,7 @@ def test_the_fields_of_an_evaluation_are_documented() -> None:
 
 def test_every_setting_of_a_clinic_is_documented() -> None:
     described = section("docs/how-to-run-a-clinic.md", "Settings")
-    for kind in (Settings, Rule, Mail, Webhook, Dicom):
+    for kind in (Settings, Rule, Mail, Webhook, Dicom, OpenId, OpenIdRoles):
         for name in kind.model_fields:
             assert f"`{name}`" in described, (kind.__name__, name)
     example = re.search(r"```toml\n(.*?)```", described, re.DOTALL)
@@ -137,11 +146,14 @@ def test_the_columns_of_a_clinics_tables_are_documented() -> None:
         assert [column for column in columns if f"`{column}`" not in described] == []
 
 
-def test_the_example_of_a_clinics_settings_is_read(tmp_path: Path) -> None:
-    example = re.search(r"```toml\n(.*?)```", text_of("docs/how-to-run-a-clinic.md"), re.DOTALL)
-    assert example
-    (tmp_path / "clinic.toml").write_text(example[1], encoding="utf-8")
-    assert read_settings(tmp_path).readers == 2
+def test_the_examples_of_a_clinics_settings_are_read(tmp_path: Path) -> None:
+    examples = re.findall(r"```toml\n(.*?)```", text_of("docs/how-to-run-a-clinic.md"), re.DOTALL)
+    read = []
+    for example in examples:
+        (tmp_path / "clinic.toml").write_text(example, encoding="utf-8")
+        read.append(read_settings(tmp_path))
+    assert [settings.readers for settings in read] == [1, 2]
+    assert all(settings.openid.role_of(["dermatology"]) == "dermatologist" for settings in read)
 
 
 def test_the_signature_is_checked_as_documented() -> None:

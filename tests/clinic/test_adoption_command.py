@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from bundles import tiny_bundle
@@ -15,6 +18,8 @@ from dermsentry.clinic.clinic import open_clinic
 from dermsentry.clinic.store.accounts import add_account
 from dermsentry.clinic.store.database import migrate, writing
 from dermsentry.clinic.store.folder import database_of
+from dermsentry.clinic.store.second_factor import new_secret, set_up
+from dermsentry.clinic.store.tables import Account, Event, now
 from dermsentry.clinic.worker.worker import register
 from dermsentry.errors import InputError
 
@@ -73,3 +78,27 @@ def test_only_an_administrator_with_the_password_may(home: Path) -> None:
         refused = run(home, "accept", "--account", name, "--rarer", *SHARES, says=f"{password}\n")
         assert isinstance(refused.exception, InputError)
         assert told in str(refused.exception)
+
+
+def test_who_has_a_second_factor_is_asked_for_it_and_a_first_password_is_not_enough(home: Path) -> None:
+    folder = home / "home"
+    clinic = open_clinic(database_of(folder, None), folder)
+    secret = new_secret()
+    with writing(clinic.engine) as session:
+        ada = session.scalars(select(Account).where(Account.name == "ada")).one()
+        set_up(session, clinic.trail, ada, secret, pyotp.TOTP(secret).at(now() - timedelta(seconds=30)))
+    accept = ("accept", "--account", "ada", "--rarer", *SHARES)
+    refused = run(home, *accept, says=f"{PASSWORD}\n000000\n")
+    assert "wrong code" in str(refused.exception)
+    code = pyotp.TOTP(secret).at(now())
+    assert run(home, *accept, says=f"{PASSWORD}\n{code}\n").exit_code == 0
+    assert "wrong code" in str(
+        run(home, "withdraw", "--account", "ada", says=f"{PASSWORD}\n{code}\n").exception
+    )
+    with writing(clinic.engine) as session:
+        ada = session.scalars(select(Account).where(Account.name == "ada")).one()
+        ada.password_given = True
+        assert session.scalars(select(Event.action)).all().count("second factor refused") == 2
+    clinic.close()
+    refused = run(home, "withdraw", "--account", "ada", says=f"{PASSWORD}\n{code}\n")
+    assert "must choose a password" in str(refused.exception)

@@ -62,6 +62,25 @@ def test_what_is_set_is_read(tmp_path: Path) -> None:
     )
 
 
+OPENID = "[openid]\nclient_id = 'x'\nroles = {uploader = ['staff']}\n"
+
+
+@pytest.mark.parametrize(
+    "issuer", ["https://id.example/realms/x", "http://127.0.0.1:8081", "http://localhost/"]
+)
+def test_a_provider_is_read_and_gives_the_highest_role_of_a_persons_groups(
+    tmp_path: Path, issuer: str
+) -> None:
+    roles = "[openid.roles]\nuploader = ['staff']\nadministrator = ['it', 'heads']"
+    settings = read(tmp_path, f"[openid]\nissuer = '{issuer}'\nclient_id = 'x'\n{roles}")
+    openid = settings.openid
+    assert openid.issuer == issuer
+    assert openid.role_of(["staff", "others"]) == "uploader"
+    assert openid.role_of(["heads", "staff"]) == "administrator"
+    assert openid.role_of([]) is None
+    assert openid.role_of(["IT"]) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -103,6 +122,15 @@ def test_what_is_set_is_read(tmp_path: Path) -> None:
         '[dicom]\ncallers = ["A\\n"]',
         "[dicom]\nport = 65536",
         "[dicom]\nport = -1",
+        "second_factor = ['king']",
+        "second_factor = 'administrator'",
+        "[openid]\nissuer = 'https://id.example'",
+        "[openid]\nissuer = 'https://id.example'\nclient_id = 'x'",
+        f"{OPENID}issuer = 'http://id.example'",
+        f"{OPENID}issuer = 'https://id.example?x'",
+        f"{OPENID}issuer = 'id.example'",
+        f"{OPENID}issuer = 'https://id.example'\nscopes = ['profile']",
+        f"{OPENID}issuer = 'https://id.example'\nname = ''",
         "not TOML",
     ],
 )

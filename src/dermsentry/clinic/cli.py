@@ -1,4 +1,4 @@
-"""The clinic's commands: serve the worklist, adopt a model, check the audit trail, back up and restore."""
+"""The clinic's commands: serve the worklist, accounts, a model of its own, audit trail, backup, restore."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dermsentry.errors import InputError, require_extra
 from dermsentry.progress import say
 
 if TYPE_CHECKING:
-    from dermsentry.clinic.clinic import ServedClinic
+    from dermsentry.clinic.clinic import Clinic, ServedClinic
     from dermsentry.clinic.store.accounts import Person
 
 app = typer.Typer(rich_markup_mode=None)
@@ -39,10 +39,19 @@ adoption = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(adoption, name="adoption")
+account = typer.Typer(
+    help="The clinic's accounts, from the server's own terminal.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(account, name="account")
 Model = Annotated[Path, typer.Option(help="Folder of the bundle that the clinic is served with.")]
 Sensitivity = Annotated[float, typer.Option(help="Share of melanomas that must raise an alert.")]
 Confidence = Annotated[float, typer.Option(help="How sure that must be.")]
-AccountName = Annotated[str, typer.Option("--account", help="An administrator's account; asks its password.")]
+AccountName = Annotated[
+    str, typer.Option("--account", help="An administrator's account; asks its password and second factor.")
+]
+Named = Annotated[str, typer.Argument(metavar="NAME", help="The account's user name.")]
 
 
 @app.command(short_help="Serve the clinic's worklist.")
@@ -210,6 +219,76 @@ def withdraw_adoption(account: AccountName, model: Model = Path("dermoscopy"), d
     _say(f"In use from now on: {made.card.name} {made.card.digest[:12]}")
 
 
+@account.command("list")
+def list_accounts(db: Database = None) -> None:
+    """List the clinic's accounts: name, role, how they sign in, whether they have a second factor."""
+    with _accounts(db) as clinic:
+        from sqlalchemy import select
+
+        from dermsentry.clinic.store.database import reading
+        from dermsentry.clinic.store.tables import Account
+
+        with reading(clinic.engine) as session:
+            for own in session.scalars(select(Account).order_by(Account.name)):
+                given = "password to be changed" if own.password_given else "password"
+                told = [
+                    own.full_name,
+                    own.role,
+                    given if own.openid_issuer is None else "OpenID Connect",
+                    *(["second factor"] if own.totp_secret else []),
+                    *([] if own.active else ["closed"]),
+                ]
+                typer.echo(f"{own.name}: {', '.join(told)}")
+
+
+@account.command("add")
+def add_account_here(
+    name: Named,
+    full_name: Annotated[str, typer.Option(help="The person's name, shown next to decisions.")],
+    role: Annotated[str, typer.Option(help="uploader, dermatologist or administrator.")],
+    db: Database = None,
+) -> None:
+    """Add an account. Asks for its first password, which its owner must change at the first sign-in."""
+    with _accounts(db) as clinic:
+        from dermsentry.clinic.store.administration import TERMINAL, open_account
+        from dermsentry.clinic.store.database import writing
+
+        password = _new_password(name)
+        with writing(clinic.engine) as session:
+            made = open_account(session, clinic.trail, TERMINAL, name, full_name, role, password)
+    _say(f"Account {made.name} added; its password must be changed at the first sign-in.")
+
+
+@account.command("password")
+def give_password_here(name: Named, db: Database = None) -> None:
+    """Give an account a new password, which its owner must change at the next sign-in; its sessions end."""
+    with _accounts(db) as clinic:
+        from dermsentry.clinic.store.accounts import account_of, new_hash
+        from dermsentry.clinic.store.administration import TERMINAL, give_password
+        from dermsentry.clinic.store.database import reading, writing
+
+        with reading(clinic.engine) as session:
+            found = account_of(session, name)
+        hashed = new_hash(found, _new_password(found.name))
+        with writing(clinic.engine) as session:
+            give_password(session, clinic.trail, TERMINAL, account_of(session, name), hashed)
+    _say(f"Account {found.name} has a new password, which must be changed at the next sign-in.")
+
+
+@account.command("reset-second-factor")
+def reset_second_factor_here(name: Named, db: Database = None) -> None:
+    """Remove an account's second factor, for who has lost the phone and the recovery codes."""
+    with _accounts(db) as clinic:
+        from dermsentry.clinic.store.accounts import account_of
+        from dermsentry.clinic.store.administration import TERMINAL, reset_second_factor
+        from dermsentry.clinic.store.database import writing
+
+        with writing(clinic.engine) as session:
+            found = account_of(session, name)
+            reset_second_factor(session, clinic.trail, TERMINAL, found)
+    _say(f"Account {found.name} has no second factor any more, and was signed out.")
+
+
 @app.command(short_help="Back up a clinic's data while it runs.")
 def backup(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as clinic.tar.")],
@@ -257,16 +336,55 @@ def _served(model: Path, db: str | None) -> Iterator[ServedClinic]:
         yield with_model(clinic, model)
 
 
+@contextmanager
+def _accounts(db: str | None) -> Iterator[Clinic]:
+    """The clinic of the data folder, whose tables are of this version. Raises InputError."""
+    folder = _clinic_folder()
+    from dermsentry.clinic.clinic import open_existing
+    from dermsentry.clinic.store.database import is_current
+    from dermsentry.clinic.store.folder import database_of
+
+    with closing(open_existing(database_of(folder, db), folder)) as clinic:
+        if not is_current(clinic.engine):
+            raise InputError("The database's tables are of another version; serve the clinic once first.")
+        yield clinic
+
+
+def _new_password(name: str) -> str:
+    """A password that is typed twice, and not shown."""
+    password: str = typer.prompt(
+        f"New password of {name}", hide_input=True, confirmation_prompt=True, err=True
+    )
+    return password
+
+
 def _person(clinic: ServedClinic, name: str) -> Person:
-    """Whose account it is, once the password was right. Raises InputError."""
-    from dermsentry.clinic.store.accounts import MAY, Person, check_password
-    from dermsentry.clinic.store.database import reading
+    """Whose account it is, once the password and the second factor were right. Raises InputError."""
+    from dermsentry.clinic.settings import read_settings
+    from dermsentry.clinic.store.accounts import MAY, Person, check_password, due_of
+    from dermsentry.clinic.store.audit_trail import append
+    from dermsentry.clinic.store.database import reading, writing
+    from dermsentry.clinic.store.events import CodeRefusedEvent
+    from dermsentry.clinic.store.second_factor import is_code
+    from dermsentry.clinic.store.tables import Account
 
     password = typer.prompt(f"Password of {name}", hide_input=True, err=True)
     with reading(clinic.engine) as session:
         found = check_password(session, name, password)
     if found is None:
         raise InputError(f"Received a wrong password for {name}, or there is no such account.")
+    if due_of(found, read_settings(_clinic_folder()).second_factor):
+        raise InputError(
+            f"The account {found.name} must choose a password or set up a second factor; sign in first."
+        )
+    if found.totp_secret is not None:
+        code = typer.prompt(f"Code of {found.name}'s second factor", hide_input=True, err=True)
+        with writing(clinic.engine) as session:
+            right = is_code(session, clinic.trail, session.get_one(Account, found.id), code)
+            if not right:
+                append(session, clinic.trail, found.name, CodeRefusedEvent(found.name, "terminal"))
+        if not right:
+            raise InputError("Received a wrong code, or one that was used already; wait for the next one.")
     return Person(found.id, found.name, found.full_name, found.role, MAY[found.role])
 
 

@@ -13,6 +13,8 @@ OTHER_DIAGNOSIS = 120
 FILE_NAME = 255
 ACCOUNT = 80
 FULL_NAME = 200
+OPENID_SUBJECT = 255
+"""Of a person at an OpenID provider: `sub` (OpenID Connect Core 1.0, 2)."""
 TOKEN_LABEL = 120
 RULE = 80
 ADDRESS = 500

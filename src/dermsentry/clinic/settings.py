@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from pydantic_settings import (
 )
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.roles import ROLES, Role
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import Tier
 
@@ -57,6 +59,14 @@ def _web_address(text: str) -> str:
         right = False
     if not (right and re.fullmatch(r"https?://[^\s/]\S{0,490}", text)):
         raise _refuse("an address, http:// or https://")
+    return text
+
+
+def _issuer(text: str) -> str:
+    """An OpenID provider's issuer, which says whom to believe: over HTTPS, or on this machine."""
+    local = text and urlsplit(_web_address(text)).hostname in ("127.0.0.1", "::1", "localhost")
+    if (text and not (local or text.startswith("https://"))) or "?" in text or "#" in text:
+        raise _refuse("an issuer, https:// without ? and #")
     return text
 
 
@@ -175,6 +185,43 @@ class Fhir(_Table):
     reader: Uri = ""
 
 
+class OpenIdRoles(_Table):
+    """Which groups of an OpenID provider have which role; of several the highest."""
+
+    uploader: Listed[Line] = ()
+    dermatologist: Listed[Line] = ()
+    administrator: Listed[Line] = ()
+
+
+class OpenId(_Table):
+    """The OpenID provider that people sign in through, by its `issuer`; none where that is empty.
+
+    `name`: what the button says. `groups`: the claim that holds a person's groups; a path such as
+    `realm_access.roles` leads into one. The client's secret is `DERMSENTRY_OPENID_SECRET`.
+    """
+
+    issuer: Annotated[Line, AfterValidator(_issuer)] = ""
+    client_id: Line = ""
+    name: Annotated[Line, Field(min_length=1, max_length=40)] = "single sign-on"
+    scopes: Listed[Line] = ("openid", "profile", "email")
+    groups: Annotated[Line, Field(min_length=1)] = "groups"
+    roles: OpenIdRoles = OpenIdRoles()
+
+    @model_validator(mode="after")
+    def _complete(self) -> OpenId:
+        if self.issuer and not (
+            self.client_id and "openid" in self.scopes and any(vars(self.roles).values())
+        ):
+            raise _refuse("client_id, openid among scopes, and groups for at least one role, beside issuer")
+        return self
+
+    def role_of(self, groups: Collection[str]) -> Role | None:
+        """The highest role that one of the groups has; None where none has any."""
+        return next(
+            (role for role in reversed(ROLES) if not set(getattr(self.roles, role)).isdisjoint(groups)), None
+        )
+
+
 class Settings(_Table, BaseSettings):
     """A clinic's settings.
 
@@ -183,7 +230,8 @@ class Settings(_Table, BaseSettings):
     again, to those above. `refused_after_hours`: when a case that the model could not assess, or whose file
     cannot be read, raises an alert, whatever the rules; at once where its probability of melanoma reaches the
     model's alert threshold. `watch`: a folder that photographs are taken from. `silent`: photographs are
-    screened and findings recorded, but shown to no reader, and no alert is raised.
+    screened and findings recorded, but shown to no reader, and no alert is raised. `second_factor`: the roles
+    whose accounts must have one.
     """
 
     readers: Annotated[int, Field(ge=1, le=2)] = 1
@@ -192,10 +240,12 @@ class Settings(_Table, BaseSettings):
     refused_after_hours: Annotated[Hours, Field(ge=0)] = 24.0
     watch: Line = ""
     silent: bool = False
+    second_factor: Listed[Role] = ()
     rules: Listed[Rule] = (Rule(name="melanoma suspected", tiers=("alert",)),)
     mail: Mail = Mail()
     webhooks: Listed[Webhook] = ()
     dicom: Dicom = Dicom()
+    openid: OpenId = OpenId()
     fhir: Fhir = Fhir()
 
     @field_validator("rules")
@@ -220,12 +270,13 @@ class Settings(_Table, BaseSettings):
 
 
 class Secrets(BaseSettings):
-    """What signs in to the mail server, and what signs webhooks; from the environment."""
+    """What signs in to the mail server and the OpenID provider, and signs webhooks; from the environment."""
 
     model_config = SettingsConfigDict(env_prefix="DERMSENTRY_", frozen=True)
 
     smtp_password: Annotated[str, Field(repr=False)] = ""
     webhook_secret: Annotated[str, Field(repr=False)] = ""
+    openid_secret: Annotated[str, Field(repr=False)] = ""
 
 
 def data_folder() -> Path:

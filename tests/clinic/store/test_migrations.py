@@ -6,17 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from dermsentry.clinic.backup import backup, restore
+from dermsentry.clinic.store.accounts import add_openid_account, check_password
 from dermsentry.clinic.store.audit_trail import open_trail
 from dermsentry.clinic.store.database import MIGRATIONS, migrate, open_database, reading, writing
 from dermsentry.clinic.store.folder import database_of
+from dermsentry.clinic.store.passwords import hash_password
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import Account, Case, Export, Model, Read
+from dermsentry.clinic.store.second_factor import is_recovery_code, new_secret, set_up
+from dermsentry.clinic.store.tables import Account, Case, Export, Model, Read, now
 from dermsentry.clinic.worklist.corrections import outdated_exports
 from dermsentry.clinic.worklist.drafts import draft_of, keep_draft
 from dermsentry.files import to_json
@@ -223,4 +228,32 @@ def test_a_filled_database_of_the_sixth_version_takes_drafts(database_url: str) 
         found = draft_of(session, 1, account.id)
         assert found is not None
         assert found.fields["note"] == "ulcerated"
+    engine.dispose()
+
+
+def test_accounts_of_earlier_versions_keep_their_passwords_and_have_no_second_factor(
+    database_url: str, tmp_path: Path
+) -> None:
+    engine = version_4(database_url)
+    hashed = hash_password("calm clinical garden")
+    with engine.begin() as connection:
+        for number, name in enumerate(("anna", "ben"), 101):  # no sequence is used up
+            connection.execute(
+                text("INSERT INTO accounts VALUES (:id, :name, 'X', 'dermatologist', :hash, :yes, :at)"),
+                {"id": number, "name": name, "hash": hashed, "yes": True, "at": "2026-01-31 00:00:00"},
+            )
+    migrate(engine)
+    trail = open_trail(tmp_path / "trail")
+    with writing(engine) as session:
+        anna = check_password(session, "anna", "calm clinical garden")
+        assert anna is not None
+        assert not anna.password_given
+        assert anna.totp_secret is None
+        assert anna.openid_issuer is None
+        secret = new_secret()
+        codes = set_up(session, trail, anna, secret, pyotp.TOTP(secret).at(now()))
+        assert is_recovery_code(session, anna.id, codes[0])
+        add_openid_account(session, "https://id.example", "a1", "anna", "Anna", "uploader")
+    with pytest.raises(IntegrityError), writing(engine) as session:
+        add_openid_account(session, "https://id.example", "a1", "another", "Anna", "uploader")
     engine.dispose()

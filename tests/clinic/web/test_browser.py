@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyotp
 import pytest
 from fastapi import FastAPI
 from PIL import Image
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+OWN = "a password of one's own"
 COLOURS = ["color-contrast", "link-in-text-block"]
 """Axe's rules about colours: what alone is different by night."""
 
@@ -144,10 +146,16 @@ def first_visit(page: Page) -> None:
     opened(page, "#lanes")
 
 
-def sign_in(page: Page, name: str) -> None:
+def sign_in_first(page: Page, name: str) -> None:
+    """Sign in with the password that an administrator gave, and choose another one."""
     page.goto("/sign-in")
     page.fill("#name", name)
     page.fill("#password", PASSWORD)
+    page.keyboard.press("Enter")
+    opened(page, "#again")
+    check(page)
+    for field in ("#password", "#again"):
+        page.fill(field, OWN)
     page.keyboard.press("Enter")
     opened(page, "#lanes")
 
@@ -248,7 +256,7 @@ def test_the_journey_of_a_photograph(page_of: Callable[..., Page], engine: Engin
     opened(anna, ".banner")
 
     bea = page_of()
-    sign_in(bea, "bea")
+    sign_in_first(bea, "bea")
     keys(bea, "jo")
     opened(bea, "h1:has-text('Case 1')")
     shown = bea.inner_text(".after .history") + bea.inner_text(".panel.decide")
@@ -258,7 +266,7 @@ def test_the_journey_of_a_photograph(page_of: Callable[..., Page], engine: Engin
     opened(bea, ".banner")
 
     cleo = page_of()
-    sign_in(cleo, "cleo")
+    sign_in_first(cleo, "cleo")
     cleo.goto("/cases/1")
     read = cleo.locator(".history li:has(strong)").all_inner_texts()
     for text, reader, diagnosis in zip(read, ("Dr Anna Berg", "Dr Bea"), ("melanoma", "nevus"), strict=True):
@@ -365,6 +373,43 @@ def test_axe_finds_nothing(page_of: Callable[..., Page], engine: Engine) -> None
     submit(page, "/sign-out")
     opened(page, "form[action='/sign-in']")
     check(page)
+
+
+def test_a_second_factor_by_keyboard_alone(page_of: Callable[..., Page], engine: Engine) -> None:
+    page = page_of(viewport={"width": 390, "height": 844})
+    first_visit(page)
+    page.goto("/account/second-factor")
+    page.focus("summary")
+    page.keyboard.press("Enter")
+    check(page)
+    secret = page.inner_text(".secret-text").replace(" ", "")
+    page.focus("#password")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Tab")
+    page.keyboard.type(pyotp.TOTP(secret).now())
+    page.keyboard.press("Enter")
+    opened(page, ".codes")
+    check(page)
+    code = page.inner_text(".codes li:nth-child(2)")
+    page.focus("a.primary")
+    page.keyboard.press("Enter")
+    opened(page, "#factor-title")
+    page.click("summary:has-text('Change')")
+    check(page)
+    page.goto("/accounts")
+    page.click("summary >> nth=0")
+    check(page)
+    page.context.clear_cookies()
+    page.goto("/sign-in")
+    page.keyboard.type("anna")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    opened(page, "#code")
+    check(page)
+    page.keyboard.type(code)
+    page.keyboard.press("Enter")
+    opened(page, "#lanes")
 
 
 def test_no_page_is_wider_than_its_window(page_of: Callable[..., Page], engine: Engine) -> None:

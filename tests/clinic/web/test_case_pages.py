@@ -415,6 +415,20 @@ def test_an_alert_on_an_unlike_lesion_says_so_and_stays_an_alert(browser: Maker,
     assert page.select("details .chances") == []
 
 
+@pytest.mark.parametrize("diagnosis", ["a\nb", "XXX", "<b>"])
+def test_a_diagnosis_that_is_none_is_shown_again_and_not_kept(
+    browser: Maker, add_case: Adder, engine: Engine, diagnosis: str
+) -> None:
+    number, who = add_case("alert", 0.9), browser()
+    data = {"agrees": "yes", "diagnosis": diagnosis, "action": "biopsy"}
+    for path in ("decision", "amendment"):
+        assert who.post(f"/cases/{number}/{path}", data=data).status_code in (409, 422)
+    assert who.post(f"/cases/{number}/decision", data=data | {"diagnosis": "MEL"}).status_code == 303
+    for path in ("decision", "amendment"):
+        assert who.post(f"/cases/{number}/{path}", data=data | {"reason": "why"}).status_code in (409, 422)
+    assert stage(engine, number) == "decided"
+
+
 def test_a_printed_case_begins_with_the_decision(browser: Maker, add_case: Adder, engine: Engine) -> None:
     number, who = add_case("alert", 0.9), browser()
     page = shown(who.get(f"/cases/{number}/print"))

@@ -109,8 +109,8 @@ def _sendable(text: str) -> str:
 
 def ways(
     bend: Bend, chief: TestClient, person: TestClient, clinic: ServedClinic, folder: Path
-) -> Iterator[str]:
-    """One input after the other, each given in; what became of it."""
+) -> Iterator[tuple[str, str]]:
+    """One input after the other, each given in; what became of it, and where it was given in."""
     watched = open_folder(folder)
     routes = [own for own in all_routes() if not any(word in own[1] for word in KEPT_OUT)]
     originals = [make(seed) for seed in range(5) for make in FILES]
@@ -120,15 +120,15 @@ def ways(
         if kind == 0:
             told = bend.fields(("patient", "lesion", "site", "accession", "note"))
             files = {"photographs": ("a.jpg", data)}
-            yield f"upload {chief.post('/api/cases', files=files, data=told).status_code}"
+            yield f"upload {chief.post('/api/cases', files=files, data=told).status_code}", "/api/cases"
         elif kind == 1:
             (folder / f"{bend.chance.randrange(10**9)}.jpg").write_bytes(data)
             taken = take(clinic, watched, settled_s=0)
             assert taken.done + taken.failed == 1
-            yield f"folder {'taken' if taken.done else 'failed'}"
+            yield f"folder {'taken' if taken.done else 'failed'}", ""
         elif kind == 2:
             files = {"file": ("outcomes.csv", bend.data(CSV)), "table": ("outcomes.csv", bend.data(CSV))}
-            yield f"csv {person.post('/outcomes/import', files=files).status_code}"
+            yield f"csv {person.post('/outcomes/import', files=files).status_code}", "/outcomes/import"
         else:
             method, path = bend.chance.choice(routes)
             parts = [
@@ -137,8 +137,10 @@ def ways(
                 else part
                 for part in path.split("/")
             ]
-            answer = call(bend, chief if path.startswith("/api/") else person, method, "/".join(parts))
-            yield f"{'json' if path.startswith('/api/') else 'form'} {answer.status_code}"
+            place = "/".join(parts)
+            answer = call(bend, chief if path.startswith("/api/") else person, method, place)
+            kind_of = "json" if path.startswith("/api/") else "form"
+            yield f"{kind_of} {answer.status_code}", f"{method} {answer.request.url}"
 
 
 def call(bend: Bend, client: TestClient, method: str, path: str) -> Response:
@@ -169,10 +171,10 @@ def test_no_input_brings_the_service_down(
     with caplog.at_level(logging.ERROR):
         given = ways(bend, chief, person, clinic, folder)
         for number in range(MUTATIONS):
-            became = next(given)
+            became, where = next(given)
             counts[became] += 1
             fault = became.rpartition(" ")[2].startswith("5")
-            assert not fault, f"input {number} of seed {SEED}: {became} {caplog.text[-3000:]}"
+            assert not fault, f"input {number} of seed {SEED}: {became} {where} {caplog.text[-3000:]}"
     assert "Traceback" not in caplog.text, caplog.text[-3000:]
     assert person.get("/").status_code == 200
     assert chief.get("/api/cases").status_code == 200

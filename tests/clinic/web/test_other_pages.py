@@ -377,6 +377,9 @@ def test_an_administrator_makes_and_changes_accounts(browser: Maker, engine: Eng
     assert "dora" in shown(again).select_one("#problem").get_text()
     assert "correct horse" not in again.text
     dora = browser("dermatologist", "dora")
+    assert dora.get("/outcomes").headers["location"] == "/account/first-password?next=%2Foutcomes"
+    with writing(engine) as session:
+        session.execute(update(Account).values(password_given=False))
     assert dora.get("/outcomes").status_code == 200
     assert who.post("/accounts/2", data={"role": "uploader"}).status_code == 303
     assert dora.get("/outcomes").status_code == 403
@@ -388,7 +391,7 @@ def test_an_administrator_makes_and_changes_accounts(browser: Maker, engine: Eng
     assert who.post("/accounts/99", data={}).status_code == 404
     with reading(engine) as session:
         told = [(event.action, event.detail) for event in session.scalars(select(Event).order_by(Event.id))]
-    assert [action for action, _ in told] == ["account added", "role changed", "password changed"]
+    assert [action for action, _ in told] == ["account added", "role changed", "password given"]
     assert not any("horse" in detail or "another" in detail for _, detail in told)
 
 

@@ -13,11 +13,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 
 from clinic.web_app import FIRST_TOKEN, PASSWORD, client, shown
-from dermsentry.clinic.store.accounts import ATTEMPTS, add_account
+from dermsentry.clinic.store.accounts import add_account
 from dermsentry.clinic.store.audit_trail import Trail, verify
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.tables import Account, Event, SignIn
-from dermsentry.clinic.web.security import ATTEMPTS_OF_ADDRESS, COOKIE
+from dermsentry.clinic.web.attempts import ATTEMPTS, ATTEMPTS_OF_ADDRESS
+from dermsentry.clinic.web.security import COOKIE
 
 Maker = Callable[..., TestClient]
 FIRST = {

@@ -23,7 +23,7 @@ from clinic.web.test_browser import (  # noqa: F401
     photograph,
     screened,
     send,
-    sign_in,
+    sign_in_first,
     submit,
     until,
 )
@@ -161,7 +161,7 @@ def test_two_people_see_each_other_and_neither_overwrites_the_other(
     send(anna, photograph(170, 1), photograph(20, 2))
     screened(anna, engine, 2)
     bea = page_of()
-    sign_in(bea, "bea")
+    sign_in_first(bea, "bea")
     anna.goto("/cases/1")
     bea.goto("/")
     bea.wait_for_selector(".held:has-text('Dr Anna Berg is reading')")

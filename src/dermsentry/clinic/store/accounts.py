@@ -5,23 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-import time
 import unicodedata
-from collections import defaultdict, deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
-from threading import BoundedSemaphore, Lock
+from typing import Literal
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.store.tables import ROLES, Account, SignIn, Token, now
+from dermsentry.clinic.roles import ROLES, Role
+from dermsentry.clinic.store.passwords import LONGEST_PASSWORD, hash_password, is_password
+from dermsentry.clinic.store.tables import Account, SignIn, Token, now
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
 
@@ -34,16 +31,14 @@ MAY: dict[str, frozenset[str]] = {
 }
 """What each role may do; each may all that the one before may."""
 
-SHORTEST_PASSWORD = 12  # NIST SP 800-63B asks for 8 at least, and for no rules about its letters
-LONGEST_PASSWORD = 200
 SESSION = timedelta(hours=12)
 IDLE = timedelta(minutes=60)
 NOTED = timedelta(minutes=1)
-ATTEMPTS, WINDOW_S, MOST_REMEMBERED = 5, 300, 10_000
+RESERVED = frozenset({"system", "worker", "terminal"})
+"""Who else acts in the audit trail: no account's name."""
+Due = Literal["", "password", "second-factor"]
+"""What a person must do before anything else: choose a password, or set up a second factor."""
 
-_hasher = PasswordHasher()
-_hashing = BoundedSemaphore(4)
-"""Each hash takes 64 MiB while it is made; strangers could ask for many at once."""
 _NAME = re.compile(rf"[a-z0-9][a-z0-9._@+-]{{0,{lengths.ACCOUNT - 1}}}")
 
 
@@ -53,7 +48,8 @@ class Person:
 
     `signed_in_at`: when the browser's session began, and `ends_at` when it ends at the latest; None for a
     token. `stale`: the last use of session or
-    token was noted more than a minute ago, or never; noting each would be a write each.
+    token was noted more than a minute ago, or never; noting each would be a write each. `due`: what must be
+    done first, in a browser; until then the person may nothing.
     """
 
     account_id: int
@@ -65,15 +61,18 @@ class Person:
     signed_in_at: datetime | None = None
     stale: bool = False
     ends_at: datetime | None = None
+    due: Due = ""
 
 
-def add_account(session: Session, name: str, full_name: str, role: str, password: str) -> Account:
-    """Make an account.
+def add_account(
+    session: Session, name: str, full_name: str, role: str, password: str, *, given: bool = False
+) -> Account:
+    """Make an account. `given`: somebody else chose its password, which must be changed at the first sign-in.
 
     Raises
     ------
     InputError
-        The name is taken or cannot be one, the role is none, the password is too short or too long.
+        The name is taken or cannot be one, the role is none, the password is easily guessed.
     """
     name = name.strip().casefold()
     if not _NAME.fullmatch(name):
@@ -81,6 +80,8 @@ def add_account(session: Session, name: str, full_name: str, role: str, password
             f"Received the account name {name!r}; expected 1 to {lengths.ACCOUNT} letters, digits "
             "and . _ @ + -."
         )
+    if name in RESERVED:
+        raise InputError(f"Received the account name {name}, which the audit trail uses; choose another one.")
     if role not in ROLES:
         raise InputError(f"Received the role {role!r}; expected one of {', '.join(ROLES)}.")
     full_name = clean(full_name)
@@ -89,7 +90,11 @@ def add_account(session: Session, name: str, full_name: str, role: str, password
     if session.scalar(select(Account.id).where(Account.name == name)) is not None:
         raise InputError(f"There is an account {name} already.")
     account = Account(
-        name=name, full_name=full_name[: lengths.FULL_NAME], role=role, password_hash=hash_password(password)
+        name=name,
+        full_name=full_name[: lengths.FULL_NAME],
+        role=role,
+        password_hash=hash_password(password, name, full_name),
+        password_given=given,
     )
     try:
         with session.begin_nested():
@@ -97,17 +102,6 @@ def add_account(session: Session, name: str, full_name: str, role: str, password
     except IntegrityError:  # PostgreSQL: another one of this name at the same moment
         raise InputError(f"There is an account {name} already.") from None
     return account
-
-
-def hash_password(password: str) -> str:
-    """A password's Argon2id hash. Raises InputError where it is too short or too long."""
-    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise InputError(
-            f"Received a password of {len(password)} characters; expected {SHORTEST_PASSWORD} to "
-            f"{LONGEST_PASSWORD}. Several words are easy to remember."
-        )
-    with _hashing:
-        return _hasher.hash(_bytes(password))
 
 
 def has_accounts(session: Session) -> bool:
@@ -121,19 +115,70 @@ def check_password(session: Session, name: str, password: str) -> Account | None
     account = None
     if _NAME.fullmatch(name) and len(password) <= LONGEST_PASSWORD:
         account = session.scalar(select(Account).where(Account.name == name))
-    try:
-        with _hashing:
-            expected = account.password_hash if account else _nobody()
-            _hasher.verify(expected, _bytes(password[:LONGEST_PASSWORD]))
-    except (VerificationError, InvalidHashError):
-        return None
-    return account if account is not None and account.active else None
+    right = is_password(account, password)
+    return account if right and account is not None and account.active else None
 
 
-def renew_hash(account: Account, password: str) -> None:
-    """Hash a password that was right again, if its hash was made with weaker parameters than today's."""
-    if _hasher.check_needs_rehash(account.password_hash):
-        account.password_hash = _hasher.hash(_bytes(password))
+def new_hash(account: Account, password: str) -> str:
+    """The hash of a new password for an account; made before anything is written, since it takes a while.
+
+    Raises
+    ------
+    InputError
+        The account has no password, or this one is easily guessed, or the one that an administrator gave.
+    """
+    if account.openid_issuer is not None:
+        raise InputError(f"The account {account.name} has no password: it signs in through a provider.")
+    if account.password_given and is_password(account, password):
+        raise InputError("Received the password that was given to you; choose one of your own.")
+    return hash_password(password, account.name, account.full_name)
+
+
+def set_password(session: Session, account: Account, hashed: str, *, given: bool) -> None:
+    """Give an account a new password; its sessions end. `given`: it must be changed at the next sign-in."""
+    account.password_hash, account.password_given = hashed, given
+    sign_out_everywhere(session, account.id)
+
+
+def account_of(session: Session, name: str) -> Account:
+    """The account of a name. Raises InputError where there is none."""
+    name = name.strip().casefold()
+    found = session.scalar(select(Account).where(Account.name == name)) if _NAME.fullmatch(name) else None
+    if found is None:
+        raise InputError(f"There is no account {name}.")
+    return found
+
+
+def openid_account(session: Session, issuer: str, subject: str) -> Account | None:
+    """The account of a person at an OpenID provider."""
+    return session.scalar(
+        select(Account).where(Account.openid_issuer == issuer, Account.openid_subject == subject)
+    )
+
+
+def add_openid_account(
+    session: Session, issuer: str, subject: str, name: str, full_name: str, role: Role
+) -> Account:
+    """Make an account for a person at an OpenID provider, of a free name like `name`.
+
+    It is never an account that there was: whose name somebody has elsewhere says nothing about who they are.
+    """
+    plain = re.sub(r"[^a-z0-9._@+-]+", "-", unicodedata.normalize("NFKD", name).casefold()).strip("._@+-")
+    plain = plain[: lengths.ACCOUNT - 5] or "person"
+    taken = set(session.scalars(select(Account.name).where(Account.name.startswith(plain, autoescape=True))))
+    candidates = (plain, *(f"{plain}-{number}" for number in range(2, len(taken) + 3)))
+    free = next(own for own in candidates if own not in taken and own not in RESERVED)
+    account = Account(
+        name=free,
+        full_name=(clean(full_name) or free)[: lengths.FULL_NAME],
+        role=role,
+        password_hash="",
+        openid_issuer=issuer,
+        openid_subject=subject,
+    )
+    session.add(account)
+    session.flush()
+    return account
 
 
 def sign_in(session: Session, account: Account) -> str:
@@ -150,17 +195,29 @@ def sign_in(session: Session, account: Account) -> str:
     return secret
 
 
-def person_of_cookie(session: Session, secret: str) -> Person | None:
-    """Who a cookie belongs to, unless the session ended, was idle for too long, or the account was closed."""
+def person_of_cookie(session: Session, secret: str, two_factors: Collection[str] = ()) -> Person | None:
+    """Who a cookie belongs to, unless the session ended, was idle for too long, or the account was closed.
+
+    `two_factors`: the roles that need a second factor.
+    """
     found = session.get(SignIn, _digest(secret))
     if found is None or not found.account.active:
         return None
     moment = now()
     if moment >= found.expires_at or moment - found.seen_at >= IDLE:
         return None
-    may, stale = MAY[found.account.role], moment - found.seen_at >= NOTED
-    person = _person(found.account, may, stale, found.csrf, found.created_at)
-    return replace(person, ends_at=found.expires_at)
+    due = due_of(found.account, two_factors)
+    may: frozenset[str] = frozenset() if due else MAY[found.account.role]
+    person = _person(found.account, may, moment - found.seen_at >= NOTED, found.csrf, found.created_at)
+    return replace(person, ends_at=found.expires_at, due=due)
+
+
+def due_of(account: Account, two_factors: Collection[str]) -> Due:
+    """What the account's owner must do before anything else."""
+    if account.password_given:
+        return "password"
+    local = account.openid_issuer is None  # a provider asks for second factors itself
+    return "second-factor" if local and account.role in two_factors and not account.totp_secret else ""
 
 
 def seen(session: Session, secret: str) -> None:
@@ -176,7 +233,7 @@ def sign_out(session: Session, secret: str) -> None:
 
 
 def sign_out_everywhere(session: Session, account_id: int) -> None:
-    """End every session of an account, as after a new password."""
+    """End every session of an account, as after a new password or second factor."""
     session.execute(delete(SignIn).where(SignIn.account_id == account_id))
 
 
@@ -239,66 +296,11 @@ def note_use(session: Session, secret: str) -> None:
         token.used_at = now()
 
 
-@dataclass
-class Attempts:
-    """How often a sign-in failed lately, by account name or by address; `most` may in `WINDOW_S` seconds."""
-
-    most: int = ATTEMPTS
-    failed: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
-    lock: Lock = field(default_factory=Lock)
-
-    def enter(self, who: str) -> int:
-        """Seconds until another attempt is allowed; 0 where it is now.
-
-        Then it counts as one that failed, until it is taken back: of many at once no more are let in.
-        """
-        with self.lock:
-            moment = time.monotonic()
-            wait = self._wait(who, moment)
-            if not wait:
-                self.failed[who].append(moment)
-                if len(self.failed) > MOST_REMEMBERED:  # names that a stranger made up
-                    for other in [other for other in self.failed if not self._wait(other, moment)]:
-                        if other != who:
-                            del self.failed[other]
-            return wait
-
-    def take_back(self, who: str) -> None:
-        """The last attempt did not fail."""
-        with self.lock:
-            if self.failed.get(who):
-                self.failed[who].pop()
-
-    def clear(self, who: str) -> None:
-        """Forget: the sign-in succeeded."""
-        with self.lock:
-            self.failed.pop(who, None)
-
-    def _wait(self, key: str, moment: float) -> int:
-        times = self.failed.get(key)
-        while times and moment - times[0] > WINDOW_S:
-            times.popleft()
-        if not times or len(times) < self.most:
-            return 0
-        return max(1, round(WINDOW_S - (moment - times[0])))
-
-
 def _person(
     account: Account, may: frozenset[str], stale: bool, csrf: str = "", signed_in_at: datetime | None = None
 ) -> Person:
     return Person(account.id, account.name, account.full_name, account.role, may, csrf, signed_in_at, stale)
 
 
-def _bytes(password: str) -> bytes:
-    """A password as it is hashed: the same whichever keyboard wrote it (NIST SP 800-63B, 5.1.1.2)."""
-    return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
-
-
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@lru_cache(maxsize=1)
-def _nobody() -> str:
-    """A hash to check against where there is no account, so that the answer comes no sooner."""
-    return _hasher.hash(secrets.token_urlsafe(32))

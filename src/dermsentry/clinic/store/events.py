@@ -410,10 +410,11 @@ class TrailExportedEvent(TrailEvent):
 
 @dataclass(frozen=True)
 class SignedInEvent(AccountEvent):
-    """A session of a browser began, from a network address."""
+    """A session of a browser began, from a network address; by which means it was opened."""
 
     action = "signed in"
     address: str
+    means: str
 
 
 @dataclass(frozen=True)
@@ -425,6 +426,25 @@ class SignInRefusedEvent(AccountEvent):
 
 
 @dataclass(frozen=True)
+class CodeRefusedEvent(AccountEvent):
+    """Somebody had the password of an account and not its second factor."""
+
+    action = "second factor refused"
+    address: str
+
+
+@dataclass(frozen=True)
+class OpenIdRefusedEvent(TrailEvent):
+    """Somebody came from the OpenID provider and was not let in; `person`: its `sub` of them, if it says."""
+
+    action = "sign-in refused"
+    subject = "OpenID Connect"
+    address: str
+    problem: str
+    person: str
+
+
+@dataclass(frozen=True)
 class SignedOutEvent(AccountEvent):
     """A session of a browser was ended."""
 
@@ -433,10 +453,12 @@ class SignedOutEvent(AccountEvent):
 
 @dataclass(frozen=True)
 class AccountAddedEvent(AccountEvent):
-    """An account was made."""
+    """An account was made; `issuer` and `person` of one that signs in through an OpenID provider."""
 
     action = "account added"
     role: str
+    issuer: str = ""
+    person: str = ""
 
 
 @dataclass(frozen=True)
@@ -467,6 +489,49 @@ class PasswordChangedEvent(AccountEvent):
     """An account has a new password."""
 
     action = "password changed"
+
+
+@dataclass(frozen=True)
+class PasswordGivenEvent(AccountEvent):
+    """An account has a new password that its owner did not choose and must change at the next sign-in."""
+
+    action = "password given"
+
+
+@dataclass(frozen=True)
+class SecondFactorSetEvent(AccountEvent):
+    """A phone became an account's second factor, or another one did."""
+
+    action = "second factor set up"
+
+
+@dataclass(frozen=True)
+class SecondFactorRemovedEvent(AccountEvent):
+    """An account's owner removed its second factor."""
+
+    action = "second factor removed"
+
+
+@dataclass(frozen=True)
+class SecondFactorResetEvent(AccountEvent):
+    """An administrator removed an account's second factor."""
+
+    action = "second factor reset"
+
+
+@dataclass(frozen=True)
+class RecoveryCodesMadeEvent(AccountEvent):
+    """An account has new recovery codes in place of its old ones."""
+
+    action = "recovery codes made"
+
+
+@dataclass(frozen=True)
+class RecoveryCodeUsedEvent(AccountEvent):
+    """A recovery code stood in for an account's second factor; so many are left."""
+
+    action = "recovery code used"
+    left: int
 
 
 @dataclass(frozen=True)

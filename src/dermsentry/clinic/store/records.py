@@ -36,6 +36,9 @@ from dermsentry.clinic.store.events import (
     RoleChangedEvent,
     ScreenedEvent,
     ScreenedSilentlyEvent,
+    SecondFactorRemovedEvent,
+    SecondFactorResetEvent,
+    SecondFactorSetEvent,
     SpellingsJoinedEvent,
     SpellingsKeptApartEvent,
     SpellingsUndoneEvent,
@@ -63,6 +66,11 @@ from dermsentry.errors import InputError
 
 MOST_TOLD = 1000
 _AT_ONCE = 1000
+_SECOND_FACTOR = (
+    SecondFactorSetEvent.action,
+    SecondFactorRemovedEvent.action,
+    SecondFactorResetEvent.action,
+)
 
 _Told = dict[str, Any]
 
@@ -137,11 +145,14 @@ def _expected(session: Session) -> _Expected:
 
 def _of_account(accounts: dict[str, _Told], name: str, action: str, told: _Told) -> None:
     if action == AccountAddedEvent.action:
-        accounts[name] = {"role": told["role"], "active": True}
+        person = (told.get("issuer", ""), told.get("person", ""))
+        accounts[name] = {"role": told["role"], "active": True, "person": person, "second factor": False}
     elif name in accounts and action == RoleChangedEvent.action:
         accounts[name]["role"] = told["to"]
     elif name in accounts and action in (AccountOpenedEvent.action, AccountClosedEvent.action):
         accounts[name]["active"] = action == AccountOpenedEvent.action
+    elif name in accounts and action in _SECOND_FACTOR:
+        accounts[name]["second factor"] = action == SecondFactorSetEvent.action
 
 
 def _of_spelling(joins: dict[int, _Told], number: int, action: str, told: _Told) -> None:
@@ -269,8 +280,11 @@ def _alerts(session: Session) -> Iterator[tuple[tuple[int, str], _Told]]:
 
 
 def _accounts(session: Session) -> Iterator[tuple[str, _Told]]:
-    for name, role, active in _stream(session, select(Account.name, Account.role, Account.active)):
-        yield name, {"role": role, "active": active}
+    columns = (Account.openid_issuer, Account.openid_subject, Account.totp_secret)
+    query = select(Account.name, Account.role, Account.active, *columns)
+    for name, role, active, issuer, person, secret in _stream(session, query):
+        told = {"role": role, "active": active, "person": (issuer or "", person or "")}
+        yield name, told | {"second factor": secret is not None}
 
 
 def _joins(session: Session) -> Iterator[tuple[int, _Told]]:

@@ -29,8 +29,6 @@ from dermsentry.clinic import lengths
 from dermsentry.clinic.store.text import spelling_key
 from dermsentry.screening.triage import Tier
 
-Role = Literal["uploader", "dermatologist", "administrator"]
-ROLES: tuple[Role, ...] = get_args(Role)
 Source = Literal["page", "api", "folder", "dicom"]
 State = Literal["waiting", "screened"]
 """Of a case: its photograph waits for the model, or has a finding."""
@@ -129,17 +127,40 @@ def malignancy_order(probabilities: Mapping[str, float] | None) -> float:
 
 
 class Account(Base):
-    """A person who may sign in. `name` is lower case."""
+    """A person who may sign in. `name` is lower case.
+
+    `password_hash` is empty for who signs in through an OpenID provider: there the person is `openid_subject`
+    of `openid_issuer`, whatever their name or mail address. `password_given`: an administrator chose the
+    password, so it must be changed first. `totp_secret` is encrypted; `totp_step` is that of its last code.
+    """
 
     __tablename__ = "accounts"
+    __table_args__ = (Index("uq_accounts_openid", "openid_issuer", "openid_subject", unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(lengths.ACCOUNT), unique=True)
     full_name: Mapped[str] = mapped_column(String(lengths.FULL_NAME))
     role: Mapped[str] = mapped_column(String(lengths.CODE))
     password_hash: Mapped[str] = mapped_column(String(200))
+    password_given: Mapped[bool] = mapped_column(default=False)
+    totp_secret: Mapped[str | None] = mapped_column(String(300))
+    totp_step: Mapped[int | None]
+    openid_issuer: Mapped[str | None] = mapped_column(String(lengths.ADDRESS))
+    openid_subject: Mapped[str | None] = mapped_column(String(lengths.OPENID_SUBJECT))
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class RecoveryCode(Base):
+    """A code that stands in for an account's second factor once, kept as its SHA-256."""
+
+    __tablename__ = "recovery_codes"
+    __table_args__ = (UniqueConstraint("account_id", "hash"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    hash: Mapped[str] = mapped_column(String(64))
+    used_at: Mapped[datetime | None]
 
 
 class SignIn(Base):

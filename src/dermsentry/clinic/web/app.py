@@ -12,6 +12,7 @@ from dermsentry.clinic.web.api import cases as api_cases
 from dermsentry.clinic.web.api import conflicts as api_conflicts
 from dermsentry.clinic.web.api import exports as api_exports
 from dermsentry.clinic.web.api import reviews as api_reviews
+from dermsentry.clinic.web.attempts import Gate
 from dermsentry.clinic.web.guard import Guard, TooLarge
 from dermsentry.clinic.web.pages import (
     account,
@@ -24,10 +25,12 @@ from dermsentry.clinic.web.pages import (
     corrections,
     exports,
     health,
+    openid,
     outcomes,
     patient,
     performance,
     routine,
+    second_factor,
     sign_in,
     site_model,
     static_files,
@@ -37,13 +40,15 @@ from dermsentry.clinic.web.pages import (
 )
 from dermsentry.clinic.web.performance_cache import PerformanceCache
 from dermsentry.clinic.web.root_path import RootPath, require_free
-from dermsentry.clinic.web.security import new_gate, rules
+from dermsentry.clinic.web.security import rules
 
 ROUTERS = (
     static_files.router,
     health.router,
     sign_in.router,
+    openid.router,
     account.router,
+    second_factor.router,
     accounts.router,
     upload.router,
     worklist.router,
@@ -110,7 +115,7 @@ def create_app(clinic: ServedClinic | None) -> FastAPI:
 def bind(app: FastAPI, clinic: ServedClinic) -> None:
     """Let an app serve this clinic, with nothing cached from another."""
     app.state.clinic = clinic
-    app.state.gate = new_gate()
+    app.state.gate, app.state.provider = Gate(), None
     app.state.performance = PerformanceCache()
 
 

@@ -19,7 +19,15 @@ from dermsentry.clinic.monitoring.outcomes import NotTheirs
 from dermsentry.clinic.store.database import DatabaseError
 from dermsentry.clinic.web.guard import read_form, secure
 from dermsentry.clinic.web.rendering import page
-from dermsentry.clinic.web.security import SAFE_METHODS, SignInFirst, page_behind, sign_in_path, signed_in
+from dermsentry.clinic.web.security import (
+    SAFE_METHODS,
+    DueFirst,
+    SignInFirst,
+    leading_back,
+    page_behind,
+    sign_in_path,
+    signed_in,
+)
 from dermsentry.clinic.worklist.reading import CannotRead
 from dermsentry.errors import BundleError, DermsentryError, OutputError
 
@@ -131,6 +139,12 @@ async def _http(request: Request, error: Exception) -> Response:
         # No route, so no rule has identified the person whose navigation the page shows.
         with contextlib.suppress(DatabaseError):
             request.state.person = await run_in_threadpool(signed_in, request)
+    if isinstance(error, DueFirst):
+        path = leading_back(request, error.page)
+        if "hx-request" in request.headers:
+            return answer(request, 403, str(error.detail), {"HX-Redirect": path})
+        if wants_page(request) and request.method in SAFE_METHODS:
+            return RedirectResponse(path, 303)
     if isinstance(error, SignInFirst):
         path = sign_in_path(request)
         if "hx-request" in request.headers:

@@ -126,7 +126,7 @@ def environment() -> Environment:
         "probability": lambda case: _unbroken(wording.probability(case)),
         "unbroken": _unbroken,
         "count": "{:,}".format,
-        "name_of": name_of,
+        "name_of": _diagnosis,
         "since": lambda moment: wording.age(now() - moment),
         "moment": _moment,
         "day": _day,
@@ -148,6 +148,14 @@ def environment() -> Environment:
         "compared": compared,
     }
     return made
+
+
+def _diagnosis(label: str) -> str:
+    """A diagnosis in words; what a form was sent with, and is shown again, need not be one."""
+    try:
+        return name_of(label)
+    except KeyError:
+        return label
 
 
 def _unbroken(text: str) -> str:

@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.clinic import ServedClinic
+from dermsentry.clinic.settings import Secrets
 from dermsentry.clinic.store.accounts import (
     SESSION,
-    Attempts,
     Person,
     note_use,
     person_of_cookie,
@@ -34,15 +38,34 @@ from dermsentry.clinic.store.accounts import (
 )
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.events import SignedInEvent
+from dermsentry.clinic.store.tables import Event
+from dermsentry.clinic.web.attempts import Gate, Visitor, network
 from dermsentry.clinic.web.guard import read_form
+from dermsentry.clinic.web.openid import Provider
+from dermsentry.clinic.web.sealed import seal, unseal
 
-COOKIE, VISITOR = "dermsentry", "dermsentry-visitor"
+COOKIE, VISITOR, DEVICE = "dermsentry", "dermsentry-visitor", "dermsentry-device"
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-ANYONE, SIGNED_IN = "anyone", "signed-in"
+ANYONE, SIGNED_IN, PRESENT = "anyone", "signed-in", "present"
 MOST_FILES = 200
-ATTEMPTS_OF_ADDRESS = 50
-"""A clinic's people often share one address."""
+DEVICE_KNOWN = timedelta(days=180)
+MOST_REMEMBERED = 200
+"""Sign-ins that are looked through for an address."""
+MOST_ACCOUNTS = 20
+"""Accounts that a browser is known by: a ward's computer is everybody's."""
+DUE = {"password": "/account/first-password", "second-factor": "/account/second-factor"}
+"""Where a person does what must be done first."""
+
+
+class DueFirst(HTTPException):
+    """A person must choose a password, or set up a second factor, before anything else."""
+
+    def __init__(self, due: str) -> None:
+        what = "choose a password of your own" if due == "password" else "set up a second factor"
+        super().__init__(403, f"You must {what} first.")
+        self.page = DUE[due]
 
 
 class SignInFirst(HTTPException):
@@ -64,9 +87,23 @@ def gate_of(request: Request) -> Gate:
     return gate
 
 
+def provider_of(request: Request) -> Provider | None:
+    """The OpenID provider that people sign in through, if there is one."""
+    state, settings = request.app.state, clinic_of(request).settings
+    if not settings.openid.issuer:
+        return None
+    if state.provider is None:
+        state.provider = Provider(settings.openid, Secrets().openid_secret, settings.link)
+    provider: Provider = state.provider
+    return provider
+
+
 @dataclass(frozen=True)
 class PageRule:
-    """Who may open a page: `anyone`, who is `signed-in`, or who may do what `scope` says."""
+    """Who may open a page: `anyone`, who is `signed-in`, or who may do what `scope` says.
+
+    `present`: who is signed in, even if they must do something else first.
+    """
 
     scope: str
 
@@ -76,14 +113,17 @@ class PageRule:
         Raises
         ------
         HTTPException
-            401, nobody is signed in; 403, it is not theirs to do, or the request was made elsewhere.
+            401, nobody is signed in; 403, it is not theirs to do, they must do something else first, or the
+            request was made elsewhere.
         """
         person = await run_in_threadpool(signed_in, request)
         request.state.person = person
         if self.scope != ANYONE:
             if person is None:
                 raise SignInFirst
-            if self.scope != SIGNED_IN and self.scope not in person.may:
+            if person.due and self.scope != PRESENT:
+                raise DueFirst(person.due)
+            if self.scope not in (SIGNED_IN, PRESENT) and self.scope not in person.may:
                 raise HTTPException(403, f"The role {person.role} has no access to this page.")
         if request.method not in SAFE_METHODS:
             await _not_forged(request, person)
@@ -137,6 +177,7 @@ class OpenRule:
 
 Open = Annotated[None, Depends(OpenRule())]
 Anyone = Annotated[Person | None, Depends(PageRule(ANYONE))]
+Present = Annotated[Person, Depends(PageRule(PRESENT))]
 SignedIn = Annotated[Person, Depends(PageRule(SIGNED_IN))]
 Sender = Annotated[Person, Depends(PageRule("cases:write"))]
 Reader = Annotated[Person, Depends(PageRule("cases:read"))]
@@ -174,14 +215,61 @@ def rules(app: FastAPI) -> dict[tuple[str, str], str]:
     return found
 
 
-def begin_session(request: Request, response: Response, secret: str) -> None:
-    """Give the browser its session's cookie."""
+def begin_session(request: Request, response: Response, secret: str, name: str) -> None:
+    """Give the browser its session's cookie, and let it be known as one that the account signs in with."""
+    # Strict would ask who follows the link of a message, or comes from a provider, to sign in again.
+    _set(request, response, COOKIE, secret, SESSION)
+    known = _known(request)
+    accounts = [own for own in known.get("accounts", []) if own != _short(name)][: MOST_ACCOUNTS - 1]
+    told = {"device": known.get("device") or secrets.token_hex(8), "accounts": [_short(name), *accounts]}
+    _set(request, response, DEVICE, seal(clinic_of(request).trail, DEVICE, told, DEVICE_KNOWN), DEVICE_KNOWN)
+
+
+def visitor_of(request: Request, name: str) -> Visitor:
+    """Who tries to sign in as this account."""
+    known = _known(request)
+    device = known["device"] if _short(name) in known.get("accounts", []) else ""
+    return Visitor(name, address(request), device)
+
+
+def signed_in_from(request: Request, visitor: Visitor) -> bool:
+    """Whether the account has signed in from this network lately, as the audit trail tells."""
+    query = select(Event.detail).where(
+        Event.action == SignedInEvent.action, Event.subject == f"account {visitor.name}"
+    )
+    with reading(clinic_of(request).engine) as session:
+        found = session.scalars(query.order_by(Event.id.desc()).limit(MOST_REMEMBERED)).all()
+    return network(visitor.address) in {network(json.loads(detail)["address"]) for detail in found}
+
+
+def keep_sealed(
+    request: Request, response: Response, name: str, values: Mapping[str, Any], lifetime: timedelta
+) -> None:
+    """Let the browser keep what the server needs at the next step."""
+    _set(request, response, name, seal(clinic_of(request).trail, name, values, lifetime), lifetime)
+
+
+def kept_sealed(request: Request, name: str) -> dict[str, Any] | None:
+    """What the browser keeps under this name, if it does and its time is not over."""
+    text = request.cookies.get(name)
+    return unseal(clinic_of(request).trail, name, text) if text else None
+
+
+def _known(request: Request) -> dict[str, Any]:
+    return kept_sealed(request, DEVICE) or {}
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _set(request: Request, response: Response, name: str, value: str, lifetime: timedelta) -> None:
     response.set_cookie(
-        COOKIE,
-        secret,
-        max_age=int(SESSION.total_seconds()),
+        name,
+        value,
+        max_age=int(lifetime.total_seconds()),
         httponly=True,
-        samesite="lax",  # strict would ask who follows the link of a message to sign in again
+        samesite="lax",
         secure=request.url.scheme == "https",
     )
 
@@ -218,11 +306,16 @@ def address(request: Request) -> str:
 
 def sign_in_path(request: Request) -> str:
     """The sign-in page, which leads back to the requested page."""
+    return leading_back(request, "/sign-in")
+
+
+def leading_back(request: Request, path: str) -> str:
+    """A page, from which one is led back to the requested one."""
     wanted = page_behind(request) + (f"?{request.url.query}" if request.url.query else "")
     current = urlsplit(request.headers.get("hx-current-url", ""))
     if "hx-request" in request.headers:
         wanted = own_path(current.path + (f"?{current.query}" if current.query else ""))
-    return "/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='')}"
+    return path if wanted == "/" else f"{path}?next={quote(wanted, safe='')}"
 
 
 def page_behind(request: Request) -> str:
@@ -240,39 +333,6 @@ def own_path(text: str) -> str:
     return text if plain else "/"
 
 
-@dataclass(frozen=True)
-class Gate:
-    """Failed sign-ins, by name and by address."""
-
-    names: Attempts
-    addresses: Attempts
-
-    def enter(self, name: str, where: str) -> int:
-        """Seconds until another attempt is allowed; 0 if now, and then it counts until `passed`."""
-        wait = self.addresses.enter(where)
-        if wait:
-            return wait
-        wait = self.names.enter(name)
-        if wait:
-            self.addresses.take_back(where)
-        return wait
-
-    def take_back(self, name: str, where: str) -> None:
-        """The attempt could not be made."""
-        self.names.take_back(name)
-        self.addresses.take_back(where)
-
-    def passed(self, name: str, where: str) -> None:
-        """The attempt did not fail."""
-        self.names.clear(name)
-        self.addresses.take_back(where)
-
-
-def new_gate() -> Gate:
-    """A gate without attempts."""
-    return Gate(Attempts(), Attempts(most=ATTEMPTS_OF_ADDRESS))
-
-
 def signed_in(request: Request) -> Person | None:
     """The person of the request's cookie; None without a valid one. Raises DatabaseError."""
     secret = request.cookies.get(COOKIE)
@@ -280,7 +340,7 @@ def signed_in(request: Request) -> Person | None:
         return None
     engine = clinic_of(request).engine
     with reading(engine) as session:
-        person = person_of_cookie(session, secret)
+        person = person_of_cookie(session, secret, clinic_of(request).settings.second_factor)
     # Requests by which a page refreshes itself are no sign of a person in front of it.
     if person is not None and person.stale and "hx-request" not in request.headers:
         with writing(engine) as session:

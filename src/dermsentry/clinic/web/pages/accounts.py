@@ -7,26 +7,32 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.store.accounts import Person, add_account, hash_password, sign_out_everywhere
+from dermsentry.clinic.roles import ROLES
+from dermsentry.clinic.store.accounts import Person, sign_out_everywhere
+from dermsentry.clinic.store.administration import (
+    give_password,
+    keep_an_administrator,
+    open_account,
+    reset_second_factor,
+)
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.events import (
-    AccountAddedEvent,
     AccountClosedEvent,
     AccountEvent,
     AccountOpenedEvent,
-    PasswordChangedEvent,
     RoleChangedEvent,
 )
-from dermsentry.clinic.store.tables import ROLES, Account, Token
+from dermsentry.clinic.store.passwords import hash_password
+from dermsentry.clinic.store.tables import Account, Token
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Administrator as Administers
-from dermsentry.clinic.web.security import clinic_of
+from dermsentry.clinic.web.security import clinic_of, provider_of
 from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
@@ -53,8 +59,7 @@ def adds(
     clinic = clinic_of(request)
     try:
         with writing(clinic.engine) as session:
-            added = add_account(session, name, full_name, role, password)
-            append(session, clinic.trail, person.name, AccountAddedEvent(added.name, role))
+            open_account(session, clinic.trail, person.name, name, full_name, role, password)
     except InputError as error:
         given = {"name": name, "full_name": full_name, "role": role}
         return _page(request, person, problem=str(error), given=given, status=422)
@@ -70,14 +75,17 @@ def changes(
     state: Annotated[str, Form(max_length=lengths.CODE)] = "",
     password: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
-    """Change an account's role, open or close it, or set a new password; empty fields change nothing."""
+    """Change an account's role, open or close it, or give a new password; empty fields change nothing."""
     clinic = clinic_of(request)
     try:
         if role and role not in ROLES:
             raise InputError(f"Received the role {role!r}; expected one of {', '.join(ROLES)}.")
         if state not in ("", "open", "closed"):
             raise InputError(f"Received the state {state!r}; expected open or closed.")
-        hashed = hash_password(password) if password else ""
+        hashed = ""
+        if password:
+            with reading(clinic.engine) as session:
+                hashed = hash_password(password, *_names(session, account_id))
         with writing(clinic.engine) as session:
             _change(session, request, person, account_id, role, state, hashed)
     except InputError as error:
@@ -85,12 +93,36 @@ def changes(
     return RedirectResponse("/accounts", 303)
 
 
-def _change(
-    session: Session, request: Request, person: Person, account_id: int, role: str, state: str, hashed: str
-) -> None:
+@router.post("/accounts/{account_id}/second-factor/reset")
+def resets(request: Request, person: Administers, account_id: int) -> Response:
+    """Remove an account's second factor, for who has lost the phone and the recovery codes."""
+    clinic = clinic_of(request)
+    try:
+        with writing(clinic.engine) as session:
+            reset_second_factor(session, clinic.trail, person.name, _account(session, account_id))
+    except InputError as error:
+        return _page(request, person, problem=str(error), status=422)
+    return RedirectResponse("/accounts", 303)
+
+
+def _names(session: Session, account_id: int) -> tuple[str, str]:
+    found = _account(session, account_id)
+    return found.name, found.full_name
+
+
+def _account(session: Session, account_id: int) -> Account:
     found = find(session, Account, account_id)
     if found is None:
         raise HTTPException(404, f"There is no account {account_id}.")
+    return found
+
+
+def _change(
+    session: Session, request: Request, person: Person, account_id: int, role: str, state: str, hashed: str
+) -> None:
+    trail, found = clinic_of(request).trail, _account(session, account_id)
+    if found.openid_issuer is not None and (hashed or role not in ("", found.role)):
+        raise InputError(f"{found.name} signs in through the provider, whose groups say the role.")
     happened: list[AccountEvent] = []
     if role and role != found.role:
         happened.append(RoleChangedEvent(found.name, found.role, role))
@@ -98,18 +130,13 @@ def _change(
     if state and (state == "open") != found.active:
         happened.append((AccountOpenedEvent if state == "open" else AccountClosedEvent)(found.name))
         found.active = state == "open"
-    if hashed:
-        happened.append(PasswordChangedEvent(found.name))
-        found.password_hash = hashed
     for event in happened:
-        append(session, clinic_of(request).trail, person.name, event)
-    session.flush()
-    if not session.scalar(
-        select(func.count()).select_from(Account).where(Account.role == "administrator", Account.active)
-    ):
-        raise InputError("This is the only administrator; create another one first.")
-    if hashed or not found.active:
+        append(session, trail, person.name, event)
+    if hashed:
+        give_password(session, trail, person.name, found, hashed)
+    if not found.active:
         sign_out_everywhere(session, found.id)
+    keep_an_administrator(session)
 
 
 def _page(
@@ -135,4 +162,5 @@ def _page(
         people=people,
         tokens=tokens,
         roles=ROLES,
+        provider=provider.openid.name if (provider := provider_of(request)) else "a provider",
     )

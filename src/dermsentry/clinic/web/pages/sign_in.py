@@ -1,21 +1,23 @@
-"""Signing in and out, and the first visit, which creates the first account."""
+"""Signing in and out: a password, the second factor after it; and the first visit, which makes an account."""
 
 from __future__ import annotations
 
 import hmac
+from datetime import timedelta
 from functools import partial
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from dermsentry.clinic.store.accounts import (
     add_account,
     check_password,
     forget_old_sessions,
     has_accounts,
-    renew_hash,
     sign_in,
     sign_out,
 )
@@ -23,39 +25,84 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.events import (
     AccountAddedEvent,
+    CodeRefusedEvent,
+    RecoveryCodeUsedEvent,
     SignedInEvent,
     SignedOutEvent,
     SignInRefusedEvent,
 )
+from dermsentry.clinic.store.passwords import renew_hash
+from dermsentry.clinic.store.second_factor import is_code, is_recovery_code, recovery_codes_left
 from dermsentry.clinic.store.tables import Account
+from dermsentry.clinic.store.text import digest_of
+from dermsentry.clinic.web.attempts import Visitor, in_words, network
+from dermsentry.clinic.web.openid import Provider
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import (
     COOKIE,
     Anyone,
-    SignedIn,
+    Present,
     address,
     begin_session,
     clinic_of,
     end_session,
     gate_of,
+    keep_sealed,
+    kept_sealed,
     own_path,
+    provider_of,
+    signed_in_from,
+    visitor_of,
 )
 from dermsentry.errors import DermsentryError, InputError
 
 router = APIRouter(include_in_schema=False)
 
 WRONG = "Wrong user name or password, or the account is closed."
+WRONG_CODE = "Wrong code, or one that was used already. Wait for the next one, or use a recovery code."
+HALFWAY = "dermsentry-halfway"
+"""The cookie of who had the password right and owes the second factor."""
+HALFWAY_LASTS = timedelta(minutes=10)
 
 
 @router.get("/sign-in")
-def sign_in_form(request: Request, person: Anyone, next: str = "/") -> Response:
-    """The sign-in page; the first visit's if there is no account."""
+def sign_in_form(request: Request, person: Anyone, next: str = "/", left: bool = False) -> Response:
+    """The sign-in page; the first visit's if there is no account. `left`: the provider's, a moment ago."""
     if person is not None:
         return RedirectResponse(own_path(next), 303)
     with reading(clinic_of(request).engine) as session:
         if not has_accounts(session):
             return RedirectResponse("/first-visit", 303)
-    return page(request, "sign_in.html", person=None, problem="", name="", next=own_path(next))
+    return form_page(request, own_path(next), left=left)
+
+
+def form_page(
+    request: Request,
+    next: str,
+    *,
+    problem: str = "",
+    name: str = "",
+    left: bool = False,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """The sign-in page, with what was wrong."""
+    return page(
+        request,
+        "sign_in.html",
+        person=None,
+        status=status,
+        headers=headers,
+        problem=problem,
+        name=name,
+        next=next,
+        left=left,
+        provider=_button(provider_of(request)),
+    )
+
+
+def _button(provider: Provider | None) -> str:
+    return provider.openid.name if provider else ""
 
 
 @router.post("/sign-in")
@@ -66,15 +113,14 @@ def signs_in(
     password: Annotated[str, Form(max_length=1000)] = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    """Begin a session, unless there were too many attempts."""
+    """Begin a session, or ask for the second factor, unless there were too many attempts."""
     clinic, gate = clinic_of(request), gate_of(request)
-    who, where = name.strip().casefold(), address(request)
-
-    refused = partial(page, request, "sign_in.html", person=None, name=name, next=own_path(next))
-    wait = gate.enter(who, where)
+    who = name.strip().casefold()
+    visitor = visitor_of(request, who)
+    refused = partial(form_page, request, own_path(next), name=name)
+    wait = gate.enter(visitor, lambda: signed_in_from(request, visitor))
     if wait:
-        problem = f"Too many attempts. Try again in {-(-wait // 60)} min, or ask an administrator."
-        return refused(status=429, problem=problem, headers={"Retry-After": str(wait)})
+        return refused(status=429, problem=in_words(wait), headers={"Retry-After": str(wait)})
     try:
         with reading(clinic.engine) as session:  # hashing is slow; no write lock is held meanwhile
             known = session.execute(
@@ -83,35 +129,117 @@ def signs_in(
             checked = check_password(session, who, password)
             session.rollback()
     except DermsentryError:
-        gate.take_back(who, where)  # the password was not checked
+        gate.take_back(visitor)  # the password was not checked
         raise
     if checked is None or known is None:
         if known is not None:
             with writing(clinic.engine) as session:
-                append(session, clinic.trail, who, SignInRefusedEvent(who, where))
+                append(session, clinic.trail, who, SignInRefusedEvent(who, visitor.address))
         return refused(status=401, problem=WRONG)
     with writing(clinic.engine) as session:
         account = session.scalar(select(Account).where(Account.id == known.id, Account.active))
         if account is None or account.password_hash != known.password_hash:
             return refused(status=401, problem=WRONG)
         renew_hash(account, password)
-        forget_old_sessions(session)
-        secret = sign_in(session, account)
-        append(session, clinic.trail, account.name, SignedInEvent(account.name, where))
-    gate.passed(who, where)
+        two_steps = account.totp_secret is not None
+        secret = "" if two_steps else begin(session, request, account, "password")
+    gate.passed(visitor)
+    if two_steps:
+        response = RedirectResponse(f"/sign-in/code?next={quote(own_path(next), safe='')}", 303)
+        told = {"account": account.id, "password": digest_of(account.password_hash)}
+        keep_sealed(request, response, HALFWAY, told, HALFWAY_LASTS)
+        return response
     response = RedirectResponse(own_path(next), 303)
-    begin_session(request, response, secret)
+    begin_session(request, response, secret, account.name)
     return response
 
 
+def begin(session: Session, request: Request, account: Account, means: str) -> str:
+    """Begin an account's session, within `writing`; the cookie's value."""
+    forget_old_sessions(session)
+    event = SignedInEvent(account.name, address(request), means)
+    append(session, clinic_of(request).trail, account.name, event)
+    return sign_in(session, account)
+
+
+@router.get("/sign-in/code")
+def code_form(request: Request, person: Anyone, next: str = "/") -> Response:
+    """The page that asks for the second factor of who had the password right."""
+    if person is not None:
+        return RedirectResponse(own_path(next), 303)
+    with reading(clinic_of(request).engine) as session:
+        if _halfway(session, request) is None:
+            return RedirectResponse(f"/sign-in?next={quote(own_path(next), safe='')}", 303)
+    return page(request, "sign_in_code.html", person=None, problem="", next=own_path(next))
+
+
+@router.post("/sign-in/code")
+def gives_code(
+    request: Request,
+    _: Anyone,
+    code: Annotated[str, Form(max_length=100)] = "",
+    next: Annotated[str, Form(max_length=2000)] = "/",
+) -> Response:
+    """Begin the session, if the code is the phone's or a recovery code; each counts once."""
+    clinic, gate = clinic_of(request), gate_of(request)
+    refused = partial(page, request, "sign_in_code.html", person=None, next=own_path(next))
+    with reading(clinic.engine) as session:
+        found = _halfway(session, request)
+    if found is None:
+        problem = "That took too long, or the password was changed. Enter it again."
+        return form_page(request, own_path(next), status=401, problem=problem)
+    visitor = visitor_of(request, found.name)
+    visitor = Visitor(f"{found.name} code", visitor.address, visitor.device)
+    wait = gate.enter(visitor, lambda: signed_in_from(request, visitor_of(request, found.name)))
+    if wait:
+        return refused(status=429, problem=in_words(wait), headers={"Retry-After": str(wait)})
+    with writing(clinic.engine) as session:
+        account = session.get_one(Account, found.id)
+        means = _means(session, request, account, code)
+        if means:
+            secret = begin(session, request, account, means)
+        else:
+            append(session, clinic.trail, account.name, CodeRefusedEvent(account.name, visitor.address))
+    if not means:
+        return refused(status=401, problem=WRONG_CODE)
+    gate.passed(visitor)
+    response = RedirectResponse(own_path(next), 303)
+    begin_session(request, response, secret, account.name)
+    response.delete_cookie(HALFWAY, httponly=True, samesite="lax")
+    return response
+
+
+def _halfway(session: Session, request: Request) -> Account | None:
+    """Whose password this browser had right a moment ago; nobody's once that or the account changed."""
+    kept = kept_sealed(request, HALFWAY)
+    account = session.get(Account, kept["account"]) if kept else None
+    if kept is None or account is None or not account.active or account.totp_secret is None:
+        return None
+    return account if kept["password"] == digest_of(account.password_hash) else None
+
+
+def _means(session: Session, request: Request, account: Account, code: str) -> str:
+    """By what the second factor was shown; nothing where it was not."""
+    trail = clinic_of(request).trail
+    if is_code(session, trail, account, code):
+        return "password and code"
+    if is_recovery_code(session, account.id, code):
+        left = recovery_codes_left(session, account.id)
+        append(session, trail, account.name, RecoveryCodeUsedEvent(account.name, left))
+        return "password and recovery code"
+    return ""
+
+
 @router.post("/sign-out")
-def signs_out(request: Request, person: SignedIn) -> Response:
+def signs_out(request: Request, person: Present) -> Response:
     """End the session."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
+        account = session.get_one(Account, person.account_id)
         sign_out(session, request.cookies[COOKIE])
         append(session, clinic.trail, person.name, SignedOutEvent(person.name))
-    response = RedirectResponse("/sign-in", 303)
+    by_provider = account.openid_issuer is not None and provider_of(request) is not None
+    response = RedirectResponse("/sign-in?left=true" if by_provider else "/sign-in", 303)
     end_session(response)
     return response
 
@@ -138,13 +266,13 @@ def first_visit(
     again: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
     """Create the first account, an administrator, and sign in."""
-    clinic, gate, where = clinic_of(request), gate_of(request), address(request)
+    clinic, gate, where = clinic_of(request), gate_of(request), network(address(request))
     refused = partial(
         page, request, "first_visit.html", person=None, token=token, name=name, full_name=full_name
     )
     wait = gate.addresses.enter(where)
     if wait:
-        return refused(status=429, problem=f"Too many attempts. Try again in {-(-wait // 60)} min.")
+        return refused(status=429, problem=in_words(wait))
     right = clinic.first_token and hmac.compare_digest(token.strip().encode(), clinic.first_token.encode())
     if not right:
         return refused(status=403, problem="This is not the token shown in the terminal. Copy it in full.")
@@ -162,5 +290,5 @@ def first_visit(
     except InputError as error:
         return refused(status=422, problem=str(error))
     response = RedirectResponse("/", 303)
-    begin_session(request, response, secret)
+    begin_session(request, response, secret, account.name)
     return response
