@@ -18,12 +18,12 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from dermsentry.collection import Collection, read_collection
-from dermsentry.errors import DermsentryError, InputError, TrainingError
+from dermsentry.errors import DermsentryError, InputError, OutputError, TrainingError
 from dermsentry.nine_class import experiments, report
 from dermsentry.nine_class import study as nine_class_study
 from dermsentry.nine_class.conclusions import assess_fit, sentence
 from dermsentry.nine_class.experiments import EXPERIMENTS, Material, run_experiment
-from dermsentry.nine_class.notebook import find_folders, write_notebook
+from dermsentry.nine_class.notebook import execute, find_folders, write_notebook
 from dermsentry.nine_class.pipeline import study
 from dermsentry.nine_class.results import Study
 from dermsentry.phantoms import draw_phantoms
@@ -325,6 +325,16 @@ def test_the_notebook_trains_anew_without_the_study(
     assert "trained by dermsentry" not in printed
     assert printed.count("val_accuracy") == 2 + 1 + 1 + 1 + 2
     assert len(re.findall("accuracy on Test", printed)) == 5
+
+
+def test_a_notebook_is_interrupted_as_everything_else_is(tmp_path: Path) -> None:
+    cell = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(600)"
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    with pytest.raises(KeyboardInterrupt):
+        execute(made, tmp_path / "hand-in.ipynb")
+    failing = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
+    with pytest.raises(OutputError, match="a cell failed with ZeroDivisionError: division by zero"):
+        execute(failing, tmp_path / "hand-in.ipynb")
 
 
 @pytest.mark.parametrize(

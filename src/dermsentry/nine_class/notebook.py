@@ -126,11 +126,11 @@ def write_notebook(study: Study, path: Path) -> None:
         ],
         metadata={"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
     )
-    _execute(made, path)
+    execute(made, path)
     write_text(path, nbformat.writes(made) + "\n")
 
 
-def _execute(made: NotebookNode, path: Path) -> None:
+def execute(made: NotebookNode, path: Path) -> None:
     """Run the cells where the file will be. Raises OutputError."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -151,6 +151,10 @@ def _execute(made: NotebookNode, path: Path) -> None:
     )
     try:
         client.execute(env=environment, stderr=subprocess.DEVNULL)
+    except AssertionError as error:
+        if client.km is None:  # Ctrl-C: nbclient handles the signal itself, and ends the kernel twice
+            raise KeyboardInterrupt from error
+        raise
     except (CellExecutionError, DeadKernelError) as error:
         told = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
         raise OutputError(
