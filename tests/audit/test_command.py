@@ -23,7 +23,9 @@ def test_findings_that_corrupt_are_exit_code_1_and_a_summary(phantoms: Phantoms,
     done = run(phantoms.root, "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert "!! Conflicting labels" in done.stdout
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"audit.json", "audit.html", "index.npz"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        ".dermsentry.json", "audit.json", "audit.html", "index.npz",
+    }  # fmt: skip
     assert "audit.html" in done.stderr
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dermsentry.diagnoses import CODES
+from dermsentry.errors import DataWarning
 from dermsentry.model import bundled, open_bundle
 from dermsentry.model.model_card import model_card
 from dermsentry.phantoms import Phantoms, draw_phantom
@@ -62,7 +63,8 @@ def test_a_linear_head_on_it_says_what_it_began_with(phantoms: Phantoms, tmp_pat
     from dermsentry.split import make_split
 
     collection = read_collection(phantoms.root)
-    run = train(collection, make_split(collection), tmp_path / "run", size=64, weights="dermoscopy")
+    with pytest.warns(DataWarning, match="do not say which images they learned from"):
+        run = train(collection, make_split(collection), tmp_path / "run", size=64, weights="dermoscopy")
     training = open_bundle(run.bundle).card.training
     assert training["configuration"]["weights"] == "dermoscopy"
     assert any("CC BY-NC" in licence for licence in training["licences"])

@@ -137,7 +137,7 @@ def test_interrupted_nothing_is_half_written(photographs: Path, bundle: Bundle, 
         said = run.stderr.read()
         assert run.wait(timeout=60) == 130
     assert b"Traceback" not in said
-    assert b"screening resume" in said
+    assert b"Run it again to resume" in said
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["findings.jsonl", "findings.run.json"]
     assert all(json.loads(line) for line in (tmp_path / "out" / "findings.jsonl").read_text().splitlines())
 

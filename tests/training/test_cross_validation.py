@@ -70,7 +70,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
 
 def test_each_fold_is_in_a_numbered_folder_and_its_figures_in_the_table(done: Done) -> None:
     written = {f"cross_validation.{suffix}" for suffix in ("csv", "html", "json")}
-    assert {path.name for path in done.out.iterdir()} == written | {"cache", "fold-01", "fold-02"}
+    assert {path.name for path in done.out.iterdir()} == written | {
+        ".dermsentry.json",
+        "cache",
+        "fold-01",
+        "fold-02",
+    }
     run = done.out / "fold-02" / "seed-0"
     assert (run / "bundle" / "card.json").is_file()
     assert not (run / "cache").exists()

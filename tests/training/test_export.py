@@ -106,7 +106,7 @@ def test_the_card_says_how_it_was_made(network: keras.Model, bundle: Bundle) -> 
     assert (card.name, card.size, card.aspect) == ("made", 32, "crop")
     calibration = predict_logits(network, Examples(PIXELS, np.arange(6, 12), LABELS[6:]))
     assert card.temperature == pytest.approx(fit_temperature(calibration, LABELS[6:]), rel=1e-4)
-    assert set(card.evaluation) == {"validation", "classes"}
+    assert set(card.evaluation) == {"validation", "validation and calibration", "classes"}
     assert card.evaluation["validation"]["accuracy"]["low"] < 1
     assert card.thresholds["alert"].chosen_on == "validation and calibration"
     assert (card.no_lesion, card.out_of_distribution) == (None, None)

@@ -133,7 +133,7 @@ def test_a_bundle_knows_what_it_learned_from(ran: Ran, split: Split, phantom_col
 
 def test_a_run_keeps_its_record(ran: Ran) -> None:
     assert {path.name for path in ran.run.folder.iterdir()} == {
-        "bundle", "cache", "configuration.json", "history.csv", "run.json", "state.npz",
+        ".dermsentry.json", "bundle", "cache", "configuration.json", "history.csv", "run.json", "state.npz",
     }  # fmt: skip
     record = read_json(ran.run.folder / "run.json")
     assert record["configuration"]["recipe"] == "cnn"
@@ -183,7 +183,7 @@ def test_another_recipe_in_the_same_folder_does_not_mix(
     folder = shutil.copytree(ran.run.folder, tmp_path / "run")
     linear = train(
         phantom_collection, split, folder,
-        network="linear", balance="augmentor", size=48, aspect="pad", seed=1,
+        network="linear", balance="augmentor", size=48, aspect="pad", seed=1, force=True,
     )  # fmt: skip
     bundle = open_bundle(linear.bundle)
     assert bundle.predict(np.zeros((3, 48, 48, 3), np.uint8)).embedding.shape == (3, 1280)

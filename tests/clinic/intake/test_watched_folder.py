@@ -111,7 +111,7 @@ def test_a_photograph_of_another_patient_is_put_aside_with_both_in_the_reason(
 BAD = {
     "Muster 4.txt": (b"hello", "Not a photograph"),
     "Muster 1.jpg": (b"", "empty"),
-    "Muster 2.jpg": (jpeg() + bytes(admission.MAX_BYTES), "expected up to 100"),
+    "Muster 2.jpg": (jpeg() + bytes(admission.MAX_BYTES), "larger than 100 MiB"),
     "a/b/c/Muster 3.jpg": (jpeg(), "3 folders deep"),
     f"{'p' * 130}/Muster 5.jpg": (jpeg(), "patient of 130 characters"),
     f"{'n' * 240}.jpg": (b"hello", "Not a photograph"),

@@ -29,7 +29,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(engine: Engine) -> N
     found = inspect(engine)
     for name, table in Base.metadata.tables.items():
         indices = {index["name"] for index in found.get_indexes(name) if "uq_" not in str(index["name"])}
-        assert indices == {index.name for index in table.indexes}
+        assert indices == {index.name for index in table.indexes if "uq_" not in str(index.name)}
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:

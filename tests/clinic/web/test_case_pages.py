@@ -366,11 +366,11 @@ def test_the_models_card_is_one_click_away(browser: Maker, clinic: ServedClinic,
 def test_the_page_for_paper_says_that_nobody_has_decided(browser: Maker, add_case: Adder) -> None:
     number = add_case("alert", 0.9, patient="P-1")
     who = browser()
-    preliminary = "main > p.soft strong"
-    assert len(shown(who.get(f"/cases/{number}/print")).select(preliminary)) == 1
+    preliminary = "Preliminary: no dermatologist has decided this case yet."
+    assert texts(shown(who.get(f"/cases/{number}/print")), ".outcome strong") == [preliminary]
     who.post(f"/cases/{number}/decision", data=YES)
     page = shown(who.get(f"/cases/{number}/print"))
-    assert page.select(preliminary) == []
+    assert preliminary not in page.text
     assert texts(page, ".history strong") == ["melanoma"]
 
 

@@ -14,6 +14,8 @@ from dermsentry.reporting import render
 from dermsentry.stats.intervals import combined
 from dermsentry.stats.resampling import Resampler
 
+UNIT = {"unit": "lesion"}
+
 MEL, NV = CODES.index("MEL"), CODES.index("NV")
 N, SIZE = 12, 40
 
@@ -168,7 +170,9 @@ def test_without_melanomas_there_are_decisions_and_no_auroc(pixels):
     assert all(cell.roc_auc is None and cell.drop is None for cell in found.cells)
     assert found.cells[-1].flips.value >= 0
     assert "NaN" not in to_json(found)
-    assert "AUROC on the photographs as they are: –" in render("evaluation_robustness.html", robustness=found)
+    assert "AUROC on the photographs as they are: –" in render(
+        "evaluation_robustness.html", robustness=found, evaluation=UNIT
+    )
 
 
 def test_unknown_diagnoses_count_for_decisions_alone(pixels):
@@ -217,7 +221,7 @@ def test_json_and_page(bright):
         "noise_flips",
     }  # fmt: skip
     assert found["repeat_capture"]["by_capture"].keys() == set(bright.repeat.by_capture)
-    page = render("evaluation_robustness.html", robustness=bright)
+    page = render("evaluation_robustness.html", robustness=bright, evaluation=UNIT)
     for name in CORRUPTIONS:
         assert f"<td>{name}</td>" in page
     assert f"{bright.repeat.flipped} of {N} photographs" in page

@@ -21,6 +21,8 @@ from dermsentry.images import ASPECTS, Aspect, Unreadable, fit
 from dermsentry.reporting import render
 from dermsentry.stats.resampling import Resampler
 
+UNIT = {"unit": "lesion"}
+
 SIZE = 64
 
 
@@ -267,7 +269,7 @@ def test_the_page_says_what_was_measured(control: bool) -> None:
     activation = coarse(masks)
     noise = np.random.default_rng(1).random(activation.shape)
     found = checked(activation, masks, control=noise if control else None)
-    page = render("evaluation_saliency.html", saliency=found, surroundings=None)
+    page = render("evaluation_saliency.html", saliency=found, surroundings=None, evaluation=UNIT)
     assert "20 photographs" in page
     assert "10 melanomas" in page
     assert ("<td>the same network, weights shuffled</td>" in page) == control

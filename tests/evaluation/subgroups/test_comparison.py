@@ -19,6 +19,8 @@ from dermsentry.reporting import render
 from dermsentry.stats.intervals import Estimate, exact_binomial
 from dermsentry.stats.resampling import Resampler
 
+UNIT = {"unit": "lesion"}
+
 MEL = CODES.index("MEL")
 
 
@@ -306,7 +308,7 @@ def test_the_section_of_the_page():
     labels, probability, groups = drawn(300)
     frame = table(300, sex=sexes(300), site=["face"] * 5 + ["back"] * 295)
     found = compared(frame, labels, probability, groups, threshold=0.2, resamples=20)
-    page = render("evaluation_subgroups.html", subgroups=found, hard=None)
+    page = render("evaluation_subgroups.html", subgroups=found, hard=None, evaluation=UNIT)
     assert "By sex" in page
     assert "By site" in page
     assert "too few" in page
@@ -373,5 +375,5 @@ def test_what_stays_significant_among_many_subgroups_is_marked():
         ),
     )
     assert attribute.beyond_chance == {"roc_auc": ("site 3",), "sensitivity": (), "specificity": ()}
-    page = render("evaluation_subgroups.html", subgroups=[attribute], hard=None)
+    page = render("evaluation_subgroups.html", subgroups=[attribute], hard=None, evaluation=UNIT)
     assert page.count('<small class="warn">') == 1

@@ -113,8 +113,8 @@ def _serve(
                 say(f"There is no account yet. Make the first at {address} with: {clinic.first_token}")
 
         try:
-            app = make_app(clinic)
             parts = parts_of(plan, clinic, umask)
+            app = make_app(clinic)
             _note(clinic, ServerStartedEvent(__version__, clinic.card.digest, plan.workers, settings.silent))
             _run(app, listening, parts, clinic.pulses, announce, say)
             with suppress(DatabaseError, OutputError):
