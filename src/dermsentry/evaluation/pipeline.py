@@ -216,7 +216,7 @@ def evaluate(
             for image, share, unlike in zip(images, shares, seen.unlike, strict=True)
         )
         predictions = header(predictions_for) + "".join(rows)
-        _write(evaluation, Path(out), collection, seen.table, predictions)
+        _write(evaluation, Path(out), collection, seen.table, images, predictions)
     return evaluation
 
 
@@ -318,7 +318,7 @@ def evaluate_table(
         columns = [CODES.index(codes_of(label)[0]) for label in given.classes]
         images = image_names(list(table["path"]))
         lines = ([image, *each] for image, each in zip(images, probability[:, columns].tolist(), strict=True))
-        _write(evaluation, Path(out), collection, table, _csv(["image", *given.classes], lines))
+        _write(evaluation, Path(out), collection, table, images, _csv(["image", *given.classes], lines))
     return evaluation
 
 
@@ -416,11 +416,16 @@ def image_names(paths: Sequence[str]) -> list[str]:
 
 
 def _write(
-    evaluation: Evaluation, out: Path, collection: Collection, seen: pd.DataFrame, predictions: str
+    evaluation: Evaluation,
+    out: Path,
+    collection: Collection,
+    seen: pd.DataFrame,
+    images: Sequence[str],
+    predictions: str,
 ) -> None:
     write_text(out / "predictions.csv", predictions)
     columns = (seen[name] for name in ("path", "diagnosis", "group"))
-    truth = zip(image_names(list(seen["path"])), *columns, strict=True)
+    truth = zip(images, *columns, strict=True)
     write_text(out / "truth.csv", _csv(["image", "path", "diagnosis", "group"], truth))
     known = seen.loc[seen["diagnosis"] != "", "path"]  # as `Evaluation.truth` has them
     write_page(out / "evaluation.html", evaluation, [collection.root / path for path in known])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from dermsentry.collection.columns import folded, read_columns
 from dermsentry.collection.ids import match_ids
 from dermsentry.diagnoses import CODES, MELANOMA, codes_of, find_label, join_codes
 from dermsentry.errors import InputError
+from dermsentry.files import sha256
 
 Floats = NDArray[np.float64]
 
@@ -139,8 +139,7 @@ def read_prediction_table(path: str | Path) -> PredictionTable:
         probability[:, CODES.index(codes_of(label)[0])] = column
     rows = [f"{int((~given).sum()):,} rows without probabilities"] if not given.all() else []
     told = [f"the column {name}, which is no diagnosis" for name in others]
-    digest = sha256(path.read_bytes()).hexdigest()
-    return PredictionTable(path.name, digest, images, labels, probability, (*told, *rows))
+    return PredictionTable(path.name, sha256(path), images, labels, probability, (*told, *rows))
 
 
 def _diagnoses_of(names: Sequence[str], path: Path) -> tuple[dict[str, str], list[str]]:
