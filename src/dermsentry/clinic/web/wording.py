@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from dermsentry.audit.likeness.judge import AGREES as AGREES
 from dermsentry.clinic.store.tables import ASSESSED, Case, Read
 from dermsentry.clinic.worklist.terms import name_of_term
 from dermsentry.diagnoses import DIAGNOSES, name_of

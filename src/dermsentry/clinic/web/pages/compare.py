@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from dermsentry.audit.likeness.judge import AGREES
 from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import SILENT, Case
@@ -53,6 +54,7 @@ def compare(request: Request, person: Reader, case_id: int, other_id: int) -> Re
             size=_size(first),
             disturbed=DISTURBED,
             repeated=REPEATED,
+            needed=AGREES,
             # What silent mode hides of a photograph, comparing must not show.
             silent=clinic.settings.silent or SILENT in (first.tier, second.tier),
             assessed=first.lane == second.lane == "suspicion",
