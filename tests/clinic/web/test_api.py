@@ -255,3 +255,25 @@ def test_a_conflict_is_settled_by_a_program(program: Maker, resolution: str, pat
     assert chief.get("/api/conflicts").json() == []
     assert chief.get(f"/api/cases/{conflict['case_id']}").json()["patient"] == patient
     assert chief.post(path, json={"resolution": resolution, "reason": "again"}).status_code == 422
+
+
+def test_a_program_sends_checklists_and_gets_their_scores(program: Maker, add_case: Adder) -> None:
+    number, reader = add_case("alert", 0.9), program("dermatologist")
+    abcd = {"asymmetry": 2, "border": 4, "colours": ["black", "red", "red"], "structures": ["dots"]}
+    for wrong in ({**abcd, "border": 9}, {**abcd, "border": "4"}, {**abcd, "colours": []}, {"asymmetry": 2}):
+        refused = reader.post(f"/api/cases/{number}/decisions", json={**DECISION, "abcd": wrong})
+        assert refused.status_code == 422
+    both = {"abcd": abcd, "seven_point": {"criteria": ["regression", "blue-whitish-veil"]}}
+    made = reader.post(f"/api/cases/{number}/decisions", json={**DECISION, **both})
+    assert made.status_code == 201
+    assert made.json()["abcd"] == {
+        **{**abcd, "colours": ["red", "black"]},
+        "score": 4.5,
+        "verdict": "benign",
+    }
+    scored = {"criteria": ["blue-whitish-veil", "regression"], "score": 3, "verdict": "suspicious"}
+    assert made.json()["seven_point"] == scored
+    without = reader.post(
+        f"/api/cases/{number}/amendments", json={**DECISION, **both, "seven_point": None, "reason": "x"}
+    )
+    assert (without.json()["seven_point"], without.json()["abcd"]["score"]) == (None, 4.5)

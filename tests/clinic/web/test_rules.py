@@ -53,6 +53,7 @@ EXPECTED = {
     ("GET", "/upload/mine"): "cases:write",
     ("GET", "/upload/mine/{case_id}/thumbnail"): "cases:write",
     ("GET", "/worklist/rows"): "cases:read",
+    ("GET", "/checklists"): "reads:write",
     ("GET", "/cases/{case_id}"): "cases:read",
     ("GET", "/cases/{case_id}/print"): "cases:read",
     ("GET", "/cases/{case_id}/waiting"): "cases:read",

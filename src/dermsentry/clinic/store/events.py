@@ -294,6 +294,8 @@ class ReadEvent(CaseEvent):
     finer: str
     certainty: str
     follow_up_on: str | None
+    abcd: Mapping[str, Any] | None
+    seven_point: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
