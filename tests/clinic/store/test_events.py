@@ -22,13 +22,15 @@ HELD = [
     (events.ServerStartedEvent("1.0", "ab", 2, False), "server started", "server",
      '{"model": "ab", "silent": false, "version": "1.0", "workers": 2}'),
     (events.ServerStoppedEvent("1.0"), "server stopped", "server", '{"version": "1.0"}'),
-    (events.ReceivedEvent(7, "ab", "page", "P", "A", "arm", ""), "received", "case 7",
-     '{"accession": "", "lesion": "A", "patient": "P", "sha256": "ab", "site": "arm", "source": "page"}'),
-    (events.ReceivedAgainEvent(7, "api", "P", "A", "arm", "", "n"), "received again", "case 7",
-     '{"accession": "", "lesion": "A", "note": "n", "patient": "P", "site": "arm", "source": "api"}'),
-    (events.HeldEvent(7, "api", "P", "A", "arm", "", "n", 3, ["patient"]), "held", "case 7",
+    (events.ReceivedEvent(7, "ab", "page", "P", "A", "arm", "", "overview"), "received", "case 7",
+     '{"accession": "", "lesion": "A", "patient": "P", "sha256": "ab", "site": "arm", "source": "page", '
+     '"technique": "overview"}'),
+    (events.ReceivedAgainEvent(7, "api", "P", "A", "arm", "", "n", ""), "received again", "case 7",
+     '{"accession": "", "lesion": "A", "note": "n", "patient": "P", "site": "arm", "source": "api", '
+     '"technique": ""}'),
+    (events.HeldEvent(7, "api", "P", "A", "arm", "", "n", "", 3, ["patient"]), "held", "case 7",
      '{"accession": "", "conflict": 3, "differs": ["patient"], "lesion": "A", "note": "n", "patient": "P", '
-     '"site": "arm", "source": "api"}'),
+     '"site": "arm", "source": "api", "technique": ""}'),
     (events.ConflictSettledEvent(7, 3, "kept", "why"), "conflict settled", "case 7",
      '{"conflict": 3, "reason": "why", "resolution": "kept"}'),
     (events.CaseCorrectedEvent(7, {"patient": "P"}, {"patient": "Q"}, "why"), "corrected", "case 7",

@@ -168,7 +168,8 @@ def _of_case(made: _Expected, case_id: int, action: str, told: _Told) -> None:
     case = made.cases.get(case_id, {})
     if action == ReceivedEvent.action:
         whose = {name: told[name] for name in IDENTIFYING if name in told}
-        start: _Told = {"sha256": told["sha256"], "withdrawn": False, "assigned": "", "technique": ""}
+        start: _Told = {"sha256": told["sha256"], "withdrawn": False, "assigned": ""}
+        start["technique"] = told.get("technique", "")
         made.cases[case_id] = start | whose
     elif action == CaseCorrectedEvent.action:
         case |= told["after"]

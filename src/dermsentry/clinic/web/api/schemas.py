@@ -21,7 +21,16 @@ from dermsentry.clinic.checklists import (
     Verdict,
 )
 from dermsentry.clinic.monitoring.outcomes import LARGEST_BRESLOW_MM, Method
-from dermsentry.clinic.store.tables import ASSESSED, LARGEST_ID, Action, Lane, Source, Stage, State
+from dermsentry.clinic.store.tables import (
+    ASSESSED,
+    LARGEST_ID,
+    Action,
+    Lane,
+    Source,
+    Stage,
+    State,
+    Technique,
+)
 from dermsentry.clinic.web.problems import Problem, problem_responses
 from dermsentry.clinic.worklist.reading import DETAILS
 from dermsentry.clinic.worklist.terms import Certainty, Details
@@ -93,6 +102,8 @@ class CaseDetail(CaseSummary):
     source: Source
     width: int | None = Field(description="Pixels")
     height: int | None = Field(description="Pixels")
+    taken: str = Field(description="When, as the file says, by the camera's clock; empty if it does not say")
+    technique: Technique | Literal[""] = Field(description="How it was taken; empty if nobody said")
     model_digest: str | None
     finding: dict[str, Any] | None = Field(
         description="As in findings.jsonl: tier, probabilities, no_lesion, out_of_distribution, quality, "
@@ -169,6 +180,9 @@ class Upload(BaseModel):
         "", max_length=lengths.ACCESSION, description="Of the request; otherwise as in the DICOM header"
     )
     note: str = Field("", max_length=lengths.NOTE)
+    technique: Technique | Literal[""] = Field(
+        "", description="How the photographs were taken; kept unless the case has another already"
+    )
 
 
 class AbcdRule(BaseModel):
@@ -297,6 +311,56 @@ class OutcomeKept(_Row):
     breslow_mm: float | None
     note: str
     at: datetime
+
+
+class NewComment(BaseModel):
+    """What a person says about a case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1, max_length=lengths.NOTE)
+
+
+class CommentMade(_Row):
+    """A comment on a case, as it was written."""
+
+    id: int
+    case_id: int
+    person: str = Field(validation_alias=AliasPath("account", "name"))
+    text: str
+    at: datetime
+
+
+class NewTag(BaseModel):
+    """A word to find a case again by."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tag: str = Field(min_length=1, max_length=lengths.TAG)
+
+
+class Assignment(BaseModel):
+    """Who is to read a case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    assigned_to: str | None = Field(max_length=lengths.ACCOUNT, description="An account's name; null: nobody")
+
+
+class LockHeld(_Row):
+    """Who has a case open to read it."""
+
+    person: str = Field(validation_alias=AliasPath("account", "name"))
+    since: datetime
+    until: datetime = Field(description="When it runs out, unless it is renewed")
+
+
+class TechniqueGiven(BaseModel):
+    """How a photograph was taken."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    technique: Technique | Literal[""]
 
 
 class AlertRaised(_Row):
