@@ -28,6 +28,7 @@ from dermsentry.clinic.store.tables import IDENTIFYING, LARGEST_ID, WITHDRAWN, C
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, Recorder, clinic_of
 from dermsentry.clinic.web.views import note_view
+from dermsentry.clinic.worklist.remarks import blind_reader
 from dermsentry.clinic.worklist.worklist import search_cases
 from dermsentry.errors import InputError
 
@@ -129,7 +130,9 @@ def _page(
         chosen = _chosen(session, given["case"])
         if search and not problem:
             try:
-                found, number = search_cases(session, search, limit=MOST_FOUND)
+                found, number = search_cases(
+                    session, search, limit=MOST_FOUND, blind=blind_reader(clinic, person)
+                )
             except InputError as error:
                 found, number, problem = (), 0, str(error)
         else:
