@@ -243,9 +243,11 @@ def test_details_of_a_decision_are_in_the_readers_group(store: Store) -> None:
     assert evaluations(person)["Certainty of Impression"] == "C-high"
     found = [(own.name.value, own.value.value) for own in person.get_qualitative_evaluations()]
     assert [own for own in found if own[0].startswith(("abcd", "7pt"))] == [
+        ("abcd-verdict", "benign"),
         ("abcd-colour", "light-brown"),
         ("abcd-colour", "black"),
         ("abcd-structure", "network"),
+        ("7pt-verdict", "suspicious"),
         ("7pt-criterion", "atypical-network"),
         ("7pt-criterion", "irregular-pigmen"),
     ]

@@ -25,7 +25,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import dermsentry
-from dermsentry.clinic.checklists import COLOURS, CRITERIA, STRUCTURES
+from dermsentry.clinic.checklists import COLOURS, CRITERIA, STRUCTURES, VERDICTS
 from dermsentry.clinic.export.coding import SCORES, SNOMED_CODES, oid, suspicion, suspicion_codes
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.intake.dicom import read_reference
@@ -273,6 +273,8 @@ def _checklists(read: Read) -> tuple[list[sr.Measurement], list[sr.QualitativeEv
             ("abcd-border", "ABCD rule: segments with an abrupt border, of 8", read.abcd.border),
         ):
             measured.append(sr.Measurement(name=_own(code, name), value=value, unit=score))
+        verdict = read.abcd.verdict
+        found.append(("abcd-verdict", "ABCD rule: meaning of the score", verdict, VERDICTS[verdict]))
         found += [("abcd-colour", "ABCD rule: colour", own, COLOURS[own]) for own in read.abcd.colours]
         found += [
             ("abcd-structure", "ABCD rule: structure", own, STRUCTURES[own]) for own in read.abcd.structures
@@ -280,6 +282,8 @@ def _checklists(read: Read) -> tuple[list[sr.Measurement], list[sr.QualitativeEv
     if read.seven_point is not None:
         points = _own("seven-point", "Score of the 7-point checklist (Argenziano 1998)")
         measured.append(sr.Measurement(name=points, value=read.seven_point.score, unit=score))
+        verdict = read.seven_point.verdict
+        found.append(("7pt-verdict", "7-point checklist: meaning of the score", verdict, VERDICTS[verdict]))
         found += [
             ("7pt-criterion", "7-point checklist: criterion", own, CRITERIA[own])
             for own in read.seven_point.criteria
