@@ -15,7 +15,7 @@ from .model import Bundle, open_bundle
 from .nine_class.pipeline import study
 from .nine_class.results import Study
 from .phantoms import Phantoms, draw_phantoms
-from .screening import Finding, iter_screen, screen
+from .screening import Finding, iter_screen, screen, screen_dataset, screen_on_cluster
 from .split import Fold, Split, make_folds, make_split, read_split
 from .training import Run, train
 from .training.cross_validation import cross_validate
@@ -62,6 +62,8 @@ __all__ = [
     "read_labels",
     "read_split",
     "screen",
+    "screen_dataset",
+    "screen_on_cluster",
     "study",
     "train",
 ]

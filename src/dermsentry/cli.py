@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -25,6 +26,7 @@ from dermsentry.progress import log_as_json, logged, say
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
     from dermsentry.outputs import Output
+    from dermsentry.screening.triage import Tier
 
 Number = TypeVar("Number", int, float)
 # Typer gives no public name to the error that every wrong option and argument raises.
@@ -661,8 +663,10 @@ def screen(
     ],
     model: Model = Path("dermoscopy"),
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for findings.jsonl, predictions.csv and, with --saliency, saliency/."),
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Folder for findings.jsonl, predictions.csv and, with --saliency, saliency/."
+        ),
     ] = None,
     format: Annotated[
         Literal["table", "json", "csv"], typer.Option(help="Format of stdout; csv is that of --predictions.")
@@ -694,6 +698,14 @@ def screen(
     device: Annotated[
         Literal["cpu", "cuda"], typer.Option(help="Where the network computes; cuda needs onnxruntime-gpu.")
     ] = "cpu",
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Who moves the images; ray writes findings to --out as Parquet, on many machines."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster, such as auto; by default one that is begun on this machine."),
+    ] = None,
 ) -> None:
     """Screen images: an alert tier for each, and why. Exit code 3 if some could not be read."""
     from dermsentry.images import MAX_BYTES
@@ -707,8 +719,22 @@ def screen(
         read_standard_input,
         require_own_names,
     )
+    from dermsentry.screening.remote import is_address
 
     start = time.monotonic()
+    if engine == "ray":
+        others = {
+            "--format": format != "table", "--findings": findings, "--table": table, "--shard": shard,
+            "--predictions": predictions, "--predictions-for": predictions_for, "--saliency": saliency,
+        }  # fmt: skip
+        if unused := [name for name, given in others.items() if given]:
+            raise InputError(
+                f"Received --engine ray with {', '.join(unused)}; expected --out, for findings as Parquet."
+            )
+    elif address is not None:
+        raise InputError("Received --address without --engine ray.")
+    elif out is not None and is_address(out):
+        raise InputError(f"Received --out {out} without --engine ray; expected a folder.")
     if saliency and out is None:
         raise InputError("Received --saliency without --out; expected a folder for the pictures.")
     if predictions_for and not (predictions or out or format == "csv"):
@@ -723,7 +749,16 @@ def screen(
         came = read_standard_input(sys.stdin.buffer.read(MAX_BYTES + 1))
         listed = isinstance(came, list)
         given += came if isinstance(came, list) else [came]
-    own = out / f"predictions{of_part}.csv" if out else None
+    if engine == "ray":
+        if out is None:
+            raise InputError("Received --engine ray without --out; expected a folder or an address.")
+        counts = _screen_on_cluster(given, out, model, address, threads, device, force, strict=not listed)
+        _say(summary(counts, time.monotonic() - start))
+        if counts["unreadable"]:
+            raise typer.Exit(3)
+        return
+    folder = Path(out) if out is not None else None
+    own = folder / f"predictions{of_part}.csv" if folder else None
     if (format == "csv" or own) and only_local(given):
         sources = find_photographs(given, strict=not listed, shard=part)
         try:
@@ -740,13 +775,13 @@ def screen(
     screened = iter_screen(
         given,
         bundle,
-        findings=findings or (out / f"findings{of_part}.jsonl" if out else None),
+        findings=findings or (folder / f"findings{of_part}.jsonl" if folder else None),
         force=force,
         shard=shard,
         table=table,
         predictions=predictions or own,
         predictions_for=predictions_for,
-        saliency=out / "saliency" if saliency and out else None,
+        saliency=folder / "saliency" if saliency and folder else None,
         strict=not listed,
         quiet=sys.stdout.isatty(),
     )
@@ -754,6 +789,36 @@ def screen(
     _say(summary(counts, time.monotonic() - start))
     if counts["unreadable"]:
         raise typer.Exit(3)
+
+
+def _screen_on_cluster(
+    given: list[str | bytes],
+    out: str,
+    model: Path,
+    address: str | None,
+    threads: int | None,
+    device: Literal["cpu", "cuda"],
+    force: bool,
+    *,
+    strict: bool,
+) -> Counter[Tier]:
+    """Screen by Ray; how many findings there are of each tier."""
+    from dermsentry.screening import screen_on_cluster
+    from dermsentry.screening.triage import TIERS
+
+    done = screen_on_cluster(
+        cast(list[str], given), out, model, address=address, threads=threads, device=device, force=force,
+        strict=strict, quiet=False,
+    )  # fmt: skip
+    kept, again, gone = (done.counts[name] for name in ("kept", "again", "gone"))
+    if kept:
+        _say(f"Note: {kept:,} findings of an earlier run were kept; their images were not screened again.")
+    if again:
+        _say(f"Note: {again:,} images could not be opened; run it again to try them again.")
+    if gone:
+        _say(f"Note: {gone:,} images of an earlier run are not among those given; their findings were kept.")
+    _say(f"Written: {out.rstrip('/')}/manifest.json, and findings/ beside it")
+    return Counter({tier: done.counts[tier] for tier in TIERS})
 
 
 @app.command(short_help="Make a bundle a site's own, with a promise.")

@@ -71,6 +71,7 @@ _EXTRAS = {
     "dicom": ("pydicom",),
     "parquet": ("pyarrow",),
     "remote": ("fsspec",),
+    "cluster": ("ray", "pyarrow"),
 }  # fmt: skip
 """The modules that each extra brings, and that tell whether it is installed."""
 

@@ -126,6 +126,8 @@ def read_photograph(
         raise
     except UnidentifiedImageError:
         raise Unreadable("the file is damaged (no picture after its first bytes)") from None
+    except MemoryError:
+        raise Unreadable("too large to decode") from None
     except Exception as error:  # noqa: BLE001 - a decoder fed hostile bytes may raise anything
         text = str(error).split("\n")[0] or type(error).__name__
         if "truncated" in text or isinstance(error, EOFError):

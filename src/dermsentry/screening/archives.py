@@ -57,6 +57,14 @@ class Member:
     refused: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive as a whole: what it is, and its size in bytes, 0 where that is not known."""
+
+    kind: Kind
+    size: int
+
+
 def archive_kind(name: str, head: bytes | None = None) -> Kind | None:
     """Which kind of archive a file is, by its first bytes if given, else by its name; None if none."""
     named = next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from html import escape
+from typing import Any
 
 from dermsentry.diagnoses import MELANOMA, name_of
 from dermsentry.errors import InputError
@@ -103,16 +104,20 @@ class Finding:
         return f"<table>{''.join(cells)}</table>"
 
 
+def finding_of(given: Mapping[str, Any]) -> Finding:
+    """A finding from its fields as JSON has them. Raises ValueError, KeyError or TypeError."""
+    quality = given["quality"]
+    if quality is not None:
+        quality = {own.name: quality[own.name] for own in fields(Quality)}
+        quality = Quality(**quality | {"problems": tuple(quality["problems"])})
+    own = {one.name: given[one.name] for one in fields(Finding) if one.init}
+    return Finding(**own | {"quality": quality, "reasons": tuple(given["reasons"])})
+
+
 def read_finding(line: bytes | str) -> Finding:
     """Read a line of `findings.jsonl`. Raises InputError."""
     try:
-        given = json.loads(line)
-        quality = given["quality"]
-        if quality is not None:
-            quality = {own.name: quality[own.name] for own in fields(Quality)}
-            quality = Quality(**quality | {"problems": tuple(quality["problems"])})
-        own = {one.name: given[one.name] for one in fields(Finding) if one.init}
-        return Finding(**own | {"quality": quality, "reasons": tuple(given["reasons"])})
+        return finding_of(json.loads(line))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"no finding as this version writes them ({type(error).__name__}: {error})."

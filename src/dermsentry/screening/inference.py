@@ -20,7 +20,7 @@ from dermsentry.model import Bundle
 from dermsentry.model.card import Floats
 from dermsentry.parallel import map_ordered
 from dermsentry.screening.finding import Finding
-from dermsentry.screening.inputs import Source
+from dermsentry.screening.inputs import Loaded, Source
 from dermsentry.screening.quality import assess
 from dermsentry.screening.saliency import draw_saliency
 from dermsentry.screening.triage import triage
@@ -70,6 +70,40 @@ def screen_sources(
     BundleError
         The network failed.
     """
+
+    def screened(source: Source, content: Loaded) -> Screened:
+        photograph = decode(content, name=source.path, enough_for=2 * bundle.card.size)
+        return screen_photograph(photograph, bundle, source.name, source.path, saliency=saliency)
+
+    # One more than the cores: while one waits for the interpreter, another computes (5 % faster on two).
+    threads = bundle.threads + (bundle.threads > 1)
+    return screen_each(sources, screened, bundle.name, threads=threads, known=known)
+
+
+def screen_each(
+    sources: Iterable[Source],
+    screened: Callable[[Source, Loaded], Screened],
+    model: str,
+    *,
+    threads: int,
+    known: Callable[[Source], Finding | None] | None = None,
+) -> Iterator[Screened]:
+    """Take photographs from source to finding, in order, on threads, whatever it is that screens them.
+
+    Parameters
+    ----------
+    sources
+        The photographs, taken one by one.
+    screened
+        What screens a photograph that was read; raises Unreadable or MemoryError where it cannot be decoded.
+    model
+        What the findings of unreadable photographs call it.
+    threads
+        How many photographs are read and screened at the same time.
+    known
+        The finding of a photograph that was screened before, which is then not read again; called on any
+        thread.
+    """
     room, waiting = threading.Condition(), [0]
 
     def fetched() -> Iterator[tuple[Source, Finding | None]]:
@@ -86,25 +120,19 @@ def screen_sources(
                 waiting[0] += size
             yield source, finding
 
-    def screened(item: tuple[Source, Finding | None]) -> Screened:
+    def one(item: tuple[Source, Finding | None]) -> Screened:
         source, finding = item
         try:
             if finding is None and known is not None and not source.passing:
                 finding = known(source)
-            return Screened(finding, kept=True) if finding else _screen_one(source, bundle, saliency)
+            return Screened(finding, kept=True) if finding else _screen_one(source, screened, model)
         finally:
             if source.passing and isinstance(source.content, bytes):
                 with room:
                     waiting[0] -= len(source.content)
                     room.notify()
 
-    # One more than the cores: while one waits for the interpreter, another computes (5 % faster on two).
-    return map_ordered(
-        screened,
-        fetched(),
-        threads=bundle.threads + (bundle.threads > 1),
-        ahead=AHEAD * bundle.threads,
-    )
+    return map_ordered(one, fetched(), threads=threads, ahead=AHEAD * threads)
 
 
 def _fetched(source: Source) -> Source:
@@ -142,44 +170,55 @@ def screen_photograph(
     return Screened(finding, drawn, outputs.embedding[0])
 
 
-def unreadable(reason: str, bundle: Bundle, name: str = "", path: str = "") -> Screened:
-    """What screening says of a file that cannot be read."""
-    return Screened(Finding(name, path, "unreadable", None, None, None, None, (reason,), bundle.name))
+def unreadable(reason: str, model: str, name: str = "", path: str = "") -> Screened:
+    """What screening by `model` says of a file that cannot be read."""
+    return Screened(Finding(name, path, "unreadable", None, None, None, None, (reason,), model))
 
 
 def _score(output: Floats) -> float:
     return min(max(round(float(output[0]), 4), 0.0), 1.0)
 
 
-def _screen_one(source: Source, bundle: Bundle, saliency: bool) -> Screened:
+def _screen_one(source: Source, screened: Callable[[Source, Loaded], Screened], model: str) -> Screened:
     version = source.known_version()  # before it is read, so that what changes meanwhile is seen as changed
     try:
         if source.refused:
             raise Unreadable(source.refused)
-        photograph = _read(source, enough_for=2 * bundle.card.size)
-        found = screen_photograph(photograph, bundle, source.name, source.path, saliency=saliency)
+        found = screened(source, _load(source))
     except (Unreadable, MemoryError) as error:
         reason = error.reason if isinstance(error, Unreadable) else "too large to decode"
-        found = unreadable(reason, bundle, source.name, source.path)
+        found = unreadable(reason, model, source.name, source.path)
         version = None if isinstance(error, Unopened) else version
     return replace(found, finding=replace(found.finding, version=version))
 
 
-def _read(source: Source, enough_for: int) -> Photograph:
+def _load(source: Source) -> Loaded:
+    """A photograph's bytes, or what it is in memory. Raises Unreadable."""
     content = source.content
     if callable(content):
         content = content()
     if content is None:
         content = read_bytes(Path(source.path), Path(source.root) if source.root is not None else None)
+    return content
+
+
+def decode(content: Loaded, *, name: str, enough_for: int) -> Photograph:
+    """Decode a photograph whose name says what it may be; `enough_for`: the pixels that are wanted of a side.
+
+    Raises
+    ------
+    Unreadable
+        It is no photograph, or damaged.
+    """
     if isinstance(content, bytes):
         if format_of(content[:HEAD]) != DICOM:
-            return read_photograph(content, enough_for=enough_for, name=source.path)
-        decode = _dicom()
+            return read_photograph(content, enough_for=enough_for, name=name)
+        read = _dicom()
     elif hasattr(content, "save_as"):  # a data set, which neither an array nor an image of Pillow's has
-        decode = _dicom()
+        read = _dicom()
     else:
         return read_photograph(content)
-    return decode(content)
+    return read(content)
 
 
 def _dicom() -> Callable[..., Photograph]:

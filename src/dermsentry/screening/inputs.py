@@ -25,8 +25,8 @@ from dermsentry.errors import InputError
 from dermsentry.image_files import walk
 from dermsentry.image_formats import HEAD, READ, format_of
 from dermsentry.images import MAX_BYTES, Pixels
-from dermsentry.screening.archives import archive_kind, members, require_reader, tell_unopened
-from dermsentry.screening.remote import find_remote, is_address, require_address, shown
+from dermsentry.screening.archives import Archive, archive_kind, members, require_reader, tell_unopened
+from dermsentry.screening.remote import Remote, find_remote, is_address, require_address, shown
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 ImageInput: TypeAlias = Union[str, os.PathLike[str], bytes, Image.Image, Pixels, "Dataset"]
 """One image, or where images are; see `dermsentry.screen`."""
 
-Content: TypeAlias = Union[bytes, Image.Image, Pixels, "Dataset", Callable[[], bytes]]
+Loaded: TypeAlias = Union[bytes, Image.Image, Pixels, "Dataset"]
+"""A photograph before it is decoded."""
+Content: TypeAlias = Loaded | Callable[[], bytes]
 
 _EXPECTED = "a path, bytes, a PIL image, a DICOM data set or an array (height, width, 3) of uint8, RGB"
 
@@ -47,7 +49,7 @@ class Source:
     lead out of, if any. `content` is the image, or what reads its bytes (raises Unreadable); None: the file
     at `path`. `refused` says why it is not to be opened, `""` where it is. `version` differs where the
     content does, or is what finds that out; None: a file's size and time. `passing`: its content can be read
-    only until the next source is taken.
+    only until the next source is taken. `archive`: it is no image but an archive that was not opened.
     """
 
     path: str
@@ -56,6 +58,7 @@ class Source:
     refused: str = ""
     version: str | Callable[[], str | None] | None = field(default=None, compare=False)
     passing: bool = field(default=False, compare=False)
+    archive: Archive | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -112,6 +115,7 @@ def find_photographs(
     leave_out: Path | None = None,
     strict: bool = True,
     shard: Shard | None = None,
+    open_archives: bool = True,
 ) -> Iterator[Source]:
     """Find the images that `given` names or holds, files once each, in order; folders in order of name.
 
@@ -129,6 +133,8 @@ def find_photographs(
         Whether a path that does not exist is refused; if not, it is listed, to be found unreadable.
     shard
         The part of them that is wanted; all if None.
+    open_archives
+        Whether an archive's images are found; if not, the archive is, which costs no time.
 
     Raises
     ------
@@ -145,8 +151,10 @@ def find_photographs(
             raise InputError(_NONE)
         places = [one for one in each if is_place(one)]
         if 0 < len(places) < len(each):
-            taken = {own.name for own in _found(places, leave_out, strict, set()) if not own.passing}
-    found = _found(each, leave_out, strict, taken)
+            taken = {
+                own.name for own in _found(places, leave_out, strict, set(), open_archives) if not own.passing
+            }
+    found = _found(each, leave_out, strict, taken, open_archives)
     return found if shard is None else (source for source in found if shard.has(source.path))
 
 
@@ -176,7 +184,7 @@ def places(given: ImageInput | Iterable[ImageInput]) -> tuple[str, ...] | None:
 
 
 def _found(
-    each: Iterable[ImageInput], leave_out: Path | None, strict: bool, taken: set[str]
+    each: Iterable[ImageInput], leave_out: Path | None, strict: bool, taken: set[str], open_archives: bool
 ) -> Iterator[Source]:
     several = not isinstance(each, Sequence) or len(each) > 1
     seen: set[int] = set()
@@ -188,7 +196,7 @@ def _found(
             yield Source(next(names), content=_checked(one))
             continue
         text = os.fspath(one)  # type: ignore[arg-type]
-        for source in _sources(text, leave_out, strict):
+        for source in _sources(text, leave_out, strict, open_archives):
             empty = False
             # A member's path is its archive's and its own name, which an archive may hold twice.
             if several and not source.passing:
@@ -292,22 +300,18 @@ def _require(one: object, leave_out: Path | None, strict: bool) -> None:
         raise InputError(f"Nothing matches {text}.")
 
 
-def _sources(text: str, leave_out: Path | None, strict: bool) -> Iterator[Source]:
+def _sources(text: str, leave_out: Path | None, strict: bool, open_archives: bool) -> Iterator[Source]:
     path = Path(text)
     if is_address(text):
-        for found in find_remote(text):
-            yield Source(
-                found.path, content=found.read, version=found.version, refused=found.refused,
-                passing=found.passing,
-            )  # fmt: skip
+        yield from map(remote_source, find_remote(text, open_archives=open_archives))
     elif path.is_dir():
         yield from _walk(text, leave_out)
     elif path.exists() or path.is_symlink():
-        yield from _file(text)
+        yield from _file(text, open_archives)
     elif glob.has_magic(text) and (matches := sorted(glob.glob(text, recursive=True))):  # noqa: PTH207
         for match in matches:
             if not Path(match).is_dir():
-                yield from _file(match)
+                yield from _file(match, open_archives)
             elif "**" not in text:  # with `**` the files below match by themselves
                 yield from _walk(match, leave_out)
     elif not strict:
@@ -327,12 +331,23 @@ def _archive(path: Path) -> Any:
         return None
 
 
-def _file(text: str) -> Iterator[Source]:
-    kind = _archive(Path(text))
+def remote_source(found: Remote) -> Source:
+    """What was found at an address, as a source."""
+    return Source(
+        found.path, content=found.read, version=found.version, refused=found.refused, passing=found.passing,
+        archive=found.archive,
+    )  # fmt: skip
+
+
+def _file(text: str, open_archives: bool) -> Iterator[Source]:
+    path = Path(text)
+    kind = _archive(path)
     if kind is None:
         yield Source(text)
         return
-    path = Path(text)
+    if not open_archives:
+        yield Source(text, version=file_version(path), archive=Archive(kind, path.stat().st_size))
+        return
     with path.open("rb") as file:
         for own in members(file, kind, text, file_version(path), path.stat().st_size):
             whole = f"{text}/{own.name}" if own.name else text

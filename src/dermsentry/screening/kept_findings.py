@@ -234,7 +234,7 @@ def open_findings(path: Path, run: Run, *, force: bool = False) -> Iterator[Kept
             f"Cannot write {path}: {error.strerror or error}. Choose another folder."
         ) from error
     with file:
-        _lock(file, path)
+        lock_file(file, path)
         if not os.fstat(file.fileno()).st_size:
             force = True  # begun, and ended before the first finding
         if force:
@@ -256,7 +256,8 @@ def open_findings(path: Path, run: Run, *, force: bool = False) -> Iterator[Kept
         os.fsync(file.fileno())
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
+def lock_file(file: BinaryIO, path: Path) -> None:
+    """Keep another process from writing the same. Raises InputError where one does."""
     if sys.platform == "win32":  # nothing keeps two processes apart there
         return
     import fcntl

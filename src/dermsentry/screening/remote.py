@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from dermsentry.errors import InputError, require_extra
 from dermsentry.image_formats import READ, format_of_name
 from dermsentry.images import MAX_BYTES, Unopened, Unreadable
-from dermsentry.screening.archives import archive_kind, members, require_reader, tell_unopened
+from dermsentry.screening.archives import Archive, archive_kind, members, require_reader, tell_unopened
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+(://|::)")
 _SECRET = re.compile(r"sig=|signature|token|credential|x-amz-|x-goog-|expires", re.IGNORECASE)
@@ -31,6 +31,7 @@ class Remote:
     version: str | Callable[[], str | None] | None = None
     refused: str = ""
     passing: bool = False
+    archive: Archive | None = None
 
 
 def is_address(text: str) -> bool:
@@ -66,11 +67,18 @@ def require_address(address: str, strict: bool = True) -> None:
         raise InputError(f"{problem} {shown(address)}.")
 
 
-def find_remote(address: str) -> Iterator[Remote]:
+def photograph_at(address: str, version: str | None) -> Remote:
+    """A photograph that `find_remote` found before; nothing is asked before it is read. Raises InputError."""
+    system, path = _opened(address)
+    return Remote(address, partial(_read, system, path), version)
+
+
+def find_remote(address: str, *, open_archives: bool = True) -> Iterator[Remote]:
     """Yield the photographs at an address: one, a folder of them, what matches a pattern, an archive's.
 
-    In a folder, names decide: those of photographs and those without any ending. Raises InputError where it
-    is of an unknown kind, cannot be reached, or leads to a folder without photographs.
+    Without `open_archives` an archive is yielded in place of its photographs. In a folder, names decide:
+    those of photographs and those without any ending. Raises InputError where it is of an unknown kind,
+    cannot be reached, or leads to a folder without photographs.
     """
     system, path = _opened(address)
     chain = address.partition("::")[2]
@@ -79,7 +87,7 @@ def find_remote(address: str) -> Iterator[Remote]:
             entries = system.glob(path, detail=True)
             for name in sorted(entries):
                 if entries[name]["type"] != "directory":
-                    yield from _one(system, name, entries[name], chain)
+                    yield from _one(system, name, entries[name], chain, open_archives)
                 elif "**" not in path:
                     yield from _folder(system, name, chain, address)
             return
@@ -88,7 +96,7 @@ def find_remote(address: str) -> Iterator[Remote]:
         if folder or entry.get("type") == "directory":
             yield from _folder(system, path, chain, address)
         else:
-            yield from _one(system, path, entry, chain)
+            yield from _one(system, path, entry, chain, open_archives)
     except FileNotFoundError:
         yield Remote(shown(address), refused="the file is missing")
     except (InputError, Unreadable):
@@ -121,12 +129,17 @@ def _may_be_photograph(name: str) -> bool:
     return format_of_name(name) is not None or not PurePosixPath(name).suffix
 
 
-def _one(system: Any, path: str, entry: dict[str, Any], chain: str) -> Iterator[Remote]:
+def _one(system: Any, path: str, entry: dict[str, Any], chain: str, open_archives: bool) -> Iterator[Remote]:
     kind = archive_kind(_name(path))
     if kind is None:
         yield _photograph(system, path, entry, chain)
         return
     where = shown(_address(system, path, chain))
+    if not open_archives:
+        yield Remote(
+            where, version=_version(system, path, entry), archive=Archive(kind, entry.get("size") or 0)
+        )
+        return
     try:
         opened = system.open(path, "rb")
     except Exception as error:  # noqa: BLE001 - each system raises its own

@@ -81,13 +81,11 @@ def table_file(path: Path) -> Iterator[Write]:
         import pyarrow
         from pyarrow import parquet
 
-        kinds = {"text": pyarrow.string(), "number": pyarrow.float64()}
-        schema = pyarrow.schema([(name, kinds[kind]) for name, kind in _COLUMNS.items()])
+        schema = parquet_schema()
         rows: list[dict[str, Any]] = []
 
         def write(finding: Finding) -> None:
-            text = {k: _utf8(v) if isinstance(v, str) else v for k, v in _flat(finding).items()}
-            rows.append(text)
+            rows.append(parquet_row(finding))
             if len(rows) >= _ROWS:
                 flush()
 
@@ -110,6 +108,19 @@ _COLUMNS = {
 }
 
 
+def parquet_schema() -> Any:
+    """The columns of a table of findings, as pyarrow has them."""
+    import pyarrow
+
+    kinds = {"text": pyarrow.string(), "number": pyarrow.float64()}
+    return pyarrow.schema([(name, kinds[kind]) for name, kind in _COLUMNS.items()])
+
+
+def parquet_row(finding: Finding) -> dict[str, Any]:
+    """A finding's row of a table that is written as Parquet."""
+    return {name: utf8(own) if isinstance(own, str) else own for name, own in _flat(finding).items()}
+
+
 def _flat(finding: Finding) -> dict[str, Any]:
     """A finding's row; several problems or reasons in one text."""
     quality, shares = finding.quality, finding.probabilities or {}
@@ -123,13 +134,14 @@ def _flat(finding: Finding) -> dict[str, Any]:
     return {name: row[name] for name in _COLUMNS}
 
 
-def _utf8(text: str) -> str:
+def utf8(text: str) -> str:
+    """`text` as files have it: bytes of a file name that are no UTF-8 become `\\udcXX`."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def json_line(finding: Finding) -> str:
     """A finding's line of `findings.jsonl`. Bytes of a file name that are no UTF-8 become `\\udcXX`."""
-    return _utf8(json.dumps(plain(finding), ensure_ascii=False, allow_nan=False) + "\n")
+    return utf8(json.dumps(plain(finding), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def predictions_row(finding: Finding, challenge: Challenge | None) -> str:

@@ -22,12 +22,11 @@ from dermsentry.clinic.worker.screener import (
     VIEW,
     Screener,
     _checked,
-    _receive,
-    _send,
     unread,
 )
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
+from dermsentry.screening.guarded import receive, send
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +126,14 @@ def test_a_photograph_that_takes_too_much_memory_is_unreadable(bundle_folder: Pa
 
 def test_a_process_whose_worker_is_gone_ends_by_itself(bundle_folder: Path) -> None:
     code = (
-        "import sys, time; from dermsentry.clinic.worker import screener;"
-        "screener._DO = {'screen': lambda *_: time.sleep(99)};"  # a file that holds its decoder
-        f"screener._serve({str(bundle_folder)!r}, 2**31, 1)"
+        "import time; from dermsentry.screening.guarded import serve;"
+        "held = {'screen': lambda *_: time.sleep(99)};"  # by a file that holds its decoder
+        f"serve(held, {str(bundle_folder)!r}, 2**31, 1)"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert _receive(process.stdout, 60) == ({}, {})
-        _send(process.stdin, {"do": "screen", "path": "x", "kind": "PNG"})
+        assert receive(process.stdout, 60) == ({}, {})
+        send(process.stdin, {"do": "screen", "path": "x", "kind": "PNG"})
         assert process.wait(30) == -signal.SIGALRM
 
 
@@ -213,7 +212,7 @@ def through_a_pipe(data: bytes) -> Any:
     with os.fdopen(reading, "rb") as pipe:
         with os.fdopen(writing, "wb") as own:
             own.write(data)
-        return _receive(pipe, 5)
+        return receive(pipe, 5)
 
 
 @given(data=st.binary(max_size=300) | st.text(max_size=80).map(lambda text: (text + "\n").encode()))
@@ -231,7 +230,7 @@ def test_lengths_and_numbers_that_are_none_are_refused(head: str) -> None:
 def test_what_is_sent_is_received() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb") as own:
-        _send(own, {"a": 1}, {"view": b"\n1\n", "saliency": b""})
-        assert _receive(pipe, 5) == ({"a": 1}, {"view": b"\n1\n", "saliency": b""})
+        send(own, {"a": 1}, {"view": b"\n1\n", "saliency": b""})
+        assert receive(pipe, 5) == ({"a": 1}, {"view": b"\n1\n", "saliency": b""})
         with pytest.raises(TimeoutError):
-            _receive(pipe, 0.05)
+            receive(pipe, 0.05)

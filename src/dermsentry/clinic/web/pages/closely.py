@@ -12,11 +12,11 @@ from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worker.looking import read_tile, tiles_of
-from dermsentry.clinic.worker.screener import Stopped
 from dermsentry.clinic.worker.tiles import TILE, levels
 from dermsentry.clinic.worklist.patients import by_day, same_lesion
 from dermsentry.errors import BundleError
 from dermsentry.images import Unreadable
+from dermsentry.screening.guarded import Stopped
 
 router = APIRouter(include_in_schema=False)
 

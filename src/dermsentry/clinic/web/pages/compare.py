@@ -15,10 +15,10 @@ from dermsentry.clinic.web.security import Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worker.comparison import DISTURBED, REPEATED, SIDE
 from dermsentry.clinic.worker.looking import Looked, compare_cases
-from dermsentry.clinic.worker.screener import Stopped
 from dermsentry.clinic.worklist.patients import same_lesion, when_taken
 from dermsentry.errors import BundleError
 from dermsentry.images import Unreadable
+from dermsentry.screening.guarded import Stopped
 
 router = APIRouter(include_in_schema=False)
 

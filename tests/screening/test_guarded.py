@@ -1,0 +1,67 @@
+"""A photograph that stops, holds or fills its decoder costs itself alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import lesion
+from dermsentry.images import Unreadable
+from dermsentry.model import Bundle
+from dermsentry.screening import screen
+from dermsentry.screening.guarded import GuardedScreener
+from dermsentry.screening.inference import screen_each
+from dermsentry.screening.inputs import Source, find_photographs
+from screening.poison import decoder, write_photograph
+
+
+@pytest.fixture
+def guarded(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GuardedScreener]:
+    path = os.pathsep.join([str(decoder(tmp_path / "site")), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    with GuardedScreener(bundle.folder, bundle.name, time_s=3, memory=1 << 30) as own:
+        yield own
+
+
+def test_what_a_guarded_process_finds_is_what_is_found_here(
+    guarded: GuardedScreener, photographs: Path, bundle: Bundle
+) -> None:
+    found = screen_each(find_photographs(photographs), guarded.screen, guarded.model, threads=4)
+    assert [own.finding for own in found] == screen(photographs, bundle)
+
+
+def test_an_array_is_screened_as_it_is(guarded: GuardedScreener, bundle: Bundle) -> None:
+    pixels = np.asarray(lesion(40, 3))
+    assert guarded.screen(Source("image"), pixels).finding == screen(pixels, bundle)[0]
+
+
+def test_a_poisoned_photograph_costs_itself_alone(guarded: GuardedScreener, tmp_path: Path) -> None:
+    words = ["", "segfault", "", "abort", "memory", "endless", ""]
+    for number, word in enumerate(words):
+        write_photograph(tmp_path / "photographs" / f"{number}.jpg", number, word)
+    begun = time.monotonic()
+    sources = find_photographs(tmp_path / "photographs")
+    found = [own.finding for own in screen_each(sources, guarded.screen, guarded.model, threads=3)]
+    assert [own.image for own in found] == [str(number) for number in range(len(words))]
+    assert [own.tier == "unreadable" for own in found] == [word != "" for word in words]
+    reasons = [own.reasons[0] for own in found if own.tier == "unreadable"]
+    assert reasons[:2] == ["the file stopped its decoder"] * 2
+    assert reasons[2] == "too large to decode"
+    assert reasons[3] == "the file took longer than 3 s to read"
+    assert all(own.version for own in found)  # they are not tried again as what could not be opened is
+    assert time.monotonic() - begun < 300
+
+
+def test_an_answer_about_another_photograph_is_no_finding(
+    guarded: GuardedScreener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_photograph(tmp_path / "photograph.jpg", 1)
+    data = (tmp_path / "photograph.jpg").read_bytes()
+    guarded.model = "another model"
+    with pytest.raises(Unreadable, match="stopped its decoder"):
+        guarded.screen(Source("photograph.jpg"), data)
