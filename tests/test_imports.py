@@ -78,7 +78,7 @@ def test_every_public_name_is_there(name: str) -> None:
 
 LIGHT = f"""
 import sys
-for name in {TRAINING!r} | {{'sqlalchemy', 'fastapi', 'pydicom'}}:
+for name in {TRAINING!r} | {{'sqlalchemy', 'fastapi', 'pydicom', 'ray'}}:
     sys.modules[name] = None  # as where the extras are not installed
 """
 
@@ -125,6 +125,7 @@ def test_a_light_install_says_what_to_install(call: str) -> None:
         (["demo", "--out", "OUT"], "train-cpu"),
         (["serve"], "clinic"),
         (["audit-log", "verify"], "clinic"),
+        (["screen", "DATA", "--engine", "ray", "--out", "OUT"], "cluster"),
     ],
 )
 def test_a_command_of_an_extra_says_which_in_one_line(

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.ray_processes import guarded, workers
 from bundles import lesion, tiny_bundle
 from dermsentry.errors import BundleError, InputError
 from dermsentry.model import Bundle
 from dermsentry.screening import Finding, screen, screen_dataset, screen_on_cluster
 from screening.poison import decoder, write_photograph
-from screening.ray_processes import guarded, workers
 
 # Ray's own: what it will change, and what it leaves to the garbage collector.
 pytestmark = [
@@ -157,7 +157,7 @@ def test_workers_that_are_killed_lose_and_double_nothing(
     killed: list[int] = []
 
     def kill() -> None:
-        raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes]
+        raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes]
         victims = [pid for raylet in raylets for pid in (*workers(raylet)[:1], *guarded(raylet)[:1])]
         for pid in victims:
             with contextlib.suppress(ProcessLookupError):

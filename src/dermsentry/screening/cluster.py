@@ -7,6 +7,7 @@ alone. What is finished is known by files alone (`partitions`), so any process m
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import socket
@@ -259,7 +260,7 @@ class _Actor:
         self._guarded = GuardedScreener(folder, model.name, device=device)
 
     def screen(self, sources: Iterable[Source]) -> Iterator[Screened]:
-        self._guarded.start()  # before a photograph is in hand: a model that is refused is no photograph's fault
+        self._guarded.start()  # before a photograph is in hand, which a refused model is no fault of
         return screen_each(sources, self._guarded.screen, self._guarded.model, threads=FETCHED)
 
 

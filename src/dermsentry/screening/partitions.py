@@ -167,11 +167,27 @@ class Of:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says of a run.
+    """What screening on a cluster did, as `manifest.json` says beside its findings.
 
-    `given` is empty where over 100 were. `counts`: `findings`, `unreadable` and the other tiers, `kept`: of
-    earlier runs, and not screened again, `again`: could not be opened, and are tried again by another run,
-    `gone`: were not among those given this time. `partitions`: file to number of findings.
+    Parameters
+    ----------
+    complete
+        Whether every partition was finished.
+    model, digest
+        The model's name and its card's digest.
+    given
+        The paths and addresses, of all runs; empty where over 100 were given.
+    configuration
+        The engine and its options.
+    versions
+        Of Dermsentry, Python and the libraries that findings depend on.
+    counts
+        `findings`, and of these each tier; `kept` of earlier runs and not screened again; `again`: could not
+        be opened, and are tried again by another run; `gone`: were not among those given this time.
+    partitions
+        File to its number of findings.
+    schema
+        Number of the findings' schema.
     """
 
     complete: bool
