@@ -6,7 +6,8 @@ from dermsentry.screening.finding import Finding
 from dermsentry.screening.pipeline import iter_screen, screen
 
 if TYPE_CHECKING:
-    from dermsentry.screening.cluster import Manifest, screen_dataset, screen_on_cluster
+    from dermsentry.screening.cluster import screen_dataset, screen_on_cluster
+    from dermsentry.screening.partitions import Manifest
 
 __all__ = ["Finding", "Manifest", "iter_screen", "screen", "screen_dataset", "screen_on_cluster"]
 
