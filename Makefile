@@ -13,7 +13,7 @@ PYTEST = -n $(shell nproc 2>/dev/null || echo 2) --dist loadfile
 VERSIONS ?= 3.12 3.13
 LIGHT = tests/stats tests/collection tests/audit tests/evaluation tests/model tests/screening
 
-.PHONY: help test lint types versions format demo model notebook api figures benchmarks pictures site release requirements clean
+.PHONY: help test lint types versions format demo model notebook api language figures benchmarks pictures site release requirements clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -82,6 +82,9 @@ notebook: $(DEVELOPER)  ## Write notebooks/melanoma_detection.ipynb again, of sy
 api: $(DEVELOPER)  ## Write docs/api.md from the docstrings of the public API, docs/layouts.md from the layouts
 	$(RUN)/python docs/make_api.py
 	$(RUN)/python docs/make_layouts.py
+
+language: $(DEVELOPER)  ## Take new messages of the clinic's pages into its languages, to be translated
+	$(RUN)/python docs/make_language.py
 
 figures: $(DEVELOPER)  ## Measure the figures that README and docs quote, with DATA=FOLDER of the sets, and write docs/figures.md
 	$(RUN)/python docs/make_figures.py $(if $(DATA),"$(DATA)")

@@ -10,6 +10,8 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import lengths
+from dermsentry.clinic.language import languages
 from dermsentry.clinic.store.accounts import (
     MAY,
     SCOPES,
@@ -137,6 +139,19 @@ def _changed(request: Request, person: Person, password: str, next: str) -> Resp
     return response
 
 
+@router.post("/account/language")
+def chooses_language(
+    request: Request, person: SignedIn, language: Annotated[str, Form(max_length=lengths.CODE)] = ""
+) -> Response:
+    """Choose the language of the pages; none is the browser's."""
+    if language and language not in languages():
+        known = ", ".join(languages())
+        raise InputError(f"Received the language {language!r}; expected one of {known}, or none.")
+    with writing(clinic_of(request).engine) as session:
+        session.get_one(Account, person.account_id).language = language
+    return RedirectResponse("/account", 303)
+
+
 @router.post("/account/tokens")
 def new_token(
     request: Request,
@@ -213,5 +228,6 @@ def account_page(
         tokens=tokens,
         scopes=[scope for scope in SCOPES if scope in MAY[person.role]],
         lifetimes=LIFETIMES,
+        languages=languages(),
         base=str(request.base_url).rstrip("/"),
     )

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.language import lazy
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Read
@@ -66,7 +67,7 @@ def worklist(
             filtered=any(text[name] for name in NARROWING),
             views=[
                 (name, "/?" + as_query({**text, "view": view}), view == text["view"])
-                for name, view in (("List", ""), ("Gallery", "gallery"))
+                for name, view in ((lazy("List"), ""), (lazy("Gallery"), "gallery"))
             ],
             read=read,
             cases=found.cases,
@@ -89,6 +90,7 @@ def rows(
         more = as_query(text, after=found.next) if found.next else ""
         return HTMLResponse(
             part(
+                request,
                 "_rows.html",
                 cases=found.cases,
                 more=more,
@@ -120,4 +122,6 @@ def asked_for(request: Request, person: Person) -> tuple[dict[str, str], Filter]
     """The filter in a page's address; where two people read each case, without those the person has read."""
     leave_out = clinic_of(request).settings.readers == 2 and "reads:write" in person.may
     reader = person.account_id if leave_out else None
-    return read_filter(request.query_params, reader, me=person.account_id)
+    return read_filter(
+        request.query_params, reader, me=person.account_id, zone=clinic_of(request).settings.timezone
+    )
