@@ -53,6 +53,7 @@ UNSEEN = (
 """Whose sentences, made in English, reach people in front of a page; and what of that does not."""
 WORDS = (
     "alert", "referral", "below", "refuses", "flags", "much", "somewhat", "starting", "melanoma", "sharpness",
+    "patients", "validation",
     "brightness", "contrast", "no-lesion", "out-of-distribution", "screening", "housekeeping", "left",
     "right", READ,
 )  # fmt: skip
@@ -186,8 +187,11 @@ def _name(node: ast.expr) -> str:
 def _is_prose(text: str) -> bool:
     plain = re.sub(r"%\(\w+\)s", "", text)
     words = re.findall(r"[A-Za-z]{2,}", plain)
-    technical = re.search(r"[<>{}=]|://|'none'|no-cache|SELECT", plain) or plain.isupper()
-    return " " in text.strip() and len(words) >= 2 and not technical
+    technical = (
+        re.search(r"[<>{}=]|://|^\s*[Dd]ermsentry|^sealed|'none'|no-cache|SELECT", plain) or plain.isupper()
+    )
+    enough = len(words) >= 2 or (plain != text and len("".join(words)) >= 6)
+    return " " in text.strip() and enough and not technical
 
 
 def update(catalog: Catalog, found: Catalog) -> Catalog:

@@ -182,8 +182,11 @@ def _recognised(locale: Locale, language: str, text: str) -> str:
             given = found.groupdict()
             values = {name: value and _recognised(locale, language, value) for name, value in given.items()}
             return message % values
+    if text.endswith(".") and len(text) > 1:  # a phrase that was made a sentence
+        phrase = _recognised(locale, language, text[:-1])
+        return text if phrase == text[:-1] else f"{phrase}."
     begun = text[0].lower() + text[1:]
-    if begun != text:  # what is a sentence of its own elsewhere may be within one
+    if begun != text:
         whole = _recognised(locale, language, begun)
         return text if whole == begun else whole[0].upper() + whole[1:]
     return _localised(text, locale) if _SHARE.fullmatch(text) else text

@@ -20,9 +20,10 @@ from dermsentry.clinic.store.tables import Case
 PAGES = (
     "/", "/?lane=cannot-say", "/?lane=waiting", "/?lane=decided", "/?lane=follow-up", "/?lane=withdrawn",
     "/?search=nothing", "/?view=gallery", "/upload", "/alerts", "/alerts?all=true", "/conflicts", "/outcomes",
-    "/outcomes?case=1", "/performance", "/performance/figures", "/site-model", "/audit", "/accounts",
-    "/account", "/account/second-factor", "/status", "/cases/1", "/cases/2", "/cases/1/print",
-    "/cases/1/correction", "/cases/1/closely", "/cases/1/patient", "/cases/999", "/nowhere", "/?since=tomorrow",
+    "/outcomes?case=1", "/performance", "/performance/figures", "/site-model", "/audit",
+    "/accounts", "/account", "/account/second-factor", "/status", "/cases/1", "/cases/2", "/cases/1/print",
+    "/cases/1/correction", "/cases/1/closely", "/cases/1/patient", "/cases/999", "/nowhere",
+    "/?since=tomorrow",
 )  # fmt: skip
 GERMAN = {"accept-language": "de-DE,de;q=0.9"}
 

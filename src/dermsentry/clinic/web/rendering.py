@@ -182,7 +182,7 @@ def environment() -> Environment:
         "terms": terms,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
-        "compared": compared,
+        "compared": lambda *given: tuple(map(numerals, compared(*given))),
     }
     return made
 

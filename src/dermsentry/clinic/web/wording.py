@@ -191,7 +191,8 @@ def most_probable(case: Case) -> str:
     code = likeliest(case.finding) if case.tier in ASSESSED else ""
     if not code:
         return ""
-    return f"{diagnosis(code)} {numerals(percent((case.finding or {})['probabilities'][code]))}"
+    share = numerals(percent((case.finding or {})["probabilities"][code])).replace(" ", "\u00a0")
+    return f"{diagnosis(code)} {share}"
 
 
 def agreed_diagnosis(case: Case) -> str:

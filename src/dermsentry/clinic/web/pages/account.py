@@ -11,7 +11,7 @@ from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.language import languages
+from dermsentry.clinic.language import languages, lazy
 from dermsentry.clinic.store.accounts import (
     MAY,
     SCOPES,
@@ -43,7 +43,12 @@ from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
 
-LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
+LIFETIMES = {
+    "30": lazy("30 days"),
+    "90": lazy("90 days"),
+    "365": lazy("a year"),
+    "": lazy("until it is revoked"),
+}
 
 
 @router.get("/account")

@@ -44,7 +44,7 @@
   const look = () => {
     const now = left();
     const minutes = Math.max(1, Math.ceil(now.ms / 60000));
-    const time = word("{number} min", { number: minutes });
+    const time = minutes === 1 ? word("{number} minute", { number: minutes }) : word("{number} minutes", { number: minutes });
     const next = now.ms > WARN_MS ? "" : now.ms <= 0 ? "over" : `${now.idle} ${minutes}`;
     if (next === shown) return;
     shown = next;
