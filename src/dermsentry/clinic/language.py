@@ -32,6 +32,7 @@ _BRITISH = Locale("en", "GB")
 """Of English readers that nothing else is known of: the day before the month, and 24 hours."""
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.\d+")
 _SHARE = re.compile(r"(?:[<>] )?[\d.]+ %")
+_LONGEST = 1000  # no sentence of the service is longer, unless somebody sent it a long text
 _LEAST = 6  # letters that a message must have of its own to be recognised by
 _PLACE = re.compile(r"%\((\w+)\)s")
 
@@ -165,7 +166,7 @@ def lazy(message: str) -> str:
 def translated(text: str) -> str:
     """A sentence made in English, in the reader's language; as it is where no message fits it."""
     language = reader().language
-    if language == ENGLISH or not text:
+    if language == ENGLISH or not 0 < len(text) <= _LONGEST:
         return str(text)
     return _recognised(reader().locale, language, str(text))
 

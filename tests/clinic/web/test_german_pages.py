@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from bs4 import BeautifulSoup
@@ -138,3 +138,17 @@ def test_scripts_have_their_words(browser: Maker) -> None:
     assert words.headers["content-type"].startswith("text/javascript")
     assert '"Stay signed in": "Angemeldet bleiben"' in words.text
     assert "Melanom" not in words.text  # of the scripts alone
+
+
+@pytest.mark.usefixtures("cases")
+def test_what_is_due_is_due_by_the_clinics_day(
+    browser: Maker, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writing(engine) as session:
+        session.execute(update(Case).where(Case.id == 1).values(follow_up_on=date(2026, 11, 27)))
+    evening = datetime(2026, 11, 26, 23, 30, tzinfo=UTC)  # half past midnight in Berlin
+    monkeypatch.setattr("dermsentry.clinic.web.rendering.now", lambda: evening)
+    monkeypatch.setattr("dermsentry.clinic.worklist.worklist.now", lambda: evening)
+    page = shown(browser().get("/?lane=follow-up"))
+    assert texts(page, ".lane-follow-up .count") == ["1"]
+    assert texts(page, ".in-lane.due") == ["27 Nov 2026"]

@@ -99,7 +99,7 @@ def _rendered(template: str, reading: Reading, **context: Any) -> str:
             "language": reading.language,
             "zone": language.zone_name(now()),
             "zone_key": getattr(reading.zone, "key", ""),
-            "today": now().date(),
+            "today": now().astimezone(reading.zone).date(),
         }
         return environment().get_template(template).render(own | context)
 

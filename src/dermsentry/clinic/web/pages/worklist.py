@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.language import lazy
+from dermsentry.clinic.language import lazy, zone_of
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Read
@@ -41,7 +41,7 @@ def worklist(
     text, wanted = asked_for(request, person)
     with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
-        open_by = counts(session)
+        open_by = counts(session, zone_of(clinic_of(request).settings.timezone))
         read = undoable(session, done, person)
         # What was searched for may be in another lane, decided or withdrawn.
         here = {case.id for case in found.cases}
