@@ -17,6 +17,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
 
+from dermsentry.clinic import checklists
 from dermsentry.clinic.worklist.body_map import REGIONS
 from dermsentry.image_formats import READ
 
@@ -42,8 +43,8 @@ SENTENCES = (
     "screening/triage.py", "screening/quality.py", "images.py", "dicom", "adoption/fitting.py",
     "adoption/promise.py", "adoption/report.py",
     *(f"clinic/{name}" for name in (
-        "alerts/delivery.py", "intake/admission.py", "intake/dicom.py", "monitoring", "server/processes.py",
-        "store", "web", "worker/screener.py", "worker/worker.py", "worklist",
+        "alerts/delivery.py", "checklists.py", "intake/admission.py", "intake/dicom.py", "monitoring",
+        "server/processes.py", "store", "web", "worker/screener.py", "worker/worker.py", "worklist",
     )),
 )  # fmt: skip
 UNSEEN = (
@@ -55,7 +56,7 @@ WORDS = (
     "alert", "referral", "below", "refuses", "flags", "much", "somewhat", "starting", "melanoma", "sharpness",
     "patients", "validation",
     "brightness", "contrast", "no-lesion", "out-of-distribution", "screening", "housekeeping", "left",
-    "right", READ,
+    "right", "ABCD rule", "7-point checklist", READ,
 )  # fmt: skip
 """Single words that are put into such sentences."""
 UNSAID = (
@@ -97,7 +98,17 @@ def messages() -> Catalog:
             for message in sentences(ast.parse(path.read_text(encoding="utf-8"))):
                 if path.name != "body_map.py" or message[:1].isupper():  # its regions are below, in parts
                     _add(found, path, message)
-    for word in (*WORDS, *(part for region in REGIONS for part in region.split(", ") if part != "close")):
+    named = (checklists.COLOURS, checklists.STRUCTURES, checklists.CRITERIA, checklists.VERDICTS)
+    listed = [name for own in named for name in own.values()] + [
+        *checklists.FIELDS[:4],
+        "colour",
+        "structure",
+    ]
+    for word in (
+        *WORDS,
+        *listed,
+        *(part for region in REGIONS for part in region.split(", ") if part != "close"),
+    ):
         _add(found, SOURCE / "clinic" / "language.py", word)
     return found
 

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from dermsentry._version import __version__
-from dermsentry.clinic import language
+from dermsentry.clinic import checklists, language
 from dermsentry.clinic.language import ENGLISH, Reading, choose, lazy, numerals, read_by
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.tables import ACTIONS, now
@@ -180,6 +180,7 @@ def environment() -> Environment:
         "static": static_path,
         "words": wording,
         "terms": terms,
+        "checklists": checklists,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
         "compared": lambda *given: tuple(map(numerals, compared(*given))),
