@@ -27,6 +27,7 @@ from dermsentry.audit.leaks import (
 from dermsentry.audit.shortcuts import Shortcut, find_shortcuts
 from dermsentry.audit.summary import AuditFinding, describe
 from dermsentry.audit.survey import survey_collection
+from dermsentry.audit.table_checks import CHECKED, TableProblem, check_table
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups
 from dermsentry.collection.lesions import KnownLesions, known_lesions
@@ -69,6 +70,10 @@ class Audit:
         Photographs that were read, but whose colours are uncertain.
     unknown_diagnoses
         Diagnoses that were not understood, and what the photographs' label is instead.
+    table_problems
+        What the table says of patients, ages, dates and ids that cannot be true.
+    tables_say
+        Of which columns it says anything, and which were checked.
     confirmed
         How the diagnoses were made (`diagnosis_confirm_type`), with counts, where the collection says so.
     duplicates
@@ -109,6 +114,8 @@ class Audit:
     not_read: tuple[NotRead, ...]
     unknown_diagnoses: tuple[UnknownDiagnosis, ...]
     colours_in_doubt: tuple[NotRead, ...]
+    table_problems: tuple[TableProblem, ...] = ()
+    tables_say: tuple[str, ...] = field(default=(), metadata={"json": None})
     confirmed: dict[str, int]
     duplicates: tuple[DuplicateGroup, ...]
     doubtful: tuple[DoubtfulGroup, ...] = ()
@@ -185,6 +192,7 @@ class Audit:
             "shared_lesion_test_images": count_in_test(self.shared_lesions),
             "labels_compared": self.labels_compared or 0,
             "label_disagreements": len(self.label_disagreements),
+            "table_problems": len(self.table_problems),
             "shortcuts": sum(shortcut.tells for shortcut in self.shortcuts),
         }
 
@@ -254,6 +262,8 @@ def audit_collection(
         not_read=collection.not_read,
         unknown_diagnoses=collection.unknown_diagnoses,
         colours_in_doubt=tuple(NotRead(path, doubt) for path, doubt in survey.doubts.items()),
+        table_problems=check_table(table),
+        tables_say=tuple(name for name in CHECKED if (table[name] != "").any()),
         confirmed=count_confirmed(table),
         duplicates=found.groups,
         doubtful=found.doubtful,

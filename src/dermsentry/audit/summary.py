@@ -242,6 +242,26 @@ def _shortcuts(audit: Audit) -> _Facts:
     }
 
 
+def _table(audit: Audit) -> _Facts:
+    by_kind: dict[str, list[str]] = {}
+    for problem in audit.table_problems:
+        by_kind.setdefault(problem.kind, []).append(problem.told)
+    return "matters" if by_kind else "fine", {
+        "checked": [name.replace("_", " ") for name in audit.tables_say],
+        "told": [_sentence("; ".join(told[:3]) + _more(len(told) - 3)) for told in by_kind.values()],
+        "people": {"sex", "patient", "ages", "spelling"} & by_kind.keys(),
+        "subgroups": {"sex", "age", "ages"} & by_kind.keys(),
+    }
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _more(count: int) -> str:
+    return f" and {count:,} more such" if count > 0 else ""
+
+
 def _unreadable(audit: Audit) -> _Facts:
     files = len(audit.unreadable)
     return "matters" if files or audit.not_read or audit.colours_in_doubt else "fine", {
@@ -261,6 +281,7 @@ _TOPICS: dict[str, tuple[str, Callable[[Audit], _Facts]]] = {
     "duplicates": ("Duplicates and related images", _duplicates),
     "diagnoses": ("Diagnoses", _diagnoses),
     "balance": ("Class balance", _balance),
+    "table": ("Table", _table),
     "shortcuts": ("Shortcuts", _shortcuts),
     "unreadable": ("Unreadable files", _unreadable),
 }
