@@ -4,9 +4,11 @@ from ._version import __version__
 from .adoption.pipeline import adopt
 from .adoption.results import Adoption
 from .audit import Audit, audit_collection
+from .audit.decisions import Decision, read_decisions
 from .collection import Collection, join_collections, read_collection, read_labels
 from .errors import ArchiveError, BundleError, DermsentryError, InputError, OutputError, TrainingError
 from .evaluation import Estimate, Evaluation, evaluate, evaluate_table
+from .evaluation.content import audit_content
 from .evaluation.cross_validation import CrossValidation
 from .evaluation.model_comparison import ModelDifference, compare_models
 from .evaluation.written import read_evaluations
@@ -29,6 +31,7 @@ __all__ = [
     "Change",
     "Collection",
     "CrossValidation",
+    "Decision",
     "DermsentryError",
     "Estimate",
     "Evaluation",
@@ -46,6 +49,7 @@ __all__ = [
     "__version__",
     "adopt",
     "audit_collection",
+    "audit_content",
     "compare_models",
     "cross_validate",
     "draw_phantoms",
@@ -58,6 +62,7 @@ __all__ = [
     "make_split",
     "open_bundle",
     "read_collection",
+    "read_decisions",
     "read_evaluations",
     "read_labels",
     "read_split",

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -235,6 +236,13 @@ def _output(
 def audit(
     data: Data,
     reading: Reading = Reading(),
+    content: Annotated[
+        bool,
+        typer.Option(
+            "--content",
+            help="Also have the bundled model look: no lesion, out of focus, dark, probably wrong labels.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json, audit.html and index.npz.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
     seed: Seed = 0,
@@ -259,12 +267,16 @@ def audit(
     reference = reading.reference(collection)
     made_of = {
         "DATA": data, "labels": reading.labels, "metadata": reading.metadata,
-        "columns": reading.headings, "images": reading.images,
+        "columns": reading.headings, "images": reading.images, "content": content,
         "published_lesions": not reading.no_published_lesions, "seed": seed,
     }  # fmt: skip
     output = _output(out, "audit", ["audit.json", "audit.html"], made_of, force)
     index = None if out is None else out / "index.npz"
     found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
+    if content:
+        from dermsentry.evaluation.content import audit_content
+
+        found = audit_content(found, collection, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
     if output is not None:
@@ -483,6 +495,10 @@ def compare(
 def split(
     data: Data,
     out: Annotated[Path, typer.Option(help="The split.csv to write.")] = Path("split.csv"),
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="What was decided on photographs, as the page of audit --content writes it."),
+    ] = None,
     reading: Reading = Reading(),
     fractions: Annotated[
         str, typer.Option(help="Shares of train, validation, calibration and, without a Test folder, test.")
@@ -496,6 +512,7 @@ def split(
 
     With --leave-out COLUMN or --folds, a numbered file for each fold: split-1.csv and so on.
     """
+    from dermsentry.audit.decisions import read_decisions
     from dermsentry.collection.lesions import known_lesions
     from dermsentry.split import DOUBTFUL, make_folds, make_split, refuse_other_split, write_split
 
@@ -503,9 +520,15 @@ def split(
     _say(f"Note: {known_lesions(collection.table).sentence}")
     known = reading.reference(collection)
     shares = _numbers(fractions, float, 4, "--fractions")
+    decided = None if decisions is None else read_decisions(decisions, collection)
+    if decided is not None:
+        counts = Counter(decision.choice for decision in decided.values())
+        told = ", ".join(f"{choice}: {count:,}" for choice, count in counts.most_common())
+        _say(f"Note: {decisions}: {told or 'nothing is decided in it'}")
     made = make_split(
         collection,
         labels=known,
+        decisions=decided,
         fractions=(shares[0], shares[1], shares[2], shares[3]),
         seed=seed,
         quiet=False,

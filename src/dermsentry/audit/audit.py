@@ -14,6 +14,7 @@ import pandas as pd
 
 from dermsentry.audit.balance import UNKNOWN, count_classes, count_confirmed
 from dermsentry.audit.conflicts import find_conflicts
+from dermsentry.audit.content import Content
 from dermsentry.audit.disagreements import Disagreement, compare_labels
 from dermsentry.audit.duplicates import DoubtfulGroup, Duplicates, duplicates_of
 from dermsentry.audit.leaks import (
@@ -97,6 +98,8 @@ class Audit:
         How well the diagnosis can be predicted from what is not the lesion.
     twins
         Images outside Test that have a relative there.
+    content
+        What a model sees on the photographs, as `audit_content` adds it; None where it was not asked.
     synthetic, left_alone, fingerprint, configuration, versions
         What was audited, how, and with what.
     """
@@ -127,6 +130,7 @@ class Audit:
     labels_compared: int | None = field(metadata={"json": None})
     shortcuts: tuple[Shortcut, ...]
     twins: Twins
+    content: Content | None = None
     synthetic: bool
     left_alone: tuple[str, ...]
     fingerprint: str
@@ -193,6 +197,7 @@ class Audit:
             "labels_compared": self.labels_compared or 0,
             "label_disagreements": len(self.label_disagreements),
             "table_problems": len(self.table_problems),
+            "content_findings": 0 if self.content is None else len(self.content.findings),
             "shortcuts": sum(shortcut.tells for shortcut in self.shortcuts),
         }
 
