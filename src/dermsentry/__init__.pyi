@@ -11,6 +11,7 @@ from .evaluation import Estimate, Evaluation, evaluate, evaluate_table
 from .evaluation.content import audit_content
 from .evaluation.cross_validation import CrossValidation
 from .evaluation.model_comparison import ModelDifference, compare_models
+from .evaluation.publication import publish
 from .evaluation.written import read_evaluations
 from .fetching import Change, Fetched, fetch
 from .model import Bundle, open_bundle
@@ -61,6 +62,7 @@ __all__ = [
     "make_folds",
     "make_split",
     "open_bundle",
+    "publish",
     "read_collection",
     "read_decisions",
     "read_evaluations",

@@ -490,6 +490,31 @@ def compare(
         _say(f"Written: {output.folder / 'comparison.html'}")
 
 
+@app.command(short_help="Write what a paper needs of a result.")
+def publish(
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="What evaluate --out wrote, or the folder of a study.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for tables/, figures/, checklists/, datasheet.md and run.json.")
+    ],
+    force: Force = False,
+) -> None:
+    """Write tables, figures, reporting checklists and a datasheet of a result, what is known filled in."""
+    from dermsentry.evaluation.publication import publish as run
+    from dermsentry.files import sha256
+
+    source = next((p for p in (result / "evaluation.json", result / "study.json") if p.is_file()), None)
+    lists = [f"checklists/{name}.md" for name in ("tripod-ai", "claim", "stard-ai")]
+    output = _output(out, "publish", ["datasheet.md", *lists], {"result": source and sha256(source)}, force)
+    written = run(result, out)
+    if output is not None:
+        output.finish()
+    for name, count in Counter(path.relative_to(out).parts[0] for path in written).items():
+        typer.echo(f"{name}/: {count:,} files" if (out / name).is_dir() else name)
+    _say(f"Written: {out}")
+
+
 @app.command(short_help="Split a collection, related images in one part.")
 @_reads_collection
 def split(
