@@ -8,6 +8,7 @@ from .audit.decisions import Decision, read_decisions
 from .collection import Collection, join_collections, read_collection, read_labels
 from .errors import ArchiveError, BundleError, DermsentryError, InputError, OutputError, TrainingError
 from .evaluation import Estimate, Evaluation, evaluate, evaluate_table
+from .evaluation.any_model import predict_table
 from .evaluation.content import audit_content
 from .evaluation.cross_validation import CrossValidation
 from .evaluation.model_comparison import ModelDifference, compare_models
@@ -62,6 +63,7 @@ __all__ = [
     "make_folds",
     "make_split",
     "open_bundle",
+    "predict_table",
     "publish",
     "read_collection",
     "read_decisions",

@@ -22,7 +22,7 @@ import typer
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
 from dermsentry.command_examples import show_examples
-from dermsentry.errors import DataWarning, DermsentryError, InputError, missing_extra
+from dermsentry.errors import DataWarning, DermsentryError, InputError, OutputError, missing_extra
 from dermsentry.progress import log_as_json, logged, say
 
 if TYPE_CHECKING:
@@ -488,6 +488,61 @@ def compare(
         write_comparison(read, differences, output.folder)
         output.finish()
         _say(f"Written: {output.folder / 'comparison.html'}")
+
+
+@app.command(short_help="Predict with anyone's ONNX or Keras model.")
+@_reads_collection
+def predict(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model as ONNX, or saved by Keras as .keras.")
+    ],
+    data: Data,
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="The diagnosis of each output, in their order, separated by commas; melanoma alone for one."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The table to write, for evaluate --predictions.")],
+    scaling: Annotated[
+        Literal["0-255", "0-1", "-1-1", "imagenet"],
+        typer.Option(help="The colours that the model expects; imagenet: less its mean, by its deviation."),
+    ] = "0-1",
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the input in pixels, where the model leaves it open.")
+    ] = None,
+    aspect: Annotated[
+        Literal["squash", "crop", "pad"], typer.Option(help="How an image is made square.")
+    ] = "squash",
+    reading: Reading = Reading(),
+    force: Force = False,
+) -> None:
+    """Predict with a model of any framework, and write the table that evaluate --predictions measures.
+
+    Exit code 3 if some images could not be read.
+    """
+    from dermsentry.evaluation.any_model import predict_table
+
+    if out.exists() and not force:
+        raise OutputError(f"{out} exists. Nothing was replaced: choose another --out, or give --force.")
+    network: Any = model
+    if model.suffix.lower() == ".keras":
+        from dermsentry.training import require_framework
+        from dermsentry.training.keras_files import open_keras
+
+        require_framework()
+        network, fixed = open_keras(model, scaling)
+        size = size or fixed
+    made = predict_table(
+        network, reading.collection(data), out, classes=[name.strip() for name in classes.split(",")],
+        size=size, scaling=scaling, aspect=aspect, quiet=False,
+    )  # fmt: skip
+    typer.echo(f"{made.images:,} images, from {made.read_as}")
+    for one in made.unreadable:
+        _say(f"Note: {one.path}: {one.reason}")
+    _say(f"Written: {out}")
+    if made.unreadable:
+        raise typer.Exit(3)
 
 
 @app.command(short_help="Write what a paper needs of a result.")
