@@ -18,7 +18,6 @@ from sklearn.metrics import roc_auc_score
 import dermsentry.training
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels, read_fitted, read_photograph
-from dermsentry.model import open_bundle
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.disturbances import disturbed
 from dermsentry.training.networks import (
