@@ -25,7 +25,7 @@ from dermsentry.images import Pixels
 LITE = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
 """Width and depth of each EfficientNet-Lite relative to the first."""
 # Kernel, stride, expansion, filters and repeats of EfficientNet-B0's stages (Tan and Le, ICML 2019, table 1).
-_STAGES = (
+STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
     (5, 2, 6, 40, 2),
@@ -61,9 +61,9 @@ def efficientnet_lite(name: str, size: int = 180, *, normalised: bool = True) ->
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="rescaling")(image)
     x = _convolution(x, 32, 3, 2, "stem", normalised)
-    for stage, (kernel, stride, expansion, filters, repeats) in enumerate(_STAGES):
-        scaled = _multiple_of_8(filters * width)
-        if stage not in (0, len(_STAGES) - 1):
+    for stage, (kernel, stride, expansion, filters, repeats) in enumerate(STAGES):
+        scaled = multiple_of_8(filters * width)
+        if stage not in (0, len(STAGES) - 1):
             repeats = ceil(repeats * depth)
         for repeat in range(repeats):
             block, stride = f"block{stage}{'abcde'[repeat]}", stride if repeat == 0 else 1
@@ -74,7 +74,7 @@ def efficientnet_lite(name: str, size: int = 180, *, normalised: bool = True) ->
     return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name=name)
 
 
-def _multiple_of_8(filters: float) -> int:
+def multiple_of_8(filters: float) -> int:
     """The nearest multiple of 8 that is not less than 90 % of it."""
     nearest = max(8, int(filters + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * filters else nearest + 8
@@ -84,7 +84,7 @@ NETWORKS: dict[str, Callable[[int], keras.Model]] = {
     "cnn": cnn,
     **{name: partial(efficientnet_lite, name) for name in LITE},
 }
-MIDDLE_STAGES = "345"
+MIDDLESTAGES = "345"
 """EfficientNet's stages whose last blocks tell lesions from anything else, chosen by a left-out source."""
 
 
@@ -174,7 +174,7 @@ def folded(network: keras.Model, size: int | None = None) -> keras.Model:
 def middle_features(network: keras.Model, pixels: Pixels, batch_size: int = 64) -> NDArray[np.float32]:
     """Mean and standard deviation over places of each channel of the network's middle layers, (N, t).
 
-    They are the last blocks of `MIDDLE_STAGES`, or the layer `features` where a network has no such stages.
+    They are the last blocks of `MIDDLESTAGES`, or the layer `features` where a network has no such stages.
     """
     trunk = keras.Model(network.input, _middle(network))
     starts = range(0, len(pixels), batch_size)
@@ -184,7 +184,7 @@ def middle_features(network: keras.Model, pixels: Pixels, batch_size: int = 64) 
 def _middle(network: keras.Model) -> Any:
     blocks = [layer for layer in network.layers if re.fullmatch(r"block\d[a-z]_add", layer.name)]
     last = {layer.name[len("block")]: layer.output for layer in blocks}
-    chosen = [last[stage] for stage in MIDDLE_STAGES if stage in last]
+    chosen = [last[stage] for stage in MIDDLESTAGES if stage in last]
     parts = [
         part(layer, axis=(1, 2))
         for layer in chosen or [network.get_layer("features").output]
