@@ -46,6 +46,11 @@ except SystemExit as leaving:
     assert not modules_after(code) & HEAVY
 
 
+@pytest.mark.parametrize("module", ["clinic.web.app", "clinic.server.serving"])
+def test_serving_pages_does_not_load_what_only_measuring_needs(module: str) -> None:
+    assert not modules_after(f"import dermsentry.{module}") & {"cv2", "onnxruntime", "fhir", "highdicom"}
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dermsentry.errors import OutputError
-from dermsentry.outputs import RECORD, Output, numbered
+from dermsentry.outputs import RECORD, Output, begins_with, numbered
 
 
 def output(folder: Path, command: str = "evaluate", **made_of: Any) -> Output:
@@ -90,3 +90,16 @@ def test_runs_are_numbered_and_found_again(tmp_path: Path) -> None:
     second = Output(tmp_path, "train", ("run.json",), {"epochs": 3})
     assert numbered(tmp_path, second) == tmp_path / "train-2"
     assert numbered(tmp_path, first) == tmp_path / "train-1"
+
+
+@pytest.mark.parametrize(
+    ("there", "same"),
+    [("", True), ("a\n", True), ("a\nü\n", True), ("a\nü", False), ("b\n", False), ("a\nü\nc\n", False)],
+)
+def test_what_grows_is_what_begins_with_what_is_there(tmp_path: Path, there: str, same: bool) -> None:
+    path = tmp_path / "log.csv"
+    assert begins_with(path, ["a\n"])
+    path.write_text(there, encoding="utf-8")
+    assert begins_with(path, ["a\n", "ü\n"]) is same
+    with pytest.raises(OutputError, match="choose another --out"):
+        begins_with(tmp_path, [])

@@ -7,7 +7,7 @@ and the SHA-256 of its files, so that one which a person edited is known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,28 @@ class Output:
             if old != new:
                 short = max(len(str(old)), len(str(new))) <= _LONG
                 yield f"{name} {old}, now {new}" if short else f"another {name}"
+
+
+def begins_with(path: Path, lines: Iterable[str]) -> bool:
+    """Whether a file is missing, or holds the first of these lines and nothing else: what grows may go on.
+
+    Raises
+    ------
+    OutputError
+        It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            for line in lines:
+                expected = line.encode()
+                there = file.read(len(expected))
+                if there != expected:
+                    return not there
+            return not file.read(1)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise OutputError(f"Cannot read {path}: {error.strerror or error}; choose another --out.") from error
 
 
 def numbered(parent: Path, output: Output) -> Path:

@@ -106,6 +106,7 @@ def decide(
     position: int = 1,
     decided: bool = True,
     name: str = "reader",
+    **more: Any,
 ) -> int:
     """A person's read of a case, as its row."""
     with writing(store.engine) as session:
@@ -124,6 +125,7 @@ def decide(
             diagnosis=diagnosis,
             action=action,
             note="private words",
+            **more,
         )
         session.add(read)
         case = session.get_one(Case, case_id)

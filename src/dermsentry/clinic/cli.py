@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dermsentry.errors import InputError, require_extra
+from dermsentry.errors import InputError, OutputError, require_extra
 from dermsentry.progress import say
 
 if TYPE_CHECKING:
@@ -129,21 +129,35 @@ def verify_audit_log(db: Database = None) -> None:
 @audit_log.command("export")
 def export_audit_log(
     out: Annotated[Path | None, typer.Option(help="The CSV to write; by default stdout.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is no earlier export of this trail.")
+    ] = False,
     db: Database = None,
 ) -> None:
-    """Write the clinic's audit trail as CSV, one event per line, with its hashes."""
+    """Write the clinic's audit trail as CSV, one event per line, with its hashes.
+
+    An earlier export of the same trail is replaced, which has since grown; any other file is refused.
+    """
     folder = _clinic_folder()
     from dermsentry.clinic.clinic import open_existing
     from dermsentry.clinic.store.audit_trail import as_csv
     from dermsentry.clinic.store.database import reading
     from dermsentry.clinic.store.folder import database_of
     from dermsentry.files import whole_file
+    from dermsentry.outputs import begins_with
 
     with closing(open_existing(database_of(folder, db), folder)) as clinic, reading(clinic.engine) as session:
         if out is None:
             for line in as_csv(session):
                 typer.echo(line, nl=False)
         else:
+            with closing(as_csv(session)) as lines:
+                is_earlier = force or begins_with(out, lines)
+            if not is_earlier:
+                raise OutputError(
+                    f"{out} is no earlier export of this audit trail, or was edited. Nothing was replaced: "
+                    "choose another --out, or replace it by --force."
+                )
             with (
                 whole_file(out, 0o600) as temporary,
                 temporary.open("w", encoding="utf-8", newline="") as file,

@@ -8,6 +8,7 @@ import subprocess
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pydicom.sequence import Sequence
 
 from clinic.dicom_files import dicom_bytes
 from clinic.filled_store import Store, card, decide, finding, screen, take, undo
+from dermsentry.clinic.checklists import Abcd, SevenPoint
 from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.export import fhir
 from dermsentry.clinic.export.decisions import SettledDecision, settle
@@ -81,6 +83,10 @@ STATUS = {
     "Observation": "registered preliminary final amended corrected cancelled entered-in-error unknown",
     "Device": "active inactive entered-in-error unknown",
 }
+
+
+ABCD = Abcd(2, 5, ("light-brown", "dark-brown", "black"), ("network", "dots"))
+SEVEN, NO_POINT = SevenPoint(("atypical-network", "regression")), SevenPoint(())
 
 
 @pytest.fixture
@@ -349,6 +355,119 @@ def test_histology_is_an_observation_of_the_amended_report(store: Store, decided
     assert {c["code"] for c in codes} == {"93655004", "MEL"}
 
 
+EVERYTHING: list[dict[str, Any]] = [
+    {"diagnosis": "MEL", "finer": "MIS", "certainty": "high", "abcd": ABCD, "seven_point": SEVEN},
+    {"diagnosis": "NV", "finer": "DYS", "action": "follow-up", "follow_up_on": date(2027, 1, 31)},
+    {"diagnosis": "", "other": "Kaposi sarcoma", "other_code": "ICD-O 9140/3", "certainty": "low"},
+    {"diagnosis": "", "other": "Merkel cell carcinoma", "other_code": "ICD-10 C44.3"},
+    {"diagnosis": "", "other": "angiokeratoma", "other_code": "SNOMED 13200007", "seven_point": NO_POINT},
+    {"diagnosis": "", "other": "an <i>ink</i> spot"},
+]
+"""Decisions that together hold all that one may hold."""
+
+
+def test_a_finer_diagnosis_and_one_in_words_leave_as_what_is_suspected(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    said = []
+    for details in EVERYTHING:
+        read = decide(store, number, **details)
+        bundle = exported(store, number)
+        require_conformity(bundle)
+        (report,) = resources(bundle, "DiagnosticReport")
+        (code,) = report["conclusionCode"]
+        assert code == observation(bundle, "decision")["valueCodeableConcept"]
+        assert code["text"] in report["conclusion"]
+        said.append((code["text"].removesuffix(", no histology"), [c["code"] for c in code["coding"]]))
+        if SNOMED in str(code):
+            assert code["coding"][0] == {
+                "system": SNOMED, "code": "162572001", "display": "Suspected malignancy",
+            }  # fmt: skip
+        assert "109266006" not in json.dumps(bundle)  # melanoma in situ, which nobody has proved
+        undo(store, read)
+    assert said == [
+        ("suspicion of melanoma in situ", ["162572001", "MIS", "MEL"]),
+        ("clinically dysplastic nevus", ["DYS", "NV"]),
+        ("suspicion of Kaposi sarcoma (ICD-O 9140/3)", ["162572001", "other"]),
+        ("suspicion of Merkel cell carcinoma (ICD-10 C44.3)", ["162572001", "other"]),
+        ("clinically angiokeratoma (SNOMED 13200007)", ["other"]),
+        ("clinically an <i>ink</i> spot", ["other"]),
+    ]
+
+
+def components(resource: dict[str, Any]) -> dict[str, Any]:
+    """Each component's value by the clinic's own code."""
+    return {
+        part["code"]["coding"][-1]["code"]: next(v for k, v in part.items() if k.startswith("value"))
+        for part in resource["component"]
+    }
+
+
+def test_certainty_the_readers_code_and_the_day_of_follow_up_are_components(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    read = decide(store, number, **EVERYTHING[2])
+    bundle = exported(store, number)
+    told = components(observation(bundle, "decision"))
+    assert told["certainty"]["coding"][0]["code"] == "low"
+    assert told["other-code"]["coding"] == [
+        {"system": "http://terminology.hl7.org/CodeSystem/icd-o-3", "code": "9140/3"}
+    ]
+    (report,) = resources(bundle, "DiagnosticReport")
+    assert "(low certainty)" in report["conclusion"]
+    undo(store, read)
+    decide(store, number, **EVERYTHING[1])
+    bundle = exported(store, number)
+    assert components(observation(bundle, "decision"))["follow-up-on"] == "2027-01-31"
+    (report,) = resources(bundle, "DiagnosticReport")
+    assert "To be done: follow-up on 2027-01-31." in report["conclusion"]
+    assert "2027-01-31" in observation(bundle, "decision")["text"]["div"]
+
+
+def test_checklists_leave_with_their_scores_meaning_and_every_criterion(store: Store) -> None:
+    number = take(store, dicom_bytes())
+    screen(store, number)
+    decide(store, number, **EVERYTHING[0])
+    bundle = exported(store, number)
+    require_conformity(bundle)
+    abcd, seven = observation(bundle, "abcd"), observation(bundle, "seven-point")
+    assert abcd["valueQuantity"] == {
+        "value": 5.6, "unit": "points", "system": "http://unitsofmeasure.org", "code": "{score}",
+    }  # fmt: skip
+    assert abcd["interpretation"][0]["text"] == "highly suspicious of melanoma"
+    told = components(abcd)
+    assert (told["asymmetry"], told["border"]) == (2, 5)
+    assert {own for own, there in told.items() if there is True} == {*ABCD.colours, *ABCD.structures}
+    assert len(told) == 2 + 6 + 5
+    assert seven["valueQuantity"]["value"] == 3
+    assert seven["interpretation"][0]["coding"][0]["code"] == "suspicious"
+    assert [own for own, there in components(seven).items() if there] == list(SEVEN.criteria)
+    assert len(components(seven)) == 7
+    assert abcd["performer"] == seven["performer"] == observation(bundle, "decision")["performer"]
+    assert len(resources(bundle, "DiagnosticReport")[0]["result"]) == 7
+    assert "ABCD rule 5.6 (above 5.45" in resources(bundle, "DiagnosticReport")[0]["conclusion"]
+    assert "<th>colour: black</th><td>yes</td>" in abcd["text"]["div"]
+
+
+def test_the_breslow_thickness_is_an_observation_with_its_code_in_millimetres(store: Store) -> None:
+    number, person = take(store, dicom_bytes()), chief(store)
+    screen(store, number)
+    decide(store, number)
+    with writing(store.engine) as session:
+        proved = {"diagnosis": "MEL", "method": "histology", "breslow_mm": 0.84}
+        record_outcome(session, store, number, person, **proved)  # type: ignore[arg-type]
+    bundle = exported(store, number)
+    require_conformity(bundle)
+    (found,) = (o for o in resources(bundle, "Observation") if "106243009" in str(o["code"]))
+    assert found["valueQuantity"] == {
+        "value": 0.84, "unit": "mm", "system": "http://unitsofmeasure.org", "code": "mm",
+    }  # fmt: skip
+    assert "valueCodeableConcept" not in found
+    assert found["performer"][0]["identifier"]["value"] == "chief"
+    (report,) = resources(bundle, "DiagnosticReport")
+    assert report["conclusion"].startswith("By histology: melanoma, Breslow thickness 0.84 mm. ")
+
+
 def test_no_device_performs_a_report_and_the_request_is_named(store: Store) -> None:
     number = take(store, dicom_bytes())
     screen(store, number)
@@ -570,10 +689,14 @@ def test_a_kept_validator_finds_nothing_wrong_with_any_report(store: Store, vali
         screen(store, number, tier)
         for step in ("screened", "decided", "proved", "withdrawn"):
             if step == "decided":
-                decide(store, number)
+                decide(store, number, **EVERYTHING[seed])
             with writing(store.engine) as session:
                 if step == "proved":
-                    record_outcome(session, store, number, person, diagnosis="NV", method="histology")
+                    proved = ("NV", None) if seed else ("MEL", 0.84)
+                    record_outcome(
+                        session, store, number, person,
+                        diagnosis=proved[0], method="histology", breslow_mm=proved[1],
+                    )  # fmt: skip
                 if step == "withdrawn":
                     withdraw(session, store, number, person, "why")
             whole.append(exported(store, number))

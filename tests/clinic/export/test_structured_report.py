@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import cycle
 from typing import Any
 
@@ -18,6 +18,7 @@ from pydicom.sr.codedict import codes
 
 from clinic.dicom_files import SERIES, STUDY, dicom_bytes
 from clinic.filled_store import Store, decide, screen, take, undo
+from dermsentry.clinic.checklists import Abcd, SevenPoint
 from dermsentry.clinic.export.structured_report import FORM, SCHEME, structured_report
 from dermsentry.clinic.monitoring.outcomes import record_outcome
 from dermsentry.clinic.store.accounts import MAY, Person
@@ -227,6 +228,54 @@ def test_histology_is_in_the_report_that_follows(store: Store) -> None:
         assert evaluations(group) == {"Diagnosis by histology": code}
         assert predecessors(report)[0][2] == first.SOPInstanceUID
     assert report.InstanceNumber == 4
+
+
+def test_details_of_a_decision_are_in_the_readers_group(store: Store) -> None:
+    number = screened(store)
+    filled = {
+        "abcd": Abcd(2, 5, ("light-brown", "black"), ("network",)),
+        "seven_point": SevenPoint(("atypical-network", "irregular-pigmentation")),
+    }
+    read = decide(store, number, diagnosis="MEL", finer="MIS", certainty="high", **filled)
+    data = exported(store, number)
+    _, (_, person) = read_back(data)
+    assert evaluations(person)["Impression"] == "S-MIS"
+    assert evaluations(person)["Certainty of Impression"] == "C-high"
+    found = [(own.name.value, own.value.value) for own in person.get_qualitative_evaluations()]
+    assert [own for own in found if own[0].startswith(("abcd", "7pt"))] == [
+        ("abcd-verdict", "benign"),
+        ("abcd-colour", "light-brown"),
+        ("abcd-colour", "black"),
+        ("abcd-structure", "network"),
+        ("7pt-verdict", "suspicious"),
+        ("7pt-criterion", "atypical-network"),
+        ("7pt-criterion", "irregular-pigmen"),
+    ]
+    assert shares(person) == {"abcd": 4.6, "abcd-asymmetry": 2, "abcd-border": 5, "seven-point": 3}
+    assert all(len(own[0]) <= 16 and len(own[1]) <= 16 for own in found)
+    undo(store, read)
+    words = "Kaposi sarcoma" + ", patch stage" * 7
+    other = {"other": words, "other_code": "ICD-O 9140/3", "follow_up_on": date(2027, 1, 31)}
+    decide(store, number, diagnosis="", action="follow-up", **other)
+    _, (_, person) = read_back(exported(store, number))
+    assert evaluations(person)["Impression"] == "S-other"
+    (code,) = (o.value for o in person.get_qualitative_evaluations() if o.name.value == "considered-code")
+    assert (code.value, code.scheme_designator) == ("9140/3", "ICDO3")
+    items = {item.ConceptNameCodeSequence[0].CodeValue: item for item in person[0].ContentSequence}
+    assert items["words"].TextValue == words  # whole, where the meaning of a code has 64 characters
+    assert (str(items["111054"].Date), items["111054"].RelationshipType) == ("20270131", "CONTAINS")
+
+
+def test_the_breslow_thickness_is_measured_in_millimetres(store: Store) -> None:
+    number, person = screened(store), chief(store)
+    decide(store, number, diagnosis="MEL")
+    with writing(store.engine) as session:
+        proved = {"diagnosis": "MEL", "method": "histology", "breslow_mm": 0.84}
+        record_outcome(session, store, number, person, **proved)  # type: ignore[arg-type]
+    _, (*_, group) = read_back(exported(store, number))
+    (measured,) = group.get_measurements()
+    assert (measured.name.value, measured.name.scheme_designator) == ("106243009", "SCT")
+    assert (measured.value, measured.unit.value) == (0.84, "mm")
 
 
 def test_a_withdrawn_case_leaves_as_a_report_that_says_so(store: Store) -> None:

@@ -110,6 +110,27 @@ def test_the_same_file_twice_records_nothing_new(clinic: Clinic, add_case: Cases
     assert [own[1] for own in kept(clinic.engine)] == ["MEL", "NV"]
 
 
+def test_the_breslow_thickness_comes_with_a_melanoma_by_histology_alone(
+    clinic: Clinic, add_case: Cases, person: People
+) -> None:
+    anna, cases = person(), [add_case(patient=f"P{number}") for number in range(6)]
+    text = (
+        "patient;diagnosis;method;breslow_mm\n"
+        "P0;MEL;histology;0,84\nP1;MEL;histology;1.204\nP2;MEL;histology;\n"
+        "P3;NV;histology;0.4\nP4;MEL;follow-up;0.4\nP5;MEL;histology;thin\nP5;MEL;histology;0.001\n"
+    )
+    done = take(clinic, anna, text)
+    assert (done.recorded, [line for line, _ in done.problems]) == (3, [5, 6, 7, 8])
+    assert all("Breslow" in why for _, why in done.problems)
+    with reading(clinic.engine) as session:
+        told = {own.case_id: own.breslow_mm for own in session.scalars(select(Outcome))}
+    assert told == {cases[0]: 0.84, cases[1]: 1.2, cases[2]: None}
+    assert take(clinic, anna, text).unchanged == 3
+    # A table that does not tell it takes nothing away.
+    assert take(clinic, anna, "patient,diagnosis,method\nP0,MEL,histology\n") == Imported(0, (), 1)
+    assert take(clinic, anna, text.replace("0,84", "0.9")).recorded == 1
+
+
 def test_a_file_of_another_kind_is_refused_whole(clinic: Clinic, add_case: Cases, person: People) -> None:
     add_case()
     who = person()

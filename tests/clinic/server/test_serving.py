@@ -326,6 +326,32 @@ def test_the_audit_log_is_verified_and_exported(
     )
 
 
+def test_an_export_of_the_audit_log_replaces_an_earlier_one_and_nothing_else(
+    call: Call,
+    capsys: pytest.CaptureFixture[str],
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DERMSENTRY_HOME", str(store.folder))
+    monkeypatch.setenv("DERMSENTRY_DB", store.url)
+    store.case(b"1")
+    out = tmp_path / "log.csv"
+    assert call("audit-log", "export", "--out", out) == 0
+    store.case(b"2")
+    assert call("audit-log", "export", "--out", out) == 0  # the trail has grown
+    whole = out.read_text()
+    assert len(whole.splitlines()) == 3
+    for other in ("my remarks", whole + "my remarks\n", whole.replace("someone", "nobody"), whole[:-9]):
+        out.write_text(other)
+        capsys.readouterr()
+        assert call("audit-log", "export", "--out", out) == 4
+        assert "Nothing was replaced" in capsys.readouterr().err
+        assert out.read_text() == other
+    assert call("audit-log", "export", "--out", out, "--force") == 0
+    assert out.read_text() == whole
+
+
 def test_a_backup_goes_and_comes_by_one_command_each(
     call: Call, capsys: pytest.CaptureFixture[str], store: Store, tmp_path: Path,
     request: pytest.FixtureRequest,

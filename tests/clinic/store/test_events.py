@@ -17,17 +17,20 @@ from dermsentry.clinic.store.events import TrailEvent
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "how-to-run-a-clinic.md"
 _MESSAGE = (7, 5, "email", 2)
 _READ = (7, 4, 1, None, "", "biopsy", "decided", None, "", "ef", "gh", "", "high", "2027-01-31")
+_SCORES = (None, {"score": 3})
 HELD = [
     (events.ServerStartedEvent("1.0", "ab", 2, False), "server started", "server",
      '{"model": "ab", "silent": false, "version": "1.0", "workers": 2}'),
     (events.ServerStoppedEvent("1.0"), "server stopped", "server", '{"version": "1.0"}'),
-    (events.ReceivedEvent(7, "ab", "page", "P", "A", "arm", ""), "received", "case 7",
-     '{"accession": "", "lesion": "A", "patient": "P", "sha256": "ab", "site": "arm", "source": "page"}'),
-    (events.ReceivedAgainEvent(7, "api", "P", "A", "arm", "", "n"), "received again", "case 7",
-     '{"accession": "", "lesion": "A", "note": "n", "patient": "P", "site": "arm", "source": "api"}'),
-    (events.HeldEvent(7, "api", "P", "A", "arm", "", "n", 3, ["patient"]), "held", "case 7",
+    (events.ReceivedEvent(7, "ab", "page", "P", "A", "arm", "", "overview"), "received", "case 7",
+     '{"accession": "", "lesion": "A", "patient": "P", "sha256": "ab", "site": "arm", "source": "page", '
+     '"technique": "overview"}'),
+    (events.ReceivedAgainEvent(7, "api", "P", "A", "arm", "", "n", ""), "received again", "case 7",
+     '{"accession": "", "lesion": "A", "note": "n", "patient": "P", "site": "arm", "source": "api", '
+     '"technique": ""}'),
+    (events.HeldEvent(7, "api", "P", "A", "arm", "", "n", "", 3, ["patient"]), "held", "case 7",
      '{"accession": "", "conflict": 3, "differs": ["patient"], "lesion": "A", "note": "n", "patient": "P", '
-     '"site": "arm", "source": "api"}'),
+     '"site": "arm", "source": "api", "technique": ""}'),
     (events.ConflictSettledEvent(7, 3, "kept", "why"), "conflict settled", "case 7",
      '{"conflict": 3, "reason": "why", "resolution": "kept"}'),
     (events.CaseCorrectedEvent(7, {"patient": "P"}, {"patient": "Q"}, "why"), "corrected", "case 7",
@@ -66,18 +69,21 @@ HELD = [
     (events.MessageGivenUpEvent(*_MESSAGE, "no"), "message given up", "case 7",
      '{"attempt": 2, "channel": "email", "delivery": 5, "problem": "no"}'),
     (events.MessageQueuedAgainEvent(7, 5), "message queued again", "case 7", '{"delivery": 5}'),
-    (events.ReadEvent(*_READ), "read", "case 7",
-     '{"action": "biopsy", "agrees": null, "batch": "gh", "certainty": "high", "diagnosis": "", "finer": "", '
-     '"follow_up_on": "2027-01-31", "model": null, "note_sha256": "ef", "position": 1, '
-     '"read": 4, "stage": "decided", "tier": ""}'),
-    (events.ReadAmendedEvent(*_READ, "why"), "read amended", "case 7",
-     '{"action": "biopsy", "agrees": null, "batch": "gh", "certainty": "high", "diagnosis": "", "finer": "", '
-     '"follow_up_on": "2027-01-31", "model": null, "note_sha256": "ef", "position": 1, '
-     '"read": 4, "reason": "why", "stage": "decided", "tier": ""}'),
-    (events.ReadUndoneEvent(*_READ), "read undone", "case 7",
-     '{"action": "biopsy", "agrees": null, "batch": "gh", "certainty": "high", "diagnosis": "", "finer": "", '
-     '"follow_up_on": "2027-01-31", "model": null, "note_sha256": "ef", "position": 1, '
-     '"read": 4, "stage": "decided", "tier": ""}'),
+    (events.ReadEvent(*_READ, *_SCORES), "read", "case 7",
+     '{"abcd": null, "action": "biopsy", "agrees": null, "batch": "gh", '
+     '"certainty": "high", "diagnosis": "", "finer": "", "follow_up_on": "2027-01-31", '
+     '"model": null, "note_sha256": "ef", "position": 1, '
+     '"read": 4, "seven_point": {"score": 3}, "stage": "decided", "tier": ""}'),
+    (events.ReadAmendedEvent(*_READ, *_SCORES, "why"), "read amended", "case 7",
+     '{"abcd": null, "action": "biopsy", "agrees": null, "batch": "gh", '
+     '"certainty": "high", "diagnosis": "", "finer": "", "follow_up_on": "2027-01-31", '
+     '"model": null, "note_sha256": "ef", "position": 1, '
+     '"read": 4, "reason": "why", "seven_point": {"score": 3}, "stage": "decided", "tier": ""}'),
+    (events.ReadUndoneEvent(*_READ, *_SCORES), "read undone", "case 7",
+     '{"abcd": null, "action": "biopsy", "agrees": null, "batch": "gh", '
+     '"certainty": "high", "diagnosis": "", "finer": "", "follow_up_on": "2027-01-31", '
+     '"model": null, "note_sha256": "ef", "position": 1, '
+     '"read": 4, "seven_point": {"score": 3}, "stage": "decided", "tier": ""}'),
     (events.OutcomeRecordedEvent(7, 3, "MEL", "histology", "ef", 0.4), "outcome recorded", "case 7",
      '{"breslow_mm": 0.4, "diagnosis": "MEL", "method": "histology", "note_sha256": "ef", "outcome": 3}'),
     (events.FollowUpDoneEvent(7, "2027-01-31"), "follow-up done", "case 7", '{"planned": "2027-01-31"}'),

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from dermsentry.clinic.backup import backup, restore
+from dermsentry.clinic.checklists import Abcd, SevenPoint
 from dermsentry.clinic.store.accounts import add_openid_account, check_password
 from dermsentry.clinic.store.audit_trail import open_trail
 from dermsentry.clinic.store.database import MIGRATIONS, migrate, open_database, reading, writing
@@ -194,7 +195,7 @@ def test_the_order_of_earlier_versions_is_made_anew_of_each_finding(database_url
     engine.dispose()
 
 
-def test_reads_of_earlier_versions_have_no_reason(database_url: str) -> None:
+def test_reads_of_earlier_versions_have_no_reason_and_no_checklists_and_take_some(database_url: str) -> None:
     engine = version_4(database_url)
     with engine.begin() as connection:
         connection.execute(
@@ -214,6 +215,15 @@ def test_reads_of_earlier_versions_have_no_reason(database_url: str) -> None:
     with reading(engine) as session:
         read = session.get_one(Read, 1)
         assert (read.diagnosis, read.reason) == ("NV", "")
+        assert read.abcd is read.seven_point is None
+    filled = Abcd(2, 5, ("light-brown", "black"), ("network",)), SevenPoint(())
+    with writing(engine) as session:
+        read = session.get_one(Read, 1)
+        read.abcd, read.seven_point = filled
+    with reading(engine) as session:
+        read = session.get_one(Read, 1)
+        assert (read.abcd, read.seven_point) == filled
+        assert session.execute(text("SELECT count(*) FROM reads WHERE abcd IS NULL")).scalar() == 0
     engine.dispose()
 
 

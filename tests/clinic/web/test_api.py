@@ -14,7 +14,8 @@ from sqlalchemy import Engine, select
 from clinic.cases import photograph
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import Alert, Case, Event
+from dermsentry.clinic.store.records import verify_records
+from dermsentry.clinic.store.tables import Alert, Case, Event, now
 from dermsentry.diagnoses import CODES
 
 Maker = Callable[..., TestClient]
@@ -149,6 +150,12 @@ def test_the_description_is_complete(app: FastAPI, nobody: TestClient) -> None:
         "/api/cases/{case_id}/corrections",
         "/api/cases/{case_id}/restoration",
         "/api/cases/{case_id}/withdrawal",
+        "/api/cases/{case_id}/comments",
+        "/api/cases/{case_id}/tags",
+        "/api/cases/{case_id}/assignment",
+        "/api/cases/{case_id}/lock",
+        "/api/cases/{case_id}/follow-up",
+        "/api/cases/{case_id}/technique",
         "/api/conflicts/{conflict_id}/resolution",
         "/api/cases.csv",
         "/api/alerts",
@@ -255,3 +262,106 @@ def test_a_conflict_is_settled_by_a_program(program: Maker, resolution: str, pat
     assert chief.get("/api/conflicts").json() == []
     assert chief.get(f"/api/cases/{conflict['case_id']}").json()["patient"] == patient
     assert chief.post(path, json={"resolution": resolution, "reason": "again"}).status_code == 422
+
+
+def test_a_program_sends_checklists_and_gets_their_scores(program: Maker, add_case: Adder) -> None:
+    number, reader = add_case("alert", 0.9), program("dermatologist")
+    abcd = {"asymmetry": 2, "border": 4, "colours": ["black", "red", "red"], "structures": ["dots"]}
+    for wrong in ({**abcd, "border": 9}, {**abcd, "border": "4"}, {**abcd, "colours": []}, {"asymmetry": 2}):
+        refused = reader.post(f"/api/cases/{number}/decisions", json={**DECISION, "abcd": wrong})
+        assert refused.status_code == 422
+    both = {"abcd": abcd, "seven_point": {"criteria": ["regression", "blue-whitish-veil"]}}
+    made = reader.post(f"/api/cases/{number}/decisions", json={**DECISION, **both})
+    assert made.status_code == 201
+    assert made.json()["abcd"] == {
+        **{**abcd, "colours": ["red", "black"]},
+        "score": 4.5,
+        "verdict": "benign",
+    }
+    scored = {"criteria": ["blue-whitish-veil", "regression"], "score": 3, "verdict": "suspicious"}
+    assert made.json()["seven_point"] == scored
+    without = reader.post(
+        f"/api/cases/{number}/amendments", json={**DECISION, **both, "seven_point": None, "reason": "x"}
+    )
+    assert (without.json()["seven_point"], without.json()["abcd"]["score"]) == (None, 4.5)
+
+
+def test_programs_work_on_one_case_together(program: Maker, add_case: Adder, engine: Engine) -> None:
+    number, missing = add_case("alert", 0.9), add_case("alert", 0.8) + 9
+    anna, bea = (program("dermatologist", name=own) for own in ("anna", "bea"))
+    looks = program("dermatologist", "cases:read", name="cleo")
+    at = f"/api/cases/{number}"
+    said = anna.post(f"{at}/comments", json={"text": "grew since spring"})
+    assert (said.status_code, said.json()["person"]) == (201, "anna")
+    assert looks.get(f"{at}/comments").json() == [said.json()]
+    assert looks.post(f"{at}/comments", json={"text": "x"}).status_code == 403
+    assert anna.post(f"{at}/comments", json={"text": " "}).status_code == 422
+    assert anna.post(f"{at}/tags", json={"tag": "teaching"}).json() == ["teaching"]
+    assert bea.post(f"{at}/tags", json={"tag": "Naevus/spitz"}).json() == ["Naevus/spitz", "teaching"]
+    assert bea.delete(f"{at}/tags", params={"tag": "naevus/SPITZ"}).json() == ["teaching"]
+    assert looks.get(f"{at}/tags").json() == ["teaching"]
+    assert looks.get("/api/cases", params={"tag": "teaching"}).json()["cases"][0]["id"] == number
+    assert anna.put(f"{at}/assignment", json={"assigned_to": "bea"}).json() == {"assigned_to": "bea"}
+    assert bea.get("/api/cases", params={"assigned": "me"}).json()["cases"][0]["assigned_to"] == "bea"
+    assert "no account x" in anna.put(f"{at}/assignment", json={"assigned_to": "x"}).json()["detail"]
+    assert anna.put(f"{at}/assignment", json={"assigned_to": None}).json() == {"assigned_to": None}
+    assert looks.get(f"{at}/lock").json() is None
+    assert anna.put(f"{at}/lock").json()["person"] == "anna"
+    refused = bea.put(f"{at}/lock")
+    assert (refused.status_code, "Anna is reading" in refused.json()["detail"]) == (409, True)
+    assert bea.post(f"{at}/decisions", json=DECISION).status_code == 409
+    assert bea.delete(f"{at}/lock").status_code == 204  # her own alone
+    assert looks.get(f"{at}/lock").json()["person"] == "anna"
+    assert bea.put(f"{at}/lock", params={"take_over": True}).json()["person"] == "bea"
+    days = {**DECISION, "action": "follow-up", "follow_up_on": str(now().date())}
+    assert bea.post(f"{at}/decisions", json={**days, "confirmed": True}).status_code == 201
+    assert anna.put(f"{at}/lock").status_code == 409  # it is decided
+    assert bea.delete(f"{at}/follow-up").status_code == 204
+    assert bea.delete(f"{at}/follow-up").status_code == 422
+    assert looks.put(f"{at}/technique", json={"technique": "polarised"}).status_code == 403
+    assert bea.put(f"{at}/technique", json={"technique": "by hand"}).status_code == 422
+    assert bea.put(f"{at}/technique", json={"technique": "polarised"}).status_code == 200
+    assert looks.get(at).json()["technique"] == "polarised"
+    for call in ("comments", "tags", "lock"):
+        assert looks.get(f"/api/cases/{missing}/{call}").status_code == 404
+    with reading(engine) as session:
+        told = session.scalars(select(Event.action).where(Event.subject == f"case {number}")).all()
+        own = [own for own in told if own not in ("viewed", "alert acknowledged")]
+        assert own == [
+            *("commented", "tagged", "tagged", "tag removed", "assigned", "assigned", "taken over"),
+            *("read", "follow-up done", "technique set"),
+        ]
+
+
+@pytest.mark.parametrize("settings", [Settings(readers=2)])
+def test_a_program_of_the_second_reader_is_blind_to_the_comments_of_the_first(
+    program: Maker, add_case: Adder, settings: Settings
+) -> None:
+    number = add_case("alert", 0.9)
+    anna, bea = (program("dermatologist", name=own) for own in ("anna", "bea"))
+    anna.post(f"/api/cases/{number}/comments", json={"text": "surely a melanoma"})
+    assert len(bea.get(f"/api/cases/{number}/comments").json()) == 1  # nobody has read it yet
+    anna.post(f"/api/cases/{number}/decisions", json=DECISION)
+    assert bea.get(f"/api/cases/{number}/comments").json() == []
+    bea.post(f"/api/cases/{number}/decisions", json=DECISION)
+    assert len(bea.get(f"/api/cases/{number}/comments").json()) == 1
+
+
+def test_how_a_photograph_was_taken_is_told_with_it(program: Maker, engine: Engine) -> None:
+    sender, reader = program("uploader"), program("dermatologist")
+
+    def send(**told: str) -> dict[str, str]:
+        files = {"photographs": ("a.jpg", photograph())}
+        return dict(sender.post("/api/cases", files=files, data=told).json())
+
+    assert "expected one of overview" in send(technique="by hand")["detail"]
+    number = send()["photographs"][0]["case"]  # type: ignore[index]
+    assert reader.get(f"/api/cases/{number}").json()["technique"] == ""
+    for told, kept in (("polarised", "polarised"), ("overview", "polarised")):  # what was said first stays
+        send(technique=told)
+        assert reader.get(f"/api/cases/{number}").json()["technique"] == kept
+    files = {"photographs": ("b.jpg", photograph(2))}
+    sent = sender.post("/api/cases", files=files, data={"technique": "close-up"}).json()["photographs"][0]
+    assert reader.get(f"/api/cases/{sent['case']}").json()["technique"] == "close-up"
+    with reading(engine) as session:
+        assert [own for own in verify_records(session, None) if own.startswith("case")] == []

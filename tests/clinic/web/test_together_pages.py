@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from clinic.cases import reread
 from clinic.web_app import shown, texts
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.records import verify_records
 from dermsentry.clinic.store.tables import Account, Comment, Event, Lock, Read, now
 
 Browser = Callable[..., TestClient]
@@ -203,3 +205,63 @@ def test_a_finer_diagnosis_its_certainty_and_the_next_visit_are_shown_and_export
     assert table[0]["follow_up_on"] == today
     assert anna.post(f"/cases/{first}/follow-up/done").status_code == 303
     assert texts(shown(anna.get("/?lane=follow-up")), "a.row .what b") == [f"Case {second}"]
+
+
+CHECKLISTS = {
+    "asymmetry": "2",
+    "border": "4",
+    "colours": ["light-brown", "dark-brown", "black"],
+    "structures": ["network", "dots"],
+    "seven_point": ["atypical-network", "regression"],
+}
+
+
+def test_checklists_are_scored_kept_amended_and_shown_wherever_the_decision_is(
+    browser: Browser, add_case: AddCase, engine: Engine, clinic: ServedClinic
+) -> None:
+    case, anna = add_case(patient="P-1", lesion="A"), browser(name="anna")
+    page = shown(anna.get(f"/cases/{case}"))
+    assert page.select("details.checklists[open]") == []
+    scored = shown(anna.get("/checklists", params=CHECKLISTS))
+    assert texts(scored, "span") == [
+        "ABCD rule 5.5: highly suspicious of melanoma",
+        "7-point checklist 3: suspicious of melanoma",
+    ]
+    half = shown(anna.get("/checklists", params={"border": "1", "seven_point": "none"}))
+    assert texts(half, "span")[0].startswith("ABCD rule: asymmetry, colours, structures still")
+    assert texts(half, "span")[1] == "7-point checklist 0: not suspicious of melanoma"
+    assert texts(shown(anna.get("/checklists")), "span") == []
+    # A draft has them, and so has a form that was not kept.
+    assert anna.post(f"/cases/{case}/draft", data={**CHECKLISTS, "agrees": "yes"}).status_code == 204
+    refused = anna.post(f"/cases/{case}/decision", data={**DECISION, **CHECKLISTS, "border": ""})
+    assert refused.status_code == 422
+    assert "border still to be filled in" in texts(shown(refused), ".problem")[0]
+    for page in (shown(anna.get(f"/cases/{case}")), shown(refused)):
+        form = page.select_one("details.checklists[open]")
+        assert form is not None
+        ticked = [own["value"] for own in form.select("[checked]")]
+        assert ticked == [*CHECKLISTS["colours"], *CHECKLISTS["structures"], *CHECKLISTS["seven_point"]]
+    assert anna.post(f"/cases/{case}/decision", data={**DECISION, **CHECKLISTS}).status_code == 303
+    page = shown(anna.get(f"/cases/{case}"))
+    assert (
+        "ABCD rule 5.5 (above 5.45: highly suspicious of melanoma): asymmetry 2 of 2, border 4 of 8, "
+        in (texts(page, ".history .filled")[0])
+    )
+    assert texts(page, "details.amend details.checklists option[selected]") == ["2", "4"]
+    assert len(page.select("details.amend details.checklists [checked]")) == 7
+    assert "7-point 3" in texts(shown(anna.get(f"/cases/{case}/patient")), ".note-line")[0]
+    assert "7-point checklist 3" in shown(anna.get(f"/cases/{case}/print")).get_text()
+    changed = {**DECISION, **CHECKLISTS, "seven_point": "none", "reason": "no network"}
+    assert anna.post(f"/cases/{case}/amendment", data=changed).status_code == 303
+    row = next(csv.DictReader(io.StringIO(anna.get("/cases.csv").text)))
+    assert (row["abcd_score"], row["abcd_asymmetry"], row["abcd_border"]) == ("5.5", "2", "4")
+    assert row["abcd_colours"] == "light-brown; dark-brown; black"
+    assert row["abcd_structures"] == "network; dots"
+    assert (row["seven_point_score"], row["seven_point_criteria"]) == ("0", "none")
+    with writing(engine) as session:
+        told = [own for own in verify_records(session, None) if own.startswith("read")]
+        assert told == []
+        bent = '{"asymmetry": 0, "border": 0, "colours": [], "structures": [], "score": 1.0}'
+        session.execute(text("UPDATE reads SET abcd = :bent WHERE position = 4"), {"bent": bent})
+        told = [own for own in verify_records(session, None) if own.startswith("read")]
+        assert told == ["read 2 is not as the events tell: abcd"]

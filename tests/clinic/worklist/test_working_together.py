@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from sqlalchemy import Engine, select
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.monitoring.outcomes import record_outcome
 from dermsentry.clinic.settings import Settings
-from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.records import verify_records
@@ -203,15 +204,41 @@ def test_a_second_reader_is_blind_to_what_the_first_commented(
             case = session.get_one(Case, case_id)
             return [own.text for own in remarks.visible_comments(session, two, case, who)]
 
+    def finds(who: Person, word: str = "surely") -> bool:
+        blind = remarks.blind_reader(two, who)
+        with reading(engine) as session:
+            everywhere, number = search_cases(session, word, blind=blind)
+            here = list_cases(session, Filter(search=word, stage="all", blind=blind)).cases
+            assert number == len(everywhere) == len(here)
+            return bool(here)
+
     with writing(engine) as session:
         remarks.comment(session, two, case_id, cleo, "patient is anxious")
         remarks.comment(session, two, case_id, anna, "surely a melanoma")
         decide(session, two, case_id, anna, agrees=True, diagnosis="MEL", action="biopsy")
     assert shown(bea) == ["patient is anxious"]
     assert shown(anna) == ["patient is anxious", "surely a melanoma"]
+    # Nor does a search tell, which would say the words one by one.
+    assert [finds(who) for who in (anna, bea, cleo)] == [True, False, False]
+    assert finds(bea, "anxious")
+    assert remarks.blind_reader(clinic, bea) is None
     with writing(engine) as session:
-        decide(session, two, case_id, bea, agrees=True, diagnosis="MEL", action="biopsy")
-    assert len(shown(bea)) == 2
+        differs = decide(session, two, case_id, bea, agrees=False, diagnosis="NV", action="biopsy")
+        remarks.comment(session, two, case_id, bea, "regular network")
+    # Who settles where they differ sees both; they do not see each other yet.
+    assert [finds(who) for who in (anna, bea, cleo)] == [True, False, True]
+    assert [finds(who, "network") for who in (anna, bea, cleo)] == [False, True, True]
+    assert [len(shown(who)) for who in (anna, bea, cleo)] == [2, 2, 3]
+    uploader = replace(cleo, may=MAY["uploader"])
+    assert not finds(uploader)
+    with writing(engine) as session:
+        undo(session, two, differs.id, bea)
+    assert [finds(who, "network") for who in (anna, bea, cleo)] == [True, True, True]  # bea has read nothing
+    assert not finds(bea)
+    with writing(engine) as session:
+        decide(session, two, case_id, cleo, agrees=True, diagnosis="MEL", action="biopsy")
+    assert len(shown(bea)) == 3
+    assert all(finds(who) for who in (anna, bea, cleo, uploader))
 
 
 def test_each_order_lists_every_case_once_page_by_page(engine: Engine, add_case: AddCase) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
+from dermsentry.clinic.checklists import NONE
 from dermsentry.clinic.export.decisions import SettledDecision, settle
 from dermsentry.clinic.store.tables import ASSESSED, WITHDRAWN, Case, Correction, Outcome, Read
 from dermsentry.diagnoses import CODES
@@ -23,6 +24,7 @@ COLUMNS = (
     "case",
     "site",
     "source",
+    "technique",
     "received_at",
     "sha256",
     "screened_at",
@@ -44,6 +46,13 @@ COLUMNS = (
     "other_code",
     "certainty",
     "follow_up_on",
+    "abcd_score",
+    "abcd_asymmetry",
+    "abcd_border",
+    "abcd_colours",
+    "abcd_structures",
+    "seven_point_score",
+    "seven_point_criteria",
     "decided_at",
     "decided_by",
     "outcome",
@@ -136,6 +145,7 @@ def _row(case: Case, decision: SettledDecision, outcome: Outcome | None) -> dict
         "file_name": case.file_name,
         "note": case.note,
         "source": case.source,
+        "technique": case.technique,
         "received_at": case.received_at,
         "sha256": case.sha256,
         "screened_at": case.screened_at,
@@ -157,12 +167,27 @@ def _row(case: Case, decision: SettledDecision, outcome: Outcome | None) -> dict
         "other_code": read.other_code if read is not None else "",
         "certainty": read.certainty if read is not None else "",
         "follow_up_on": read.follow_up_on if read is not None else None,
+        **_checklists(read),
         "decided_at": case.decided_at,
         "decided_by": read.account.name if read is not None else "",
         "outcome": outcome.diagnosis if outcome is not None else "",
         "outcome_method": outcome.method if outcome is not None else "",
         "breslow_mm": outcome.breslow_mm if outcome is not None else None,
         "outcome_at": outcome.at if outcome is not None else None,
+    }
+
+
+def _checklists(read: Read | None) -> dict[str, Any]:
+    """The columns of the checklists that a reader filled in; `none` where no criterion was found."""
+    abcd, seven_point = (read.abcd, read.seven_point) if read is not None else (None, None)
+    return {
+        "abcd_score": f"{abcd.score:.1f}" if abcd else None,
+        "abcd_asymmetry": abcd.asymmetry if abcd else None,
+        "abcd_border": abcd.border if abcd else None,
+        "abcd_colours": "; ".join(abcd.colours) if abcd else None,
+        "abcd_structures": "; ".join(abcd.structures) if abcd else None,
+        "seven_point_score": seven_point.score if seven_point else None,
+        "seven_point_criteria": "; ".join(seven_point.criteria) or NONE if seven_point else None,
     }
 
 

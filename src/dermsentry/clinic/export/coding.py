@@ -6,9 +6,12 @@ SNOMED CT only where the code is certain: what has none, such as `PBK`, leaves u
 from __future__ import annotations
 
 import hmac
+import re
 from uuid import UUID, uuid5
 
 from dermsentry.clinic.store.audit_trail import Trail
+from dermsentry.clinic.store.tables import Read
+from dermsentry.clinic.worklist.terms import name_of_term
 from dermsentry.diagnoses import name_of
 
 NAMESPACE = UUID("6f1de0a4-52f6-4d0e-9a83-3a5c0f1b7c21")
@@ -20,7 +23,10 @@ SNOMED_CODES = {
     "MEL": ("93655004", "Malignant melanoma of skin"),
     "SCC": ("254651007", "Squamous cell carcinoma of skin"),
     "biopsy": ("240977001", "Biopsy of skin"),
+    "breslow": ("106243009", "Breslow depth staging for melanoma of skin"),
 }
+UNDECIDED = "none of the nine diagnoses, or it cannot be told"
+_MALIGNANT_CODES = r"ICD-O \d{4}/[236]|ICD-10 (C|D03).*"
 
 SCORES = {
     "no_lesion": "No-lesion score, 0 to 1: above 0.5 not recognised as an image of a lesion",
@@ -29,10 +35,28 @@ SCORES = {
 """The scores of a finding, and what a receiver reads beside them."""
 
 
-def suspicion(diagnosis: str, *, known: bool) -> str:
-    """A diagnosis by eye in words, which is a suspicion; `known`: it is known by now what the lesion was."""
-    told = f"{'suspicion of' if diagnosis in MALIGNANT else 'clinically'} {name_of(diagnosis)}"
+def is_suspected(read: Read) -> bool:
+    """Whether a reader suspects a malignant lesion, as far as the diagnosis or its code says."""
+    return read.diagnosis in MALIGNANT or re.fullmatch(_MALIGNANT_CODES, read.other_code) is not None
+
+
+def suspicion(read: Read, *, known: bool) -> str:
+    """A diagnosis by eye in words, the finest there is; `known`: it is known by now what the lesion was."""
+    if read.other:
+        name = f"{read.other} ({read.other_code})" if read.other_code else read.other
+    elif read.finer:
+        name = name_of_term(read.finer)
+    elif read.diagnosis:
+        name = name_of(read.diagnosis)
+    else:
+        return UNDECIDED
+    told = f"{'suspicion of' if is_suspected(read) else 'clinically'} {name}"
     return told if known else f"{told}, no histology"
+
+
+def suspicion_codes(read: Read) -> tuple[str, ...]:
+    """The clinic's own codes of a diagnosis by eye, the finest first; none where there is no diagnosis."""
+    return tuple(own for own in (read.finer, read.diagnosis, "other" if read.other else "") if own)
 
 
 def own_system(trail: Trail, kind: str) -> str:

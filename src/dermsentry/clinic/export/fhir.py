@@ -10,7 +10,10 @@ note, no name of a patient: the patient is the reference that the clinic gave.
 
 SNOMED CT codes are given beside the clinic's own where one means the same. A code for melanoma beside a
 probability, or beside what a person suspects, would be read as melanoma: before histology a reading is a
-suspicion, in code and words. The outcome is an Observation of the amended report.
+suspicion, in code and words. The outcome is an Observation of the amended report, and so is the Breslow
+thickness, coded as the German oncology profiles and mCODE do. A finer diagnosis and one in words are told in
+the suspicion's words; certainty, the code that a reader gave, and the day of follow-up are components of the
+decision. Each checklist is an Observation with its score, its meaning and every criterion.
 """
 
 from __future__ import annotations
@@ -27,16 +30,28 @@ from jinja2 import Environment
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic.checklists import (
+    COLOURS,
+    CRITERIA,
+    MOST_AXES,
+    MOST_SEGMENTS,
+    STRUCTURES,
+    VERDICTS,
+    Abcd,
+    SevenPoint,
+    in_words,
+)
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.export.coding import (
-    MALIGNANT,
     NAMESPACE,
     SCORES,
     SNOMED_CODES,
     SUSPECTED,
+    is_suspected,
     oid,
     own_system,
     suspicion,
+    suspicion_codes,
 )
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.store.tables import ASSESSED, Account, Case, Outcome, Read
@@ -49,6 +64,13 @@ from dermsentry.stats.numbers import decimal, percent
 SNOMED = "http://snomed.info/sct"
 UNITS = "http://unitsofmeasure.org"
 ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+DICOM = "http://dicom.nema.org/resources/ontology/DCM"
+CODE_SYSTEMS = {
+    "SNOMED": SNOMED,
+    "ICD-O": "http://terminology.hl7.org/CodeSystem/icd-o-3",
+    "ICD-10": "http://hl7.org/fhir/sid/icd-10",
+}
+"""Of the codes that a reader may give for a diagnosis in words, by what they begin with."""
 CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 IDENTIFIERS = "http://terminology.hl7.org/CodeSystem/v2-0203"
 SERVICES = "http://terminology.hl7.org/CodeSystem/v2-0074"
@@ -65,7 +87,6 @@ CHANGED = {
 }
 _IMAGING = [{"coding": [{"system": CATEGORY, "code": "imaging", "display": "Imaging"}]}]
 _EXAMINATION = [{"coding": [{"system": CATEGORY, "code": "exam", "display": "Exam"}]}]
-UNDECIDED = "none of the nine diagnoses, or it cannot be told"
 
 
 def local_system(name: str) -> str:
@@ -189,8 +210,16 @@ def _observations(clinic: Clinic, case: Case, decision: SettledDecision) -> dict
         found[code] = {**shared, "code": _coded("observation", code, words), **value}
     if decision.read is not None:
         found["decision"] = _decision(clinic, case, decision, decision.read)
+        if decision.read.abcd is not None:
+            found["abcd"] = _abcd(clinic, case, decision, decision.read, decision.read.abcd)
+        if decision.read.seven_point is not None:
+            found["seven-point"] = _seven_point(
+                clinic, case, decision, decision.read, decision.read.seven_point
+            )
     if decision.outcome is not None:
         found["outcome"] = _outcome(clinic, case, decision.outcome)
+        if decision.outcome.breslow_mm is not None:
+            found["breslow"] = _breslow(clinic, case, decision.outcome, decision.outcome.breslow_mm)
     return {name: _without_nothing(observation) for name, observation in found.items()}
 
 
@@ -210,19 +239,88 @@ def _decision(clinic: Clinic, case: Case, decision: SettledDecision, read: Read)
     if read.agrees is not None:
         agrees = _coded("observation", "agrees", "Whether the reader agrees with the model")
         components.append({"code": agrees, "valueBoolean": read.agrees})
+    if read.certainty:
+        code = _coded("observation", "certainty", "How certain the reader is of the diagnosis")
+        code["coding"].insert(0, {"system": DICOM, "code": "111013", "display": "Certainty of impression"})
+        components.append(
+            {"code": code, "valueCodeableConcept": _coded("certainty", read.certainty, read.certainty)}
+        )
+    if read.other_code:
+        # As a component: a code for a disease as the value would be read as the disease.
+        kind, _, number = read.other_code.partition(" ")
+        coding = [{"system": CODE_SYSTEMS[kind], "code": number}]
+        code = _coded("observation", "other-code", "The code of the diagnosis that the reader considers")
+        value = {"coding": coding, "text": _name(decision, read)}
+        components.append({"code": code, "valueCodeableConcept": value})
+    if read.follow_up_on is not None:
+        code = _coded("observation", "follow-up-on", "Day on which the lesion is to be seen again")
+        planned = {"system": DICOM, "code": "111054", "display": "Recommended Follow-up Date"}
+        code["coding"].insert(0, planned)
+        components.append({"code": code, "valueDateTime": read.follow_up_on.isoformat()})
+    return {
+        **_by_reader(clinic, case, decision, read),
+        "code": _coded("observation", "decision", "What a person decided"),
+        "valueCodeableConcept": _diagnosis(decision, read),
+        "component": components,
+    }
+
+
+def _by_reader(clinic: Clinic, case: Case, decision: SettledDecision, read: Read) -> dict[str, Any]:
     return {
         "resourceType": "Observation",
         "basedOn": _order(clinic, case),
         "status": decision.status,
         "category": _EXAMINATION,
-        "code": _coded("observation", "decision", "What a person decided"),
         "subject": _subject(clinic, case),
         "effectiveDateTime": _instant(read.at),
         "issued": _instant(read.at),
         "performer": [_person(clinic, read.account)],
         "bodySite": {"text": case.site} if case.site else None,
-        "valueCodeableConcept": _diagnosis(decision, read),
+    }
+
+
+def _abcd(clinic: Clinic, case: Case, decision: SettledDecision, read: Read, filled: Abcd) -> dict[str, Any]:
+    counted = (("asymmetry", filled.asymmetry, MOST_AXES), ("border", filled.border, MOST_SEGMENTS))
+    components = [
+        {"code": _coded("abcd", name, f"{name}, 0 to {most}"), "valueInteger": value}
+        for name, value, most in counted
+    ]
+    for kind, known, given in (
+        ("colour", COLOURS, filled.colours),
+        ("structure", STRUCTURES, filled.structures),
+    ):
+        components += [
+            {"code": _coded(kind, code, f"{kind}: {words}"), "valueBoolean": code in given}
+            for code, words in known.items()
+        ]
+    return {
+        **_by_reader(clinic, case, decision, read),
+        "code": _coded("observation", "abcd", "Total dermoscopy score by the ABCD rule"),
+        "method": {"text": "ABCD rule of dermatoscopy (Stolz 1994, Nachbar 1994)"},
+        **_scored(filled),
         "component": components,
+    }
+
+
+def _seven_point(
+    clinic: Clinic, case: Case, decision: SettledDecision, read: Read, filled: SevenPoint
+) -> dict[str, Any]:
+    return {
+        **_by_reader(clinic, case, decision, read),
+        "code": _coded("observation", "seven-point", "Score of the 7-point checklist"),
+        "method": {"text": "7-point checklist (Argenziano 1998)"},
+        **_scored(filled),
+        "component": [
+            {"code": _coded("criterion", code, words), "valueBoolean": code in filled.criteria}
+            for code, words in CRITERIA.items()
+        ],
+    }
+
+
+def _scored(filled: Abcd | SevenPoint) -> dict[str, Any]:
+    return {
+        "valueQuantity": {"value": filled.score, "unit": "points", "system": UNITS, "code": "{score}"},
+        "interpretation": [_coded("verdict", filled.verdict, VERDICTS[filled.verdict])],
     }
 
 
@@ -239,6 +337,15 @@ def _outcome(clinic: Clinic, case: Case, outcome: Outcome) -> dict[str, Any]:
         "bodySite": {"text": case.site} if case.site else None,
         "method": _coded("method", outcome.method, outcome.method),
         "valueCodeableConcept": _found(outcome),
+    }
+
+
+def _breslow(clinic: Clinic, case: Case, outcome: Outcome, thickness_mm: float) -> dict[str, Any]:
+    return {
+        **_outcome(clinic, case, outcome),
+        "code": _coded("observation", "breslow", "Breslow thickness", snomed="breslow"),
+        "valueCodeableConcept": None,
+        "valueQuantity": {"value": thickness_mm, "unit": "mm", "system": UNITS, "code": "mm"},
     }
 
 
@@ -284,29 +391,41 @@ def _conclusion(case: Case, decision: SettledDecision) -> str:
         return "Withdrawn: entered in error. Nothing that was reported of this case holds."
     turned_out = ""
     if decision.outcome is not None:
-        turned_out = f"By {decision.outcome.method}: {name_of(decision.outcome.diagnosis)}. "
+        thickness = decision.outcome.breslow_mm
+        depth = f", Breslow thickness {thickness:g} mm" if thickness is not None else ""
+        turned_out = f"By {decision.outcome.method}: {name_of(decision.outcome.diagnosis)}{depth}. "
     if read is None and turned_out:
         return f"{turned_out}The photograph has been decided by nobody."
     if read is None:
         return f"By software alone, decided by nobody yet: {case.tier}, {MEANING[case.tier]}."  # type: ignore[index]
     changed = CHANGED.get(decision.status, "")
-    return f"{turned_out}{changed}Decided by a person: {_name(decision, read)}. To be done: {read.action}."
+    certainty = f" ({read.certainty} certainty)" if read.certainty else ""
+    planned = f" on {read.follow_up_on.isoformat()}" if read.follow_up_on is not None else ""
+    filled = "".join(
+        f" {name} {in_words(own)}."
+        for name, own in (("ABCD rule", read.abcd), ("7-point checklist", read.seven_point))
+        if own is not None
+    )
+    decided = f"Decided by a person: {_name(decision, read)}{certainty}. To be done: {read.action}{planned}."
+    return f"{turned_out}{changed}{decided}{filled}"
 
 
 def _name(decision: SettledDecision, read: Read) -> str:
-    known = decision.outcome is not None
-    return suspicion(read.diagnosis, known=known) if read.diagnosis else UNDECIDED
+    return suspicion(read, known=decision.outcome is not None)
 
 
 def _diagnosis(decision: SettledDecision, read: Read) -> dict[str, Any]:
     """What a person made of a photograph: before histology a suspicion, in code and words."""
-    if not read.diagnosis:
-        return {"text": UNDECIDED}
-    told = _coded("suspicion", read.diagnosis, _name(decision, read))
-    if read.diagnosis in MALIGNANT:
+    words = _name(decision, read)
+    codes = suspicion_codes(read)
+    if not codes:
+        return {"text": words}
+    coding = [{"system": local_system("suspicion"), "code": own, "display": words} for own in codes[:1]]
+    coding += [{"system": local_system("suspicion"), "code": own} for own in codes[1:]]
+    if is_suspected(read):
         number, display = SUSPECTED
-        told["coding"].insert(0, {"system": SNOMED, "code": number, "display": display})
-    return told
+        coding.insert(0, {"system": SNOMED, "code": number, "display": display})
+    return {"coding": coding, "text": words}
 
 
 def _coded(system: str, code: str, text: str, *, snomed: str = "") -> dict[str, Any]:
@@ -419,6 +538,7 @@ def _own_words(resource: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]
     lines = [("Status", STATUS_IN_WORDS[resource["status"]])]
     if _value(resource):
         lines.append(("Result", _value(resource)))
+    lines += [("Meaning", own["text"]) for own in resource.get("interpretation", ())]
     lines += [(part["code"]["text"], _value(part)) for part in resource.get("component", ())]
     lines += [("Reason", note["text"]) for note in resource.get("note", ())]
     return resource["code"]["text"], lines
@@ -427,7 +547,11 @@ def _own_words(resource: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]
 def _value(part: Mapping[str, Any]) -> str:
     """A value of an Observation or one of its components, in words."""
     if "valueQuantity" in part:
-        return decimal(part["valueQuantity"]["value"], 3)
+        value, unit = part["valueQuantity"]["value"], part["valueQuantity"]["unit"]
+        return decimal(value, 3) if unit == "1" else f"{value:g} {unit}"
+    for kind in ("valueInteger", "valueDateTime"):
+        if kind in part:
+            return str(part[kind])
     if "valueBoolean" in part:
         return "yes" if part["valueBoolean"] else "no"
     if "dataAbsentReason" in part:

@@ -25,7 +25,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import dermsentry
-from dermsentry.clinic.export.coding import SCORES, SNOMED_CODES, oid, suspicion
+from dermsentry.clinic.checklists import COLOURS, CRITERIA, STRUCTURES, VERDICTS
+from dermsentry.clinic.export.coding import SCORES, SNOMED_CODES, oid, suspicion, suspicion_codes
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.intake.dicom import read_reference
 from dermsentry.clinic.store.pictures import Pictures
@@ -46,6 +47,8 @@ TIERS = {
     "cannot-say": "The model cannot assess this image",
     "unreadable": "The file could not be read",
 }
+CODE_SCHEMES = {"SNOMED": "SCT", "ICD-O": "ICDO3", "ICD-10": "I10"}
+"""Of the codes that a reader may give for a diagnosis in words, by what they begin with (PS3.16, 8)."""
 METHODS = {"histology": "Diagnosis by histology", "follow-up": "Diagnosis by follow-up"}
 _SERIES = 9001
 _VALID = {
@@ -226,27 +229,81 @@ def _by_person(
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     # Before histology a suspicion: a code for melanoma would be read as melanoma.
     diagnosis = _own("D-none", "None of the nine diagnoses, or not to be told")
-    if read.diagnosis:
-        diagnosis = _own(f"S-{read.diagnosis}", suspicion(read.diagnosis, known=known))
+    for code in suspicion_codes(read)[:1]:
+        diagnosis = _own(f"S-{code}", suspicion(read, known=known))
     said = [
         sr.QualitativeEvaluation(codes.DCM.Impression, diagnosis),
         sr.QualitativeEvaluation(
             codes.DCM.Recommendation, _coded(read.action, f"A-{read.action}", read.action)
         ),
     ]
-    return sr.MeasurementsAndQualitativeEvaluations(
+    if read.certainty:
+        certainty = _own(f"C-{read.certainty}", f"{read.certainty.capitalize()} certainty")
+        said.append(sr.QualitativeEvaluation(codes.DCM.CertaintyOfImpression, certainty))
+    if read.other_code:
+        kind, _, number = read.other_code.partition(" ")
+        given = sr.CodedConcept(number, CODE_SCHEMES[kind], _line(read.other))
+        said.append(sr.QualitativeEvaluation(_own("considered-code", "Code of what is considered"), given))
+    measured, criteria = _checklists(read)
+    group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(case, image),
-        qualitative_evaluations=said,
+        measurements=measured,
+        qualitative_evaluations=said + criteria,
         source_images=[_source(image)],
     )
+    contains = sr.RelationshipTypeValues.CONTAINS
+    if read.other:  # whole: the meaning of a code holds 64 characters
+        words = sr.TextContentItem(_own("words", "Diagnosis in words"), read.other, contains)
+        group[0].ContentSequence.append(words)
+    if read.follow_up_on is not None:
+        day = sr.DateContentItem(codes.DCM.RecommendedFollowUpDate, read.follow_up_on, contains)
+        group[0].ContentSequence.append(day)
+    return group
+
+
+def _checklists(read: Read) -> tuple[list[sr.Measurement], list[sr.QualitativeEvaluation]]:
+    """The scores of the checklists that a reader filled in, and the criteria that were found."""
+    measured: list[sr.Measurement] = []
+    found: list[tuple[str, str, str, str]] = []
+    score = sr.CodedConcept("{score}", "UCUM", "score")
+    if read.abcd is not None:
+        for code, name, value in (
+            ("abcd", "Total dermoscopy score by the ABCD rule (Nachbar 1994)", read.abcd.score),
+            ("abcd-asymmetry", "ABCD rule: asymmetric axes, of 2", read.abcd.asymmetry),
+            ("abcd-border", "ABCD rule: segments with an abrupt border, of 8", read.abcd.border),
+        ):
+            measured.append(sr.Measurement(name=_own(code, name), value=value, unit=score))
+        verdict = read.abcd.verdict
+        found.append(("abcd-verdict", "ABCD rule: meaning of the score", verdict, VERDICTS[verdict]))
+        found += [("abcd-colour", "ABCD rule: colour", own, COLOURS[own]) for own in read.abcd.colours]
+        found += [
+            ("abcd-structure", "ABCD rule: structure", own, STRUCTURES[own]) for own in read.abcd.structures
+        ]
+    if read.seven_point is not None:
+        points = _own("seven-point", "Score of the 7-point checklist (Argenziano 1998)")
+        measured.append(sr.Measurement(name=points, value=read.seven_point.score, unit=score))
+        verdict = read.seven_point.verdict
+        found.append(("7pt-verdict", "7-point checklist: meaning of the score", verdict, VERDICTS[verdict]))
+        found += [
+            ("7pt-criterion", "7-point checklist: criterion", own, CRITERIA[own])
+            for own in read.seven_point.criteria
+        ]
+    return measured, [
+        sr.QualitativeEvaluation(_own(code, name), _own(own[:16], words)) for code, name, own, words in found
+    ]
 
 
 def _turned_out(case: Case, image: Dataset, outcome: Outcome) -> sr.MeasurementsAndQualitativeEvaluations:
     """What the lesion turned out to be; a label of several diagnoses in words alone."""
     known = outcome.diagnosis if outcome.diagnosis in CODES else "several"
     diagnosis = _coded(known, f"D-{known}", name_of(outcome.diagnosis))
+    measured = []
+    if outcome.breslow_mm is not None:
+        name = _coded("breslow", "breslow", "Breslow thickness")
+        measured.append(sr.Measurement(name=name, value=outcome.breslow_mm, unit=codes.UCUM.Millimeter))
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(case, image),
+        measurements=measured,
         qualitative_evaluations=[
             sr.QualitativeEvaluation(
                 _own(f"outcome-{outcome.method}"[:16], METHODS[outcome.method]), diagnosis

@@ -17,8 +17,16 @@ from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import writing
-from dermsentry.clinic.store.events import HeldEvent, ReceivedAgainEvent, ReceivedEvent
-from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case, Conflict, Job, Source
+from dermsentry.clinic.store.events import HeldEvent, ReceivedAgainEvent, ReceivedEvent, TechniqueSetEvent
+from dermsentry.clinic.store.tables import (
+    IDENTIFYING,
+    TECHNIQUES,
+    WITHDRAWN,
+    Case,
+    Conflict,
+    Job,
+    Source,
+)
 from dermsentry.clinic.store.text import clean, joined_notes
 from dermsentry.errors import InputError
 from dermsentry.image_formats import DICOM, FORMATS, HEAD, READ, format_of
@@ -46,6 +54,7 @@ class About:
     site: str = ""
     accession: str = ""
     note: str = ""
+    technique: str = ""
     file_name: str = ""
     dicom: Mapping[str, Any] | None = None
 
@@ -55,7 +64,7 @@ class About:
         Raises
         ------
         InputError
-            A field is too long.
+            A field is too long, or the technique is none.
         """
         cleaned = {name: clean(getattr(self, name), keep_lines=name == "note") for name in LONGEST}
         for name, longest in LONGEST.items():
@@ -63,6 +72,12 @@ class About:
                 raise InputError(
                     f"Received a {name} of {len(cleaned[name])} characters; expected up to {longest}."
                 )
+        if self.technique and self.technique not in TECHNIQUES:
+            raise InputError(
+                f"Received the technique {clean(self.technique)[:40]!r}; expected one of "
+                f"{', '.join(TECHNIQUES)}, or none."
+            )
+        cleaned["technique"] = self.technique
         return About(**cleaned, file_name=clean(self.file_name)[-lengths.FILE_NAME :], dicom=self.dicom)
 
 
@@ -162,11 +177,13 @@ def receive(
             instance=instance,
             pixels=pixels,
             taken=str((told.dicom or {}).get("acquired", "")),
+            technique=told.technique,
         )
         session.add(case)
         session.flush()
         session.add(Job(case_id=case.id))
-        append(session, clinic.trail, actor, ReceivedEvent(case.id, sha256, source, **_identity(told)))
+        event = ReceivedEvent(case.id, sha256, source, **_identity(told), technique=told.technique)
+        append(session, clinic.trail, actor, event)
         return Received(case.id, True)
 
 
@@ -208,11 +225,18 @@ def _earlier(
 def _again(
     session: Session, clinic: Clinic, case: Case, told: About, sha256: str, source: Source, actor: str
 ) -> Received:
-    """A photograph came another time: nothing changes but a new note, or a person must decide."""
+    """A photograph came another time: nothing changes but a new note, or the technique where nobody had said
+    it, or a person must decide.
+    """
     differs, withdrawn = differing(case, told), case.lane == WITHDRAWN
     if not differs and not withdrawn:
-        event = ReceivedAgainEvent(case.id, source, **_identity(told), note=told.note)
+        event = ReceivedAgainEvent(
+            case.id, source, **_identity(told), note=told.note, technique=told.technique
+        )
         append(session, clinic.trail, actor, event)
+        if told.technique and not case.technique:
+            append(session, clinic.trail, actor, TechniqueSetEvent(case.id, "", told.technique))
+            case.technique = told.technique
         if told.note and told.note not in case.note:
             case.note = joined_notes(case.note, told.note)
         return Received(case.id, False)
@@ -223,12 +247,16 @@ def _again(
         conflict = Conflict(case_id=case.id, sha256=sha256, source=source, sender=actor, told=given)
         session.add(conflict)
         session.flush()
-    append(
-        session,
-        clinic.trail,
-        actor,
-        HeldEvent(case.id, source, **_identity(told), note=told.note, conflict=conflict.id, differs=differs),
+    event = HeldEvent(
+        case.id,
+        source,
+        **_identity(told),
+        note=told.note,
+        technique=told.technique,
+        conflict=conflict.id,
+        differs=differs,
     )
+    append(session, clinic.trail, actor, event)
     return Received(case.id, False, Held(conflict.id, _identity(case), _identity(told), differs, withdrawn))
 
 

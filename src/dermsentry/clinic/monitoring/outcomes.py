@@ -24,7 +24,7 @@ from dermsentry.errors import InputError
 Method = Literal["histology", "follow-up"]
 METHODS: tuple[Method, ...] = get_args(Method)
 WHOSE = ("patient", "lesion", "accession")
-COLUMNS = ("case", *WHOSE, "diagnosis", "method", "note")
+COLUMNS = ("case", *WHOSE, "diagnosis", "method", "breslow_mm", "note")
 MOST_LINES = 20_000
 LARGEST_BRESLOW_MM = 100.0
 
@@ -78,15 +78,7 @@ def record_outcome(
     """
     _allowed(person)
     label, told = _values(diagnosis, method, note)
-    if breslow_mm is not None:
-        if not 0 < breslow_mm <= LARGEST_BRESLOW_MM:
-            raise InputError(
-                f"Received a Breslow thickness of {breslow_mm:g} mm; expected more than 0 and up to "
-                f"{LARGEST_BRESLOW_MM:g}."
-            )
-        if label != MELANOMA or method != "histology":
-            raise InputError("Received a Breslow thickness, which is of a melanoma by histology alone.")
-        breslow_mm = round(breslow_mm, 2)
+    breslow_mm = _thickness(breslow_mm, label, method)
     case = held_case(session, case_id)
     _theirs(case, {"patient": patient, "lesion": lesion, "accession": accession})
     return _record(session, clinic, person, case_id, label, method, told, breslow_mm)
@@ -97,9 +89,9 @@ def import_outcomes(session: Session, clinic: Clinic, person: Person, text: str)
 
     Who: `patient` or `accession`, and if needed `lesion` or `case`. A number alone is not enough: mistyped,
     it would give histology to a stranger unseen. Where several cases fit, the one that awaits histology is
-    meant, or the one that has this outcome already. Perhaps a `note`. Commas, semicolons or tabs part the
-    columns. Every line that cannot be used is told; the others are recorded. The same file imported twice
-    records nothing new.
+    meant, or the one that has this outcome already. Perhaps `breslow_mm` and a `note`. Commas, semicolons or
+    tabs part the columns. Every line that cannot be used is told; the others are recorded. The same file
+    imported twice records nothing new.
 
     Raises
     ------
@@ -125,16 +117,35 @@ def import_outcomes(session: Session, clinic: Clinic, person: Person, text: str)
     latest = _latest(session, set(first))
     recorded = unchanged = 0
     for line, case_id in meant:
-        if latest.get(case_id) == (line.diagnosis, line.method, line.note):
+        if line.is_told_by(latest.get(case_id)):
             unchanged += 1
             continue
-        _record(session, clinic, person, case_id, line.diagnosis, line.method, line.note)
+        _record(session, clinic, person, case_id, *line.told)
         recorded += 1
     return Imported(recorded, tuple(sorted(problems)), unchanged)
 
 
+def read_millimetres(text: str) -> float | None:
+    """A Breslow thickness as people write it, with a point or a comma; None where it is empty.
+
+    Raises
+    ------
+    InputError
+        It is no number.
+    """
+    try:
+        return float(text.strip().replace(",", ".")) if text.strip() else None
+    except ValueError:
+        given = clean(text)[:20]
+        raise InputError(f"Received the Breslow thickness {given!r}; expected such as 0.4, in mm.") from None
+
+
 class NotTheirs(InputError):
     """The case is of another patient, lesion or request than was said."""
+
+
+_Told = tuple[str, str, str, float | None]
+"""Diagnosis, method, note, Breslow thickness."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +153,11 @@ class _Line:
     number: int
     case_id: int | None
     whose: Mapping[str, str]
-    diagnosis: str
-    method: str
-    note: str
+    told: _Told
+
+    def is_told_by(self, outcome: _Told | None) -> bool:
+        """Whether an outcome says all that the line says; a thickness that is not given differs from none."""
+        return outcome is not None and outcome[:3] == self.told[:3] and self.told[3] in (None, outcome[3])
 
 
 def _read(text: str) -> tuple[list[_Line], list[tuple[int, str]]]:
@@ -175,7 +188,7 @@ def _columns(row: list[str]) -> list[str]:
         given = ", ".join(clean(name)[:40] for name in names[:8]) or "nothing"
         raise InputError(
             f"Received the columns {given}; expected patient or accession, diagnosis, method and, if wanted, "
-            "case, lesion, note."
+            "case, lesion, breslow_mm, note."
         )
     return names
 
@@ -191,10 +204,11 @@ def _line(number: int, columns: list[str], row: list[str]) -> _Line:
         raise InputError(f"received the case {clean(given)[:40]!r}; expected a case's number")
     method = fields["method"].casefold()
     label, note = _values(fields["diagnosis"], method, fields.get("note", ""))
+    breslow = _thickness(read_millimetres(fields.get("breslow_mm", "")), label, method)
     whose = {name: clean(fields.get(name, "")) for name in WHOSE}
     if not (whose["patient"] or whose["accession"]):
         raise InputError("names neither patient nor accession number, by which a case can be verified")
-    return _Line(number, int(given) if given else None, whose, label, method, note)
+    return _Line(number, int(given) if given else None, whose, (label, method, note, breslow))
 
 
 def _case_of(session: Session, line: _Line) -> int:
@@ -217,9 +231,7 @@ def _case_of(session: Session, line: _Line) -> int:
         )
         waits = query.where(Case.stage == "decided", biopsied.exists(), ~has)
         told_before = [
-            case_id
-            for case_id, told in _latest(session, set(found)).items()
-            if told == (line.diagnosis, line.method, line.note)
+            case_id for case_id, told in _latest(session, set(found)).items() if line.is_told_by(told)
         ]
         found = session.scalars(waits.order_by(Case.id)).all() or told_before or found
     if not found:
@@ -251,9 +263,24 @@ def _values(diagnosis: str, method: str, note: str) -> tuple[str, str]:
     return label, clean_note(note)
 
 
-def _latest(session: Session, case_ids: set[int]) -> dict[int, tuple[str, str, str]]:
+def _thickness(given_mm: float | None, label: str, method: str) -> float | None:
+    """A Breslow thickness to 0.01 mm. Raises InputError where there can be none, or not such a one."""
+    if given_mm is None:
+        return None
+    rounded = round(given_mm, 2)
+    if not 0 < rounded <= LARGEST_BRESLOW_MM:
+        raise InputError(
+            f"Received a Breslow thickness of {given_mm:g} mm; expected more than 0 and up to "
+            f"{LARGEST_BRESLOW_MM:g}."
+        )
+    if label != MELANOMA or method != "histology":
+        raise InputError("Received a Breslow thickness, which is of a melanoma by histology alone.")
+    return rounded
+
+
+def _latest(session: Session, case_ids: set[int]) -> dict[int, _Told]:
     found = session.scalars(select(Outcome).where(Outcome.case_id.in_(case_ids)).order_by(Outcome.id))
-    return {outcome.case_id: (outcome.diagnosis, outcome.method, outcome.note) for outcome in found}
+    return {own.case_id: (own.diagnosis, own.method, own.note, own.breslow_mm) for own in found}
 
 
 def _allowed(person: Person) -> None:
@@ -269,7 +296,7 @@ def _record(
     diagnosis: str,
     method: str,
     note: str,
-    breslow_mm: float | None = None,
+    breslow_mm: float | None,
 ) -> Outcome:
     outcome = Outcome(
         case_id=case_id,

@@ -19,7 +19,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,11 +194,13 @@ def verify(session: Session, trail: Trail) -> Verdict:
     return Verdict(count, tuple(problems))
 
 
-def as_csv(session: Session) -> Iterator[str]:
+def as_csv(session: Session) -> Generator[str, None, None]:
     """The chain as CSV, line by line, with its header."""
     yield csv_line(COLUMNS)
-    for event in session.scalars(select(Event).order_by(Event.id).execution_options(yield_per=1000)):
-        yield csv_line([getattr(event, column) for column in COLUMNS])
+    query = select(Event).order_by(Event.id).execution_options(yield_per=1000)
+    with session.scalars(query) as found:  # closed where whoever reads the lines stops early
+        for event in found:
+            yield csv_line([getattr(event, column) for column in COLUMNS])
 
 
 def belongs(session: Session, trail: Trail) -> bool:

@@ -84,6 +84,7 @@ class ReceivedEvent(CaseEvent):
     lesion: str
     site: str
     accession: str
+    technique: str
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class ReceivedAgainEvent(CaseEvent):
     site: str
     accession: str
     note: str
+    technique: str
 
 
 @dataclass(frozen=True)
@@ -294,6 +296,8 @@ class ReadEvent(CaseEvent):
     finer: str
     certainty: str
     follow_up_on: str | None
+    abcd: Mapping[str, Any] | None
+    seven_point: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)

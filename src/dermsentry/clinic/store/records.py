@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import JSON, select, type_coerce
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.store.events import (
@@ -71,6 +71,8 @@ _SECOND_FACTOR = (
     SecondFactorRemovedEvent.action,
     SecondFactorResetEvent.action,
 )
+
+_DETAILS = ("finer", "certainty", "follow_up_on", "abcd", "seven_point")
 
 _Told = dict[str, Any]
 
@@ -166,7 +168,8 @@ def _of_case(made: _Expected, case_id: int, action: str, told: _Told) -> None:
     case = made.cases.get(case_id, {})
     if action == ReceivedEvent.action:
         whose = {name: told[name] for name in IDENTIFYING if name in told}
-        start: _Told = {"sha256": told["sha256"], "withdrawn": False, "assigned": "", "technique": ""}
+        start: _Told = {"sha256": told["sha256"], "withdrawn": False, "assigned": ""}
+        start["technique"] = told.get("technique", "")
         made.cases[case_id] = start | whose
     elif action == CaseCorrectedEvent.action:
         case |= told["after"]
@@ -180,7 +183,7 @@ def _of_case(made: _Expected, case_id: int, action: str, told: _Told) -> None:
     elif action in (ReadEvent.action, ReadAmendedEvent.action):
         own = {name: told[name] for name in ("position", "agrees", "diagnosis", "action")}
         own |= {"note": told["note_sha256"]} if "note_sha256" in told else {}
-        own |= {name: told[name] for name in ("finer", "certainty", "follow_up_on") if name in told}
+        own |= {name: told[name] for name in _DETAILS if name in told}
         made.reads[told["read"]] = {"case": case_id, **own, "undone": False}
     elif action == ReadUndoneEvent.action and told["read"] in made.reads:
         made.reads[told["read"]]["undone"] = True
@@ -245,11 +248,13 @@ def _reads(session: Session) -> Iterator[tuple[int, _Told]]:
         *("case_id", "position", "agrees", "diagnosis", "action", "finer", "certainty"),
         *("follow_up_on", "note", "reason", "other", "other_code", "undone_at"),
     )
-    query = select(Read.id, *(getattr(Read, name) for name in names)).order_by(Read.id)
-    for read_id, *own, day, note, reason, other, code, undone in _stream(session, query):
+    # As they are kept: a checklist that was bent is told, and not read.
+    filled = (type_coerce(Read.abcd, JSON), type_coerce(Read.seven_point, JSON))
+    query = select(Read.id, *filled, *(getattr(Read, name) for name in names)).order_by(Read.id)
+    for read_id, abcd, seven, *own, day, note, reason, other, code, undone in _stream(session, query):
         told = dict(zip(("case", *names[1:7]), own, strict=True))
         told |= {"follow_up_on": day.isoformat() if day else None, "undone": undone is not None}
-        told |= {"note": digest_of(*written(note, reason, other, code))}
+        told |= {"note": digest_of(*written(note, reason, other, code)), "abcd": abcd, "seven_point": seven}
         yield read_id, told
 
 

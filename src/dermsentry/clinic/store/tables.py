@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar, Literal, get_args
 
@@ -26,7 +27,9 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.checklists import Abcd, SevenPoint
 from dermsentry.clinic.store.text import spelling_key
+from dermsentry.files import plain
 from dermsentry.screening.triage import Tier
 
 Source = Literal["page", "api", "folder", "dicom"]
@@ -96,6 +99,31 @@ class Instant(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """From the database."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Checklist(TypeDecorator[Abcd | SevenPoint]):
+    """A checklist as JSON, with the score that its criteria gave when it was kept."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, kind: type[Abcd] | type[SevenPoint]) -> None:
+        super().__init__(none_as_null=True)
+        self.kind = kind
+
+    def process_bind_param(self, value: Abcd | SevenPoint | None, dialect: Dialect) -> dict[str, Any] | None:
+        """To the database."""
+        return None if value is None else plain(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Abcd | SevenPoint | None:
+        """From the database; the score is computed anew."""
+        if value is None:
+            return None
+        told: dict[str, Any] = {}
+        for own in fields(self.kind):
+            given = value[own.name]
+            told[own.name] = tuple(given) if isinstance(given, list) else given
+        return self.kind(**told)
 
 
 class Base(DeclarativeBase):
@@ -531,6 +559,8 @@ class Read(Base):
     other_code: Mapped[str] = mapped_column(String(40), default="")
     certainty: Mapped[str] = mapped_column(String(lengths.CODE), default="")
     follow_up_on: Mapped[date | None]
+    abcd: Mapped[Abcd | None] = mapped_column(Checklist(Abcd))
+    seven_point: Mapped[SevenPoint | None] = mapped_column(Checklist(SevenPoint))
     at: Mapped[datetime] = mapped_column(default=now)
     undone_at: Mapped[datetime | None]
     account: Mapped[Account] = relationship(lazy="joined")

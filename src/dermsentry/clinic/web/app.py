@@ -12,6 +12,7 @@ from dermsentry.clinic.web.api import cases as api_cases
 from dermsentry.clinic.web.api import conflicts as api_conflicts
 from dermsentry.clinic.web.api import exports as api_exports
 from dermsentry.clinic.web.api import reviews as api_reviews
+from dermsentry.clinic.web.api import together as api_together
 from dermsentry.clinic.web.attempts import Gate
 from dermsentry.clinic.web.guard import Guard, TooLarge
 from dermsentry.clinic.web.pages import (
@@ -68,6 +69,7 @@ ROUTERS = (
     api_cases.router,
     api_conflicts.router,
     api_reviews.router,
+    api_together.router,
     api_exports.router,
     api_audit_trail.router,
 )

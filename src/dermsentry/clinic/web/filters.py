@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 from urllib.parse import urlencode
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.tables import PLACES, WITHDRAWN, Case, Lane
 from dermsentry.clinic.worklist.worklist import ORDERS, Filter, Order
 from dermsentry.errors import InputError
@@ -30,13 +31,13 @@ NARROWING = ("tier", "search", "site", "since", "until", "tag", "assigned")
 
 
 def read_filter(
-    given: Mapping[str, str], reader: int | None = None, *, me: int = 0
+    given: Mapping[str, str], reader: int | None = None, *, me: int = 0, blind: Person | None = None
 ) -> tuple[dict[str, str], Filter]:
     """The filter in an address: its fields as text, and for the database.
 
     `since` and `until` are days, both within what is wanted. Among the decided cases those that the model
     could not assess are found by tier. `reader`: an account whose read cases are left out of an open lane.
-    `me`: the account that `assigned=me` means.
+    `me`: the account that `assigned=me` means. `blind`: as in a `Filter`.
 
     Raises
     ------
@@ -72,6 +73,7 @@ def read_filter(
         tag=text["tag"],
         assigned_to={"": None, "me": me, "nobody": 0}[text["assigned"]],
         order=cast(Order, text["order"] or "suspicion"),
+        blind=blind,
     )
     return text, wanted
 

@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from dermsentry._version import __version__
+from dermsentry.clinic import checklists
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
@@ -143,6 +144,7 @@ def environment() -> Environment:
         "static": static_path,
         "words": wording,
         "terms": terms,
+        "checklists": checklists,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
         "compared": compared,

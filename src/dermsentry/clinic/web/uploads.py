@@ -9,6 +9,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from dermsentry.clinic import lengths
 from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES, About, Held, receive
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.tables import Source
@@ -48,13 +49,13 @@ async def receive_all(request: Request, person: Person, source: Source) -> list[
     if not files:
         raise InputError(f"Received no photograph; expected one or more files in the field {FIELD}.")
     told: dict[str, Any] = {}
-    for name in LONGEST:
+    for name, longest in {**LONGEST, "technique": lengths.CODE}.items():
         given = form.getlist(name) or [""]
         value = given[0]
         if len(given) > 1 or not isinstance(value, str):
             raise InputError(f"Received a file or several values as {name}; expected one text.")
-        if len(value) > LONGEST[name]:
-            raise InputError(f"Received a {name} of {len(value)} characters; expected up to {LONGEST[name]}.")
+        if len(value) > longest:
+            raise InputError(f"Received a {name} of {len(value)} characters; expected up to {longest}.")
         told[name] = value
     clinic, sent = clinic_of(request), []
     for file in files:

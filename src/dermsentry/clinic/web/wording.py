@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from dermsentry.clinic import checklists
+from dermsentry.clinic.checklists import Abcd, SevenPoint
 from dermsentry.clinic.store.tables import ASSESSED, Case, Read
 from dermsentry.clinic.worklist.terms import name_of_term
 from dermsentry.diagnoses import DIAGNOSES, name_of
+from dermsentry.errors import InputError
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
 from dermsentry.screening.triage import MEANING, NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
 from dermsentry.stats.intervals import Estimate
@@ -172,6 +175,31 @@ def diagnosed(read: Read) -> str:
     if read.finer:
         return name_of_term(read.finer)
     return name_of(read.diagnosis) if read.diagnosis else "no diagnosis"
+
+
+def filled_in(read: Read) -> tuple[tuple[str, Abcd | SevenPoint], ...]:
+    """The checklists that a reader filled in, with their names."""
+    both: tuple[tuple[str, Abcd | SevenPoint | None], ...] = (
+        ("ABCD rule", read.abcd),
+        ("7-point checklist", read.seven_point),
+    )
+    return tuple((name, own) for name, own in both if own is not None)
+
+
+def scores(given: Mapping[str, str]) -> tuple[str, ...]:
+    """The scores of a form's checklists, or what is still to be filled in."""
+    found = []
+    for name, read in (
+        ("ABCD rule", checklists.read_abcd),
+        ("7-point checklist", checklists.read_seven_point),
+    ):
+        try:
+            own = read(given)
+        except InputError as error:
+            found.append(str(error))
+        else:
+            found += [f"{name} {checklists.briefly(own)}"] if own is not None else []
+    return tuple(found)
 
 
 def sentence(text: str) -> str:

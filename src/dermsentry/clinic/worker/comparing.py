@@ -9,8 +9,6 @@ only where it is beyond these, and beyond what second photographs of unchanged l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from dermsentry.audit.likeness.content import cut_content
 from dermsentry.audit.likeness.judge import AGREES, align, register
 from dermsentry.audit.likeness.keypoints import find_keypoints
+from dermsentry.clinic.worker.comparison import DISTURBED, REPEATED, SIDE, Change, Comparison
 from dermsentry.diagnoses import MELANOMA
 from dermsentry.images import Photograph, Pixels, fit
 from dermsentry.model import Bundle
@@ -27,56 +26,14 @@ from dermsentry.stats.intervals import Estimate
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-SIDE = 1024
-"""The longer side, in pixels, of the photographs that are compared and shown."""
-DISTURBED = 20
-"""Disturbances of each photograph."""
 _FINE = 512  # the longer side at which a registration is refined and disturbances are made
 _MEASURED = 256  # the longer side at which a lesion is measured
 _TURN, _SHIFT, _SCALE = 8.0, 0.03, 0.06  # degrees; shares of a side
 _LIGHT, _TINT = 0.08, 0.03  # of the whole, of a channel
-REPEATED = {"area": 1.5, "colour": 8.5, "lightness": 9.0, "melanoma": 0.32}
-"""What 95 % of 80 pairs of photographs of one lesion in HAM10000 differ by at most (area: as a ratio), with
-the bundled model; of 80 others 5, 4, 4 and 3 % differ by more. Many of these were taken in one session."""
 _LEAST = 64  # pixels
 _CORNER = 40  # grey levels below which it is the dark corner of a round lens
 _DARKER = 5.0  # grey levels, the least by which a lesion is darker than the skin
 _ROUNDS = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5
-
-
-@dataclass(frozen=True)
-class Change:
-    """A figure of the first and the second photograph, and its change, each with 95 % of the disturbances.
-
-    `beyond`: whether it is more than the disturbances and second photographs of an unchanged lesion bring
-    about.
-    """
-
-    first: Estimate
-    second: Estimate
-    change: Estimate
-    beyond: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What comparing two photographs found.
-
-    `matrix` (2, 3) takes x and y of the first, at `SIDE`, to the second; None where they could not be
-    registered. `agreement`: the share of the skin that both show in which the detail is the same. `area`: of
-    the lesion, as a ratio of the second to the first; None without a registration or a lesion that is darker
-    than its skin. `colour`: how far the lesion's colour is from the skin's (CIE 1976 ΔE*ab); `lightness`: by
-    how much it is darker (L*). `melanoma`: its probability. `outlines`: of the lesion that was measured, each
-    as x, y in pixels at `SIDE` of the first photograph; of the second where it is registered.
-    """
-
-    matrix: list[list[float]] | None
-    agreement: float
-    area: Change | None
-    colour: Change | None
-    lightness: Change | None
-    melanoma: Change
-    outlines: list[list[list[float]]]
 
 
 def reduced(pixels: Pixels, side: int) -> Pixels:
@@ -302,14 +259,3 @@ def _difference(mine: NDArray[np.float64], theirs: NDArray[np.float64], repeated
 def _around(value: float, drawn: NDArray[np.float64]) -> Estimate:
     low, high = np.quantile(drawn, (0.025, 0.975))
     return Estimate(value, min(value, float(low)), max(value, float(high)))
-
-
-def plain_change(told: Any) -> Change | None:
-    """A change as JSON has it. Raises ValueError, KeyError or TypeError where it is none."""
-    if told is None:
-        return None
-    numbers = {
-        name: Estimate(*(float(told[name][own]) for own in ("value", "low", "high")))
-        for name in ("first", "second", "change")
-    }
-    return Change(**numbers, beyond=bool(told["beyond"]))

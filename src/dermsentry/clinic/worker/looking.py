@@ -19,7 +19,7 @@ from typing import Any
 
 from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import Case
-from dermsentry.clinic.worker.comparing import SIDE, Comparison, plain_change
+from dermsentry.clinic.worker.comparison import SIDE, Comparison, plain_change
 from dermsentry.clinic.worker.screener import SIGNATURES, Screener
 from dermsentry.files import to_json, write_bytes
 from dermsentry.images import Unreadable

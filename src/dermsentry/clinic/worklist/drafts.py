@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic.store.audit_trail import hold
 from dermsentry.clinic.store.tables import Draft, now
-from dermsentry.clinic.worklist.reading import DETAILS, active_reads
+from dermsentry.clinic.worklist.reading import active_reads
+from dermsentry.clinic.worklist.terms import FORM
 
 Form = Literal["decision", "amendment"]
 FORMS: tuple[Form, ...] = get_args(Form)
-FIELDS = ("agrees", "diagnosis", "action", "note", "reason", *DETAILS)
+FIELDS = ("agrees", "diagnosis", "action", "note", "reason", *FORM)
 
 
 def keep_draft(

@@ -34,6 +34,7 @@ from dermsentry.clinic.worklist.locks import holder, release
 from dermsentry.clinic.worklist.terms import Details, cleaned
 from dermsentry.diagnoses import CODES, DIAGNOSES, MELANOMA, name_of
 from dermsentry.errors import InputError
+from dermsentry.files import plain
 
 NO_DETAILS = Details()
 DETAILS = tuple(own.name for own in fields(Details))
@@ -82,7 +83,7 @@ def decide(
     batch
         Of routine cases that are discharged together.
     details
-        A finer or other diagnosis, how certain it is, the day of follow-up.
+        A finer or other diagnosis, how certain it is, the day of follow-up, checklists.
 
     Raises
     ------
@@ -388,4 +389,6 @@ def _event(kind: type[ReadEvent], read: Read, case: Case) -> ReadEvent:
         finer=read.finer,
         certainty=read.certainty,
         follow_up_on=read.follow_up_on.isoformat() if read.follow_up_on else None,
+        abcd=plain(read.abcd),
+        seven_point=plain(read.seven_point),
     )

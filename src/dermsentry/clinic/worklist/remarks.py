@@ -24,7 +24,7 @@ from dermsentry.clinic.store.events import (
 )
 from dermsentry.clinic.store.tables import Account, Case, Comment, Tag
 from dermsentry.clinic.store.text import clean, clean_note, digest_of
-from dermsentry.clinic.worklist.reading import active_reads, may_read
+from dermsentry.clinic.worklist.worklist import comments_shown_to
 from dermsentry.errors import InputError
 
 MOST_TAGS = 20
@@ -102,11 +102,13 @@ def visible_comments(session: Session, clinic: Clinic, case: Case, person: Perso
     reader is blind to the first.
     """
     query = select(Comment).where(Comment.case_id == case.id).order_by(Comment.id)
-    settles = case.stage == "adjudication" and not may_read(session, clinic, case, person)
-    if clinic.settings.readers == 2 and case.stage != "decided" and not settles:
-        others = {read.account_id for read in active_reads(session, case.id)} - {person.account_id}
-        query = query.where(Comment.account_id.not_in(others))
-    return session.scalars(query).all()
+    blind = blind_reader(clinic, person)
+    return session.scalars(query.where(comments_shown_to(blind)) if blind else query).all()
+
+
+def blind_reader(clinic: Clinic, person: Person) -> Person | None:
+    """The person, where two read each case: what hides from one of them must not be found by them either."""
+    return person if clinic.settings.readers == 2 else None
 
 
 def add_tag(session: Session, clinic: Clinic, case_id: int, person: Person, name: str) -> None:

@@ -1,4 +1,5 @@
-"""What a reader may say beyond the nine diagnoses: a finer one, another in words with its code, how sure.
+"""What a reader may say beyond the nine diagnoses: a finer one, another in words with its code, how sure;
+the day of follow-up, and checklists.
 
 The codes are SNOMED CT's and ICD-O-3's (WHO, 3rd edition) where one means the same.
 """
@@ -6,11 +7,14 @@ The codes are SNOMED CT's and ICD-O-3's (WHO, 3rd edition) where one means the s
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal, get_args
 
-from dermsentry.clinic import lengths
+from dermsentry.clinic import checklists, lengths
+from dermsentry.clinic.checklists import Abcd, SevenPoint
+from dermsentry.clinic.store.tables import Read
 from dermsentry.clinic.store.text import clean
 from dermsentry.errors import InputError
 
@@ -45,6 +49,7 @@ class Details:
 
     `finer`: a code of `TERMS`. `other`: a diagnosis in words, with `other_code` such as `ICD-O 9140/3`, where
     it is none of the nine. `certainty` of the diagnosis. `follow_up_on`: when the lesion is to be seen again.
+    `abcd`, `seven_point`: checklists, None where they were not filled in.
     """
 
     finer: str = ""
@@ -52,6 +57,13 @@ class Details:
     other_code: str = ""
     certainty: str = ""
     follow_up_on: date | None = None
+    abcd: Abcd | None = None
+    seven_point: SevenPoint | None = None
+
+
+WRITTEN = ("finer", "other", "other_code", "certainty", "follow_up_on")
+FORM = (*WRITTEN, *checklists.FIELDS)
+"""The fields of a form in which details are given, as text."""
 
 
 def name_of_term(code: str) -> str:
@@ -65,7 +77,8 @@ def cleaned(given: Details, diagnosis: str, action: str, today: date) -> Details
     Raises
     ------
     InputError
-        A code is unknown or goes with another diagnosis, a text is too long, or a day is past.
+        A code is unknown or goes with another diagnosis, a text is too long, a day is past, or a checklist
+        makes no sense.
     """
     terms = {own.code: own for own in TERMS}
     if given.finer and given.finer not in terms:
@@ -94,7 +107,22 @@ def cleaned(given: Details, diagnosis: str, action: str, today: date) -> Details
         raise InputError("Received a day of follow-up with another action; choose follow-up, or no day.")
     if given.follow_up_on is not None and not today <= given.follow_up_on < date(today.year + 20, 1, 1):
         raise InputError("Received a day of follow-up that is past or too far; expected one to come.")
-    return Details(given.finer, other, code, given.certainty, given.follow_up_on)
+    abcd = given.abcd.checked() if given.abcd is not None else None
+    seven_point = given.seven_point.checked() if given.seven_point is not None else None
+    return Details(given.finer, other, code, given.certainty, given.follow_up_on, abcd, seven_point)
+
+
+def read_form(given: Mapping[str, str]) -> Details:
+    """The details of a form's fields, `FORM`. Raises InputError."""
+    day = read_day(given["follow_up_on"])
+    finer, other, code, certainty = (given[name] for name in WRITTEN[:4])
+    return Details(finer, other, code, certainty, day, *checklists.read_form(given))
+
+
+def as_form(read: Read) -> dict[str, str]:
+    """A read's details as fields of a form."""
+    told = {name: str(getattr(read, name) or "") for name in WRITTEN}
+    return told | checklists.as_form(read.abcd, read.seven_point)
 
 
 def read_day(text: str) -> date | None:

@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 from sqlalchemy import ColumnElement, Date, Select, and_, false, func, literal, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.tables import (
     DECIDED,
@@ -60,7 +61,8 @@ class Filter:
     accession number, file name, comments or tags, or are its number. `since`, `until`: received from then on,
     and before then. `not_read_by`: an account that has read it already is not shown it again. `tag`: only
     cases with it. `assigned_to`: only cases that this account is to read; 0, that nobody is to. `order`: of
-    cases that are not decided.
+    cases that are not decided. `blind`: a reader whom no case is found for by a comment that is hidden from
+    them, see `comments_shown_to`.
     """
 
     lane: Lane = "suspicion"
@@ -74,6 +76,7 @@ class Filter:
     tag: str = ""
     assigned_to: int | None = None
     order: Order = "suspicion"
+    blind: Person | None = None
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,13 @@ def list_cases(session: Session, wanted: Filter, *, after: str | None = None, li
     return Page(cases, _cursor(wanted, cases[-1]) if len(found) > limit else None)
 
 
-def search_cases(session: Session, search: str, *, limit: int = 50) -> tuple[tuple[Case, ...], int]:
+def search_cases(
+    session: Session, search: str, *, limit: int = 50, blind: Person | None = None
+) -> tuple[tuple[Case, ...], int]:
     """The cases of every lane that contain every word, decided and withdrawn ones too; how many there are.
 
-    Up to `limit` of them, those that came last first; of more than 10,000 so many are counted.
+    Up to `limit` of them, those that came last first; of more than 10,000 so many are counted. `blind`: as in
+    a `Filter`.
 
     Raises
     ------
@@ -124,7 +130,7 @@ def search_cases(session: Session, search: str, *, limit: int = 50) -> tuple[tup
     if not search.strip():
         return (), 0
     # Numbers alone, in no order: an index has them with what is searched, so that no case is read in vain.
-    found = sorted(session.scalars(select(Case.id).where(_found(search)).limit(MOST_COUNTED)))
+    found = sorted(session.scalars(select(Case.id).where(_found(search, blind)).limit(MOST_COUNTED)))
     wanted = found[: -limit - 1 : -1]
     opened = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_(wanted)))}
     return tuple(opened[case_id] for case_id in wanted), len(found)
@@ -211,7 +217,7 @@ def _query(wanted: Filter) -> Select[int]:
         own = and_(Read.case_id == Case.id, Read.account_id == wanted.not_read_by, Read.undone_at.is_(None))
         asked.append(~select(Read.id).where(own).exists())
     if wanted.search.strip():
-        asked.append(_found(wanted.search))
+        asked.append(_found(wanted.search, wanted.blind))
     if wanted.tag:
         key = " ".join(wanted.tag.casefold().split())
         asked.append(Case.id.in_(select(Tag.case_id).where(Tag.key == key)))
@@ -223,8 +229,36 @@ def _query(wanted: Filter) -> Select[int]:
     return select(Case.id).where(*asked).order_by(*order)
 
 
-def _found(search: str) -> ColumnElement[bool]:
+def comments_shown_to(person: Person) -> ColumnElement[bool]:
+    """Of the comments of a clinic in which two people read each case, those that a person may see.
+
+    Their own; those of people who have not read the case; all once it is decided, or once the person is to
+    settle where the two readers differ.
+    """
+
+    def read_by(account: Any) -> ColumnElement[bool]:
+        own = and_(Read.case_id == Comment.case_id, Read.account_id == account, Read.undone_at.is_(None))
+        return select(Read.id).where(own).exists()
+
+    def case_is(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+        return select(Case.id).where(Case.id == Comment.case_id, *conditions).exists()
+
+    shown = [
+        Comment.account_id == person.account_id,
+        ~read_by(Comment.account_id),
+        case_is(Case.stage == "decided"),
+    ]
+    if "reads:write" in person.may:
+        settled = case_is(Case.stage == "adjudication", Case.lane != WITHDRAWN)
+        shown.append(and_(settled, ~read_by(person.account_id)))
+    return or_(*shown)
+
+
+def _found(search: str, blind: Person | None) -> ColumnElement[bool]:
     """Cases that contain every word."""
+    comments = select(Comment.case_id)
+    if blind is not None:
+        comments = comments.where(comments_shown_to(blind))
     words = search.casefold().split()
     if len(words) > MOST_WORDS:
         raise InputError(f"Received {len(words)} words to search; expected up to {MOST_WORDS}.")
@@ -235,7 +269,7 @@ def _found(search: str) -> ColumnElement[bool]:
         here = or_(
             Case.search.contains(word, autoescape=True),
             # Not asked of each case: there are far fewer comments and tags than cases.
-            Case.id.in_(select(Comment.case_id).where(Comment.search.contains(word, autoescape=True))),
+            Case.id.in_(comments.where(Comment.search.contains(word, autoescape=True))),
             Case.id.in_(select(Tag.case_id).where(Tag.key.contains(word, autoescape=True))),
         )
         number = word.removeprefix("#")

@@ -33,6 +33,7 @@ from dermsentry.clinic.web.problems import problem_responses, request_number
 from dermsentry.clinic.web.security import TokenReads, TokenSends, clinic_of
 from dermsentry.clinic.web.uploads import receive_all
 from dermsentry.clinic.web.views import note_view
+from dermsentry.clinic.worklist.remarks import blind_reader
 from dermsentry.clinic.worklist.worklist import Order, list_cases
 from dermsentry.screening.triage import Tier
 
@@ -139,7 +140,8 @@ def cases(
         "assigned": assigned,
         "order": order,
     }
-    _text, wanted = read_filter(given, me=person.account_id)
+    blind = blind_reader(clinic_of(request), person)
+    _text, wanted = read_filter(given, me=person.account_id, blind=blind)
     with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=limit)
         # Within the session, which looks up whom a case is assigned to.

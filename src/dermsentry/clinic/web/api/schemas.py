@@ -10,8 +10,27 @@ from fastapi import Path, Query
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.checklists import (
+    MOST_AXES,
+    MOST_SEGMENTS,
+    Abcd,
+    Colour,
+    Criterion,
+    SevenPoint,
+    Structure,
+    Verdict,
+)
 from dermsentry.clinic.monitoring.outcomes import LARGEST_BRESLOW_MM, Method
-from dermsentry.clinic.store.tables import ASSESSED, LARGEST_ID, Action, Lane, Source, Stage, State
+from dermsentry.clinic.store.tables import (
+    ASSESSED,
+    LARGEST_ID,
+    Action,
+    Lane,
+    Source,
+    Stage,
+    State,
+    Technique,
+)
 from dermsentry.clinic.web.problems import Problem, problem_responses
 from dermsentry.clinic.worklist.reading import DETAILS
 from dermsentry.clinic.worklist.terms import Certainty, Details
@@ -83,6 +102,8 @@ class CaseDetail(CaseSummary):
     source: Source
     width: int | None = Field(description="Pixels")
     height: int | None = Field(description="Pixels")
+    taken: str = Field(description="When, as the file says, by the camera's clock; empty if it does not say")
+    technique: Technique | Literal[""] = Field(description="How it was taken; empty if nobody said")
     model_digest: str | None
     finding: dict[str, Any] | None = Field(
         description="As in findings.jsonl: tier, probabilities, no_lesion, out_of_distribution, quality, "
@@ -159,6 +180,44 @@ class Upload(BaseModel):
         "", max_length=lengths.ACCESSION, description="Of the request; otherwise as in the DICOM header"
     )
     note: str = Field("", max_length=lengths.NOTE)
+    technique: Technique | Literal[""] = Field(
+        "", description="How the photographs were taken; kept unless the case has another already"
+    )
+
+
+class AbcdRule(BaseModel):
+    """The ABCD rule of dermatoscopy (Stolz 1994, Nachbar 1994), whole."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+    asymmetry: int = Field(ge=0, le=MOST_AXES, strict=True, description="Asymmetric axes, of two")
+    border: int = Field(ge=0, le=MOST_SEGMENTS, strict=True, description="Abrupt segments, of eight")
+    colours: tuple[Colour, ...] = Field(min_length=1)
+    structures: tuple[Structure, ...] = Field(min_length=1)
+
+
+class SevenPointChecklist(BaseModel):
+    """The 7-point checklist (Argenziano 1998); without criteria none of the seven was found."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+    criteria: tuple[Criterion, ...] = Field(
+        description="The first three are major, 2 points each; the others minor, 1 each"
+    )
+
+
+class AbcdScored(AbcdRule):
+    """The ABCD rule with its score."""
+
+    score: float = Field(description="1.3 A + 0.1 B + 0.5 C + 0.5 D, 1.0 to 8.9")
+    verdict: Verdict = Field(description="benign below 4.75, suspicious up to 5.45, else highly-suspicious")
+
+
+class SevenPointScored(SevenPointChecklist):
+    """The 7-point checklist with its score."""
+
+    score: int = Field(description="0 to 10")
+    verdict: Verdict = Field(description="suspicious from 3 points, else not-suspicious")
 
 
 class Decision(BaseModel):
@@ -181,6 +240,8 @@ class Decision(BaseModel):
     other_code: str = Field("", max_length=40, description="Its code, such as `ICD-O 9140/3`")
     certainty: Certainty = ""
     follow_up_on: Day | None = Field(None, description="The day on which the lesion is to be seen again")
+    abcd: AbcdRule | None = None
+    seven_point: SevenPointChecklist | None = None
     confirmed: bool = Field(
         False, description="That it is meant although it contradicts itself, such as melanoma and discharge"
     )
@@ -188,6 +249,10 @@ class Decision(BaseModel):
     def values_given(self) -> dict[str, Any]:
         """As `decide` and `amend` take them."""
         values = self.model_dump()
+        if self.abcd is not None:
+            values["abcd"] = Abcd(**values["abcd"])
+        if self.seven_point is not None:
+            values["seven_point"] = SevenPoint(**values["seven_point"])
         details = Details(**{name: values.pop(name) for name in DETAILS})
         return {**values, "details": details}
 
@@ -215,6 +280,8 @@ class DecisionMade(_Row):
     other_code: str
     certainty: str
     follow_up_on: date | None
+    abcd: AbcdScored | None
+    seven_point: SevenPointScored | None
     at: datetime
 
 
@@ -244,6 +311,56 @@ class OutcomeKept(_Row):
     breslow_mm: float | None
     note: str
     at: datetime
+
+
+class NewComment(BaseModel):
+    """What a person says about a case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1, max_length=lengths.NOTE)
+
+
+class CommentMade(_Row):
+    """A comment on a case, as it was written."""
+
+    id: int
+    case_id: int
+    person: str = Field(validation_alias=AliasPath("account", "name"))
+    text: str
+    at: datetime
+
+
+class NewTag(BaseModel):
+    """A word to find a case again by."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tag: str = Field(min_length=1, max_length=lengths.TAG)
+
+
+class Assignment(BaseModel):
+    """Who is to read a case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    assigned_to: str | None = Field(max_length=lengths.ACCOUNT, description="An account's name; null: nobody")
+
+
+class LockHeld(_Row):
+    """Who has a case open to read it."""
+
+    person: str = Field(validation_alias=AliasPath("account", "name"))
+    since: datetime
+    until: datetime = Field(description="When it runs out, unless it is renewed")
+
+
+class TechniqueGiven(BaseModel):
+    """How a photograph was taken."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    technique: Technique | Literal[""]
 
 
 class AlertRaised(_Row):

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import Field, StringConstraints
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from dermsentry.clinic import lengths
+from dermsentry.clinic import checklists, lengths
+from dermsentry.clinic.checklists import CRITERIA
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import DatabaseError, find, reading, writing
@@ -23,17 +25,16 @@ from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Case, Model, Outco
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.filters import as_query
 from dermsentry.clinic.web.pages.worklist import asked_for, is_undoable, undoable
-from dermsentry.clinic.web.rendering import markdown_html, page
+from dermsentry.clinic.web.rendering import markdown_html, page, part
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
+from dermsentry.clinic.worklist.drafts import FIELDS, discard_draft, draft_of, keep_draft
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
-from dermsentry.clinic.worklist.drafts import discard_draft, draft_of, keep_draft
 from dermsentry.clinic.worklist.locks import lock, lock_of
 from dermsentry.clinic.worklist.patients import by_day, same_lesion
 from dermsentry.clinic.worklist.reading import (
-    DETAILS,
     CannotRead,
     Contradiction,
     active_reads,
@@ -45,7 +46,7 @@ from dermsentry.clinic.worklist.reading import (
     visible_reads,
 )
 from dermsentry.clinic.worklist.remarks import deciders, known_tags, tags_of, visible_comments
-from dermsentry.clinic.worklist.terms import Details, read_day
+from dermsentry.clinic.worklist.terms import FORM, as_form, read_form
 from dermsentry.clinic.worklist.worklist import next_case
 from dermsentry.errors import InputError, OutputError
 from dermsentry.model.card import parse_card
@@ -56,7 +57,12 @@ log = logging.getLogger(__name__)
 
 MOST_RELATED = 12
 """Photographs of a lesion on a case's page, those nearest in time; the patient's page has all."""
-BLANK = dict.fromkeys(("agrees", "diagnosis", "action", "note", "reason", *DETAILS, "confirmed"), "")
+BLANK = dict.fromkeys((*FIELDS, "confirmed"), "")
+
+
+Ticked = Annotated[
+    tuple[Annotated[str, StringConstraints(max_length=40)], ...], Field(max_length=len(CRITERIA) + 1)
+]
 
 
 def _details_form(
@@ -65,16 +71,18 @@ def _details_form(
     other_code: Annotated[str, Form(max_length=100)] = "",
     certainty: Annotated[str, Form(max_length=lengths.CODE)] = "",
     follow_up_on: Annotated[str, Form(max_length=20)] = "",
+    asymmetry: Annotated[str, Form(max_length=20)] = "",
+    border: Annotated[str, Form(max_length=20)] = "",
+    colours: Annotated[Ticked, Form()] = (),
+    structures: Annotated[Ticked, Form()] = (),
+    seven_point: Annotated[Ticked, Form()] = (),
 ) -> dict[str, str]:
-    given = (finer, other, other_code, certainty, follow_up_on)
-    return dict(zip(DETAILS, given, strict=True))
+    ticked = (" ".join(own) for own in (colours, structures, seven_point))
+    given = (finer, other, other_code, certainty, follow_up_on, asymmetry, border, *ticked)
+    return dict(zip(FORM, given, strict=True))
 
 
 DetailsForm = Annotated[dict[str, str], Depends(_details_form)]
-
-
-def _details(given: Mapping[str, str]) -> Details:
-    return Details(**{**given, "follow_up_on": read_day(given["follow_up_on"])})  # type: ignore[arg-type]
 
 
 @router.get("/cases/{case_id}")
@@ -147,7 +155,7 @@ def decides(
                 diagnosis=diagnosis,
                 action=action,
                 note=note,
-                details=_details(more),
+                details=read_form(more),
                 # Only what was asked about is confirmed by having been asked.
                 confirmed=confirmed == _asked(given),
             )
@@ -196,7 +204,7 @@ def amends(
                 action=action,
                 note=note,
                 reason=reason,
-                details=_details(more),
+                details=read_form(more),
                 confirmed=confirmed == _asked(given),
                 instead_of=instead_of or None,
             )
@@ -270,6 +278,21 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
     return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
 
 
+@router.get("/checklists")
+def checklist_scores(
+    _: Decider,
+    asymmetry: Annotated[str, Query(max_length=20)] = "",
+    border: Annotated[str, Query(max_length=20)] = "",
+    colours: Annotated[Ticked, Query()] = (),
+    structures: Annotated[Ticked, Query()] = (),
+    seven_point: Annotated[Ticked, Query()] = (),
+) -> Response:
+    """The scores of checklists as far as they are filled in, for the form in which they are."""
+    ticked = (" ".join(own) for own in (colours, structures, seven_point))
+    given = dict(zip(checklists.FIELDS, (asymmetry, border, *ticked), strict=True))
+    return HTMLResponse(part("_scores.html", given=given))
+
+
 @router.get("/models/{digest}")
 def model(request: Request, person: Reader, digest: str) -> Response:
     """The model card of the present model or of an earlier one."""
@@ -313,7 +336,8 @@ def _page(
             contradictions=contradictions,
             given={**BLANK, **given},
             draft=draft,
-            decision=_decision_to_amend(session, found, person),
+            decision=(decision := _decision_to_amend(session, found, person)),
+            decided_as=_as_form(decision) if decision is not None else {},
             carried=as_query(text),
             following=next_case(session, wanted, case_id, person.account_id),
             related=related,
@@ -348,6 +372,13 @@ def _decision_to_amend(session: Session, case: Case, person: Person) -> Read | N
     if may_amend(session, case, person):
         return None
     return active_reads(session, case.id)[-1]
+
+
+def _as_form(read: Read) -> dict[str, str]:
+    """What a decision was made with, as the fields of its form."""
+    agrees = {True: "yes", False: "no", None: ""}[read.agrees]
+    told = {name: getattr(read, name) for name in ("diagnosis", "action", "note")}
+    return {**BLANK, **told, "agrees": agrees, **as_form(read)}
 
 
 def _own_read(session: Session, case: Case, person: Person) -> Read | None:

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from dermsentry.audit.likeness.judge import AGREES
 from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import SILENT, Case
@@ -14,7 +13,7 @@ from dermsentry.clinic.web.case_pictures import find_case, send_file
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
-from dermsentry.clinic.worker.comparing import DISTURBED, REPEATED, SIDE
+from dermsentry.clinic.worker.comparison import DISTURBED, REPEATED, SIDE
 from dermsentry.clinic.worker.looking import Looked, compare_cases
 from dermsentry.clinic.worker.screener import Stopped
 from dermsentry.clinic.worklist.patients import same_lesion, when_taken
@@ -27,6 +26,9 @@ router = APIRouter(include_in_schema=False)
 @router.get("/cases/{case_id}/compare/{other_id}")
 def compare(request: Request, person: Reader, case_id: int, other_id: int) -> Response:
     """The comparison of two photographs of one lesion, the earlier one first whichever was named first."""
+    # OpenCV comes with it, which no other page needs.
+    from dermsentry.audit.likeness.judge import AGREES
+
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         first, second, _ = _pair(session, case_id, other_id)

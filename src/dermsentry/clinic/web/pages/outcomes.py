@@ -16,13 +16,19 @@ from sqlalchemy.orm import Session, aliased
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.export.decisions import decision_of
-from dermsentry.clinic.monitoring.outcomes import METHODS, import_outcomes, record_outcome
+from dermsentry.clinic.monitoring.outcomes import (
+    METHODS,
+    import_outcomes,
+    read_millimetres,
+    record_outcome,
+)
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.tables import IDENTIFYING, LARGEST_ID, WITHDRAWN, Case, Outcome, Read
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, Recorder, clinic_of
 from dermsentry.clinic.web.views import note_view
+from dermsentry.clinic.worklist.remarks import blind_reader
 from dermsentry.clinic.worklist.worklist import search_cases
 from dermsentry.errors import InputError
 
@@ -80,7 +86,7 @@ def record(
                 diagnosis=diagnosis,
                 method=method,
                 note=note,
-                breslow_mm=_millimetres(breslow),
+                breslow_mm=read_millimetres(breslow),
             )
     except InputError as error:
         return _page(request, person, given=given, problem=str(error), status=422)
@@ -124,7 +130,9 @@ def _page(
         chosen = _chosen(session, given["case"])
         if search and not problem:
             try:
-                found, number = search_cases(session, search, limit=MOST_FOUND)
+                found, number = search_cases(
+                    session, search, limit=MOST_FOUND, blind=blind_reader(clinic, person)
+                )
             except InputError as error:
                 found, number, problem = (), 0, str(error)
         else:
@@ -195,12 +203,3 @@ def _number(text: str) -> int:
     if not text.strip().isascii() or not text.strip().isdigit() or int(text) > LARGEST_ID:
         raise InputError(f"Received the case {text.strip()[:20]!r}; expected its number, such as 12.")
     return int(text)
-
-
-def _millimetres(text: str) -> float | None:
-    try:
-        return float(text.strip().replace(",", ".")) if text.strip() else None
-    except ValueError:
-        raise InputError(
-            f"Received the Breslow thickness {text.strip()[:20]!r}; expected such as 0.4, in mm."
-        ) from None

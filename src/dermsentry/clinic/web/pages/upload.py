@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.tables import Case, Read
+from dermsentry.clinic.store.tables import TECHNIQUES, Case, Read
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.problems import wants_page
 from dermsentry.clinic.web.rendering import page, part
@@ -73,6 +73,7 @@ def _form(request: Request, person: Person, *, status: int = 200, sent: Sequence
             longest=LONGEST,
             most_bytes=MAX_BYTES,
             most_files=MOST_FILES,
+            techniques=TECHNIQUES,
             own=_own(session, person),
         )
 

@@ -17,6 +17,7 @@ from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
 from dermsentry.clinic.worklist.corrections import count_conflicts
 from dermsentry.clinic.worklist.locks import locks_of
+from dermsentry.clinic.worklist.remarks import blind_reader
 from dermsentry.clinic.worklist.routine import batch_of, undoable_until
 from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases, search_cases
 
@@ -44,7 +45,9 @@ def worklist(
         read = undoable(session, done, person)
         # What was searched for may be in another lane, decided or withdrawn.
         here = {case.id for case in found.cases}
-        everywhere, number = search_cases(session, text["search"], limit=MOST_ELSEWHERE + len(here))
+        everywhere, number = search_cases(
+            session, text["search"], limit=MOST_ELSEWHERE + len(here), blind=wanted.blind
+        )
         elsewhere = [case for case in everywhere if case.id not in here][:MOST_ELSEWHERE]
         together = batch_of(session, batch, person)
         return page(
@@ -118,6 +121,6 @@ def is_undoable(read: Read, person: Person) -> bool:
 
 def asked_for(request: Request, person: Person) -> tuple[dict[str, str], Filter]:
     """The filter in a page's address; where two people read each case, without those the person has read."""
-    leave_out = clinic_of(request).settings.readers == 2 and "reads:write" in person.may
-    reader = person.account_id if leave_out else None
-    return read_filter(request.query_params, reader, me=person.account_id)
+    blind = blind_reader(clinic_of(request), person)
+    reader = person.account_id if blind and "reads:write" in person.may else None
+    return read_filter(request.query_params, reader, me=person.account_id, blind=blind)
