@@ -1,7 +1,8 @@
-"""EfficientNet-Lite in PyTorch: what `dermsentry.training.networks.efficientnet_lite` computes, to train on a GPU.
+"""EfficientNet-Lite in PyTorch: it computes what `dermsentry.training.networks.efficientnet_lite` does.
 
-Batch normalisation stands still, so it is a factor and an offset of each filter and is multiplied into the
-kernels: two fifths of the time that normalising every activation takes. Weights go in and out in Keras's order.
+Batch normalisation keeps its first statistics, so it is a factor and an offset of each filter and is
+multiplied into the kernels: two fifths of the time that normalising every activation takes. Weights go in and
+out in Keras's order.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dermsentry.diagnoses import CODES
-from dermsentry.training.networks import LITE, STAGES, multiple_of_8
+from dermsentry.training.efficientnet import LITE, STAGES, multiple_of_8
 
 EPSILON = 1e-3
 HEAD = 1280
 
 
 class Convolution(nn.Module):
-    """A convolution, its batch normalisation at rest, and ReLU6; each channel alone where `depthwise`."""
+    """A convolution, of each channel alone where `depthwise`, with fixed batch normalisation and ReLU6."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Convolution(nn.Module):
         self.variance: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
+        """Of (N, `entering`, h, w), (N, `filters`, h / stride, w / stride), rounded up."""
         scale = self.gamma * torch.rsqrt(self.variance + EPSILON)
         kernel, bias = self.kernel * scale[:, None, None, None], self.beta - self.mean * scale
         padding = self.side // 2
@@ -86,12 +88,13 @@ class Block(nn.Module):
         self.same = stride == 1 and entering == filters
 
     def forward(self, x: Tensor) -> Tensor:
+        """Of (N, `entering`, h, w), (N, `filters`, h / stride, w / stride), rounded up."""
         out: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + out if self.same else out
 
 
 class Lite(nn.Module):
-    """An EfficientNet-Lite with nine logits; its input is (N, 3, size, size), values from 0 to 255."""
+    """An EfficientNet-Lite of `LITE` with nine logits."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -111,6 +114,7 @@ class Lite(nn.Module):
         self.logits = nn.Linear(HEAD, len(CODES))
 
     def forward(self, x: Tensor, dropout: float = 0.0) -> Tensor:
+        """Logits (N, 9) of (N, 3, size, size), values from 0 to 255; `dropout` of the embedding."""
         embedding = self.head(self.stages(self.stem((x - 127) / 128))).mean((2, 3))
         logits: Tensor = self.logits(F.dropout(embedding, dropout, training=dropout > 0))
         return logits
@@ -150,4 +154,4 @@ def _tensor(values: NDArray[Any]) -> Tensor:
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:
-    return values.detach().float().cpu().numpy()
+    return np.asarray(values.detach().float().cpu().numpy())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from dermsentry.errors import InputError
 from dermsentry.files import whole_file
-from dermsentry.images import read_fitted
+from dermsentry.images import Unreadable, read_fitted
 from dermsentry.parallel import cores, map_ordered
 from dermsentry.progress import track
 
@@ -67,18 +68,23 @@ def read_pack(path: Path, size: int, *, quiet: bool = True) -> Packed:
     Raises InputError if the file is none, or a photograph cannot be read.
     """
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, "r:") as tar:
             held = {entry.name: _content(tar, entry) for entry in tar}
         table = pd.read_csv(io.BytesIO(held.pop("photographs.csv")), keep_default_na=False)
+        table["rows"] = table["rows"].astype(str).map(lambda own: tuple(int(row) for row in own.split()))
         bits = np.load(io.BytesIO(held.pop("masks.npz")), allow_pickle=False)["bits"]
-    except (OSError, KeyError, ValueError, tarfile.TarError) as error:
-        raise InputError(f"{path} is no pack ({error}); `recipes.dermoscopy.pack` writes one.") from error
-    table["rows"] = table["rows"].astype(str).map(lambda own: tuple(int(row) for row in own.split()))
+    except (OSError, KeyError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no pack ({error}); remove it and run the recipe again.") from error
     names = sorted(held)
     pixels = np.zeros((len(names), size, size, 3), dtype=np.uint8)
-    decoded = map_ordered(
-        lambda name: read_fitted(held[name], size, "squash"), names, threads=cores(), ahead=AHEAD
-    )
+
+    def read(name: str) -> NDArray[np.uint8]:
+        try:
+            return read_fitted(held[name], size, "squash")
+        except Unreadable as error:
+            raise InputError(f"{path}: photograph {name} cannot be read ({error}).") from error
+
+    decoded = map_ordered(read, names, threads=cores(), ahead=AHEAD)
     for i, image in enumerate(track(decoded, "Decoding", total=len(names), quiet=quiet)):
         pixels[i] = image
     masks = np.unpackbits(bits, axis=1)[:, : MASK * MASK].reshape(-1, MASK, MASK).astype(bool)

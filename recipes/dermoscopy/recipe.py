@@ -98,7 +98,7 @@ def read_sets(
     folder
         Gets `split.csv` and `cache/`.
     size
-        The side of what is decoded, in pixels, a multiple of 32.
+        The side of what is decoded, in pixels, a multiple of 64.
     steps
         Of the network that finds lesions; see `masks.lesion_masks`.
     seed, quiet
@@ -147,8 +147,8 @@ def train_dermoscopy(
     data
         The folder with the sets that `data.SETS` names, and `labels/`.
     out
-        The run's folder: `split.csv`, `photographs.tar` and `imagenet.npz`, which training reads, a folder per
-        network, and `bundle/`.
+        The run's folder: `split.csv`, `photographs.tar` and `imagenet.npz`, which training reads, a folder
+        per network, and `bundle/`.
     student, teachers
         How the networks are trained.
     quantised
@@ -173,7 +173,8 @@ def train_dermoscopy(
     sets = read_sets(data, folder, size=stored, steps=steps, quiet=quiet)
     pack, first = folder / PACK, folder / IMAGENET
     if not pack.is_file():
-        write_pack(pack, sets.table[sets.table["part"].isin(PACKED)], list(sets.collection.paths), sets.masks)
+        learned = sets.table[sets.table["part"].isin(PACKED)]
+        write_pack(pack, learned, list(sets.collection.paths), sets.masks)
     if not first.is_file():
         save_arrays(first, imagenet(student.network, screened))
     weights = train_student(pack, folder, load_arrays(first), student=student, teachers=teachers, quiet=quiet)

@@ -1,7 +1,10 @@
-"""Train a network of the recipe from a pack, on a GPU or a processor: `python -m recipes.dermoscopy.train RUN`.
+"""Train the networks of the recipe from a pack, on a GPU or without one.
 
-RUN holds `photographs.tar` and `imagenet.npz`, and gets a folder per network: `network.npz`, its weights in Keras's order, `history.csv`, `options.json` and,
-while it trains, `state.npz`; run it again to resume. PyTorch is needed, and no TensorFlow.
+    python -m recipes.dermoscopy.train RUN
+
+RUN holds `photographs.tar` and `imagenet.npz`, and gets a folder per network: `network.npz`, its weights in
+Keras's order, `history.csv`, `options.json` and, while it trains, `state.npz`; run it again to resume. Needs
+PyTorch and no TensorFlow.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import argparse
 import io
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,6 +49,8 @@ WEIGHTS = "network.npz"
 OPTIONS = "options.json"
 
 Arrays = list[NDArray[Any]]
+Change = Callable[[Tensor, Tensor], Tensor]
+"""What is done to images (B, 3, S, S), values from 0 to 255, given the masks (B, s, s) of their lesions."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +127,8 @@ class Photographs:
     boxes: NDArray[np.float64]
 
     def part(self, chosen: Any) -> Photographs:
-        """Those rows of the table."""
-        return Photographs(self.table[chosen].reset_index(drop=True), self.pixels, self.masks, self.boxes)
+        """Those rows of the table: a mask, or their numbers."""
+        return Photographs(self.table.loc[chosen].reset_index(drop=True), self.pixels, self.masks, self.boxes)
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -142,7 +148,9 @@ def on_device(packed: Packed) -> Photographs:
     """A pack's photographs on the GPU, or in memory where there is none."""
     place = device()
     pixels = torch.as_tensor(packed.pixels).to(place)
-    return Photographs(packed.table, pixels, torch.as_tensor(packed.masks).to(place), lesion_boxes(packed.masks))
+    return Photographs(
+        packed.table, pixels, torch.as_tensor(packed.masks).to(place), lesion_boxes(packed.masks)
+    )
 
 
 def device() -> torch.device:
@@ -190,14 +198,15 @@ def train_network(
     done = folder / WEIGHTS
     if finished(folder, options):
         return load_arrays(done)
-    folder.mkdir(parents=True, exist_ok=True)
     run = _Run(options, first, teachers)
-    state = folder / "state.npz"
-    history: list[dict[str, float]] = []
+    state, table = folder / "state.npz", folder / "history.csv"
+    history: list[dict[Any, Any]] = []
     begun = 0
     if state.is_file() and read_json(folder / OPTIONS) == plain(options):
         begun = run.resume(load_arrays(state))
-        history = pd.read_csv(folder / "history.csv").to_dict("records")
+        history = [row for row in pd.read_csv(table).to_dict("records") if row["step"] <= begun]
+    if done.is_file():
+        done.unlink()  # it is of other options, and must never be taken for one of these
     write_json(folder / OPTIONS, options)
     every = max(1, options.steps // checks)
     started, losses = time.perf_counter(), []
@@ -214,8 +223,8 @@ def train_network(
             seconds = time.perf_counter() - started + (history[-1]["seconds"] if history else 0.0)
             history.append({"step": step + 1, "loss": loss, **figures, "seconds": seconds})
             started, losses = time.perf_counter(), []
+            write_text(table, pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
             save_arrays(state, run.state(step + 1))
-            write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
             told = ", ".join(f"{name} {value:.3f}" for name, value in history[-1].items() if name != "step")
             say(f"{folder.name}: {step + 1} of {options.steps} steps, {told}", quiet=quiet)
     save_arrays(done, run.kept())
@@ -298,7 +307,9 @@ class _Run:
 
     def state(self, step: int) -> Arrays:
         """What `resume` takes: steps, weights, average, and the optimizer's moments."""
-        moments = [self.optimizer.state[p][name] for p in self.parameters for name in ("exp_avg", "exp_avg_sq")]
+        moments = [
+            self.optimizer.state[p][name] for p in self.parameters for name in ("exp_avg", "exp_avg_sq")
+        ]
         return [np.array(step), *(t.detach().cpu().numpy() for t in [*self.every, *self.average, *moments])]
 
     def resume(self, state: Arrays) -> int:
@@ -327,11 +338,11 @@ class _Run:
         for p in self.parameters:
             p.grad = None
         loss = self._loss()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     def _captured(self) -> Callable[[], Tensor]:
-        """The same, recorded once as a CUDA graph: launching its kernels one by one takes as long as they do."""
+        """The same, recorded once as a CUDA graph: launching kernels one by one takes as long as they do."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -343,7 +354,7 @@ class _Run:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             loss = self._loss()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
 
         def replay() -> Tensor:
             graph.replay()
@@ -376,7 +387,9 @@ class _Inputs:
 
     def __init__(self, options: Options, place: torch.device) -> None:
         count, size = options.batch_size, options.size
-        self.pixels = torch.zeros((count, 3, size, size), device=place).contiguous(memory_format=torch.channels_last)
+        self.pixels = torch.zeros((count, 3, size, size), device=place).contiguous(
+            memory_format=torch.channels_last
+        )
         self.targets, self.others = (torch.ones((count, len(CODES)), device=place) for _ in range(2))
         self.smoothing = torch.zeros(count, device=place)
         self.share = torch.ones((), device=place)
@@ -413,25 +426,31 @@ def candidate_crossentropy(targets: Tensor, logits: Tensor) -> Tensor:
     return torch.logsumexp(logits, 1) - torch.logsumexp(candidates, 1)
 
 
-@torch.no_grad()
-def predict_logits(network: Lite, photographs: Photographs, size: int) -> NDArray[np.float32]:
-    """Logits (N, 9) of the whole frame of each photograph."""
+def predict_logits(
+    network: Lite, photographs: Photographs, size: int, change: Change | None = None
+) -> NDArray[np.float32]:
+    """Logits (N, 9) of the whole frame of each photograph at `size` pixels; `change` comes first."""
     place = photographs.pixels.device
     network.to(place, memory_format=torch.channels_last)
     rows = np.array([own[0] for own in photographs.table["rows"]])
     found = []
     for start in range(0, len(rows), BATCH):
-        pixels = photographs.pixels[torch.as_tensor(rows[start : start + BATCH]).to(place)]
-        found.append(_logits(network, pixels, size))
+        chosen = torch.as_tensor(rows[start : start + BATCH]).to(place)
+        pixels = photographs.pixels[chosen].permute(0, 3, 1, 2).float()
+        if change:
+            pixels = change(pixels, photographs.masks[chosen])
+        if pixels.shape[-1] != size:
+            pixels = resized(pixels, size)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
+            found.append(network(pixels).float().cpu().numpy())
     return np.concatenate(found)
 
 
-def _logits(network: Lite, pixels: Tensor, size: int) -> NDArray[np.float32]:
-    x = pixels.permute(0, 3, 1, 2).float()
-    if x.shape[-1] != size:
-        x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True).round().clamp(0, 255)
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda"):
-        return np.asarray(network(x.contiguous(memory_format=torch.channels_last)).float().cpu().numpy())
+def resized(pixels: Tensor, size: int) -> Tensor:
+    """Images (N, 3, S, S) at another size, in whole values."""
+    smaller = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    return smaller.round().clamp(0, 255)
 
 
 def hospital_figures(table: pd.DataFrame, logits: NDArray[np.float32]) -> dict[str, float]:
@@ -444,9 +463,10 @@ def hospital_figures(table: pd.DataFrame, logits: NDArray[np.float32]) -> dict[s
         if 0 < melanoma[here].sum() < here.sum():
             auroc = float(roc_auc_score(melanoma[here], score[here]))
             figures[f"melanoma_roc_auc_{name.split()[0]}"] = auroc
-    hits = candidate_hits(list(table["diagnosis"]), [CODES[i] for i in logits.argmax(axis=1)])
+    truth = list(table["diagnosis"])
+    hits = candidate_hits(truth, [CODES[i] for i in logits.argmax(axis=1)])
     mean = {"melanoma_roc_auc": float(np.mean(list(figures.values())))} if figures else {}
-    return {**mean, **figures, "balanced_accuracy": mean_hit_rate(hits)}
+    return {**mean, **figures, "balanced_accuracy": mean_hit_rate(truth, hits)}
 
 
 def save_arrays(path: Path, arrays: Sequence[NDArray[Any]]) -> None:
@@ -459,9 +479,9 @@ def save_arrays(path: Path, arrays: Sequence[NDArray[Any]]) -> None:
 def load_arrays(path: Path) -> Arrays:
     """What `save_arrays` wrote. Raises InputError if the file is none."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
             return [saved[f"arr_{i}"] for i in range(len(saved.files))]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} holds no weights ({error}); remove it and train again.") from error
 
 

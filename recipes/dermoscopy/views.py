@@ -1,14 +1,16 @@
-"""Random views of photographs, made in batches on the device that trains: only the lesion tells its diagnosis.
+"""Random views of photographs, made in batches on the device that trains.
 
-A camera, a hospital and a frame go along with diagnoses in every public set, so each is made worthless as a
-sign. Lesions are set on other photographs' skin, or painted out and to be told nothing of; the view is turned,
-enlarged towards the lesion, stretched and moved; sharpness, colours, light, JPEG's blocks, the black corners and
-bars of a frame and sensor noise are drawn anew for every photograph, whatever its source.
+Cameras, hospitals and frames go along with diagnoses in every public set, so each is made worthless as a
+sign and only the lesion is left. Lesions are set on the skin of other photographs, or painted out, and then
+nothing is to be told; the view is turned, enlarged towards the lesion, stretched and moved; sharpness,
+colours, light, JPEG's blocks, the black corners and bars of a frame and sensor noise are drawn anew for every
+photograph, whatever its source.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +55,12 @@ _COSINES = np.array(
 )
 _YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 
+_TURNS: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda x: x.transpose(2, 3),
+    lambda x: x.flip(2),
+    lambda x: x.flip(3),
+)
+
 Rng = np.random.Generator
 
 
@@ -74,7 +82,8 @@ class Augmentation:
         The largest change of brightness and contrast, of saturation, of the exponent's logarithm, and of the
         logarithm of each channel.
     colours_share
-        Given the mean colour of another photograph of the batch, in part or whole, as if cameras were exchanged.
+        Given the mean colour of another photograph of the batch, in part or whole, as if their cameras were
+        exchanged.
     coarse_share, jpeg_share
         As a camera with fewer pixels would have taken it; compressed as JPEG at a quality within `QUALITY`.
     corners_share, bars_share
@@ -133,7 +142,7 @@ def lesion_boxes(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
             rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
             middle = (columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2
             found[i] = (*middle, max(np.ptp(columns), np.ptp(rows)) + 1)
-    return found / masks.shape[1]
+    return np.asarray(found / masks.shape[1])
 
 
 def changed_view(
@@ -176,7 +185,7 @@ def changed_surround(
     skin = without_lesion(pixels, masks, rng)
     painted = _painted_out(pixels, masks, skin, rng)
     other = skin[_index(rng.choice(np.flatnonzero(seen), count), pixels)]
-    for turn in (lambda x: x.transpose(2, 3), lambda x: x.flip(2), lambda x: x.flip(3)):
+    for turn in _TURNS:
         other = torch.where(_each(rng.random(count) < 0.5, pixels) > 0, turn(other), other)
     inside = soft_masks(masks, rng.uniform(0.015, 0.05), side)
     ring = (soft_masks(masks, RING, side) - inside).clamp(0, 1) + 1e-3
@@ -241,7 +250,8 @@ def draw_transforms(
     """The matrices (B, 2, 3) that map a place (x, y, 1) of the view to one of the photograph."""
     count = len(boxes)
     angle = rng.uniform(0, 2 * np.pi, count)
-    zoom = np.exp(rng.uniform(*np.log(how.zoom), count))
+    least, most = np.log(how.zoom).tolist()
+    zoom = np.exp(rng.uniform(least, most, count))
     middle_x = middle_y = np.full(count, (side - 1) / 2)
     centred = (rng.random(count) < how.centred_share) & ~np.isnan(boxes[:, 2])
     share = np.maximum(np.nan_to_num(boxes[:, 2], nan=1.0), SMALLEST_LESION)
@@ -268,7 +278,9 @@ def warp(pixels: Tensor, transforms: NDArray[np.float64], size: int) -> Tensor:
     places = torch.arange(size, device=pixels.device, dtype=torch.float32)
     across, down = places[None, None, :], places[None, :, None]
     matrix = _tensor(transforms, pixels)[..., None, None]
-    grid = torch.stack([row[:, 0] * across + row[:, 1] * down + row[:, 2] for row in matrix.unbind(1)], dim=-1)
+    grid = torch.stack(
+        [row[:, 0] * across + row[:, 1] * down + row[:, 2] for row in matrix.unbind(1)], dim=-1
+    )
     grid = grid * (2 / (pixels.shape[-1] - 1)) - 1
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
 

@@ -21,19 +21,7 @@ from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
-
-LITE = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
-"""Width and depth of each EfficientNet-Lite relative to the first."""
-# Kernel, stride, expansion, filters and repeats of EfficientNet-B0's stages (Tan and Le, ICML 2019, table 1).
-STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
-)
+from dermsentry.training.efficientnet import LITE, STAGES, multiple_of_8
 
 
 def cnn(size: int = 180) -> keras.Model:
@@ -74,17 +62,11 @@ def efficientnet_lite(name: str, size: int = 180, *, normalised: bool = True) ->
     return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name=name)
 
 
-def multiple_of_8(filters: float) -> int:
-    """The nearest multiple of 8 that is not less than 90 % of it."""
-    nearest = max(8, int(filters + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * filters else nearest + 8
-
-
 NETWORKS: dict[str, Callable[[int], keras.Model]] = {
     "cnn": cnn,
     **{name: partial(efficientnet_lite, name) for name in LITE},
 }
-MIDDLESTAGES = "345"
+MIDDLE_STAGES = "345"
 """EfficientNet's stages whose last blocks tell lesions from anything else, chosen by a left-out source."""
 
 
@@ -137,17 +119,6 @@ def _inverted_bottleneck(
     return layers.Add(name=f"{name}_add")([entering, x]) if same else x
 
 
-def freeze(network: keras.Model, stages: int) -> None:
-    """Train nothing in the stem and the first `stages` stages of an `efficientnet_lite`; of 0, everything.
-
-    Their batch normalisation keeps its statistics too.
-    """
-    frozen = ("stem", *(f"block{stage}" for stage in range(stages))) if stages else ()
-    for layer in network.layers:
-        if layer.name.startswith(frozen):
-            layer.trainable = False
-
-
 def folded(network: keras.Model, size: int | None = None) -> keras.Model:
     """An `efficientnet_lite` that computes the same without batch normalisation: it is in the convolutions.
 
@@ -174,7 +145,7 @@ def folded(network: keras.Model, size: int | None = None) -> keras.Model:
 def middle_features(network: keras.Model, pixels: Pixels, batch_size: int = 64) -> NDArray[np.float32]:
     """Mean and standard deviation over places of each channel of the network's middle layers, (N, t).
 
-    They are the last blocks of `MIDDLESTAGES`, or the layer `features` where a network has no such stages.
+    They are the last blocks of `MIDDLE_STAGES`, or the layer `features` where a network has no such stages.
     """
     trunk = keras.Model(network.input, _middle(network))
     starts = range(0, len(pixels), batch_size)
@@ -184,7 +155,7 @@ def middle_features(network: keras.Model, pixels: Pixels, batch_size: int = 64) 
 def _middle(network: keras.Model) -> Any:
     blocks = [layer for layer in network.layers if re.fullmatch(r"block\d[a-z]_add", layer.name)]
     last = {layer.name[len("block")]: layer.output for layer in blocks}
-    chosen = [last[stage] for stage in MIDDLESTAGES if stage in last]
+    chosen = [last[stage] for stage in MIDDLE_STAGES if stage in last]
     parts = [
         part(layer, axis=(1, 2))
         for layer in chosen or [network.get_layer("features").output]
