@@ -144,7 +144,7 @@ class Lite(nn.Module):
 
 def rounded_to_integers(kernel: Tensor) -> Tensor:
     """A kernel as `dermsentry.training.quantise` stores it: 8 bits a weight where depthwise, else 7."""
-    levels = 127 if kernel.shape[1] == 1 else 63
+    levels = 127 if kernel.shape[1] == 1 else 64  # ONNX Runtime's 7 bits end at 64
     step = (kernel.abs().amax((1, 2, 3), keepdim=True) / levels).clamp_min(1e-9)
     return torch.round(kernel / step) * step
 
