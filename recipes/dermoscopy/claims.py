@@ -229,7 +229,7 @@ def _refused(evaluation: Evaluation, card: Card) -> dict[str, Any]:
     left_out = (
         {"worst_source_left_out_refused_as_no_lesion": {"value": max(sources.values())}} if sources else {}
     )
-    gate, no_lesion = refusal.gates[0], next(own for own in refusal.gates if own.gate == NO_LESION)
+    gate, no_lesion = refusal.gates[0], next(own for own in refusal.gates if own.name == NO_LESION)
     return {
         "photographs": refusal.lesions,
         "pictures_without_a_lesion": refusal.non_lesions,
