@@ -64,10 +64,10 @@ format: $(DEVELOPER)  ## Format the code
 demo: $(RUNTIME)  ## Every stage on synthetic images, or on DATA=FOLDER; under 4 minutes without data
 	$(RUN)/dermsentry demo --out $(OUT) $(if $(DATA),--data "$(DATA)")
 
-model: $(DEVELOPER)  ## Train the bundled model from DATA=FOLDER of its sets; hours, run it again to resume
+model: $(DEVELOPER)  ## Train the bundled model from DATA=FOLDER of its sets, with PyTorch; run it again to resume
 	test -n "$(DATA)" || { echo "make model: set DATA to the folder of the sets (docs/how-to-train.md)"; exit 2; }
-	$(RUN)/python -m recipes.dermoscopy "$(DATA)" runs/beginning
-	$(RUN)/python -m recipes.dermoscopy "$(DATA)" runs/dermoscopy --start runs/beginning
+	$(RUN)/python -c 'import torch' || { echo "make model: install PyTorch in $(VENV) first (requirements/recipe.txt)"; exit 2; }
+	$(RUN)/python -m recipes.dermoscopy "$(DATA)" runs/dermoscopy
 	$(RUN)/python -m recipes.dermoscopy.leave_one_out "$(DATA)" runs/left_out recipe
 	$(RUN)/python -m recipes.dermoscopy.claims runs/dermoscopy "$(DATA)" runs/dermoscopy/claims \
 	    --left-out runs/left_out/leave_one_out.json

@@ -201,17 +201,23 @@ def by_way(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _recipe_left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and worst over the hospitals that the recipe was trained without; empty where one is missing."""
+    """Mean and worst over the hospitals that the recipe was trained without; empty where one is missing.
+
+    Without the worst where lesions are painted out, if that was not measured of each.
+    """
     own = [row for row in rows if row["way"] == "recipe"]
     if {row["left_out"] for row in own} != set(HOSPITALS):
         return {}
     found = [row["melanoma_roc_auc"]["value"] for row in own]
-    painted_out = [row["melanoma_roc_auc_lesion_painted_out"]["value"] for row in own]
-    return {
+    figures = {
         "mean_melanoma_roc_auc": {"value": sum(found) / len(found)},
         "worst_melanoma_roc_auc": {"value": min(found)},
-        "worst_melanoma_roc_auc_lesion_painted_out": {"value": max(painted_out)},
     }
+    painted_out = [row.get("melanoma_roc_auc_lesion_painted_out") for row in own]
+    if all(painted_out):
+        worst = max(figure["value"] for figure in painted_out if figure)
+        figures["worst_melanoma_roc_auc_lesion_painted_out"] = {"value": worst}
+    return figures
 
 
 def _refused(evaluation: Evaluation, card: Card) -> dict[str, Any]:
@@ -223,7 +229,7 @@ def _refused(evaluation: Evaluation, card: Card) -> dict[str, Any]:
     left_out = (
         {"worst_source_left_out_refused_as_no_lesion": {"value": max(sources.values())}} if sources else {}
     )
-    gate, no_lesion = refusal.gates[0], next(own for own in refusal.gates if own.gate == NO_LESION)
+    gate, no_lesion = refusal.gates[0], next(own for own in refusal.gates if own.name == NO_LESION)
     return {
         "photographs": refusal.lesions,
         "pictures_without_a_lesion": refusal.non_lesions,
