@@ -22,6 +22,6 @@ student, whose 2.1 million views it saw at 2,588 a second, both teachers include
 takes 12.0 views a second for the first teacher, which trains all layers, 17.7 for the second and 14.7 for the
 student (`Options(size=224)` with batches of 32, per second of processor time): a day and a half on two cores.
 
-Expect, on lesions of HAM10000 that training never saw, a melanoma AUROC of AUROC_TODO and a balanced accuracy
-of AUROC_TODO; `MODEL_CARD.md` has every figure.
+Expect, on lesions of HAM10000 that training never saw, a melanoma AUROC of 0.930 (0.903-0.950) and a
+balanced accuracy of 0.750 (0.667-0.795); `MODEL_CARD.md` has every figure.
 """
