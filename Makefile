@@ -13,7 +13,7 @@ PYTEST = -n $(shell nproc 2>/dev/null || echo 2) --dist loadfile
 VERSIONS ?= 3.12 3.13
 LIGHT = tests/stats tests/collection tests/audit tests/evaluation tests/model tests/screening
 
-.PHONY: help test lint types versions format demo model notebook api figures benchmarks pictures site release requirements clean
+.PHONY: help test lint types versions format demo model notebook api language figures benchmarks pictures site release requirements clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,10 +64,10 @@ format: $(DEVELOPER)  ## Format the code
 demo: $(RUNTIME)  ## Every stage on synthetic images, or on DATA=FOLDER; under 4 minutes without data
 	$(RUN)/dermsentry demo --out $(OUT) $(if $(DATA),--data "$(DATA)")
 
-model: $(DEVELOPER)  ## Train the bundled model from DATA=FOLDER of its sets; hours, run it again to resume
+model: $(DEVELOPER)  ## Train the bundled model from DATA=FOLDER of its sets, with PyTorch; run it again to resume
 	test -n "$(DATA)" || { echo "make model: set DATA to the folder of the sets (docs/how-to-train.md)"; exit 2; }
-	$(RUN)/python -m recipes.dermoscopy "$(DATA)" runs/beginning
-	$(RUN)/python -m recipes.dermoscopy "$(DATA)" runs/dermoscopy --start runs/beginning
+	$(RUN)/python -c 'import torch' || { echo "make model: install PyTorch in $(VENV) first (requirements/recipe.txt)"; exit 2; }
+	$(RUN)/python -m recipes.dermoscopy "$(DATA)" runs/dermoscopy
 	$(RUN)/python -m recipes.dermoscopy.leave_one_out "$(DATA)" runs/left_out recipe
 	$(RUN)/python -m recipes.dermoscopy.claims runs/dermoscopy "$(DATA)" runs/dermoscopy/claims \
 	    --left-out runs/left_out/leave_one_out.json
@@ -82,6 +82,9 @@ notebook: $(DEVELOPER)  ## Write notebooks/melanoma_detection.ipynb again, of sy
 api: $(DEVELOPER)  ## Write docs/api.md from the docstrings of the public API, docs/layouts.md from the layouts
 	$(RUN)/python docs/make_api.py
 	$(RUN)/python docs/make_layouts.py
+
+language: $(DEVELOPER)  ## Take new messages of the clinic's pages into its languages, to be translated
+	$(RUN)/python docs/make_language.py
 
 figures: $(DEVELOPER)  ## Measure the figures that README and docs quote, with DATA=FOLDER of the sets, and write docs/figures.md
 	$(RUN)/python docs/make_figures.py $(if $(DATA),"$(DATA)")

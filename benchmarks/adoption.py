@@ -93,7 +93,7 @@ def one_draw(
     labels = np.where(truth, MELANOMA, "NV")
     own = Screened(
         score[here], list(labels[here]), group[here].astype(str).tolist(),
-        np.zeros(here.sum(), bool), np.full(here.sum(), np.nan),
+        np.zeros(here.sum(), bool), *[np.full(here.sum(), np.nan)] * 2,
     )  # fmt: skip
     wanted = options.sensitivity
     for _ in range(2):

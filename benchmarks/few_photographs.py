@@ -27,6 +27,7 @@ from dermsentry.training.configuration import Configuration
 from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.options import WEIGHTS
 from dermsentry.training.pixels import decode
+from dermsentry.training.pretrained import backbone
 from recipes.dermoscopy.data import read_dermoscopy
 
 COUNTS = (50, 100, 200, 400)
@@ -49,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         decoded = decode(collection, Path(place), size=SIZE, quiet=False)
         for weights in WEIGHTS:
-            configuration = Configuration(network="lite0", size=SIZE, weights=weights)
+            configuration = Configuration(network=backbone(weights), size=SIZE, weights=weights)
             embeddings = embed(configuration, decoded, Path(place), quiet=False)
             for count in COUNTS:
                 found = [

@@ -97,7 +97,7 @@ def ours(folder: Path, cache: Path, epochs: int, target: float) -> tuple[Timed, 
     configuration = Configuration(epochs=epochs, batch_size=BATCH, size=SIZE, precision=best_precision())
     hot, timed = targets(held.labels), Timed(target)
 
-    def validate(network, size):
+    def validate(network):
         timed.on_test_begin()
         found = float(np.mean(accuracy(hot, predict_logits(network, held, 2 * BATCH))))
         timed.on_epoch_end(0, {"val_accuracy": found})

@@ -147,7 +147,7 @@ def test_every_error_has_its_exit_code(
     def fail(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr("dermsentry.collection.read_collection", fail)
+    monkeypatch.setattr("dermsentry.collection.layouts.read_collections", fail)
     assert call(monkeypatch, "audit", "x") == code
     assert code in EXIT_CODES
     assert capsys.readouterr().err.startswith("dermsentry: ")
@@ -190,12 +190,12 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 WAITS = (
-    "from dermsentry import cli, collection\n"
+    "from dermsentry import cli\nfrom dermsentry.collection import layouts\n"
     "import sys, time\n"
     "def wait(*_, **__):\n"
     "    print('ready', flush=True)\n"
     "    time.sleep(60)\n"
-    "collection.read_collection = wait\n"
+    "layouts.read_collections = wait\n"
     "cli.main()\n"
 )
 

@@ -34,6 +34,23 @@ def listed() -> dict[str, Any]:
     return loaded
 
 
+@pytest.fixture
+def further(listed: dict[str, Any]) -> dict[str, Any]:
+    """The list with one more set that the bundled model was evaluated on."""
+    another = {
+        "name": "another",
+        "label": "Another hospital",
+        "set": "another",
+        "part": "all",
+        "command": "dermsentry evaluate dermoscopy DATA/another --out runs/figures/another",
+        "result": "runs/figures/another/evaluation.json",
+        "model": "old",
+        "texts": ["1 of 2", "–", "–", "–", "–"],
+    }
+    listed["tables"][0]["rows"].insert(0, another)
+    return listed
+
+
 def plain(text: str) -> str:
     return " ".join(re.sub(r"```.*?```", "", text, flags=re.DOTALL).split())
 
@@ -113,33 +130,33 @@ def test_every_section_with_a_figure_has_its_command(listed: dict[str, Any]) -> 
 
 
 def test_what_is_measured_again_changes_and_what_is_not_there_stays(
-    listed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    further: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(make_figures, "ROOT", tmp_path)
     estimate = {"value": 0.5, "low": 0.25, "high": 0.75}
     alerts = {"value": 40.0, "low": 30.0, "high": 50.0}
     result = {
-        "model": {"digest": "another"},
+        "model": {"digest": "new"},
         "photographs": 2000,
         "melanoma": {"photographs": 1000, "roc_auc": estimate},
         "operating_point": {"sensitivity": estimate, "specificity": None},
         "clinical_value": [{"prevalence": 0.02, "number_needed_to_biopsy": alerts}],
     }  # fmt: skip
-    (row,) = [own for own in measurements(listed) if own["name"] == "bcn20000"]
+    (row,) = [own for own in measurements(further) if own["name"] == "another"]
     path = tmp_path / row["result"]
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(result))
-    before = copy.deepcopy(listed)
-    without = make_figures.collect(listed)
+    before = copy.deepcopy(further)
+    without = make_figures.collect(further)
     assert row["texts"] == ["1,000 of 2,000", "0.500 (0.250–0.750)", "50 % (25–75)", "–", "40 (30–50)"]
-    assert row["model"] == "another"
-    assert "bcn20000" not in without
-    for own, old in zip(measurements(listed), measurements(before), strict=True):
+    assert row["model"] == "new"
+    assert "another" not in without
+    for own, old in zip(measurements(further), measurements(before), strict=True):
         assert (own == old) == (own["name"] in without)
 
 
 def test_each_command_on_the_sets_is_run_once_and_slow_ones_only_by_name(
-    listed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    further: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[list[str]] = []
 
@@ -148,12 +165,12 @@ def test_each_command_on_the_sets_is_run_once_and_slow_ones_only_by_name(
         return subprocess.CompletedProcess(command, 1 if "audit" in command else 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    make_figures.measure(listed, "/some where/sets", [])
+    make_figures.measure(further, "/some where/sets", [])
     assert [words[0] for words in ran] == ["evaluate", "audit"]
-    assert ran[0][1:3] == ["dermoscopy", "/some where/sets/isic2019-84"]
+    assert ran[0][1:3] == ["dermoscopy", "/some where/sets/another"]
     ran.clear()
-    make_figures.measure(listed, "sets", ["study"])
+    make_figures.measure(further, "sets", ["study"])
     assert ran == [["study", "sets/isic9", "--out", "runs/isic9"]]
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 2))
     with pytest.raises(SystemExit, match="exit code 2"):
-        make_figures.measure(listed, "sets", [])
+        make_figures.measure(further, "sets", [])

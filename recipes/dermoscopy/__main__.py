@@ -20,10 +20,9 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path, help="folder of the sets")
     parser.add_argument("out", type=Path, help="folder of the run")
-    parser.add_argument("--start", type=Path, metavar="RUN", help="begin with the network of a finished run")
     given = parser.parse_args()
     try:
-        print(train_dermoscopy(given.data, given.out, start=given.start, quiet=False).bundle)
+        print(train_dermoscopy(given.data, given.out, quiet=False).bundle)
     except DermsentryError as error:
         print(f"recipes.dermoscopy: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -23,6 +23,7 @@ from dermsentry.collection import Collection, read_collection, read_labels
 from dermsentry.evaluation import Evaluation, evaluate
 from dermsentry.files import plain, read_json, write_text
 from dermsentry.model import Bundle, open_bundle, read_network, write_bundle
+from dermsentry.model.card import Card
 from dermsentry.model.model_card import model_card
 from dermsentry.split import make_split, read_split
 from dermsentry.training.configuration import Configuration
@@ -32,6 +33,7 @@ from recipes.dermoscopy.data import HOSPITALS, LABELS, LESIONS, non_lesions, rea
 from recipes.dermoscopy.leave_one_out import summary
 from recipes.dermoscopy.targets import HAM10000, ISIC2017, LEFT_OUT, NINE, REFUSAL, TARGETS
 
+NO_LESION = "as no lesion"
 PREVALENCE = 0.02
 """Of melanoma where a card says what an alert is worth."""
 
@@ -81,7 +83,7 @@ def measure_claims(
     def measure(name: str, collection: Collection, table: pd.DataFrame | None, **further: Any) -> None:
         page = Path(out) / re.sub(r"[^\w-]+", "-", name)
         found = evaluate(bundle, collection, table, out=page, quiet=quiet, **further)
-        figures[name] = _refused(found) if name == REFUSAL else _figures(found)
+        figures[name] = _refused(found, bundle.card) if name == REFUSAL else _figures(found)
 
     masks = root / "ham10000" / "masks"
     measure(HAM10000, learned, frames, robustness=True, masks=masks if masks.is_dir() else None)
@@ -193,37 +195,49 @@ def by_way(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if not rows:
         return []
     return [
-        {"way": way, **{f"melanoma_roc_auc, {name}": value for name, value in own.items()}}
+        {"way": way, **{f"melanoma_roc_auc, {name}": value for name, value in own.items() if value == value}}
         for way, own in summary(rows).to_dict("index").items()
     ]
 
 
 def _recipe_left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and worst over the hospitals that the recipe was trained without; empty where one is missing."""
+    """Mean and worst over the hospitals that the recipe was trained without; empty where one is missing.
+
+    Without the worst where lesions are painted out, if that was not measured of each.
+    """
     own = [row for row in rows if row["way"] == "recipe"]
     if {row["left_out"] for row in own} != set(HOSPITALS):
         return {}
     found = [row["melanoma_roc_auc"]["value"] for row in own]
-    painted_out = [row["melanoma_roc_auc_lesion_painted_out"]["value"] for row in own]
-    return {
+    figures = {
         "mean_melanoma_roc_auc": {"value": sum(found) / len(found)},
         "worst_melanoma_roc_auc": {"value": min(found)},
-        "worst_melanoma_roc_auc_lesion_painted_out": {"value": max(painted_out)},
     }
+    painted_out = [row.get("melanoma_roc_auc_lesion_painted_out") for row in own]
+    if all(painted_out):
+        worst = max(figure["value"] for figure in painted_out if figure)
+        figures["worst_melanoma_roc_auc_lesion_painted_out"] = {"value": worst}
+    return figures
 
 
-def _refused(evaluation: Evaluation) -> dict[str, Any]:
+def _refused(evaluation: Evaluation, card: Card) -> dict[str, Any]:
     """What screening refuses of pictures without a lesion, and of images of one."""
     refusal = evaluation.refusal
     if refusal is None:
         return {}
-    gate = refusal.gates[0]
+    sources = card.no_lesion.sources if card.no_lesion else {}
+    left_out = (
+        {"worst_source_left_out_refused_as_no_lesion": {"value": max(sources.values())}} if sources else {}
+    )
+    gate, no_lesion = refusal.gates[0], next(own for own in refusal.gates if own.name == NO_LESION)
     return {
         "photographs": refusal.lesions,
         "pictures_without_a_lesion": refusal.non_lesions,
         "without_a_lesion_refused": plain(gate.non_lesions),
         "photographs_refused": plain(gate.lesions),
+        "photographs_refused_as_no_lesion": plain(no_lesion.lesions),
         **({"no_lesion_roc_auc": plain(refusal.roc_auc)} if refusal.roc_auc else {}),
+        **left_out,
         "sources": {own.source: plain(own.refused) for own in refusal.sources},
     }
 

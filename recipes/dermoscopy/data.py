@@ -21,8 +21,6 @@ from dermsentry.evaluation.saliency.masks import find_masks
 from dermsentry.image_formats import SUFFIXES
 from dermsentry.images import Aspect
 from dermsentry.split import Split, make_split
-from recipes.dermoscopy.lesions import Surround
-from recipes.dermoscopy.views import Views
 
 SETS = ("ham10000", "isic2017", "isic-archive", "isic9")
 BARCELONA = "isic2019-84"
@@ -213,15 +211,6 @@ def drawing_weights(labels: Sequence[str], hospitals: Sequence[str]) -> NDArray[
     size = table["hospital"].map(table["hospital"].value_counts() ** 0.5)
     weights = within * size * np.where(table["melanoma"], MELANOMAS, 1 - MELANOMAS)
     return np.asarray(weights / weights.sum(), dtype=np.float64)
-
-
-def views(
-    table: pd.DataFrame, pixels: NDArray[np.uint8], masks: NDArray[np.uint8], surround: Surround
-) -> Views:
-    """The photographs of these rows of `photographs`, with all their files."""
-    labels = tuple(table["diagnosis"])
-    weights = drawing_weights(labels, list(table["hospital"]))
-    return Views(pixels, masks, tuple(table["rows"]), labels, weights, surround)
 
 
 def published_masks(collection: Collection) -> dict[int, tuple[Path, Aspect]]:

@@ -37,7 +37,6 @@ AUGMENTATION = StrongAugmentation(
     gamma=0.3,
     colours_share=0.5,
     coarse_share=0.4,
-    erased_share=0.0,
 )
 SKIPS = {"block2b_add": 64, "block1b_add": 48, "stem_relu": 32}
 """The layers that the decoder joins, with its filters there."""

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.collection import Collection
-from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.evaluation.contamination import learned_from
-from dermsentry.files import read_json
+from dermsentry.files import plain
 from dermsentry.images import read_photograph
 from dermsentry.model import Bundle
 from dermsentry.split import Split, check_split, read_split, write_split
 from dermsentry.split.folds import LEARNED_FROM
-from dermsentry.stats.calibration import apply_temperature
-from dermsentry.stats.metrics import candidate_hits, mean_hit_rate, roc_auc_score
-from dermsentry.training.augmentation import StrongAugmentation
 from dermsentry.training.batches import Examples
-from dermsentry.training.configuration import Configuration, FineTuning, Phase, best_precision
 from dermsentry.training.export import make_bundle, rounded
-from dermsentry.training.fitted import Fitted, predict_logits
-from dermsentry.training.loop import Validate, run_loop
+from dermsentry.training.fitted import Fitted
+from dermsentry.training.networks import NETWORKS
 from dermsentry.training.options import Run
 from dermsentry.training.pipeline import training_record
 from dermsentry.training.pixels import decode
+from dermsentry.training.pretrained import load_imagenet
 from dermsentry.training.refusal import KNOWN, Sample
 from recipes.dermoscopy.data import (
     LICENCES,
@@ -40,51 +36,29 @@ from recipes.dermoscopy.data import (
     published_masks,
     read_dermoscopy,
     split_dermoscopy,
-    views,
     without_tests,
 )
-from recipes.dermoscopy.lesions import Surround
 from recipes.dermoscopy.masks import STEPS, lesion_masks
+from recipes.dermoscopy.pack import write_pack
+from recipes.dermoscopy.train import (
+    IMAGENET,
+    PACK,
+    STUDENT,
+    TEACHERS,
+    Options,
+    load_arrays,
+    save_arrays,
+    train_student,
+)
 
 STORED = 192
-"""The side in pixels that training images are kept at; they go into the network at a phase's size."""
+"""The side in pixels that lesions are found at; a multiple of 64."""
 SCREENED = 224
-"""The side in pixels that images are screened at: larger than that of the views learned from, which are cut
-from images and so show lesions larger than whole images do (Touvron et al., NeurIPS 2019)."""
+"""The side in pixels that images are screened at."""
 EVENNESS = 0.5
 """How far the prior that probabilities are stated for is shifted from the images' own, 0, to equal classes,
 1 (docs/why.md)."""
-AUGMENTATION = StrongAugmentation(
-    zoom=(0.75, 1.6),
-    aspect=1.3,
-    shift=0.08,
-    centred_share=0.5,
-    light=0.2,
-    saturation=0.25,
-    gamma=0.25,
-    gain=0.12,
-    colours_share=0.5,
-    coarse_share=0.5,
-    corners_share=0.3,
-    bars_share=0.1,
-    erased_share=0.15,
-)
-CONFIGURATION = Configuration(
-    network="lite0",
-    epochs=17,
-    size=192,
-    learning_rate=4e-4,
-    fine_tuning=FineTuning(
-        (Phase(8, 128), Phase(6, 160), Phase(3, 192)), frozen_stages=3, augmentation=AUGMENTATION
-    ),
-)
-"""From ImageNet's weights."""
-CONTINUED = replace(
-    CONFIGURATION,
-    epochs=30,
-    fine_tuning=FineTuning((Phase(14, 160), Phase(16, 192)), frozen_stages=3, augmentation=AUGMENTATION),
-)
-"""From the weights of a finished run: the learning rate rises and falls once more."""
+PACKED = ("train", "validation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +98,7 @@ def read_sets(
     folder
         Gets `split.csv` and `cache/`.
     size
-        The side of what is decoded, in pixels, a multiple of 32.
+        The side of what is decoded, in pixels, a multiple of 64.
     steps
         Of the network that finds lesions; see `masks.lesion_masks`.
     seed, quiet
@@ -156,28 +130,27 @@ def train_dermoscopy(
     data: str | Path,
     out: str | Path,
     *,
-    configuration: Configuration | None = None,
-    surround: Surround | None = None,
-    start: str | Path | None = None,
+    student: Options = STUDENT,
+    teachers: Mapping[str, Options] = TEACHERS,
     quantised: bool = True,
     stored: int = STORED,
     screened: int = SCREENED,
     steps: int = STEPS,
     quiet: bool = True,
 ) -> Run:
-    """Make the bundled model. Run it again to resume after the last whole epoch.
+    """Make the bundled model. Run it again to resume.
+
+    A `student/` that was trained elsewhere, from `out`'s pack and ImageNet's weights, is taken as it is.
 
     Parameters
     ----------
     data
         The folder with the sets that `data.SETS` names, and `labels/`.
     out
-        The run's folder: `split.csv`, `history.csv`, what a resumed run needs, and `bundle/`.
-    configuration, surround
-        How it is trained, by default `CONFIGURATION`, or `CONTINUED` with a `start`; and what happens to the
-        surroundings of lesions.
-    start
-        The folder of a finished run, whose network it begins with in place of ImageNet's.
+        The run's folder: `split.csv`, `photographs.tar` and `imagenet.npz`, which training reads, a folder
+        per network, and `bundle/`.
+    student, teachers
+        How the networks are trained.
     quantised
         See `make_bundle`.
     stored, steps
@@ -190,31 +163,37 @@ def train_dermoscopy(
     Raises
     ------
     InputError
-        A set is missing, or `start` is no finished run of this network.
+        A set is missing.
     TrainingError
         The loss is not a number.
     OutputError
         `out` cannot be written.
     """
-    folder, surround = Path(out), surround or Surround()
-    chosen = configuration or (CONTINUED if start else CONFIGURATION)
-    configuration = replace(chosen, precision=best_precision())
-    sets = read_sets(data, folder, size=stored, steps=steps, seed=configuration.seed, quiet=quiet)
-    train = views(sets.part("train"), sets.pixels, sets.masks, surround)
-    fitted = run_loop(
-        configuration,
-        train,
-        validation(sets, sets.part("validation"), folder / "cache"),
-        folder,
-        data=train.fingerprint(),
-        start=None if start is None else Path(start),
-        name="dermoscopy",
-        quiet=quiet,
-    )
-    before = {} if start is None else {"started_from": read_json(Path(start) / "configuration.json")}
-    training = {**_record(sets, configuration, surround), **before}
-    bundle = _bundle(fitted, sets, data, folder, configuration, training, screened, quantised, quiet)
+    folder = Path(out)
+    sets = read_sets(data, folder, size=stored, steps=steps, quiet=quiet)
+    pack, first = folder / PACK, folder / IMAGENET
+    if not pack.is_file():
+        learned = sets.table[sets.table["part"].isin(PACKED)]
+        write_pack(pack, learned, list(sets.collection.paths), sets.masks)
+    if not first.is_file():
+        save_arrays(first, imagenet(student.network, screened))
+    weights = train_student(pack, folder, load_arrays(first), student=student, teachers=teachers, quiet=quiet)
+    network = NETWORKS[student.network](screened)
+    network.set_weights(weights)
+    history = pd.read_csv(folder / "student" / "history.csv")
+    seconds = float(history["seconds"].iloc[-1])
+    fitted = Fitted(network, history, len(history), seconds, student.images / seconds)
+    training = _record(sets, student, teachers)
+    bundle = _bundle(fitted, sets, data, folder, training, screened, quantised, student.seed, quiet)
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
+
+
+def imagenet(name: str, size: int) -> list[NDArray[Any]]:
+    """The weights of an EfficientNet-Lite with ImageNet's, its head untrained."""
+    network = NETWORKS[name](size)
+    load_imagenet(network)
+    weights: list[NDArray[Any]] = network.get_weights()
+    return [*weights[:-2], np.zeros_like(weights[-2]), weights[-1]]
 
 
 def _bundle(
@@ -222,14 +201,13 @@ def _bundle(
     sets: Sets,
     data: str | Path,
     folder: Path,
-    configuration: Configuration,
     training: Mapping[str, Any],
     size: int,
     quantised: bool,
+    seed: int,
     quiet: bool,
 ) -> Bundle:
     """The bundle of the network, its kernels rounded; the card compares ways of calibrating it."""
-    seed = configuration.seed
     examples, groups, sources = {}, {}, []
     for part in ("validation", "calibration"):
         own = sets.part(part)
@@ -249,7 +227,7 @@ def _bundle(
         Sample(known.gather(slice(None)), list(some["hospital"])),
         folder / "bundle",
         name="dermoscopy",
-        aspect=configuration.aspect,
+        aspect="squash",
         training={**training, "pictures_without_a_lesion": len(pictures)},
         learned_from=learned_from(
             sets.collection.table.iloc[rows], (np.asarray(sets.pixels[row]) for row in rows)
@@ -285,38 +263,13 @@ def _kept_split(
     return split
 
 
-def validation(sets: Sets, table: pd.DataFrame, cache: Path) -> Validate:
-    """Melanoma AUROC within each hospital, and their mean; balanced accuracy over all."""
-
-    def validate(network: keras.Model, size: int) -> Mapping[str, float]:
-        examples = frames(sets, table, size, cache)
-        probability = apply_temperature(predict_logits(network, examples), 1.0)
-        score = probability[:, CODES.index(MELANOMA)]
-        melanoma = np.array([label == MELANOMA for label in examples.labels])
-        figures = {}
-        for name in sorted(table["hospital"].unique()):
-            here = (table["hospital"] == name).to_numpy()
-            figures[f"melanoma_roc_auc_{name.split()[0]}"] = float(roc_auc_score(melanoma[here], score[here]))
-        hits = candidate_hits(examples.labels, [CODES[i] for i in probability.argmax(axis=1)])
-        return {
-            "melanoma_roc_auc": float(np.mean(list(figures.values()))),
-            **figures,
-            "balanced_accuracy": mean_hit_rate(examples.labels, hits),
-        }
-
-    return validate
-
-
-def _record(sets: Sets, configuration: Configuration, surround: Surround) -> dict[str, Any]:
+def _record(sets: Sets, student: Options, teachers: Mapping[str, Options]) -> dict[str, Any]:
     counts = pd.crosstab(sets.split.table["diagnosis"], sets.split.table["part"])
-    recorded = {
-        "recipe": "dermoscopy",
-        "stored": sets.pixels.shape[1],
-        **configuration.record(),
-        **asdict(surround),
-    }
+    recorded = {"recipe": "dermoscopy", **plain(student), "teachers": plain(dict(teachers))}
+    record = training_record(sets.collection, sets.split, recorded, "imagenet")
     return {
-        **training_record(sets.collection, sets.split, recorded, "imagenet"),
+        **record,
+        "versions": {**record["versions"], "torch": metadata.version("torch")},
         "photographs_by_diagnosis": {
             part: {label: int(n) for label, n in counts[part].items() if label and n} for part in counts
         },

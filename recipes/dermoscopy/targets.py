@@ -61,5 +61,6 @@ TARGETS = (
     Target(HAM10000, "decisions_flipped_by_a_turn", "at most", 0.05),
     Target(NINE, "accuracy", "at least", 0.75),
     Target(REFUSAL, "without_a_lesion_refused", "at least", 0.99),
-    Target(REFUSAL, "photographs_refused", "at most", 0.02),
+    Target(REFUSAL, "photographs_refused_as_no_lesion", "at most", 0.02),
+    Target(REFUSAL, "worst_source_left_out_refused_as_no_lesion", "at most", 0.02),
 )

@@ -4,11 +4,15 @@ from ._version import __version__
 from .adoption.pipeline import adopt
 from .adoption.results import Adoption
 from .audit import Audit, audit_collection
+from .audit.decisions import Decision, read_decisions
 from .collection import Collection, join_collections, read_collection, read_labels
 from .errors import ArchiveError, BundleError, DermsentryError, InputError, OutputError, TrainingError
 from .evaluation import Estimate, Evaluation, evaluate, evaluate_table
+from .evaluation.any_model import predict_table
+from .evaluation.content import audit_content
 from .evaluation.cross_validation import CrossValidation
 from .evaluation.model_comparison import ModelDifference, compare_models
+from .evaluation.publication import publish
 from .evaluation.written import read_evaluations
 from .fetching import Change, Fetched, fetch
 from .model import Bundle, open_bundle
@@ -29,6 +33,7 @@ __all__ = [
     "Change",
     "Collection",
     "CrossValidation",
+    "Decision",
     "DermsentryError",
     "Estimate",
     "Evaluation",
@@ -47,6 +52,7 @@ __all__ = [
     "__version__",
     "adopt",
     "audit_collection",
+    "audit_content",
     "compare_models",
     "cross_validate",
     "draw_phantoms",
@@ -58,7 +64,10 @@ __all__ = [
     "make_folds",
     "make_split",
     "open_bundle",
+    "predict_table",
+    "publish",
     "read_collection",
+    "read_decisions",
     "read_evaluations",
     "read_labels",
     "read_split",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import signal
 import sys
@@ -9,18 +10,19 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass, fields
+from functools import cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar, cast, get_type_hints
 
 import typer
 
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
 from dermsentry.command_examples import show_examples
-from dermsentry.errors import DataWarning, DermsentryError, InputError, missing_extra
+from dermsentry.errors import DataWarning, DermsentryError, InputError, OutputError, missing_extra
 from dermsentry.progress import log_as_json, logged, say
 
 if TYPE_CHECKING:
@@ -49,16 +51,6 @@ Data = Annotated[
     list[Path],
     typer.Argument(metavar="DATA", help="Folders of images, or CSV files; several are joined."),
 ]
-Metadata = Annotated[Path | None, typer.Option(help="CSV by image id with lesion, patient, age, sex, site.")]
-Diagnoses = Annotated[
-    Path | None,
-    typer.Option(help="CSV given,diagnosis of names that are not understood, as audit --out writes it."),
-]
-NoPublishedLesions = Annotated[
-    bool,
-    typer.Option("--no-published-lesions", help="Ignore which ISIC ids are one lesion by published tables."),
-]
-Labels = Annotated[Path | None, typer.Option(help="Reference label table, such as ISIC's ground truth.")]
 Model = Annotated[Path, typer.Option(help="Folder of a model bundle; by default the bundled model.")]
 PredictionsFor = Annotated[
     Literal["isic2018", "isic2019", "isic2020"] | None,
@@ -83,6 +75,102 @@ Force = Annotated[
     typer.Option("--force", help="Replace what is there and is not the same, which is refused otherwise."),
 ]
 SplitFile = Annotated[Path | None, typer.Option(help="The split.csv that says which image is in which part.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The options of every command that reads a collection: its tables, and what is in them."""
+
+    labels: Annotated[
+        Path | None, typer.Option(help="Reference label table, such as ISIC's ground truth.")
+    ] = None
+    metadata: Annotated[
+        Path | None, typer.Option(help="Table by image id with lesion, patient, age, sex, site.")
+    ] = None
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=HEADING",
+            help="The heading in your tables of a column, such as diagnosis='Befund (Histo)'; once for each.",
+        ),
+    ] = None
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, where DATA is a table that lies elsewhere.")
+    ] = None
+    diagnoses: Annotated[
+        Path | None,
+        typer.Option(help="CSV given,diagnosis of names that are not understood, as audit --out writes it."),
+    ] = None
+    no_published_lesions: Annotated[
+        bool,
+        typer.Option(
+            "--no-published-lesions", help="Ignore which ISIC ids are one lesion by published tables."
+        ),
+    ] = False
+
+    def collection(self, data: list[Path]) -> Collection:
+        """The one collection that folders and tables make; says which diagnoses are not understood."""
+        from dermsentry.collection.labels import describe_unknown
+        from dermsentry.collection.layouts import read_collections, require_columns
+
+        require_columns(self.headings, [*data, self.metadata, self.labels])
+        collection = read_collections(
+            data, metadata=self.metadata, diagnoses=self.diagnoses, columns=self.headings, images=self.images,
+            published_lesions=not self.no_published_lesions,
+        )  # fmt: skip
+        if collection.unknown_diagnoses:
+            shown = collection.unknown_diagnoses[:12]
+            more = len(collection.unknown_diagnoses) - len(shown)
+            listed = "; ".join(map(describe_unknown, shown)) + (f"; and {more} more" if more else "")
+            _say(f"Note: diagnoses that are none of the nine: {listed}. --diagnoses says what they are.")
+        for note in collection.notes:
+            _say(f"Note: {note}")
+        return collection
+
+    def reference(self, collection: Collection) -> dict[str, str] | None:
+        """The reference labels by the collection's image ids; says what matches."""
+        from dermsentry.collection import read_labels
+        from dermsentry.collection.joins import join_labels
+
+        if self.labels is None:
+            return None
+        given = read_labels(self.labels, diagnoses=self.diagnoses, columns=self.headings)
+        known, told = join_labels(collection, given, str(self.labels))
+        _say(f"Note: {told}")
+        return known
+
+    @property
+    def headings(self) -> dict[str, str]:
+        """Headings of the tables by our names of the columns. Raises InputError."""
+        from dermsentry.collection.columns import read_headings
+
+        return read_headings(self.column or ())
+
+
+def _reads_collection(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Reading` in the place of its parameter of this type."""
+    hints = get_type_hints(Reading, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name]
+        )
+        for each in fields(Reading)
+    ]
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for own in signature.parameters.values():
+        mine = own.annotation is Reading
+        parameters += shared if mine else [own.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+    name = next(p.name for p in signature.parameters.values() if p.annotation is Reading)
+
+    @wraps(command)
+    def reading(**given: Any) -> None:
+        options = {each.name: given.pop(each.name) for each in shared}
+        command(**given, **{name: Reading(**options)})
+
+    reading.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    reading.__annotations__ = {p.name: p.annotation for p in parameters}
+    return reading
 
 
 def _say(text: str) -> None:
@@ -131,43 +219,6 @@ def _options(
         context.with_resource(logged(context.invoked_subcommand or ""))
 
 
-def _read_data(
-    data: list[Path], metadata: Path | None, diagnoses: Path | None, no_published_lesions: bool
-) -> Collection:
-    """The one collection that the given folders and tables make; says which diagnoses are not understood."""
-    from dermsentry.collection import join_collections, read_collection
-    from dermsentry.collection.joins import join_metadata
-    from dermsentry.collection.labels import describe_unknown
-
-    published = not no_published_lesions
-    collections = [read_collection(path, diagnoses=diagnoses, published_lesions=published) for path in data]
-    collection = collections[0] if len(collections) == 1 else join_collections(collections)
-    if metadata is not None:  # of all together: a table may be about one of them alone
-        collection = join_metadata(collection, metadata)
-    if collection.unknown_diagnoses:
-        shown = collection.unknown_diagnoses[:12]
-        more = len(collection.unknown_diagnoses) - len(shown)
-        listed = "; ".join(map(describe_unknown, shown)) + (f"; and {more} more" if more else "")
-        _say(f"Note: diagnoses that are none of the nine: {listed}. --diagnoses says what they are.")
-    for note in collection.notes:
-        _say(f"Note: {note}")
-    return collection
-
-
-def _read_reference(
-    labels: Path | None, diagnoses: Path | None, collection: Collection
-) -> dict[str, str] | None:
-    """The reference labels by the collection's image ids; says what matches."""
-    from dermsentry.collection import read_labels
-    from dermsentry.collection.joins import join_labels
-
-    if labels is None:
-        return None
-    known, told = join_labels(collection, read_labels(labels, diagnoses=diagnoses), str(labels))
-    _say(f"Note: {told}")
-    return known
-
-
 def _output(
     out: Path | None, command: str, names: list[str], made_of: dict[str, Any], force: bool
 ) -> Output | None:
@@ -182,12 +233,17 @@ def _output(
 
 
 @app.command(short_help="Audit a collection: what is wrong with it.")
+@_reads_collection
 def audit(
     data: Data,
-    labels: Labels = None,
-    metadata: Metadata = None,
-    no_published_lesions: NoPublishedLesions = False,
-    diagnoses: Diagnoses = None,
+    reading: Reading = Reading(),
+    content: Annotated[
+        bool,
+        typer.Option(
+            "--content",
+            help="Also have the bundled model look: no lesion, out of focus, dark, probably wrong labels.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json, audit.html and index.npz.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
     seed: Seed = 0,
@@ -203,20 +259,25 @@ def audit(
     from dermsentry.files import to_json
 
     try:
-        collection = _read_data(data, metadata, diagnoses, no_published_lesions)
+        collection = reading.collection(data)
     except UnknownDiagnosesError as error:
         if out is not None:
             write_draft(out / "diagnoses.csv", error.unknown)
             _say(f"Written: {out / 'diagnoses.csv'}, to be filled in and given to --diagnoses")
         raise
-    reference = _read_reference(labels, diagnoses, collection)
+    reference = reading.reference(collection)
     made_of = {
-        "DATA": data, "labels": labels, "metadata": metadata, "published_lesions": not no_published_lesions,
-        "seed": seed,
+        "DATA": data, "labels": reading.labels, "metadata": reading.metadata,
+        "columns": reading.headings, "images": reading.images, "content": content,
+        "published_lesions": not reading.no_published_lesions, "seed": seed,
     }  # fmt: skip
     output = _output(out, "audit", ["audit.json", "audit.html"], made_of, force)
     index = None if out is None else out / "index.npz"
     found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
+    if content:
+        from dermsentry.evaluation.content import audit_content
+
+        found = audit_content(found, collection, seed=seed, quiet=False)
     if out is not None:
         write_audit(found, collection, out)
     if output is not None:
@@ -267,6 +328,7 @@ def fetch(
 
 
 @app.command(short_help="Evaluate a model bundle, every figure with its interval.")
+@_reads_collection
 def evaluate(
     given: Annotated[
         list[Path],
@@ -302,10 +364,7 @@ def evaluate(
     by: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Also figures by this column; by source in any case.")
     ] = None,
-    labels: Labels = None,
-    metadata: Metadata = None,
-    no_published_lesions: NoPublishedLesions = False,
-    diagnoses: Diagnoses = None,
+    reading: Reading = Reading(),
     prevalence: Annotated[
         float | None,
         typer.Option(help="Prevalence of melanoma where the model is to be used, such as 0.02."),
@@ -356,8 +415,8 @@ def evaluate(
             f"Received --leave-out {leave_out}{'' if split else ' without --split'}; expected COLUMN=VALUE, "
             "and the split.csv whose groups hold. --by COLUMN gives the figures of every value."
         )
-    collection = _read_data(data, metadata, diagnoses, no_published_lesions)
-    reference = _read_reference(labels, diagnoses, collection)
+    collection = reading.collection(data)
+    reference = reading.reference(collection)
     known = None if split is None else read_split(split, collection)
     if known is not None and leave_out is not None:
         fold = make_folds(known, collection, leave_out=leave_out)[0]
@@ -432,14 +491,96 @@ def compare(
         _say(f"Written: {output.folder / 'comparison.html'}")
 
 
+@app.command(short_help="Predict with anyone's ONNX or Keras model.")
+@_reads_collection
+def predict(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model as ONNX, or saved by Keras as .keras.")
+    ],
+    data: Data,
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="The diagnosis of each output, in their order, separated by commas; melanoma alone for one."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The table to write, for evaluate --predictions.")],
+    scaling: Annotated[
+        Literal["0-255", "0-1", "-1-1", "imagenet"],
+        typer.Option(help="The colours that the model expects; imagenet: less its mean, by its deviation."),
+    ] = "0-1",
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the input in pixels, where the model leaves it open.")
+    ] = None,
+    aspect: Annotated[
+        Literal["squash", "crop", "pad"], typer.Option(help="How an image is made square.")
+    ] = "squash",
+    reading: Reading = Reading(),
+    force: Force = False,
+) -> None:
+    """Predict with a model of any framework, and write the table that evaluate --predictions measures.
+
+    Exit code 3 if some images could not be read.
+    """
+    from dermsentry.evaluation.any_model import predict_table
+
+    if out.exists() and not force:
+        raise OutputError(f"{out} exists. Nothing was replaced: choose another --out, or give --force.")
+    network: Any = model
+    if model.suffix.lower() == ".keras":
+        from dermsentry.training import require_framework
+        from dermsentry.training.keras_files import open_keras
+
+        require_framework()
+        network, fixed = open_keras(model, scaling)
+        size = size or fixed
+    made = predict_table(
+        network, reading.collection(data), out, classes=[name.strip() for name in classes.split(",")],
+        size=size, scaling=scaling, aspect=aspect, quiet=False,
+    )  # fmt: skip
+    typer.echo(f"{made.images:,} images, from {made.read_as}")
+    for one in made.unreadable:
+        _say(f"Note: {one.path}: {one.reason}")
+    _say(f"Written: {out}")
+    if made.unreadable:
+        raise typer.Exit(3)
+
+
+@app.command(short_help="Write what a paper needs of a result.")
+def publish(
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="What evaluate --out wrote, or the folder of a study.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for tables/, figures/, checklists/, datasheet.md and run.json.")
+    ],
+    force: Force = False,
+) -> None:
+    """Write tables, figures, reporting checklists and a datasheet of a result, what is known filled in."""
+    from dermsentry.evaluation.publication import publish as run
+    from dermsentry.files import sha256
+
+    source = next((p for p in (result / "evaluation.json", result / "study.json") if p.is_file()), None)
+    lists = [f"checklists/{name}.md" for name in ("tripod-ai", "claim", "stard-ai")]
+    output = _output(out, "publish", ["datasheet.md", *lists], {"result": source and sha256(source)}, force)
+    written = run(result, out)
+    if output is not None:
+        output.finish()
+    for name, count in Counter(path.relative_to(out).parts[0] for path in written).items():
+        typer.echo(f"{name}/: {count:,} files" if (out / name).is_dir() else name)
+    _say(f"Written: {out}")
+
+
 @app.command(short_help="Split a collection, related images in one part.")
+@_reads_collection
 def split(
     data: Data,
     out: Annotated[Path, typer.Option(help="The split.csv to write.")] = Path("split.csv"),
-    labels: Labels = None,
-    metadata: Metadata = None,
-    no_published_lesions: NoPublishedLesions = False,
-    diagnoses: Diagnoses = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="What was decided on photographs, as the page of audit --content writes it."),
+    ] = None,
+    reading: Reading = Reading(),
     fractions: Annotated[
         str, typer.Option(help="Shares of train, validation, calibration and, without a Test folder, test.")
     ] = "0.7,0.15,0.15,0.15",
@@ -452,16 +593,23 @@ def split(
 
     With --leave-out COLUMN or --folds, a numbered file for each fold: split-1.csv and so on.
     """
+    from dermsentry.audit.decisions import read_decisions
     from dermsentry.collection.lesions import known_lesions
     from dermsentry.split import DOUBTFUL, make_folds, make_split, refuse_other_split, write_split
 
-    collection = _read_data(data, metadata, diagnoses, no_published_lesions)
+    collection = reading.collection(data)
     _say(f"Note: {known_lesions(collection.table).sentence}")
-    known = _read_reference(labels, diagnoses, collection)
+    known = reading.reference(collection)
     shares = _numbers(fractions, float, 4, "--fractions")
+    decided = None if decisions is None else read_decisions(decisions, collection)
+    if decided is not None:
+        counts = Counter(decision.choice for decision in decided.values())
+        told = ", ".join(f"{choice}: {count:,}" for choice, count in counts.most_common())
+        _say(f"Note: {decisions}: {told or 'nothing is decided in it'}")
     made = make_split(
         collection,
         labels=known,
+        decisions=decided,
         fractions=(shares[0], shares[1], shares[2], shares[3]),
         seed=seed,
         quiet=False,
@@ -493,6 +641,7 @@ def split(
 
 
 @app.command(short_help="Train a network and write its bundle.")
+@_reads_collection
 def train(
     data: Data,
     out: Annotated[
@@ -537,10 +686,7 @@ def train(
     quantised: Annotated[
         bool, typer.Option(help="The bundle computes in 8-bit integers: faster and smaller.")
     ] = False,
-    labels: Labels = None,
-    metadata: Metadata = None,
-    no_published_lesions: NoPublishedLesions = False,
-    diagnoses: Diagnoses = None,
+    reading: Reading = Reading(),
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
@@ -555,8 +701,8 @@ def train(
     if split is None:
         raise InputError("Received no --split; expected a split.csv, as `dermsentry split` makes it.")
     require_framework()
-    collection = _read_data(data, metadata, diagnoses, no_published_lesions)
-    reference = _read_reference(labels, diagnoses, collection)
+    collection = reading.collection(data)
+    reference = reading.reference(collection)
     known = read_split(split, collection)
     check_split(known)
     from dermsentry.model import read_network
@@ -603,6 +749,7 @@ def train(
 
 
 @app.command(short_help="Run the nine-class assignment under two protocols.")
+@_reads_collection
 def study(
     data: Data,
     out: Annotated[
@@ -624,10 +771,7 @@ def study(
     notebook: Annotated[
         Path | None, typer.Option(help="A new .ipynb file: the run as a notebook in plain Keras, to hand in.")
     ] = None,
-    labels: Labels = None,
-    metadata: Metadata = None,
-    no_published_lesions: NoPublishedLesions = False,
-    diagnoses: Diagnoses = None,
+    reading: Reading = Reading(),
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
@@ -635,8 +779,8 @@ def study(
     from dermsentry.training import require_framework
 
     require_framework()
-    collection = _read_data(data, metadata, diagnoses, no_published_lesions)
-    known = _read_reference(labels, diagnoses, collection)
+    collection = reading.collection(data)
+    known = reading.reference(collection)
     lengths = _numbers(epochs, int, 3, "--epochs")
     from dermsentry.nine_class.pipeline import study as run
 

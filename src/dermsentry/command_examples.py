@@ -12,6 +12,8 @@ EXAMPLES = {
     "study": "dermsentry study photographs --out study --fast",
     "evaluate": "dermsentry evaluate run/bundle photographs \\\n    --split split.csv --out evaluation",
     "compare": "dermsentry compare evaluation-1 evaluation-2",
+    "predict": "dermsentry predict model.onnx photographs \\\n    --classes AK,BCC,DF,MEL,NV --out table.csv",
+    "publish": "dermsentry publish evaluation --out paper",
     "screen": "dermsentry screen photographs --out findings",
     "adopt": "dermsentry adopt dermoscopy photographs \\\n    --labels diagnoses.csv --out site",
     "model": "dermsentry model run/bundle",

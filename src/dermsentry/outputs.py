@@ -14,6 +14,7 @@ from typing import Any
 
 from dermsentry.errors import OutputError
 from dermsentry.files import sha256, to_json, write_json
+from dermsentry.run_record import describe_run
 
 RECORD = ".dermsentry.json"
 RUNS = Path("runs")
@@ -73,7 +74,7 @@ class Output:
         return entry is not None and not list(self._differences(entry["made_of"]))
 
     def _record(self, files: Mapping[str, str]) -> None:
-        entry = {self.command: {"made_of": self.made_of, "files": files}}
+        entry = {self.command: {"made_of": self.made_of, "files": files, "run": describe_run()}}
         write_json(self.folder / RECORD, _read(self.folder) | entry)
 
     def _hash(self, name: str) -> str:
@@ -87,6 +88,12 @@ class Output:
             if old != new:
                 short = max(len(str(old)), len(str(new))) <= _LONG
                 yield f"{name} {old}, now {new}" if short else f"another {name}"
+
+
+def read_run(folder: Path, command: str) -> dict[str, Any] | None:
+    """How the results of a command in a folder were made, as `describe_run` has it; None where unrecorded."""
+    found = _read(folder).get(command, {}).get("run")
+    return found if isinstance(found, dict) else None
 
 
 def begins_with(path: Path, lines: Iterable[str]) -> bool:

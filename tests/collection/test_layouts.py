@@ -235,7 +235,10 @@ def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("", "is not a CSV table"),
-        ("path|diagnosis\na|b\n", r"has the columns path\|diagnosis; expected path, diagnosis"),
+        (
+            "path|diagnosis\na|b\n",
+            r"has the columns path\|diagnosis; expected image_id or path, and diagnosis",
+        ),
         ("path,diagnosis\na.jpg,wart\nb.jpg,wart\nc.jpg,corn\n", r"'corn' \(1\); 'wart' \(2\)"),
         ("path,diagnosis,split\na.jpg,MEL,holdout\n", "has splits holdout"),
         ("path,diagnosis\ntable.csv,MEL\n./table.csv,NV\n", "lists 1 photograph twice"),

@@ -14,7 +14,6 @@ from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.evaluation.calibration_methods import METHODS, compare_calibrations, read_comparison
 from dermsentry.files import plain, to_json
-from dermsentry.model import open_bundle
 from dermsentry.stats.calibration import apply_temperature
 
 
@@ -132,9 +131,10 @@ def test_a_card_with_a_figure_that_is_no_number_gives_nothing():
 
 
 def test_a_card_of_an_older_version_is_read_with_its_methods_of_melanoma_alone():
-    """The bundled model's card has such rows."""
-    record = open_bundle("dermoscopy").card.evaluation["calibration"]
-    found = {method.method: method for method in read_comparison(record)}
-    assert list(found) == [*METHODS, "Platt", "isotonic"]
+    logits, labels, _ = _shifted(n=40)
+    record = plain(list(_compared(logits, labels).values()))
+    platt = {**record[0], "method": "Platt", "log_loss": None}
+    found = {method.method: method for method in read_comparison([*record, platt])}
+    assert list(found) == [*METHODS, "Platt"]
     assert found["Platt"].log_loss is None
     assert found["Platt"].melanoma_log_loss is not None

@@ -14,25 +14,23 @@ from dermsentry.files import read_json
 from dermsentry.model import open_bundle, read_network
 from dermsentry.screening import screen
 from dermsentry.training import Run
-from dermsentry.training.configuration import Configuration, FineTuning, Phase
 from dermsentry.training.networks import efficientnet_lite
 from dermsentry.training.pretrained import load_onnx
+
+pytest.importorskip("torch", reason="only the bundled model's recipe needs PyTorch")
+
 from recipes.dermoscopy import claims
 from recipes.dermoscopy.claims import measure_claims
-from recipes.dermoscopy.data import WEIGHTS_LICENCE
+from recipes.dermoscopy.data import HOSPITALS, WEIGHTS_LICENCE
+from recipes.dermoscopy.pack import read_pack
 from recipes.dermoscopy.recipe import train_dermoscopy
-from recipes.dermoscopy.targets import HAM10000, ISIC2017, NINE, TARGETS
+from recipes.dermoscopy.targets import HAM10000, ISIC2017, LEFT_OUT, NINE, TARGETS
+from recipes.dermoscopy.train import Options
 
 pytestmark = pytest.mark.slow
 
-CONFIGURATION = Configuration(
-    network="lite0",
-    epochs=1,
-    batch_size=16,
-    learning_rate=4e-4,
-    size=32,
-    fine_tuning=FineTuning((Phase(1, 32, adapting=True),), warm_up=4),
-)
+TEACHERS = {"teacher-1": Options("lite0", size=32, images=32, batch_size=16, frozen_stages=0, seed=1)}
+STUDENT = Options("lite0", size=32, images=64, batch_size=16, rounded_share=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +43,20 @@ def run(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "dermoscopy"
     # So small a network, hardly trained, computes something else in 8 bits.
     return train_dermoscopy(
-        sets, folder, configuration=CONFIGURATION, quantised=False, stored=32, screened=64, steps=4
+        sets, folder, student=STUDENT, teachers=TEACHERS, quantised=False, stored=64, screened=64, steps=4
     )
 
 
 def test_the_run_has_its_history_and_its_split(run: Run) -> None:
     assert {"loss", "melanoma_roc_auc", "balanced_accuracy"} <= set(run.history.columns)
-    assert len(run.history) == 1
+    assert list(run.history["step"]) == [1, 2, 3, 4]
     assert (run.folder / "split.csv").is_file()
+
+
+def test_what_training_reads_holds_nothing_that_is_held_out(run: Run) -> None:
+    table = read_pack(run.folder / "photographs.tar", 32).table
+    assert set(table["part"]) == {"train", "validation"}
+    assert set(table["hospital"]) == set(HOSPITALS)
 
 
 def test_the_bundle_is_small_and_says_what_made_it(run: Run) -> None:
@@ -60,7 +64,9 @@ def test_the_bundle_is_small_and_says_what_made_it(run: Run) -> None:
     assert (run.bundle / "model.onnx").stat().st_size < 8e6
     assert card.size == 64
     assert card.training["weights_licence"] == WEIGHTS_LICENCE
-    assert card.training["configuration"]["phases"][0]["adapting"] is True
+    assert card.training["configuration"]["teachers"]["teacher-1"]["seed"] == 1
+    assert card.training["configuration"]["rounded_share"] == 0.5
+    assert "torch" in card.training["versions"]
     prior = card.training["configuration"]["prior"]
     assert sum(prior.values()) == pytest.approx(1, abs=1e-3)
     assert set(card.evaluation["validation"]) >= {"accuracy", "balanced_accuracy", "melanoma_roc_auc"}
@@ -115,3 +121,24 @@ def test_the_locked_test_is_measured_only_when_asked(
     measured = measure_claims(run.folder, sets, tmp_path, locked=True, observed=seen).card.evaluation
     assert measured[ISIC2017]["photographs"] == 10
     assert measured["failures"] == seen["failures"]
+
+
+@pytest.mark.parametrize("without", [None, "BCN20000 (Barcelona)"])
+def test_a_target_that_was_not_measured_everywhere_has_no_value(
+    run: Run, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str | None
+) -> None:
+    labels = ["MEL", "NV"] * 5
+    some = evaluate_predictions(labels, np.full((10, 9), 1 / 9), list("abcdefghij"), resamples=2)
+    monkeypatch.setattr(claims, "evaluate", lambda *_, **__: some)
+    monkeypatch.setattr(claims, "shortcuts_left", lambda *_, **__: [])
+    rows = []
+    for hospital, value in zip(HOSPITALS, (0.8, 0.9, 0.7), strict=True):
+        row = {"way": "recipe", "left_out": hospital, "melanoma_roc_auc": {"value": value}}
+        if hospital != without:
+            row["melanoma_roc_auc_lesion_painted_out"] = {"value": value - 0.25}
+        rows.append(row)
+    found = measure_claims(run.folder, sets, tmp_path, left_out=rows).card.evaluation["targets"]
+    measured = {row["figure"]: row["measured"] for row in found if row["photographs"] == LEFT_OUT}
+    assert measured["mean_melanoma_roc_auc"] == "0.800"
+    assert measured["worst_melanoma_roc_auc"] == "0.700"
+    assert measured["worst_melanoma_roc_auc_lesion_painted_out"] == (None if without else "0.650")

@@ -51,11 +51,11 @@ def test_epochs_differ_and_can_be_resumed(augmented: bool) -> None:
     own = examples(LABELS)
     own.pixels.flags.writeable = False  # as a mapped cache is
     chosen = Configuration(size=32, batch_size=3, seed=4, augmented=augmented)
-    first, second = (drawn(own.batches(chosen, 32, epoch)) for epoch in (0, 1))
+    first, second = (drawn(own.batches(chosen, epoch)) for epoch in (0, 1))
     assert (first != second).any()
-    np.testing.assert_array_equal(drawn(own.batches(chosen, 32, 1)), second)
+    np.testing.assert_array_equal(drawn(own.batches(chosen, 1)), second)
     other = Configuration(size=32, batch_size=3, seed=5, augmented=augmented)
-    assert (drawn(own.batches(other, 32, 0)) != first).any()
+    assert (drawn(own.batches(other, 0)) != first).any()
     if not augmented:
         assert sorted(image.tobytes() for image in first) == sorted(image.tobytes() for image in own.pixels)
 
@@ -65,11 +65,10 @@ def test_labels_and_weights_go_with_their_image() -> None:
     weighted = Configuration(size=32, batch_size=3, class_weights=True)
     row_of = {image.tobytes(): row for row, image in enumerate(own.pixels)}
     each: dict[str, float] = {}
-    for batch in own.batches(weighted, 32, 0):
-        np.testing.assert_array_equal(batch.others, batch.targets)
+    for batch in own.batches(weighted, 0):
         for image, hot, weight in zip(batch.pixels, batch.targets, batch.weights, strict=True):
             row = row_of[image.tobytes()]
             np.testing.assert_array_equal(hot, targets(LABELS)[row])
             each[LABELS[row]] = float(weight)
     assert each["NV"] == pytest.approx(each["DF"] / 3)
-    assert all((batch.weights == 1).all() for batch in own.batches(PLAIN, 32, 0))
+    assert all((batch.weights == 1).all() for batch in own.batches(PLAIN, 0))

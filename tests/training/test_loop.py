@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,21 +13,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from keras import layers
 
 from dermsentry import files
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import read_json
-from dermsentry.training import loop, networks
-from dermsentry.training.augmentation import StrongAugmentation
+from dermsentry.training import loop
 from dermsentry.training.batches import Examples
-from dermsentry.training.configuration import Configuration, FineTuning, Phase
+from dermsentry.training.configuration import Configuration
 from dermsentry.training.fitted import Fitted, predict_logits
-from dermsentry.training.loop import Validate, fit, run_loop
+from dermsentry.training.loop import fit
 from dermsentry.training.pretrained import build
-from examples import examples, pictures
-from recipes.dermoscopy.views import Views
+from examples import examples
 
 SMALL = Configuration(size=32, epochs=3, batch_size=8, learning_rate=0.01, augmented=True, class_weights=True)
 TRAIN = examples([("MEL", "NV", "NV", "PBK|SK")[i % 4] for i in range(20)])
@@ -65,9 +60,9 @@ class Interruptions:
         self.at: tuple[int, int] | None = (epoch, batch)
         batches = Examples.batches
 
-        def interrupted(examples: Examples, configuration: Configuration, size: int, epoch: int) -> Any:
+        def interrupted(examples: Examples, configuration: Configuration, epoch: int) -> Any:
             self.begun.append(epoch)
-            for i, batch in enumerate(batches(examples, configuration, size, epoch)):
+            for i, batch in enumerate(batches(examples, configuration, epoch)):
                 yield batch
                 if (epoch, i) == self.at:
                     self.at = None
@@ -208,27 +203,6 @@ def test_a_run_that_lost_a_file_is_trained_again(finished: Path, name: str) -> N
         fit(SMALL, TRAIN, VALIDATION, finished)
 
 
-def as_an_earlier_version_wrote(folder: Path) -> None:
-    """The history only in its CSV, epochs counted from 0."""
-    with np.load(folder / "state.npz") as saved:
-        arrays = dict(saved)
-    history = pd.DataFrame(json.loads(str(arrays.pop("history"))))
-    np.savez(folder / "state.npz", epoch=np.array(len(history)), **arrays)
-    history.assign(epoch=range(len(history))).to_csv(folder / "history.csv", index=False)
-
-
-def test_a_run_of_an_earlier_version_is_resumed_and_counted_from_1(
-    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = Interruptions(monkeypatch, epoch=2, batch=1)
-    with pytest.raises(KeyboardInterrupt):
-        fit(SMALL, TRAIN, VALIDATION, tmp_path)
-    as_an_earlier_version_wrote(tmp_path)
-    seen.begun.clear()
-    assert_same(fit(SMALL, TRAIN, VALIDATION, tmp_path), done.fitted)
-    assert seen.begun == [2]
-
-
 def test_an_interruption_between_two_files_loses_no_epoch(
     done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,154 +275,3 @@ def test_the_seed_decides_the_first_weights() -> None:
     first, again, other = (build(replace(SMALL, seed=seed)).get_weights() for seed in (1, 1, 2))
     assert all((one == two).all() for one, two in zip(first, again, strict=True))
     assert any((one != two).any() for one, two in zip(first, other, strict=True))
-
-
-MANY = ("MEL", "NV", "BCC", "PBK|SK") * 12
-QUIETLY = StrongAugmentation(
-    light=0, gain=0, saturation=0, gamma=0, coarse_share=0, noise_share=0, erased_share=0
-)
-
-
-def tuned(*phases: Phase, warm_up: int = 4, rate: float = 2e-2, frozen_stages: int = 0) -> Configuration:
-    tuning = FineTuning(phases, warm_up=warm_up, frozen_stages=frozen_stages, augmentation=QUIETLY)
-    epochs, size = sum(phase.epochs for phase in phases), phases[-1].size
-    return Configuration("small", epochs, 8, rate, size, fine_tuning=tuning)  # type: ignore[arg-type]
-
-
-PHASES = Phase(1, 24, adapting=True), Phase(2, 32)
-TUNED = tuned(*PHASES)
-
-
-@pytest.fixture
-def finetune(monkeypatch: pytest.MonkeyPatch) -> Callable[[Configuration, Validate, Path], Fitted]:
-    monkeypatch.setitem(networks.NETWORKS, "small", small)
-
-    def run(configuration: Configuration, validate: Validate, folder: Path) -> Fitted:
-        views = photographs()
-        return run_loop(configuration, views, validate, folder, data=views.fingerprint())
-
-    return run
-
-
-Finetune = Callable[[Configuration, Validate, Path], Fitted]
-
-
-def small(size: int) -> keras.Model:
-    keras.utils.set_random_seed(0)
-    image = keras.Input((size, size, 3), dtype="uint8", name="image")
-    x = layers.Rescaling(1 / 128, offset=-1)(image)
-    x = layers.Conv2D(8, 3, strides=2, use_bias=False, name="stem_conv")(x)
-    x = layers.ReLU()(layers.BatchNormalization(name="stem_bn")(x))
-    x = layers.Conv2D(8, 1, name="block1a_project_conv")(x)
-    x = layers.GlobalAveragePooling2D(name="embedding")(x)
-    return keras.Model(image, layers.Dense(len(CODES), name="logits")(x))
-
-
-def photographs() -> Views:
-    rows = tuple((i,) if i % 3 else (i, (i + 4) % len(MANY)) for i in range(len(MANY)))
-    masks = np.zeros((len(MANY), 32, 32), np.uint8)
-    return Views(pictures(MANY, 32), masks, rows, MANY, np.full(len(MANY), 1 / len(MANY)))
-
-
-def nothing(network: keras.Model, size: int) -> dict[str, float]:
-    return {"size_seen": float(size)}
-
-
-def test_fine_tuning_learns_at_every_size(finetune: Finetune, tmp_path: Path) -> None:
-    fitted = finetune(tuned(Phase(2, 24, adapting=True), Phase(10, 32)), nothing, tmp_path)
-    network, history = fitted.network, fitted.history
-    assert network.input.shape[1] == 32
-    assert list(history["size"]) == [24] * 2 + [32] * 10
-    assert history["loss"].iloc[-1] < 0.75 * history["loss"].iloc[0]
-    called = network.predict(pictures(MANY, 32, seed=7), verbose=0).argmax(axis=1)
-    assert np.mean([CODES[code] in label.split("|") for code, label in zip(called, MANY, strict=True)]) > 0.6
-
-
-@pytest.mark.parametrize("frozen_stages", [0, 1])
-def test_an_interrupted_fine_tuning_ends_as_an_uninterrupted_one(
-    finetune: Finetune, tmp_path: Path, frozen_stages: int
-) -> None:
-    configuration = tuned(*PHASES, frozen_stages=frozen_stages)
-    whole = finetune(configuration, nothing, tmp_path / "whole")
-    calls = []
-
-    def stop(network: keras.Model, size: int) -> dict[str, float]:
-        calls.append(size)
-        if len(calls) == 3:  # within the second phase
-            raise KeyboardInterrupt
-        return nothing(network, size)
-
-    with pytest.raises(KeyboardInterrupt):
-        finetune(configuration, stop, tmp_path / "resumed")
-    resumed = finetune(configuration, nothing, tmp_path / "resumed")
-    np.testing.assert_allclose(resumed.history["loss"], whole.history["loss"], rtol=1e-4)
-    for own, other in zip(whole.network.get_weights(), resumed.network.get_weights(), strict=True):
-        np.testing.assert_allclose(own, other, atol=1e-4)
-
-    def refuse(network: keras.Model, size: int) -> dict[str, float]:
-        raise AssertionError("trained again")
-
-    again = finetune(configuration, refuse, tmp_path / "resumed")
-    assert len(again.history) == 3
-    other = finetune(tuned(Phase(1, 32)), nothing, tmp_path / "resumed")
-    assert len(other.history) == 1
-    # Batch normalisation stood still: nothing was adapting.
-    layer = next(layer for layer in other.network.layers if isinstance(layer, layers.BatchNormalization))
-    np.testing.assert_array_equal(layer.moving_mean.numpy(), 0)
-
-
-def test_frozen_stages_keep_their_weights_and_statistics(finetune: Finetune, tmp_path: Path) -> None:
-    before = small(32)
-    after = finetune(tuned(*PHASES, frozen_stages=1), nothing, tmp_path).network
-    changed = {
-        layer.name
-        for layer in before.layers
-        if layer.weights
-        for own, other in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True)
-        if not np.array_equal(own, other)
-    }
-    assert changed == {"block1a_project_conv", "logits"}
-
-
-def test_a_figure_that_is_no_number_is_resumed_from(finetune: Finetune, tmp_path: Path) -> None:
-    """A set without a melanoma in validation has no AUROC; its column is empty."""
-
-    def undefined(network: keras.Model, size: int) -> dict[str, float]:
-        return {"roc_auc": float("nan"), "balanced_accuracy": 0.1 + 0.2}
-
-    whole = finetune(tuned(Phase(2, 32)), undefined, tmp_path).history
-    again = finetune(tuned(Phase(2, 32)), undefined, tmp_path).history
-    pd.testing.assert_frame_equal(again, whole, check_exact=True)
-    assert again["roc_auc"].isna().all()
-
-
-def test_a_fine_tuning_loss_that_is_no_number_ends_it(finetune: Finetune, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="not a number in epoch"):
-        finetune(tuned(Phase(3, 32), warm_up=1, rate=1e30), nothing, tmp_path)
-
-
-def test_epochs_and_size_are_those_of_the_phases() -> None:
-    with pytest.raises(ValueError, match="those of the phases"):
-        replace(TUNED, epochs=4)
-
-
-def test_a_run_begins_with_the_network_of_a_finished_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(networks.NETWORKS, "small", small)
-    views = photographs()
-
-    def run(configuration: Configuration, folder: str, start: Path | None = None) -> Fitted:
-        return run_loop(
-            configuration, views, nothing, tmp_path / folder, data=views.fingerprint(), start=start
-        )
-
-    first = run(TUNED, "first")
-    still = tuned(Phase(1, 32), rate=1e-9)
-    second = run(still, "second", tmp_path / "first")
-    for before, after in zip(first.network.get_weights(), second.network.get_weights(), strict=True):
-        np.testing.assert_allclose(before, after, atol=1e-6)
-    assert len(second.history) == 1
-    assert "start" in read_json(tmp_path / "second" / "configuration.json")
-    with pytest.raises(InputError, match="nowhere is no finished run of small"):
-        run(still, "third", tmp_path / "nowhere")

@@ -20,7 +20,6 @@ from dermsentry.training.networks import (
     describe,
     efficientnet_lite,
     folded,
-    freeze,
     middle_features,
 )
 from examples import pictures
@@ -90,15 +89,6 @@ def test_the_middle_is_the_end_of_the_fifth_stage(name: str) -> None:
     network = NETWORKS[name](64)
     ends = [layer.name for layer in network.layers if layer.name.startswith("block4")]
     assert ends[-1] == {"lite0": "block4c_add"}.get(name, "block4d_add")
-
-
-@pytest.mark.parametrize(("stages", "first"), [(0, "stem"), (1, "block1a"), (3, "block3a"), (7, "head")])
-def test_freezing_stops_at_a_stage(stages: int, first: str) -> None:
-    network = NETWORKS["lite1"](32)
-    freeze(network, stages)
-    trained = [layer.name for layer in network.layers if layer.trainable_weights]
-    assert trained[0].startswith(first)
-    assert trained == [layer.name for layer in network.layers if layer.weights][-len(trained) :]
 
 
 def test_folded_it_computes_the_same_without_batch_normalisation(network: keras.Model) -> None:

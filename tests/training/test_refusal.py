@@ -18,7 +18,6 @@ from sklearn.metrics import roc_auc_score
 import dermsentry.training
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels, read_fitted, read_photograph
-from dermsentry.model import open_bundle
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.disturbances import disturbed
 from dermsentry.training.networks import (
@@ -230,7 +229,7 @@ def test_only_so_many_training_photographs_are_drawn() -> None:
 @pytest.mark.real
 @pytest.mark.slow
 def test_a_hospital_that_was_left_out_is_not_taken_for_something_else(real_data: Path) -> None:
-    network = build(Configuration(network="lite0", weights="dermoscopy", size=224))
+    network = build(Configuration(network="lite0", size=224))
 
     def read(folder: str, rows: slice) -> Pixels:
         files = sorted((real_data / folder).glob("*.jpg"))[rows]
@@ -248,8 +247,7 @@ def test_a_hospital_that_was_left_out_is_not_taken_for_something_else(real_data:
     found = fit_refusal(network, sample(slice(0, 600, 6)), sample(slice(1, 600, 6)), pictures=brought)
     away = read("isic2019-84/images", slice(0, 12_000, 60))
     # A fifth of the images that a recipe fits on; docs/why.md has the figures with all of them.
-    before = (open_bundle().predict(away).no_lesion > 0.5).mean()
-    assert (odds(network, found.weights, away) < 0).mean() <= min(0.08, 0.5 * before)
+    assert (odds(network, found.weights, away) < 0).mean() <= 0.03
     others = np.stack([read_fitted(path, 224, "squash") for path in unseen])
     assert (odds(network, found.weights, others) < 0).mean() >= 0.95
     assert found.no_lesion is not None

@@ -14,6 +14,7 @@ import pandas as pd
 
 from dermsentry.audit.balance import UNKNOWN, count_classes, count_confirmed
 from dermsentry.audit.conflicts import find_conflicts
+from dermsentry.audit.content import Content
 from dermsentry.audit.disagreements import Disagreement, compare_labels
 from dermsentry.audit.duplicates import DoubtfulGroup, Duplicates, duplicates_of
 from dermsentry.audit.leaks import (
@@ -27,6 +28,7 @@ from dermsentry.audit.leaks import (
 from dermsentry.audit.shortcuts import Shortcut, find_shortcuts
 from dermsentry.audit.summary import AuditFinding, describe
 from dermsentry.audit.survey import survey_collection
+from dermsentry.audit.table_checks import CHECKED, TableProblem, check_table
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups
 from dermsentry.collection.lesions import KnownLesions, known_lesions
@@ -69,6 +71,10 @@ class Audit:
         Photographs that were read, but whose colours are uncertain.
     unknown_diagnoses
         Diagnoses that were not understood, and what the photographs' label is instead.
+    table_problems
+        What the table says of patients, ages, dates and ids that cannot be true.
+    tables_say
+        Of which columns it says anything, and which were checked.
     confirmed
         How the diagnoses were made (`diagnosis_confirm_type`), with counts, where the collection says so.
     duplicates
@@ -92,6 +98,8 @@ class Audit:
         How well the diagnosis can be predicted from what is not the lesion.
     twins
         Images outside Test that have a relative there.
+    content
+        What a model sees on the photographs, as `audit_content` adds it; None where it was not asked.
     synthetic, left_alone, fingerprint, configuration, versions
         What was audited, how, and with what.
     """
@@ -109,6 +117,8 @@ class Audit:
     not_read: tuple[NotRead, ...]
     unknown_diagnoses: tuple[UnknownDiagnosis, ...]
     colours_in_doubt: tuple[NotRead, ...]
+    table_problems: tuple[TableProblem, ...] = ()
+    tables_say: tuple[str, ...] = field(default=(), metadata={"json": None})
     confirmed: dict[str, int]
     duplicates: tuple[DuplicateGroup, ...]
     doubtful: tuple[DoubtfulGroup, ...] = ()
@@ -120,6 +130,7 @@ class Audit:
     labels_compared: int | None = field(metadata={"json": None})
     shortcuts: tuple[Shortcut, ...]
     twins: Twins
+    content: Content | None = None
     synthetic: bool
     left_alone: tuple[str, ...]
     fingerprint: str
@@ -185,6 +196,8 @@ class Audit:
             "shared_lesion_test_images": count_in_test(self.shared_lesions),
             "labels_compared": self.labels_compared or 0,
             "label_disagreements": len(self.label_disagreements),
+            "table_problems": len(self.table_problems),
+            "content_findings": 0 if self.content is None else len(self.content.findings),
             "shortcuts": sum(shortcut.tells for shortcut in self.shortcuts),
         }
 
@@ -254,6 +267,8 @@ def audit_collection(
         not_read=collection.not_read,
         unknown_diagnoses=collection.unknown_diagnoses,
         colours_in_doubt=tuple(NotRead(path, doubt) for path, doubt in survey.doubts.items()),
+        table_problems=check_table(table),
+        tables_say=tuple(name for name in CHECKED if (table[name] != "").any()),
         confirmed=count_confirmed(table),
         duplicates=found.groups,
         doubtful=found.doubtful,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +15,13 @@ from PIL import Image
 
 from dermsentry.audit.audit import Audit
 from dermsentry.audit.balance import UNKNOWN, UNSPLIT
+from dermsentry.audit.content import KINDS, Content, ContentFinding
 from dermsentry.audit.leaks import AuditedPhotograph, in_several_splits, place
 from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE
 from dermsentry.audit.summary import describe, verdict
 from dermsentry.collection import Collection
 from dermsentry.collection.labels import write_draft
-from dermsentry.diagnoses import codes_of, name_of
+from dermsentry.diagnoses import DIAGNOSES, codes_of, name_of
 from dermsentry.files import write_json
 from dermsentry.images import Pixels, Unreadable, read_photograph
 from dermsentry.reporting.figures import AMBER, BLUE, GREY, RED, as_png, bars, new_figure
@@ -35,6 +39,21 @@ class _Shown:
     picture: Pixels | None
     path: str
     note: str
+
+
+@dataclass(frozen=True)
+class _Card:
+    """A photograph to decide on: what was found on it, by kind and in words, and the label suggested."""
+
+    picture: Pixels | None
+    path: str
+    image_id: str
+    diagnosis: str
+    confirmed: str
+    kinds: tuple[str, ...]
+    told: tuple[str, ...]
+    suggested: str
+    learned: bool
 
 
 def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
@@ -62,6 +81,9 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
     if audit.unknown_diagnoses:
         write_draft(out / "diagnoses.csv", audit.unknown_diagnoses)
     root = collection.root
+    cards, hidden = ([], 0) if audit.content is None else _cards(audit.content, collection)
+    script = (files("dermsentry.reporting") / "templates" / "audit_decisions.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() if cards else ""
     groups = {
         "conflicts": [group.photographs for group in audit.conflicts],
         "leaks": [group.photographs for group in audit.leaks],
@@ -86,7 +108,38 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
         near=_drawn(root, _placed(collection, (g.photographs for g in audit.duplicates if g.kind == "near"))),
         doubtful=_drawn(root, _placed(collection, (group.photographs for group in audit.doubtful))),
         decimal=decimal,
+        cards=cards,
+        hidden=hidden,
+        kinds=KINDS,
+        diagnoses=DIAGNOSES,
+        script=script,
+        script_hash=digest,
     )
+
+
+def _cards(content: Content, collection: Collection) -> tuple[list[_Card], int]:
+    """A card for each of the first photographs on which something was found, and how many more there are."""
+    by_path: dict[str, list[ContentFinding]] = {}
+    for finding in content.findings:
+        by_path.setdefault(finding.path, []).append(finding)
+    rows = collection.table.set_index("path")
+    cards = []
+    for path, findings in list(by_path.items())[:_SHOWN]:
+        row = rows.loc[path]
+        cards.append(
+            _Card(
+                _small(collection.root, path),
+                path,
+                str(row["image_id"]),
+                findings[0].diagnosis,
+                str(row["diagnosis_confirm_type"]),
+                tuple(finding.kind for finding in findings),
+                tuple(finding.told for finding in findings),
+                next((finding.suggested for finding in findings if finding.suggested), ""),
+                findings[0].learned,
+            )
+        )
+    return cards, len(by_path) - len(cards)
 
 
 def _small(root: Path, path: str) -> Pixels | None:

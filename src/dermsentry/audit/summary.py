@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dermsentry.audit.balance import UNKNOWN, UNSPLIT
+from dermsentry.audit.content import KINDS
 from dermsentry.audit.leaks import PhotographGroup, count_in_test
 from dermsentry.audit.shortcuts import EVERYTHING, ID_NUMBER, VISIBLE
 from dermsentry.collection.labels import describe_unknown
@@ -242,6 +243,37 @@ def _shortcuts(audit: Audit) -> _Facts:
     }
 
 
+def _content(audit: Audit) -> _Facts:
+    content = audit.content
+    counts = {} if content is None else content.counts
+    return "matters" if counts else "fine", {
+        "content": content,
+        "kinds": [f"{KINDS[kind].lower()} ({count:,})" for kind, count in counts.items()],
+        "compared": 0 if content is None else content.by_model + content.by_probe,
+        "labels": counts.get("label", 0),
+    }
+
+
+def _table(audit: Audit) -> _Facts:
+    by_kind: dict[str, list[str]] = {}
+    for problem in audit.table_problems:
+        by_kind.setdefault(problem.kind, []).append(problem.told)
+    return "matters" if by_kind else "fine", {
+        "checked": [name.replace("_", " ") for name in audit.tables_say],
+        "told": [_sentence("; ".join(told[:3]) + _more(len(told) - 3)) for told in by_kind.values()],
+        "people": {"sex", "patient", "ages", "spelling"} & by_kind.keys(),
+        "subgroups": {"sex", "age", "ages"} & by_kind.keys(),
+    }
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _more(count: int) -> str:
+    return f" and {count:,} more such" if count > 0 else ""
+
+
 def _unreadable(audit: Audit) -> _Facts:
     files = len(audit.unreadable)
     return "matters" if files or audit.not_read or audit.colours_in_doubt else "fine", {
@@ -261,6 +293,8 @@ _TOPICS: dict[str, tuple[str, Callable[[Audit], _Facts]]] = {
     "duplicates": ("Duplicates and related images", _duplicates),
     "diagnoses": ("Diagnoses", _diagnoses),
     "balance": ("Class balance", _balance),
+    "content": ("Photographs", _content),
+    "table": ("Table", _table),
     "shortcuts": ("Shortcuts", _shortcuts),
     "unreadable": ("Unreadable files", _unreadable),
 }

@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.language import ENGLISH, languages
 from dermsentry.clinic.roles import ROLES, Role
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import Tier
@@ -84,11 +85,18 @@ def _time_zone(text: str) -> str:
     return text
 
 
+def _language(text: str) -> str:
+    if text not in languages():
+        raise _refuse(f"one of {', '.join(languages())}")
+    return text
+
+
 Line = Annotated[str, AfterValidator(_one_line)]
 MailAddress = Annotated[Line, AfterValidator(_mail_address)]
 WebAddress = Annotated[Line, AfterValidator(_web_address)]
 Uri = Annotated[Line, AfterValidator(_uri)]
 TimeZone = Annotated[Line, AfterValidator(_time_zone)]
+Language = Annotated[Line, AfterValidator(_language)]
 Hours = Annotated[float, Field(le=LONGEST_HOURS)]
 T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
@@ -231,7 +239,8 @@ class Settings(_Table, BaseSettings):
     cannot be read, raises an alert, whatever the rules; at once where its probability of melanoma reaches the
     model's alert threshold. `watch`: a folder that photographs are taken from. `silent`: photographs are
     screened and findings recorded, but shown to no reader, and no alert is raised. `second_factor`: the roles
-    whose accounts must have one.
+    whose accounts must have one. `language`: of e-mails, and of pages where neither the person nor the
+    browser says one. `timezone`: of the times on pages, such as Europe/Berlin; empty for the server's own.
     """
 
     readers: Annotated[int, Field(ge=1, le=2)] = 1
@@ -240,6 +249,8 @@ class Settings(_Table, BaseSettings):
     refused_after_hours: Annotated[Hours, Field(ge=0)] = 24.0
     watch: Line = ""
     silent: bool = False
+    language: Language = ENGLISH
+    timezone: TimeZone = ""
     second_factor: Listed[Role] = ()
     rules: Listed[Rule] = (Rule(name="melanoma suspected", tiers=("alert",)),)
     mail: Mail = Mail()

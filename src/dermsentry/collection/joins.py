@@ -24,22 +24,24 @@ _LEFT = ("image_id", "path", "diagnosis", "split")  # what a table may have, and
 _NAMED = 3  # that a message names
 
 
-def join_metadata(collection: Collection, path: Path) -> Collection:
+def join_metadata(
+    collection: Collection, path: Path, headings: Mapping[str, str] | None = None
+) -> Collection:
     """Fill in every column of a table by image id where it is unknown, but for path, diagnosis and split.
 
     An id is a photograph's with or without folder, suffix, `_downsampled`, capitals and spaces around.
     Columns that a collection has not, such as `hospital`, are added. A source that is only the folder's name
     gives way. Rows that contradict each other settle nothing. What matched, and what did not, is added to
-    `left_alone`.
+    `left_alone`. `headings` are those of the table that the user means by our names.
 
     Raises
     ------
     InputError
         The table has no image ids, or none of them is a photograph's.
     """
-    extra = read_columns(path, "image_id")
+    extra = read_columns(path, "image_id", headings=headings)
     given = column_names(path)
-    called = dict(zip(own_names(given), given, strict=True))
+    called = dict(zip(own_names(given, headings=headings), given, strict=True))
     names = collection.table["image_id"]
     rows_of, unclear = match_ids(list(extra["image_id"]), list(collection.table["path"]), list(names))
     if not rows_of and len(collection):
@@ -185,7 +187,9 @@ def join_collections(collections: Sequence[Collection]) -> Collection:
         require_type("one of the collections", collection, Collection, "read_collection")
     root = Path(os.path.commonpath([c.root.resolve() for c in collections]))
     names = [c.root.resolve().name for c in collections]
-    tables, left_alone, not_read = [], [], []
+    tables: list[pd.DataFrame] = []
+    left_alone: list[str] = []
+    not_read: list[NotRead] = []
     for collection in collections:
         below = collection.root.resolve().relative_to(root).as_posix()
         table = collection.table.copy()
@@ -196,9 +200,15 @@ def join_collections(collections: Sequence[Collection]) -> Collection:
         alone = name if names.count(name) == 1 else below
         table["source"] = table["source"].where(~table["source"].isin(["", name]), alone)
         tables.append(table)
-        left_alone += [f"{below}: {line}" for line in collection.left_alone]
-        not_read += [NotRead(f"{below}/{one.path}", one.reason) for one in collection.not_read]
+        if below == ".":
+            left_alone += collection.left_alone
+            not_read += collection.not_read
+        else:
+            left_alone += [f"{below}: {line}" for line in collection.left_alone]
+            not_read += [NotRead(f"{below}/{one.path}", one.reason) for one in collection.not_read]
     table = pd.concat(tables, ignore_index=True)
+    with_row = set(table["path"])  # of several tables about one folder, what one leaves out another may have
+    not_read = list(dict.fromkeys(one for one in not_read if one.path not in with_row))
     twice = table.loc[table["path"].duplicated(), "path"]
     if len(twice):
         raise InputError(

@@ -118,7 +118,12 @@ def describe_unknown(unknown: UnknownDiagnosis) -> str:
     return f"{unknown.given!r} ({unknown.photographs:,}, {read_as})"
 
 
-def read_labels(path: str | Path, *, diagnoses: str | Path | None = None) -> dict[str, str]:
+def read_labels(
+    path: str | Path,
+    *,
+    diagnoses: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Read a reference label table.
 
     Parameters
@@ -129,6 +134,8 @@ def read_labels(path: str | Path, *, diagnoses: str | Path | None = None) -> dic
         and `diagnosis` (or `dx`, `label`).
     diagnoses
         A mapping for names that are not understood: a CSV with the columns `given` and `diagnosis`.
+    columns
+        Headings of this table by our names, such as `{"diagnosis": "Befund (Histo)"}`, where they are others.
 
     Returns
     -------
@@ -148,15 +155,15 @@ def read_labels(path: str | Path, *, diagnoses: str | Path | None = None) -> dic
         The file cannot be read, is neither kind of table, or no diagnosis in it is understood.
     """
     path = Path(path)
-    table = read_columns(path)
+    table = read_columns(path, headings=columns)
     notes: list[str] = []
-    if is_one_hot(table.columns):
+    if "diagnosis" not in table.columns and is_one_hot(table.columns):
         table, notes = decode_one_hot(table, str(path))
     if "image_id" not in table.columns or not {"diagnosis", LEVELS[0]} & set(table.columns):
         raise InputError(
             f"{path} has the columns {', '.join(column_names(path))}; "
             "expected image_id and diagnosis (or the ISIC Archive's diagnosis_1 to diagnosis_5), or ISIC's "
-            "one-hot ground truth."
+            "one-hot ground truth. Say with --column which heading means one of these."
         )
     vocabulary = read_vocabulary(None if diagnoses is None else Path(diagnoses))
     table, unknown = label_rows(table, vocabulary, str(path))

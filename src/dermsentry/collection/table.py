@@ -29,6 +29,7 @@ COLUMNS = (
     "sex",
     "site",
     "skin_type",
+    "acquisition_date",
     "diagnosis_confirm_type",
     "image_type",
     "copyright_license",
@@ -36,7 +37,8 @@ COLUMNS = (
 )
 """One row per photograph. All text, `""` where unknown; `diagnosis` is a label of `diagnoses.py`,
 `split` is `train`, `validation`, `test` or `""`, `path` is relative to the collection's root, `age` in
-years. The last four are the ISIC Archive's fields of these names."""
+years, `acquisition_date` the day on which the photograph was taken. The last four are the ISIC Archive's
+fields of these names."""
 
 SPLITS = {
     "train": "train",

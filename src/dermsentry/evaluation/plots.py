@@ -1,7 +1,8 @@
-"""The plots of an evaluation's page, each as PNG bytes."""
+"""The plots of an evaluation's page, each as `save` gives it: PNG bytes, unless something else is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +19,14 @@ from dermsentry.stats.resampling import Resampler
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Save = Callable[[Figure], bytes]
 
 Floats = NDArray[np.float64]
 
 
-def ranking_plot(evaluation: Evaluation) -> bytes:
+def ranking_plot(evaluation: Evaluation, save: Save = as_png) -> bytes:
     """ROC and precision-recall curves of melanoma, each rule of alerting marked."""
     known = ~evaluation.may_be_melanoma
     truth, score = evaluation.is_melanoma[known], evaluation.melanoma_probability[known]
@@ -53,7 +57,7 @@ def ranking_plot(evaluation: Evaluation) -> bytes:
         for axes in (left, right):
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
             axes.legend(fontsize=8.5)
-        return as_png(figure)
+        return save(figure)
 
 
 def _roc_band(
@@ -78,7 +82,7 @@ def _roc_band(
     return low, high
 
 
-def decision_plot(evaluation: Evaluation) -> bytes:
+def decision_plot(evaluation: Evaluation, save: Save = as_png) -> bytes:
     """Net benefit of acting on the model, on everyone and on nobody; a panel for each prevalence."""
     shift = evaluation.prior_shift
     curves = [evaluation.decision_curve, None if shift is None else shift.decision_curve]
@@ -89,7 +93,7 @@ def decision_plot(evaluation: Evaluation) -> bytes:
     ):
         for axes, curve in zip(np.atleast_1d(panels), shown, strict=True):
             _net_benefit(axes, curve)
-        return as_png(figure)
+        return save(figure)
 
 
 def _net_benefit(axes: Axes, curve: DecisionCurve) -> None:
@@ -117,16 +121,16 @@ def _net_benefit(axes: Axes, curve: DecisionCurve) -> None:
     axes.legend(fontsize=8.5)
 
 
-def confusion_plot(evaluation: Evaluation) -> bytes:
+def confusion_plot(evaluation: Evaluation, save: Save = as_png) -> bytes:
     """Counts by true and predicted class."""
     labels = [figures.label for figures in evaluation.classes]
     side = 2.2 + 0.42 * len(labels)
     with new_figure(width=side + 0.8, height=side) as (figure, axes):
         confusion(axes, evaluation.confusion_matrix.counts, labels, "Photographs by true and predicted class")
-        return as_png(figure)
+        return save(figure)
 
 
-def reliability_plot(evaluation: Evaluation) -> bytes:
+def reliability_plot(evaluation: Evaluation, save: Save = as_png) -> bytes:
     """Stated against observed: the probability of the predicted class, and that of melanoma."""
     labels = [figures.label for figures in evaluation.classes]
     joined = merged(evaluation.probability, labels)
@@ -137,7 +141,7 @@ def reliability_plot(evaluation: Evaluation) -> bytes:
         if known.any():
             score = evaluation.melanoma_probability[known]
             _reliability(right, evaluation.is_melanoma[known], score, "Of melanoma")
-        return as_png(figure)
+        return save(figure)
 
 
 def _reliability(axes: Axes, outcome: NDArray[np.bool_], stated: Floats, title: str) -> None:

@@ -96,6 +96,23 @@ def read_evaluations(folders: Sequence[str | Path]) -> dict[str, Evaluation]:
     return found
 
 
+def read_evaluation(folder: str | Path) -> Evaluation:
+    """What `evaluate` wrote into one folder, measured again from its predictions. Raises InputError."""
+    one = _Written.read(Path(folder))
+    paths = list(one.row)
+    return replace(
+        evaluate_predictions(
+            one.predictions.coarsened([one.label[path] for path in paths]),
+            one.predictions.probability[list(one.row.values())],
+            [one.group[path] for path in paths],
+            threshold=one.threshold,
+            resamples=one.resamples,
+            seed=one.seed,
+        ),
+        unit=one.unit,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class _Written:
     """An evaluation's files: by path, the row of its prediction, its label and its group."""

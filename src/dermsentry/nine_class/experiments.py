@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -162,8 +162,8 @@ class Training:
         """The configuration as study.json has it."""
         if not self.experiment.linear:
             how = {"optimizer": "adam", "loss": "categorical cross-entropy"}
-            return self.configuration.record() | how
-        kept = {key: self.configuration.record()[key] for key in ("size", "aspect", "seed")}
+            return asdict(self.configuration) | how
+        kept = {key: asdict(self.configuration)[key] for key in ("size", "aspect", "seed")}
         return {"network": "lite0", "frozen": True, "head": "logistic regression", **kept}
 
     def fingerprint(self, tests: Sequence[Examples]) -> str:

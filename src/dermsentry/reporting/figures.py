@@ -56,6 +56,34 @@ def as_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def as_svg(figure: Figure) -> bytes:
+    """The figure as SVG, its text as text; the same figure gives the same bytes."""
+    return _as_vectors(figure, "svg", {"Date": None})
+
+
+def as_pdf(figure: Figure) -> bytes:
+    """The figure as PDF, its fonts inside; the same figure gives the same bytes."""
+    return _as_vectors(figure, "pdf", {"CreationDate": None})
+
+
+def _as_vectors(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dermsentry", "pdf.fonttype": 42}):
+        figure.savefig(buffer, format=form, metadata=metadata)
+    return buffer.getvalue()
+
+
+def curves(axes: Axes, history: Mapping[str, Sequence[float]], measure: str) -> None:
+    """A measure over the epochs, on the training and on the validation images."""
+    for name, colour, label in ((measure, BLUE, "training"), (f"val_{measure}", RED, "validation")):
+        if name in history:
+            axes.plot(history["epoch"], history[name], color=colour, linewidth=1.8, label=label)
+    axes.set(xlabel="epoch", ylabel=measure)
+    axes.legend(fontsize=8.5)
+
+
 def bars(
     axes: Axes,
     values: Mapping[str, float],

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dermsentry.audit.conflicts import find_conflicts
+from dermsentry.audit.decisions import Decision
 from dermsentry.audit.duplicates import Duplicates, find_duplicates
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups, original_id, same_photographs
@@ -24,6 +25,7 @@ def make_split(
     collection: Collection,
     *,
     labels: Mapping[str, str] | None = None,
+    decisions: Mapping[str, Decision] | None = None,
     fractions: tuple[float, float, float, float] = (0.7, 0.15, 0.15, 0.15),
     seed: int = 0,
     duplicates: Duplicates | None = None,
@@ -45,6 +47,10 @@ def make_split(
     labels
         Reference labels by image id, as `read_labels` gives them. They settle conflicts and correct labels,
         also those of a copy under another id; `reason` says so.
+    decisions
+        What a person decided, by path, as `read_decisions` gives it; it comes before `labels`. A new label
+        holds for other files of the photograph too, unless they have a decision of their own; what is left
+        out is quarantined.
     fractions
         Shares of train, validation, calibration and, only where no Test is named, test; scaled to sum to 1.
     seed
@@ -78,8 +84,11 @@ def make_split(
     rows = range(len(paths))
     group = connected_groups(table, found.groups)
     diagnosis, reasons = settle(table, labels or {}, found.groups)
+    out = _decide(table, decisions or {}, found.groups, diagnosis, reasons)
     part = [""] * len(paths)
-    for i, reason in _quarantine(table.assign(diagnosis=diagnosis), found).items():
+    # What is left out contradicts nothing.
+    labelled = table.assign(diagnosis=["" if i in out else label for i, label in enumerate(diagnosis)])
+    for i, reason in (_quarantine(labelled, found) | dict.fromkeys(out, "decision: left out")).items():
         part[i], reasons[i] = "quarantined", [reason]
     agreeing = {path: len(group.photographs) for group in found.doubtful for path in group.photographs}
     for i in rows:
@@ -189,6 +198,27 @@ def _quarantine(table: pd.DataFrame, found: Duplicates) -> dict[int, str]:
         elif not diagnosis[i]:
             reasons.setdefault(i, "no diagnosis")
     return reasons
+
+
+def _decide(
+    table: pd.DataFrame,
+    decisions: Mapping[str, Decision],
+    duplicates: Sequence[DuplicateGroup],
+    diagnosis: list[str],
+    reasons: list[list[str]],
+) -> set[int]:
+    """Relabel as was decided, with the reason, and give the rows that are left out."""
+    row = {path: i for i, path in enumerate(table["path"])}
+    given = {row[path]: decision for path, decision in decisions.items() if path in row}
+    for copies in same_photographs(table, duplicates) if given else ():
+        rows = [row[path] for path in copies]
+        said = {given[i].diagnosis for i in rows if i in given and given[i].choice == "relabel"}
+        for i in rows:
+            label = given[i].diagnosis if i in given else next(iter(said)) if len(said) == 1 else ""
+            if label and label != diagnosis[i]:
+                reasons[i].append(f"decision: {label}, not {diagnosis[i] or 'unknown'}")
+                diagnosis[i] = label
+    return {i for i, decision in given.items() if decision.choice == "leave out"}
 
 
 def _first_of_groups(members: Iterable[tuple[str, str]]) -> dict[str, str]:

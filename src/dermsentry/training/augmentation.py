@@ -4,10 +4,8 @@
 reflected borders, so that no black corner gives the class away, then brightness and contrast of ±15 %. No
 hue: colour is a dermoscopic criterion.
 
-`augment_strongly` changes a batch, and is what a training on many sources needs: cameras, archives and crops
-go along with diagnoses in every public set. Each change makes one of those signs worthless: rotation, zoom,
-shift and aspect the crop; gains and gamma the camera's colour; a coarser image the archive's sharpness; dark
-corners and painted squares the border and what was laid beside a lesion.
+`augment_strongly` changes a batch by more, as cameras, archives and crops differ: rotation, zoom, shift and
+aspect, colours and light, sharpness, the dark corners of a dermatoscope, noise.
 """
 
 from __future__ import annotations
@@ -28,9 +26,6 @@ Floats = NDArray[np.float32]
 ZOOM = 0.15
 SHIFT = 0.05
 LIGHT = 0.15
-SMALLEST_LESION = 0.1
-CLOSER = (0.85, 3.0)
-"""How far a view is enlarged towards a lesion that is a small share of the image."""
 CAMERAS = 3
 """How many degrees of coarseness one batch has."""
 
@@ -86,9 +81,6 @@ class StrongAugmentation:
     zoom, aspect, shift
         Enlarged by a factor within `zoom`, stretched by up to `aspect` along one side, moved by up to `shift`
         sides; turned by any angle, and mirrored.
-    centred_share, lesion_size
-        Of the images whose lesion is known: centred on it and scaled, so that it takes a share of the side
-        within `lesion_size`.
     light, saturation, gamma, gain
         The largest change of brightness and contrast, of saturation, of the exponent's logarithm, and of the
         logarithm of each channel.
@@ -96,17 +88,13 @@ class StrongAugmentation:
         Given the mean colour of another image of the batch, in part or whole, as if cameras were exchanged.
     coarse_share
         As a camera with fewer pixels would have taken it.
-    corners_share, bars_share
-        The black corners of a dermatoscope's tube; black bars on two opposite sides.
-    noise_share, erased_share
-        A sensor's noise; a rectangle painted over.
+    corners_share, noise_share
+        The black corners of a dermatoscope's tube; a sensor's noise.
     """
 
     zoom: tuple[float, float] = (0.85, 1.5)
     aspect: float = 1.35
     shift: float = 0.06
-    centred_share: float = 0.0
-    lesion_size: tuple[float, float] = (0.45, 0.9)
     light: float = 0.17
     saturation: float = 0.2
     gamma: float = 0.2
@@ -114,24 +102,14 @@ class StrongAugmentation:
     colours_share: float = 0.0
     coarse_share: float = 0.25
     corners_share: float = 0.1
-    bars_share: float = 0.0
     noise_share: float = 0.2
-    erased_share: float = 0.2
 
 
 def augment_strongly(
-    pixels: NDArray[np.uint8],
-    size: int,
-    rng: np.random.Generator,
-    how: StrongAugmentation,
-    lesions: NDArray[np.floating] | None = None,
+    pixels: NDArray[np.uint8], size: int, rng: np.random.Generator, how: StrongAugmentation
 ) -> NDArray[np.uint8]:
-    """A batch changed at random: (B, S, S, 3) uint8 in, (B, size, size, 3) uint8 out.
-
-    `lesions`: each lesion's centre, x and y, and its larger side, (B, 3), as shares of the image's side; NaN
-    where it is not known.
-    """
-    transforms = draw_transforms(len(pixels), pixels.shape[1], size, rng, how, lesions)
+    """A batch changed at random: (B, S, S, 3) uint8 in, (B, size, size, 3) uint8 out."""
+    transforms = draw_transforms(len(pixels), pixels.shape[1], size, rng, how)
     return change_light(warp(pixels, transforms, size), rng, how)
 
 
@@ -158,33 +136,19 @@ def change_light(images: Any, rng: np.random.Generator, how: StrongAugmentation)
     factors = np.exp(gains)[:, None, None].astype(np.float32)
     changed: NDArray[np.uint8] = _relit(picture, *drawn[..., None, None, None], factors, lit).numpy()
     _add_grain(changed, rng, how)
-    _erase(changed, rng, how)
     return changed
 
 
 def draw_transforms(
-    count: int,
-    side: int,
-    size: int,
-    rng: np.random.Generator,
-    how: StrongAugmentation,
-    lesions: NDArray[np.floating] | None = None,
+    count: int, side: int, size: int, rng: np.random.Generator, how: StrongAugmentation
 ) -> Floats:
     """TensorFlow's eight numbers per image that map a place of the output to one of the input, (B, 8).
 
-    `side` and `size` are those of the images before and after; `lesions` as in `augment_strongly`.
+    `side` and `size` are those of the images before and after.
     """
     angle = rng.uniform(0, 2 * np.pi, count)
     least, most = np.log(how.zoom).tolist()
     zoom = np.exp(rng.uniform(least, most, count))
-    middle_x = middle_y = np.full(count, (side - 1) / 2)
-    if lesions is not None:
-        centred = (rng.random(count) < how.centred_share) & ~np.isnan(lesions[:, 2])
-        share = np.maximum(np.nan_to_num(lesions[:, 2], nan=1.0), SMALLEST_LESION)
-        closer = np.clip(rng.uniform(*how.lesion_size, count) / share, *CLOSER)
-        zoom = np.where(centred, closer, zoom)
-        middle_x = np.where(centred, lesions[:, 0] * side, middle_x)
-        middle_y = np.where(centred, lesions[:, 1] * side, middle_y)
     stretch = np.exp(rng.uniform(-0.5, 0.5, count) * np.log(how.aspect))
     mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0)
     scale = side / size / zoom
@@ -192,10 +156,10 @@ def draw_transforms(
     # Turned in the image's own frame, stretched last: a squashed frame is stretched along its sides.
     a, b = stretch * scale * cosine * mirror, -stretch * scale * sine
     c, d = scale / stretch * sine * mirror, scale / stretch * cosine
-    middle_out = (size - 1) / 2
+    middle_in, middle_out = (side - 1) / 2, (size - 1) / 2
     right, down = rng.uniform(-how.shift, how.shift, (2, count)) * side / np.maximum(zoom, 1)
-    x = middle_x + right - (a + b) * middle_out
-    y = middle_y + down - (c + d) * middle_out
+    x = middle_in + right - (a + b) * middle_out
+    y = middle_in + down - (c + d) * middle_out
     zero = np.zeros(count)
     return np.stack([a, b, x, c, d, y, zero, zero], axis=1).astype(np.float32)
 
@@ -232,20 +196,14 @@ def _relit(picture: Any, contrast: Any, light: Any, saturation: Any, gamma: Any,
 
 
 def _shadows(count: int, size: int, rng: np.random.Generator, how: StrongAugmentation) -> Floats:
-    """The light that a dermatoscope's tube or a frame's bars leave, (B, size, size, 1) from 0 to 1."""
+    """The light that a dermatoscope's tube leaves, (B, size, size, 1) from 0 to 1."""
     lit = np.ones((count, size, size, 1), dtype=np.float32)
     across = np.arange(size) - (size - 1) / 2
-    drawn = rng.random(count)
-    for i in np.flatnonzero(drawn < how.corners_share + how.bars_share):
-        if drawn[i] < how.corners_share:
-            radius, soft = rng.uniform(0.44, 0.68) * size, rng.uniform(0.005, 0.08) * size
-            right, down = rng.uniform(-0.05, 0.05, 2) * size
-            distance = np.hypot(across[None, :] - right, across[:, None] - down)
-            lit[i, ..., 0] = np.clip((radius - distance) / soft, 0, 1)
-        else:
-            width = max(1, int(rng.uniform(0.03, 0.16) * size))
-            bars = lit[i] if rng.random() < 0.5 else lit[i].transpose(1, 0, 2)
-            bars[:width] = bars[-width:] = 0
+    for i in np.flatnonzero(rng.random(count) < how.corners_share):
+        radius, soft = rng.uniform(0.44, 0.68) * size, rng.uniform(0.005, 0.08) * size
+        right, down = rng.uniform(-0.05, 0.05, 2) * size
+        distance = np.hypot(across[None, :] - right, across[:, None] - down)
+        lit[i, ..., 0] = np.clip((radius - distance) / soft, 0, 1)
     return lit
 
 
@@ -254,12 +212,3 @@ def _add_grain(pixels: NDArray[np.uint8], rng: np.random.Generator, how: StrongA
     for i in np.flatnonzero(rng.random(len(pixels)) < how.noise_share):
         grain = rng.standard_normal(pixels.shape[1:3], dtype=np.float32)[..., None] * rng.uniform(1.5, 8)
         pixels[i] = np.clip(pixels[i] + grain, 0, 255)
-
-
-def _erase(pixels: NDArray[np.uint8], rng: np.random.Generator, how: StrongAugmentation) -> None:
-    """A rectangle of some images painted in one colour (Zhong et al., AAAI 2020), in place."""
-    size = pixels.shape[1]
-    for i in np.flatnonzero(rng.random(len(pixels)) < how.erased_share):
-        height, width = (rng.uniform(0.1, 0.35, 2) * size).astype(int)
-        top, left = (int(rng.integers(0, size - edge)) for edge in (height, width))
-        pixels[i, top : top + height, left : left + width] = rng.integers(0, 256, 3)

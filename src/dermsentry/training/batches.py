@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,28 +28,12 @@ AHEAD = 4
 class Batch(NamedTuple):
     """What one step learns from.
 
-    `pixels` (B, size, size, 3) uint8; `targets` (B, 9) float32; `weights` (B,) float32, of each loss. The
-    images hold a `share` of their own, and the rest of other images, whose targets are `others`. `smoothing`
-    (B,): the share of each target that is spread evenly over all classes (Szegedy et al., CVPR 2016); 1 for
-    an image that should tell nothing.
+    `pixels` (B, size, size, 3) uint8; `targets` (B, 9) float32; `weights` (B,) float32, of each loss.
     """
 
     pixels: NDArray[np.uint8]
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
-    others: NDArray[np.float32]
-    smoothing: NDArray[np.float32]
-    share: np.float32 = np.float32(1)
-
-
-class TrainingData(Protocol):
-    """What the loop trains on."""
-
-    def __len__(self) -> int:
-        """How many images one epoch sees."""
-
-    def batches(self, configuration: Configuration, size: int, epoch: int) -> Iterator[Batch]:
-        """An epoch's batches at an image size, made ahead on a thread of their own."""
 
 
 def targets(labels: Sequence[str]) -> NDArray[np.float32]:
@@ -88,8 +72,8 @@ class Examples:
         rows = [f"{row}:{label}" for row, label in zip(self.rows, self.labels, strict=True)]
         return fingerprint([*rows, "" if self.copies is None else digest(self.copies)])
 
-    def batches(self, configuration: Configuration, size: int, epoch: int) -> Iterator[Batch]:
-        """Every image once, in the epoch's order, at the size that it has."""
+    def batches(self, configuration: Configuration, epoch: int) -> Iterator[Batch]:
+        """Every image once, in the epoch's order, made ahead on a thread of their own."""
         hot, ones = targets(self.labels), np.ones(len(self), dtype=np.float32)
         each = class_weights(self.labels) if configuration.class_weights else ones
         key = (configuration.seed, epoch + 1)
@@ -101,7 +85,7 @@ class Examples:
             if configuration.augmented:
                 streams = (np.random.default_rng((*key, int(i))) for i in chosen)
                 pixels = np.stack([augment(image, rng) for image, rng in zip(pixels, streams, strict=True)])
-            return Batch(pixels, hot[chosen], each[chosen], hot[chosen], np.zeros(len(chosen), np.float32))
+            return Batch(pixels, hot[chosen], each[chosen])
 
         starts = range(0, len(self), configuration.batch_size)
         return map_ordered(make, starts, threads=1, ahead=AHEAD)

@@ -25,7 +25,6 @@ AUGMENTATION = StrongAugmentation(
     coarse_share=0.0,
     corners_share=0.0,
     noise_share=0.15,
-    erased_share=0.0,
 )
 BATCH = 64
 FRAMED, ROUND = 0.5, 0.6

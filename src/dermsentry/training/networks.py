@@ -21,19 +21,7 @@ from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
-
-LITE = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
-"""Width and depth of each EfficientNet-Lite relative to the first."""
-# Kernel, stride, expansion, filters and repeats of EfficientNet-B0's stages (Tan and Le, ICML 2019, table 1).
-_STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
-)
+from dermsentry.training.efficientnet import LITE, STAGES, multiple_of_8
 
 
 def cnn(size: int = 180) -> keras.Model:
@@ -61,9 +49,9 @@ def efficientnet_lite(name: str, size: int = 180, *, normalised: bool = True) ->
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="rescaling")(image)
     x = _convolution(x, 32, 3, 2, "stem", normalised)
-    for stage, (kernel, stride, expansion, filters, repeats) in enumerate(_STAGES):
-        scaled = _multiple_of_8(filters * width)
-        if stage not in (0, len(_STAGES) - 1):
+    for stage, (kernel, stride, expansion, filters, repeats) in enumerate(STAGES):
+        scaled = multiple_of_8(filters * width)
+        if stage not in (0, len(STAGES) - 1):
             repeats = ceil(repeats * depth)
         for repeat in range(repeats):
             block, stride = f"block{stage}{'abcde'[repeat]}", stride if repeat == 0 else 1
@@ -72,12 +60,6 @@ def efficientnet_lite(name: str, size: int = 180, *, normalised: bool = True) ->
     x = layers.Activation("linear", name="features")(x)
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
     return keras.Model(image, layers.Dense(len(CODES), dtype="float32", name="logits")(x), name=name)
-
-
-def _multiple_of_8(filters: float) -> int:
-    """The nearest multiple of 8 that is not less than 90 % of it."""
-    nearest = max(8, int(filters + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * filters else nearest + 8
 
 
 NETWORKS: dict[str, Callable[[int], keras.Model]] = {
@@ -135,17 +117,6 @@ def _inverted_bottleneck(
     x = _convolution(x, filters, 1, 1, f"{name}_project", normalised, activation=False)
     same = stride == 1 and entering.shape[-1] == filters
     return layers.Add(name=f"{name}_add")([entering, x]) if same else x
-
-
-def freeze(network: keras.Model, stages: int) -> None:
-    """Train nothing in the stem and the first `stages` stages of an `efficientnet_lite`; of 0, everything.
-
-    Their batch normalisation keeps its statistics too.
-    """
-    frozen = ("stem", *(f"block{stage}" for stage in range(stages))) if stages else ()
-    for layer in network.layers:
-        if layer.name.startswith(frozen):
-            layer.trainable = False
 
 
 def folded(network: keras.Model, size: int | None = None) -> keras.Model:

@@ -6,7 +6,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def train(
         precision="float32" if network == "linear" else precision or best_precision(),
         seed=seed,
     )
-    recorded = {**configuration.record(), "recipe": network, "balance": balance, "quantised": quantised}
+    recorded = {**asdict(configuration), "recipe": network, "balance": balance, "quantised": quantised}
     if weights == "dermoscopy":
         recorded["keep_learned"] = keep_learned
     inputs = {"collection": collection.fingerprint(), "split": split.fingerprint()}

@@ -22,7 +22,8 @@ from dermsentry.errors import InputError, MissingExtraError, how_to_install
 from dermsentry.files import sha256
 from dermsentry.model import read_network
 from dermsentry.training.configuration import Configuration, NetworkName
-from dermsentry.training.networks import LITE, NETWORKS, efficientnet_lite
+from dermsentry.training.efficientnet import LITE
+from dermsentry.training.networks import NETWORKS, efficientnet_lite
 from dermsentry.training.options import Precision, Weights
 
 PUBLISHED = {
@@ -39,14 +40,8 @@ _MARK = object()
 _BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, StopIteration)
 
 
-def build(
-    configuration: Configuration, *, size: int | None = None, precision: Precision = "float32"
-) -> keras.Model:
-    """The network of a configuration with its first weights: pretrained, or random ones by its seed.
-
-    At `size`, by default the configuration's.
-    """
-    side = size or configuration.size
+def build(configuration: Configuration, *, precision: Precision = "float32") -> keras.Model:
+    """The network of a configuration with its first weights: pretrained, or random ones by its seed."""
     keras.utils.set_random_seed(configuration.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
@@ -54,9 +49,9 @@ def build(
     from_bundle = lite and configuration.weights == "dermoscopy"
     try:
         if from_bundle:
-            network = efficientnet_lite(configuration.network, side, normalised=False)
+            network = efficientnet_lite(configuration.network, configuration.size, normalised=False)
         else:
-            network = NETWORKS[configuration.network](side)
+            network = NETWORKS[configuration.network](configuration.size)
     finally:
         keras.config.set_dtype_policy(before)
     if from_bundle:

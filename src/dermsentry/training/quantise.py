@@ -1,8 +1,8 @@
 """An exported network with its convolutions in 8-bit integers: half the time, and half the bytes.
 
 Static quantisation by ONNX Runtime (Jacob et al., CVPR 2018): convolutions and the additions between them,
-with a scale for each of a kernel's filters and for each activation. What follows the last of them, the head,
-the scores and the class activation, is computed in float32.
+with a scale for each of a kernel's filters and for each activation. The first `IN_FLOAT` of
+them and what follows the last, the head, the scores and the class activation, are computed in float32.
 
 Processors without VNNI add two products of an activation (8 bits) and a weight in 16 bits, which weights of
 8 bits overflow. So weights that are multiplied this way have 7, and the result is the same on both kinds,
@@ -26,6 +26,8 @@ from dermsentry.images import Pixels
 
 CALIBRATED_ON = 256
 """Images that the ranges of activations are taken from."""
+IN_FLOAT = 2
+"""The first convolutions, which stay in float32: what they round is lost to all others (docs/why.md)."""
 _OPERATORS = ["Conv", "Add", "Clip", "Relu"]
 
 
@@ -45,12 +47,14 @@ def quantise(onnx: bytes, pixels: Pixels) -> bytes:
     model = onnx_format.load_from_string(onnx)
     kernels = _widen_kernels(model.graph)
     constants = {tensor.name for tensor in model.graph.initializer}
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
     # An addition of a constant is of the pixels' scaling, or of the head.
     nodes = [
         node.name
         for node in model.graph.node
         if node.op_type in _OPERATORS and (node.op_type != "Add" or constants.isdisjoint(node.input))
     ]
+    nodes = nodes[nodes.index(convolutions[min(IN_FLOAT, len(convolutions) - 1)]) :]
     own = {"quant_type": QuantType.QInt8, "axis": 0, "reduce_range": False}
     depthwise = {name: [own] for name, kernel in kernels.items() if kernel.shape[1] == 1}
     used = pixels[np.linspace(0, len(pixels) - 1, min(len(pixels), CALIBRATED_ON)).astype(int)]

@@ -412,13 +412,14 @@ def test_a_second_factor_by_keyboard_alone(page_of: Callable[..., Page], engine:
     opened(page, "#lanes")
 
 
-def test_no_page_is_wider_than_its_window(page_of: Callable[..., Page], engine: Engine) -> None:
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
+def test_no_page_is_wider_than_its_window(page_of: Callable[..., Page], engine: Engine, locale: str) -> None:
     """WCAG 2.2, 1.4.10: at 320 pixels nothing must be scrolled sideways but tables and pictures."""
-    wide = page_of(viewport={"width": 1280, "height": 800})
+    wide = page_of(viewport={"width": 1280, "height": 800}, locale=locale)
     first_visit(wide)
     send(wide, photograph(170, 1), patient="P" * 60, lesion="W" * 30)
     screened(wide, engine, 1)
-    narrow = page_of(has_touch=True, storage_state=wide.context.storage_state())
+    narrow = page_of(has_touch=True, storage_state=wide.context.storage_state(), locale=locale)
     found = []
     for page, width in ((narrow, 320), (narrow, 420), (narrow, 800), (wide, 1280)):
         page.set_viewport_size({"width": width, "height": 800})

@@ -72,7 +72,7 @@ def test_what_the_model_could_not_judge_never_looks_like_a_clean_bill(
     assert page.select("[name=agrees]") == []  # there is nothing to agree with
     assert len(page.select(".chances")) == len(page.select("details:not([open]) .chances")) == 1
     broken = shown(browser().get(f"/cases/{add_case('unreadable', None)}"))
-    assert "drawn for a test" in broken.select_one(".stage.none").get_text()
+    assert "Drawn for a test" in broken.select_one(".stage.none").get_text()
     assert broken.select(".chances, .viewer img") == []
 
 

@@ -82,7 +82,7 @@ def test_a_colleague_who_was_first_leaves_the_text_to_be_seen(
     answer = bea.post(f"/cases/{number}/decision", data={**YES, "diagnosis": "NV", "note": "regular"})
     assert answer.status_code == 409
     page = shown(answer)
-    assert "nevus, biopsy" in page.select_one("#written").get_text()
+    assert "Nevus, biopsy" in page.select_one("#written").get_text()
     assert texts(page, "#written textarea") == ["regular"]
 
 

@@ -192,7 +192,7 @@ def test_a_finer_diagnosis_its_certainty_and_the_next_visit_are_shown_and_export
     other = {"diagnosis": "", "other": "Kaposi <b>sarcoma</b>", "other_code": "ICD-O 9140/3"}
     assert anna.post(f"/cases/{second}/decision", data={**common, **other}).status_code == 303
     page = shown(anna.get(f"/cases/{first}"))
-    assert "dysplastic nevus (high certainty), follow-up on" in " ".join(texts(page, ".history li"))
+    assert "dysplastic nevus (certainty: high), follow-up on" in " ".join(texts(page, ".history li"))
     assert "Kaposi <b>sarcoma</b> (ICD-O 9140/3)" in " ".join(
         texts(shown(anna.get(f"/cases/{second}")), ".history li")
     )

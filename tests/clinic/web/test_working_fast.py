@@ -46,11 +46,14 @@ def box(page: Page, selector: str) -> dict[str, float]:
     return dict(found)
 
 
+@pytest.mark.parametrize(("locale", "kept"), [("en-GB", "Draft kept"), ("de-DE", "Entwurf gespeichert")])
 def test_decision_and_photograph_are_side_by_side_above_the_fold(
     page_of: Callable[..., Page],  # noqa: F811
     engine: Engine,
+    locale: str,
+    kept: str,
 ) -> None:
-    page = page_of()
+    page = page_of(locale=locale)
     first_visit(page)
     send(page, *[photograph(170, seed) for seed in (1, 2)])
     screened(page, engine, 2)
@@ -70,7 +73,7 @@ def test_decision_and_photograph_are_side_by_side_above_the_fold(
         check(page)
         # Once a draft is kept everything is where it was: each key acts at the first press.
         keys(page, "a4b")
-        page.wait_for_selector("[data-draft-state]:has-text('Draft kept')")
+        page.wait_for_selector(f"[data-draft-state]:has-text('{kept}')")
         assert page.evaluate("scrollY") == 0
         assert box(page, "[data-decide] .primary") == save
         keys(page, "s")

@@ -21,7 +21,7 @@ import smtplib
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -33,7 +33,8 @@ from sqlalchemy import or_, select, true
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from dermsentry.clinic.clinic import Clinic, open_clinic
-from dermsentry.clinic.settings import Mail, Secrets, Settings
+from dermsentry.clinic.language import choose, lazy, ngettext, read_by
+from dermsentry.clinic.settings import Secrets, Settings
 from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import DatabaseError, writing
 from dermsentry.clinic.store.events import (
@@ -264,7 +265,7 @@ def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:
 
     def send() -> None:
         if claimed.channel == "email":
-            told.append(_send_email(claimed, settings.mail, secrets.smtp_password, cases))
+            told.append(_send_email(claimed, settings, secrets.smtp_password, cases))
         else:
             told.append(_send_webhook(claimed, secrets.webhook_secret, link))
 
@@ -277,14 +278,14 @@ def _send(claimed: Claimed, settings: Settings, secrets: Secrets) -> str:
     return f"no answer within {LIMIT_S:g} s" if sender.is_alive() else "failed; the log says more"
 
 
-def _send_email(claimed: Claimed, mail: Mail, password: str, cases: str) -> str:
+def _send_email(claimed: Claimed, settings: Settings, password: str, cases: str) -> str:
+    mail = settings.mail
     message = EmailMessage()
     message["From"], message["To"] = mail.sender, claimed.address
     changes = {own.case_id: own.change for own in sorted(claimed.all, key=lambda own: own.delivery_id)}
-    told = f"{len(changes)} cases"
-    if len(changes) == 1:
-        told = f"case {claimed.case_id} {changes[claimed.case_id]}".rstrip()
-    message["Subject"] = f"Dermsentry: {told}"
+    with read_by(choose("", "", settings.language, settings.timezone)):
+        subject, text = _worded(changes, cases)
+    message["Subject"] = subject
     message["Date"] = format_datetime(now())
     # The same each time it is tried, and never that of another clinic's or an earlier database's message.
     unique = f"{claimed.delivery_id}.{claimed.raised_at.timestamp():.6f}"
@@ -292,10 +293,7 @@ def _send_email(claimed: Claimed, mail: Mail, password: str, cases: str) -> str:
         ids = ".".join(str(own.delivery_id) for own in claimed.all)
         unique += f".{hashlib.sha256(ids.encode()).hexdigest()[:16]}"
     message["Message-ID"] = f"<{unique}@{mail.sender.partition('@')[2]}>"
-    words = {
-        number: f" was {own} after you were notified of it" if own else "" for number, own in changes.items()
-    }
-    message.set_content("\n".join(f"Case {own}{words[own]}\n{cases}/{own}\n" for own in changes))
+    message.set_content(text)
     try:
         with smtplib.SMTP(mail.host, mail.port, timeout=STEP_S) as server:
             if mail.starttls:
@@ -313,6 +311,34 @@ def _send_email(claimed: Claimed, mail: Mail, password: str, cases: str) -> str:
     except OSError as error:
         return f"the mail server cannot be reached ({error.strerror or type(error).__name__})"
     return ""
+
+
+_SUBJECTS = {
+    "": lazy("case %(number)s"),
+    "corrected": lazy("case %(number)s corrected"),
+    "amended": lazy("case %(number)s amended"),
+    "withdrawn": lazy("case %(number)s withdrawn"),
+    "restored": lazy("case %(number)s restored"),
+}
+_LINES = {
+    "": lazy("Case %(number)s"),
+    "amended": lazy("Case %(number)s was amended after you were notified of it"),
+    "corrected": lazy("Case %(number)s was corrected after you were notified of it"),
+    "withdrawn": lazy("Case %(number)s was withdrawn after you were notified of it"),
+    "restored": lazy("Case %(number)s was restored after you were notified of it"),
+}
+"""Of how a case changed since it was told of: the subject of an e-mail, and a line of it."""
+
+
+def _worded(changes: Mapping[int, str], cases: str) -> tuple[str, str]:
+    """The subject and the text of an e-mail."""
+    told = ngettext("%(number)s case", "%(number)s cases", len(changes))
+    if len(changes) == 1:
+        [(number, change)] = changes.items()
+        told = str(_SUBJECTS[change]) % {"number": number}
+    lines = [str(_LINES[change]) % {"number": number} for number, change in changes.items()]
+    text = "\n".join(f"{line}\n{cases}/{number}\n" for line, number in zip(lines, changes, strict=True))
+    return f"Dermsentry: {told}", text
 
 
 def _send_webhook(claimed: Claimed, secret: str, link: str) -> str:

@@ -49,7 +49,8 @@ class Person:
     `signed_in_at`: when the browser's session began, and `ends_at` when it ends at the latest; None for a
     token. `stale`: the last use of session or
     token was noted more than a minute ago, or never; noting each would be a write each. `due`: what must be
-    done first, in a browser; until then the person may nothing.
+    done first, in a browser; until then the person may nothing. `language`: of the pages; empty for the
+    browser's.
     """
 
     account_id: int
@@ -62,6 +63,7 @@ class Person:
     stale: bool = False
     ends_at: datetime | None = None
     due: Due = ""
+    language: str = ""
 
 
 def add_account(
@@ -209,7 +211,7 @@ def person_of_cookie(session: Session, secret: str, two_factors: Collection[str]
     due = due_of(found.account, two_factors)
     may: frozenset[str] = frozenset() if due else MAY[found.account.role]
     person = _person(found.account, may, moment - found.seen_at >= NOTED, found.csrf, found.created_at)
-    return replace(person, ends_at=found.expires_at, due=due)
+    return replace(person, ends_at=found.expires_at, due=due, language=found.account.language)
 
 
 def due_of(account: Account, two_factors: Collection[str]) -> Due:

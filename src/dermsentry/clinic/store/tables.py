@@ -157,9 +157,10 @@ def malignancy_order(probabilities: Mapping[str, float] | None) -> float:
 class Account(Base):
     """A person who may sign in. `name` is lower case.
 
-    `password_hash` is empty for who signs in through an OpenID provider: there the person is `openid_subject`
-    of `openid_issuer`, whatever their name or mail address. `password_given`: an administrator chose the
-    password, so it must be changed first. `totp_secret` is encrypted; `totp_step` is that of its last code.
+    `language` is that of the pages; empty for the browser's. `password_hash` is empty for who signs in
+    through an OpenID provider: there the person is `openid_subject` of `openid_issuer`, whatever their name
+    or mail address. `password_given`: an administrator chose the password, so it must be changed first.
+    `totp_secret` is encrypted; `totp_step` is that of its last code.
     """
 
     __tablename__ = "accounts"
@@ -176,6 +177,7 @@ class Account(Base):
     openid_issuer: Mapped[str | None] = mapped_column(String(lengths.ADDRESS))
     openid_subject: Mapped[str | None] = mapped_column(String(lengths.OPENID_SUBJECT))
     active: Mapped[bool] = mapped_column(default=True)
+    language: Mapped[str] = mapped_column(String(lengths.CODE), default="")
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

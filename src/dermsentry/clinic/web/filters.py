@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, cast, get_args
 from urllib.parse import urlencode
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.language import zone_of
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.tables import PLACES, WITHDRAWN, Case, Lane
 from dermsentry.clinic.worklist.worklist import ORDERS, Filter, Order
@@ -31,13 +32,19 @@ NARROWING = ("tier", "search", "site", "since", "until", "tag", "assigned")
 
 
 def read_filter(
-    given: Mapping[str, str], reader: int | None = None, *, me: int = 0, blind: Person | None = None
+    given: Mapping[str, str],
+    reader: int | None = None,
+    *,
+    me: int = 0,
+    zone: str = "UTC",
+    blind: Person | None = None,
 ) -> tuple[dict[str, str], Filter]:
     """The filter in an address: its fields as text, and for the database.
 
-    `since` and `until` are days, both within what is wanted. Among the decided cases those that the model
-    could not assess are found by tier. `reader`: an account whose read cases are left out of an open lane.
-    `me`: the account that `assigned=me` means. `blind`: as in a `Filter`.
+    `since` and `until` are days, both within what is wanted; they begin in the time `zone`. Among the decided
+    cases those that the model could not assess are found by tier. `reader`: an account whose read cases are
+    left out of an open lane. `me`: the account that `assigned=me` means. `blind`: as in a
+    `Filter`.
 
     Raises
     ------
@@ -54,7 +61,7 @@ def read_filter(
     for name, longest in LONGEST.items():
         if len(text[name]) > longest:
             raise InputError(f"Received a {name} of {len(text[name])} characters; expected up to {longest}.")
-    _, (since, until) = read_days(text)
+    _, (since, until) = read_days(text, zone)
     decided = text["lane"] == "decided"
     tier = cast(Literal[Tier, ""], text["tier"])
     lane = (PLACES[tier][0] if tier else "suspicion") if decided else cast(Lane, text["lane"])
@@ -78,8 +85,12 @@ def read_filter(
     return text, wanted
 
 
-def read_days(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[datetime | None, datetime | None]]:
+def read_days(
+    given: Mapping[str, str], zone: str = "UTC"
+) -> tuple[dict[str, str], tuple[datetime | None, datetime | None]]:
     """`since` and `until` of an address as text, and as the moments from which and before which.
+
+    Days begin in the time `zone`.
 
     Raises
     ------
@@ -87,8 +98,9 @@ def read_days(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[datetime 
         One is no day.
     """
     text = {name: given.get(name, "").strip() for name in ("since", "until")}
-    until = _day(text, "until")
-    return text, (_day(text, "since"), until + timedelta(days=1) if until else None)
+    since, until = (_day(text, name) for name in text)
+    after = until + timedelta(days=1) if until else None  # the next midnight, also where clocks change
+    return text, (_begins(since, zone), _begins(after, zone))
 
 
 def lane_of(case: Case) -> Shown:
@@ -102,13 +114,17 @@ def as_query(text: Mapping[str, str], **more: str | int | None) -> str:
     return urlencode({name: value for name, value in pairs.items() if value})
 
 
-def _day(text: Mapping[str, str], name: str) -> datetime | None:
+def _begins(day: date | None, zone: str) -> datetime | None:
+    """When a day begins in a time zone, in UTC."""
+    return datetime.combine(day, time(), zone_of(zone)).astimezone(UTC) if day else None
+
+
+def _day(text: Mapping[str, str], name: str) -> date | None:
     if not text[name]:
         return None
     try:
-        if text[name] > "9998":
+        if not "0002" <= text[name] <= "9998":  # its midnight is another day in UTC
             raise ValueError
-        day = datetime.strptime(text[name], "%Y-%m-%d")
-        return day.replace(tzinfo=UTC)
+        return datetime.strptime(text[name], "%Y-%m-%d").date()
     except ValueError as error:
         raise InputError(f"Received {name}={text[name][:40]}; expected a day such as 2026-01-31.") from error

@@ -15,10 +15,11 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic.language import read_by, translated
 from dermsentry.clinic.monitoring.outcomes import NotTheirs
 from dermsentry.clinic.store.database import DatabaseError
 from dermsentry.clinic.web.guard import read_form, secure
-from dermsentry.clinic.web.rendering import page
+from dermsentry.clinic.web.rendering import page, reading_of
 from dermsentry.clinic.web.security import (
     SAFE_METHODS,
     DueFirst,
@@ -104,6 +105,9 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
             sign_in=sign_in_path(request),
             back=page_behind(request),
         )
+    if not request.url.path.startswith(("/api/", "/health")):  # a script of a page shows it to a person
+        with read_by(reading_of(request, getattr(request.state, "person", None))):
+            detail = translated(detail)
     envelope = Problem(error=name, detail=detail, request_id=number)
     return JSONResponse(envelope.model_dump(), status, headers=own)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from datetime import date, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -16,15 +16,15 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from dermsentry._version import __version__
-from dermsentry.clinic import checklists
+from dermsentry.clinic import checklists, language
+from dermsentry.clinic.language import ENGLISH, Reading, choose, lazy, numerals, read_by
 from dermsentry.clinic.store.accounts import IDLE, Person
 from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.filters import lane_of
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
 from dermsentry.clinic.worklist import terms
-from dermsentry.clinic.worklist.body_map import name_of_region
-from dermsentry.diagnoses import DIAGNOSES, name_of
+from dermsentry.diagnoses import DIAGNOSES
 from dermsentry.reporting.environment import template_environment
 from dermsentry.stats.numbers import (
     compared,
@@ -38,14 +38,14 @@ from dermsentry.stats.numbers import (
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
 
 NAVIGATION = (
-    ("/", "Worklist", "cases:read"),
-    ("/upload", "Upload", "cases:write"),
-    ("/alerts", "Alerts", "cases:read"),
-    ("/outcomes", "Outcomes", "cases:read"),
-    ("/performance", "Performance", "cases:read"),
-    ("/site-model", "Site model", "administer"),
-    ("/audit", "Audit trail", "audit:read"),
-    ("/accounts", "Accounts", "administer"),
+    ("/", lazy("Worklist"), "cases:read"),
+    ("/upload", lazy("Upload"), "cases:write"),
+    ("/alerts", lazy("Alerts"), "cases:read"),
+    ("/outcomes", lazy("Outcomes"), "cases:read"),
+    ("/performance", lazy("Performance"), "cases:read"),
+    ("/site-model", lazy("Site model"), "administer"),
+    ("/audit", lazy("Audit trail"), "audit:read"),
+    ("/accounts", lazy("Accounts"), "administer"),
 )
 """Path, name, and the permission needed to see it."""
 
@@ -61,32 +61,47 @@ def page(
 ) -> HTMLResponse:
     """Render a template of `templates/`; text is escaped, a missing value raises."""
     number = form_number(request, person)
-    text = (
-        environment()
-        .get_template(template)
-        .render(
-            request=request,
-            person=person,
-            csrf=number,
-            navigation=[(path, name) for path, name, scope in NAVIGATION if person and scope in person.may],
-            here=request.url.path,
-            synthetic=clinic_of(request).card.synthetic,
-            silent_mode=clinic_of(request).settings.silent,
-            now=now(),
-            today=now().date(),
-            idle_s=int(IDLE.total_seconds()),
-            ends_s=int((person.ends_at - now()).total_seconds()) if person and person.ends_at else 0,
-            **context,
-        )
+    text = _rendered(
+        template,
+        reading_of(request, person),
+        request=request,
+        person=person,
+        csrf=number,
+        navigation=[(path, name) for path, name, scope in NAVIGATION if person and scope in person.may],
+        here=request.url.path,
+        synthetic=clinic_of(request).card.synthetic,
+        silent_mode=clinic_of(request).settings.silent,
+        now=now(),
+        idle_s=int(IDLE.total_seconds()),
+        ends_s=int((person.ends_at - now()).total_seconds()) if person and person.ends_at else 0,
+        **context,
     )
     response = HTMLResponse(text, status, headers=dict(headers or {}))
     remember_visitor(request, response)
     return response
 
 
-def part(template: str, **context: Any) -> str:
+def part(request: Request, template: str, *, person: Person, **context: Any) -> str:
     """Render a template for a part of a page."""
-    return environment().get_template(template).render(today=now().date(), **context)
+    return _rendered(template, reading_of(request, person), person=person, **context)
+
+
+def reading_of(request: Request, person: Person | None) -> Reading:
+    """How a person reads: as they chose, else as the browser says, else as the server."""
+    settings = clinic_of(request).settings
+    accepted = request.headers.get("accept-language", "")
+    return choose(person.language if person else "", accepted, settings.language, settings.timezone)
+
+
+def _rendered(template: str, reading: Reading, **context: Any) -> str:
+    with read_by(reading):
+        own = {
+            "language": reading.language,
+            "zone": language.zone_name(now()),
+            "zone_key": getattr(reading.zone, "key", ""),
+            "today": now().astimezone(reading.zone).date(),
+        }
+        return environment().get_template(template).render(own | context)
 
 
 def markdown_html(text: str) -> Markup:
@@ -104,7 +119,21 @@ def static_files() -> dict[str, tuple[bytes, str, str]]:
         if suffix in TYPES:
             data = item.read_bytes()
             found[item.name] = (data, TYPES[suffix], hashlib.sha256(data).hexdigest()[:16])
+    for code in language.languages():
+        if code != ENGLISH:
+            data = _words_of_scripts(code)
+            found[f"words.{code}.js"] = (data, TYPES[".js"], hashlib.sha256(data).hexdigest()[:16])
     return found
+
+
+def _words_of_scripts(code: str) -> bytes:
+    """The words of the scripts in a language, as a script."""
+    words = {
+        str(own.id): str(own.string)
+        for own in language.catalog(code)
+        if own.id and own.string and any(name.endswith(".js") for name, _ in own.locations)
+    }
+    return f"window.words = {json.dumps(words, ensure_ascii=False)};\n".encode()
 
 
 def static_path(name: str) -> str:
@@ -116,29 +145,36 @@ def static_path(name: str) -> str:
 def environment() -> Environment:
     """The templates, with the filters and names that they use."""
     filters: dict[str, Any] = {
-        "percent": lambda share: _unbroken(percent(share)),
-        "given": lambda share: _unbroken(percent_as_given(share)),
-        "percent_interval": lambda measure: _unbroken(percent_interval(measure.estimate)),
-        "decimal": decimal,
-        "decimal_interval": lambda measure, digits: decimal_interval(measure.estimate, digits),
-        "decimal_estimate": lambda own, digits: _unbroken(decimal_interval(own, digits)),
-        "percent_estimate": lambda own: _unbroken(percent_interval(own)),
+        "percent": lambda share: _unbroken(numerals(percent(share))),
+        "given": lambda share: _unbroken(numerals(percent_as_given(share))),
+        "percent_interval": lambda measure: _unbroken(_interval(percent_interval(measure.estimate))),
+        "decimal": lambda value, digits=3: numerals(decimal(value, digits)),
+        "decimal_interval": lambda measure, digits: _interval(decimal_interval(measure.estimate, digits)),
+        "decimal_estimate": lambda own, digits: _unbroken(_interval(decimal_interval(own, digits))),
+        "percent_estimate": lambda own: _unbroken(_interval(percent_interval(own))),
         "points": wording.points,
         "probability": lambda case: _unbroken(wording.probability(case)),
         "unbroken": _unbroken,
-        "count": "{:,}".format,
-        "name_of": _diagnosis,
+        "count": lambda number: numerals(f"{number:,}"),
+        "numerals": numerals,
+        "translated": language.translated,
+        "inside": language.inside,
+        "capital": wording.capital,
+        "name_of": wording.diagnosis,
         "since": lambda moment: wording.age(now() - moment),
-        "moment": _moment,
-        "day": _day,
+        "moment": language.moment,
+        "day": language.day,
         "ordinal": _ordinal,
-        "region_name": name_of_region,
+        "region_name": wording.region,
         "machine_time": lambda moment: moment.isoformat(timespec="seconds"),
-        "sentence": wording.sentence,
+        "sentence": lambda text: wording.sentence(language.translated(text)),
         "lane_of": lane_of,
     }
     made = template_environment("dermsentry.clinic.web", filters, escape=True)
     made.auto_reload = False
+    made.add_extension("jinja2.ext.i18n")
+    made.policies["ext.i18n.trimmed"] = True
+    made.install_gettext_callables(language.plain_gettext, language.plain_ngettext, newstyle=True)  # type: ignore[attr-defined]
     made.globals |= {
         "version": __version__,
         "static": static_path,
@@ -147,17 +183,9 @@ def environment() -> Environment:
         "checklists": checklists,
         "diagnoses": DIAGNOSES,
         "actions": ACTIONS,
-        "compared": compared,
+        "compared": lambda *given: tuple(map(numerals, compared(*given))),
     }
     return made
-
-
-def _diagnosis(label: str) -> str:
-    """A diagnosis in words; what a form was sent with, and is shown again, need not be one."""
-    try:
-        return name_of(label)
-    except KeyError:
-        return label
 
 
 def _unbroken(text: str) -> str:
@@ -165,14 +193,13 @@ def _unbroken(text: str) -> str:
     return text.replace(" ", "\u00a0")
 
 
+def _interval(text: str) -> str:
+    """A figure with its interval in the reader's writing."""
+    return numerals(text).replace(" to ", f" {language._('to')} ")
+
+
 def _ordinal(number: int) -> str:
+    if language.reader().language != ENGLISH:
+        return f"{number}."
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
     return f"{number}{ending}"
-
-
-def _moment(moment: datetime) -> str:
-    return moment.strftime("%-d %b %Y, %H:%M UTC")
-
-
-def _day(day: date | str) -> str:
-    return (date.fromisoformat(day[:10]) if isinstance(day, str) else day).strftime("%-d %b %Y")

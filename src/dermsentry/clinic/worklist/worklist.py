@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Date, Select, and_, false, func, literal, or_, select, tuple_
@@ -153,10 +153,11 @@ def next_case(session: Session, wanted: Filter, case_id: int, reader: int | None
     return session.scalar(query)
 
 
-def counts(session: Session) -> Mapping[str, int]:
+def counts(session: Session, zone: tzinfo = UTC) -> Mapping[str, int]:
     """How many cases are open, by lane (`suspicion`, `cannot-say`, `waiting`) and by tier.
 
-    `cannot-say` is the lane, with the `unreadable` ones in it. `follow-up`: how many are due for it.
+    `cannot-say` is the lane, with the `unreadable` ones in it. `follow-up`: how many are due for it by the
+    day that it is in a time zone.
     """
     found = dict.fromkeys((*(lane for lane in get_args(Lane) if lane != WITHDRAWN), *TIERS), 0)
     rows = session.execute(
@@ -164,7 +165,8 @@ def counts(session: Session) -> Mapping[str, int]:
         .where(OPEN, Case.lane != WITHDRAWN)
         .group_by(Case.lane, Case.rank)
     )
-    due = select(func.count()).where(Case.follow_up_on <= now().date(), Case.lane != WITHDRAWN)
+    today = now().astimezone(zone).date()
+    due = select(func.count()).where(Case.follow_up_on <= today, Case.lane != WITHDRAWN)
     found["follow-up"] = session.scalar(due) or 0
     tiers: dict[tuple[str, int], str] = {place: tier for tier, place in PLACES.items()}
     for lane, rank, number in rows:

@@ -5,11 +5,14 @@ A new layout is a module with `ABOUT`, `recognises` and `read`, and its place in
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from dermsentry.collection.joins import join_metadata
-from dermsentry.collection.labels import read_vocabulary
+from dermsentry.collection.columns import require_headings
+from dermsentry.collection.joins import join_collections, join_metadata
+from dermsentry.collection.labels import Vocabulary, read_vocabulary
 from dermsentry.collection.layouts import (
     bcn20000,
     class_folders,
@@ -73,6 +76,8 @@ def read_collection(
     *,
     metadata: str | Path | None = None,
     diagnoses: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    images: str | Path | None = None,
     published_lesions: bool = True,
 ) -> Collection:
     """Read a labelled collection.
@@ -81,14 +86,20 @@ def read_collection(
     ----------
     data
         A folder as a published set unpacks it, class folders (with or without Train/Test above them, at any
-        depth), a folder with a label table by image id and photographs, or a CSV file with `path,diagnosis`
-        and any of the other `COLUMNS`. The layouts are listed in `docs/layouts.md`.
+        depth), a folder with a label table by image id and photographs, or a table (CSV, Excel) with `path`
+        or `image_id`, `diagnosis`, and any of the other `COLUMNS`. The layouts are listed in
+        `docs/layouts.md`.
     metadata
-        A CSV by `image_id` (or `image`) that adds lesion, patient, age, sex, site or skin type where the
+        A table by `image_id` (or `image`) that adds lesion, patient, age, sex, site or skin type where the
         collection itself does not say them.
     diagnoses
         A CSV with the columns `given` and `diagnosis` for names of diagnoses that are not understood, such as
         `audit` writes to be filled in. An empty `diagnosis` is unknown.
+    columns
+        Headings of these tables by our names, such as `{"diagnosis": "Befund (Histo)"}`, where they are
+        others.
+    images
+        The folder of the photographs, where `data` is a table that lies elsewhere.
     published_lesions
         Whether to use what HAM10000 and ISIC 2019 publish of lesions where the photographs have ISIC ids: the
         column `published_lesion`, by which photographs of one lesion belong together in any source.
@@ -103,15 +114,60 @@ def read_collection(
     ------
     InputError
         `data` is missing, holds no photographs, or names no diagnosis that is understood (all are listed);
-        `metadata` is not a table by image id; or `diagnoses` is no such mapping.
+        `metadata` is not a table by image id; `diagnoses` is no such mapping; or no table has a heading of
+        `columns`.
     """
-    path = Path(data)
+    require_columns(columns or {}, [data, metadata])
+    return read_collections(
+        [data],
+        metadata=metadata,
+        diagnoses=diagnoses,
+        columns=columns,
+        images=images,
+        published_lesions=published_lesions,
+    )
+
+
+def read_collections(
+    data: Sequence[str | Path],
+    *,
+    metadata: str | Path | None = None,
+    diagnoses: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    images: str | Path | None = None,
+    published_lesions: bool = True,
+) -> Collection:
+    """Read collections and join them into one; parameters and errors as `read_collection`.
+
+    A heading of `columns` that no table has is passed over: `require_columns` tells.
+    """
     vocabulary = read_vocabulary(None if diagnoses is None else Path(diagnoses))
+    folder = None if images is None else Path(images)
+    read = [_read(Path(path), vocabulary, columns or {}, folder) for path in data]
+    collection = read[0] if len(read) == 1 else join_collections(read)
+    if metadata is not None:  # of all together: a table may be about one of them alone
+        collection = join_metadata(collection, Path(metadata), columns)
+    return add_published_lesions(collection) if published_lesions else collection
+
+
+def require_columns(columns: Mapping[str, str], tables: Iterable[str | Path | None]) -> None:
+    """Raise InputError where a user's heading is in none of these tables, or the tables of these folders."""
+    if not columns:
+        return
+    given = [Path(path) for path in tables if path is not None]
+    inside = [Contents(p, None, Vocabulary()).tables_with() for p in given if p.is_dir()]
+    require_headings(columns, [*(p for p in given if p.is_file()), *chain.from_iterable(inside)])
+
+
+def _read(path: Path, vocabulary: Vocabulary, columns: Mapping[str, str], images: Path | None) -> Collection:
     try:
         if not path.exists():
             raise InputError(f"{path} does not exist; expected a folder of photographs or a CSV file.")
         given = path if path.is_file() else None
-        found = Contents(path.parent if given else path, given, vocabulary)
+        if images is not None and (given is None or not images.is_dir()):
+            wrong = f"{path}, which is no table" if given is None else f"{images}, which is no folder"
+            raise InputError(f"Received {wrong}; expected a table and the folder of its photographs.")
+        found = Contents(images or (path.parent if given else path), given, vocabulary, columns)
         layout, *others = (layout for layout in LAYOUTS if layout.recognises(found))
         collection = layout.read(found)
         told = found.passed_over()
@@ -123,8 +179,6 @@ def read_collection(
         collection = replace(collection, left_alone=(*collection.left_alone, *told))
     except OSError as error:
         raise InputError(f"Cannot read {error.filename or path}: {error.strerror or error}.") from error
-    if metadata is not None:
-        collection = join_metadata(collection, Path(metadata))
     if not len(collection):
         if found.table is not None:
             raise InputError(f"{path} has no rows below its columns; expected one for each photograph.")
@@ -133,4 +187,4 @@ def read_collection(
                 f"{path} gives no photographs to read: {'; '.join(by_reason(collection.not_read))}."
             )
         raise InputError(f"{path} holds no photographs; expected {READ} in class folders.")
-    return add_published_lesions(collection) if published_lesions else collection
+    return collection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.layouts.challenge import tables_of
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import stacked, with_photographs
@@ -28,7 +27,5 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     tables = tables_of(found, _TABLE)
     special = {"bcn_filename": "image_id"}
-    table = stacked(
-        [(read_columns(found.used(path), "image_id", special=special), split) for path, split in tables]
-    )
+    table = stacked([(found.read(path, "image_id", special=special), split) for path, split in tables])
     return with_photographs(found, table, ", ".join(path.name for path, _ in tables))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.labels import decode_one_hot
 from dermsentry.collection.layouts.contents import Contents, listed
 from dermsentry.collection.layouts.photographs import fill_in, stacked, with_photographs
@@ -40,13 +39,13 @@ def read_one_hot(found: Contents, truth: str, beside: Sequence[str]) -> Collecti
     parts, notes = [], []
     names = []
     for path, split in tables_of(found, truth):
-        table, told = decode_one_hot(read_columns(found.used(path), "image_id"), str(path))
+        table, told = decode_one_hot(found.read(path, "image_id"), str(path))
         parts.append((table, split))
         names.append(path.name)
         notes += told
     table = stacked(parts)
     for pattern in beside:
         for path, _ in tables_of(found, pattern):
-            table, told = fill_in(table, read_columns(found.used(path), "image_id"))
+            table, told = fill_in(table, found.read(path, "image_id"))
             notes += [f"{path.name}: {line}" for line in told]
     return with_photographs(found, table, ", ".join(names), left_alone=tuple(notes))

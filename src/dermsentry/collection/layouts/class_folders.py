@@ -88,7 +88,9 @@ def read(found: Contents) -> Collection:
     ]
     collection = Collection(path, table, (*empty, *_others(found)), tuple(not_read))
     metadata = path / "metadata.csv"
-    return join_metadata(collection, found.used(metadata)) if metadata.is_file() else collection
+    if not metadata.is_file():
+        return collection
+    return join_metadata(collection, found.used(metadata), found.headings)
 
 
 def _refuse(found: Contents, unknown: Mapping[str, int], unclear: Sequence[str]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from dermsentry.collection.columns import own_names
+import pandas as pd
+
+from dermsentry.collection.columns import own_names, read_columns
 from dermsentry.collection.labels import Vocabulary
 from dermsentry.collection.table import Collection
 from dermsentry.csv_tables import column_names
@@ -38,14 +40,15 @@ class About:
 
 @dataclass(frozen=True)
 class Contents:
-    """What is to be read: a folder, or the folder of a `table` that was given itself.
+    """What is to be read: a folder, or a `table` that was given itself and the folder of its photographs.
 
-    `vocabulary` says what names of diagnoses mean.
+    `vocabulary` says what names of diagnoses mean, `headings` which columns the user means by our names.
     """
 
     root: Path
     table: Path | None
     vocabulary: Vocabulary
+    headings: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def folders(self) -> list[Folder]:
@@ -92,7 +95,11 @@ class Contents:
         """The columns of what may be a table, under our names; none where it is no table."""
         if table not in self._columns:
             self._columns[table] = column_names(table)
-        return set(own_names(self._columns[table], special))
+        return set(own_names(self._columns[table], special, self.headings))
+
+    def read(self, table: Path, *needed: str, special: dict[str, str] | None = None) -> pd.DataFrame:
+        """A table under our names, see `read_columns`. Raises InputError."""
+        return read_columns(self.used(table), *needed, special=special, headings=self.headings)
 
     def used(self, table: Path) -> Path:
         """The table, which the layout reads."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dermsentry.collection.columns import own_splits, read_columns
+from dermsentry.collection.columns import own_splits
 from dermsentry.collection.labels import label_rows
 from dermsentry.collection.layouts import class_folders
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import NO_ROW
 from dermsentry.collection.paths import find_files, normal
 from dermsentry.collection.table import COLUMNS, Collection, ordered
+from dermsentry.csv_tables import column_names
 from dermsentry.errors import InputError
 from dermsentry.image_files import NotRead
 from dermsentry.stats.numbers import counted
@@ -23,7 +24,8 @@ ABOUT = About(
     recognised="a CSV or Excel file, given itself or in a folder, with `path` (or `file`, `filepath`) and "
     "`diagnosis` (or `dx`, `label`)",
     gives=COLUMNS[3:],
-    remark="paths are relative to the table, or absolute; those of another machine are found by their end; "
+    remark="paths are relative to the table, to the folder of `--images`, or absolute; those of another "
+    "machine are found by their end; "
     "any of the columns above",
 )
 
@@ -40,7 +42,13 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it; paths are relative to the table's folder, or absolute. Raises InputError."""
     path = found.table or found.only(found.tables_with(*_NEEDED))
-    table = read_columns(found.used(path), *_NEEDED)
+    columns = found.columns(path)
+    if columns and not columns & {"path", "image_id"}:
+        raise InputError(
+            f"{path} has the columns {', '.join(column_names(path))}; expected image_id or path, and "
+            "diagnosis. Say with --column which heading means which, such as image_id='Bild-Nr.'."
+        )
+    table = found.read(path, *_NEEDED)
     table, unknown = label_rows(table, found.vocabulary, str(path))
     if "split" in table.columns:
         table["split"] = own_splits(table["split"], path)
@@ -49,13 +57,13 @@ def read(found: Contents) -> Collection:
         raise InputError(
             f"{path} has {counted(nameless, 'row')} without a path; give each photograph its path."
         )
-    files = find_files(path.parent, list(table["path"]))
+    files = find_files(found.root, list(table["path"]))
     if len(files.missing) == len(table) > 0:
         raise InputError(
             f"None of the {len(table):,} paths of {path} leads to a file, such as {files.missing[0]!r}; "
-            f"expected paths below {path.parent}, or absolute ones."
+            f"expected paths below {found.root}, or absolute ones; --images says where the photographs are."
         )
-    root = path.parent
+    root = found.root
     top = normal(root.absolute())
     if not all(p.is_relative_to(top) for p in files.paths):
         root = top = Path(os.path.commonpath([top, *(p.parent for p in files.paths)]))
@@ -69,7 +77,8 @@ def read(found: Contents) -> Collection:
     if "image_id" not in table.columns:
         table["image_id"] = [Path(p).stem for p in table["path"]]
     told = tuple(f"{path.name}: {line}" for line in files.told)
-    not_read = [] if found.table else _without_row(found, set(files.paths))
+    alone = found.table is not None and found.root == found.table.parent
+    not_read = [] if alone else _without_row(found, set(files.paths))
     return Collection(root, ordered(table), told, tuple(not_read), unknown)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.labels import FALLBACK, truths
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import with_photographs
@@ -31,7 +30,7 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _tables(found)[0]
-    table = read_columns(found.used(path), *sorted(_NEEDED), special=_SPECIAL)
+    table = found.read(path, *sorted(_NEEDED), special=_SPECIAL)
     malignant = truths(table, ["malignant"], str(path))[:, 0]
     table[FALLBACK] = ["malignant" if one else "benign" for one in malignant]
     table = table.assign(image_type="clinical: close-up", diagnosis_confirm_type="histopathology")

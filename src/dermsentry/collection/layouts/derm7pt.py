@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import with_photographs
 from dermsentry.collection.table import Collection
@@ -36,7 +35,7 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _tables(found)[0]
-    table = read_columns(found.used(path), *sorted(_NEEDED), special={"location": "site"})
+    table = found.read(path, *sorted(_NEEDED), special={"location": "site"})
     table["lesion_id"] = "case " + table["case_num"]
     table["split"] = _splits(found, len(table))
     if "management" in table.columns:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.ids import image_key
 from dermsentry.collection.labels import FALLBACK
 from dermsentry.collection.layouts.contents import About, Contents
@@ -33,9 +32,7 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _tables(found)[0]
     special = {"fitzpatrick_scale": "skin_type", "fitzpatrick": "skin_type"}
-    table = read_columns(found.used(path), *sorted(_NEEDED), special=special).assign(
-        image_type="clinical: close-up"
-    )
+    table = found.read(path, *sorted(_NEEDED), special=special).assign(image_type="clinical: close-up")
     files = {image_key(name) for name in found.photographs}
     by_url = "url_alphanum" in table.columns and not set(table["md5hash"].map(image_key)) & files
     table["image_id"] = table["url_alphanum" if by_url else "md5hash"]

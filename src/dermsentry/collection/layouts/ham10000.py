@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.layouts.challenge import one_of
 from dermsentry.collection.layouts.contents import About, Contents, listed
 from dermsentry.collection.layouts.photographs import stacked, with_photographs
@@ -37,10 +36,10 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = one_of(found, found.named(_TABLE))
     special = {"dataset": "source"}
-    table = read_columns(found.used(path), "image_id", "diagnosis", special=special)
+    table = found.read(path, "image_id", "diagnosis", special=special)
     tests = [t for t in found.named(_TEST) if {"image_id", "diagnosis"} <= found.columns(t)]
     if tests:
-        held_out = read_columns(found.used(one_of(found, tests)), "image_id", "diagnosis", special=special)
+        held_out = found.read(one_of(found, tests), "image_id", "diagnosis", special=special)
         table = stacked([(table, "train"), (held_out, "test")])
     if "diagnosis_confirm_type" in table.columns:
         table["diagnosis_confirm_type"] = table["diagnosis_confirm_type"].replace(_CONFIRMED)

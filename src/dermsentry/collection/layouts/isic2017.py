@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermsentry.collection.columns import own_splits, read_columns
+from dermsentry.collection.columns import own_splits
 from dermsentry.collection.labels import row_names, truths
 from dermsentry.collection.layouts.challenge import tables_of
 from dermsentry.collection.layouts.contents import About, Contents
@@ -42,17 +42,17 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     parts, notes = [], []
     for path, split in tables_of(found, _TRUTH):
-        table, told = _decoded(read_columns(found.used(path), "image_id", *_COLUMNS), path)
+        table, told = _decoded(found.read(path, "image_id", *_COLUMNS), path)
         parts.append((table, split))
         notes += told
     if not parts:
         path = found.root / "labels.csv"
-        table, notes = _decoded(read_columns(found.used(path), "image_id", *_COLUMNS, "split"), path)
+        table, notes = _decoded(found.read(path, "image_id", *_COLUMNS, "split"), path)
         table["split"] = own_splits(table["split"], path)
         return with_photographs(found, table, str(path), left_alone=tuple(notes))
     table = stacked(parts)
     for path, _ in tables_of(found, _METADATA):
-        table, told = fill_in(table, read_columns(found.used(path), "image_id"))
+        table, told = fill_in(table, found.read(path, "image_id"))
         notes += [f"{path.name}: {line}" for line in told]
     names = ", ".join(path.name for path, _ in tables_of(found, _TRUTH))
     return with_photographs(found, table, names, left_alone=tuple(notes))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.labels import FALLBACK, truths
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import fill_in, stacked, with_photographs
@@ -38,9 +37,9 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     training, notes = _training(found), []
     path = training[0]
-    table = read_columns(found.used(path), "image_id", "target", special=_SPECIAL)
+    table = found.read(path, "image_id", "target", special=_SPECIAL)
     for other in training[1:]:
-        table, told = fill_in(table, read_columns(found.used(other), "image_id", special=_SPECIAL))
+        table, told = fill_in(table, found.read(other, "image_id", special=_SPECIAL))
         notes += [f"{other.name}: {line}" for line in told]
     melanoma = truths(table, ["target"], str(path))[:, 0]
     benign = (
@@ -56,7 +55,7 @@ def read(found: Contents) -> Collection:
     parts = [(table, "train")]
     tests = found.named(_TEST) or [p for p in found.named(r"test\.csv") if "image_id" in found.columns(p)]
     if tests:
-        parts.append((read_columns(found.used(tests[0]), "image_id", special=_SPECIAL), "test"))
+        parts.append((found.read(tests[0], "image_id", special=_SPECIAL), "test"))
     table = _with_duplicates(
         stacked(parts), [*map(found.used, found.named(r"ISIC_2020_Training_Duplicates\.csv"))]
     )

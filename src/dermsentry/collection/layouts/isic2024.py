@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.labels import FALLBACK, LEVELS, truths
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import fill_in, with_photographs
@@ -33,9 +32,9 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path, *further = _tables(found)
-    table, notes = read_columns(found.used(path), "image_id"), []
+    table, notes = found.read(path, "image_id"), []
     for other in further:
-        table, told = fill_in(table, read_columns(found.used(other), "image_id"))
+        table, told = fill_in(table, found.read(other, "image_id"))
         notes += [f"{other.name}: {line}" for line in told]
     levels = {f"iddx_{level}": ours for level, ours in enumerate(LEVELS, 1)}
     table = table.rename(columns={"malignant": "target", **levels})

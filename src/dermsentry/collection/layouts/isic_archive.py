@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.labels import FALLBACK, LEVELS
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import with_photographs
@@ -45,7 +44,7 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _metadata(found)
     assert path is not None  # recognised
-    table = with_fallback(read_columns(found.used(path), "image_id"))
+    table = with_fallback(found.read(path, "image_id"))
     return with_photographs(found, table, path.name)
 
 

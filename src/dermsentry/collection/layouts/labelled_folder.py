@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermsentry.collection.columns import folded, own_splits, read_columns
+from dermsentry.collection.columns import folded, own_splits
 from dermsentry.collection.labels import LEVELS, decode_one_hot, is_one_hot, truth
 from dermsentry.collection.layouts import class_folders
 from dermsentry.collection.layouts.contents import About, Contents
@@ -53,7 +53,7 @@ def read(found: Contents) -> Collection:
     beside = _beside_images(found)
     path = found.table or beside or found.only(_candidates(found))
     notes: list[str] = []
-    table = read_columns(found.used(path), "image_id")
+    table = found.read(path, "image_id")
     if "diagnosis" not in table.columns and is_one_hot(table.columns):
         table, notes = decode_one_hot(table, str(path))
     elif "diagnosis" not in table.columns and LEVELS[0] not in table.columns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.labels import FALLBACK, decode_one_hot
 from dermsentry.collection.layouts.challenge import tables_of
 from dermsentry.collection.layouts.contents import About, Contents
@@ -43,16 +42,14 @@ def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     notes: list[str] = []
     metadata = tables_of(found, _METADATA)
-    table = stacked(
-        [(read_columns(found.used(path), "image_id", "lesion_id"), split) for path, split in metadata]
-    )
+    table = stacked([(found.read(path, "image_id", "lesion_id"), split) for path, split in metadata])
     for path, _ in tables_of(found, _TRUTH):
-        truth, told = decode_one_hot(read_columns(found.used(path), "lesion_id"), str(path), tuple(_OTHERS))
+        truth, told = decode_one_hot(found.read(path, "lesion_id"), str(path), tuple(_OTHERS))
         notes += told
         table, told = fill_in(table, truth[["lesion_id", "diagnosis"]], on="lesion_id")
         notes += [f"{path.name}: {line}" for line in told]
     for path, _ in tables_of(found, r"MILK10k_{part}_Supplement\.csv"):
-        supplement = read_columns(found.used(path), "image_id")
+        supplement = found.read(path, "image_id")
         kept = [c for c in ("image_id", "diagnosis_confirm_type") if c in supplement.columns]
         table, told = fill_in(table, supplement[kept])
         notes += [f"{path.name}: {line}" for line in told]

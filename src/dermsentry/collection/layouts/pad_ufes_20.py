@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dermsentry.collection.columns import read_columns
 from dermsentry.collection.labels import truths
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.layouts.photographs import with_photographs
@@ -39,9 +38,7 @@ def recognises(found: Contents) -> bool:
 def read(found: Contents) -> Collection:
     """Read it. Raises InputError."""
     path = _tables(found)[0]
-    table = read_columns(found.used(path), *sorted(_NEEDED), special=_SPECIAL).assign(
-        image_type="clinical: close-up"
-    )
+    table = found.read(path, *sorted(_NEEDED), special=_SPECIAL).assign(image_type="clinical: close-up")
     table["skin_type"] = table["skin_type"].str.replace(r"\.0$", "", regex=True)
     if "biopsed" in table.columns:
         biopsied = truths(table, ["biopsed"], str(path))[:, 0]

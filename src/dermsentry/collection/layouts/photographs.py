@@ -88,6 +88,12 @@ def with_photographs(
         shown = ", ".join(PurePosixPath(path).stem for path in disputed[:_NAMED])
         told = "contradict each other, which settles nothing"
         beside.append(f"{name}: rows of {counted(len(disputed), 'photograph')} {told}: {shown}")
+    repeated = [named[place] for place, rows in rows_of.items() if len(rows) > 1 == len(said[place])]
+    if repeated:
+        beside.append(
+            f"{name}: {counted(len(repeated), 'photograph')} with more than one row, such as {repeated[0]}: "
+            "the first row counts"
+        )
     if unclear:
         beside.append(
             f"{name}: {counted(len(unclear), 'row')} not used: a camera's number, such as {unclear[0]}, "

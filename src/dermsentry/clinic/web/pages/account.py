@@ -10,6 +10,8 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
+from dermsentry.clinic import lengths
+from dermsentry.clinic.language import languages, lazy
 from dermsentry.clinic.store.accounts import (
     MAY,
     SCOPES,
@@ -41,7 +43,12 @@ from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
 
-LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
+LIFETIMES = {
+    "30": lazy("30 days"),
+    "90": lazy("90 days"),
+    "365": lazy("a year"),
+    "": lazy("until it is revoked"),
+}
 
 
 @router.get("/account")
@@ -137,6 +144,19 @@ def _changed(request: Request, person: Person, password: str, next: str) -> Resp
     return response
 
 
+@router.post("/account/language")
+def chooses_language(
+    request: Request, person: SignedIn, language: Annotated[str, Form(max_length=lengths.CODE)] = ""
+) -> Response:
+    """Choose the language of the pages; none is the browser's."""
+    if language and language not in languages():
+        known = ", ".join(languages())
+        raise InputError(f"Received the language {language!r}; expected one of {known}, or none.")
+    with writing(clinic_of(request).engine) as session:
+        session.get_one(Account, person.account_id).language = language
+    return RedirectResponse("/account", 303)
+
+
 @router.post("/account/tokens")
 def new_token(
     request: Request,
@@ -213,5 +233,6 @@ def account_page(
         tokens=tokens,
         scopes=[scope for scope in SCOPES if scope in MAY[person.role]],
         lifetimes=LIFETIMES,
+        languages=languages(),
         base=str(request.base_url).rstrip("/"),
     )

@@ -69,9 +69,11 @@ def audit(
 
 
 @router.post("/audit/verification")
-def verifies(request: Request, _: Auditor) -> Response:
+def verifies(request: Request, person: Auditor) -> Response:
     """Verify the whole chain, tables and photographs, and list what is wrong."""
-    return HTMLResponse(part("_verdict.html", verdict=verified(clinic_of(request)), at=now()))
+    return HTMLResponse(
+        part(request, "_verdict.html", person=person, verdict=verified(clinic_of(request)), at=now())
+    )
 
 
 def verified(clinic: Clinic) -> Verdict:

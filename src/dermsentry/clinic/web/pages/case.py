@@ -280,7 +280,8 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
 
 @router.get("/checklists")
 def checklist_scores(
-    _: Decider,
+    request: Request,
+    person: Decider,
     asymmetry: Annotated[str, Query(max_length=20)] = "",
     border: Annotated[str, Query(max_length=20)] = "",
     colours: Annotated[Ticked, Query()] = (),
@@ -290,7 +291,7 @@ def checklist_scores(
     """The scores of checklists as far as they are filled in, for the form in which they are."""
     ticked = (" ".join(own) for own in (colours, structures, seven_point))
     given = dict(zip(checklists.FIELDS, (asymmetry, border, *ticked), strict=True))
-    return HTMLResponse(part("_scores.html", given=given))
+    return HTMLResponse(part(request, "_scores.html", person=person, given=given))
 
 
 @router.get("/models/{digest}")

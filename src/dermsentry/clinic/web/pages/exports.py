@@ -42,5 +42,5 @@ def structured_report(request: Request, person: Reader, case_id: int) -> Respons
 @router.get("/cases.csv")
 def cases(request: Request, person: Reader, personal: bool = False) -> Response:
     """Cases as CSV, of some days if asked for."""
-    _text, (since, until) = read_days(request.query_params)
+    _text, (since, until) = read_days(request.query_params, clinic_of(request).settings.timezone)
     return send_case_table(request, person, since, until, personal=personal)

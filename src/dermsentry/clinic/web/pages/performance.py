@@ -23,18 +23,20 @@ MOST_COLUMNS = 62
 @router.get("/performance")
 def performance(request: Request, person: Reader) -> Response:
     """The page, which loads its figures afterwards."""
-    text, _ = read_days(request.query_params)
+    text, _ = read_days(request.query_params, clinic_of(request).settings.timezone)
     return page(request, "performance.html", person=person, text=text)
 
 
 @router.get("/performance/figures")
 def figures(request: Request, person: Reader) -> Response:
     """The figures, for the page that shows them."""
-    _text, days = read_days(request.query_params)
+    _text, days = read_days(request.query_params, clinic_of(request).settings.timezone)
     found = cached_performance(request, person, days)
     return HTMLResponse(
         part(
+            request,
             "_figures.html",
+            person=person,
             found=found,
             columns=columns(found.load.by_day),
             own=_own(clinic_of(request).card.evaluation),

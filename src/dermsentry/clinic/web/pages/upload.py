@@ -13,12 +13,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES
+from dermsentry.clinic.language import read_by, translated
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import TECHNIQUES, Case, Read
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.problems import wants_page
-from dermsentry.clinic.web.rendering import page, part
+from dermsentry.clinic.web.rendering import page, part, reading_of
 from dermsentry.clinic.web.security import MOST_FILES, Sender, clinic_of
 from dermsentry.clinic.web.uploads import receive_all
 
@@ -41,14 +42,15 @@ async def upload(request: Request, person: Sender) -> Response:
         held = any(one.held for one in sent)
         status = 200 if any(not one.problem for one in sent) else 409 if held else 422
         return await run_in_threadpool(_form, request, person, sent=sent, status=status)
-    return JSONResponse([asdict(one) for one in sent])
+    with read_by(reading_of(request, person)):
+        return JSONResponse([{**asdict(one), "problem": translated(one.problem)} for one in sent])
 
 
 @router.get("/upload/mine")
 def mine(request: Request, person: Sender) -> Response:
     """One's recent uploads, for the page that shows them."""
     with reading(clinic_of(request).engine) as session:
-        return HTMLResponse(part("_mine.html", person=person, own=_own(session, person)))
+        return HTMLResponse(part(request, "_mine.html", person=person, own=_own(session, person)))
 
 
 @router.get("/upload/mine/{case_id}/thumbnail")

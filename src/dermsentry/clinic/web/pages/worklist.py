@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.language import lazy, zone_of
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
 from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Read
@@ -41,7 +42,7 @@ def worklist(
     text, wanted = asked_for(request, person)
     with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=AT_ONCE)
-        open_by = counts(session)
+        open_by = counts(session, zone_of(clinic_of(request).settings.timezone))
         read = undoable(session, done, person)
         # What was searched for may be in another lane, decided or withdrawn.
         here = {case.id for case in found.cases}
@@ -69,7 +70,7 @@ def worklist(
             filtered=any(text[name] for name in NARROWING),
             views=[
                 (name, "/?" + as_query({**text, "view": view}), view == text["view"])
-                for name, view in (("List", ""), ("Gallery", "gallery"))
+                for name, view in ((lazy("List"), ""), (lazy("Gallery"), "gallery"))
             ],
             read=read,
             cases=found.cases,
@@ -92,6 +93,7 @@ def rows(
         more = as_query(text, after=found.next) if found.next else ""
         return HTMLResponse(
             part(
+                request,
                 "_rows.html",
                 cases=found.cases,
                 more=more,
@@ -123,4 +125,5 @@ def asked_for(request: Request, person: Person) -> tuple[dict[str, str], Filter]
     """The filter in a page's address; where two people read each case, without those the person has read."""
     blind = blind_reader(clinic_of(request), person)
     reader = person.account_id if blind and "reads:write" in person.may else None
-    return read_filter(request.query_params, reader, me=person.account_id, blind=blind)
+    zone = clinic_of(request).settings.timezone
+    return read_filter(request.query_params, reader, me=person.account_id, zone=zone, blind=blind)

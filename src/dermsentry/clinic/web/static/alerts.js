@@ -13,7 +13,8 @@
     // In a browser that is new here, what is open already is not new; nor is what one looks at.
     if (since < 0 || (lists && document.hasFocus())) localStorage.setItem("alert", String(told.last));
     const fresh = since < 0 ? 0 : told.new;
-    document.title = fresh ? `(${fresh} new ${fresh === 1 ? "alert" : "alerts"}) ${title}` : title;
+    const words = fresh === 1 ? word("{number} new alert", { number: fresh }) : word("{number} new alerts", { number: fresh });
+    document.title = fresh ? `(${words}) ${title}` : title;
   };
   look();
   setInterval(look, EVERY_MS);

@@ -12,7 +12,7 @@ document.querySelectorAll("[data-body-map]").forEach((map) => {
     map.querySelectorAll(".aim").forEach((own) => own.remove());
     map.querySelectorAll(".region").forEach((own) => own.classList.toggle("chosen", own.dataset.region === region.value));
     const name = region.value ? region.selectedOptions[0].textContent : "";
-    told.textContent = name ? `At: ${name}` : "";
+    told.textContent = name ? word("At: {region}", { region: name }) : "";
     if (!point) return;
     const aim = document.createElementNS("http://www.w3.org/2000/svg", "path");
     aim.setAttribute("class", "aim");

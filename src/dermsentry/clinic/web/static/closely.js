@@ -22,7 +22,7 @@ document.querySelectorAll("[data-closely]").forEach((root) => {
       getTileUrl: (level, x, y) => `${tiles}${level}/${x}_${y}.jpg`,
     },
   });
-  const failed = () => window.dermsentrySay("A part of this photograph cannot be shown.");
+  const failed = () => window.dermsentrySay(word("A part of this photograph cannot be shown."));
   viewer.addHandler("tile-load-failed", failed);
   viewer.canvas.setAttribute("role", "group");
   viewer.canvas.setAttribute("aria-label", "Photograph: plus and minus zoom, arrow keys pan, 0 shows the whole image");
@@ -42,7 +42,7 @@ document.querySelectorAll("[data-closely]").forEach((root) => {
 
   // The scale: a round length, about a fifth of the view.
   const line = root.querySelector(".scale span"), length = root.querySelector(".scale b");
-  const shown = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)).replace(/\.0+$/, "");
+  const shown = (value) => value.toLocaleString(document.documentElement.lang, { maximumFractionDigits: value >= 100 ? 0 : value >= 10 ? 1 : 2, useGrouping: false });
   const scale = () => {
     const perPixel = viewer.viewport.viewportToImageZoom(viewer.viewport.getZoom(true)); // screen pixels of one of the image
     const most = (viewer.container.clientWidth / 4 / perPixel) * (mm ?? 1);
@@ -70,8 +70,8 @@ document.querySelectorAll("[data-closely]").forEach((root) => {
   const apart = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
   const inUnits = (pixels, power = 1) => `${shown(pixels)} px${power === 2 ? "²" : ""}` + (mm ? ` (${shown(pixels * mm ** power)} mm${power === 2 ? "²" : ""})` : "");
   const read = () => {
-    if (points.length < 2) return points.length ? "One point: add another." : "Click on the photograph, or add points.";
-    if (points.length === 2) return `Length ${inUnits(apart(...points))}.`;
+    if (points.length < 2) return points.length ? word("One point: add another.") : word("Click on the photograph, or add points.");
+    if (points.length === 2) return word("Length {length}.", { length: inUnits(apart(...points)) });
     let area = 0, around = 0, across = 0;
     points.forEach((a, i) => {
       const b = points[(i + 1) % points.length];
@@ -79,7 +79,7 @@ document.querySelectorAll("[data-closely]").forEach((root) => {
       around += apart(a, b);
       for (const c of points) across = Math.max(across, apart(a, c));
     });
-    return `Area ${inUnits(Math.abs(area), 2)}, perimeter ${inUnits(around)}, greatest diameter ${inUnits(across)}.`;
+    return word("Area {area}, perimeter {around}, greatest diameter {across}.", { area: inUnits(Math.abs(area), 2), around: inUnits(around), across: inUnits(across) });
   };
   const draw = () => {
     scale();
@@ -87,7 +87,7 @@ document.querySelectorAll("[data-closely]").forEach((root) => {
     const at = points.map(onScreen);
     const focused = [...svg.querySelectorAll("circle")].indexOf(document.activeElement);
     svg.replaceChildren(make(at.length > 2 ? "polygon" : "polyline", { points: at.map((p) => `${p.x},${p.y}`).join(" ") }),
-      ...at.map((p, i) => make("circle", { cx: p.x, cy: p.y, r: 8, tabindex: 0, role: "button", "aria-label": `Point ${i + 1}: arrow keys move it` })));
+      ...at.map((p, i) => make("circle", { cx: p.x, cy: p.y, r: 8, tabindex: 0, role: "button", "aria-label": word("Point {number}: arrow keys move it", { number: i + 1 }) })));
     if (focused >= 0) svg.querySelectorAll("circle")[focused]?.focus({ preventScroll: true });
     told.textContent = read();
   };

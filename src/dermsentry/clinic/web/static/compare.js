@@ -29,11 +29,11 @@ document.querySelectorAll("[data-compare]").forEach((root) => {
     const box = pane.getBoundingClientRect();
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   };
-  const stop = () => { clearInterval(timer); timer = null; if (run) { run.textContent = "Start"; run.setAttribute("aria-pressed", "false"); } };
+  const stop = () => { clearInterval(timer); timer = null; if (run) { run.textContent = word("Start"); run.setAttribute("aria-pressed", "false"); } };
   const turn = () => {
     later = !later;
     over.style.visibility = later ? "visible" : "hidden";
-    if (!timer) shown.textContent = later ? "Later" : "Earlier";
+    if (!timer) shown.textContent = later ? word("Later") : word("Earlier");
   };
   const choose = (mode) => {
     root.dataset.mode = mode;
@@ -88,7 +88,7 @@ document.querySelectorAll("[data-compare]").forEach((root) => {
       if (timer) return stop();
       timer = setInterval(turn, 800);
       shown.textContent = "";
-      button.textContent = "Stop";
+      button.textContent = word("Stop");
       button.setAttribute("aria-pressed", "true");
     }
     if ("outlines" in button.dataset) {

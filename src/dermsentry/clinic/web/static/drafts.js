@@ -14,10 +14,10 @@ document.querySelectorAll("form[data-draft]").forEach((form) => {
     if (answer?.ok) window.dermsentrySeen?.();
     else changed = true;
     said.textContent = answer?.ok
-      ? "Draft kept."
+      ? word("Draft kept.")
       : answer?.status === 401
-        ? "The draft cannot be kept: you have been signed out. Sign in in another tab, then change something here."
-        : "The draft cannot be kept at the moment.";
+        ? word("The draft cannot be kept: you have been signed out. Sign in in another tab, then change something here.")
+        : word("The draft cannot be kept at the moment.");
   };
   const soon = () => {
     changed = true;

@@ -56,7 +56,7 @@
       if (form && form.offsetHeight < room) form.closest(".panel").scrollIntoView({ block: "start" });
       dispatchEvent(new Event("scroll")); // what follows the window's height does so at once
       if (!seen(element)) (element.closest("fieldset") || element).scrollIntoView({ block: "center" });
-      window.dermsentrySay("This is what the key is for. Press it again to use it.");
+      window.dermsentrySay(word("This is what the key is for. Press it again to use it."));
     } else {
       if (element.matches("input")) element.focus({ preventScroll: true });
       element.click();

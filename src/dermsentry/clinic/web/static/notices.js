@@ -6,23 +6,23 @@
     line.textContent = text + " ";
     const close = document.createElement("button");
     close.type = "button";
-    close.textContent = "Close";
+    close.textContent = word("Close");
     close.addEventListener("click", () => line.remove());
     line.append(close);
     document.getElementById("notices").replaceChildren(line);
   };
   window.dermsentrySay = say;
   document.addEventListener("htmx:responseError", (event) => {
-    let text = "The request was refused.";
+    let text = word("The request was refused.");
     try {
       const told = JSON.parse(event.detail.xhr.responseText);
-      text = `${told.detail} (request ${told.request_id})`;
+      text = word("{problem} (request {number})", { problem: told.detail, number: told.request_id });
     } catch {
-      text = `The service responded with status ${event.detail.xhr.status}.`;
+      text = word("The service responded with status {status}.", { status: event.detail.xhr.status });
     }
     say(text);
   });
-  document.addEventListener("htmx:sendError", () => say("The service cannot be reached. Check the connection; retrying."));
+  document.addEventListener("htmx:sendError", () => say(word("The service cannot be reached. Check the connection; retrying.")));
   // A form that was sent is not sent twice.
   document.addEventListener("submit", (event) => {
     const form = event.target;

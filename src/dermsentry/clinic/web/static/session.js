@@ -25,7 +25,7 @@
     const stay = document.createElement("button");
     stay.type = "button";
     stay.className = "primary";
-    stay.textContent = "Stay signed in";
+    stay.textContent = word("Stay signed in");
     stay.addEventListener("click", async () => {
       const headers = JSON.parse(document.body.getAttribute("hx-headers"));
       const answer = await fetch(`${root}account/stay`, { method: "POST", headers }).catch(() => null);
@@ -37,21 +37,21 @@
   const link = () => {
     const again = document.createElement("a");
     again.href = `${root}sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
-    again.textContent = "Sign in again";
+    again.textContent = word("Sign in again");
     return again;
   };
   let shown = "";
   const look = () => {
     const now = left();
     const minutes = Math.max(1, Math.ceil(now.ms / 60000));
-    const unit = minutes === 1 ? "minute" : "minutes";
+    const time = minutes === 1 ? word("{number} minute", { number: minutes }) : word("{number} minutes", { number: minutes });
     const next = now.ms > WARN_MS ? "" : now.ms <= 0 ? "over" : `${now.idle} ${minutes}`;
     if (next === shown) return;
     shown = next;
     if (!next) place.replaceChildren();
-    else if (next === "over") show("You have been signed out. A decision that you began is kept as a draft.", link());
-    else if (now.idle) show(`You will be signed out in ${minutes} ${unit}, since nothing was done here.`, button());
-    else show(`Your session ends in ${minutes} ${unit}. Save what you are writing, and sign in again.`, null);
+    else if (next === "over") show(word("You have been signed out. A decision that you began is kept as a draft."), link());
+    else if (now.idle) show(word("You will be signed out in {time}, since nothing was done here.", { time }), button());
+    else show(word("Your session ends in {time}. Save what you are writing, and sign in again.", { time }), null);
   };
   setInterval(look, 5000);
   document.addEventListener("visibilitychange", look);

@@ -9,7 +9,8 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
   let busy = 0;
 
   const fields = [...form.querySelectorAll("[data-about]")];
-  const whose = (about) => about.filter(([name, value]) => value && name !== "note").map(([name, value]) => `${name} ${value}`).join(", ");
+  const labels = Object.fromEntries(fields.map((field) => [field.name, field.labels[0].textContent]));
+  const whose = (about) => about.filter(([name, value]) => value && name !== "note").map(([name, value]) => `${labels[name]} ${value}`).join(", ");
 
   const line = (file, about) => {
     const item = document.createElement("li");
@@ -18,9 +19,9 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
     const bar = document.createElement("progress");
     bar.max = 100;
     bar.value = 0;
-    bar.setAttribute("aria-label", `Uploading ${file.name}`);
+    bar.setAttribute("aria-label", word("Uploading {file}", { file: file.name }));
     const words = document.createElement("span");
-    words.textContent = " waiting";
+    words.textContent = ` ${word("waiting")}`;
     const of = document.createElement("span");
     of.className = "soft";
     of.textContent = whose(about) ? ` ${whose(about)} ` : " ";
@@ -39,10 +40,10 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
       button.addEventListener("click", act);
       shown.item.append(" ", button);
     };
-    if (kind === "failed") offer("Try again", () => { shown.item.remove(); add(job.file, job.about); });
+    if (kind === "failed") offer(word("Try again"), () => { shown.item.remove(); add(job.file, job.about); });
     // Only when asked for: details that stay by themselves would go to the next patient's photographs.
     if (kind === "refused" && job.about.some(([, value]) => value))
-      offer("Use its details again", () => {
+      offer(word("Use its details again"), () => {
         for (const [name, value] of job.about) form.elements[name].value = value;
         input.focus();
       });
@@ -56,7 +57,7 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
     request.open("POST", form.action);
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("X-CSRF-Token", form.elements.csrf.value);
-    shown.words.textContent = " uploading";
+    shown.words.textContent = ` ${word("uploading")}`;
     request.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable) shown.bar.value = (100 * event.loaded) / event.total;
     });
@@ -71,13 +72,13 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
       try { told = JSON.parse(request.responseText); } catch { /* said below */ }
       if (request.status === 200 && Array.isArray(told)) {
         const one = told[0];
-        if (one.held) over("held", `is held: ${one.problem}`);
-        else if (one.problem) over("refused", `was refused: ${one.problem}`);
-        else over("kept", one.new ? `saved as case ${one.case_id}.` : `already uploaded: case ${one.case_id}.`);
-      } else if (request.status === 422 || request.status === 413) over("refused", `was refused: ${told?.detail ?? request.status}`);
-      else over("failed", told?.detail ? `was not saved: ${told.detail}` : `was not saved: the service responded with status ${request.status}.`);
+        if (one.held) over("held", word("is held: {problem}", { problem: one.problem }));
+        else if (one.problem) over("refused", word("was refused: {problem}", { problem: one.problem }));
+        else over("kept", one.new ? word("saved as case {number}.", { number: one.case_id }) : word("already uploaded: case {number}.", { number: one.case_id }));
+      } else if (request.status === 422 || request.status === 413) over("refused", word("was refused: {problem}", { problem: told?.detail ?? request.status }));
+      else over("failed", told?.detail ? word("was not saved: {problem}", { problem: told.detail }) : word("was not saved: the service responded with status {status}.", { status: request.status }));
     });
-    request.addEventListener("error", () => over("failed", "was not uploaded: the service cannot be reached."));
+    request.addEventListener("error", () => over("failed", word("was not uploaded: the service cannot be reached.")));
     request.send(data);
   };
   const next = () => {
@@ -89,7 +90,7 @@ document.querySelectorAll("[data-upload]").forEach((form) => {
   const add = (file, about) => {
     const shown = line(file, about);
     if (file.size > Number(form.dataset.mostBytes)) {
-      done(shown, "refused", "was not uploaded: it is too large.", { file, about });
+      done(shown, "refused", word("was not uploaded: it is too large."), { file, about });
       return;
     }
     waiting.push({ file, about, shown });

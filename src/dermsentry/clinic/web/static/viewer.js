@@ -91,6 +91,6 @@ document.querySelectorAll("[data-viewer]").forEach((viewer) => {
   fit();
   viewer.querySelectorAll("img").forEach((image) => image.addEventListener("error", () => {
     image.hidden = true;
-    window.dermsentrySay("An image of this case cannot be shown.");
+    window.dermsentrySay(word("An image of this case cannot be shown."));
   }));
 });

@@ -16,7 +16,8 @@
   let over = false;
   document.addEventListener("pointerover", (event) => { over = Boolean(event.target.closest?.("#list .cases")); });
   let last = new Date();
-  const clock = (moment) => `${moment.toISOString().slice(11, 19)} UTC`;
+  const { lang, dataset } = document.documentElement;
+  const clock = (moment) => moment.toLocaleTimeString(lang, { timeZone: dataset.zone || undefined });
 
   // The row that has the focus, or else the first that is seen, unless one is at the top and only looks on.
   const anchor = () => {
@@ -48,7 +49,7 @@
   const renew = async () => {
     const answer = await fetch(location.href, { headers: { "HX-Request": "true" } }).catch(() => null);
     if (!answer?.ok) {
-      say(`. Not renewed since ${clock(last)}.`, true);
+      say(`. ${word("Not renewed since {time}.", { time: clock(last) })}`, true);
       return;
     }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -61,7 +62,7 @@
     const longer = before.length > FIRST_PAGE;
     const changed = (longer ? before.slice(0, after.length) : before).join() !== after.join();
     const done = longer ? !changed : replace(fresh);
-    say(done ? `, renewed at ${clock(last)}` : `. The list has changed at ${clock(last)}; open it again to see the new order.`, !done);
+    say(done ? `, ${word("renewed at {time}", { time: clock(last) })}` : `. ${word("The list has changed at {time}; open it again to see the new order.", { time: clock(last) })}`, !done);
   };
   setInterval(renew, seconds * 1000);
 })();

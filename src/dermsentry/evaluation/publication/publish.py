@@ -1,0 +1,187 @@
+"""Write what a paper needs of a result that `evaluate` or `study` wrote."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dermsentry.errors import InputError
+from dermsentry.evaluation import plots
+from dermsentry.evaluation.publication.tables import Table, evaluation_tables, study_table
+from dermsentry.evaluation.written import read_evaluation
+from dermsentry.files import read_json, write_bytes, write_json, write_text
+from dermsentry.outputs import read_run
+from dermsentry.reporting.figures import as_pdf, as_svg, confusion, curves, new_figure
+from dermsentry.reporting.prose import render_block, render_text
+from dermsentry.stats.intervals import Estimate
+from dermsentry.stats.numbers import decimal_interval, percent_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    Draw = Callable[[Callable[[Figure], bytes]], bytes]
+
+_FACTS = "publication_facts.txt"
+_FORMS: dict[str, Callable[..., bytes]] = {"svg": as_svg, "pdf": as_pdf}
+
+
+def publish(result: str | Path, out: str | Path) -> tuple[Path, ...]:
+    """Write what a paper needs of a result.
+
+    Parameters
+    ----------
+    result
+        The folder that `evaluate` or `study` wrote.
+    out
+        A folder for `tables/` (CSV and LaTeX), `figures/` (SVG and PDF), `run.json` (command, commit and
+        hardware), `checklists/` (TRIPOD+AI, CLAIM, STARD-AI) and `datasheet.md`. What is known is filled in,
+        the rest is left to the authors.
+
+    Returns
+    -------
+    tuple of Path
+        The files that were written.
+
+    Raises
+    ------
+    InputError
+        `result` holds neither an evaluation nor a finished study.
+    OutputError
+        `out` cannot be written.
+    """
+    folder, target = Path(result), Path(out)
+    study: Mapping[str, Any] | None = None
+    tables: dict[str, Table]
+    drawn: dict[str, Draw]
+    if (folder / "evaluation.json").is_file():
+        command, evaluation = "evaluate", read_json(folder / "evaluation.json")
+        tables, drawn = evaluation_tables(evaluation), _evaluation_figures(folder)
+    elif (folder / "study.json").is_file():
+        command, study = "study", read_json(folder / "study.json")
+        evaluation = _kept(study)
+        tables = {"networks": study_table(study["experiments"]), **evaluation_tables(evaluation)}
+        drawn = _study_figures(study)
+    else:
+        raise InputError(
+            f"{folder} holds neither evaluation.json nor study.json; expected a folder that evaluate --out "
+            "or study wrote."
+        )
+    run = read_run(folder, command)
+    written = []
+    for name, table in tables.items():
+        for form, text in (("csv", table.csv()), ("tex", table.tex())):
+            written.append(target / "tables" / f"{name}.{form}")
+            write_text(written[-1], text)
+    for name, draw in drawn.items():
+        for form, save in _FORMS.items():
+            written.append(target / "figures" / f"{name}.{form}")
+            write_bytes(written[-1], draw(save))
+    written.append(target / "run.json")
+    versions = (study or evaluation)["versions"]
+    write_json(written[-1], {"versions": versions, **(run or {"command": None})})
+    facts = _facts(evaluation, study, run)
+    name = folder.resolve().name
+    for key, checklist in _checklists().items():
+        items = [(number, asked, facts.get(fact, "")) for number, asked, fact in checklist["items"]]
+        answered = sum(bool(answer) for _, _, answer in items)
+        text = render_text(
+            "checklist.md", name=name, title=checklist["title"], source=checklist["source"], items=items,
+            answered=answered,
+        )  # fmt: skip
+        written.append(target / "checklists" / f"{key}.md")
+        write_text(written[-1], text)
+    written.append(target / "datasheet.md")
+    write_text(written[-1], render_text("datasheet.md", name=name, facts=facts))
+    return tuple(written)
+
+
+def _checklists() -> dict[str, Any]:
+    return tomllib.loads((files(__package__) / "checklists.toml").read_text(encoding="utf-8"))
+
+
+def _kept(study: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The evaluation, without leaks where there is one, of the network that the study kept."""
+    kept = [
+        one["evaluations"]
+        for one in study["experiments"]
+        if one["experiment"] == study["kept"]["experiment"] and one["protocol"] == "honest"
+    ]
+    evaluations = kept[0] if kept else {}
+    if not evaluations:
+        raise InputError("The study has not evaluated the network that it kept; expected a Test.")
+    found: Mapping[str, Any] = evaluations.get("test") or next(iter(evaluations.values()))
+    return found
+
+
+def _facts(
+    evaluation: Mapping[str, Any], study: Mapping[str, Any] | None, run: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """What is known of what checklists ask for, by the blocks of the template; `""` where nothing is."""
+    melanoma = evaluation["melanoma"]
+    decision = melanoma["decisions"][-1]
+    context = {
+        "e": evaluation,
+        "study": study,
+        "run": run,
+        "model": "" if study else evaluation["model"]["name"],
+        "images": study["photographs"] if study else evaluation["photographs"],
+        "fingerprint": study["fingerprint"] if study else evaluation["data"]["fingerprint"],
+        "lesions": study["lesions"] if study else evaluation["data"]["lesions"],
+        "versions": (study or evaluation)["versions"],
+        "networks": list({one["title"]: one for one in study["experiments"]}.values()) if study else [],
+        "figures": {
+            "sensitivity": percent_interval(_estimate(decision["sensitivity"])),
+            "specificity": percent_interval(_estimate(decision["specificity"])),
+            "roc_auc": decimal_interval(_estimate(melanoma["roc_auc"])),
+        },
+    }
+    asked = {fact for one in _checklists().values() for _, _, fact in one["items"] if fact}
+    return {fact: render_block(_FACTS, fact, **context) for fact in sorted(asked)}
+
+
+def _estimate(figure: Mapping[str, float] | None) -> Estimate | None:
+    return None if figure is None else Estimate(figure["value"], figure["low"], figure["high"])
+
+
+def _evaluation_figures(folder: Path) -> dict[str, Draw]:
+    evaluation = read_evaluation(folder)
+    made: dict[str, Draw] = {
+        "confusion_matrix": partial(plots.confusion_plot, evaluation),
+        "calibration": partial(plots.reliability_plot, evaluation),
+    }
+    if evaluation.melanoma.photographs and evaluation.melanoma.others:
+        made["ranking"] = partial(plots.ranking_plot, evaluation)
+    if evaluation.decision_curve is not None:
+        made["net_benefit"] = partial(plots.decision_plot, evaluation)
+    return made
+
+
+def _study_figures(study: Mapping[str, Any]) -> dict[str, Draw]:
+    made: dict[str, Draw] = {}
+    for one in study["experiments"]:
+        name = f"{one['experiment']}-{one['protocol']}"
+        if len(one["history"].get("epoch", ())) > 1 and "loss" in one["history"]:
+            made[f"curves-{name}"] = partial(_curves, one)
+        for tested, evaluation in one["evaluations"].items():
+            made[f"confusion-{name}-{tested}"] = partial(_confusion, one["title"], evaluation)
+    return made
+
+
+def _curves(one: Mapping[str, Any], save: Callable[[Figure], bytes]) -> bytes:
+    with new_figure(1, 2, width=8.6, height=3.2) as (figure, axes):
+        for panel, measure in zip(axes, ("accuracy", "loss"), strict=True):
+            curves(panel, one["history"], measure)
+        figure.suptitle(f"{one['title']}, {one['protocol']}")
+        return save(figure)
+
+
+def _confusion(title: str, evaluation: Mapping[str, Any], save: Callable[[Figure], bytes]) -> bytes:
+    matrix = evaluation["confusion_matrix"]
+    side = 2.2 + 0.42 * len(matrix["labels"])
+    with new_figure(width=side + 0.8, height=side) as (figure, axes):
+        confusion(axes, matrix["counts"], matrix["labels"], title)
+        return save(figure)

@@ -1,0 +1,38 @@
+"""Anyone's Keras model by its file, as `evaluation.any_model` takes a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dermsentry.errors import InputError
+from dermsentry.evaluation.any_model import Network, Scaling, require_safe, scaled_colours
+from dermsentry.images import Pixels
+
+
+def open_keras(path: Path, scaling: Scaling) -> tuple[Network, int | None]:
+    """The network of a `.keras` file, and the side of its input where that is fixed.
+
+    What would run code (a Lambda layer, an object of the file's own) is refused, as Keras's safe mode does.
+    Raises InputError.
+    """
+    import keras
+
+    require_safe(path)
+    try:
+        model: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        told = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} is no Keras file that can be opened safely: {told}") from error
+    shape = model.input_shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 3:
+        raise InputError(f"{path} takes {shape}; expected one input of images, (N, size, size, 3).")
+    if shape[1] != shape[2]:
+        raise InputError(f"{path} takes images of {shape}; expected squares.")
+
+    def network(pixels: Pixels) -> Any:
+        return np.asarray(model.predict_on_batch(scaled_colours(pixels, scaling)))
+
+    return network, shape[1]
