@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,3 +75,39 @@ def test_labels_and_weights_go_with_their_image() -> None:
             each[LABELS[row]] = float(weight)
     assert each["NV"] == pytest.approx(each["DF"] / 3)
     assert all((batch.weights == 1).all() for batch in own.batches(PLAIN, 0))
+
+
+_EPOCH = """
+import sys
+import numpy as np
+from pathlib import Path
+from dermsentry.training.batches import Examples
+from dermsentry.training.configuration import Configuration
+
+count, size = int(sys.argv[1]), 64
+pixels = np.lib.format.open_memmap(sys.argv[2], "w+", np.uint8, (count, size, size, 3))
+own = Examples(np.load(sys.argv[2], mmap_mode="r"), np.arange(count), ("NV",) * count)
+configuration = Configuration(batch_size=32, augmented=False)
+
+def held():  # of its own, without the pages of files, which are given back when memory is scarce
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
+
+seen = peak = 0
+for batch in own.batches(configuration, 1):
+    seen += len(batch.pixels)
+    peak = max(peak, held())
+assert seen == count
+print(peak)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux's /proc")
+def test_an_epoch_takes_no_memory_for_the_pixels_of_a_photograph(tmp_path: Path) -> None:
+    """Of each, 12 KiB at this size, only its row, label, target, weight and place in the order are held."""
+    peaks = []
+    for count in (2_000, 22_000):
+        command = [sys.executable, "-c", _EPOCH, str(count), str(tmp_path / f"{count}.npy")]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    print((peaks[1] - peaks[0]) / 20_000, "bytes a photograph")
+    assert (peaks[1] - peaks[0]) / 20_000 < 200
