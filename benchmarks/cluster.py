@@ -181,6 +181,8 @@ def compare(folders: list[Path], sizes: list[int], work: Path, rounds: int, part
                     begun = time.perf_counter()
                     way(folder, work / f"{name}-{turn}-{size}")
                     seconds.append(time.perf_counter() - begun)
+                if seconds[1] <= seconds[0]:
+                    raise SystemExit(f"{name}: {seconds} s; the machine is too busy, or --count too small")
                 rates[name].append((sizes[1] - sizes[0]) / (seconds[1] - seconds[0]))
                 print(f"round {turn + 1}, {name}: {rates[name][-1]:.1f} photographs/s", flush=True)
     finally:
