@@ -27,7 +27,10 @@ from dermsentry.images import Pixels
 CALIBRATED_ON = 256
 """Images that the ranges of activations are taken from."""
 IN_FLOAT = 2
-"""The first convolutions, which stay in float32: what they round is lost to all others (docs/why.md)."""
+"""The first convolutions of a deep network, which stay in float32: what they round is lost to all others
+(docs/why.md)."""
+DEEP = 10
+"""Convolutions; a network of fewer has all of them in 8 bits."""
 _OPERATORS = ["Conv", "Add", "Clip", "Relu"]
 
 
@@ -54,7 +57,8 @@ def quantise(onnx: bytes, pixels: Pixels) -> bytes:
         for node in model.graph.node
         if node.op_type in _OPERATORS and (node.op_type != "Add" or constants.isdisjoint(node.input))
     ]
-    nodes = nodes[nodes.index(convolutions[min(IN_FLOAT, len(convolutions) - 1)]) :]
+    if len(convolutions) > DEEP:
+        nodes = nodes[nodes.index(convolutions[IN_FLOAT]) :]
     own = {"quant_type": QuantType.QInt8, "axis": 0, "reduce_range": False}
     depthwise = {name: [own] for name, kernel in kernels.items() if kernel.shape[1] == 1}
     used = pixels[np.linspace(0, len(pixels) - 1, min(len(pixels), CALIBRATED_ON)).astype(int)]
