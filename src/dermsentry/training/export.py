@@ -47,6 +47,8 @@ PARITY = {"probability": 1e-4, "embedding": 1e-3, "class_activation": 1e-3, "no_
           "out_of_distribution": 1e-3}  # fmt: skip
 """The largest difference allowed between Keras and ONNX Runtime, embedding's and class activation's as a
 share of their largest value."""
+COMPARED = 8
+"""Images that Keras and ONNX Runtime are compared on; Keras keeps every layer's maps of all of them."""
 SAME_CLASS = 0.95
 """The share of held-out images whose most probable class quantisation has to keep, within chance."""
 ROC_AUC_LOST = 0.02
@@ -235,7 +237,7 @@ def make_bundle(
         evaluation=evaluation,
         training=training,
     )
-    sample = np.resize(pixels[:32], (32, *pixels.shape[1:]))  # fewer are repeated
+    sample = np.resize(pixels[:COMPARED], (COMPARED, *pixels.shape[1:]))  # fewer are repeated
     check_parity(network, calibrated.temperature, refusal.weights, onnx, card, sample)
     if quantised:
         onnx = quantise(onnx, known.pixels)
