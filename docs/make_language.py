@@ -40,8 +40,8 @@ NAMES = {
 }
 """Of what is made by a call, the argument that people read."""
 SENTENCES = (
-    "screening/triage.py", "screening/quality.py", "images.py", "dicom", "adoption/fitting.py",
-    "adoption/promise.py", "adoption/report.py",
+    "screening/triage.py", "screening/quality.py", "screening/guarded.py", "images.py", "dicom",
+    "adoption/fitting.py", "adoption/promise.py", "adoption/report.py",
     *(f"clinic/{name}" for name in (
         "alerts/delivery.py", "checklists.py", "intake/admission.py", "intake/dicom.py", "monitoring",
         "server/processes.py", "store", "web", "worker/screener.py", "worker/worker.py", "worklist",
