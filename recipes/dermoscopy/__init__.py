@@ -17,7 +17,7 @@ copy these two there, and run
     python -m recipes.dermoscopy.train RUN
 
 which needs PyTorch, the extra `audit` and no TensorFlow. Copy `RUN/student` back and run the first command
-again: it goes on with the bundle. One H100 took 15 minutes for each teacher, both at once, and 14 for the
+again: it goes on with the bundle. One H100 took 9 minutes for the teachers, both at once, and 14 for the
 student, whose 2.1 million views it saw at 2,588 a second, both teachers included. One core of an AMD EPYC
 takes 12.0 views a second for the first teacher, which trains all layers, 17.7 for the second and 14.7 for the
 student (`Options(size=224)` with batches of 32, per second of processor time): a day and a half on two cores.
