@@ -13,17 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from dermsentry.diagnoses import CODES
+from dermsentry.training.efficientnet import STAGES
 
-# repeats, kernel, stride, expansion, output channels: EfficientNet-B0 (Tan & Le, 2019) without its excitation
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
 FEATURES, MIDDLE = 1280, 112
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -74,7 +65,7 @@ def lite0_onnx(size: int = 192, weights: Weights | None = None) -> bytes:
     here, side = conv("stem", "scaled", (32, 3, 3, 3), 2, size)
     here, channels, block = relu6(here), 32, 0
     middle = ""
-    for repeats, kernel, first_stride, expansion, wide in STAGES:
+    for kernel, first_stride, expansion, wide, repeats in STAGES:
         for repeat in range(repeats):
             before, name = here, f"block{block}"
             stride = first_stride if repeat == 0 else 1

@@ -25,7 +25,8 @@ import numpy as np
 from dermsentry.collection import read_collection
 from dermsentry.diagnoses import CODES
 from dermsentry.phantoms import draw_phantoms
-from dermsentry.training.batches import Examples, targets
+from dermsentry.stats.metrics import targets
+from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, best_precision
 from dermsentry.training.fitted import predict_logits
 from dermsentry.training.loop import run_loop

@@ -27,11 +27,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dermsentry.diagnoses import CODES, MELANOMA, codes_of
+from dermsentry.diagnoses import CODES, MELANOMA
 from dermsentry.errors import DermsentryError, InputError, TrainingError
 from dermsentry.files import plain, read_json, write_bytes, write_json, write_text
 from dermsentry.progress import Work, say
-from dermsentry.stats.metrics import candidate_hits, mean_hit_rate, roc_auc_score
+from dermsentry.stats.metrics import candidate_hits, mean_hit_rate, roc_auc_score, targets
 from recipes.dermoscopy.data import drawing_weights
 from recipes.dermoscopy.network import Lite, rounded_to_integers
 from recipes.dermoscopy.pack import Packed, read_pack
@@ -138,10 +138,7 @@ class Photographs:
     @cached_property
     def targets(self) -> NDArray[np.float32]:
         """Multi-hot candidates, (N, 9)."""
-        hot = np.zeros((len(self.table), len(CODES)), dtype=np.float32)
-        for row, label in zip(hot, self.table["diagnosis"], strict=True):
-            row[[CODES.index(code) for code in codes_of(label)]] = 1.0
-        return hot
+        return targets(list(self.table["diagnosis"]))
 
 
 def on_device(packed: Packed) -> Photographs:

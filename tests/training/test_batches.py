@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dermsentry.diagnoses import CODES
-from dermsentry.training.batches import Batch, Examples, joined, targets
+from dermsentry.stats.metrics import targets
+from dermsentry.training.batches import Batch, Examples, joined
 from dermsentry.training.configuration import Configuration
 from examples import examples, pictures
 

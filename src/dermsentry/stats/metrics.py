@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dermsentry.diagnoses import codes_of
+from dermsentry.diagnoses import CODES, codes_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -225,6 +225,14 @@ def losses(truth: NDArray[np.bool_], stated: Floats, weights: Floats) -> dict[st
         "log_loss": log_loss(truth, np.stack([1 - stated, stated], axis=1), sample_weight=weights),
         "brier_score": brier_score_loss(truth, stated, sample_weight=weights),
     }
+
+
+def targets(labels: Sequence[str]) -> NDArray[np.float32]:
+    """Multi-hot candidates, (N, 9): one 1 where the diagnosis is known, several where it may be several."""
+    hot = np.zeros((len(labels), len(CODES)), dtype=np.float32)
+    for row, label in zip(hot, labels, strict=True):
+        row[[CODES.index(code) for code in codes_of(label)]] = 1.0
+    return hot
 
 
 def candidate_hits(y_true: Sequence[str], y_pred: Iterable[str]) -> NDArray[np.bool_]:

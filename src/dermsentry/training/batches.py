@@ -6,16 +6,16 @@ training sees the same batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.files import fingerprint
 from dermsentry.parallel import map_ordered
+from dermsentry.stats.metrics import targets
 from dermsentry.training.augmentation import augment
 from dermsentry.training.balancing import class_weights
 from dermsentry.training.configuration import Configuration
@@ -34,14 +34,6 @@ class Batch(NamedTuple):
     pixels: NDArray[np.uint8]
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
-
-
-def targets(labels: Sequence[str]) -> NDArray[np.float32]:
-    """Multi-hot candidates, (N, 9): one 1 where the diagnosis is known, several where it may be several."""
-    hot = np.zeros((len(labels), len(CODES)), dtype=np.float32)
-    for row, label in zip(hot, labels, strict=True):
-        row[[CODES.index(code) for code in codes_of(label)]] = 1.0
-    return hot
 
 
 @dataclass(frozen=True, eq=False)

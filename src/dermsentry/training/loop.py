@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from dermsentry.errors import InputError, OutputError, TrainingError
 from dermsentry.files import fingerprint, plain, to_json, write_bytes, write_text
 from dermsentry.progress import Work, say, watched
-from dermsentry.training.batches import Examples, targets
+from dermsentry.stats.metrics import targets
+from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.fitted import Fitted, predict_logits
 from dermsentry.training.networks import accuracy, candidate_crossentropy
