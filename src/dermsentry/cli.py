@@ -74,6 +74,7 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Replace what is there and is not the same, which is refused otherwise."),
 ]
+MLflow = Annotated[bool, typer.Option("--mlflow", help="Also log to MLflow, where MLFLOW_TRACKING_URI says.")]
 SplitFile = Annotated[Path | None, typer.Option(help="The split.csv that says which image is in which part.")]
 
 
@@ -383,6 +384,7 @@ def evaluate(
     keep_learned: Annotated[
         bool, typer.Option("--keep-learned", help="Also evaluate on images that the model learned from.")
     ] = False,
+    mlflow: MLflow = False,
     resamples: Annotated[int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: Seed = 0,
     force: Force = False,
@@ -400,7 +402,7 @@ def evaluate(
 
     needing = {
         "--predictions-for": predictions_for, "--robustness": robustness, "--masks": masks,
-        "--not-lesions": not_lesions, "--keep-learned": keep_learned,
+        "--not-lesions": not_lesions, "--keep-learned": keep_learned, "--mlflow": mlflow,
     }  # fmt: skip
     if predictions is None and threshold is not None:
         raise InputError("Received --threshold without --predictions; a bundle has its own.")
@@ -444,7 +446,8 @@ def evaluate(
         evaluation = run(
             bundle or given[0], collection, known, part=part, labels=reference, by=by, out=out,
             predictions_for=predictions_for, prevalence=prevalence, robustness=robustness, masks=masks,
-            not_lesions=not_lesions, keep_learned=keep_learned, resamples=resamples, seed=seed, quiet=False,
+            not_lesions=not_lesions, keep_learned=keep_learned, mlflow=mlflow, resamples=resamples, seed=seed,
+            quiet=False,
         )  # fmt: skip
     if output is not None:
         output.finish()
@@ -679,6 +682,7 @@ def train(
         ),
     ] = False,
     tensorboard: Annotated[bool, typer.Option(help="Also write logs for TensorBoard.")] = False,
+    mlflow: MLflow = False,
     precision: Precision = "auto",
     leave_out: LeaveOut = None,
     folds: Folds = None,
@@ -714,6 +718,7 @@ def train(
         network=network, epochs=epochs, augmented=augmented, balance=balance, size=size, aspect=aspect,
         learning_rate=learning_rate, weights=weights, precision=None if precision == "auto" else precision,
         keep_learned=keep_learned, quantised=quantised, tensorboard=tensorboard,
+        mlflow=mlflow,
     )  # fmt: skip
     if leave_out is None and folds is None and seeds == 1:
         _say(f"Note: {known_lesions(collection.table).sentence}")

@@ -72,6 +72,7 @@ _EXTRAS = {
     "parquet": ("pyarrow",),
     "remote": ("fsspec",),
     "cluster": ("ray", "pyarrow"),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
 }  # fmt: skip
 """The modules that each extra brings, and that tell whether it is installed."""
 

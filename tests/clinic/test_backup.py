@@ -20,7 +20,7 @@ from dermsentry.clinic.store.audit_trail import open_trail, remember, verify
 from dermsentry.clinic.store.database import open_database, reading, writing
 from dermsentry.clinic.store.folder import database_of
 from dermsentry.clinic.store.tables import Base, Event
-from dermsentry.errors import DermsentryError, InputError
+from dermsentry.errors import DermsentryError, InputError, OutputError
 
 
 @pytest.fixture
@@ -155,12 +155,12 @@ def test_nothing_is_written_over(lived_in: Store, request: pytest.FixtureRequest
     out = tmp_path / "clinic.tar"
     backup(lived_in.folder, lived_in.url, out)
     before = out.read_bytes()
-    with pytest.raises(InputError, match="already exists"):
+    with pytest.raises(OutputError, match="already exists"):
         backup(lived_in.folder, lived_in.url, out)
     assert out.read_bytes() == before
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(OutputError, match="not empty"):
         restore(out, lived_in.folder, lived_in.url)
-    with pytest.raises(InputError, match=r"already exists|not empty"):
+    with pytest.raises(OutputError, match=r"already exists|not empty"):
         restore(out, tmp_path / "other", lived_in.url)
     assert not (tmp_path / "other").exists() or not any((tmp_path / "other").iterdir())
 

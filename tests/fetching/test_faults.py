@@ -161,16 +161,16 @@ def test_another_folder_is_refused(server: Server, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
     (own / "ISIC_0000001.jpg").write_bytes(b"mine")
-    with pytest.raises(InputError, match="fetch did not make it"):
+    with pytest.raises(OutputError, match="fetch did not make it"):
         dermsentry.fetch(7, own)
     assert names(own) == {"ISIC_0000001.jpg"}
     dermsentry.fetch(7, tmp_path / "seven")
     server.collections[8] = ["ISIC_0000001"]
-    with pytest.raises(InputError, match="holds collection 7, not collection 8"):
+    with pytest.raises(OutputError, match="holds collection 7, not collection 8"):
         dermsentry.fetch(8, tmp_path / "seven")
     file = tmp_path / "file"
     file.write_text("x")
-    with pytest.raises(InputError, match="fetch did not make it"):
+    with pytest.raises(OutputError, match="fetch did not make it"):
         dermsentry.fetch(7, file)
 
 

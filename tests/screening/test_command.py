@@ -69,7 +69,7 @@ def test_what_is_resumed_is_told_and_printed(photographs: Path, bundle: Bundle, 
     assert (again.returncode, again.stdout) == (3, first.stdout)
     assert b"9 findings of an earlier run kept, and not screened again." in again.stderr
     other = dermsentry("screen", photographs / "first", *asked[2:])
-    assert other.returncode == 2
+    assert other.returncode == 4
     assert b"choose another folder, or replace them by --force" in other.stderr
     assert dermsentry("screen", photographs / "first", *asked[2:], "--force").returncode == 3
     assert (tmp_path / "out" / "findings.jsonl").read_text().count("\n") == 4

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from bundles import lesion, tiny_bundle
-from dermsentry.errors import DataWarning, InputError
+from dermsentry.errors import DataWarning, InputError, OutputError
 from dermsentry.model import Bundle
 from dermsentry.phantoms import draw_phantom
 from dermsentry.screening import Finding, iter_screen, screen
@@ -100,7 +100,7 @@ def test_a_line_that_was_cut_off_is_removed_and_told(
     assert "the last line was cut off" in said
     assert path.read_bytes() == whole
     path.write_bytes(whole.replace(b'"tier"', b'"teer"', 1).replace(b'{"schema"', b"{schema", 1))
-    with pytest.raises(InputError, match=r"f\.jsonl, line 1: no finding .*force=True"):
+    with pytest.raises(OutputError, match=r"f\.jsonl, line 1: no finding .*force=True"):
         screen(photographs, bundle, findings=path)
 
 
@@ -110,34 +110,34 @@ def test_findings_of_something_else_are_refused_and_replaced_by_force(
     path, first = tmp_path / "f.jsonl", photographs / "first"
     screen(first, bundle, findings=path)
     with pytest.raises(
-        InputError, match=r"holds findings of .*first; received .*second; choose another folder"
+        OutputError, match=r"holds findings of .*first; received .*second; choose another folder"
     ):
         iter_screen(photographs / "second", bundle, findings=path)
     other = tiny_bundle(tmp_path / "other", temperature=2.0)
-    with pytest.raises(InputError, match=r"by the model tiny .*; received tiny .*force=True"):
+    with pytest.raises(OutputError, match=r"by the model tiny .*; received tiny .*force=True"):
         iter_screen(first, other, findings=path)
-    with pytest.raises(InputError, match="images in memory cannot be resumed"):
+    with pytest.raises(OutputError, match="images in memory cannot be resumed"):
         screen(lesion(), bundle, findings=path)
-    with pytest.raises(InputError, match="of the shards all of them; received 1/2"):
+    with pytest.raises(OutputError, match="of the shards all of them; received 1/2"):
         iter_screen(first, bundle, findings=path, shard="1/2")
     monkeypatch.chdir(photographs)
     screen("first", bundle, findings=tmp_path / "relative.jsonl")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first").symlink_to(first)
-    with pytest.raises(InputError, match="received paths in"):
+    with pytest.raises(OutputError, match="received paths in"):
         screen("first", bundle, findings=tmp_path / "relative.jsonl")
     assert path.read_text().count("\n") == 4
     assert len(screen(photographs / "second", other, findings=path, force=True)) == 5
     assert path.read_text().count("\n") == 5
     (tmp_path / "f.run.json").unlink()
-    with pytest.raises(InputError, match=r"is there, and not f\.run\.json"):
+    with pytest.raises(OutputError, match=r"is there, and not f\.run\.json"):
         screen(first, bundle, findings=path)
 
 
 def test_two_processes_do_not_write_one_file(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     running = iter_screen(photographs, bundle, findings=tmp_path / "f.jsonl")
     next(running)
-    with pytest.raises(InputError, match="is being written by another process"):
+    with pytest.raises(OutputError, match="is being written by another process"):
         screen(photographs, bundle, findings=tmp_path / "f.jsonl")
     assert len(list(running)) == 8
 
@@ -204,11 +204,11 @@ def test_shards_share_a_folder_and_never_a_file(photographs: Path, bundle: Bundl
         (("--shard", "1/3"), b"received the shard 1/3"),
     ):
         refused = run(photographs, *model, "--out", out, *wrong)
-        assert refused.returncode == 2
+        assert refused.returncode == 4
         assert said in refused.stderr
     other = tiny_bundle(tmp_path / "other", temperature=2.0)
     refused = run(photographs, "--model", other.folder, "--out", out, "--shard", "1/2")
-    assert refused.returncode == 2
+    assert refused.returncode == 4
     assert b"--force" in refused.stderr
 
 

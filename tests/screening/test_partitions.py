@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from dermsentry.errors import InputError, OutputError
+from dermsentry.errors import OutputError
 from dermsentry.model import Bundle
 from dermsentry.screening import partitions as module
 from dermsentry.screening import screen
@@ -229,7 +229,7 @@ def test_findings_of_something_else_are_refused(
         own = manifest(bundle, "/elsewhere")
     else:
         place.remove("manifest.json")
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(OutputError, match="--force"):
         begin(place, own)
     assert len(rows(place)) == 10
     begin(place, own, force=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -188,6 +192,31 @@ def test_a_rounded_network_takes_half_the_bytes_and_says_the_same() -> None:
     for keras_network, allowed in ((half, 1e-5), (whole, 0.01)):
         expected = np.asarray(describe(keras_network, 1.7, REFUSING_NOTHING)(PIXELS)[0])
         np.testing.assert_allclose(probability, expected, atol=allowed)
+
+
+def test_no_more_than_a_few_copies_of_the_network_are_held_while_it_is_converted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import tf2onnx.optimizer
+    from tf2onnx.graph import Graph
+
+    alive: weakref.WeakSet[Graph] = weakref.WeakSet()
+    held: list[int] = []
+
+    def copied(value: Any) -> Any:
+        made = copy.deepcopy(value)
+        if isinstance(made, Graph):
+            alive.add(made)
+            held.append(len(alive))
+        return made
+
+    monkeypatch.setattr(tf2onnx.optimizer, "copy", SimpleNamespace(deepcopy=copied))
+    before = gc.get_threshold()
+    to_onnx(efficientnet_lite("lite0", 64), 1.0, REFUSING_NOTHING)
+    assert len(held) > 20, held
+    assert max(held) <= 12, held
+    assert gc.get_threshold() == before
+    assert not gc.get_freeze_count()
 
 
 def test_a_difference_to_keras_is_refused(network: keras.Model, bundle: Bundle) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from dermsentry import files
 from dermsentry.diagnoses import CODES
-from dermsentry.errors import InputError, OutputError, TrainingError
+from dermsentry.errors import OutputError, TrainingError
 from dermsentry.files import read_json
 from dermsentry.training import loop
 from dermsentry.training.batches import Examples
@@ -244,12 +244,6 @@ def test_nothing_to_learn_or_to_choose_by_is_a_training_error(tmp_path: Path, em
     given = {"train": TRAIN, "validation": VALIDATION, empty: nothing}
     with pytest.raises(TrainingError, match="expected some of both"):
         fit(SMALL, given["train"], given["validation"], tmp_path)
-
-
-def test_tensorboard_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match="pip install tensorboard"):
-        fit(SMALL, TRAIN, VALIDATION, tmp_path, tensorboard=True)
 
 
 def test_half_precision_gives_a_float32_network_and_talks_on_stderr(

@@ -64,14 +64,14 @@ def backup(folder: Path, url: str, out: Path) -> Kept:
     Raises
     ------
     InputError
-        There is no clinic, the file is there already, or PostgreSQL's `pg_dump` is not installed.
+        There is no clinic, or PostgreSQL's `pg_dump` is not installed.
     OutputError
-        The file cannot be written.
+        The file is there already, or cannot be written.
     DatabaseError
         The database cannot be reached.
     """
     if out.exists():
-        raise InputError(f"{out} already exists; a backup never overwrites a file. Choose another name.")
+        raise OutputError(f"{out} already exists; a backup never overwrites a file. Choose another name.")
     with (
         closing(open_existing(url, folder)) as clinic,
         whole_file(out, 0o600) as file,
@@ -86,10 +86,10 @@ def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
     Raises
     ------
     InputError
-        The file is no backup or was changed, the folder or the database is not empty, the database is of
-        another kind than the backup's, or PostgreSQL's `pg_restore` is not installed.
+        The file is no backup or was changed, the database is of another kind than the backup's, or
+        PostgreSQL's `pg_restore` is not installed.
     OutputError
-        The folder cannot be written.
+        The folder or the database is not empty, or the folder cannot be written.
     DatabaseError
         The database cannot be reached, or refuses what the backup holds.
     """
@@ -98,9 +98,9 @@ def restore(file: Path, folder: Path, url: str | None = None) -> Kept:
     umask = os.umask(0o077)  # as the server makes them: for it alone
     try:
         if any(not path.is_dir() for path in folder.rglob("*")):
-            raise InputError(f"{folder} is not empty; a backup is restored into an empty folder only.")
+            raise OutputError(f"{folder} is not empty; a backup is restored into an empty folder only.")
         if target is not None and target.exists():
-            raise InputError(f"The database {target} already exists; a restore never overwrites a database.")
+            raise OutputError(f"The database {target} already exists; a restore never overwrites a database.")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".restoring.") as place:
             staged = Path(place)
@@ -287,7 +287,7 @@ def _restore_database(manifest: Mapping[str, Any], staged: Path, address: str) -
     try:
         if kind == "postgresql":
             if tables_of(engine):
-                raise InputError("The database is not empty; a backup is restored into an empty one only.")
+                raise OutputError("The database is not empty; a backup is restored into an empty one only.")
             _pg_restore(engine, staged / DUMP)
         with reading(engine) as session:
             known, events, problems = _describe(session, clinic.trail)

@@ -46,6 +46,7 @@ from dermsentry.split.make import relabelled
 from dermsentry.stats.numbers import Unit, decimal_interval, percent_as_given, percent_interval
 from dermsentry.stats.prevalence import check_prevalence
 from dermsentry.stats.resampling import Resampler
+from dermsentry.tracking import remembered, require_mlflow, tracked_run
 
 
 def evaluate(
@@ -63,6 +64,7 @@ def evaluate(
     masks: str | Path | None = None,
     not_lesions: str | Path | Sequence[str | Path] | None = None,
     keep_learned: bool = False,
+    mlflow: bool = False,
     resamples: int = 1000,
     seed: int = 0,
     quiet: bool = True,
@@ -108,6 +110,9 @@ def evaluate(
     keep_learned
         Whether photographs that the bundle learned from, by its own hashes, count as well. They do in any
         case in a part that the split says was learned from, and in `test-as-given`.
+    mlflow
+        Whether to log the figures with their intervals, and what is in `out`, to MLflow as well (extra
+        `mlflow`): into the run of the training, where that was logged to the same place, else into a new one.
     resamples
         Bootstrap resamples of groups, at least 2.
     seed
@@ -125,14 +130,16 @@ def evaluate(
     ------
     InputError
         The part is empty or unknown, there is no column `by`, the split is of another collection, nothing is
-        readable or labelled, the bundle learned from all of it, a mask cannot be read, or `not_lesions` holds
-        no picture.
+        readable or labelled, the bundle learned from all of it, a mask cannot be read, `not_lesions` holds
+        no picture, or MLflow is not installed or cannot be reached.
     BundleError
         The bundle was refused.
     OutputError
         `out` cannot be written.
     """
     check_challenge(predictions_for)
+    if mlflow:
+        require_mlflow()
     require_type("collection", collection, Collection, "read_collection")
     if split is not None and not isinstance(split, pd.DataFrame):
         require_type("split", getattr(split, "table", split), pd.DataFrame, "make_split or read_split")
@@ -217,7 +224,19 @@ def evaluate(
         )
         predictions = header(predictions_for) + "".join(rows)
         _write(evaluation, Path(out), collection, seen.table, images, predictions)
+    if mlflow:
+        _track(evaluation, opened, chosen.part, out)
     return evaluation
+
+
+def _track(evaluation: Evaluation, bundle: Bundle, part: str, out: str | Path | None) -> None:
+    folder = bundle.folder.parent
+    with tracked_run(folder if remembered(folder) else None, f"{bundle.card.name}, {part}") as tracked:
+        binary = {"melanoma": evaluation.melanoma, "decision": evaluation.decision}
+        tracked.figures({**evaluation.overall, **binary}, f"{part}/")
+        for name in ("evaluation.json", "evaluation.html", "predictions.csv", "truth.csv"):
+            if out is not None:
+                tracked.artifacts([Path(out) / name], f"evaluation/{part}")
 
 
 def evaluate_table(

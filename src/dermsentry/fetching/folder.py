@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from dermsentry.errors import InputError
+from dermsentry.errors import OutputError
 from dermsentry.fetching.archive import ArchiveImage
 from dermsentry.fetching.changes import Change
 from dermsentry.files import csv_line, read_json, write_text
@@ -20,7 +20,7 @@ _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 def require_own(folder: Path, name: str) -> None:
-    """Raise InputError unless a folder is missing, empty, or has been made for the set of this name.
+    """Raise OutputError unless a folder is missing, empty, or has been made for the set of this name.
 
     What an ended process had begun to write there is removed.
     """
@@ -28,11 +28,11 @@ def require_own(folder: Path, name: str) -> None:
         return
     record = folder / RECORD
     if not record.is_file():
-        raise InputError(f"{folder} exists, and fetch did not make it; expected a new folder for --out.")
+        raise OutputError(f"{folder} exists, and fetch did not make it; expected a new folder for --out.")
     made = read_json(record)
     if not isinstance(made, dict) or made.get("set") != name:
         other = made.get("set") if isinstance(made, dict) else None
-        raise InputError(f"{folder} holds {other}, not {name}; expected a folder of its own for each set.")
+        raise OutputError(f"{folder} holds {other}, not {name}; expected a folder of its own for each set.")
     for left in folder.rglob(".ISIC_*"):  # as `whole_file` calls what is not whole
         left.unlink(missing_ok=True)
 

@@ -112,11 +112,11 @@ def screen_on_cluster(
     ------
     InputError
         A path does not exist or holds no images, an address holds a password or cannot be reached, an extra
-        is not installed, there is no such cluster, or `out` has findings of something else.
+        is not installed, or there is no such cluster.
     BundleError
         The bundle was refused, or the network failed.
     OutputError
-        The findings cannot be written.
+        The findings cannot be written, or `out` has findings of something else.
 
     Examples
     --------

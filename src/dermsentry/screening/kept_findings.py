@@ -162,7 +162,7 @@ def run_file(path: Path) -> Path:
 
 
 def check_findings(path: Path, run: Run, *, force: bool = False) -> None:
-    """Raise InputError where findings of another model, collection or shard are in the way.
+    """Raise OutputError where findings of another model, collection or shard are in the way.
 
     With `force` only where findings in other parts are.
     """
@@ -175,7 +175,7 @@ def check_findings(path: Path, run: Run, *, force: bool = False) -> None:
         in_the_way = list(path.parent.glob(f"{path.stem}-*-of-*.run.json"))
     if in_the_way:
         received = "all of them in one file" if shard is None else f"the shard {shard}"
-        raise InputError(
+        raise OutputError(
             f"{path.parent} holds findings in other parts, such as {in_the_way[0].name}; received "
             f"{received}. Choose another folder, or remove them."
         )
@@ -190,29 +190,29 @@ def _check(path: Path, run: Run, *, same_shard: bool) -> None:
     replace = "choose another folder, or replace them by --force (force=True)"
     beside = run_file(path)
     if not beside.is_file():
-        raise InputError(f"{path} is there, and not {beside.name}, which says what it is of; {replace}.")
+        raise OutputError(f"{path} is there, and not {beside.name}, which says what it is of; {replace}.")
     before = read_json(beside)
     own = run.as_dict()
     if not isinstance(before, dict) or own.keys() - before.keys():
-        raise InputError(f"{beside} does not say what {path.name} is of; {replace}.")
+        raise OutputError(f"{beside} does not say what {path.name} is of; {replace}.")
     of = before["given"] or ["images in memory" if before["given"] is None else "a list of photographs"]
     shown = f"{path} holds findings of {', '.join(map(str, of[:3]))}{', …' if len(of) > 3 else ''}"
     if before["digest"] != own["digest"] or before["schema"] != SCHEMA:
-        raise InputError(f"{shown} by the model {before['model']}; received {run.model}; {replace}.")
+        raise OutputError(f"{shown} by the model {before['model']}; received {run.model}; {replace}.")
     if same_shard and before["shard"] != own["shard"]:
         said = [str(one["shard"] or "all of them") for one in (before, own)]
-        raise InputError(f"{shown}, of the shards {said[0]}; received {said[1]}; {replace}.")
+        raise OutputError(f"{shown}, of the shards {said[0]}; received {said[1]}; {replace}.")
     if run.given is None or before["given"] is None:
-        raise InputError(f"{shown}; images in memory cannot be resumed; {replace}.")
+        raise OutputError(f"{shown}; images in memory cannot be resumed; {replace}.")
     relative = any(not is_address(one) and not Path(one).is_absolute() for one in run.given)
     if relative and before["folder"] != own["folder"]:
-        raise InputError(f"{shown} in {before['folder']}; received paths in {own['folder']}; {replace}.")
+        raise OutputError(f"{shown} in {before['folder']}; received paths in {own['folder']}; {replace}.")
     if set(run.given) & set(before["given"]) or not same_shard:
         return
     hashes = set(_read_lines(path)[1])
     if hashes and not any(path_hash(one) in hashes for one in run.given):
         given = f"{', '.join(run.given[:3])}{', …' if len(run.given) > 3 else ''}"
-        raise InputError(f"{shown}; received {given}; {replace}.")
+        raise OutputError(f"{shown}; received {given}; {replace}.")
 
 
 @contextmanager
@@ -221,10 +221,9 @@ def open_findings(path: Path, run: Run, *, force: bool = False) -> Iterator[Kept
 
     Raises
     ------
-    InputError
-        They are another's (see `check_findings`), or no findings, or another process adds to them.
     OutputError
-        The file cannot be written.
+        They are another's (see `check_findings`), or no findings, or another process adds to them, or the
+        file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -257,7 +256,7 @@ def open_findings(path: Path, run: Run, *, force: bool = False) -> Iterator[Kept
 
 
 def lock_file(file: BinaryIO, path: Path) -> None:
-    """Keep another process from writing the same. Raises InputError where one does."""
+    """Keep another process from writing the same. Raises OutputError where one does."""
     if sys.platform == "win32":  # nothing keeps two processes apart there
         return
     import fcntl
@@ -265,7 +264,7 @@ def lock_file(file: BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(
+        raise OutputError(
             f"{path} is being written by another process; wait for it, or choose another file."
         ) from None
     except OSError:  # a file system without locks
@@ -292,7 +291,9 @@ def _path(line: bytes, where: str) -> str:
         try:
             return read_finding(line).path  # a name that is no UTF-8
         except InputError as error:
-            raise InputError(f"{where}: {error} Remove it, or replace all by --force (force=True).") from None
+            raise OutputError(
+                f"{where}: {error} Remove it, or replace all by --force (force=True)."
+            ) from None
 
 
 def _findings(number: int) -> str:

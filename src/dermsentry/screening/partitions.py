@@ -216,10 +216,9 @@ def begin(place: Place, manifest: Manifest, *, force: bool = False) -> None:
 
     Raises
     ------
-    InputError
-        The folder holds findings of another model or of other photographs; with `force` they are removed.
     OutputError
-        It cannot be written.
+        The folder holds findings of another model or of other photographs, which are removed with `force`; or
+        it cannot be written.
     """
     there = place.read(MANIFEST)
     numbers = {folder: place.numbers(folder) for folder in (_PLANS, _FINDINGS)}
@@ -231,7 +230,7 @@ def begin(place: Place, manifest: Manifest, *, force: bool = False) -> None:
     elif there is not None:
         manifest = _resumed(place, manifest, there)
     elif any(numbers.values()):
-        raise InputError(
+        raise OutputError(
             f"{place.where} holds partitions, and no {MANIFEST} that says what they are of; choose another "
             "folder, or replace them by --force (force=True)."
         )
@@ -244,13 +243,13 @@ def _resumed(place: Place, manifest: Manifest, there: bytes) -> Manifest:
         before = json.loads(there)
         model, digest, schema, given = (before[key] for key in ("model", "digest", "schema", "given"))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{place.where}/{MANIFEST} is no manifest of screening; {replace_them}.") from error
+        raise OutputError(f"{place.where}/{MANIFEST} is no manifest of screening; {replace_them}.") from error
     listed = f"{', '.join(given[:3])}{', …' if len(given) > 3 else ''}"
     shown = f"{place.where} holds findings of {listed}"
     if digest != manifest.digest or schema != manifest.schema:
-        raise InputError(f"{shown} by the model {model}; received {manifest.model}; {replace_them}.")
+        raise OutputError(f"{shown} by the model {model}; received {manifest.model}; {replace_them}.")
     if given and manifest.given and not set(given) & set(manifest.given):
-        raise InputError(f"{shown}; received {', '.join(manifest.given[:3])}; {replace_them}.")
+        raise OutputError(f"{shown}; received {', '.join(manifest.given[:3])}; {replace_them}.")
     both = tuple(dict.fromkeys((*given, *manifest.given)))
     return Manifest(**{**manifest.__dict__, "given": both})
 

@@ -97,12 +97,12 @@ def screen(
     ------
     InputError
         A path does not exist or holds no images, an array is no image, two images share a name that a file
-        or a saliency map knows them by, there is no such challenge or shard, an extra is not installed, an
-        address cannot be reached, or `findings` are of another model, collection or shard.
+        or a saliency map knows them by, there is no such challenge or shard, an extra is not installed, or
+        an address cannot be reached.
     BundleError
         The bundle was refused.
     OutputError
-        A file cannot be written.
+        A file cannot be written, or `findings` are of another model, collection or shard.
 
     Examples
     --------
@@ -186,12 +186,12 @@ def iter_screen(
     ------
     InputError
         A path does not exist or holds no images, an array is no image, two images share a name that a file
-        or a saliency map knows them by, there is no such challenge or shard, an extra is not installed, an
-        address cannot be reached, or `findings` are of another model, collection or shard.
+        or a saliency map knows them by, there is no such challenge or shard, an extra is not installed, or
+        an address cannot be reached.
     BundleError
         The bundle was refused.
     OutputError
-        A file cannot be written.
+        A file cannot be written, or `findings` are of another model, collection or shard.
 
     Examples
     --------

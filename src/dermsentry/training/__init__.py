@@ -70,6 +70,7 @@ def train(
     labels: Mapping[str, str] | None = None,
     seed: int = 0,
     tensorboard: bool = False,
+    mlflow: bool = False,
     cache: str | Path | None = None,
     force: bool = False,
     quiet: bool = True,
@@ -123,6 +124,10 @@ def train(
         Random seed.
     tensorboard
         Whether to write logs for TensorBoard as well.
+    mlflow
+        Whether to log to MLflow as well (extra `mlflow`), where its own `MLFLOW_TRACKING_URI` and
+        `MLFLOW_EXPERIMENT_NAME` say: the configuration, each epoch, the final figures with their intervals,
+        and the bundle.
     cache
         A folder for the decoded images, which several runs may share; by default `cache/` in `out`, or
         `runs/cache` without `out`.
@@ -140,8 +145,8 @@ def train(
     Raises
     ------
     InputError
-        The extra `train` is not installed, the split's parts share a group or have images that the collection
-        has not, or an option is none of the above.
+        The extra `train` or `mlflow` is not installed, MLflow cannot be reached, the split's parts share a
+        group or have images that the collection has not, or an option is none of the above.
     TrainingError
         A part is empty or has one class only, or the loss is not a number.
 
@@ -162,5 +167,5 @@ def train(
         collection, split, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
         size=size, aspect=aspect, learning_rate=learning_rate, weights=weights, keep_learned=keep_learned,
         precision=precision, quantised=quantised, labels=labels, seed=seed, tensorboard=tensorboard,
-        cache=cache, force=force, quiet=quiet,
+        mlflow=mlflow, cache=cache, force=force, quiet=quiet,
     )  # fmt: skip

@@ -6,6 +6,7 @@ This module needs no training framework, so that `dermsentry.cross_validate` can
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -29,8 +30,9 @@ from dermsentry.phantoms import is_synthetic
 from dermsentry.progress import say
 from dermsentry.split import Fold, Split, check_split, make_folds, write_split
 from dermsentry.split.make import relabelled
+from dermsentry.tracking import tracked_run
 from dermsentry.training import require_framework, train
-from dermsentry.training.options import TrainingOptions
+from dermsentry.training.options import LOGS, TrainingOptions
 
 
 def cross_validate(
@@ -115,36 +117,51 @@ def cross_validate(
     if not usable:
         raise InputError(f"No fold can be trained and evaluated. {skipped[0]}")
     inputs = {"collection": collection.fingerprint(), "split": split.fingerprint()}
-    how = {"leave_out": leave_out, "folds": folds, "seed": seed, "resamples": resamples, **options}
+    trained = {name: value for name, value in options.items() if name not in LOGS}
+    how = {"leave_out": leave_out, "folds": folds, "seed": seed, "resamples": resamples, **trained}
     output = Output(Path(out or RUNS), "cross-validation", ("cross_validation.json",), inputs | how)
     if out is None:
         output = replace(output, folder=numbered(RUNS, output))
     output.check(force=force)
+    there = output.is_there()
     output.begin()
     work = _Work(collection, output.folder, seed, resamples, force, quiet, options)
-    finished = []
-    for i, fold in enumerate(usable, 1):
-        say(f"Fold {i} of {len(usable)}, left out: {fold.name}; {fold.told}", quiet=quiet)
-        try:
-            finished.append(work.finish(fold, range(seed, seed + seeds)))
-        except DermsentryError as error:
-            raise type(error)(f"Fold {i} of {len(usable)}, left out: {fold.name}: {error}") from error
-    result = summarise(
-        (leave_out or "folds").partition("=")[0] if divided else "test",
-        finished,
-        resamples=resamples,
-        seed=seed,
-        warnings=[*skipped, *work.warnings(finished)],
-        about={
-            "fingerprint": collection.fingerprint(),
-            "split_fingerprint": split.fingerprint(),
-            "synthetic": is_synthetic(collection.root),
-            "configuration": {"leave_out": leave_out, "folds": folds, "seed": seed, "resamples": resamples}
-            | {"training": dict(options)},
-            "versions": versions(),
-        },
-    )
-    write_cross_validation(result, work.out)
+    name = f"cross-validation on {collection.root.resolve().name}"
+    tracking = tracked_run(output.folder, name, resume=there) if options.get("mlflow") else nullcontext()
+    with tracking as tracked:
+        if tracked is not None:
+            tracked.parameters(inputs | how)
+        finished = []
+        for i, fold in enumerate(usable, 1):
+            say(f"Fold {i} of {len(usable)}, left out: {fold.name}; {fold.told}", quiet=quiet)
+            try:
+                finished.append(work.finish(fold, range(seed, seed + seeds)))
+            except DermsentryError as error:
+                raise type(error)(f"Fold {i} of {len(usable)}, left out: {fold.name}: {error}") from error
+        result = summarise(
+            (leave_out or "folds").partition("=")[0] if divided else "test",
+            finished,
+            resamples=resamples,
+            seed=seed,
+            warnings=[*skipped, *work.warnings(finished)],
+            about={
+                "fingerprint": collection.fingerprint(),
+                "split_fingerprint": split.fingerprint(),
+                "synthetic": is_synthetic(collection.root),
+                "configuration": {
+                    "leave_out": leave_out,
+                    "folds": folds,
+                    "seed": seed,
+                    "resamples": resamples,
+                }
+                | {"training": trained},
+                "versions": versions(),
+            },
+        )
+        write_cross_validation(result, work.out)
+        if tracked is not None:
+            tracked.figures({"mean": result.mean, "together": result.together, "spread": result.spread})
+            tracked.artifacts(sorted(output.folder.glob("cross_validation.*")), "")
     output.finish()
     say(f"Written: {output.folder / 'cross_validation.html'}", quiet=quiet)
     return result
@@ -171,7 +188,8 @@ class _Work:
 
     def _train(self, split: Split, folder: Path, seed: int) -> LeftOut:
         """What a network of this seed predicts for the test, or what an earlier call kept of it."""
-        made_of = {"options": self.options, "seeds": [seed, self.seed], "resamples": self.resamples}
+        options = {name: value for name, value in self.options.items() if name not in LOGS}
+        made_of = {"options": options, "seeds": [seed, self.seed], "resamples": self.resamples}
         rows = split.table.to_csv(index=False)
         key = fingerprint([self.collection.fingerprint(), rows, to_json(made_of)])
         kept = read_left_out(folder / "left_out.npz", key)
@@ -187,7 +205,8 @@ class _Work:
         evaluation = evaluate(
             run.bundle, self.collection, split,
             out=folder / "evaluation", resamples=self.resamples, seed=self.seed,
-            keep_learned=self.options.get("keep_learned", False), quiet=self.quiet,
+            keep_learned=self.options.get("keep_learned", False), mlflow=self.options.get("mlflow", False),
+            quiet=self.quiet,
         )  # fmt: skip
         left_out = left_out_of(evaluation)
         left_out.save(folder / "left_out.npz", key)

@@ -26,7 +26,7 @@ AUGMENTATION = StrongAugmentation(
     corners_share=0.0,
     noise_share=0.15,
 )
-BATCH = 64
+BATCH = 16
 FRAMED, ROUND = 0.5, 0.6
 """The share of images in a black frame, and of those the share in a round one; the others have bars."""
 COARSE, JPEG = 0.5, 0.5

