@@ -95,8 +95,9 @@ def test_a_heading_that_no_table_has_is_refused_with_those_there_are(surgery: Pa
     table = surgery / "tables" / "surgery.xlsx"
     with pytest.raises(InputError, match=r"diagnosis=Histo, but no table has .*Bild-Nr., Diagnosis, Befund"):
         read_collection(table, columns={"diagnosis": "Histo"}, images=surgery / "pictures")
-    with pytest.raises(InputError, match=r"expected image_id or path, and diagnosis\. Say with --column"):
-        read_collection(table, images=surgery / "pictures")
+    for given in (None, {"diagnosis": "Befund (Histo)"}):  # what is there or named is not asked for
+        with pytest.raises(InputError, match=r"expected image_id or path\. Say with --column"):
+            read_collection(table, columns=given, images=surgery / "pictures")
     with pytest.raises(InputError, match="which is no table"):
         read_collection(surgery / "pictures", images=surgery / "pictures")
 

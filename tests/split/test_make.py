@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from dermsentry.audit.duplicates import Duplicates, find_duplicates
-from dermsentry.collection import Collection
+from dermsentry.collection import Collection, read_collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups, same_photographs
 from dermsentry.diagnoses import CODES, agree
 from dermsentry.errors import InputError, OutputError
@@ -30,6 +31,7 @@ from dermsentry.split import (
     write_split,
 )
 from dermsentry.split.make import relabelled
+from pictures import save
 from tables import table_collection
 
 NO_COPIES = Duplicates((), {})
@@ -443,3 +445,14 @@ def test_reference_labels_change_a_split_and_no_part() -> None:
     assert list(found["part"]) == list(split.table["part"])
     assert found["reason"][0].endswith("label table: MEL, not NV")
     assert relabelled(split, {}).table.equals(split.table)
+
+
+def test_where_nothing_is_left_the_first_reason_is_told(tmp_path: Path) -> None:
+    """Links to elsewhere, as data managers make them, are not followed: the error has to say so."""
+    elsewhere = tmp_path / "elsewhere"
+    for name, diagnosis in (("a", "melanoma"), ("b", "nevus")):
+        save(Image.new("RGB", (40, 40), (120, 80, 60)), elsewhere / f"{name}.jpg")
+        (tmp_path / "set" / diagnosis).mkdir(parents=True)
+        (tmp_path / "set" / diagnosis / f"{name}.jpg").symlink_to(elsewhere / f"{name}.jpg")
+    with pytest.raises(InputError, match=r"2 unreadable; the first: melanoma/a\.jpg: .*a link that leaves"):
+        make_split(read_collection(tmp_path / "set"))

@@ -131,7 +131,9 @@ def make_split(
         parts = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
         apart = [reasons[i][0].partition(":")[0] for i in rows if part[i] == "quarantined"]
         why = Counter(apart).most_common()
-        quarantined = f" ({'; '.join(f'{count:,} {kind}' for kind, count in why)})" if why else ""
+        listed = "; ".join(f"{count:,} {kind}" for kind, count in why)
+        first = next((f"{paths[i]}: {reasons[i][0]}" for i in rows if part[i] == "quarantined"), "")
+        quarantined = f" ({listed}; the first: {first})" if why else ""
         raise InputError(
             f"{collection.root} leaves nothing to train on: of {counted(len(paths), 'photograph')} {parts}"
             f"{quarantined}; expected some that are readable, of a known diagnosis, in no conflict and in "

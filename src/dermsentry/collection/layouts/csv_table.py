@@ -45,8 +45,9 @@ def read(found: Contents) -> Collection:
     columns = found.columns(path)
     if columns and not columns & {"path", "image_id"}:
         raise InputError(
-            f"{path} has the columns {', '.join(column_names(path))}; expected image_id or path, and "
-            "diagnosis. Say with --column which heading means which, such as image_id='Bild-Nr.'."
+            f"{path} has the columns {', '.join(column_names(path))}; expected image_id or path"
+            f"{'' if 'diagnosis' in columns else ', and diagnosis'}. Say with --column which heading means "
+            "which, such as image_id='Bild-Nr.'."
         )
     table = found.read(path, *_NEEDED)
     table, unknown = label_rows(table, found.vocabulary, str(path))
