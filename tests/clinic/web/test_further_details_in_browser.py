@@ -47,6 +47,8 @@ def test_checklists_by_keyboard_alone_their_scores_as_they_are_filled_in_and_axe
     page.select_option("#certainty", "high")
     page.focus(".checklists summary")
     page.keyboard.press("Enter")
+    asked = "one => one.getBoundingClientRect().top - one.closest('.asked').getBoundingClientRect().top"
+    page.wait_for_function(f"Math.abs(({asked})(document.querySelector('.checklists summary'))) < 3")
     for pressed in ("Tab", "2", "Tab", "4", "Tab", "Space"):  # white
         page.keyboard.press(pressed)
     page.wait_for_selector(".scores span:has-text('structures still to be filled in')")
