@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date
-from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -139,6 +138,8 @@ def fingerprint(parts: Iterable[str]) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Dermsentry, Python and the libraries a result depends on, those that are installed."""
+    from importlib import metadata  # takes as long to load as all that screening has of its own
+
     found = {"python": platform.python_version()}
     names = (
         "dermsentry",

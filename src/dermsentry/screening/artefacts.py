@@ -12,10 +12,9 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dermsentry.images import Pixels
-from dermsentry.screening.false_colours import SIDE, field_of_view
+from dermsentry.screening.field_of_view import SIDE, Field, to_small
 from dermsentry.screening.lesion import find_lesion
 
 Mask = NDArray[np.bool_]
@@ -31,7 +30,7 @@ _DIRECTIONS = (
 )
 
 
-def lesion_artefacts(pixels: Pixels) -> tuple[float, float]:
+def lesion_artefacts(pixels: Pixels, field: Field) -> tuple[float, float]:
     """Shares of the lesion, from 0 to 1, under glare and under hairs, dark or light.
 
     Parameters
@@ -39,29 +38,27 @@ def lesion_artefacts(pixels: Pixels) -> tuple[float, float]:
     pixels
         (height, width, 3) uint8, at least 32 on each side, as a network sees it: hairs are taken to be up to
         1.5 % of its longer side wide.
+    field
+        Its `field_of_view`.
     """
     apart = max(3, round(max(pixels.shape[:2]) / 75))  # more than half a hair
-    small = _square(pixels)
     rows, columns = (
         slice(part.start * length // SIDE, part.stop * length // SIDE)
-        for part, length in zip(field_of_view(small), pixels.shape[:2], strict=True)
+        for part, length in zip((field.rows, field.columns), pixels.shape[:2], strict=True)
     )
     seen = pixels[rows, columns]
-    square = small if seen.shape == pixels.shape else _square(np.ascontiguousarray(seen))
+    square = field.small if seen.shape == pixels.shape else to_small(np.ascontiguousarray(seen))
     place = find_lesion(square)
     down, down_lesion = _around(place.row, place.radius, len(seen), apart)
     across, across_lesion = _around(place.column, place.radius, seen.shape[1], apart)
     near = seen[down, across]
     lesion = down_lesion[:, None] + across_lesion <= 1
     area = max(int(lesion.sum()), 1)
-    skin = int(np.sort(_least(square), axis=None)[SIDE * SIDE * 9 // 10])
+    tenth = SIDE * SIDE * 9 // 10
+    skin = int(np.partition(_least(square), tenth, axis=None)[tenth])
     glare = lesion & (_least(near) >= max(_NEAR_WHITE, skin + _ABOVE_SKIN))
     hair = lesion & (_dark_lines(near[:, :, 0], apart) | _dark_lines(255 - near[:, :, 2], apart))
     return int(glare.sum()) / area, int(hair.sum()) / area
-
-
-def _square(pixels: Pixels) -> Pixels:
-    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def _least(pixels: Pixels) -> NDArray[np.uint8]:

@@ -311,7 +311,7 @@ def _screen(asked: Mapping[str, Any], bundle: Bundle) -> Answer:
     if asked["shape"] is not None:
         content = np.frombuffer(asked["content"], np.uint8).reshape(asked["shape"])
     try:
-        photograph = decode(content, name=asked["path"], enough_for=2 * bundle.card.size)
+        photograph = decode(content, name=asked["path"], fitted=bundle.card.fitted)
         found = screen_photograph(photograph, bundle, asked["name"], asked["path"])
     except (Unreadable, MemoryError) as error:
         reason = error.reason if isinstance(error, Unreadable) else "too large to decode"

@@ -15,7 +15,7 @@ from pathlib import Path
 from dermsentry.diagnoses import MELANOMA
 from dermsentry.errors import InputError, require_extra
 from dermsentry.image_formats import DICOM, HEAD, format_of
-from dermsentry.images import Photograph, Unopened, Unreadable, fit, read_bytes, read_photograph
+from dermsentry.images import Aspect, Photograph, Unopened, Unreadable, fit, read_bytes, read_photograph
 from dermsentry.model import Bundle
 from dermsentry.model.card import Floats
 from dermsentry.parallel import map_ordered
@@ -72,7 +72,7 @@ def screen_sources(
     """
 
     def screened(source: Source, content: Loaded) -> Screened:
-        photograph = decode(content, name=source.path, enough_for=2 * bundle.card.size)
+        photograph = decode(content, name=source.path, fitted=bundle.card.fitted)
         return screen_photograph(photograph, bundle, source.name, source.path, saliency=saliency)
 
     # One more than the cores: while one waits for the interpreter, another computes (5 % faster on two).
@@ -202,8 +202,8 @@ def _load(source: Source) -> Loaded:
     return content
 
 
-def decode(content: Loaded, *, name: str, enough_for: int) -> Photograph:
-    """Decode a photograph whose name says what it may be; `enough_for`: the pixels that are wanted of a side.
+def decode(content: Loaded, *, name: str, fitted: tuple[int, Aspect]) -> Photograph:
+    """Decode a photograph whose name says what it may be; `fitted`: as in `images.read_photograph`.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def decode(content: Loaded, *, name: str, enough_for: int) -> Photograph:
     """
     if isinstance(content, bytes):
         if format_of(content[:HEAD]) != DICOM:
-            return read_photograph(content, enough_for=enough_for, name=name)
+            return read_photograph(content, fitted=fitted, name=name)
         read = _dicom()
     elif hasattr(content, "save_as"):  # a data set, which neither an array nor an image of Pillow's has
         read = _dicom()

@@ -28,9 +28,8 @@ def find_lesion(pixels: Pixels) -> Place:
     size = len(pixels)
     smooth = _gaussian(size, size / 40)
     light = smooth @ (pixels.sum(axis=2, dtype=np.float32) / 3) @ smooth.T
-    down, across = np.mgrid[:size, :size].astype(np.float32)
+    down, across, off = _places(size)
     middle = (size - 1) / 2
-    off = np.hypot(down - middle, across - middle) / size
     rim = float(np.median(light[(off > 0.35) & (off < 0.5)]))
     darker = np.clip(rim - light, 0, None) * (off < 0.4)
     inside = darker > 0.5 * darker.max()
@@ -38,6 +37,14 @@ def find_lesion(pixels: Pixels) -> Place:
         return Place(middle, middle, size / 4)
     radius = float(np.clip(np.sqrt(inside.sum() / np.pi), 0.08 * size, 0.35 * size))
     return Place(float(down[inside].mean()), float(across[inside].mean()), radius)
+
+
+@lru_cache(maxsize=2)
+def _places(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """(size, size) each: the row of a place, its column, and how far from the middle it is, in sides."""
+    down, across = np.mgrid[:size, :size].astype(np.float32)
+    middle = (size - 1) / 2
+    return down, across, np.hypot(down - middle, across - middle) / size
 
 
 @lru_cache(maxsize=2)

@@ -22,6 +22,7 @@ from PIL import Image
 from dermsentry.images import Pixels
 from dermsentry.screening.artefacts import lesion_artefacts
 from dermsentry.screening.false_colours import log_odds
+from dermsentry.screening.field_of_view import field_of_view
 
 PLACES = 16  # on a side: where light and colour are measured
 
@@ -96,9 +97,11 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
     """
     step = max(2, len(pixels) // 96)
     inner = _without_bars(pixels)
-    places = np.asarray(
-        Image.fromarray(inner).resize((PLACES, PLACES), Image.Resampling.BOX), dtype=np.float32
-    ).reshape(PLACES * PLACES, 3)
+    image = Image.fromarray(inner)
+    field = field_of_view(image)
+    places = np.asarray(image.resize((PLACES, PLACES), Image.Resampling.BOX), dtype=np.float32).reshape(
+        PLACES * PLACES, 3
+    )
     light = np.sort(places.mean(axis=1))
     side, sharpness = min(width, height), _sharpness(_reduced(inner[:, :, 1], step))
     contrast = float(np.sqrt((places - _even_light() @ places).var(axis=0).sum()))
@@ -109,7 +112,7 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
     tenth = len(light) // 10
     drawn = _drawn(inner)
     # What is all of one colour has none to compare it with.
-    colours = -np.inf if drawn or contrast < MIN_CONTRAST else log_odds(inner)
+    colours = -np.inf if drawn or contrast < MIN_CONTRAST else log_odds(field)
     if colours >= FALSE_COLOURS_FROM:
         problems.append(FALSE_COLOURS)  # which light and contrast depend on
     elif drawn:
@@ -122,7 +125,7 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
         problems.append(WASHED_OUT if light[len(light) // 2] > PALE else NO_LESION)
     elif sharpness < MIN_SHARPNESS:
         problems.append(BLURRED)
-    glare, hair = (round(share, 4) for share in lesion_artefacts(inner))
+    glare, hair = (round(share, 4) for share in lesion_artefacts(inner, field))
     if not problems:
         found = (
             (colours >= ODD_COLOURS_FROM, ODD_COLOURS),
