@@ -74,6 +74,8 @@ def plain(value: Any) -> Any:
     field whose metadata has `json` has that name, or is left out where it is None. NumPy's numbers and
     arrays, tuples, paths and dates become plain ones. Raises TypeError for anything else.
     """
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, np.generic)):
+        return value  # first, since most are
     if is_dataclass(value) and not isinstance(value, type):
         named = [(field.metadata.get("json", field.name), field.name) for field in fields(value)]
         named += [(name, name) for name in getattr(value, "derived", ())]
@@ -88,8 +90,6 @@ def plain(value: Any) -> Any:
         return value.as_posix()
     if isinstance(value, date):
         return value.isoformat()
-    if value is None or isinstance(value, str | int | float):
-        return value
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 

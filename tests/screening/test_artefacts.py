@@ -22,7 +22,7 @@ def grainy(size: int) -> Pixels:
 
 
 def lesion_artefacts(pixels: Pixels) -> tuple[float, float]:
-    return artefacts.lesion_artefacts(pixels, field_of_view(pixels))
+    return artefacts.lesion_artefacts(pixels.transpose(2, 0, 1), field_of_view(pixels))
 
 
 def light_hairs(pixels: Pixels, rng: np.random.Generator) -> Pixels:

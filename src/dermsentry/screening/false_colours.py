@@ -36,11 +36,12 @@ _PAIRS = ((0, 1), (1, 2), (0, 2))
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Of the log-odds that colours are false: kernel · quadratic((features - mean) / scale) + bias."""
+    """Log-odds of false colours: (linear + x squares) · x + bias, with x = (features - mean) / scale."""
 
     mean: Floats
     scale: Floats
-    kernel: Floats
+    linear: Floats
+    squares: Floats
     bias: float
 
 
@@ -48,7 +49,7 @@ def log_odds(field: Field) -> float:
     """The log-odds that a photograph has false colours."""
     weights = _weights()
     scaled = (colour_features(field) - weights.mean) / weights.scale
-    return float(quadratic(scaled[None])[0] @ weights.kernel + weights.bias)
+    return float((weights.linear + scaled @ weights.squares) @ scaled + weights.bias)
 
 
 def quadratic(features: Floats) -> Floats:
@@ -118,4 +119,6 @@ def _median(values: Floats) -> Floats:
 def _weights() -> Weights:
     record = json.loads(WEIGHTS.read_text(encoding="ascii"))
     mean, scale, kernel = (np.asarray(record[name], dtype=np.float64) for name in ("mean", "scale", "kernel"))
-    return Weights(mean, scale, kernel, float(record["bias"]))
+    squares = np.zeros((len(mean), len(mean)))
+    squares[np.triu_indices(len(mean))] = kernel[len(mean) :]  # in the order of `quadratic`
+    return Weights(mean, scale, kernel[: len(mean)], squares, float(record["bias"]))
