@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -259,6 +258,8 @@ def serve(
 
 
 def _limit_memory(more: int) -> None:
+    import resource  # which Windows has not
+
     with Path("/proc/self/statm").open() as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -348,16 +349,6 @@ class GuardedScreeners:
         How many there are at most.
     device
         Where the network computes, `cpu` or `cuda`.
-
-    Examples
-    --------
-    >>> import io, numpy, dermsentry, PIL.Image
-    >>> file = io.BytesIO()
-    >>> PIL.Image.fromarray(numpy.full((300, 300, 3), 200, numpy.uint8)).save(file, "JPEG")
-    >>> with dermsentry.GuardedScreeners("dermoscopy", processes=2) as guarded:
-    ...     [finding] = dermsentry.screen(file.getvalue(), guarded=guarded)
-    >>> finding.tier
-    'cannot-say'
     """
 
     def __init__(self, bundle: str | Path, *, processes: int, device: Device = "cpu") -> None:
