@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -19,20 +18,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from queue import LifoQueue
 from threading import Lock
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from dermsentry.errors import BundleError, DermsentryError
-from dermsentry.files import plain
-from dermsentry.images import Unopened, Unreadable
-from dermsentry.model import Bundle, Device
-from dermsentry.screening.finding import Finding, finding_of
-from dermsentry.screening.inference import Screened, decode, screen_photograph
-from dermsentry.screening.inputs import Loaded, Source
-from dermsentry.screening.triage import TIERS
+
+# What takes its time to load is imported where it is used: a command begins its processes before that.
+if TYPE_CHECKING:
+    from dermsentry.model import Bundle, Device
+    from dermsentry.screening.finding import Finding
+    from dermsentry.screening.inference import Screened
+    from dermsentry.screening.inputs import Loaded, Source
 
 T = TypeVar("T")
 Answer = tuple[dict[str, Any], dict[str, bytes]]
@@ -45,6 +43,9 @@ START_S = 60.0
 TRIES = 2
 """A process that ended may have been ended by someone; a second one was ended by the photograph."""
 MOST_ANSWERED = 64 * 1024**2
+ALONE = 16
+"""Photographs that the first of several processes screens before the others begin, which takes as long."""
+PNG = b"\x89PNG\r\n\x1a\n"
 _PIPE = 1 << 20  # bytes, so that a photograph goes through at once
 
 
@@ -74,6 +75,7 @@ class Guarded:
         self.bundle, self.device, self.time_s, self.memory = bundle, device, time_s, memory
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
+        self._open = False
 
     def ask(
         self,
@@ -130,28 +132,38 @@ class Guarded:
                     assert pipe is not None
                     pipe.close()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Begin the process, without waiting until its model is open."""
         limits = [str(self.memory), str(math.ceil(self.time_s) + 1)]
         command = [sys.executable, "-m", self._module, str(self.bundle), *limits, self.device]
+        # A session of its own: Ctrl-C at the terminal ends the server first, which then ends this.
+        process = self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pipesize=_PIPE
+        )
+        self._open = False
+        return process
+
+    def _started(self) -> subprocess.Popen[bytes]:
         for tries in range(1, TRIES + 1):
-            self.close()
-            # A session of its own: Ctrl-C at the terminal ends the server first, which then ends this.
-            process = self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pipesize=_PIPE
-            )
+            process = self._process
+            if process is None or process.poll() is not None:
+                self.close()
+                process = self.begin()
+            elif self._open:
+                return process
             try:
                 answer, _ = receive(process.stdout, START_S)
-                break
             except (TimeoutError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
                 self.close()
                 if tries == TRIES:
                     raise BundleError(f"{self.bundle}: the process that opens the model ended.") from error
-        if "problem" in answer:
-            self.close()
-            raise BundleError(str(answer["problem"]))
-        return process
+                continue
+            if "problem" in answer:
+                self.close()
+                raise BundleError(str(answer["problem"]))
+            self._open = True
+            return process
+        raise AssertionError("the last try returns or raises")
 
     def __enter__(self) -> Self:
         return self
@@ -246,6 +258,8 @@ def serve(
 
 
 def _limit_memory(more: int) -> None:
+    import resource  # which Windows has not
+
     with Path("/proc/self/statm").open() as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -272,7 +286,7 @@ class GuardedScreener(Guarded):
         self.model = model
         self._one_at_a_time = Lock()
 
-    def screen(self, source: Source, content: Loaded) -> Screened:
+    def screen(self, source: Source, content: Loaded, *, saliency: bool = False) -> Screened:
         """Screen a photograph, its bytes or an array.
 
         Raises
@@ -282,19 +296,35 @@ class GuardedScreener(Guarded):
         BundleError
             The model was refused, or the network failed.
         """
+        import numpy as np
+
+        from dermsentry.images import Unopened, Unreadable
+        from dermsentry.screening.finding import finding_of
+        from dermsentry.screening.inference import Screened
+        from dermsentry.screening.triage import TIERS
+
         shape = list(content.shape) if isinstance(content, np.ndarray) else None
         data = content if isinstance(content, bytes) else np.asarray(content, np.uint8).tobytes()
-        asked = {"do": "screen", "name": source.name, "path": source.path, "shape": shape}
+        asked = {
+            "do": "screen",
+            "name": source.name,
+            "path": source.path,
+            "shape": shape,
+            "saliency": saliency,
+        }
 
-        def checked(answer: dict[str, Any], _: dict[str, bytes]) -> Finding | Unreadable:
+        def checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screened | Unreadable:
             if "reason" in answer:
                 return (Unopened if answer["unopened"] else Unreadable)(str(answer["reason"]))
-            finding = finding_of(answer["finding"])
+            finding: Finding = finding_of(answer["finding"])
             if (finding.image, finding.path, finding.model) != (source.name, source.path, self.model):
                 raise ValueError("the finding of something else")
             if finding.tier not in TIERS:
                 raise ValueError("no tier")
-            return finding
+            picture = drawn.get("saliency")
+            if (picture is not None) != saliency or not (picture or PNG).startswith(PNG):
+                raise ValueError("no picture")
+            return Screened(finding, picture)
 
         try:
             with self._one_at_a_time:
@@ -303,20 +333,73 @@ class GuardedScreener(Guarded):
             raise Unreadable(error.reason) from None
         if isinstance(found, Unreadable):
             raise found
-        return Screened(found)
+        return found
+
+
+class GuardedScreeners:
+    """Several such processes, which screen side by side.
+
+    The first begins at once, the others once there are photographs enough to make up for it.
+
+    Parameters
+    ----------
+    bundle
+        The bundle's folder; `dermoscopy`, where no folder is called so, is the bundled model.
+    processes
+        How many there are at most.
+    device
+        Where the network computes, `cpu` or `cuda`.
+    """
+
+    def __init__(self, bundle: str | Path, *, processes: int, device: Device = "cpu") -> None:
+        self.processes = processes
+        self._each = [GuardedScreener(Path(bundle), "", device=device) for _ in range(processes)]
+        self._waiting, self._screened = self._each[1:], 0
+        self._idle: LifoQueue[GuardedScreener] = LifoQueue()
+        self._idle.put(self._each[0])
+        self._each[0].begin()
+
+    def screen(self, source: Source, content: Loaded, model: str, *, saliency: bool = False) -> Screened:
+        """As `GuardedScreener.screen`, in the process that is free; `model`: what findings call the model."""
+        one = self._idle.get()
+        one.model = model
+        try:
+            return one.screen(source, content, saliency=saliency)
+        finally:
+            self._screened += 1
+            while self._waiting and self._screened >= ALONE:
+                self._idle.put(self._waiting.pop())
+            self._idle.put(one)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in self._each:
+            one.close()
 
 
 def _screen(asked: Mapping[str, Any], bundle: Bundle) -> Answer:
+    import numpy as np
+
+    from dermsentry.files import plain
+    from dermsentry.images import Unopened, Unreadable
+    from dermsentry.screening.inference import decode, screen_photograph
+
     content: Loaded = asked["content"]
     if asked["shape"] is not None:
         content = np.frombuffer(asked["content"], np.uint8).reshape(asked["shape"])
     try:
-        photograph = decode(content, name=asked["path"], enough_for=2 * bundle.card.size)
-        found = screen_photograph(photograph, bundle, asked["name"], asked["path"])
+        photograph = decode(content, name=asked["path"], fitted=bundle.card.fitted)
+        found = screen_photograph(
+            photograph, bundle, asked["name"], asked["path"], saliency=asked["saliency"]
+        )
     except (Unreadable, MemoryError) as error:
         reason = error.reason if isinstance(error, Unreadable) else "too large to decode"
         return {"reason": reason, "unopened": isinstance(error, Unopened)}, {}
-    return {"finding": plain(found.finding)}, {}
+    return {"finding": plain(found.finding)}, {} if found.saliency is None else {"saliency": found.saliency}
 
 
 if __name__ == "__main__":
