@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import sys
 from collections.abc import Mapping
@@ -217,4 +218,5 @@ def _encoded(image: Image.Image) -> bytes:
 
 
 if __name__ == "__main__":
+    importlib.import_module("dermsentry.audit.likeness.keypoints")  # OpenCV, before memory is limited
     serve(_DO, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
