@@ -81,7 +81,7 @@ def main() -> None:
 
     memory, before = resident_mib(), time.process_time()
     learned = np.linspace(0, count - 1, sample_size(count)).astype(int)
-    index = GrowingIndex([read_fingerprint(photographs[place])[0] for place in learned], count)
+    index = GrowingIndex([read_fingerprint(photographs[place]) for place in learned], count)
     for number, photograph in enumerate(photographs):
         index.add(number, *read_fingerprint(photograph))
     print(f"index: {time.process_time() - before:.1f} s, {resident_mib() - memory:.0f} MiB")

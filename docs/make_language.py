@@ -61,7 +61,7 @@ WORDS = (
 """Single words that are put into such sentences."""
 UNSAID = (
     "log", "say", "axes", "field", "Field", "Query", "Form", "HTTPBearer", "FastAPI", "text",
-    "APIRouter", "RuntimeError", "ValueError", "MarkdownIt", "_", "lazy", "ngettext",
+    "APIRouter", "AssertionError", "RuntimeError", "ValueError", "MarkdownIt", "_", "lazy", "ngettext",
 )  # fmt: skip
 """What is called with text that nobody is shown, or with a message that is marked."""
 

@@ -41,12 +41,12 @@ class GrowingIndex:
     Parameters
     ----------
     sample
-        The keypoints of `sample_size` photographs among those that will be added.
+        Keypoints and content of `sample_size` photographs among those that will be added.
     expected
         How many will be added at once.
     """
 
-    def __init__(self, sample: Sequence[Keypoints], expected: int) -> None:
+    def __init__(self, sample: Sequence[tuple[Keypoints, Content]], expected: int) -> None:
         self._room = max(_FEW, 2 * expected)
         self._numbers: list[int] = []
         self._positions: dict[int, int] = {}
@@ -55,7 +55,7 @@ class GrowingIndex:
         self._filled = 0
         self._whole: Any = None
         self._index: Any = None
-        learned = [own.descriptors for own in sample if len(own.descriptors)]
+        learned = [own.descriptors for own, _ in sample if len(own.descriptors)]
         if expected < _FEW or sum(map(len, learned)) < 2:
             return
         descriptors = np.concatenate(learned)[:, None]

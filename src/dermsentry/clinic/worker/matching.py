@@ -123,7 +123,7 @@ def _begun(clinic: Clinic) -> _Known:
     places = np.linspace(0, len(numbers) - 1, sample_size(len(numbers))).astype(int)
     chosen = [numbers[place] for place in places]
     sample = [
-        found[0]
+        found
         for start in range(0, len(chosen), _AT_ONCE)
         for case_id, data in _fingerprints(clinic, Fingerprint.id, chosen[start : start + _AT_ONCE])
         if (found := _read(case_id, data)) is not None
