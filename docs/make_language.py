@@ -60,8 +60,8 @@ PROSE = ("adoption_verdict.txt", "adoption_caveats.txt")
 WORDS = (
     "alert", "referral", "below", "refuses", "flags", "much", "somewhat", "starting", "melanoma", "sharpness",
     "patients", "validation",
-    "brightness", "contrast", "no-lesion", "out-of-distribution", "screening", "housekeeping", "left",
-    "right", "ABCD rule", "7-point checklist", READ,
+    "brightness", "contrast", "no-lesion", "out-of-distribution", "screening", "housekeeping", "matching",
+    "left", "right", "ABCD rule", "7-point checklist", READ,
 )  # fmt: skip
 """Single words that are put into such sentences."""
 UNSAID = (

@@ -245,7 +245,9 @@ def audit(
             help="Also have the bundled model look: no lesion, out of focus, dark, probably wrong labels.",
         ),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for audit.json, audit.html and index.npz.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for audit.html, findings.html, findings.csv, audit.json.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
     seed: Seed = 0,
     force: Force = False,
@@ -272,7 +274,9 @@ def audit(
         "columns": reading.headings, "images": reading.images, "content": content,
         "published_lesions": not reading.no_published_lesions, "seed": seed,
     }  # fmt: skip
-    output = _output(out, "audit", ["audit.json", "audit.html"], made_of, force)
+    output = _output(
+        out, "audit", ["audit.json", "audit.html", "findings.html", "findings.csv"], made_of, force
+    )
     index = None if out is None else out / "index.npz"
     found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
     if content:

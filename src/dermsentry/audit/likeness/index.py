@@ -9,6 +9,7 @@ only votes that agree on rotation and scale add up: weak geometric consistency o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -21,9 +22,9 @@ from dermsentry.audit.likeness.keypoints import Features, mirrored
 Floats = NDArray[np.float32]
 Pairs = NDArray[np.int64]
 
-_DIMENSIONS = 48  # of 128 that a descriptor is reduced to
-_LEARNT = 50_000  # descriptors that the whitening is learnt from
-_NEIGHBOURS = 9
+DIMENSIONS = 48  # of 128 that a descriptor is reduced to
+LEARNT = 50_000  # descriptors that the whitening is learnt from
+NEIGHBOURS = 9
 _MIRRORED = 20  # keypoints of a photograph that are also searched as a mirrored copy would show them
 _EXACT = 20_000  # vectors below which every one is compared
 _PROBED = 8  # lists of the inverted file that are searched
@@ -31,7 +32,7 @@ _PHOTOGRAPHS = 512  # whose keypoints are searched at once
 _PARTNERS, _WHOLE = 4, 2  # that a photograph may have by its keypoints, and by the whole picture
 _COSINES = 10  # per axis, of the spectrum that whole pictures are compared by
 _SIDE = 32
-_ALIKE = 0.8  # cosine of two spectra from which the pictures may be one
+ALIKE = 0.8  # cosine of two spectra from which the pictures may be one
 
 
 def candidates(features: Features) -> Pairs:
@@ -40,9 +41,9 @@ def candidates(features: Features) -> Pairs:
     if np.count_nonzero(features.counts) < 2:
         return np.zeros((0, 2), np.int64)
     photograph, slot = (each.astype(np.int32) for each in np.nonzero(filled))
-    reduce = _whitening(features.descriptors, photograph, slot)
+    reduce = whitening(features.descriptors, photograph, slot)
     index = _index(
-        _DIMENSIONS,
+        DIMENSIONS,
         len(photograph),
         lambda rows: reduce(features.descriptors[photograph[rows], slot[rows]]),
     )
@@ -50,33 +51,46 @@ def candidates(features: Features) -> Pairs:
     for start in range(0, len(features.counts), _PHOTOGRAPHS):
         few = slice(start, start + _PHOTOGRAPHS)
         owner, own_slot = np.nonzero(filled[few])
-        mirror = own_slot < _MIRRORED
-        plain = features.descriptors[few][owner, own_slot]
-        asked = reduce(np.concatenate([plain, mirrored(plain[mirror])]))
-        owner, own_slot = np.concatenate([owner, owner[mirror]]), np.concatenate([own_slot, own_slot[mirror]])
-        flipped = np.arange(len(owner)) >= len(plain)
-        near, rows = index.search(asked, min(_NEIGHBOURS, len(photograph)))
-        places = features.places[few][owner, own_slot]
-        other = features.places[photograph[rows], slot[rows]]
-        angle = np.where(flipped, 180 - places[:, 3], places[:, 3])
-        turn = (other[..., 3] - angle[:, None]) % 360
-        scale = np.log2(other[..., 2] / places[:, None, 2])
-        votes = np.where(rows >= 0, near - near[:, -1:] + 1e-3, 0)
-        found.append(
-            _elected(owner + start, photograph[rows], flipped, turn, scale, votes, len(features.counts))
+        asked = Asked(
+            owner + start,
+            own_slot,
+            features.places[few][owner, own_slot],
+            features.descriptors[few][owner, own_slot],
         )
+        near, rows = index.search(reduce(asked.every()), min(NEIGHBOURS, len(photograph)))
+        others = features.places[photograph[rows], slot[rows]]
+        found.append(elected(asked, near, rows, photograph[rows], others, len(features.counts), _PARTNERS))
     return _ordered(np.concatenate(found))
 
 
-def _whitening(
+@dataclass(frozen=True)
+class Asked:
+    """Keypoints (k) whose neighbours are searched: whose, which of theirs, places (k, 4), and (k, 128)."""
+
+    owner: Pairs
+    slot: Pairs
+    places: Floats
+    descriptors: NDArray[np.uint8]
+
+    @property
+    def mirror(self) -> NDArray[np.bool_]:
+        """Which of them are searched as a mirrored copy would show them, too."""
+        return self.slot < _MIRRORED
+
+    def every(self) -> NDArray[np.uint8]:
+        """All that is searched: the descriptors, and those that are mirrored."""
+        return np.concatenate([self.descriptors, mirrored(self.descriptors[self.mirror])])
+
+
+def whitening(
     descriptors: NDArray[np.uint8], photograph: NDArray[np.int32], slot: NDArray[np.int32]
 ) -> Callable[[NDArray[np.uint8]], Floats]:
     """What reduces descriptors (m, 128) to unit vectors (m, 48), whitened by half."""
-    rows = np.arange(0, len(photograph), max(1, len(photograph) // _LEARNT))
+    rows = np.arange(0, len(photograph), max(1, len(photograph) // LEARNT))
     sample = descriptors[photograph[rows], slot[rows]].astype(np.float32)
     mean = sample.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov((sample - mean).T.astype(np.float64)))
-    values, vectors = values[::-1][:_DIMENSIONS], vectors[:, ::-1][:, :_DIMENSIONS]
+    values, vectors = values[::-1][:DIMENSIONS], vectors[:, ::-1][:, :DIMENSIONS]
     matrix = (vectors / np.maximum(values, 1e-3) ** 0.25).astype(np.float32)
 
     def reduce(some: NDArray[np.uint8]) -> Floats:
@@ -94,28 +108,48 @@ def _unit(vectors: Floats) -> Floats:
 def _index(dimensions: int, count: int, vectors: Callable[[Pairs], Floats]) -> Any:
     """An index by inner product of `count` vectors, which `vectors` gives by their rows."""
     lists = int(2 * np.sqrt(count))
-    if count < _EXACT:
-        index = faiss.IndexFlatIP(dimensions)
-    else:
-        index = faiss.index_factory(dimensions, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
-        index.cp.min_points_per_centroid = 1
-        index.train(vectors(np.linspace(0, count - 1, min(count, 48 * lists)).astype(np.int64)))
-        index.nprobe = _PROBED
+    index = empty_index(
+        dimensions,
+        count,
+        lambda: vectors(np.linspace(0, count - 1, min(count, 48 * lists)).astype(np.int64)),
+    )
     for start in range(0, count, 65_536):
         index.add(vectors(np.arange(start, min(start + 65_536, count))))
     return index
 
 
-def _elected(
-    owner: Pairs,
+def empty_index(dimensions: int, count: int, sample: Callable[[], Floats]) -> Any:
+    """An index for `count` vectors or more, without them; trained on `sample` where that is needed."""
+    if count < _EXACT:
+        return faiss.IndexFlatIP(dimensions)
+    index = faiss.index_factory(dimensions, f"IVF{int(2 * np.sqrt(count))},SQ8", faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1
+    index.train(sample())
+    index.nprobe = _PROBED
+    return index
+
+
+def elected(
+    asked: Asked,
+    near: Floats,
+    rows: Pairs,
     other: NDArray[np.int32],
-    flipped: NDArray[np.bool_],
-    turn: Floats,
-    scale: Floats,
-    votes: Floats,
+    others: Floats,
     count: int,
+    partners: int,
 ) -> Pairs:
-    """The best partners of each photograph by votes that agree on mirroring, rotation and scale."""
+    """The best `partners` of each photograph by votes that agree on mirroring, rotation and scale.
+
+    Of each keypoint that was searched (see `Asked.every`): its neighbours' cosines `near`, their `rows` in
+    the index, -1 for none, whose they are (`other`, of `count` photographs), and their places.
+    """
+    owner = np.concatenate([asked.owner, asked.owner[asked.mirror]])
+    places = np.concatenate([asked.places, asked.places[asked.mirror]])
+    flipped = np.arange(len(owner)) >= len(asked.owner)
+    angle = np.where(flipped, 180 - places[:, 3], places[:, 3])
+    turn = (others[..., 3] - angle[:, None]) % 360
+    scale = np.log2(others[..., 2] / places[:, None, 2])
+    votes = np.where(rows >= 0, near - near[:, -1:] + 1e-3, 0)
     pair = owner[:, None].astype(np.int64) * count + other
     pair = np.where((other == owner[:, None]) | (votes <= 0), -1, pair)
     totals = []
@@ -139,7 +173,7 @@ def _elected(
     first, second = first[order], second[order]
     starts = np.flatnonzero(np.diff(first, prepend=-1))
     rank = np.arange(len(first)) - np.repeat(starts, np.diff(starts, append=len(first)))
-    kept = rank < _PARTNERS
+    kept = rank < partners
     return np.stack([first[kept], second[kept]], axis=1)
 
 
@@ -170,5 +204,5 @@ def alike(pictures: Floats) -> Pairs:
     """Pairs (m, 2) of positions, i < j, in order, whose whole pictures are alike as they are."""
     index = _index(pictures.shape[1], len(pictures), lambda rows: pictures[rows])
     near, rows = index.search(pictures, min(_WHOLE + 1, len(pictures)))
-    first, place = np.nonzero((near > _ALIKE) & (rows >= 0) & (rows != np.arange(len(pictures))[:, None]))
+    first, place = np.nonzero((near > ALIKE) & (rows >= 0) & (rows != np.arange(len(pictures))[:, None]))
     return _ordered(np.stack([first, rows[first, place]], axis=1).astype(np.int64))
