@@ -32,8 +32,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.edits import EDITS, Edit, crop, letterbox, round_frame
-from dermsentry.audit.duplicates import find_duplicates, near_pairs
+from dermsentry.audit.duplicates import find_duplicates
+from dermsentry.audit.search import near_pairs
 from dermsentry.audit.survey import survey_collection
+from dermsentry.audit.workplace import workplace
 from dermsentry.collection import Collection, read_collection
 
 PADDED: dict[str, Edit] = {
@@ -174,10 +176,11 @@ def growth(collection: Collection, sizes: list[int]) -> None:
         for size in sizes:
             part = Collection(root, whole.table.iloc[:size].reset_index(drop=True))
             start = time.process_time()
-            survey = survey_collection(part, workers=1)
-            read = time.process_time()
-            pairs = near_pairs(survey, np.arange(size), workers=1)
-            end = time.process_time()
+            with workplace(None, threads=1) as place:
+                survey = survey_collection(part, place)
+                read = time.process_time()
+                pairs = near_pairs(survey, np.arange(size), place)
+                end = time.process_time()
             seconds.append(end - start)
             searches.append(end - read)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
