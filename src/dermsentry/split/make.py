@@ -282,13 +282,14 @@ def assign(members: Mapping[str, Sequence[str]], shares: Mapping[str, float], se
     """
     total = Counter(label for labels in members.values() for label in labels)
     rarest = sorted(total, key=lambda label: (total[label], label))
+    rarity = {label: place for place, label in enumerate(rarest)}
     whole = sum(shares.values())
     lacking = {
         label: {part: total[label] * share / whole for part, share in shares.items()} for label in rarest
     }
     led: dict[str, list[str]] = {label: [] for label in rarest}
     for name in sorted(members):
-        led[min(members[name], key=rarest.index)].append(name)
+        led[min(members[name], key=rarity.__getitem__)].append(name)
     rng = np.random.default_rng(seed)
     chosen: dict[str, str] = {}
     for label in rarest:
