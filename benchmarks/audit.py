@@ -178,7 +178,7 @@ def growth(collection: Collection, sizes: list[int]) -> None:
             reading = time.process_time() - start
             kept = sum(path.stat().st_size for path in (place.folder / "survey").iterdir())
             print(
-                f"reading {1000 * reading / max(sizes):.1f} ms and {kept / max(sizes):,.0f} bytes on disk each"
+                f"reading {1000 * reading / max(sizes):.1f} ms, {kept / max(sizes):,.0f} bytes on disk each"
             )
             searches, candidates = [], []
             for size in sizes:
@@ -187,9 +187,8 @@ def growth(collection: Collection, sizes: list[int]) -> None:
                 pairs = near_pairs(survey, rows, place)
                 searches.append(time.process_time() - start)
                 used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                disk = sum(
-                    path.stat().st_size for path in (place.folder / "search").rglob("*") if path.is_file()
-                )
+                files = [path for path in (place.folder / "search").rglob("*") if path.is_file()]
+                disk = sum(path.stat().st_size for path in files)
                 shutil.rmtree(place.folder / "search")
                 start = time.process_time()
                 near_pairs(survey, rows, place)  # by what was judged

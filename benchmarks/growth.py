@@ -2,12 +2,12 @@
 
 python benchmarks/growth.py [--sizes 20000,40000,80000] [--tables plain,copies,spelling,odd]
 
-Each table has nine diagnoses, lesions, patients, ages, dates, a Train and a Test, and a fifth of the photographs
-as near-identical pairs; no photograph is read. `copies`: all files are called alike, in a folder of their own,
-with copies beside them; `spelling`: every patient is spelled in two ways; `odd`: no age is one and no date is
-a day, each in its own words. Each size is measured in a process of its own. Prints user and system seconds and
-bytes of memory per photograph of the table itself, the audit and the split, with the exponent of the seconds.
-`benchmarks/audit.py --growth` measures reading and the search.
+Each table has nine diagnoses, lesions, patients, ages, dates, a Train and a Test, and a fifth of the
+photographs as near-identical pairs; no photograph is read. `copies`: all files are called alike, in a folder
+of their own, with copies beside them; `spelling`: every patient is spelled in two ways; `odd`: no age is one
+and no date is a day, each in its own words. Each size is measured in a process of its own. Prints user and
+system seconds and bytes of memory per photograph of the table itself, the audit and the split, with the
+exponent of the seconds. `benchmarks/audit.py --growth` measures reading and the search.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def made(count: int, kind: str) -> tuple[Collection, Duplicates, Survey]:
         "source": "made",
         "age": [str(i) for i in rng.integers(1, 90, count)],
         "sex": np.where(patient % 2 == 0, "male", "female"),
-        "acquisition_date": [f"20{i % 20 + 1:02d}-0{i % 9 + 1}-1{i % 9}" for i in rng.integers(0, 4000, count)],
+        "acquisition_date": [
+            f"20{i % 20 + 1:02d}-0{i % 9 + 1}-1{i % 9}" for i in rng.integers(0, 4000, count)
+        ],
     })  # fmt: skip
     if kind == "copies":
         name = np.where(number % 2 == 0, "1", np.where(number % 3 == 0, "1_aug2", "1 copy"))
