@@ -31,7 +31,7 @@ from pathlib import Path
 
 import ray
 
-from dermsentry.images import fit, read_bytes
+from dermsentry.images import read_bytes
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import draw_phantoms
 from dermsentry.screening import iter_screen, screen_on_cluster
@@ -141,10 +141,9 @@ def measure_parts(folder: Path, work: Path) -> Parts:
 
 
 def decoded(data: bytes, bundle: Bundle) -> object:
-    photograph = decode(data, name="", enough_for=2 * bundle.card.size)
-    pixels = fit(photograph.pixels, bundle.card.size, bundle.card.aspect)
-    assess(pixels, photograph.width, photograph.height)
-    return pixels
+    photograph = decode(data, name="", fitted=bundle.card.fitted)
+    assess(photograph.pixels, photograph.width, photograph.height)
+    return photograph.pixels
 
 
 def cpu(pid: int) -> float:

@@ -23,6 +23,7 @@ from dermsentry.files import write_json
 from dermsentry.images import Pixels, Unreadable, read_many
 from dermsentry.phantoms.drawing import draw_phantom
 from dermsentry.screening.false_colours import WEIGHTS, colour_features, quadratic
+from dermsentry.screening.field_of_view import field_of_view
 from dermsentry.screening.quality import FALSE_COLOURS_FROM, ODD_COLOURS_FROM
 from dermsentry.training.linear_probe import logistic_regression
 
@@ -131,9 +132,9 @@ def _measured(data: Path) -> tuple[Floats, Floats, Floats, NDArray[np.str_]]:
     true, false, other, sources = [], [], [], []
     for source, pixels in _photographs(data):
         rng = np.random.default_rng(zlib.crc32(pixels.tobytes()))
-        true.append(colour_features(pixels))
-        false.append([colour_features(change(pixels)) for change in KINDS.values()])
-        other.append([colour_features(in_other_light(pixels, rng)) for _ in range(LIGHTS)])
+        true.append(colour_features(field_of_view(pixels)))
+        false.append([colour_features(field_of_view(change(pixels))) for change in KINDS.values()])
+        other.append([colour_features(field_of_view(in_other_light(pixels, rng))) for _ in range(LIGHTS)])
         sources.append(source)
     return np.array(true), np.array(false), np.array(other), np.array(sources)
 

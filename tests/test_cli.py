@@ -234,7 +234,7 @@ def test_the_module_runs_as_the_command_does() -> None:
         [sys.executable, "-m", "dermsentry", "split", "-h"], capture_output=True, text=True, check=True,
         env={**os.environ, "COLUMNS": "60"},
     )  # fmt: skip
-    assert shown.stdout.startswith("Usage: dermsentry split [OPTIONS] {DATA}...")
+    assert shown.stdout.startswith("Usage: dermsentry split [OPTIONS] {DATA...}")
     assert max(map(len, shown.stdout.splitlines())) <= 60
     assert shown.stderr == ""
 

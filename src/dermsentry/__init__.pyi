@@ -19,7 +19,15 @@ from .model import Bundle, open_bundle
 from .nine_class.pipeline import study
 from .nine_class.results import Study
 from .phantoms import Phantoms, draw_phantoms
-from .screening import Finding, Manifest, iter_screen, screen, screen_dataset, screen_on_cluster
+from .screening import (
+    Finding,
+    GuardedScreeners,
+    Manifest,
+    iter_screen,
+    screen,
+    screen_dataset,
+    screen_on_cluster,
+)
 from .split import Fold, Split, make_folds, make_split, read_split
 from .training import Run, train
 from .training.cross_validation import cross_validate
@@ -40,6 +48,7 @@ __all__ = [
     "Fetched",
     "Finding",
     "Fold",
+    "GuardedScreeners",
     "InputError",
     "Manifest",
     "ModelDifference",

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from functools import cache, wraps
 from pathlib import Path
@@ -28,6 +28,7 @@ from dermsentry.progress import log_as_json, logged, say
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
     from dermsentry.outputs import Output
+    from dermsentry.screening import GuardedScreeners
     from dermsentry.screening.triage import Tier
 
 Number = TypeVar("Number", int, float)
@@ -49,7 +50,7 @@ RESUMING = {"fetch", "screen", "study", "train"}
 
 Data = Annotated[
     list[Path],
-    typer.Argument(metavar="DATA", help="Folders of images, or CSV files; several are joined."),
+    typer.Argument(metavar="DATA...", help="Folders of images, or CSV files; several are joined."),
 ]
 Model = Annotated[Path, typer.Option(help="Folder of a model bundle; by default the bundled model.")]
 PredictionsFor = Annotated[
@@ -358,7 +359,7 @@ def evaluate(
     given: Annotated[
         list[Path],
         typer.Argument(
-            metavar="[BUNDLE] DATA",
+            metavar="[BUNDLE] DATA...",
             help="Folder of a model bundle (none with --predictions); folders of images, or CSV files.",
         ),
     ],
@@ -487,7 +488,7 @@ def evaluate(
 def compare(
     evaluations: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER", help="What evaluate --out wrote, the reference first."),
+        typer.Argument(metavar="FOLDER...", help="What evaluate --out wrote, the reference first."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for comparison.json, comparison.csv and comparison.html.")
@@ -891,19 +892,6 @@ def screen(
     ] = None,
 ) -> None:
     """Screen images: an alert tier for each, and why. Exit code 3 if some could not be read."""
-    from dermsentry.images import MAX_BYTES
-    from dermsentry.model import open_bundle
-    from dermsentry.screening import iter_screen
-    from dermsentry.screening.console import print_findings, summary
-    from dermsentry.screening.inputs import (
-        find_photographs,
-        only_local,
-        read_shard,
-        read_standard_input,
-        require_own_names,
-    )
-    from dermsentry.screening.remote import is_address
-
     start = time.monotonic()
     if engine == "ray":
         others = {
@@ -914,36 +902,95 @@ def screen(
             raise InputError(
                 f"Received --engine ray with {', '.join(unused)}; expected --out, for findings as Parquet."
             )
-    elif address is not None:
-        raise InputError("Received --address without --engine ray.")
-    elif out is not None and is_address(out):
-        raise InputError(f"Received --out {out} without --engine ray; expected a folder.")
-    if saliency and out is None:
-        raise InputError("Received --saliency without --out; expected a folder for the pictures.")
-    if predictions_for and not (predictions or out or format == "csv"):
-        raise InputError("Received --predictions-for without --predictions, --out or --format csv.")
-    if force and not (findings or out):
-        raise InputError("Received --force without --findings or --out; expected findings to replace.")
-    part = None if shard is None else read_shard(shard)
-    of_part = "" if part is None else f"-{part.number}-of-{part.count}"
-    given: list[str | bytes] = [path for path in photographs if path != "-"]
-    listed = False
-    if "-" in photographs:
-        came = read_standard_input(sys.stdin.buffer.read(MAX_BYTES + 1))
-        listed = isinstance(came, list)
-        given += came if isinstance(came, list) else [came]
-    if engine == "ray":
         if out is None:
             raise InputError("Received --engine ray without --out; expected a folder or an address.")
+        given, listed = _given(photographs)
         counts = _screen_on_cluster(given, out, model, address, threads, device, force, strict=not listed)
-        _say(summary(counts, time.monotonic() - start))
-        if counts["unreadable"]:
-            raise typer.Exit(3)
-        return
+    else:
+        if address is not None:
+            raise InputError("Received --address without --engine ray.")
+        if saliency and out is None:
+            raise InputError("Received --saliency without --out; expected a folder for the pictures.")
+        if predictions_for and not (predictions or out or format == "csv"):
+            raise InputError("Received --predictions-for without --predictions, --out or --format csv.")
+        if force and not (findings or out):
+            raise InputError("Received --force without --findings or --out; expected findings to replace.")
+        with _guarded_screeners(photographs, model, threads, device) as guarded:
+            given, listed = _given(photographs)
+            counts = _screen_here(
+                given, model, out, guarded, format=format, predictions=predictions, table=table,
+                predictions_for=predictions_for, findings=findings, shard=shard, force=force,
+                saliency=saliency, threads=threads, device=device, strict=not listed,
+            )  # fmt: skip
+    from dermsentry.screening.console import summary
+
+    _say(summary(counts, time.monotonic() - start))
+    if counts["unreadable"]:
+        raise typer.Exit(3)
+
+
+def _given(photographs: list[str]) -> tuple[list[str | bytes], bool]:
+    """What to screen, with what stdin brings for a `-`, and whether that was a list of paths."""
+    from dermsentry.images import MAX_BYTES
+    from dermsentry.screening.inputs import read_standard_input
+
+    given: list[str | bytes] = [path for path in photographs if path != "-"]
+    if "-" not in photographs:
+        return given, False
+    came = read_standard_input(sys.stdin.buffer.read(MAX_BYTES + 1))
+    return given + (came if isinstance(came, list) else [came]), isinstance(came, list)
+
+
+def _guarded_screeners(
+    photographs: list[str], model: Path, threads: int | None, device: Literal["cpu", "cuda"]
+) -> AbstractContextManager[GuardedScreeners | None]:
+    """Processes that screen, begun before what takes its time to load.
+
+    None for a single file, which has no others to lose, and where there is no such guard.
+    """
+    from dermsentry.parallel import cores
+    from dermsentry.screening.archives import archive_kind
+
+    single = len(photographs) == 1 and Path(photographs[0]).is_file() and archive_kind(photographs[0]) is None
+    if single or sys.platform != "linux":
+        return nullcontext()
+    from dermsentry.screening.guarded import GuardedScreeners
+
+    return GuardedScreeners(model, processes=threads or cores(), device=device)
+
+
+def _screen_here(
+    given: list[str | bytes],
+    model: Path,
+    out: str | None,
+    guarded: GuardedScreeners | None,
+    *,
+    format: Literal["table", "json", "csv"],
+    predictions: Path | None,
+    predictions_for: PredictionsFor,
+    findings: Path | None,
+    shard: str | None,
+    saliency: bool,
+    threads: int | None,
+    device: Literal["cpu", "cuda"],
+    strict: bool,
+    **others: Any,
+) -> Counter[Tier]:
+    """Screen on this machine; how many findings there are of each tier."""
+    from dermsentry.model import open_bundle
+    from dermsentry.screening import iter_screen
+    from dermsentry.screening.console import print_findings
+    from dermsentry.screening.inputs import find_photographs, only_local, read_shard, require_own_names
+    from dermsentry.screening.remote import is_address
+
+    if out is not None and is_address(out):
+        raise InputError(f"Received --out {out} without --engine ray; expected a folder.")
+    part = None if shard is None else read_shard(shard)
+    of_part = "" if part is None else f"-{part.number}-of-{part.count}"
     folder = Path(out) if out is not None else None
     own = folder / f"predictions{of_part}.csv" if folder else None
     if (format == "csv" or own) and only_local(given):
-        sources = find_photographs(given, strict=not listed, shard=part)
+        sources = find_photographs(given, strict=strict, shard=part)
         try:
             require_own_names(sources, "a table of predictions")
         except InputError as twice:
@@ -959,19 +1006,16 @@ def screen(
         given,
         bundle,
         findings=findings or (folder / f"findings{of_part}.jsonl" if folder else None),
-        force=force,
         shard=shard,
-        table=table,
         predictions=predictions or own,
         predictions_for=predictions_for,
         saliency=folder / "saliency" if saliency and folder else None,
-        strict=not listed,
+        guarded=guarded,
+        strict=strict,
         quiet=sys.stdout.isatty(),
+        **others,
     )
-    counts = print_findings(screened, format, predictions_for)
-    _say(summary(counts, time.monotonic() - start))
-    if counts["unreadable"]:
-        raise typer.Exit(3)
+    return print_findings(screened, format, predictions_for)
 
 
 def _screen_on_cluster(

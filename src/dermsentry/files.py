@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date
-from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -92,6 +91,8 @@ def plain(value: Any) -> Any:
     field whose metadata has `json` has that name, or is left out where it is None. NumPy's numbers and
     arrays, tuples, paths and dates become plain ones. Raises TypeError for anything else.
     """
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, np.generic)):
+        return value  # first, since most are
     if is_dataclass(value) and not isinstance(value, type):
         named = [(field.metadata.get("json", field.name), field.name) for field in fields(value)]
         named += [(name, name) for name in getattr(value, "derived", ())]
@@ -106,8 +107,6 @@ def plain(value: Any) -> Any:
         return value.as_posix()
     if isinstance(value, date):
         return value.isoformat()
-    if value is None or isinstance(value, str | int | float):
-        return value
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
@@ -156,6 +155,8 @@ def fingerprint(parts: Iterable[str]) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Dermsentry, Python and the libraries a result depends on, those that are installed."""
+    from importlib import metadata  # takes as long to load as all that screening has of its own
+
     found = {"python": platform.python_version()}
     names = (
         "dermsentry",

@@ -59,6 +59,7 @@ class GuardedProcess:
         self.time_s, self.memory = time_s, memory
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
 
     def arguments(self) -> list[str]:
         """What the process is given beside its memory and time."""
@@ -123,28 +124,38 @@ class GuardedProcess:
                     assert pipe is not None
                     pipe.close()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Begin the process, without waiting until it is ready."""
         limits = [str(self.memory), str(math.ceil(self.time_s) + 1)]
         command = [sys.executable, "-m", self._module, *limits, *self.arguments()]
+        # A session of its own: Ctrl-C at the terminal ends the server first, which then ends this.
+        process = self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pipesize=_PIPE
+        )
+        self._ready = False
+        return process
+
+    def _started(self) -> subprocess.Popen[bytes]:
         for tries in range(1, TRIES + 1):
-            self.close()
-            # A session of its own: Ctrl-C at the terminal ends the server first, which then ends this.
-            process = self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pipesize=_PIPE
-            )
+            process = self._process
+            if process is None or process.poll() is not None:
+                self.close()
+                process = self.begin()
+            elif self._ready:
+                return process
             try:
                 answer, _ = receive(process.stdout, START_S)
-                break
             except (TimeoutError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
                 self.close()
                 if tries == TRIES:
                     raise self.error(self.ended()) from error
-        if "problem" in answer:
-            self.close()
-            raise self.error(str(answer["problem"]))
-        return process
+                continue
+            if "problem" in answer:
+                self.close()
+                raise self.error(str(answer["problem"]))
+            self._ready = True
+            return process
+        raise AssertionError("the last try returns or raises")
 
     def __enter__(self) -> Self:
         return self

@@ -25,19 +25,22 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str
         or meant for other colours, which is said.
     """
     if not profile:
-        return image.convert("RGB"), ""
+        return as_rgb(image), ""
     if image.mode == "L" and profile[16:20] == b"RGB ":  # some cameras bring it along in grey too
         image = image.convert("RGB")
     try:
         if len(profile) > MAX_PROFILE:
             raise ValueError(f"{len(profile) >> 20} MiB")
         transform = _transform(profile, image.mode)
-        return (image.convert("RGB") if transform is None else _applied(transform, image)), ""
+        return (as_rgb(image) if transform is None else _applied(transform, image)), ""
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         words = str(error).split("\n")[0] or type(error).__name__
-        return image.convert(
-            "RGB"
-        ), f"its colour profile cannot be used ({words}): the colours were taken for sRGB"
+        return as_rgb(image), f"its colour profile cannot be used ({words}): the colours were taken for sRGB"
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The image in mode `RGB`; itself if it is, where Pillow's `convert` would copy it."""
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dermsentry.hdf_files import is_member, read_member
-from dermsentry.image_colours import to_srgb
+from dermsentry.image_colours import as_rgb, to_srgb
 from dermsentry.image_formats import DICOM, FORMATS, HEAD, RAW, READ, format_of, is_raw
 from dermsentry.parallel import cores, map_ordered
 
@@ -88,6 +88,7 @@ def read_photograph(
     *,
     root: Path | None = None,
     enough_for: int | None = None,
+    fitted: tuple[int, Aspect] | None = None,
     name: str = "",
 ) -> Photograph:
     """Decode a photograph: EXIF orientation applied, any colours brought to 8-bit sRGB, alpha on white.
@@ -104,6 +105,9 @@ def read_photograph(
     enough_for
         A side in pixels: a JPEG much larger than that is decoded at 1/2, 1/4 or 1/8 of its size, never
         below this side.
+    fitted
+        `size` and `aspect` of `fit`, which the pixels of a file are then brought to without a copy between;
+        implies `enough_for=2 * size`.
     name
         What the bytes of a file are called, by which a camera's raw file is known.
 
@@ -117,11 +121,11 @@ def read_photograph(
         return Photograph(source, source.shape[1], source.shape[0], "", 0)
     try:
         if isinstance(source, Image.Image):
-            return _decode(source, None)  # a draft would shrink the caller's own image
+            return _decode(source, None, None)  # a draft would shrink the caller's own image
         data = source if isinstance(source, bytes) else read_bytes(source, root)
         kind = _require_readable(data, source.name if isinstance(source, Path) else name)
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            return _decode(image, enough_for)
+            return _decode(image, 2 * fitted[0] if fitted else enough_for, fitted)
     except Unreadable:
         raise
     except UnidentifiedImageError:
@@ -192,7 +196,7 @@ def read_bytes(path: Path, root: Path | None = None) -> bytes:
         raise Unopened(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
+def _decode(image: Image.Image, enough_for: int | None, fitted: tuple[int, Aspect] | None) -> Photograph:
     kind = image.format or ""
     if image.width * image.height > MAX_PIXELS:
         raise Unreadable(
@@ -217,12 +221,12 @@ def _decode(image: Image.Image, enough_for: int | None) -> Photograph:
     profile = image.info.get("icc_profile")
     flat, doubt = _rgb(upright, profile)
     doubt = doubt if profile else _doubt_without_profile(image)
-    pixels = np.asarray(flat)
     if kind not in ("JPEG", "MPO"):
-        height, width = pixels.shape[:2]
+        width, height = flat.size
     elif orientation in (5, 6, 7, 8):
         width, height = height, width
     form = "JPEG" if kind == "MPO" else kind
+    pixels = np.asarray(flat) if fitted is None else fit(flat, *fitted)
     return Photograph(pixels, width, height, form, quantization, doubt, _taken(image))
 
 
@@ -269,7 +273,7 @@ def _rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
         colours.putalpha(straight.getchannel("A"))
         white = Image.new("RGBA", straight.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, colours).convert("RGB"), doubt
-    return to_srgb(image if image.mode in ("L", "CMYK") else image.convert("RGB"), profile)
+    return to_srgb(image if image.mode in ("L", "CMYK") else as_rgb(image), profile)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -282,18 +286,19 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
-def fit(pixels: Pixels, size: int, aspect: Aspect) -> Pixels:
+def fit(pixels: Pixels | Image.Image, size: int, aspect: Aspect) -> Pixels:
     """Bring a photograph to `size`×`size`, the same way in training and in screening.
 
     `squash` changes the aspect ratio, `crop` takes the centre square, `pad` adds black bars.
-    Input (height, width, 3) uint8; output (size, size, 3) uint8. Bilinear, antialiased.
+    Input (height, width, 3) uint8, or a Pillow image of mode `RGB`; output (size, size, 3) uint8. Bilinear,
+    antialiased.
     """
     if aspect not in ASPECTS:
         raise ValueError(f"Received aspect={aspect!r}; expected one of {', '.join(ASPECTS)}")
-    height, width = pixels.shape[:2]
+    height, width = pixels.shape[:2] if isinstance(pixels, np.ndarray) else pixels.size[::-1]
     if (height, width) == (size, size):
-        return pixels
-    image = Image.fromarray(pixels)
+        return np.asarray(pixels)
+    image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
     bilinear = Image.Resampling.BILINEAR
     if aspect == "pad":
         scale = size / max(height, width)
@@ -311,7 +316,7 @@ def fit(pixels: Pixels, size: int, aspect: Aspect) -> Pixels:
 
 def read_fitted(source: Path | bytes, size: int, aspect: Aspect, *, root: Path | None = None) -> Pixels:
     """Read a photograph and bring it to `size`×`size`×3, uint8. Raises Unreadable."""
-    return fit(read_photograph(source, root=root, enough_for=2 * size).pixels, size, aspect)
+    return read_photograph(source, root=root, fitted=(size, aspect)).pixels
 
 
 def read_many(

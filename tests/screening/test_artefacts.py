@@ -9,7 +9,8 @@ from bundles import lesion
 from dermsentry.evaluation.robustness.corruptions import glare_spot, twelve_hairs
 from dermsentry.images import Pixels, fit, read_fitted
 from dermsentry.phantoms import Phantoms
-from dermsentry.screening.artefacts import lesion_artefacts
+from dermsentry.screening import artefacts
+from dermsentry.screening.field_of_view import field_of_view
 from dermsentry.screening.quality import GLARE, HAIR, MAX_GLARE, MAX_HAIR, assess
 
 
@@ -18,6 +19,10 @@ def grainy(size: int) -> Pixels:
     pixels = fit(lesion(60, 3), size, "squash")
     noise = np.random.default_rng(0).normal(0, 4, pixels.shape)
     return np.clip(pixels + noise, 0, 255).astype(np.uint8)
+
+
+def lesion_artefacts(pixels: Pixels) -> tuple[float, float]:
+    return artefacts.lesion_artefacts(pixels.transpose(2, 0, 1), field_of_view(pixels))
 
 
 def light_hairs(pixels: Pixels, rng: np.random.Generator) -> Pixels:

@@ -16,6 +16,7 @@ from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels, Unreadable, read_many
 from dermsentry.phantoms.drawing import draw_phantom
 from dermsentry.screening.false_colours import colour_features, log_odds, quadratic
+from dermsentry.screening.field_of_view import field_of_view
 from dermsentry.screening.quality import (
     FALSE_COLOURS,
     FALSE_COLOURS_FROM,
@@ -38,7 +39,7 @@ def phantoms() -> list[Pixels]:
 
 
 def share(pictures: list[Pixels], limit: float = ODD_COLOURS_FROM) -> float:
-    return float(np.mean([log_odds(picture) >= limit for picture in pictures]))
+    return float(np.mean([log_odds(field_of_view(picture)) >= limit for picture in pictures]))
 
 
 def test_drawn_lesions_pass_on_any_skin(phantoms: list[Pixels]) -> None:
@@ -61,13 +62,13 @@ def test_recognition_does_not_depend_on_size_or_black_frame(phantoms: list[Pixel
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(32, 48), st.integers(32, 48), st.just(3))))
 def test_any_picture_has_finite_features(pixels: Pixels) -> None:
-    assert np.isfinite(colour_features(pixels)).all()
-    assert np.isfinite(log_odds(pixels))
+    assert np.isfinite(colour_features(field_of_view(pixels))).all()
+    assert np.isfinite(log_odds(field_of_view(pixels)))
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_one_colour_has_finite_features(value: int) -> None:
-    assert np.isfinite(log_odds(np.full((64, 64, 3), value, np.uint8)))
+    assert np.isfinite(log_odds(field_of_view(np.full((64, 64, 3), value, np.uint8))))
 
 
 def test_products_of_features_come_after_them() -> None:
@@ -94,7 +95,7 @@ def test_odd_colours_keep_an_alert_and_are_never_routine() -> None:
 def test_quality_names_them(phantoms: list[Pixels]) -> None:
     for picture in phantoms[:12]:
         swapped = np.ascontiguousarray(picture[..., ::-1])
-        odds, quality = log_odds(swapped), assess(swapped, 160, 160)
+        odds, quality = log_odds(field_of_view(swapped)), assess(swapped, 160, 160)
         if quality.contrast >= MIN_CONTRAST:
             assert (FALSE_COLOURS in quality.problems) == (odds >= FALSE_COLOURS_FROM)
         if ODD_COLOURS in quality.problems:

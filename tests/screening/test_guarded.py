@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ from bundles import lesion
 from dermsentry.images import Unreadable
 from dermsentry.model import Bundle
 from dermsentry.screening import screen
-from dermsentry.screening.guarded import GuardedScreener
+from dermsentry.screening.guarded import GuardedScreener, GuardedScreeners
 from dermsentry.screening.inference import screen_each
 from dermsentry.screening.inputs import Source, find_photographs
 from screening.poison import decoder, write_photograph
@@ -55,6 +58,47 @@ def test_a_poisoned_photograph_costs_itself_alone(guarded: GuardedScreener, tmp_
     assert reasons[3] == "the file took longer than 3 s to read"
     assert all(own.version for own in found)  # they are not tried again as what could not be opened is
     assert time.monotonic() - begun < 300
+
+
+def test_processes_side_by_side_find_what_is_found_here(
+    bundle: Bundle, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dermsentry.screening.guarded.ALONE", 1)
+    here = screen(photographs, bundle, findings=tmp_path / "here.jsonl", saliency=tmp_path / "here")
+    with GuardedScreeners(bundle.folder, processes=2) as guarded:
+        found = screen(
+            photographs, bundle, findings=tmp_path / "f.jsonl", saliency=tmp_path / "there", guarded=guarded
+        )
+        pixels = np.asarray(lesion(40, 3))
+        assert screen(pixels, bundle, guarded=guarded) == screen(pixels, bundle)
+    assert found == here
+    assert (tmp_path / "f.jsonl").read_text() == (tmp_path / "here.jsonl").read_text()
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
+    assert drawn == {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()}
+    assert len(drawn) > 1
+
+
+def test_the_command_goes_on_after_a_photograph_that_crashes(tmp_path: Path, bundle: Bundle) -> None:
+    for number, word in enumerate(["", "segfault", ""]):
+        write_photograph(tmp_path / "photographs" / f"{number}.jpg", number, word)
+    path = os.pathsep.join([str(decoder(tmp_path / "site")), os.environ.get("PYTHONPATH", "")])
+    command = [
+        sys.executable,
+        "-m",
+        "dermsentry",
+        "screen",
+        str(tmp_path / "photographs"),
+        "--format",
+        "json",
+    ]
+    run = subprocess.run(
+        [*command, "--model", str(bundle.folder)], env={**os.environ, "PYTHONPATH": path}, capture_output=True,
+        check=False, text=True,
+    )  # fmt: skip
+    assert run.returncode == 3
+    found = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [own["tier"] == "unreadable" for own in found] == [False, True, False]
+    assert found[1]["reasons"] == ["the file stopped its decoder"]
 
 
 def test_an_answer_about_another_photograph_is_no_finding(

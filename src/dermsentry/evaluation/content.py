@@ -22,7 +22,7 @@ from dermsentry.collection.groups import connected_groups
 from dermsentry.diagnoses import CODES, codes_of, label_space, name_of
 from dermsentry.errors import require_type
 from dermsentry.evaluation.contamination import find_learned, perceptual_hashes
-from dermsentry.images import Unreadable, fit, read_photograph
+from dermsentry.images import Unreadable, read_photograph
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.parallel import map_ordered
 from dermsentry.progress import track
@@ -153,10 +153,10 @@ def _look(bundle: Bundle, collection: Collection, quiet: bool) -> dict[int, _See
 
     def look(path: Path) -> _Seen | None:
         try:
-            photograph = read_photograph(path, root=collection.root, enough_for=2 * card.size)
+            photograph = read_photograph(path, root=collection.root, fitted=card.fitted)
         except Unreadable:  # which the audit lists with the reason
             return None
-        pixels = fit(photograph.pixels, card.size, card.aspect)
+        pixels = photograph.pixels
         outputs = bundle.predict_here(pixels[None])
         return _Seen(
             outputs.probability[0, order].astype(np.float64),

@@ -155,6 +155,11 @@ class Card:
     digest: Digest = ""
 
     @property
+    def fitted(self) -> tuple[int, Aspect]:
+        """How images are brought to the network: `size` and `aspect`."""
+        return self.size, self.aspect
+
+    @property
     def synthetic(self) -> bool:
         """Whether phantoms, not photographs of patients, trained it."""
         return bool(self.training["synthetic"])

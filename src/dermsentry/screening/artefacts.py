@@ -12,10 +12,9 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dermsentry.images import Pixels
-from dermsentry.screening.false_colours import SIDE, field_of_view
+from dermsentry.screening.field_of_view import SIDE, Field, to_small
 from dermsentry.screening.lesion import find_lesion
 
 Mask = NDArray[np.bool_]
@@ -31,41 +30,40 @@ _DIRECTIONS = (
 )
 
 
-def lesion_artefacts(pixels: Pixels) -> tuple[float, float]:
+def lesion_artefacts(planes: Pixels, field: Field) -> tuple[float, float]:
     """Shares of the lesion, from 0 to 1, under glare and under hairs, dark or light.
 
     Parameters
     ----------
-    pixels
-        (height, width, 3) uint8, at least 32 on each side, as a network sees it: hairs are taken to be up to
-        1.5 % of its longer side wide.
+    planes
+        A photograph's colours, (3, height, width) uint8, at least 32 on each side, as a network sees it:
+        hairs are taken to be up to 1.5 % of its longer side wide.
+    field
+        Its `field_of_view`.
     """
-    apart = max(3, round(max(pixels.shape[:2]) / 75))  # more than half a hair
-    small = _square(pixels)
+    apart = max(3, round(max(planes.shape[1:]) / 75))  # more than half a hair
     rows, columns = (
         slice(part.start * length // SIDE, part.stop * length // SIDE)
-        for part, length in zip(field_of_view(small), pixels.shape[:2], strict=True)
+        for part, length in zip((field.rows, field.columns), planes.shape[1:], strict=True)
     )
-    seen = pixels[rows, columns]
-    square = small if seen.shape == pixels.shape else _square(np.ascontiguousarray(seen))
+    seen = planes[:, rows, columns]
+    whole = seen.shape == planes.shape
+    square = field.small if whole else to_small(np.ascontiguousarray(seen.transpose(1, 2, 0)))
     place = find_lesion(square)
-    down, down_lesion = _around(place.row, place.radius, len(seen), apart)
-    across, across_lesion = _around(place.column, place.radius, seen.shape[1], apart)
-    near = seen[down, across]
+    down, down_lesion = _around(place.row, place.radius, seen.shape[1], apart)
+    across, across_lesion = _around(place.column, place.radius, seen.shape[2], apart)
+    red, green, blue = seen[:, down, across]
     lesion = down_lesion[:, None] + across_lesion <= 1
     area = max(int(lesion.sum()), 1)
-    skin = int(np.sort(_least(square), axis=None)[SIDE * SIDE * 9 // 10])
-    glare = lesion & (_least(near) >= max(_NEAR_WHITE, skin + _ABOVE_SKIN))
-    hair = lesion & (_dark_lines(near[:, :, 0], apart) | _dark_lines(255 - near[:, :, 2], apart))
+    tenth = SIDE * SIDE * 9 // 10
+    skin = int(np.partition(_least(*square.transpose(2, 0, 1)), tenth, axis=None)[tenth])
+    glare = lesion & (_least(red, green, blue) >= max(_NEAR_WHITE, skin + _ABOVE_SKIN))
+    hair = lesion & (_dark_lines(red, apart) | _dark_lines(255 - blue, apart))
     return int(glare.sum()) / area, int(hair.sum()) / area
 
 
-def _square(pixels: Pixels) -> Pixels:
-    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX))
-
-
-def _least(pixels: Pixels) -> NDArray[np.uint8]:
-    return np.minimum(np.minimum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2])
+def _least(red: Pixels, green: Pixels, blue: Pixels) -> Pixels:
+    return np.minimum(np.minimum(red, green), blue)
 
 
 def _around(middle: float, radius: float, length: int, apart: int) -> tuple[slice, NDArray[np.floating]]:

@@ -21,14 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermsentry.images import Pixels
+from dermsentry.screening.field_of_view import Field
 
 Floats = NDArray[np.float64]
 
 WEIGHTS = Path(__file__).with_suffix(".json")
-SIDE, PLACES = 64, 16
-LIT, FIELD = 40, 0.12
-"""Brighter places are in the field of view; rows and columns with a smaller share of them are not."""
+PLACES = 16
 _DARK = 30.0
 _ACROSS = np.hypot(*np.meshgrid(*[np.arange(PLACES) - (PLACES - 1) / 2] * 2)).ravel() / (PLACES / 2)
 _INNER = _ACROSS < 0.85  # what is laid beside a lesion, such as a sticker, is at the edge
@@ -38,19 +36,20 @@ _PAIRS = ((0, 1), (1, 2), (0, 2))
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Of the log-odds that colours are false: kernel · quadratic((features - mean) / scale) + bias."""
+    """Log-odds of false colours: (linear + x squares) · x + bias, with x = (features - mean) / scale."""
 
     mean: Floats
     scale: Floats
-    kernel: Floats
+    linear: Floats
+    squares: Floats
     bias: float
 
 
-def log_odds(pixels: Pixels) -> float:
-    """The log-odds that a photograph, (height, width, 3) uint8, has false colours."""
+def log_odds(field: Field) -> float:
+    """The log-odds that a photograph has false colours."""
     weights = _weights()
-    scaled = (colour_features(pixels) - weights.mean) / weights.scale
-    return float(quadratic(scaled[None])[0] @ weights.kernel + weights.bias)
+    scaled = (colour_features(field) - weights.mean) / weights.scale
+    return float((weights.linear + scaled @ weights.squares) @ scaled + weights.bias)
 
 
 def quadratic(features: Floats) -> Floats:
@@ -59,23 +58,21 @@ def quadratic(features: Floats) -> Floats:
     return np.concatenate([features, features[:, first] * features[:, second]], axis=1)
 
 
-def colour_features(pixels: Pixels) -> Floats:
-    """Statistics of a photograph's colours, (23,)."""
-    small = np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX))
-    field = np.ascontiguousarray(small[field_of_view(small)])
-    grid = Image.fromarray(field).resize((PLACES, PLACES), Image.Resampling.BOX)
+def colour_features(field: Field) -> Floats:
+    """Statistics of the colours of a photograph, (23,)."""
+    grid = Image.fromarray(field.seen).resize((PLACES, PLACES), Image.Resampling.BOX)
     colours = np.asarray(grid, dtype=np.float64).reshape(-1, 3)
     logs = np.log(colours + 8)
     lit = (colours.max(axis=1) > _DARK) & _INNER
     if lit.sum() < 40:
         lit = _INNER
     own = logs[lit]
-    level = np.median(own, axis=0)
+    level = _median(own)
     away = own - level
     light = away.mean(axis=1)
     order = np.argsort(light)
     fifth = max(len(order) // 5, 1)
-    pale, dark = np.median(own[order[-fifth:]], axis=0), np.median(own[order[:fifth]], axis=0)
+    pale, dark = _median(own[order[-fifth:]]), _median(own[order[:fifth]])
     spread = away.T @ away / len(away) + 1e-4 * np.eye(3)
     steps = _steps(logs, lit)
     change = steps.T @ steps / max(len(steps), 1) + 1e-5 * np.eye(3)
@@ -98,18 +95,6 @@ def colour_features(pixels: Pixels) -> Floats:
     )
 
 
-def field_of_view(pixels: Pixels) -> tuple[slice, slice]:
-    """Rows and columns of a picture, (`SIDE`, `SIDE`, 3), without the black around a round lens or padding.
-
-    All of it if not enough would be left.
-    """
-    lit = np.maximum(np.maximum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2]) > LIT
-    rows, columns = np.flatnonzero(lit.mean(axis=1) > FIELD), np.flatnonzero(lit.mean(axis=0) > FIELD)
-    if min(len(rows), len(columns)) < 8 or min(np.ptp(rows), np.ptp(columns)) < SIDE // 4:
-        return slice(0, len(pixels)), slice(0, pixels.shape[1])
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
 def _steps(logs: Floats, lit: NDArray[np.bool_]) -> Floats:
     """From each lit place to the next, down and across, (k, 3)."""
     grid, light = logs.reshape(PLACES, PLACES, 3), lit.reshape(PLACES, PLACES)
@@ -121,11 +106,19 @@ def _from_surround_to_middle(logs: Floats, lit: NDArray[np.bool_]) -> Floats:
     middle, surround = lit & _MIDDLE, lit & _SURROUND
     if min(middle.sum(), surround.sum()) < 5:
         return np.zeros(3)
-    return np.asarray(np.median(logs[middle], axis=0) - np.median(logs[surround], axis=0))
+    return _median(logs[middle]) - _median(logs[surround])
+
+
+def _median(values: Floats) -> Floats:
+    """Of each column; NumPy's own takes five times as long for so few rows."""
+    ordered, count = np.sort(values, axis=0), len(values)
+    return np.asarray((ordered[(count - 1) // 2] + ordered[count // 2]) / 2)
 
 
 @lru_cache(maxsize=1)
 def _weights() -> Weights:
     record = json.loads(WEIGHTS.read_text(encoding="ascii"))
     mean, scale, kernel = (np.asarray(record[name], dtype=np.float64) for name in ("mean", "scale", "kernel"))
-    return Weights(mean, scale, kernel, float(record["bias"]))
+    squares = np.zeros((len(mean), len(mean)))
+    squares[np.triu_indices(len(mean))] = kernel[len(mean) :]  # in the order of `quadratic`
+    return Weights(mean, scale, kernel[: len(mean)], squares, float(record["bias"]))

@@ -5,21 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from queue import LifoQueue
 from threading import Lock
-from typing import Any
-
-import numpy as np
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from dermsentry import guarded
 from dermsentry.errors import BundleError
-from dermsentry.files import plain
 from dermsentry.guarded import MEMORY, TIME_S, Answer, GuardedProcess, Stopped
-from dermsentry.images import Unopened, Unreadable
-from dermsentry.model import Bundle, Device, open_bundle
-from dermsentry.screening.finding import Finding, finding_of
-from dermsentry.screening.inference import Screened, decode, screen_photograph
-from dermsentry.screening.inputs import Loaded, Source
-from dermsentry.screening.triage import TIERS
+
+# What takes its time to load is imported where it is used: a command begins its processes before that.
+if TYPE_CHECKING:
+    from dermsentry.model import Bundle, Device
+    from dermsentry.screening.finding import Finding
+    from dermsentry.screening.inference import Screened
+    from dermsentry.screening.inputs import Loaded, Source
+
+ALONE = 16
+"""Photographs that the first of several processes screens before the others begin, which takes as long."""
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Guarded(GuardedProcess):
@@ -60,6 +64,8 @@ def serve(
     device: Device = "cpu",
 ) -> None:
     """Be the process: open the model, then answer until nobody asks; see `dermsentry.guarded.serve`."""
+    from dermsentry.model import open_bundle
+
     guarded.serve(do, lambda: open_bundle(folder, threads=1, device=device), memory, time_s)
 
 
@@ -82,7 +88,7 @@ class GuardedScreener(Guarded):
         self.model = model
         self._one_at_a_time = Lock()
 
-    def screen(self, source: Source, content: Loaded) -> Screened:
+    def screen(self, source: Source, content: Loaded, *, saliency: bool = False) -> Screened:
         """Screen a photograph, its bytes or an array.
 
         Raises
@@ -92,19 +98,35 @@ class GuardedScreener(Guarded):
         BundleError
             The model was refused, or the network failed.
         """
+        import numpy as np
+
+        from dermsentry.images import Unopened, Unreadable
+        from dermsentry.screening.finding import finding_of
+        from dermsentry.screening.inference import Screened
+        from dermsentry.screening.triage import TIERS
+
         shape = list(content.shape) if isinstance(content, np.ndarray) else None
         data = content if isinstance(content, bytes) else np.asarray(content, np.uint8).tobytes()
-        asked = {"do": "screen", "name": source.name, "path": source.path, "shape": shape}
+        asked = {
+            "do": "screen",
+            "name": source.name,
+            "path": source.path,
+            "shape": shape,
+            "saliency": saliency,
+        }
 
-        def checked(answer: dict[str, Any], _: dict[str, bytes]) -> Finding | Unreadable:
+        def checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screened | Unreadable:
             if "reason" in answer:
                 return (Unopened if answer["unopened"] else Unreadable)(str(answer["reason"]))
-            finding = finding_of(answer["finding"])
+            finding: Finding = finding_of(answer["finding"])
             if (finding.image, finding.path, finding.model) != (source.name, source.path, self.model):
                 raise ValueError("the finding of something else")
             if finding.tier not in TIERS:
                 raise ValueError("no tier")
-            return finding
+            picture = drawn.get("saliency")
+            if (picture is not None) != saliency or not (picture or PNG).startswith(PNG):
+                raise ValueError("no picture")
+            return Screened(finding, picture)
 
         try:
             with self._one_at_a_time:
@@ -113,20 +135,83 @@ class GuardedScreener(Guarded):
             raise Unreadable(error.reason) from None
         if isinstance(found, Unreadable):
             raise found
-        return Screened(found)
+        return found
+
+
+class GuardedScreeners:
+    """Several such processes, which screen side by side.
+
+    The first begins at once, the others once there are photographs enough to make up for it.
+
+    Parameters
+    ----------
+    bundle
+        The bundle's folder; `dermoscopy`, where no folder is called so, is the bundled model.
+    processes
+        How many there are at most.
+    device
+        Where the network computes, `cpu` or `cuda`.
+
+    Examples
+    --------
+    >>> import io, numpy, dermsentry, PIL.Image
+    >>> file = io.BytesIO()
+    >>> PIL.Image.fromarray(numpy.full((300, 300, 3), 200, numpy.uint8)).save(file, "JPEG")
+    >>> with dermsentry.GuardedScreeners("dermoscopy", processes=2) as guarded:
+    ...     [finding] = dermsentry.screen(file.getvalue(), guarded=guarded)
+    >>> finding.tier
+    'cannot-say'
+    """
+
+    def __init__(self, bundle: str | Path, *, processes: int, device: Device = "cpu") -> None:
+        self.processes = processes
+        self._each = [GuardedScreener(Path(bundle), "", device=device) for _ in range(processes)]
+        self._waiting, self._screened = self._each[1:], 0
+        self._idle: LifoQueue[GuardedScreener] = LifoQueue()
+        self._idle.put(self._each[0])
+        self._each[0].begin()
+
+    def screen(self, source: Source, content: Loaded, model: str, *, saliency: bool = False) -> Screened:
+        """As `GuardedScreener.screen`, in the process that is free; `model`: what findings call the model."""
+        one = self._idle.get()
+        one.model = model
+        try:
+            return one.screen(source, content, saliency=saliency)
+        finally:
+            self._screened += 1
+            while self._waiting and self._screened >= ALONE:
+                self._idle.put(self._waiting.pop())
+            self._idle.put(one)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in self._each:
+            one.close()
 
 
 def _screen(asked: Mapping[str, Any], bundle: Bundle) -> Answer:
+    import numpy as np
+
+    from dermsentry.files import plain
+    from dermsentry.images import Unopened, Unreadable
+    from dermsentry.screening.inference import decode, screen_photograph
+
     content: Loaded = asked["content"]
     if asked["shape"] is not None:
         content = np.frombuffer(asked["content"], np.uint8).reshape(asked["shape"])
     try:
-        photograph = decode(content, name=asked["path"], enough_for=2 * bundle.card.size)
-        found = screen_photograph(photograph, bundle, asked["name"], asked["path"])
+        photograph = decode(content, name=asked["path"], fitted=bundle.card.fitted)
+        found = screen_photograph(
+            photograph, bundle, asked["name"], asked["path"], saliency=asked["saliency"]
+        )
     except (Unreadable, MemoryError) as error:
         reason = error.reason if isinstance(error, Unreadable) else "too large to decode"
         return {"reason": reason, "unopened": isinstance(error, Unopened)}, {}
-    return {"finding": plain(found.finding)}, {}
+    return {"finding": plain(found.finding)}, {} if found.saliency is None else {"saliency": found.saliency}
 
 
 if __name__ == "__main__":

@@ -11,19 +11,23 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dermsentry.diagnoses import MELANOMA
 from dermsentry.errors import InputError, require_extra
 from dermsentry.image_formats import DICOM, HEAD, format_of
-from dermsentry.images import Photograph, Unopened, Unreadable, fit, read_bytes, read_photograph
+from dermsentry.images import Aspect, Photograph, Unopened, Unreadable, fit, read_bytes, read_photograph
 from dermsentry.model import Bundle
 from dermsentry.model.card import Floats
 from dermsentry.parallel import map_ordered
 from dermsentry.screening.finding import Finding
-from dermsentry.screening.inputs import Loaded, Source
 from dermsentry.screening.quality import assess
 from dermsentry.screening.saliency import draw_saliency
 from dermsentry.screening.triage import triage
+
+if TYPE_CHECKING:
+    from dermsentry.screening.guarded import GuardedScreeners
+    from dermsentry.screening.inputs import Loaded, Source
 
 AHEAD = 16  # photographs a thread may be ahead of the slowest one before it, or of who takes the findings
 MOST_WAITING = 256 * 1024 * 1024
@@ -50,6 +54,7 @@ def screen_sources(
     *,
     saliency: bool = False,
     known: Callable[[Source], Finding | None] | None = None,
+    guarded: GuardedScreeners | None = None,
 ) -> Iterator[Screened]:
     """Screen photographs on the bundle's threads, yielding each as soon as it and all before it are done.
 
@@ -64,6 +69,9 @@ def screen_sources(
     known
         The finding of a photograph that was screened before, which is then not read again; called on any
         thread.
+    guarded
+        Processes of the same bundle which files are screened in, so that one which stops its decoder costs
+        itself alone; what is in memory already is screened here.
 
     Raises
     ------
@@ -72,11 +80,13 @@ def screen_sources(
     """
 
     def screened(source: Source, content: Loaded) -> Screened:
-        photograph = decode(content, name=source.path, enough_for=2 * bundle.card.size)
+        if guarded is not None and isinstance(content, bytes):
+            return guarded.screen(source, content, bundle.name, saliency=saliency)
+        photograph = decode(content, name=source.path, fitted=bundle.card.fitted)
         return screen_photograph(photograph, bundle, source.name, source.path, saliency=saliency)
 
     # One more than the cores: while one waits for the interpreter, another computes (5 % faster on two).
-    threads = bundle.threads + (bundle.threads > 1)
+    threads = (bundle.threads if guarded is None else guarded.processes) + (bundle.threads > 1)
     return screen_each(sources, screened, bundle.name, threads=threads, known=known)
 
 
@@ -202,8 +212,8 @@ def _load(source: Source) -> Loaded:
     return content
 
 
-def decode(content: Loaded, *, name: str, enough_for: int) -> Photograph:
-    """Decode a photograph whose name says what it may be; `enough_for`: the pixels that are wanted of a side.
+def decode(content: Loaded, *, name: str, fitted: tuple[int, Aspect]) -> Photograph:
+    """Decode a photograph whose name says what it may be; `fitted`: as in `images.read_photograph`.
 
     Raises
     ------
@@ -212,7 +222,7 @@ def decode(content: Loaded, *, name: str, enough_for: int) -> Photograph:
     """
     if isinstance(content, bytes):
         if format_of(content[:HEAD]) != DICOM:
-            return read_photograph(content, enough_for=enough_for, name=name)
+            return read_photograph(content, fitted=fitted, name=name)
         read = _dicom()
     elif hasattr(content, "save_as"):  # a data set, which neither an array nor an image of Pillow's has
         read = _dicom()

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from dermsentry.images import Pixels
 
+Mask = NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Place:
@@ -28,16 +30,24 @@ def find_lesion(pixels: Pixels) -> Place:
     size = len(pixels)
     smooth = _gaussian(size, size / 40)
     light = smooth @ (pixels.sum(axis=2, dtype=np.float32) / 3) @ smooth.T
-    down, across = np.mgrid[:size, :size].astype(np.float32)
+    down, across, inner, outer = _places(size)
     middle = (size - 1) / 2
-    off = np.hypot(down - middle, across - middle) / size
-    rim = float(np.median(light[(off > 0.35) & (off < 0.5)]))
-    darker = np.clip(rim - light, 0, None) * (off < 0.4)
+    rim = float(np.median(light[outer]))
+    darker = np.clip(rim - light, 0, None) * inner
     inside = darker > 0.5 * darker.max()
     if darker.max() < 5 or not inside.any():
         return Place(middle, middle, size / 4)
     radius = float(np.clip(np.sqrt(inside.sum() / np.pi), 0.08 * size, 0.35 * size))
     return Place(float(down[inside].mean()), float(across[inside].mean()), radius)
+
+
+@lru_cache(maxsize=2)
+def _places(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask, Mask]:
+    """(size, size) each: rows, columns, where a lesion may be, and the rim around that."""
+    down, across = np.mgrid[:size, :size].astype(np.float32)
+    middle = (size - 1) / 2
+    off = np.hypot(down - middle, across - middle) / size
+    return down, across, off < 0.4, (off > 0.35) & (off < 0.5)
 
 
 @lru_cache(maxsize=2)

@@ -13,6 +13,7 @@ from dermsentry.files import write_bytes
 from dermsentry.model import BUNDLED, Bundle, Device, open_bundle
 from dermsentry.progress import track
 from dermsentry.screening.finding import Finding
+from dermsentry.screening.guarded import GuardedScreeners
 from dermsentry.screening.inference import screen_sources
 from dermsentry.screening.inputs import (
     ImageInput,
@@ -42,6 +43,7 @@ def screen(
     saliency: str | Path | None = None,
     threads: int | None = None,
     device: Device = "cpu",
+    guarded: GuardedScreeners | None = None,
     strict: bool = True,
     quiet: bool = True,
 ) -> list[Finding]:
@@ -82,6 +84,9 @@ def screen(
         number.
     device
         Where the network computes, `cpu` or `cuda`. An opened bundle has its own.
+    guarded
+        Processes of the same bundle that files are screened in (`GuardedScreeners`, Linux), so that one which
+        crashes, holds or fills its decoder costs itself alone. Without, this process ends with it.
     strict
         Whether a path that does not exist is refused; if not, its finding is `unreadable`.
     quiet
@@ -114,8 +119,8 @@ def screen(
     return list(
         iter_screen(
             images, bundle, findings=findings, force=force, shard=shard, table=table, predictions=predictions,
-            predictions_for=predictions_for, saliency=saliency, threads=threads, device=device, strict=strict,
-            quiet=quiet,
+            predictions_for=predictions_for, saliency=saliency, threads=threads, device=device,
+            guarded=guarded, strict=strict, quiet=quiet,
         )
     )  # fmt: skip
 
@@ -133,6 +138,7 @@ def iter_screen(
     saliency: str | Path | None = None,
     threads: int | None = None,
     device: Device = "cpu",
+    guarded: GuardedScreeners | None = None,
     strict: bool = True,
     quiet: bool = True,
 ) -> Iterator[Finding]:
@@ -171,6 +177,9 @@ def iter_screen(
         How many images are screened at the same time; by default one per core.
     device
         Where the network computes, `cpu` or `cuda`.
+    guarded
+        Processes of the same bundle that files are screened in (`GuardedScreeners`, Linux), so that one which
+        crashes, holds or fills its decoder costs itself alone. Without, this process ends with it.
     strict
         Whether a path that does not exist is refused; if not, its finding is `unreadable`.
     quiet
@@ -230,6 +239,7 @@ def iter_screen(
             *([] if predictions is None else [lambda: predictions_file(Path(predictions), predictions_for)]),
         ],
         saliency=saliency_folder,
+        guarded=guarded,
         total=total,
         quiet=quiet,
     )
@@ -242,6 +252,7 @@ def _screened(
     findings: Callable[[], AbstractContextManager[KeptFindings]] | None,
     tables: list[Callable[[], AbstractContextManager[Write]]],
     saliency: Path | None,
+    guarded: GuardedScreeners | None,
     total: int | None,
     quiet: bool,
 ) -> Iterator[Finding]:
@@ -250,7 +261,7 @@ def _screened(
         writers = [files.enter_context(table()) for table in tables]
         drawn: dict[int, str] = {}
         known = None if kept is None else partial(kept.find, saliency=saliency)
-        results = screen_sources(sources, bundle, saliency=saliency is not None, known=known)
+        results = screen_sources(sources, bundle, saliency=saliency is not None, known=known, guarded=guarded)
         for screened in results if quiet else track(results, "Screening", total):
             finding = screened.finding
             if saliency is not None and screened.saliency is not None:

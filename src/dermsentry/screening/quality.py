@@ -22,6 +22,7 @@ from PIL import Image
 from dermsentry.images import Pixels
 from dermsentry.screening.artefacts import lesion_artefacts
 from dermsentry.screening.false_colours import log_odds
+from dermsentry.screening.field_of_view import field_of_view
 
 PLACES = 16  # on a side: where light and colour are measured
 
@@ -96,33 +97,35 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
     """
     step = max(2, len(pixels) // 96)
     inner = _without_bars(pixels)
-    places = np.asarray(
-        Image.fromarray(inner).resize((PLACES, PLACES), Image.Resampling.BOX), dtype=np.float32
-    ).reshape(PLACES * PLACES, 3)
+    image = Image.fromarray(inner)
+    field = field_of_view(image)
+    small = image.resize((PLACES, PLACES), Image.Resampling.BOX)
+    places = np.asarray(small, dtype=np.float32).reshape(PLACES * PLACES, 3)
     light = np.sort(places.mean(axis=1))
-    side, sharpness = min(width, height), _sharpness(_reduced(inner[:, :, 1], step))
+    planes = np.ascontiguousarray(inner.transpose(2, 0, 1))
+    side, sharpness = min(width, height), _sharpness(_reduced(planes[1], step))
     contrast = float(np.sqrt((places - _even_light() @ places).var(axis=0).sum()))
     problems = []
     if side < MIN_SIDE:
         problems.append(TOO_SMALL.format(minimum=MIN_SIDE, side=side))
     # A black lesion, or the dark corners of a round lens, leave a tenth light; paper leaves a tenth dark.
     tenth = len(light) // 10
-    drawn = _drawn(inner)
+    drawn = _drawn(planes)
     # What is all of one colour has none to compare it with.
-    colours = -np.inf if drawn or contrast < MIN_CONTRAST else log_odds(inner)
+    colours = -np.inf if drawn or contrast < MIN_CONTRAST else log_odds(field)
     if colours >= FALSE_COLOURS_FROM:
         problems.append(FALSE_COLOURS)  # which light and contrast depend on
     elif drawn:
         problems.append(DRAWN)
     elif light[-1 - tenth] < DARK:
         problems.append(TOO_DARK)
-    elif light[tenth] > BRIGHT or _burnt(inner) > BURNT:
+    elif light[tenth] > BRIGHT or _burnt(planes) > BURNT:
         problems.append(TOO_BRIGHT)
     elif contrast < MIN_CONTRAST:
         problems.append(WASHED_OUT if light[len(light) // 2] > PALE else NO_LESION)
     elif sharpness < MIN_SHARPNESS:
         problems.append(BLURRED)
-    glare, hair = (round(share, 4) for share in lesion_artefacts(inner))
+    glare, hair = (round(share, 4) for share in lesion_artefacts(planes, field))
     if not problems:
         found = (
             (colours >= ODD_COLOURS_FROM, ODD_COLOURS),
@@ -153,23 +156,23 @@ def _even_light() -> NDArray[np.float32]:
     return (plane @ np.linalg.pinv(plane)).astype(np.float32)
 
 
-def _burnt(pixels: Pixels) -> float:
-    """The share of pixels that have two colours or more at their upper end."""
-    burnt = pixels[::2, ::2] >= 252
-    red, green, blue = burnt[:, :, 0], burnt[:, :, 1], burnt[:, :, 2]
+def _burnt(planes: Pixels) -> float:
+    """The share of pixels that have two colours or more at their upper end; of each colour, (3, h, w)."""
+    red, green, blue = planes[:, ::2, ::2] >= 252
     return float(((red & green) | (green & blue) | (red & blue)).mean())
 
 
-def _drawn(pixels: Pixels) -> bool:
+def _drawn(planes: Pixels) -> bool:
     """Whether a program drew the picture: neighbours are alike or far apart, where skin goes by small steps.
 
-    Black does not count: a lens's dark corners are flat too.
+    Black does not count: a lens's dark corners are flat too. Of each colour, (3, h, w).
     """
-    colours = pixels[::2].transpose(2, 0, 1).astype(np.int16, order="C")
-    change = np.abs(np.diff(colours)).max(axis=0)
-    lit = colours[:, :, 1:].max(axis=0) > 12
-    counts = np.bincount(change[lit], minlength=256)
-    flat, steps, jumps = counts[0] / lit.size, counts[3:32].sum(), counts[32:].sum()
+    left, right = planes[:, ::2, :-1], planes[:, ::2, 1:]
+    change = (np.maximum(left, right) - np.minimum(left, right)).max(axis=0)
+    lit = right.max(axis=0) > 12
+    flat = np.count_nonzero(lit & (change == 0)) / lit.size
+    jumps = np.count_nonzero(lit & (change >= 32))
+    steps = np.count_nonzero(lit & (change >= 3)) - jumps
     limits = ((FLAT, JUMPS), (LESS_FLAT, MORE_JUMPS))
     return any(flat > least and jumps > share * steps for least, share in limits)
 
