@@ -222,6 +222,23 @@ def test_the_cluster_needs_a_folder(photographs: Path, tmp_path: Path) -> None:
         )
 
 
+def test_of_many_photographs_a_poisoned_one_costs_itself(photographs: Path, tmp_path: Path) -> None:
+    expected = run(photographs, tmp_path / "here")
+    root = tmp_path / "poisoned"
+    shutil.copytree(photographs, root)
+    for word in ("segfault", "memory"):
+        write_photograph(root / "Train" / "nevus" / f"{word}.jpg", 3, word)
+    site = os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path])
+    _holds_poison(run(root, tmp_path / "out", PYTHONPATH=site), expected)
+
+
+def _holds_poison(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    reasons = {Path(file["path"]).stem: file["reason"] for file in found["unreadable"]}
+    assert reasons.pop("broken")
+    assert reasons == {"segfault": "the file stopped its decoder", "memory": "too large to decode"}
+    assert [found[name] for name in FINDINGS] == [expected[name] for name in FINDINGS]
+
+
 def test_ray_finds_what_is_found_here_and_one_poisoned_photograph_costs_itself(
     photographs: Path, tmp_path: Path
 ) -> None:
@@ -233,10 +250,7 @@ def test_ray_finds_what_is_found_here_and_one_poisoned_photograph_costs_itself(
         write_photograph(root / "Train" / "nevus" / f"{word}.jpg", 3, word)
     site = os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path])
     found = run(root, tmp_path / "out", "--engine", "ray", "--threads", "2", PYTHONPATH=site)
-    reasons = {Path(file["path"]).stem: file["reason"] for file in found["unreadable"]}
-    assert reasons.pop("broken")
-    assert reasons == {"segfault": "the file stopped its decoder", "memory": "too large to decode"}
-    assert [found[name] for name in FINDINGS] == [expected[name] for name in FINDINGS]
+    _holds_poison(found, expected)
 
 
 @pytest.mark.slow

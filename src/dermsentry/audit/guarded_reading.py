@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,29 @@ class GuardedReader(GuardedProcess):
         if isinstance(found, str):
             raise Unreadable(found)
         return found
+
+
+class GuardedReaders:
+    """Several such processes, for as many threads."""
+
+    def __init__(self, processes: int) -> None:
+        self._each = [GuardedReader() for _ in range(processes)]
+        self._idle: LifoQueue[GuardedReader] = LifoQueue()
+        for one in self._each:
+            self._idle.put(one)
+
+    def look_at(self, path: Path, root: Path) -> Look:
+        """As `GuardedReader.look_at`, in a process that is free."""
+        one = self._idle.get()
+        try:
+            return one.look_at(path, root)
+        finally:
+            self._idle.put(one)
+
+    def close(self) -> None:
+        """End the processes."""
+        for one in self._each:
+            one.close()
 
 
 def _checked(answer: dict[str, Any], parts: dict[str, bytes]) -> Look | str:

@@ -132,7 +132,14 @@ def _ranges(folder: Path) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in names]
 
 
-class Searcher:
+class _Plain:
+    """What begins nothing that is to be ended."""
+
+    def close(self) -> None:
+        """End nothing."""
+
+
+class Searcher(_Plain):
     """Looks for what may be one, a partition of photographs after another.
 
     Parameters
@@ -336,7 +343,7 @@ def _judged(survey: Survey, likely: Pairs, place: Workplace) -> NDArray[np.uint8
     return np.asarray(found, np.uint8)
 
 
-class Judge:
+class Judge(_Plain):
     """Judges a partition of pairs after another, `threads` pairs at the same time.
 
     `kept` is the folder of the audit's work.

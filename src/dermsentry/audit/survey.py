@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ from dermsentry.audit.workplace import Advance, Workplace, nobody
 from dermsentry.collection import Collection
 from dermsentry.images import Photograph, Unreadable, read_photograph
 from dermsentry.parallel import map_ordered
+
+if TYPE_CHECKING:
+    from dermsentry.audit.guarded_reading import GuardedReaders
 
 _ENOUGH = 512  # larger JPEGs are decoded at a reduced size: a duplicate is recognised all the same
 PARTITION = 500
@@ -131,11 +135,13 @@ class Reader:
 
     def __init__(self, folder: Path, root: Path, threads: int, guarded: bool) -> None:
         self._folder, self._root, self._threads = folder, root, threads
+        self._guarded: GuardedReaders | None = None
         self._look: Callable[[Path, Path], Look] = look_at
         if guarded:
-            from dermsentry.audit.guarded_reading import GuardedReader
+            from dermsentry.audit.guarded_reading import GuardedReaders
 
-            self._look = GuardedReader().look_at
+            self._guarded = GuardedReaders(threads)
+            self._look = self._guarded.look_at
 
     def __call__(self, task: tuple[int, list[Key]], advance: Advance = nobody) -> dict[str, str]:
         """Read a partition: path to reason of each photograph that cannot be read."""
@@ -153,6 +159,11 @@ class Reader:
             write_partition(partition_path(self._folder, number), found)
         return unreadable
 
+    def close(self) -> None:
+        """End the processes that read."""
+        if self._guarded is not None:
+            self._guarded.close()
+
     def _read(self, key: Key) -> Look | Unreadable:
         try:
             return self._look(self._root / key[0], self._root)
@@ -164,7 +175,8 @@ def survey_collection(collection: Collection, place: Workplace) -> Survey:
     """Read every photograph once, and keep what was read at a place.
 
     An unreadable one is listed, not raised. What the place has kept of a file with the same path, size and
-    time of change is not read again, so a survey that was ended is resumed.
+    time of change is not read again, so a survey that was ended is resumed. On a cluster, and where more than
+    500 are read, each is read in a guarded process: a file that ends or holds its decoder is unreadable.
 
     Raises
     ------
@@ -184,7 +196,9 @@ def survey_collection(collection: Collection, place: Workplace) -> Survey:
         size = max(1, min(PARTITION, -(-len(fresh) // (4 * (place.threads or 4)))))
         parts = [fresh[start : start + size] for start in range(0, len(fresh), size)]
     unreadable: dict[str, str] = {}
-    arguments = (folder, collection.root.absolute(), place.here, place.engine == "ray")
+    # A process takes as long to begin as a hundred photographs take to be read.
+    guarded = place.engine == "ray" or len(fresh) > PARTITION
+    arguments = (folder, collection.root.absolute(), place.here, guarded)
     sizes = [len(part) for part in parts]
     for found in place.each(
         "Reading", Reader, arguments, list(enumerate(parts, first)), sizes, len(keys) - len(fresh)

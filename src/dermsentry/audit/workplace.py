@@ -29,6 +29,9 @@ class Doing(Protocol[Task, Answer]):
         """Do a task."""
         ...
 
+    def close(self) -> None:
+        """End what it began."""
+
 
 def nobody(_: int) -> None:
     """Where nobody asks how far it is."""
@@ -81,8 +84,11 @@ class Workplace:
         with Work(what, sum(sizes) + done, self.quiet, done) as work:
             if self.engine == "local":
                 doing = begin(*arguments)
-                for task in tasks:
-                    yield doing(task, work.advance)
+                try:
+                    for task in tasks:
+                        yield doing(task, work.advance)
+                finally:
+                    doing.close()
                 return
             numbered = list(zip(sizes, tasks, strict=True))
             found = map_on_cluster(_Sized, (begin, *arguments), numbered, threads=self.threads)
