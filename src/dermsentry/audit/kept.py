@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -175,9 +176,16 @@ class Looks:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.partition = lru_cache(_OPEN)(self._partition)
+        self._opened, self._lock = lru_cache(_OPEN)(self._open), Lock()
 
-    def _partition(self, number: int) -> Partition:
+    def partition(self, number: int) -> Partition:
+        """A partition. Raises InputError where it is damaged."""
+        with (
+            self._lock
+        ):  # NumPy reads a header by `ast`, which two threads of Python 3.11 may not use at once
+            return self._opened(number)
+
+    def _open(self, number: int) -> Partition:
         found = read_partition(partition_path(self.folder, number))
         if found is None:
             raise InputError(f"{partition_path(self.folder, number)} is of another version; delete it.")
