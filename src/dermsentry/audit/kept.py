@@ -180,9 +180,8 @@ class Looks:
 
     def partition(self, number: int) -> Partition:
         """A partition. Raises InputError where it is damaged."""
-        with (
-            self._lock
-        ):  # NumPy reads a header by `ast`, which two threads of Python 3.11 may not use at once
+        # NumPy reads a header by `ast`, which two threads of Python 3.11 may not use at once.
+        with self._lock:
             return self._opened(number)
 
     def _open(self, number: int) -> Partition:
