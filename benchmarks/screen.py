@@ -36,7 +36,8 @@ from float32 import float32_onnx
 
 from dermsentry.images import Pixels, read_many
 from dermsentry.model import MODEL_FILE, Bundle, bundled, open_bundle
-from dermsentry.screening import GuardedScreeners, iter_screen
+from dermsentry.screening import iter_screen
+from dermsentry.screening.guarded import GuardedScreeners
 from dermsentry.screening.inference import decode, screen_photograph
 from dermsentry.screening.inputs import find_photographs
 from dermsentry.screening.quality import assess
@@ -90,7 +91,7 @@ def compare(bundle: Bundle, folder: Path, work: Path, guarded: GuardedScreeners)
         out = Path(tempfile.mkdtemp(dir=work))  # what is there already is not screened again
         kept = out / "saliency" if saliency else None
         files = {"findings": out / "f.jsonl", "predictions": out / "p.csv", "saliency": kept}
-        for _ in iter_screen(folder, bundle, **files, guarded=guarded if processes else None):
+        for _ in iter_screen(folder, bundle, **files, guarded=guarded if processes else False):
             pass
 
     ways = {

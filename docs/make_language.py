@@ -10,14 +10,17 @@ import ast
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
+from jinja2 import Environment, nodes
 
 from dermsentry.clinic import checklists
+from dermsentry.clinic.store.events import ACTIONS
 from dermsentry.clinic.worklist.body_map import REGIONS
 from dermsentry.image_formats import READ
 
@@ -52,6 +55,8 @@ UNSEEN = (
     "store/events.py", "store/tables.py", "store/migrations", "dicom/text.py",
 )  # fmt: skip
 """Whose sentences, made in English, reach people in front of a page; and what of that does not."""
+PROSE = ("adoption_verdict.txt", "adoption_caveats.txt")
+"""Text templates of `reporting` whose sentences, made in English, pages show."""
 WORDS = (
     "alert", "referral", "below", "refuses", "flags", "much", "somewhat", "starting", "melanoma", "sharpness",
     "patients", "validation",
@@ -61,7 +66,7 @@ WORDS = (
 """Single words that are put into such sentences."""
 UNSAID = (
     "log", "say", "axes", "field", "Field", "Query", "Form", "HTTPBearer", "FastAPI", "text",
-    "APIRouter", "RuntimeError", "ValueError", "MarkdownIt", "_", "lazy", "ngettext",
+    "APIRouter", "AssertionError", "RuntimeError", "ValueError", "MarkdownIt", "_", "lazy", "ngettext",
 )  # fmt: skip
 """What is called with text that nobody is shown, or with a message that is marked."""
 
@@ -98,6 +103,10 @@ def messages() -> Catalog:
             for message in sentences(ast.parse(path.read_text(encoding="utf-8"))):
                 if path.name != "body_map.py" or message[:1].isupper():  # its regions are below, in parts
                     _add(found, path, message)
+    for name in PROSE:
+        path = SOURCE / "reporting" / "templates" / name
+        for message in prose(path.read_text(encoding="utf-8")):
+            _add(found, path, message)
     named = (checklists.COLOURS, checklists.STRUCTURES, checklists.CRITERIA, checklists.VERDICTS)
     listed = [name for own in named for name in own.values()] + [
         *checklists.FIELDS[:4],
@@ -106,6 +115,7 @@ def messages() -> Catalog:
     ]
     for word in (
         *WORDS,
+        *ACTIONS,
         *listed,
         *(part for region in REGIONS for part in region.split(", ") if part != "close"),
     ):
@@ -193,6 +203,52 @@ def _name(node: ast.expr) -> str:
         return node.attr
     inner = [own for own in ast.walk(node) if isinstance(own, ast.Name | ast.Attribute)]
     return _name(inner[-1]) if inner and inner[-1] is not node else "value"
+
+
+def prose(source: str) -> Iterator[str]:
+    """The English sentences of a text template: a block's, one for each way through its conditions."""
+    tree = Environment().parse(source)
+    for block in tree.find_all(nodes.Block):
+        for way in _ways(block.body):
+            if text := " ".join("".join(_placed(way)).split()):
+                yield text
+    for counted in tree.find_all(nodes.Filter):
+        if counted.name == "counted":  # what it makes is put into a sentence
+            one, *many = [own.as_const() for own in counted.args]
+            plural = many[0] if many else f"{one}s"
+            yield from (f"%(number)s {one}", f"%(number)s {plural}", f"no {plural}")
+
+
+def _ways(body: Iterable[nodes.Node]) -> Iterator[tuple[str | nodes.Expr, ...]]:
+    """What nodes may write: texts, and expressions that give one."""
+    written: list[list[tuple[str | nodes.Expr, ...]]] = []
+    for node in body:
+        if isinstance(node, nodes.If):
+            branches = [node.body, *(own.body for own in node.elif_), node.else_]
+            written.append([way for branch in branches for way in _ways(branch)])
+        elif isinstance(node, nodes.Output):
+            for part in node.nodes:
+                if isinstance(part, nodes.CondExpr) and part.expr2 is not None:
+                    written.append([(own.as_const(),) for own in (part.expr1, part.expr2)])
+                else:
+                    written.append([(part.data if isinstance(part, nodes.TemplateData) else part,)])  # type: ignore[list-item]
+    for ways in product(*written):
+        yield tuple(part for way in ways for part in way)
+
+
+def _placed(way: Iterable[str | nodes.Expr]) -> Iterator[str]:
+    """Texts as they are, and a place for each expression."""
+    used: set[str] = set()
+    for part in way:
+        if isinstance(part, str):
+            yield part.replace("%", "%%")
+            continue
+        inner = [part] if isinstance(part, nodes.Getattr) else list(part.find_all(nodes.Getattr))
+        name = inner[0].attr
+        while name in used:
+            name += "_"
+        used.add(name)
+        yield f"%({name})s"
 
 
 def _is_prose(text: str) -> bool:

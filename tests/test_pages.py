@@ -152,6 +152,25 @@ def test_nothing_is_cut_on_paper(chromium: Browser, pages: Path, page: str) -> N
 
 
 @pytest.mark.slow
+def test_no_column_of_the_study_is_out_of_sight_on_a_laptop(chromium: Browser, pages: Path) -> None:
+    shown = opened(chromium, pages / "study" / "study.html", 1366, [])
+    assert shown.evaluate(CUT) == []
+    shown.close()
+
+
+@pytest.mark.slow
+def test_a_phone_shows_pairs_side_by_side_and_readable_panels(chromium: Browser, pages: Path) -> None:
+    shown = opened(chromium, pages / "demo/audit/audit.html", 390, [])
+    tops = "one => [...one.querySelectorAll('figure')].slice(0, 2).map(f => f.getBoundingClientRect().top)"
+    first, second = shown.locator(".pair").first.evaluate(tops)
+    assert first == second
+    shown.goto((pages / "demo/evaluation/evaluation.html").as_uri())
+    for panels in shown.locator(".panels img").all():
+        assert panels.evaluate("one => one.clientWidth") >= 600
+    shown.close()
+
+
+@pytest.mark.slow
 def test_the_study_links_the_audit_and_explains_its_words(pages: Path) -> None:
     page = (pages / "study" / "study.html").read_text(encoding="utf-8")
     assert 'href="audit.html"' in page

@@ -21,7 +21,6 @@ from .nine_class.results import Study
 from .phantoms import Phantoms, draw_phantoms
 from .screening import (
     Finding,
-    GuardedScreeners,
     Manifest,
     iter_screen,
     screen,
@@ -48,7 +47,6 @@ __all__ = [
     "Fetched",
     "Finding",
     "Fold",
-    "GuardedScreeners",
     "InputError",
     "Manifest",
     "ModelDifference",

@@ -28,7 +28,7 @@ from dermsentry.progress import log_as_json, logged, say
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
     from dermsentry.outputs import Output
-    from dermsentry.screening import GuardedScreeners
+    from dermsentry.screening.guarded import GuardedScreeners
     from dermsentry.screening.triage import Tier
 
 Number = TypeVar("Number", int, float)
@@ -1010,7 +1010,7 @@ def _screen_here(
         predictions=predictions or own,
         predictions_for=predictions_for,
         saliency=folder / "saliency" if saliency and folder else None,
-        guarded=guarded,
+        guarded=guarded or False,
         strict=strict,
         quiet=sys.stdout.isatty(),
         **others,

@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -248,6 +247,8 @@ def serve(
 
 
 def _limit_memory(more: int) -> None:
+    import resource  # which Windows has not
+
     with Path("/proc/self/statm").open() as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -157,7 +157,7 @@ def test_what_the_table_does_not_say_is_told(site, bundle, tmp_path):
     found = adopt(bundle, site / "photographs", labels=tmp_path / "labels.csv", **EASY)
     said = "\n".join(found.warnings)
     assert "'wart'" in said
-    assert "25 of 26 rows have a photograph here" in said
+    assert "labels.csv: 25 of 26 rows have a photograph here." in said  # the name as it is
     assert "no row of the label table is about it" in said
     assert found.counts.unknown == 1
 

@@ -76,7 +76,7 @@ def test_a_clean_collection_has_nothing_that_corrupts() -> None:
     [
         ([leak("MEL", "MEL")], "62.5 %", "memorised them"),
         ([leak("MEL", "NV")], "37.5 %", "All of them carry another label"),
-        ([leak("MEL", "MEL"), leak("NV", "MEL", "b")], "50.0 %", "1 carry the same label there, 1 another"),
+        ([leak("MEL", "MEL"), leak("NV", "MEL", "b")], "50.0 %", "1 carries the same label there, 1 another"),
         ([leak("SK", "PBK|SK")], "62.5 %", "memorised them"),
     ],
 )

@@ -21,7 +21,7 @@ from dermsentry.clinic.alerts.delivery import _worded
 from dermsentry.clinic.language import Reading, choose, read_by, translated
 from dermsentry.clinic.settings import Settings, read_settings
 from dermsentry.errors import InputError
-from docs.make_language import FOLDER, messages, text_of, update
+from docs.make_language import FOLDER, messages, prose, text_of, update
 
 SOURCE = Path(str(files("dermsentry.clinic").joinpath("web")))
 OTHERS = [code for code in language.languages() if code != "en"]
@@ -109,6 +109,21 @@ def test_no_script_holds_text_that_is_not_marked(path: Path) -> None:
         re.findall(r'["`][A-Z][a-z]+ [a-z][^"`]*["`]|textContent = ["`][^"`]*[A-Za-z]{2}[^"`]*["`]', marked)
         == []
     )
+
+
+def test_a_number_inside_a_sentence_and_no_other_word_is_a_number() -> None:
+    with read_by(BERLIN):
+        assert translated("19.8 GiB free.") == "19,8 GiB frei."
+        assert translated("not a photograph") == "keine Fotografie"  # and not `%(number)s photograph`
+
+
+def test_the_sentences_of_a_text_template_are_gathered() -> None:
+    source = """{% block own %}{% if few %}Only {{ n.few|counted("mole") }}
+    {{ "is" if n.few == 1 else "are" }} here: {{ n.share|percent }} at 5 %.{% endif %}{% endblock %}"""
+    assert set(prose(source)) == {
+        "Only %(few)s is here: %(share)s at 5 %%.", "Only %(few)s are here: %(share)s at 5 %%.",
+        "%(number)s mole", "%(number)s moles", "no moles",
+    }  # fmt: skip
 
 
 def test_the_language_is_the_persons_else_the_browsers_else_the_servers() -> None:

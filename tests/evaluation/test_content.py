@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -133,6 +134,9 @@ def test_decisions_are_made_kept_filtered_and_saved(
     page.goto((tmp_path / "audit.html").as_uri())
     card = page.locator("figure[data-path='nevus/m5x.jpg']")
     assert card.locator("select").input_value() == "MEL"  # as suggested
+    href = card.locator("a").get_attribute("href") or ""
+    assert (tmp_path / unquote(href)).samefile(collection.root / "nevus/m5x.jpg")
+    assert card.locator("img").evaluate("one => one.naturalWidth") == 320  # sharp at twice the pixels
     card.get_by_label("Relabel as").check()
     page.locator("figure[data-path='nevus/darkx.jpg']").get_by_label("Leave out").check()
     page.locator("figure[data-path='nevus/blurredx.jpg']").get_by_label("Relabel as").check()  # as what?

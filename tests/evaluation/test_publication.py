@@ -118,5 +118,9 @@ def test_only_a_result_is_published(tmp_path: Path) -> None:
 def test_text_is_escaped_for_latex() -> None:
     table = Table("A table", ({"by": "50_%&#", "share": 0.25, "none": None},))
     assert r"50\_\%\&\#" in table.tex()
+    drop = {"value": -0.01, "low": -0.02, "high": 0.03}
+    text = Table("A drop", ({"threshold": 0.01043, "drop": drop},)).tex()
+    assert "0.0104 & $-$0.010 ($-$0.020 to 0.030)" in text
+    assert text.isascii()  # pdfLaTeX has no minus sign of its own
     assert table.csv() == "by,share,none\n50_%&#,0.25,\n"
     assert np.isclose(0.25, float(table.csv().splitlines()[1].split(",")[1]))

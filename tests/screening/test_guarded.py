@@ -71,6 +71,7 @@ def test_processes_side_by_side_find_what_is_found_here(
         )
         pixels = np.asarray(lesion(40, 3))
         assert screen(pixels, bundle, guarded=guarded) == screen(pixels, bundle)
+    assert screen(photographs, bundle, guarded=True) == here
     assert found == here
     assert (tmp_path / "f.jsonl").read_text() == (tmp_path / "here.jsonl").read_text()
     drawn = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
@@ -92,8 +93,8 @@ def test_the_command_goes_on_after_a_photograph_that_crashes(tmp_path: Path, bun
         "json",
     ]
     run = subprocess.run(
-        [*command, "--model", str(bundle.folder)], env={**os.environ, "PYTHONPATH": path}, capture_output=True,
-        check=False, text=True,
+        [*command, "--model", str(bundle.folder)], env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, check=False, text=True,
     )  # fmt: skip
     assert run.returncode == 3
     found = [json.loads(line) for line in run.stdout.splitlines()]

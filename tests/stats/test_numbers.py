@@ -124,7 +124,9 @@ def test_decimals_are_compared_too() -> None:
         (signed(0.012), "+0.012"),
         (signed(-0.003), "−0.003"),
         (signed(0.0), "0.000"),
-        (signed(0.00001), "< 0.001"),
+        (signed(0.00001), "0.000"),
+        (signed(-0.00001), "0.000"),
+        (signed(0.98, 1), "+1.0"),  # percentage points: no share, so nothing is hidden
         (percent_interval(Estimate(0.973, 0.901, 0.998)), "97.3 % (90.1–99.8)"),
         (percent_interval(None), "–"),
         (percent_interval(Estimate(0.9, 0.458, 0.9999)), "90.0 % (45.8 to > 99.9)"),

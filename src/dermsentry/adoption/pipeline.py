@@ -99,7 +99,7 @@ def adopt(
             prevalence=prevalence,
             seed=seed,
         )
-    beside = tuple(f"{line[:1].upper()}{line[1:]}." for line in site.left_alone)
+    beside = tuple(f"{_begun(line)}." for line in site.left_alone)
     about = {
         "fingerprint": site.fingerprint,
         "synthetic": opened.card.synthetic,
@@ -108,3 +108,8 @@ def adopt(
     }
     found = replace(found, warnings=(*found.warnings, *beside), about=about)
     return found if out is None else write_site_bundle(opened, found, Path(out))
+
+
+def _begun(line: str) -> str:
+    """A line with a capital, unless a file's name begins it."""
+    return line if "." in line.partition(" ")[0] else line[:1].upper() + line[1:]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -29,6 +31,7 @@ from dermsentry.reporting.html import write_report
 from dermsentry.stats.numbers import decimal, percent
 
 _SIDE = 170  # pixels; as wide as the page draws a picture of a pair
+_DECIDED = 320  # of a photograph to decide on, which takes a closer look
 _SHOWN = 500  # groups of a kind that are drawn; all are listed, here and in audit.json
 
 
@@ -47,6 +50,7 @@ class _Card:
 
     picture: Pixels | None
     path: str
+    link: str
     image_id: str
     diagnosis: str
     confirmed: str
@@ -81,7 +85,7 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
     if audit.unknown_diagnoses:
         write_draft(out / "diagnoses.csv", audit.unknown_diagnoses)
     root = collection.root
-    cards, hidden = ([], 0) if audit.content is None else _cards(audit.content, collection)
+    cards, hidden = ([], 0) if audit.content is None else _cards(audit.content, collection, out)
     script = (files("dermsentry.reporting") / "templates" / "audit_decisions.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() if cards else ""
     groups = {
@@ -117,7 +121,7 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
     )
 
 
-def _cards(content: Content, collection: Collection) -> tuple[list[_Card], int]:
+def _cards(content: Content, collection: Collection, out: Path) -> tuple[list[_Card], int]:
     """A card for each of the first photographs on which something was found, and how many more there are."""
     by_path: dict[str, list[ContentFinding]] = {}
     for finding in content.findings:
@@ -128,8 +132,9 @@ def _cards(content: Content, collection: Collection) -> tuple[list[_Card], int]:
         row = rows.loc[path]
         cards.append(
             _Card(
-                _small(collection.root, path),
+                _small(collection.root, path, _DECIDED),
                 path,
+                quote(os.path.relpath(collection.root / path, out)),
                 str(row["image_id"]),
                 findings[0].diagnosis,
                 str(row["diagnosis_confirm_type"]),
@@ -142,13 +147,13 @@ def _cards(content: Content, collection: Collection) -> tuple[list[_Card], int]:
     return cards, len(by_path) - len(cards)
 
 
-def _small(root: Path, path: str) -> Pixels | None:
+def _small(root: Path, path: str, side: int = _SIDE) -> Pixels | None:
     try:
-        pixels = read_photograph(root / path, root=root, enough_for=2 * _SIDE).pixels
+        pixels = read_photograph(root / path, root=root, enough_for=2 * side).pixels
     except Unreadable:
         return None
     height, width = pixels.shape[:2]
-    size = (_SIDE, max(1, min(2 * _SIDE, round(_SIDE * height / width))))
+    size = (side, max(1, min(2 * side, round(side * height / width))))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 

@@ -14,7 +14,7 @@ based on pattern analysis, Archives of Dermatology 134 (1998) 1563-1570.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -143,12 +143,12 @@ def briefly(filled: Abcd | SevenPoint) -> str:
     return f"{filled.score}: {VERDICTS[filled.verdict]}"
 
 
-def parts(filled: Abcd | SevenPoint) -> str:
-    """What was filled in, in words."""
+def parts(filled: Abcd | SevenPoint, word: Callable[[str], str] = str) -> str:
+    """What was filled in, in words; `word` puts each name as its reader says it."""
     if isinstance(filled, SevenPoint):
-        return ", ".join(CRITERIA[own] for own in filled.criteria) or "none of the seven"
-    colours = ", ".join(COLOURS[own] for own in filled.colours)
-    structures = ", ".join(STRUCTURES[own] for own in filled.structures)
+        return ", ".join(word(CRITERIA[own]) for own in filled.criteria) or "none of the seven"
+    colours = ", ".join(word(COLOURS[own]) for own in filled.colours)
+    structures = ", ".join(word(STRUCTURES[own]) for own in filled.structures)
     return (
         f"asymmetry {filled.asymmetry} of {MOST_AXES}, border {filled.border} of {MOST_SEGMENTS}, "
         f"colours {colours}, structures {structures}"

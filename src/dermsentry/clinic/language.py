@@ -34,6 +34,7 @@ _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.\d+")
 _SHARE = re.compile(r"(?:[<>] )?[\d.]+ %")
 _LONGEST = 1000  # no sentence of the service is longer, unless somebody sent it a long text
 _LEAST = 6  # letters that a message must have of its own to be recognised by
+_DIGITS = r"\d[\d.,]*"  # all that a place called `number` takes
 _PLACE = re.compile(r"%\((\w+)\)s")
 
 
@@ -190,7 +191,7 @@ def _recognised(locale: Locale, language: str, text: str) -> str:
     if begun != text:
         whole = _recognised(locale, language, begun)
         return text if whole == begun else whole[0].upper() + whole[1:]
-    return _localised(text, locale) if _SHARE.fullmatch(text) else text
+    return _localised(text, locale) if _SHARE.fullmatch(text) or _NUMBER.fullmatch(text) else text
 
 
 @cache
@@ -198,11 +199,14 @@ def _patterns(language: str) -> list[tuple[re.Pattern[str], str]]:
     """What recognises each message that has places and that code makes, those with most text first."""
     found = []
     for message in catalog(language):
-        made = isinstance(message.id, str) and any(name.endswith(".py") for name, _ in message.locations)
+        made = isinstance(message.id, str) and any(
+            name.endswith((".py", ".txt")) for name, _ in message.locations
+        )
         if made and message.string and _PLACE.search(str(message.id)):
             parts = _PLACE.split(str(message.id).replace("%%", "%"))
             pattern = "".join(
-                f"(?P<{part}>.*?)" if number % 2 else re.escape(part) for number, part in enumerate(parts)
+                (f"(?P<{part}>{_DIGITS if part == 'number' else '.*?'})" if number % 2 else re.escape(part))
+                for number, part in enumerate(parts)
             )
             own = sum(character.isalpha() for part in parts[::2] for character in part)
             if own >= _LEAST:

@@ -123,7 +123,7 @@ def _net_benefit(axes: Axes, curve: DecisionCurve) -> None:
 
 def confusion_plot(evaluation: Evaluation, save: Save = as_png) -> bytes:
     """Counts by true and predicted class."""
-    labels = [figures.label for figures in evaluation.classes]
+    labels = [figures.label.replace("|", "/") for figures in evaluation.classes]
     side = 2.2 + 0.42 * len(labels)
     with new_figure(width=side + 0.8, height=side) as (figure, axes):
         confusion(axes, evaluation.confusion_matrix.counts, labels, "Photographs by true and predicted class")

@@ -120,7 +120,9 @@ def _curves(pair: Sequence[Result]) -> bytes:
             for result in pair:
                 colour = figures.BLUE if result.protocol == "honest" else figures.AMBER
                 epochs, curves = result.history["epoch"], result.history
-                training, validation = (f"{result.protocol}, {part}" for part in ("training", "validation"))
+                training, validation = (
+                    f"{result.protocol.replace('-', ' ')}, {part}" for part in ("training", "validation")
+                )
                 dot = "o" if len(curves) < 3 else ""  # a line needs two points
                 look = {"color": colour, "marker": dot}
                 axes.plot(epochs, curves[measure], "--", linewidth=1.3, label=training, **look)
@@ -143,7 +145,7 @@ def _curves(pair: Sequence[Result]) -> bytes:
 def _confusion(result: Result) -> bytes:
     evaluation = result.evaluations["test"]
     names = [c.label.replace("|", "/") for c in evaluation.classes]
-    with figures.new_figure(width=5.2, height=4.6) as (figure, axes):
+    with figures.new_figure(width=4.3, height=4.0) as (figure, axes):
         figures.confusion(
             axes,
             evaluation.confusion_matrix.counts,

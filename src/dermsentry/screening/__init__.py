@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dermsentry.screening.cluster import screen_dataset, screen_on_cluster
     from dermsentry.screening.finding import Finding
-    from dermsentry.screening.guarded import GuardedScreeners
     from dermsentry.screening.partitions import Manifest
     from dermsentry.screening.pipeline import iter_screen, screen
 
 __all__ = [
     "Finding",
-    "GuardedScreeners",
     "Manifest",
     "iter_screen",
     "screen",
@@ -22,7 +20,6 @@ __all__ = [
 
 _FROM = {
     "Finding": "finding",
-    "GuardedScreeners": "guarded",
     "Manifest": "cluster",
     "iter_screen": "pipeline",
     "screen": "pipeline",

@@ -151,16 +151,6 @@ class GuardedScreeners:
         How many there are at most.
     device
         Where the network computes, `cpu` or `cuda`.
-
-    Examples
-    --------
-    >>> import io, numpy, dermsentry, PIL.Image
-    >>> file = io.BytesIO()
-    >>> PIL.Image.fromarray(numpy.full((300, 300, 3), 200, numpy.uint8)).save(file, "JPEG")
-    >>> with dermsentry.GuardedScreeners("dermoscopy", processes=2) as guarded:
-    ...     [finding] = dermsentry.screen(file.getvalue(), guarded=guarded)
-    >>> finding.tier
-    'cannot-say'
     """
 
     def __init__(self, bundle: str | Path, *, processes: int, device: Device = "cpu") -> None:

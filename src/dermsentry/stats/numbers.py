@@ -66,9 +66,11 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A difference: `+0.012`, `−0.003`, `0.000`."""
-    text = decimal(value, digits)
-    return text if text[0] in "−<" or not float(text.lstrip("> ")) else f"+{text}"
+    """A difference, in whatever unit: `+0.012`, `−0.003`, `+1.0`; `0.000` where it rounds to none."""
+    if not math.isfinite(value):
+        return decimal(value)
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def percent_range(figure: Estimate, digits: int = 1) -> str:

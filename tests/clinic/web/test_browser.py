@@ -440,6 +440,7 @@ def test_no_page_is_wider_than_its_window(page_of: Callable[..., Page], engine: 
             page.goto(path)
             if path == "/performance":
                 page.wait_for_selector("#figures h2")
+            page.evaluate("document.querySelectorAll('main details').forEach(one => { one.open = true })")
             root = "document.documentElement"
             beyond = page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
             if beyond > 0:

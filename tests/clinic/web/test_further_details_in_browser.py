@@ -18,6 +18,7 @@ from clinic.web.test_browser import (
     photograph,
     screened,
     send,
+    until,
 )
 from dermsentry.clinic.checklists import Abcd, SevenPoint
 from dermsentry.clinic.settings import Settings
@@ -47,6 +48,8 @@ def test_checklists_by_keyboard_alone_their_scores_as_they_are_filled_in_and_axe
     page.select_option("#certainty", "high")
     page.focus(".checklists summary")
     page.keyboard.press("Enter")
+    asked = "one => one.getBoundingClientRect().top - one.closest('.asked').getBoundingClientRect().top"
+    until(page, lambda: abs(page.eval_on_selector(".checklists summary", asked)) < 3)
     for pressed in ("Tab", "2", "Tab", "4", "Tab", "Space"):  # white
         page.keyboard.press(pressed)
     page.wait_for_selector(".scores span:has-text('structures still to be filled in')")

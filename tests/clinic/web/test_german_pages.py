@@ -113,6 +113,18 @@ def test_what_a_person_is_refused_is_told_in_german(browser: Maker) -> None:
 
 
 @pytest.mark.usefixtures("cases")
+def test_a_filled_in_checklist_is_german_on_the_case_and_in_print(browser: Maker) -> None:
+    own = browser()
+    filled = {"asymmetry": "2", "border": "5", "colours": ["light-brown", "blue-grey"], "structures": "dots"}
+    given = {"agrees": "yes", "diagnosis": "MEL", "action": "biopsy", "seven_point": "regression", **filled}
+    own.post("/cases/1/decision", data=given)
+    for path, place in (("/cases/1", ".history"), ("/cases/1/print", "main")):
+        told = shown(own.get(path, headers=GERMAN)).select_one(place).get_text()  # type: ignore[union-attr]
+        assert "Farben hellbraun, blaugrau, Strukturen Punkte" in told
+        assert "7-Punkte-Checkliste 1: nicht melanomverdächtig: Regressions\u00adstrukturen" in told
+
+
+@pytest.mark.usefixtures("cases")
 def test_programs_get_english_and_utc(program: Maker) -> None:
     own = program("administrator")
     assert own.get("/api/cases/999", headers=GERMAN).json()["detail"] == "There is no case 999."

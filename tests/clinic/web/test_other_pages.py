@@ -293,7 +293,12 @@ def test_the_audit_trail_is_read_filtered_and_verified(browser: Maker, engine: E
     assert len(page.select("a[href^='/audit?before=31']")) == 1
     assert len(shown(who.get("/audit?before=31")).select(rows)) == 30
     assert len(shown(who.get("/audit?subject=2&action=finding+shown")).select(rows)) == 65
-    assert len(shown(who.get("/audit?action=nothing")).select(".empty")) == 1
+    page = shown(who.get("/audit?action=nothing"))
+    assert len(page.select(".empty")) == 1
+    assert page.select_one("#action [selected]").get_text() == "nothing"  # type: ignore[union-attr]
+    page = shown(who.get("/audit?subject=2&action=finding+shown", headers={"accept-language": "de"}))
+    assert texts(page, f"{rows}:first-child td")[3:5] == ["Ergebnis gezeigt", "Fall 2"]
+    assert page.select_one("#action [selected]")["value"] == "finding shown"  # type: ignore[index]
     # An account that was put into the table is found too.
     [problem] = texts(shown(who.post("/audit/verification")), ".problem li")
     assert problem == "account administrator is in no event"

@@ -54,6 +54,19 @@ def test_too_few_melanomas_are_told_and_cannot_be_accepted(browser: Maker, cases
     assert answer.status_code == 409
 
 
+def test_promise_and_figures_are_german_for_german_readers(browser: Maker, cases: ServedClinic) -> None:
+    who = browser("administrator")
+    german = {"accept-language": "de-DE"}
+    page = shown(who.get("/site-model", headers=german))
+    [refused, *_] = texts(page, "main > .notice:not(.synthetic)")
+    assert refused.startswith("Keine Zusicherung: Für eine Sensitivität von 95 % bei 95 % Konfidenz")
+    assert "20 unabhängige" not in refused
+    assert "vorhanden: 20, es fehlen 39." in refused
+    page = shown(who.get(f"/site-model?{SHARES}", headers=german))
+    assert "Grundlage: 20 unabhängige Melanome" in texts(page, ".banner")[0]
+    assert [text for text in texts(page, "td.number") if "." in text] == []
+
+
 def test_a_proposal_is_accepted_used_and_withdrawn(
     browser: Maker, app: FastAPI, cases: ServedClinic, engine: Engine
 ) -> None:

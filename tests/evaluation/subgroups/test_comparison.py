@@ -324,7 +324,7 @@ def test_pairs_of_skin_types_and_ways_of_diagnosis() -> None:
     }
     read = {name: found for name, found, _ in read_attributes(pd.DataFrame(columns), None)}
     assert read["skin type"] == ["I and II", "III and IV", "V and VI", "III"]
-    assert read["diagnosed by"] == ["histopathology", "", "", "histopathology"]
+    assert read["basis of diagnosis"] == ["histopathology", "", "", "histopathology"]
     assert read["image type"] == columns["image_type"]
 
 

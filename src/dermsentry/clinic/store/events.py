@@ -626,3 +626,13 @@ class TechniqueSetEvent(CaseEvent):
     action = "technique set"
     before: str
     after: str
+
+
+ACTIONS = tuple(
+    dict.fromkeys(
+        own.action
+        for own in list(globals().values())
+        if isinstance(own, type) and issubclass(own, TrailEvent) and "action" in vars(own)
+    )
+)
+"""Everything that an event may tell of."""

@@ -259,6 +259,11 @@ def checklist(filled: Abcd | SevenPoint) -> str:
     return checklists.in_words(filled) if reader().language == ENGLISH else briefly(filled)
 
 
+def parts(filled: Abcd | SevenPoint) -> str:
+    """What was filled in, in the reader's words."""
+    return translated(checklists.parts(filled, translated))
+
+
 def scores(given: Mapping[str, str]) -> tuple[str, ...]:
     """The scores of a form's checklists, or what is still to be filled in."""
     found = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dermsentry.errors import InputError
 from dermsentry.evaluation import plots
-from dermsentry.evaluation.publication.tables import Table, evaluation_tables, study_table
+from dermsentry.evaluation.publication.tables import TESTED, Table, evaluation_tables, study_table
 from dermsentry.evaluation.written import read_evaluation
 from dermsentry.files import read_json, write_bytes, write_json, write_text
 from dermsentry.outputs import read_run
@@ -167,7 +167,8 @@ def _study_figures(study: Mapping[str, Any]) -> dict[str, Draw]:
         if len(one["history"].get("epoch", ())) > 1 and "loss" in one["history"]:
             made[f"curves-{name}"] = partial(_curves, one)
         for tested, evaluation in one["evaluations"].items():
-            made[f"confusion-{name}-{tested}"] = partial(_confusion, one["title"], evaluation)
+            title = f"{_titled(one)},\non {TESTED.get(tested, tested)}"
+            made[f"confusion-{name}-{tested}"] = partial(_confusion, title, evaluation)
     return made
 
 
@@ -175,13 +176,17 @@ def _curves(one: Mapping[str, Any], save: Callable[[Figure], bytes]) -> bytes:
     with new_figure(1, 2, width=8.6, height=3.2) as (figure, axes):
         for panel, measure in zip(axes, ("accuracy", "loss"), strict=True):
             curves(panel, one["history"], measure)
-        figure.suptitle(f"{one['title']}, {one['protocol']}")
+        figure.suptitle(_titled(one))
         return save(figure)
+
+
+def _titled(one: Mapping[str, Any]) -> str:
+    return f"{one['title']}, {one['protocol'].replace('-', ' ')}"
 
 
 def _confusion(title: str, evaluation: Mapping[str, Any], save: Callable[[Figure], bytes]) -> bytes:
     matrix = evaluation["confusion_matrix"]
     side = 2.2 + 0.42 * len(matrix["labels"])
     with new_figure(width=side + 0.8, height=side) as (figure, axes):
-        confusion(axes, matrix["counts"], matrix["labels"], title)
+        confusion(axes, matrix["counts"], [label.replace("|", "/") for label in matrix["labels"]], title)
         return save(figure)

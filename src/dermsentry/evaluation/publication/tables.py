@@ -9,7 +9,7 @@ from typing import Any
 from dermsentry.diagnoses import name_of
 from dermsentry.files import csv_line
 from dermsentry.stats.intervals import Estimate
-from dermsentry.stats.numbers import MISSING, decimal, decimal_interval
+from dermsentry.stats.numbers import MISSING, decimal_interval, significant
 
 Row = Mapping[str, Any]
 _OVERALL = (
@@ -18,11 +18,13 @@ _OVERALL = (
 )  # fmt: skip
 _DECISION = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
 _SUBGROUP = ("roc_auc", "sensitivity", "specificity")
+TESTED = {"test-as-given": "Test as given", "test": "Test without known leaks"}
+"""What a study evaluates on, in words."""
 _SPECIAL = str.maketrans(
     {
         "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
         "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-        ">": r"\textgreater{}", "|": r"\textbar{}",
+        ">": r"\textgreater{}", "|": r"\textbar{}", "−": "$-$", "–": "--", "∞": r"$\infty$",
     }
 )  # fmt: skip
 
@@ -103,8 +105,8 @@ def study_table(experiments: Sequence[Mapping[str, Any]]) -> Table:
             rows.append(
                 {
                     "network": one["title"],
-                    "protocol": one["protocol"],
-                    "evaluated on": tested,
+                    "protocol": one["protocol"].replace("-", " "),
+                    "evaluated on": TESTED.get(tested, tested),
                     "images": evaluation["photographs"],
                     "validation accuracy": round(one["val_accuracy"], 4),
                     "accuracy": evaluation["accuracy"],
@@ -129,8 +131,9 @@ def _rule(one: Mapping[str, Any]) -> Row:
 
 def _confusion(evaluation: Mapping[str, Any]) -> Iterator[Row]:
     matrix = evaluation["confusion_matrix"]
-    for label, counts in zip(matrix["labels"], matrix["counts"], strict=True):
-        yield {"true": label, **dict(zip(matrix["labels"], counts, strict=True))}
+    labels = [label.replace("|", "/") for label in matrix["labels"]]
+    for label, counts in zip(labels, matrix["counts"], strict=True):
+        yield {"true": label, **dict(zip(labels, counts, strict=True))}
 
 
 def _subgroups(evaluation: Mapping[str, Any]) -> Iterator[Row]:
@@ -147,7 +150,7 @@ def _values(evaluation: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _named(name: str) -> str:
-    return name.replace("roc_auc", "AUROC").replace("_", " ")
+    return name.replace("roc_auc", "AUROC").replace("brier", "Brier").replace("_", " ")
 
 
 def _heading(name: str) -> str:
@@ -160,7 +163,7 @@ def _text(value: Any) -> str:
         return MISSING
     if is_figure(value):
         return decimal_interval(Estimate(value["value"], value["low"], value["high"]))
-    return decimal(value) if isinstance(value, float) else str(value)
+    return significant(value) if isinstance(value, float) else str(value)
 
 
 def _escaped(text: str) -> str:

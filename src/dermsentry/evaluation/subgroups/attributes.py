@@ -65,7 +65,7 @@ def read_attributes(
         ("source", sources, sorted(set(sources))),
         ("skin tone", tones, [name for name, _ in TONES]),
         ("skin type", read("skin_type", _skin_type), [*_TYPES, *_PAIRS.values()]),
-        ("diagnosed by", ways, sorted(set(ways))),
+        ("basis of diagnosis", ways, sorted(set(ways))),
         ("image type", kinds, sorted(set(kinds))),
         *((name, values, sorted(set(values))) for name, values in others),
     ]

@@ -153,7 +153,7 @@ def subgroups(
     Returns
     -------
     tuple of Attribute
-        `age`, `sex`, `site`, `source`, `skin tone`, `skin type`, `diagnosed by`, `image type` and `by`,
+        `age`, `sex`, `site`, `source`, `skin tone`, `skin type`, `basis of diagnosis`, `image type` and `by`,
         without those of a single value.
         Intervals are those of `stats.intervals`; those of differences follow from them by `combined`.
 
@@ -333,7 +333,7 @@ _BEWARE = {
         "Read it as how light the skin looks in the photograph."
     ),
     "skin type": "Fitzpatrick's type, as the collection records it.",
-    "diagnosed by": "How the diagnosis was made, as the collection records it: histopathology proves it.",
+    "basis of diagnosis": "As the collection records it: histopathology proves a diagnosis.",
     "image type": "Dermoscopic or clinical, as the collection records it.",
     "site": "Body sites as the ISIC Archive groups them, front, back and side of the torso together.",
     "source": "Sources differ in camera, clinic and patients, and often in the share of melanomas.",

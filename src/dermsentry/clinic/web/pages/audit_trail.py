@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.language import translated
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import Verdict, verify
 from dermsentry.clinic.store.database import find, reading
-from dermsentry.clinic.store.events import ReadEvent, ReadUndoneEvent
+from dermsentry.clinic.store.events import ACTIONS, ReadEvent, ReadUndoneEvent
 from dermsentry.clinic.store.records import MOST_TOLD, verify_records
 from dermsentry.clinic.store.tables import LARGEST_ID, Case, Event, now
 from dermsentry.clinic.web.downloads import send_audit_trail
@@ -64,6 +65,7 @@ def audit(
         more=events[AT_ONCE - 1].id if len(events) > AT_ONCE else 0,
         subject=subject,
         action=action,
+        actions=sorted({*ACTIONS, action} - {""}, key=lambda own: translated(own).casefold()),
         continued=bool(before),
     )
 

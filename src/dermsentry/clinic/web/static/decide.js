@@ -15,6 +15,17 @@ document.querySelectorAll("[data-decide]").forEach((form) => {
   });
 });
 
+// What is opened in the form is scrolled to: in a low window all of it would open below the edge.
+document.querySelectorAll(".asked .further > summary").forEach((summary) => {
+  const asked = summary.closest(".asked");
+  summary.addEventListener("click", () => {
+    if (summary.parentElement.open) return;
+    requestAnimationFrame(() => {
+      asked.scrollTop += summary.getBoundingClientRect().top - asked.getBoundingClientRect().top;
+    });
+  });
+});
+
 // Beside the photograph the form takes what is left of the window's height, so that saving is always on the screen.
 (() => {
   const panel = document.querySelector(".panel.decide");
