@@ -43,7 +43,7 @@ NAMES = {
 }
 """Of what is made by a call, the argument that people read."""
 SENTENCES = (
-    "screening/triage.py", "screening/quality.py", "screening/guarded.py", "images.py", "dicom",
+    "screening/triage.py", "screening/quality.py", "guarded.py", "screening/guarded.py", "images.py", "dicom",
     "adoption/fitting.py", "adoption/promise.py", "adoption/report.py",
     *(f"clinic/{name}" for name in (
         "alerts/delivery.py", "checklists.py", "intake/admission.py", "intake/dicom.py", "monitoring",

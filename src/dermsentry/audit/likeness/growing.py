@@ -9,25 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import faiss
 import numpy as np
 
 from dermsentry.audit.likeness.content import Content
 from dermsentry.audit.likeness.index import (
-    ALIKE,
-    DIMENSIONS,
     LEARNT,
-    NEIGHBOURS,
-    Asked,
-    elected,
-    empty_index,
+    Whitening,
+    alike,
+    keypoint_ids,
+    keypoint_index,
+    partners,
+    picture_index,
     spectra,
-    whitening,
 )
 from dermsentry.audit.likeness.keypoints import MOST, Keypoints
 
 _FEW = 32  # photographs of which every one may be another: too few to learn from
-_PARTNERS, _WHOLE = 8, 4  # that a photograph may have: more than in a collection, since some were withdrawn
+_ROW = np.dtype([("count", "i8"), ("places", "f4", (MOST, 4)), ("descriptors", "u1", (MOST, 128))])
 
 
 def sample_size(count: int) -> int:
@@ -50,18 +48,18 @@ class GrowingIndex:
         self._room = max(_FEW, 2 * expected)
         self._numbers: list[int] = []
         self._positions: dict[int, int] = {}
-        self._photograph = np.empty(self._room * MOST, np.int32)  # of each keypoint
-        self._places = np.empty((self._room * MOST, 4), np.float32)
-        self._filled = 0
-        self._whole: Any = None
+        self._with_keypoints: list[int] = []
         self._index: Any = None
+        greys = [content.grey for _, content in sample]
+        self._whole = picture_index(
+            expected,
+            lambda _: spectra(greys),  # of a sample that is smaller than what is asked for
+        )
         learned = [own.descriptors for own, _ in sample if len(own.descriptors)]
-        if expected < _FEW or sum(map(len, learned)) < 2:
-            return
-        descriptors = np.concatenate(learned)[:, None]
-        row = np.arange(len(descriptors), dtype=np.int32)
-        self._reduce = whitening(descriptors, row, np.zeros_like(row))
-        self._index = empty_index(DIMENSIONS, expected * MOST, lambda: self._reduce(descriptors[:, 0]))
+        if expected >= _FEW and sum(map(len, learned)) >= 2:
+            descriptors = np.concatenate(learned)
+            self._whitening = Whitening.learn(descriptors[:: max(1, len(descriptors) // LEARNT)])
+            self._index = keypoint_index(expected * MOST, lambda _: self._whitening.reduce(descriptors))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -73,40 +71,33 @@ class GrowingIndex:
 
     def add(self, number: int, keypoints: Keypoints, content: Content) -> None:
         """Add a photograph."""
-        count = len(keypoints.places)
-        rows = slice(self._filled, self._filled + count)
-        self._photograph[rows], self._places[rows] = len(self), keypoints.places
-        self._filled += count
-        if self._index is not None and count:
-            self._index.add(self._reduce(keypoints.descriptors))
-        whole = spectra([content.grey])
-        if self._whole is None:
-            self._whole = faiss.IndexFlatIP(whole.shape[1])
-        self._whole.add(whole)
-        self._positions[number] = len(self)
+        position, count = len(self), len(keypoints.places)
+        if count:
+            self._with_keypoints.append(position)
+            if self._index is not None:
+                ids = keypoint_ids(np.full(count, position, np.int64), keypoints.places)
+                self._index.add_with_ids(self._whitening.reduce(keypoints.descriptors), ids)
+        self._whole.add_with_ids(spectra([content.grey]), np.array([position], np.int64))
+        self._positions[number] = position
         self._numbers.append(number)
 
     def candidates(self, number: int, keypoints: Keypoints, content: Content) -> list[tuple[int, bool]]:
-        """Which photographs may be this one, and whether by the whole picture; itself is left out.
-
-        Those by keypoints first, the likeliest before others.
-        """
+        """Which photographs may be this one, and whether by the whole picture; itself is left out."""
         own = self._positions.get(number, len(self))
         found = [(position, False) for position in self._by_keypoints(own, keypoints)]
         if len(self):
-            near, rows = self._whole.search(spectra([content.grey]), min(_WHOLE + 1, len(self)))
-            found += [(int(row), True) for row in rows[0][near[0] > ALIKE] if row not in (-1, own)]
+            pairs = alike(self._whole, np.array([own]), spectra([content.grey]))
+            found += [(int(position), True) for position in pairs.ravel() if position != own]
         return [(self._numbers[position], whole) for position, whole in found]
 
     def _by_keypoints(self, own: int, keypoints: Keypoints) -> list[int]:
-        if not (len(keypoints.places) and self._filled):
+        count = len(keypoints.places)
+        if not count:
             return []
         if self._index is None:
-            return [int(one) for one in np.unique(self._photograph[: self._filled]) if one != own]
-        slot = np.arange(len(keypoints.places))
-        asked = Asked(np.full(len(slot), own), slot, keypoints.places, keypoints.descriptors)
-        near, rows = self._index.search(self._reduce(asked.every()), min(NEIGHBOURS, self._index.ntotal))
-        pairs = elected(
-            asked, near, rows, self._photograph[rows], self._places[rows], len(self) + 1, _PARTNERS
-        )
-        return [int(other) for other in pairs[:, 1]]
+            return [position for position in self._with_keypoints if position != own]
+        row = np.zeros(1, _ROW)
+        row["count"], row["places"][0, :count] = count, keypoints.places
+        row["descriptors"][0, :count] = keypoints.descriptors
+        pairs = partners(self._index, self._whitening, np.array([own]), row, len(self) + 1)
+        return [int(position) for position in pairs.ravel() if position != own]

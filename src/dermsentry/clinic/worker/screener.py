@@ -18,9 +18,10 @@ from PIL import Image
 from dermsentry.clinic.worker.fingerprint import kept, take_fingerprint
 from dermsentry.diagnoses import CODES
 from dermsentry.files import plain
+from dermsentry.guarded import MEMORY, TIME_S, Stopped
 from dermsentry.image_formats import DICOM
 from dermsentry.images import Photograph, Unreadable, read_photograph
-from dermsentry.screening.guarded import MEMORY, TIME_S, Guarded, Stopped, serve
+from dermsentry.screening.guarded import Guarded, serve
 from dermsentry.screening.triage import TIERS
 
 if TYPE_CHECKING:
@@ -219,4 +220,4 @@ def _encoded(image: Image.Image) -> bytes:
 
 if __name__ == "__main__":
     importlib.import_module("dermsentry.audit.likeness.keypoints")  # OpenCV, before memory is limited
-    serve(_DO, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    serve(_DO, int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

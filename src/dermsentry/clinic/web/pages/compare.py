@@ -18,8 +18,8 @@ from dermsentry.clinic.worker.looking import Looked, compare_cases
 from dermsentry.clinic.worklist.matches import matches_of
 from dermsentry.clinic.worklist.patients import in_time, same_lesion, when_taken
 from dermsentry.errors import BundleError
+from dermsentry.guarded import Stopped
 from dermsentry.images import Unreadable
-from dermsentry.screening.guarded import Stopped
 
 router = APIRouter(include_in_schema=False)
 
