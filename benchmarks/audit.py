@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,8 +33,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.edits import EDITS, Edit, crop, letterbox, round_frame
-from dermsentry.audit.duplicates import find_duplicates, near_pairs
+from dermsentry.audit.duplicates import find_duplicates
+from dermsentry.audit.search import near_pairs
 from dermsentry.audit.survey import survey_collection
+from dermsentry.audit.workplace import workplace
 from dermsentry.collection import Collection, read_collection
 
 PADDED: dict[str, Edit] = {
@@ -169,24 +172,35 @@ def growth(collection: Collection, sizes: list[int]) -> None:
             image = opened(collection.paths[i % len(collection)])
             edit = VARIANTS[i // len(collection)]
             edit(image).save(root / "nevus" / f"p{i:06d}x.jpg", quality=92)
-        whole = read_collection(root)
-        seconds, searches = [], []
-        for size in sizes:
-            part = Collection(root, whole.table.iloc[:size].reset_index(drop=True))
-            start = time.process_time()
-            survey = survey_collection(part, workers=1)
-            read = time.process_time()
-            pairs = near_pairs(survey, np.arange(size), workers=1)
-            end = time.process_time()
-            seconds.append(end - start)
-            searches.append(end - read)
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        start = time.process_time()
+        with workplace(root / "index", threads=1) as place:
+            survey = survey_collection(read_collection(root), place)
+            reading = time.process_time() - start
+            kept = sum(path.stat().st_size for path in (place.folder / "survey").iterdir())
             print(
-                f"{size:8,}: reading {read - start:.1f} s, search {end - read:.1f} s, {len(pairs)} pairs, "
-                f"peak {memory:.0f} MiB",
-                flush=True,
+                f"reading {1000 * reading / max(sizes):.1f} ms, {kept / max(sizes):,.0f} bytes on disk each"
             )
-    for what, values in (("reading and search", seconds), ("search", searches)):
+            searches, candidates = [], []
+            for size in sizes:
+                rows = np.arange(size)
+                start = time.process_time()
+                pairs = near_pairs(survey, rows, place)
+                searches.append(time.process_time() - start)
+                used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                files = [path for path in (place.folder / "search").rglob("*") if path.is_file()]
+                disk = sum(path.stat().st_size for path in files)
+                shutil.rmtree(place.folder / "search")
+                start = time.process_time()
+                near_pairs(survey, rows, place)  # by what was judged
+                candidates.append(time.process_time() - start)
+                for name in ("search", "pairs"):
+                    shutil.rmtree(place.folder / name)
+                print(
+                    f"{size:8,}: search {searches[-1]:.1f} s, of which candidates {candidates[-1]:.1f} s; "
+                    f"{len(pairs)} pairs, index {disk / size:,.0f} bytes each, peak {used:.0f} MiB",
+                    flush=True,
+                )
+    for what, values in (("search", searches), ("candidates", candidates)):
         print(f"{what}: exponent {np.polyfit(np.log(sizes), np.log(values), 1)[0]:.2f}")
 
 

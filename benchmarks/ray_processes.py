@@ -30,7 +30,8 @@ def workers(parent: int) -> list[int]:
 
 def guarded(parent: int) -> list[int]:
     """The guarded processes below a process."""
-    return [pid for pid in children(parent) if "dermsentry.screening.guarded" in title(pid)]
+    kinds = ("dermsentry.screening.guarded", "dermsentry.audit.guarded_reading")
+    return [pid for pid in children(parent) if any(kind in title(pid) for kind in kinds)]
 
 
 def title(pid: int) -> str:

@@ -43,7 +43,7 @@ NAMES = {
 }
 """Of what is made by a call, the argument that people read."""
 SENTENCES = (
-    "screening/triage.py", "screening/quality.py", "screening/guarded.py", "images.py", "dicom",
+    "screening/triage.py", "screening/quality.py", "guarded.py", "screening/guarded.py", "images.py", "dicom",
     "adoption/fitting.py", "adoption/promise.py", "adoption/report.py",
     *(f"clinic/{name}" for name in (
         "alerts/delivery.py", "checklists.py", "intake/admission.py", "intake/dicom.py", "monitoring",
@@ -60,8 +60,8 @@ PROSE = ("adoption_verdict.txt", "adoption_caveats.txt")
 WORDS = (
     "alert", "referral", "below", "refuses", "flags", "much", "somewhat", "starting", "melanoma", "sharpness",
     "patients", "validation",
-    "brightness", "contrast", "no-lesion", "out-of-distribution", "screening", "housekeeping", "left",
-    "right", "ABCD rule", "7-point checklist", READ,
+    "brightness", "contrast", "no-lesion", "out-of-distribution", "screening", "housekeeping", "matching",
+    "left", "right", "ABCD rule", "7-point checklist", READ,
 )  # fmt: skip
 """Single words that are put into such sentences."""
 UNSAID = (

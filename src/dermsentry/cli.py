@@ -246,8 +246,26 @@ def audit(
             help="Also have the bundled model look: no lesion, out of focus, dark, probably wrong labels.",
         ),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for audit.json, audit.html and index.npz.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for audit.html, findings.html, audit.json, …; run again, it resumes."),
+    ] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an earlier audit: only what is new since is read and compared."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print audit.json instead of the summary.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Photographs read at the same time; by default one per core.")
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Who moves the photographs; ray does on many machines, which all see --out."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster, such as auto; by default one that is begun on this machine."),
+    ] = None,
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
@@ -256,10 +274,15 @@ def audit(
     Exit code 1 if something was found that would corrupt a result, else 3 if photographs could not be read.
     """
     from dermsentry.audit import audit_collection, write_audit
+    from dermsentry.audit.since import INDEX
     from dermsentry.audit.summary import as_text
     from dermsentry.collection.labels import UnknownDiagnosesError, write_draft
     from dermsentry.files import to_json
 
+    if engine == "ray" and out is None:
+        raise InputError("Received --engine ray without --out; expected a folder that every machine sees.")
+    if engine == "local" and address is not None:
+        raise InputError("Received --address without --engine ray.")
     try:
         collection = reading.collection(data)
     except UnknownDiagnosesError as error:
@@ -273,9 +296,13 @@ def audit(
         "columns": reading.headings, "images": reading.images, "content": content,
         "published_lesions": not reading.no_published_lesions, "seed": seed,
     }  # fmt: skip
-    output = _output(out, "audit", ["audit.json", "audit.html"], made_of, force)
-    index = None if out is None else out / "index.npz"
-    found = audit_collection(collection, labels=reference, index=index, seed=seed, quiet=False)
+    output = _output(
+        out, "audit", ["audit.json", "audit.html", "findings.html", "findings.csv"], made_of, force
+    )
+    found = audit_collection(
+        collection, labels=reference, index=None if out is None else out / INDEX, since=since, seed=seed,
+        workers=threads, engine=engine, address=address, quiet=False,
+    )  # fmt: skip
     if content:
         from dermsentry.evaluation.content import audit_content
 
@@ -584,6 +611,10 @@ def split(
         Path | None,
         typer.Option(help="What was decided on photographs, as the page of audit --content writes it."),
     ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an audit of it: what that read and compared is not read again."),
+    ] = None,
     reading: Reading = Reading(),
     fractions: Annotated[
         str, typer.Option(help="Shares of train, validation, calibration and, without a Test folder, test.")
@@ -616,6 +647,7 @@ def split(
         decisions=decided,
         fractions=(shares[0], shares[1], shares[2], shares[3]),
         seed=seed,
+        index=None if audit is None else _kept_by_audit(audit),
         quiet=False,
     )
     written = [(out, made, "", "")]
@@ -642,6 +674,15 @@ def split(
             f"Note: {doubtful:,} photographs agree as if they were one, too many to be believed; look at "
             "them (`dermsentry audit` shows them). They were split as different photographs."
         )
+
+
+def _kept_by_audit(audit: Path) -> Path:
+    """What an audit keeps. Raises InputError where it is no folder of an audit."""
+    from dermsentry.audit.since import INDEX
+
+    if not (audit / INDEX).is_dir():
+        raise InputError(f"{audit} has no {INDEX}/; expected the folder that an audit wrote with --out.")
+    return audit / INDEX
 
 
 @app.command(short_help="Train a network and write its bundle.")

@@ -8,13 +8,14 @@ import io
 import json
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -50,6 +51,22 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def lock_file(file: BinaryIO, path: Path) -> None:
+    """Keep another process from writing the same. Raises OutputError where one does."""
+    if sys.platform == "win32":  # nothing keeps two processes apart there
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(
+            f"{path} is being written by another process; wait for it, or choose another file."
+        ) from None
+    except OSError:  # a file system without locks
+        return
 
 
 def write_text(path: Path, text: str) -> None:

@@ -24,7 +24,8 @@ def test_findings_that_corrupt_are_exit_code_1_and_a_summary(phantoms: Phantoms,
     assert done.exit_code == 1
     assert "!! Conflicting labels" in done.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        ".dermsentry.json", "audit.json", "audit.html", "index.npz",
+        ".dermsentry.json", "audit.json", "audit.html", "index",
+        "findings", "findings.html", "findings.csv", "findings.parquet",
     }  # fmt: skip
     assert "audit.html" in done.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from benchmarks.edits import EDITS, letterbox, round_frame, ruler, turn
-from dermsentry.audit import survey
+from dermsentry.audit import kept, survey
 from dermsentry.audit.duplicates import Duplicates, find_duplicates
+from dermsentry.audit.workplace import workplace
 from dermsentry.collection import Collection, read_collection
-from dermsentry.errors import InputError
+from dermsentry.errors import InputError, OutputError
 from dermsentry.phantoms import Phantoms
 from dermsentry.split import make_split
 from pictures import save, skin
@@ -184,7 +186,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_grown_collection_reads_only_what_is_new(tmp_path: Path, counted: list[str]) -> None:
-    folder, index = tmp_path / "data" / "nevus", tmp_path / "audit" / "index.npz"
+    folder, index = tmp_path / "data" / "nevus", tmp_path / "audit" / "index"
     for seed in range(6):
         save(skin(seed), folder / f"s{seed}x.jpg")
     (folder / "broken.jpg").write_bytes(b"no")
@@ -204,30 +206,57 @@ def test_a_grown_collection_reads_only_what_is_new(tmp_path: Path, counted: list
     assert counted == ["broken.jpg"]
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 but no archive", b"none"])
-def test_a_damaged_index_is_named(content: bytes, tmp_path: Path) -> None:
-    save(skin(1), tmp_path / "data" / "nevus" / "a.jpg")
-    index = tmp_path / "index.npz"
-    index.write_bytes(content)
-    with pytest.raises(InputError, match=r"index\.npz.*delete it"):
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 but no partition", b"none", None])
+@pytest.mark.parametrize("folder", ["survey", "pairs"])
+def test_a_damaged_partition_is_named(folder: str, content: bytes | None, tmp_path: Path) -> None:
+    for name in "abc":
+        save(turn(skin(1), 10 * ord(name), 0.1), tmp_path / "data" / "nevus" / f"{name}.jpg")
+    index = tmp_path / "index"
+    find_duplicates(read_collection(tmp_path / "data"), index=index)
+    path = index / folder / "000001.npy"
+    path.write_bytes(path.read_bytes()[:-9] if content is None else content)
+    with pytest.raises(InputError, match=rf"{folder}/000001\.npy.*delete it"):
         find_duplicates(read_collection(tmp_path / "data"), index=index)
 
 
-def test_an_index_with_a_pickle_is_refused(tmp_path: Path) -> None:
+def test_a_partition_with_a_pickle_is_refused(tmp_path: Path) -> None:
     save(skin(1), tmp_path / "data" / "nevus" / "a.jpg")
-    index = tmp_path / "index.npz"
-    np.savez(index, schema=np.array([{"a": 1}], dtype=object))
+    path = tmp_path / "index" / "survey" / "000001.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, np.array([{"a": 1}], dtype=object))
     with pytest.raises(InputError, match="delete it"):
-        find_duplicates(read_collection(tmp_path / "data"), index=index)
+        find_duplicates(read_collection(tmp_path / "data"), index=tmp_path / "index")
 
 
-def test_an_index_of_another_version_is_made_again(tmp_path: Path, counted: list[str]) -> None:
+def test_a_partition_of_another_version_is_made_again(
+    tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(skin(1), tmp_path / "data" / "nevus" / "a.jpg")
-    index = tmp_path / "index.npz"
-    np.savez(index, schema=np.int64(0))
-    for _ in range(2):
+    index = tmp_path / "index"
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "_SCHEMA", 0)
         find_duplicates(read_collection(tmp_path / "data"), index=index)
     assert counted == ["a.jpg"]
+    for _ in range(2):
+        find_duplicates(read_collection(tmp_path / "data"), index=index)
+    assert counted == ["a.jpg"] * 2
+
+
+def test_photographs_that_were_all_read_again_are_kept_once(tmp_path: Path) -> None:
+    for seed in range(3):
+        save(skin(seed), tmp_path / "data" / "nevus" / f"s{seed}x.jpg")
+    index = tmp_path / "index"
+    for _ in range(3):
+        find_duplicates(read_collection(tmp_path / "data"), index=index)
+        for path in (tmp_path / "data" / "nevus").iterdir():
+            os.utime(path, (1, path.stat().st_mtime + 5))
+    assert [path.name for path in (index / "survey").iterdir()] == ["000003.npy"]
+
+
+def test_two_audits_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    save(skin(1), tmp_path / "data" / "nevus" / "a.jpg")
+    with workplace(tmp_path / "index"), pytest.raises(OutputError, match="by another process"):
+        find_duplicates(read_collection(tmp_path / "data"), index=tmp_path / "index")
 
 
 @pytest.mark.real

@@ -6,9 +6,9 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from columns import table
-from dermsentry.audit.likeness.keypoints import Features
+from dermsentry.audit.kept import SURROUND
 from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE, _discriminate, find_shortcuts, probe
-from dermsentry.audit.survey import SURROUND, Survey, surround
+from dermsentry.audit.survey import Survey, surround
 from dermsentry.images import Photograph
 
 
@@ -22,7 +22,8 @@ def made(labels: list[str], seed: int = 0, **told: np.ndarray) -> tuple[pd.DataF
         around[:, SURROUND.index(name.replace("_", " "))] = values
     paths = [f"{i:04d}.jpg" for i in range(count)]
     ids = [f"ISIC_{n:07d}" for n in rng.permutation(count)]
-    survey = Survey(tuple(paths), (b"",) * count, Features.empty(count), (b"",) * count, around, {}, {})
+    nothing = np.zeros((count, 16), np.uint8), around, np.zeros((count, 2), np.int32)
+    survey = Survey(tuple(paths), *nothing, unreadable={}, doubts={})
     return table(path=paths, image_id=ids, diagnosis=labels), survey, paths
 
 

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from columns import table
-from dermsentry.collection.groups import DuplicateGroup, components, connected_groups, is_counter, original_id
+from dermsentry.collection.groups import (
+    _AGAIN,
+    DuplicateGroup,
+    _named_copies,
+    components,
+    connected_groups,
+    is_counter,
+    original_id,
+)
+from dermsentry.diagnoses import agree
 
 
 def test_components_are_in_order() -> None:
@@ -136,6 +148,51 @@ def test_lesions_and_patients_are_only_known_within_a_source() -> None:
 def test_copies_of_another_collection_are_ignored() -> None:
     rows = table(path=["a", "b"], image_id=["ISIC_0000001", "ISIC_0000002"])
     assert len(set(connected_groups(rows, [DuplicateGroup("near", ("a", "elsewhere"))]))) == 2
+
+
+NAMES = st.tuples(
+    st.sampled_from(["a", "a/b", "a/b/c", "a/d", "e", ""]),
+    st.sampled_from(["1", "1_aug2", "1 (1)", "IMD2", "IMD2 (1)", "imd2", "IMD2_aug1", "1 copy", "2_aug1"]),
+    st.sampled_from(["MEL", "NV", "MEL|NV", ""]),
+)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=14))
+def test_a_copy_goes_with_the_nearest_that_its_name_means_however_that_is_looked_for(
+    named: list[tuple[str, str, str]],
+) -> None:
+    rows = table(
+        path=[f"{folder}/{i}.jpg".lstrip("/") for i, (folder, _, _) in enumerate(named)],
+        image_id=[name for _, name, _ in named],
+        diagnosis=[label for _, _, label in named],
+    )
+    originals = [original_id(name) for name in rows["image_id"]]
+    found = components(len(rows), _named_copies(rows, originals))
+    assert found == components(len(rows), _every_pair_looked_at(rows, originals))
+
+
+def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many leading folders two places have in common."""
+    return max(k for k in range(len(one) + 1) if one[:k] == other[:k])
+
+
+def _every_pair_looked_at(rows: pd.DataFrame, originals: list[str]) -> Iterator[tuple[int, int]]:
+    """The rule as it reads, in a time that grows with the square."""
+    folders = [PurePosixPath(path).parent.parts for path in rows["path"]]
+    ids, labels = list(rows["image_id"]), list(rows["diagnosis"])
+    orphans: dict[str, int] = {}
+    for row, original in enumerate(originals):
+        name = _AGAIN.sub("", original, count=1)
+        if name == ids[row] or (name == original and not is_counter(original)):
+            continue
+        near = [
+            (_shared(folders[row], folders[i]), i)
+            for i in range(len(rows))
+            if i != row and ids[i].casefold() == name.casefold() and agree(labels[row], labels[i])
+        ]
+        yield from ((row, i) for depth, i in near if depth == max(near)[0])
+        if not near and name == original:
+            yield orphans.setdefault(f"{'/'.join(folders[row])}/{name}", row), row
 
 
 IDS = st.integers(0, 6).map(lambda n: f"ISIC_{n:07d}")

@@ -1,7 +1,7 @@
 """What is wrong with a collection: unreadable files, duplicates, conflicts, leaks, balance, shortcuts.
 
 audit = audit_collection(collection, labels=read_labels("ground-truth.csv"))
-write_audit(audit, collection, Path("audit"))        # audit.json and audit.html
+write_audit(audit, collection, Path("audit"))        # audit.html, findings.html, tables
 """
 
 from dermsentry.audit.audit import Audit, audit_collection

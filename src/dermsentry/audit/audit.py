@@ -26,14 +26,16 @@ from dermsentry.audit.leaks import (
     place,
 )
 from dermsentry.audit.shortcuts import Shortcut, find_shortcuts
+from dermsentry.audit.since import INDEX, Since, read_earlier, write_audited
 from dermsentry.audit.summary import AuditFinding, describe
 from dermsentry.audit.survey import survey_collection
 from dermsentry.audit.table_checks import CHECKED, TableProblem, check_table
+from dermsentry.audit.workplace import EngineName, workplace
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, connected_groups
 from dermsentry.collection.lesions import KnownLesions, known_lesions
 from dermsentry.collection.table import UnknownDiagnosis
-from dermsentry.errors import require_type
+from dermsentry.errors import InputError, require_type
 from dermsentry.files import versions
 from dermsentry.image_files import NotRead
 from dermsentry.phantoms import is_synthetic
@@ -100,6 +102,8 @@ class Audit:
         Images outside Test that have a relative there.
     content
         What a model sees on the photographs, as `audit_content` adds it; None where it was not asked.
+    since
+        What is new since an earlier audit; None where none was given.
     synthetic, left_alone, fingerprint, configuration, versions
         What was audited, how, and with what.
     """
@@ -131,6 +135,7 @@ class Audit:
     shortcuts: tuple[Shortcut, ...]
     twins: Twins
     content: Content | None = None
+    since: Since | None = None
     synthetic: bool
     left_alone: tuple[str, ...]
     fingerprint: str
@@ -217,13 +222,17 @@ def audit_collection(
     *,
     labels: Mapping[str, str] | None = None,
     index: Path | None = None,
+    since: Path | None = None,
     seed: int = 0,
     workers: int | None = None,
+    engine: EngineName = "local",
+    address: str | None = None,
     quiet: bool = True,
 ) -> Audit:
     """Say what is wrong with a collection before time is spent on it.
 
-    Every photograph is read once; memory grows by about 10 KB a photograph, whatever its size.
+    Every photograph is read once, and 10 KB of each are kept on disk; `docs/why-audit.md` says what of it is
+    in memory.
 
     Parameters
     ----------
@@ -232,12 +241,19 @@ def audit_collection(
     labels
         Reference labels by image id, as `read_labels` gives them: labels that they contradict are findings.
     index
-        A file that keeps what was read, as `find_duplicates` takes it: an audit of a collection that has
-        grown reads only what is new.
+        A folder that keeps what was read and compared, as `find_duplicates` takes it: an audit that was
+        ended is resumed, and one of a collection that has grown reads only what is new.
+    since
+        The folder of an earlier audit, with its `audit.json` and `index/`. What it read and compared is
+        taken from there; what is new is read and compared with all, by the earlier search, and told in
+        `Audit.since`. `index` has to be another folder.
     seed
         Random seed of the folds and shuffles behind `shortcuts`; nothing else is random.
     workers
-        Threads that read photographs; one per core by default.
+        Threads that read and compare, or actors of a cluster; one per core by default.
+    engine, address
+        `ray`: on a Ray cluster at this address, or begun here, whose machines all see the photographs and
+        `index`. The result is the same.
     quiet
         Show no progress on stderr.
 
@@ -249,17 +265,46 @@ def audit_collection(
     Raises
     ------
     InputError
-        `collection` is something else, such as a path.
+        `collection` is something else, such as a path; `index` is damaged or in use; `since` is no audit;
+        or there is no such cluster.
+    OutputError
+        `index` cannot be written, or the cluster failed.
     """
     require_type("collection", collection, Collection, "read_collection")
     table = collection.table
-    survey = survey_collection(collection, index=index, workers=workers, quiet=quiet)
-    found = duplicates_of(survey, collection.root, workers=workers)
+    earlier = None if since is None else read_earlier(since)
+    if earlier is not None and index is not None:
+        if index.absolute() == (earlier.folder / INDEX).absolute():
+            raise InputError(
+                f"Received {since} as the earlier audit and the one to be made; give another folder, so that "
+                "the earlier one stays as it is."
+            )
+        earlier.lend(index)
+    with workplace(
+        index, engine=engine, address=address, threads=workers, extend=earlier is not None, quiet=quiet
+    ) as work:
+        if earlier is not None and index is None:
+            earlier.lend(work.folder)
+        survey = survey_collection(collection, work)
+        found = duplicates_of(survey, collection.root, work)
+        if index is not None:
+            write_audited(index, survey.keys)
     groups = connected_groups(table, found.groups)
     placed = place(table)
     conflicts = find_conflicts(table, found.groups)
     sure = ~table["path"].isin({path for paths in conflicts for path in paths}).to_numpy()
     compared, disagreements = (None, ()) if labels is None else compare_labels(table, labels)
+    leaks, shared = find_leaks(table, found.groups), find_shared_lesions(table, found.groups)
+    news = None
+    if earlier is not None:
+        told: dict[str, list[tuple[str, ...]]] = {
+            "conflicts": conflicts,
+            "leaks": [tuple(p.path for p in group.photographs) for group in leaks],
+            "shared_lesions": [tuple(p.path for p in group.photographs) for group in shared],
+            "duplicates": [group.photographs for group in found.groups],
+            "doubtful": [group.photographs for group in found.doubtful],
+        }
+        news = earlier.news(survey.keys, told)
     return Audit(
         images=len(table),
         **vars(count_classes(table)),
@@ -273,11 +318,12 @@ def audit_collection(
         duplicates=found.groups,
         doubtful=found.doubtful,
         conflicts=tuple(PhotographGroup(tuple(placed[path] for path in paths)) for paths in conflicts),
-        leaks=tuple(find_leaks(table, found.groups)),
-        shared_lesions=tuple(find_shared_lesions(table, found.groups)),
+        leaks=tuple(leaks),
+        shared_lesions=tuple(shared),
         lesions=known_lesions(table),
         label_disagreements=disagreements,
         labels_compared=compared,
+        since=news,
         shortcuts=find_shortcuts(table[sure], survey, list(compress(groups, sure)), seed=seed),
         twins=_twins(table, groups, found.unreadable),
         synthetic=is_synthetic(collection.root),

@@ -30,6 +30,8 @@ KINDS: dict[Kind, str] = {
 FEWEST = 5
 """Photographs of a class from which a threshold of confidence is worth anything."""
 NEIGHBOURS = 5
+COMPARED = 20_000
+"""Photographs at most, drawn at random, that each is compared with to see how far it is from others."""
 FAR_OUT = 3.0
 """Interquartile ranges above the third quartile: Tukey's far out (Exploratory Data Analysis, 1977)."""
 
@@ -137,10 +139,11 @@ def label_issues(probability: Floats, allowed: NDArray[np.bool_]) -> list[tuple[
     return [(int(i), int(counted[i])) for i in rows[np.argsort(own[rows] - other[rows], kind="stable")]]
 
 
-def far_out(embeddings: NDArray[Any], groups: Sequence[str]) -> list[int]:
+def far_out(embeddings: NDArray[Any], groups: Sequence[str], seed: int = 0) -> list[int]:
     """Rows whose nearest others are far further than usual, the furthest first.
 
-    The mean distance of directions to the nearest photographs of other groups, beyond Tukey's outer fence.
+    The mean distance of directions to the nearest photographs of other groups, beyond Tukey's outer fence. Of
+    more than `COMPARED` photographs, the nearest are among so many, drawn at random from `seed`.
     """
     n = len(embeddings)
     if n < 4 * NEIGHBOURS:
@@ -149,10 +152,12 @@ def far_out(embeddings: NDArray[Any], groups: Sequence[str]) -> list[int]:
     unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     distance = np.empty(n)
+    others = np.sort(np.random.default_rng(seed).permutation(n)[:COMPARED])
+    compared, theirs = unit[others], group[others]
     for start in range(0, n, 512):
         rows = slice(start, min(start + 512, n))
-        near = unit[rows] @ unit.T
-        near[group[rows, None] == group[None, :]] = -1.0
+        near = unit[rows] @ compared.T
+        near[group[rows, None] == theirs[None, :]] = -1.0
         nearest = np.partition(near, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
         distance[rows] = np.sqrt(np.maximum(2 - 2 * nearest, 0)).mean(axis=1)
     low, high = np.quantile(distance, (0.25, 0.75))

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.audit.likeness.content import Content, unpack
-from dermsentry.audit.likeness.index import alike, candidates, spectra
-from dermsentry.audit.likeness.judge import agreement, in_place, is_copy, register
+from dermsentry.audit.kept import DIGEST
+from dermsentry.audit.search import near_pairs
 from dermsentry.audit.survey import Survey, survey_collection
+from dermsentry.audit.workplace import EngineName, Workplace, workplace
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, components
 from dermsentry.files import sha256
 from dermsentry.hdf_files import is_member, read_member
-from dermsentry.parallel import cores, map_ordered
 
 _MANY = 0.1  # share of a collection that no photograph makes up by its copies without being looked at
 _FEW = 10  # photographs that are too few to say so of
@@ -49,17 +46,14 @@ class Duplicates:
     doubtful: tuple[DoubtfulGroup, ...] = ()
 
 
-@dataclass(frozen=True)
-class NearPair:
-    """Two photographs, `first` < `second`, that are one, and whether they coincide exactly as they are."""
-
-    first: int
-    second: int
-    in_place: bool
-
-
 def find_duplicates(
-    collection: Collection, *, index: Path | None = None, workers: int | None = None, quiet: bool = True
+    collection: Collection,
+    *,
+    index: Path | None = None,
+    workers: int | None = None,
+    engine: EngineName = "local",
+    address: str | None = None,
+    quiet: bool = True,
 ) -> Duplicates:
     """Find the duplicates in a collection, in one pass over its files and a search in an index of them.
 
@@ -77,34 +71,46 @@ def find_duplicates(
     collection
         Its photographs are read.
     index
-        A file that keeps what was read: when it exists, only photographs that are new or changed since are
-        read. It is made if it is missing.
+        A folder that keeps what was read and compared, such as `index/` of an audit: only photographs that
+        are new or changed since are read, and what was ended is resumed. It is made if it is missing.
     workers
-        Threads that read; one per core by default.
+        Threads, or actors of a cluster; one per core by default.
+    engine, address
+        `ray`: on a Ray cluster at this address, or begun here, whose machines all see the photographs and
+        `index`. The result is the same.
     quiet
         Show no progress on stderr.
+
+    Raises
+    ------
+    InputError
+        `index` is damaged, another process works there, or there is no such cluster.
+    OutputError
+        `index` cannot be written, or the cluster failed.
     """
-    survey = survey_collection(collection, index=index, workers=workers, quiet=quiet)
-    return duplicates_of(survey, collection.root, workers=workers)
+    with workplace(index, engine=engine, address=address, threads=workers, quiet=quiet) as place:
+        return duplicates_of(survey_collection(collection, place), collection.root, place)
 
 
-def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> Duplicates:
+def duplicates_of(survey: Survey, root: Path, place: Workplace) -> Duplicates:
     """The duplicates among surveyed photographs whose paths are relative to `root`."""
-    copies: dict[bytes, list[int]] = defaultdict(list)
-    for position, digest in enumerate(survey.pixels):
-        copies[digest].append(position)
-    identical = [sorted(survey.paths[i] for i in members) for members in copies.values() if len(members) > 1]
+    firsts, which, counts = _by_pixels(survey.pixels)
+    copies = {int(first): [int(first)] for first in firsts[counts > 1]}
+    for position in np.flatnonzero(counts[which] > 1).tolist():
+        first = int(firsts[which[position]])
+        if position != first:
+            copies[first].append(position)
+    identical = [sorted(survey.paths[i] for i in members) for members in copies.values()]
     groups = [
         DuplicateGroup("identical", tuple(paths), len({_sha256(root / path) for path in paths}) == 1)
         for paths in sorted(identical)
     ]
-    firsts = np.array([members[0] for members in copies.values()], dtype=np.int64)
-    pairs = near_pairs(survey, firsts, workers=workers)
+    pairs = near_pairs(survey, firsts, place)
     near, doubtful = [], []
     for members in components(len(survey.paths), ((pair.first, pair.second) for pair in pairs)):
         if len(members) < 2:
             continue
-        paths = tuple(sorted(survey.paths[copy] for i in members for copy in copies[survey.pixels[i]]))
+        paths = tuple(sorted(survey.paths[copy] for i in members for copy in copies.get(i, [i])))
         if len(members) >= max(_FEW, _MANY * len(survey.paths)):
             among = set(members)
             own = [pair.in_place for pair in pairs if pair.first in among]
@@ -119,39 +125,15 @@ def duplicates_of(survey: Survey, root: Path, *, workers: int | None = None) -> 
     )
 
 
+def _by_pixels(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The first row of each digest, in order; of each row the place of its digest there; rows of each."""
+    digests = np.ascontiguousarray(pixels).view(f"S{DIGEST}").ravel()
+    _, firsts, which, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(firsts)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return firsts[order].astype(np.int64), place[which], counts[order]
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(read_member(path)).hexdigest() if is_member(path) else sha256(path)
-
-
-def near_pairs(survey: Survey, rows: NDArray[np.int64], *, workers: int | None = None) -> list[NearPair]:
-    """The pairs of photographs that are near-identical, in order, among some `rows` of a survey."""
-    if len(rows) < 2:
-        return []
-    features = survey.features.only(rows)
-
-    @lru_cache(maxsize=512)
-    def content(position: int) -> Content:
-        return unpack(survey.contents[position])
-
-    def judged(pair: tuple[int, int, bool]) -> NearPair | None:
-        first, second, whole = pair
-        one, other = content(first), content(second)
-        registration = (
-            in_place(one, other)
-            if whole
-            else register(features.of(first), features.of(second), one.grey.shape[1])
-        )
-        if registration is None:
-            return None
-        share, placed = agreement(one, other, registration)
-        return NearPair(first, second, placed) if is_copy(share, placed) else None
-
-    whole = rows[alike(spectra(unpack(survey.contents[row]).grey for row in rows))]
-    likely = [(*pair, False) for pair in candidates(features).tolist()]
-    likely += [(*pair, True) for pair in whole.tolist()]
-    threads = workers or cores()
-    found: dict[tuple[int, int], NearPair] = {}
-    for pair in map_ordered(judged, sorted(likely), threads=threads, ahead=64 * threads):
-        if pair is not None:
-            found.setdefault((pair.first, pair.second), pair)
-    return list(found.values())

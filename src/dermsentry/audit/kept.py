@@ -1,36 +1,92 @@
-"""What a survey has read of each file, kept in a NumPy archive without pickles, so that it is read once."""
+"""What a survey has read of each photograph, in partitions, each of which is written whole or not at all.
+
+A partition is a file of three NumPy arrays, one behind the other: a row for each photograph, their names and
+doubts as JSON, and their contents. It is mapped into memory, so that what is looked at of it is all that is
+read.
+"""
 
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Mapping, Sequence
+import mmap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.audit.likeness.keypoints import Features, Keypoints
+from dermsentry.audit.likeness.keypoints import MOST, Keypoints
 from dermsentry.errors import InputError
 from dermsentry.files import whole_file
 from dermsentry.hdf_files import is_member
 
-_SCHEMA = 1  # raised whenever what is read of a photograph changes; another schema's file is made again
+DIGEST = 16
+"""Bytes of a digest of pixels."""
+SURROUND = (
+    "width",
+    "height",
+    "corner darkness",
+    "edge darkness",
+    "rim contrast",
+    "rim red",
+    "rim green",
+    "rim blue",
+    "quantisation",
+)
+"""What is measured around a lesion; see `survey.surround`."""
+
+_SCHEMA = 2  # raised whenever what is read of a photograph changes; a partition of another is not used
+_OPEN = 128  # partitions that are mapped at once
+_ROW = np.dtype(
+    [
+        ("size", "<i8"),
+        ("changed", "<i8"),
+        ("end", "<i8"),
+        ("pixels", "u1", DIGEST),
+        ("surround", "<f4", len(SURROUND)),
+        ("count", "<i4"),
+        ("places", "<f4", (MOST, 4)),
+        ("descriptors", "u1", (MOST, 128)),
+    ]
+)
 
 Key = tuple[str, int, int]
 """A file's path in its collection, its size in bytes and when it was changed, in nanoseconds."""
+Rows = NDArray[Any]
+"""Rows of a partition: `pixels`, `surround`, `count`, `places` and `descriptors` of each photograph."""
+Located = NDArray[np.int32]
+"""(n, 2): of each photograph the number of its partition, and its row in that."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one reading of a photograph gives; the fields are rows of a `Survey`."""
+    """What one reading of a photograph gives."""
 
     pixels: bytes
     surround: NDArray[np.float32]
     keypoints: Keypoints
-    content: bytes | memoryview
+    content: bytes
     doubt: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What was kept of some photographs; `doubts` by name."""
+
+    names: list[str]
+    rows: Rows
+    contents: NDArray[np.uint8]
+    doubts: dict[str, str]
+
+    def content(self, row: int) -> memoryview:
+        """The packed content of one photograph."""
+        start = int(self.rows["end"][row - 1]) if row else 0
+        return self.contents[start : int(self.rows["end"][row])].data
 
 
 def key_of(name: str, path: Path) -> Key:
@@ -45,63 +101,109 @@ def key_of(name: str, path: Path) -> Key:
     return name, status.st_size, status.st_mtime_ns
 
 
-def read_kept(path: Path) -> dict[Key, Look]:
-    """What was kept of each file; nothing if there is no such file yet, or one of another version.
+def partition_path(folder: Path, number: int) -> Path:
+    """The file of a partition."""
+    return folder / f"{number:06}.npy"
+
+
+def partition_numbers(folder: Path) -> list[int]:
+    """The numbers of the partitions in a folder, in order."""
+    return sorted(int(path.stem) for path in folder.glob("*.npy") if path.stem.isdecimal())
+
+
+def write_partition(path: Path, found: Sequence[tuple[Key, Look]]) -> None:
+    """Keep what was read of some photographs, whole or not at all. Raises OutputError."""
+    rows = np.zeros(len(found), _ROW)
+    end = 0
+    for row, ((_, size, changed), look) in zip(rows, found, strict=True):
+        end += len(look.content)
+        count = len(look.keypoints.places)
+        row["size"], row["changed"], row["end"], row["count"] = size, changed, end, count
+        row["pixels"] = np.frombuffer(look.pixels, np.uint8)
+        row["surround"] = look.surround
+        row["places"][:count], row["descriptors"][:count] = look.keypoints.places, look.keypoints.descriptors
+    told = {
+        "schema": _SCHEMA,
+        "names": [name for (name, _, _), _ in found],
+        "doubts": {name: look.doubt for (name, _, _), look in found if look.doubt},
+    }
+    content = b"".join(look.content for _, look in found)
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, rows)
+        for data in (json.dumps(told).encode(), content):
+            np.save(stream, np.frombuffer(data, np.uint8))
+
+
+def read_partition(path: Path) -> Partition | None:
+    """A partition, mapped into memory; None of one of another version.
 
     Raises
     ------
     InputError
         The file is damaged.
     """
-    if not path.exists():
-        return {}
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            if int(archive["schema"]) != _SCHEMA:
-                return {}
-            names, doubts = json.loads(archive["names"].tobytes())
-            stamps, pixels, surround = archive["stamps"], archive["pixels"], archive["surround"]
-            features = Features(archive["places"], archive["descriptors"], archive["counts"])
-            contents, ends = archive["contents"].data, archive["ends"].tolist()
-        rows = range(len(names))
-        return {
-            (names[i], int(stamps[i, 0]), int(stamps[i, 1])): Look(
-                pixels[i].tobytes(),
-                surround[i],
-                features.of(i),
-                contents[ends[i] : ends[i + 1]],
-                doubts.get(names[i], ""),
-            )
-            for i in rows
-        }
-    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        rows, told, contents = _arrays(path)
+        known = json.loads(told.tobytes())
+        if known["schema"] != _SCHEMA:
+            return None
+        if rows.dtype != _ROW or len(known["names"]) != len(rows):
+            raise ValueError("not what was written")
+        return Partition(known["names"], rows, contents, known["doubts"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise InputError(
-            f"Cannot read the index {path} ({str(error) or type(error).__name__}); "
-            "delete it, and it is made again."
+            f"Cannot read {path} ({str(error) or type(error).__name__}); delete it, and it is made again."
         ) from error
 
 
-def write_kept(
-    path: Path,
-    keys: Sequence[Key],
-    pixels: Sequence[bytes],
-    surround: NDArray[np.float32],
-    features: Features,
-    contents: Sequence[bytes | memoryview],
-    doubts: Mapping[str, str],
-) -> None:
-    """Keep the rows of a survey, whole or not at all. Raises OutputError."""
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez(
-            stream,
-            schema=np.int64(_SCHEMA),
-            names=np.frombuffer(json.dumps([[name for name, _, _ in keys], doubts]).encode(), np.uint8),
-            stamps=np.array([key[1:] for key in keys], np.int64).reshape(-1, 2),
-            pixels=np.frombuffer(b"".join(pixels), np.uint8).reshape(len(keys), -1),
-            surround=surround,
-            places=features.places,
-            descriptors=features.descriptors,
-            counts=features.counts,
-            contents=np.frombuffer(b"".join(contents), np.uint8),
-            ends=np.cumsum([0, *map(len, contents)]),
-        )
+def _arrays(path: Path) -> Iterator[NDArray[Any]]:
+    """The arrays of a file that `np.save` wrote one behind the other, without a copy."""
+    with path.open("rb") as stream:
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        for _ in range(3):
+            if np.lib.format.read_magic(stream) != (1, 0):
+                raise ValueError("not what was written")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            yield np.frombuffer(mapped, dtype, prod(shape), stream.tell()).reshape(shape)
+            stream.seek(prod(shape) * dtype.itemsize, 1)
+
+
+class Looks:
+    """What is kept in a folder of partitions, by the number of a partition and the row in it.
+
+    Safe to use from several threads. At most 128 partitions are mapped at once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._opened, self._lock = lru_cache(_OPEN)(self._open), Lock()
+
+    def partition(self, number: int) -> Partition:
+        """A partition. Raises InputError where it is damaged."""
+        # NumPy reads a header by `ast`, which two threads of Python 3.11 may not use at once.
+        with self._lock:
+            return self._opened(number)
+
+    def _open(self, number: int) -> Partition:
+        found = read_partition(partition_path(self.folder, number))
+        if found is None:
+            raise InputError(f"{partition_path(self.folder, number)} is of another version; delete it.")
+        return found
+
+    def keypoints(self, number: int, row: int) -> Keypoints:
+        """The keypoints of one photograph."""
+        found = self.partition(number).rows[row]
+        count = found["count"]
+        return Keypoints(found["places"][:count], found["descriptors"][:count])
+
+    def content(self, number: int, row: int) -> memoryview:
+        """The packed content of one photograph, as `likeness.content.unpack` takes it."""
+        return self.partition(number).content(row)
+
+    def rows(self, located: Located) -> Rows:
+        """A copy of the rows of some photographs."""
+        found = np.empty(len(located), _ROW)
+        for number in np.unique(located[:, 0]).tolist():
+            here = located[:, 0] == number
+            found[here] = self.partition(number).rows[located[here, 1]]
+        return found

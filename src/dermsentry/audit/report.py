@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,11 +13,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-from PIL import Image
 
 from dermsentry.audit.audit import Audit
 from dermsentry.audit.balance import UNKNOWN, UNSPLIT
 from dermsentry.audit.content import KINDS, Content, ContentFinding
+from dermsentry.audit.findings import list_findings, write_table
+from dermsentry.audit.findings_page import small_picture, write_findings_page
 from dermsentry.audit.leaks import AuditedPhotograph, in_several_splits, place
 from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE
 from dermsentry.audit.summary import describe, verdict
@@ -25,14 +26,14 @@ from dermsentry.collection import Collection
 from dermsentry.collection.labels import write_draft
 from dermsentry.diagnoses import DIAGNOSES, codes_of, name_of
 from dermsentry.files import write_json
-from dermsentry.images import Pixels, Unreadable, read_photograph
+from dermsentry.images import Pixels
 from dermsentry.reporting.figures import AMBER, BLUE, GREY, RED, as_png, bars, new_figure
 from dermsentry.reporting.html import write_report
 from dermsentry.stats.numbers import decimal, percent
 
-_SIDE = 170  # pixels; as wide as the page draws a picture of a pair
-_DECIDED = 320  # of a photograph to decide on, which takes a closer look
-_SHOWN = 500  # groups of a kind that are drawn; all are listed, here and in audit.json
+_DECIDED = 320  # pixels of a photograph to decide on, which takes a closer look
+_SHOWN = 12  # groups of a kind that are drawn here; all are in findings.html
+_CARDS = 500  # photographs that are to be decided on
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,11 @@ class _Card:
 
 
 def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
-    """Write `audit.json` and `audit.html`, each whole or not at all.
+    """Write `audit.json`, `audit.html` and everything found, each file whole or not at all.
+
+    Everything found is in `findings.html`, to be filtered and paged through, with its pictures in
+    `findings/`; and as a table in `findings.csv`, in `findings.parquet` too where the extra `parquet` is
+    installed.
 
     Where diagnoses were not understood, `diagnoses.csv` lists them, to be filled in and given to
     `read_collection`.
@@ -85,6 +90,9 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
     if audit.unknown_diagnoses:
         write_draft(out / "diagnoses.csv", audit.unknown_diagnoses)
     root = collection.root
+    found = list_findings(audit, collection)
+    write_table(found, out)
+    write_findings_page(found, root, out, name=root.resolve().name, synthetic=audit.synthetic)
     cards, hidden = ([], 0) if audit.content is None else _cards(audit.content, collection, out)
     script = (files("dermsentry.reporting") / "templates" / "audit_decisions.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() if cards else ""
@@ -106,8 +114,8 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
         gallery=_gallery(audit, collection),
         distribution=_distribution(audit),
         surroundings=_surroundings(audit),
-        drawn={kind: _drawn(root, found) for kind, found in groups.items()},
-        listed={kind: [_lines(group) for group in found] for kind, found in groups.items()},
+        drawn={kind: _drawn(root, group) for kind, group in groups.items()},
+        counts=Counter(own.kind for own in found),
         disagreements=_disagreements(audit, root),
         near=_drawn(root, _placed(collection, (g.photographs for g in audit.duplicates if g.kind == "near"))),
         doubtful=_drawn(root, _placed(collection, (group.photographs for group in audit.doubtful))),
@@ -128,11 +136,11 @@ def _cards(content: Content, collection: Collection, out: Path) -> tuple[list[_C
         by_path.setdefault(finding.path, []).append(finding)
     rows = collection.table.set_index("path")
     cards = []
-    for path, findings in list(by_path.items())[:_SHOWN]:
+    for path, findings in list(by_path.items())[:_CARDS]:
         row = rows.loc[path]
         cards.append(
             _Card(
-                _small(collection.root, path, _DECIDED),
+                small_picture(collection.root, path, _DECIDED),
                 path,
                 quote(os.path.relpath(collection.root / path, out)),
                 str(row["image_id"]),
@@ -147,16 +155,6 @@ def _cards(content: Content, collection: Collection, out: Path) -> tuple[list[_C
     return cards, len(by_path) - len(cards)
 
 
-def _small(root: Path, path: str, side: int = _SIDE) -> Pixels | None:
-    try:
-        pixels = read_photograph(root / path, root=root, enough_for=2 * side).pixels
-    except Unreadable:
-        return None
-    height, width = pixels.shape[:2]
-    size = (side, max(1, min(2 * side, round(side * height / width))))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-
-
 def _note(photograph: AuditedPhotograph) -> str:
     return (
         f"{name_of(photograph.diagnosis)}, {photograph.split.capitalize()}"
@@ -165,14 +163,10 @@ def _note(photograph: AuditedPhotograph) -> str:
     )
 
 
-def _lines(group: Sequence[AuditedPhotograph]) -> list[str]:
-    return [f"{photograph.path} ({_note(photograph)})" for photograph in group]
-
-
 def _drawn(root: Path, groups: Iterable[Sequence[AuditedPhotograph]]) -> list[list[_Shown]]:
     """The first groups, at most six photographs of each."""
     chosen = [group for _, group in zip(range(_SHOWN), groups, strict=False)]
-    return [[_Shown(_small(root, p.path), p.path, _note(p)) for p in group[:6]] for group in chosen]
+    return [[_Shown(small_picture(root, p.path), p.path, _note(p)) for p in group[:6]] for group in chosen]
 
 
 def _placed(collection: Collection, groups: Iterable[Sequence[str]]) -> list[list[AuditedPhotograph]]:
@@ -195,7 +189,7 @@ def _gallery(audit: Audit, collection: Collection) -> list[_Shown]:
             candidates[label or UNKNOWN].append(path)
     return [
         _Shown(
-            _small(collection.root, candidates[label][0]),
+            small_picture(collection.root, candidates[label][0]),
             _name(label).capitalize(),
             f"{sum(counts.values()):,} photographs",
         )
@@ -256,7 +250,7 @@ def _disagreements(audit: Audit, root: Path) -> list[_Shown]:
     first = sorted(audit.label_disagreements, key=lambda d: (d.split != "test", d.path))[:_SHOWN]
     return [
         _Shown(
-            _small(root, d.path),
+            small_picture(root, d.path),
             d.path,
             f"labelled {name_of(d.diagnosis)}; reference: {name_of(d.reference)}",
         )

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dermsentry.audit.survey import SURROUND, Survey
+from dermsentry.audit.kept import SURROUND
+from dermsentry.audit.survey import Survey
 from dermsentry.collection.groups import original_id
 from dermsentry.diagnoses import MELANOMA, codes_of, label_space
 from dermsentry.stats.metrics import roc_auc_score

@@ -15,6 +15,7 @@ from dermsentry.audit.balance import UNKNOWN, UNSPLIT
 from dermsentry.audit.content import KINDS
 from dermsentry.audit.leaks import PhotographGroup, count_in_test
 from dermsentry.audit.shortcuts import EVERYTHING, ID_NUMBER, VISIBLE
+from dermsentry.audit.since import CORRUPTING, FINDINGS
 from dermsentry.collection.labels import describe_unknown
 from dermsentry.diagnoses import MELANOMA, agree, codes_of, name_of
 from dermsentry.image_files import by_reason
@@ -59,6 +60,8 @@ def describe(audit: Audit) -> dict[str, AuditFinding]:
     """The finding on each topic by its key, in the order of the report; a topic that is in order says so."""
     findings = {}
     for key, (topic, facts) in _TOPICS.items():
+        if key == "since" and audit.since is None:
+            continue
         severity, values = facts(audit)
         found, training, figures = (
             render_block(_TEMPLATE, f"{key}_{part}", **values) for part in ("found", "training", "figures")
@@ -285,6 +288,22 @@ def _unreadable(audit: Audit) -> _Facts:
     }
 
 
+def _since(audit: Audit) -> _Facts:
+    since = audit.since
+    assert since is not None
+    names = {what: what.replace("_", " ") for what in FINDINGS} | {"duplicates": "groups of duplicates"}
+    corrupts = any(since.groups[what] for what in CORRUPTING)
+    return "corrupts" if corrupts else "matters" if any(since.groups.values()) else "fine", {
+        "since": since,
+        "images": since.images,
+        "new": len(since.new),
+        "changed": len(since.changed),
+        "gone": len(since.gone),
+        "groups": [f"{names[what]} ({len(own):,})" for what, own in since.groups.items() if own],
+        "settled": [f"{names[what]} ({count:,})" for what, count in since.settled.items() if count],
+    }
+
+
 _TOPICS: dict[str, tuple[str, Callable[[Audit], _Facts]]] = {
     "conflicts": ("Conflicting labels", _conflicts),
     "leaks": ("Leaks", _leaks),
@@ -297,4 +316,5 @@ _TOPICS: dict[str, tuple[str, Callable[[Audit], _Facts]]] = {
     "table": ("Table", _table),
     "shortcuts": ("Shortcuts", _shortcuts),
     "unreadable": ("Unreadable files", _unreadable),
+    "since": ("Since the earlier audit", _since),
 }

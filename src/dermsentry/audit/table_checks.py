@@ -83,7 +83,10 @@ def check_table(table: pd.DataFrame, today: date | None = None) -> tuple[TablePr
         *_spellings(table, "patient_id", "patients"),
         *_spellings(table, "lesion_id", "lesions"),
     ]
-    return tuple(found)
+    paths = list(table["path"])
+    return tuple(
+        TableProblem(kind, told, tuple(sorted(paths[i] for i in rows))) for kind, told, rows in found
+    )
 
 
 def age_of(text: str) -> float | None:
@@ -116,31 +119,30 @@ def _groups(table: pd.DataFrame, keys: Sequence[str], of: str) -> list[_Group]:
     return [(f"{of} {key.rpartition(chr(0))[2]}", places) for key, places in rows.items() if len(places) > 1]
 
 
-def _problem(kind: Kind, told: str, table: pd.DataFrame, rows: Iterable[int]) -> TableProblem:
-    paths = table["path"].to_numpy()
-    return TableProblem(kind, told, tuple(sorted(paths[i] for i in rows)))
+_Found = tuple[Kind, str, list[int]]
+"""A problem with the rows that it is about."""
 
 
-def _both_sexes(table: pd.DataFrame, groups: Iterable[_Group]) -> Iterator[TableProblem]:
+def _both_sexes(table: pd.DataFrame, groups: Iterable[_Group]) -> Iterator[_Found]:
     sex = [_SEX.get(text.strip().casefold(), "") for text in table["sex"]]
     for name, rows in groups:
         if {sex[i] for i in rows} >= {"male", "female"}:
-            yield _problem("sex", f"{name} is male and female", table, rows)
+            yield ("sex", f"{name} is male and female", rows)
 
 
-def _two_patients(table: pd.DataFrame, lesions: Iterable[_Group]) -> Iterator[TableProblem]:
+def _two_patients(table: pd.DataFrame, lesions: Iterable[_Group]) -> Iterator[_Found]:
     patients = list(table["patient_id"])
     for name, rows in lesions:
         of = sorted({patients[i] for i in rows} - {""})
         if len(of) > 1:
-            yield _problem("patient", f"{name} is of the patients {', '.join(of)}", table, rows)
+            yield ("patient", f"{name} is of the patients {', '.join(of)}", rows)
 
 
-def _no_age(table: pd.DataFrame, ages: dict[str, float | None]) -> Iterator[TableProblem]:
+def _no_age(table: pd.DataFrame, ages: dict[str, float | None]) -> Iterator[_Found]:
     for text, rows in _by_value(table["age"]):
         if ages[text] is None and not says_unknown(text):
             photographs = counted(len(rows), "photograph")
-            yield _problem("age", f"the age {text!r} of {photographs} is none in years", table, rows)
+            yield ("age", f"the age {text!r} of {photographs} is none in years", rows)
 
 
 def _jumping_ages(
@@ -148,7 +150,7 @@ def _jumping_ages(
     groups: Iterable[_Group],
     ages: dict[str, float | None],
     dates: dict[str, date | None],
-) -> Iterator[TableProblem]:
+) -> Iterator[_Found]:
     known = [age for age in ages.values() if age is not None]
     rounded = 5 if len(known) > 1 and all(age % 5 == 0 for age in known) else 0
     age, taken = [ages[text] for text in table["age"]], [dates[text] for text in table["acquisition_date"]]
@@ -167,10 +169,10 @@ def _jumping_ages(
             continue
         pair = sorted((first, last), key=lambda i: (days.get(i, EARLIEST), years[i]))
         said = " and ".join(f"{years[i]:g}" + (f" on {days[i]}" if i in days else "") for i in pair)
-        yield _problem("ages", f"{name} is {said}", table, pair)
+        yield ("ages", f"{name} is {said}", pair)
 
 
-def _no_date(table: pd.DataFrame, dates: dict[str, date | None], today: date) -> Iterator[TableProblem]:
+def _no_date(table: pd.DataFrame, dates: dict[str, date | None], today: date) -> Iterator[_Found]:
     for text, rows in _by_value(table["acquisition_date"]):
         day = dates[text]
         if day is None and not says_unknown(text):
@@ -181,27 +183,25 @@ def _no_date(table: pd.DataFrame, dates: dict[str, date | None], today: date) ->
             wrong = f"is before {EARLIEST.year}"
         else:
             continue
-        yield _problem(
-            "date", f"the date {text!r} of {counted(len(rows), 'photograph')} {wrong}", table, rows
-        )
+        yield ("date", f"the date {text!r} of {counted(len(rows), 'photograph')} {wrong}", rows)
 
 
-def _ids_twice(table: pd.DataFrame) -> Iterator[TableProblem]:
+def _ids_twice(table: pd.DataFrame) -> Iterator[_Found]:
     for text, rows in _by_value(table["image_id"]):
         if len(rows) > 1 and not is_counter(text):
-            yield _problem("image id", f"{text} is {len(rows):,} files", table, rows)
+            yield ("image id", f"{text} is {len(rows):,} files", rows)
 
 
-def _spellings(table: pd.DataFrame, column: str, of: str) -> Iterator[TableProblem]:
-    rows = list(zip(table["source"], table[column], strict=True))
-    written: dict[tuple[str, str], set[str]] = {}
-    for source, text in set(rows):
-        written.setdefault((source, _plain(text)), set()).add(text)
-    for (source, _), texts in sorted(written.items()):
-        if len(texts) > 1:
-            here = [i for i, (own, text) in enumerate(rows) if own == source and text in texts]
-            listed = " and ".join(map(repr, sorted(texts)))
-            yield _problem("spelling", f"the {of} {listed} differ in nothing but spelling", table, here)
+def _spellings(table: pd.DataFrame, column: str, of: str) -> Iterator[_Found]:
+    written: dict[tuple[str, str], dict[str, list[int]]] = {}
+    plain = {text: _plain(text) for text in set(table[column])}
+    for row, (source, text) in enumerate(zip(table["source"], table[column], strict=True)):
+        written.setdefault((source, plain[text]), {}).setdefault(text, []).append(row)
+    for _, rows in sorted(written.items(), key=lambda item: item[0]):
+        if len(rows) > 1:
+            listed = " and ".join(map(repr, sorted(rows)))
+            here = sorted(row for own in rows.values() for row in own)
+            yield ("spelling", f"the {of} {listed} differ in nothing but spelling", here)
 
 
 def _plain(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -117,28 +117,45 @@ def _named_copies(table: pd.DataFrame, originals: Sequence[str]) -> Iterator[tup
     The nearest is the one that shares most folders; its diagnosis must agree. Copies whose original is not
     there belong together in their folder.
     """
-    rows: dict[str, list[int]] = {}
-    for row, image_id in enumerate(table["image_id"]):
-        rows.setdefault(image_id.casefold(), []).append(row)
     folders = [PurePosixPath(path).parent.parts for path in table["path"]]
     labels = list(table["diagnosis"]) if "diagnosis" in table.columns else [""] * len(table)
-    orphans = []
+    copies: dict[int, str] = {}
+    alone: set[int] = set()
     for row, (image_id, original) in enumerate(zip(table["image_id"], originals, strict=True)):
         again = _AGAIN.sub("", original, count=1)
         name = again if again != original else original
-        if name == image_id or (name == original and not is_counter(original)):
-            continue
-        near = [i for i in rows.get(name.casefold(), ()) if i != row and agree(labels[row], labels[i])]
-        shared = [_shared(folders[row], folders[i]) for i in near]
-        yield from ((row, i) for i, depth in zip(near, shared, strict=True) if depth == max(shared))
-        if not near and name == original:
-            orphans.append((row, f"{'/'.join(folders[row])}/{name}"))
+        if name != image_id and (name != original or is_counter(original)):
+            copies[row] = name.casefold()
+            if name == original:
+                alone.add(row)
+    # By name, each folder above, and label: the nearest are found without a look at every file of a name.
+    asked = set(copies.values())
+    below: dict[tuple[str, tuple[str, ...]], dict[str, list[int]]] = {}
+    for row, image_id in enumerate(table["image_id"]):
+        name = image_id.casefold()
+        for depth in range(len(folders[row]) + 1) if name in asked else ():
+            below.setdefault((name, folders[row][:depth]), {}).setdefault(labels[row], []).append(row)
+    joined: set[tuple[str, tuple[str, ...], str]] = set()
+    orphans = []
+    for row, name in copies.items():
+        for depth in range(len(folders[row]), -1, -1):
+            place = name, folders[row][:depth]
+            near = {
+                label: own
+                for label, own in below.get(place, {}).items()
+                if own != [row] and agree(labels[row], label)
+            }
+            for label, own in near.items():
+                yield row, own[0]
+                if (*place, label) not in joined:  # said once, all of them are of one photograph
+                    joined.add((*place, label))
+                    yield from pairwise(own)
+            if near:
+                break
+        else:
+            if row in alone:
+                orphans.append((row, f"{'/'.join(folders[row])}/{originals[row]}"))
     yield from ((orphans[i][0], orphans[j][0]) for i, j in _equal(key for _, key in orphans))
-
-
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many leading folders two places have in common."""
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
 
 
 def _equal(keys: Iterable[str]) -> Iterator[tuple[int, int]]:

@@ -129,7 +129,7 @@ def audit_content(
             ContentFinding(paths[i], diagnoses[i], "label", told, suggested, own, other, bool(learned[i]))
         )
     embeddings = np.stack([each[i].embedding for i in shown]) if len(shown) else np.zeros((0, 1))
-    for i in shown[far_out(embeddings, [groups[i] for i in shown])].tolist():
+    for i in shown[far_out(embeddings, [groups[i] for i in shown], seed)].tolist():
         told = "further from its nearest neighbours than the others"
         findings.append(ContentFinding(paths[i], diagnoses[i], "outlier", told, learned=bool(learned[i])))
     order = list(KINDS)

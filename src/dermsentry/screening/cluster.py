@@ -6,29 +6,24 @@ alone. What is finished is known by files alone (`partitions`), so any process m
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import re
-import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermsentry.errors import BundleError, DermsentryError, InputError, OutputError, require_extra
-from dermsentry.files import versions
+from dermsentry.errors import InputError, OutputError, require_extra
+from dermsentry.files import lock_file, versions
 from dermsentry.model import BUNDLED, Bundle, Device, bundled, open_bundle
 from dermsentry.model.bundle import CARD_FILE, LEARNED_FILE, MODEL_FILE
-from dermsentry.parallel import cores
 from dermsentry.progress import Work
+from dermsentry.ray_cluster import actors, connected, map_on_cluster, require_reachable
 from dermsentry.screening.guarded import GuardedScreener
 from dermsentry.screening.inference import Screened, screen_each
 from dermsentry.screening.inputs import Source, find_photographs, is_place, remote_source
-from dermsentry.screening.kept_findings import lock_file
 from dermsentry.screening.partitions import (
     MANIFEST,
     PARTITION,
@@ -51,11 +46,7 @@ FETCHED = 8
 """Photographs that an actor reads side by side while its network computes: an address takes its time."""
 BATCH = 64
 """Photographs that an actor takes at a time from a data set of Ray's."""
-GPU_SHARE = 0.125
-"""Of a GPU to an actor: decoding takes the time of a core, and so several share one."""
 _SHOWN = 100  # paths and addresses that the manifest names; of more, the plan tells
-_ERRORS = (BundleError, InputError, OutputError, DermsentryError)
-_STORE = 256 * 1024**2  # bytes of Ray's object store on this machine; partitions go through files
 
 
 def screen_on_cluster(
@@ -142,7 +133,7 @@ def screen_on_cluster(
         },
         versions={**versions(), **{name: metadata.version(name) for name in ("ray", "pyarrow")}},
     )  # fmt: skip
-    _require_reachable(address)
+    require_reachable(address)
     with ExitStack() as stack:
         if not is_address(place.where):
             stack.enter_context(_locked(Path(place.where)))
@@ -152,9 +143,11 @@ def screen_on_cluster(
         missing, done = finished(place, model.digest)
         kept = sum(sum(own.tiers.values()) for own in done.values())
         if missing:
-            stack.enter_context(_connected(address, threads))
+            stack.enter_context(connected(address, threads))
             with Work("Screening partitions", len(missing) + len(done), quiet, len(done)) as work:
-                for number, own in _screened(missing, place, model, threads, device):
+                for number, own in map_on_cluster(
+                    _PartitionActor, (model, device, place), missing, threads=threads, gpu=device == "cuda"
+                ):
                     done[number] = own
                     kept += own.kept
                     work.advance()
@@ -218,7 +211,7 @@ def screen_dataset(
         fn_constructor_args=(_Model.of(bundle), device),
         batch_size=BATCH,
         batch_format="numpy",
-        **_resources(threads, None, device),
+        **actors(threads, None, gpu=device == "cuda"),
     )
 
 
@@ -265,20 +258,14 @@ class _Actor:
 
 
 class _PartitionActor(_Actor):
-    """Screens one partition after another; what went wrong is told, since Ray would wrap and log it."""
+    """Screens one partition after another."""
 
     def __init__(self, model: _Model, device: Device, place: Place) -> None:
         super().__init__(model, device)
         self._place, self._digest = place, model.digest
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        number, of, error, words = int(row["number"]), "", "", ""
-        try:
-            of = json.dumps(asdict(screen_partition(self._place, number, self.screen, self._digest)))
-        except DermsentryError as raised:
-            error = next(own.__name__ for own in type(raised).__mro__ if own in _ERRORS)
-            words = str(raised)
-        return {"number": number, "of": of, "error": error, "words": words}
+    def __call__(self, number: int) -> tuple[int, Of]:
+        return number, screen_partition(self._place, number, self.screen, self._digest)
 
 
 class _BatchActor(_Actor):
@@ -300,45 +287,6 @@ def _sources(batch: dict[str, Any]) -> Iterator[Source]:
             yield remote_source(photograph_at(path, None))
         else:
             yield Source(path)
-
-
-def _screened(
-    numbers: list[int], place: Place, model: _Model, threads: int | None, device: Device
-) -> Iterator[tuple[int, Of]]:
-    """Have actors screen partitions, and yield what each found as it is done. Raises what they raise."""
-    import ray
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    partitions = ray.data.from_items([{"number": own} for own in numbers], override_num_blocks=len(numbers))
-    screened = partitions.map(
-        _PartitionActor,  # type: ignore[arg-type]  # a class whose objects are called
-        fn_constructor_args=(model, device, place),
-        **_resources(threads, len(numbers), device),
-    )
-    try:
-        for row in screened.iter_rows():
-            if row["error"]:
-                raise next(own for own in _ERRORS if own.__name__ == row["error"])(row["words"])
-            yield row["number"], Of(**json.loads(row["of"]))
-    except ray.exceptions.RayError as error:
-        words = (str(error).strip().splitlines() or [type(error).__name__])[-1][:300].rstrip(".")
-        raise OutputError(f"Ray failed: {words}. Run it again to resume.") from error
-
-
-def _resources(threads: int | None, work: int | None, device: Device) -> dict[str, Any]:
-    """How many actors, and what each takes; where nothing says how many, as many as there is room for."""
-    import ray
-
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    room = max(1, int(resources.get("CPU", 1)))
-    most = threads if work is None else min(threads or work, work)
-    # One task and one that waits: more would keep work from who is free, fewer the pool from growing.
-    pool = ray.data.ActorPoolStrategy(
-        min_size=1, initial_size=min(room, most or room), max_size=most, max_tasks_in_flight_per_actor=2
-    )
-    return {"compute": pool, "num_cpus": 1, **({"num_gpus": GPU_SHARE} if device == "cuda" else {})}
 
 
 def _places(images: str | Path | Iterable[str | Path]) -> list[str]:
@@ -387,56 +335,3 @@ def _locked(folder: Path) -> Iterator[None]:
     with file:
         lock_file(file, folder)
         yield
-
-
-@contextmanager
-def _connected(address: str | None, threads: int | None) -> Iterator[None]:
-    """Connect to a cluster, or begin one on this machine; nothing is reported to Ray's makers."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
-    # "info", where its log files are to say what is wrong.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    given: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        own = {"num_cpus": threads or cores(), "include_dashboard": False, "object_store_memory": _STORE}
-        given |= own
-    try:
-        with _silent():
-            ray.init(address or "local", **given)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        words = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"Received the address {address}: {words}.") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep what a library in C++ writes to stderr from a person or a log file."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
-
-
-def _require_reachable(address: str | None) -> None:
-    """Raise InputError where nobody answers at a host and port: Ray itself would try for over six minutes."""
-    found = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d{1,5})", address or "")
-    if found is None:
-        return
-    try:
-        socket.create_connection((found[1], int(found[2])), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        problem = getattr(error, "strerror", None) or error
-        raise InputError(f"Received the address {address}; nobody answers there ({problem}).") from error

@@ -1,29 +1,18 @@
-"""A process of its own for what a photograph may do to its decoder, with limits on memory and time.
-
-A file is hostile. Whatever its decoder does (a crash, an endless loop, all of the memory) ends with this
-process, and costs that photograph alone. It answers in JSON and plain bytes, so that a file which took it
-over could not take over who asked.
-"""
+"""A guarded process that holds a model, and screens a photograph whose decoder it may crash or hold."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import os
-import select
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import LifoQueue
 from threading import Lock
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from dermsentry.errors import BundleError, DermsentryError
+from dermsentry import guarded
+from dermsentry.errors import BundleError
+from dermsentry.guarded import MEMORY, TIME_S, Answer, GuardedProcess, Stopped
 
 # What takes its time to load is imported where it is used: a command begins its processes before that.
 if TYPE_CHECKING:
@@ -32,36 +21,19 @@ if TYPE_CHECKING:
     from dermsentry.screening.inference import Screened
     from dermsentry.screening.inputs import Loaded, Source
 
-T = TypeVar("T")
-Answer = tuple[dict[str, Any], dict[str, bytes]]
-"""A mapping, and bytes by name."""
-
-MEMORY = 3 * 1024**3
-"""Bytes of address space beyond what the process has once its model is open."""
-TIME_S = 30.0
-START_S = 60.0
-TRIES = 2
-"""A process that ended may have been ended by someone; a second one was ended by the photograph."""
-MOST_ANSWERED = 64 * 1024**2
 ALONE = 16
 """Photographs that the first of several processes screens before the others begin, which takes as long."""
 PNG = b"\x89PNG\r\n\x1a\n"
-_PIPE = 1 << 20  # bytes, so that a photograph goes through at once
 
 
-class Stopped(Exception):
-    """What was asked of the process could not be done; `reason` says why, in words for a person."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Guarded:
+class Guarded(GuardedProcess):
     """A process that holds a model; it is begun when first needed, and again after it had to be ended.
 
-    `module`: what the process runs, which calls `serve`.
+    `module`: what the process runs, which calls `serve`. BundleError is raised where the model was refused,
+    or the network failed.
     """
+
+    error = BundleError
 
     def __init__(
         self,
@@ -72,199 +44,29 @@ class Guarded:
         memory: int = MEMORY,
         module: str = __name__,
     ) -> None:
-        self.bundle, self.device, self.time_s, self.memory = bundle, device, time_s, memory
-        self._module = module
-        self._process: subprocess.Popen[bytes] | None = None
-        self._open = False
+        super().__init__(module, time_s=time_s, memory=memory)
+        self.bundle, self.device = bundle, device
 
-    def ask(
-        self,
-        asked: Mapping[str, Any],
-        checked: Callable[[dict[str, Any], dict[str, bytes]], T],
-        parts: Mapping[str, bytes] | None = None,
-    ) -> T:
-        """Have the process do something with files; what `checked` makes of its answer.
+    def arguments(self) -> list[str]:
+        """The bundle's folder, and where the network computes."""
+        return [str(self.bundle), self.device]
 
-        `checked` raises ValueError, TypeError or KeyError for what no process would answer that is itself.
-        The process finds `parts` beside what is asked.
-
-        Raises
-        ------
-        Stopped
-            A file took too long, too much memory, or the process over.
-        BundleError
-            The model was refused, or the network failed.
-        """
-        for _ in range(TRIES):
-            process = self._started()
-            try:
-                send(process.stdin, asked, parts)
-                answer, received = receive(process.stdout, self.time_s)
-                if "problem" not in answer:
-                    return checked(answer, received)
-            except TimeoutError:
-                self.close()
-                raise Stopped(f"the file took longer than {self.time_s:g} s to read") from None
-            except (EOFError, BrokenPipeError):
-                self.close()
-            except (ValueError, TypeError, KeyError, RecursionError):
-                self.close()
-                break
-            else:
-                self.close()
-                raise BundleError(str(answer["problem"]))
-        raise Stopped("the file stopped its decoder")
-
-    def start(self) -> None:
-        """Open the model, unless it is open. Raises BundleError where it was refused."""
-        self._started()
-
-    def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            process, self._process = self._process, None
-            # With whatever a file may have made it begin; nothing more is read from it.
-            if process.returncode is None:  # else its number may be another's by now
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    assert pipe is not None
-                    pipe.close()
-
-    def begin(self) -> subprocess.Popen[bytes]:
-        """Begin the process, without waiting until its model is open."""
-        limits = [str(self.memory), str(math.ceil(self.time_s) + 1)]
-        command = [sys.executable, "-m", self._module, str(self.bundle), *limits, self.device]
-        # A session of its own: Ctrl-C at the terminal ends the server first, which then ends this.
-        process = self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pipesize=_PIPE
-        )
-        self._open = False
-        return process
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        for tries in range(1, TRIES + 1):
-            process = self._process
-            if process is None or process.poll() is not None:
-                self.close()
-                process = self.begin()
-            elif self._open:
-                return process
-            try:
-                answer, _ = receive(process.stdout, START_S)
-            except (TimeoutError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
-                self.close()
-                if tries == TRIES:
-                    raise BundleError(f"{self.bundle}: the process that opens the model ended.") from error
-                continue
-            if "problem" in answer:
-                self.close()
-                raise BundleError(str(answer["problem"]))
-            self._open = True
-            return process
-        raise AssertionError("the last try returns or raises")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def send(pipe: IO[bytes] | None, head: Mapping[str, Any], parts: Mapping[str, bytes] | None = None) -> None:
-    """Write a line of JSON, with the lengths of the bytes that follow it."""
-    assert pipe is not None
-    parts = parts or {}
-    lengths = {name: len(data) for name, data in parts.items()}
-    pipe.write(json.dumps({**head, "parts": lengths}).encode() + b"\n")
-    for data in parts.values():
-        pipe.write(data)
-    pipe.flush()
-
-
-def receive(pipe: IO[bytes] | None, time_s: float) -> Answer:
-    """Read what `send` sent. Raises TimeoutError, EOFError, or ValueError where it makes no sense."""
-    assert pipe is not None
-    end = time.monotonic() + time_s
-    data = bytearray()
-
-    def more() -> None:
-        if not select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
-            raise TimeoutError
-        read = os.read(pipe.fileno(), 1 << 20)
-        if not read:
-            raise EOFError
-        data.extend(read)
-        if len(data) > MOST_ANSWERED:
-            raise ValueError(f"more than {MOST_ANSWERED} bytes")
-
-    while b"\n" not in data:
-        more()
-    line, _, rest = bytes(data).partition(b"\n")
-    head = json.loads(line, parse_constant=_no_number)
-    lengths = head.pop("parts")
-    if not all(type(length) is int and 0 <= length <= MOST_ANSWERED for length in lengths.values()):
-        raise ValueError("no lengths")
-    data = bytearray(rest)
-    while len(data) < sum(lengths.values()):
-        more()
-    parts, start = {}, 0
-    for name, length in lengths.items():
-        parts[name] = bytes(data[start : start + length])
-        start += length
-    return head, parts
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number")
+    def ended(self) -> str:
+        """What is said where the model could not be opened for another reason than the model."""
+        return f"{self.bundle}: the process that opens the model ended."
 
 
 def serve(
     do: Mapping[str, Callable[[Mapping[str, Any], Bundle], Answer]],
-    folder: str,
     memory: int,
     time_s: int,
+    folder: str,
     device: Device = "cpu",
 ) -> None:
-    """Be the process: open the model, then answer until nobody asks.
-
-    `do`: what can be asked, each called with what was asked, the bytes that came with it among it.
-    """
+    """Be the process: open the model, then answer until nobody asks; see `dermsentry.guarded.serve`."""
     from dermsentry.model import open_bundle
 
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not look like an answer
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who asked may be gone; then this ends without a word
-    try:
-        bundle = open_bundle(folder, threads=1, device=device)
-    except DermsentryError as error:
-        send(answers, {"problem": str(error)})
-        return
-    _limit_memory(memory)
-    send(answers, {})
-    for line in sys.stdin.buffer:
-        asked = json.loads(line)
-        asked |= {name: sys.stdin.buffer.read(length) for name, length in asked.pop("parts").items()}
-        signal.alarm(time_s)  # ends this process if whoever asked is gone and the file holds it
-        try:
-            head, parts = do[asked["do"]](asked, bundle)
-        except BundleError as error:
-            head, parts = {"problem": str(error)}, {}
-        signal.alarm(0)
-        send(answers, head, parts)
-
-
-def _limit_memory(more: int) -> None:
-    import resource  # which Windows has not
-
-    with Path("/proc/self/statm").open() as statm:
-        now = int(statm.read().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = now + more if hard == resource.RLIM_INFINITY else min(now + more, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    guarded.serve(do, lambda: open_bundle(folder, threads=1, device=device), memory, time_s)
 
 
 class GuardedScreener(Guarded):
@@ -403,4 +205,4 @@ def _screen(asked: Mapping[str, Any], bundle: Bundle) -> Answer:
 
 
 if __name__ == "__main__":
-    serve({"screen": _screen}, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])  # type: ignore[arg-type]
+    serve({"screen": _screen}, int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])  # type: ignore[arg-type]

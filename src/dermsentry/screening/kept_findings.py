@@ -8,7 +8,6 @@ that changed is replaced when the run ends.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import warnings
 from array import array
@@ -23,7 +22,7 @@ import msgspec
 import numpy as np
 
 from dermsentry.errors import DataWarning, InputError, OutputError
-from dermsentry.files import read_json, whole_file, write_json
+from dermsentry.files import lock_file, read_json, whole_file, write_json
 from dermsentry.screening.finding import SCHEMA, Finding, read_finding
 from dermsentry.screening.inputs import Shard, Source, path_hash
 from dermsentry.screening.remote import is_address
@@ -253,22 +252,6 @@ def open_findings(path: Path, run: Run, *, force: bool = False) -> Iterator[Kept
             )
         yield KeptFindings(path, run, file, offsets, hashes)
         os.fsync(file.fileno())
-
-
-def lock_file(file: BinaryIO, path: Path) -> None:
-    """Keep another process from writing the same. Raises OutputError where one does."""
-    if sys.platform == "win32":  # nothing keeps two processes apart there
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OutputError(
-            f"{path} is being written by another process; wait for it, or choose another file."
-        ) from None
-    except OSError:  # a file system without locks
-        return
 
 
 def _read_lines(path: Path) -> tuple[array[int], array[int], int]:

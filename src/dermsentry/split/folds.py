@@ -158,11 +158,17 @@ def _leave_out(
     reach: dict[str, set[str]] = defaultdict(set)
     for group, own in zip(groups, values, strict=True):
         reach[group].add(own)
+    across_of: dict[str, list[int]] = defaultdict(list)
+    test_of: dict[str, list[int]] = defaultdict(list)
+    for i in pool:
+        own = reach[groups[i]]
+        for each in own:
+            (test_of if len(own) == 1 else across_of)[each].append(i)
+    partly_unknown = [i for i in pool if "" in reach[groups[i]]]
     made = []
     for left_out in [value] if single else present:
-        across = [i for i in pool if left_out in reach[groups[i]] and reach[groups[i]] != {left_out}]
-        unknown = [i for i in pool if "" in reach[groups[i]] and left_out not in reach[groups[i]]]
-        test = [i for i in pool if reach[groups[i]] == {left_out}]
+        across, test = across_of[left_out], test_of[left_out]
+        unknown = [i for i in partly_unknown if left_out not in reach[groups[i]]]
         apart = {
             i: f"its group is of {column} {', '.join(sorted(o or '(unknown)' for o in reach[groups[i]]))}"
             for i in across

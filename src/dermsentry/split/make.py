@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ def make_split(
     seed: int = 0,
     duplicates: Duplicates | None = None,
     strata: Sequence[str] | None = None,
+    index: Path | None = None,
     quiet: bool = True,
 ) -> Split:
     """Split a collection by groups of connected photographs, stratified by diagnosis.
@@ -59,6 +61,8 @@ def make_split(
         From `find_duplicates` or `Audit.found`, where they have been searched for already.
     strata
         What else each row of `collection.table` is to be stratified by, such as its source.
+    index
+        A folder that keeps what was read and compared, such as `index/` of an audit; see `find_duplicates`.
     quiet
         Show no progress on stderr.
 
@@ -78,7 +82,7 @@ def make_split(
         raise InputError(f"Received fractions {fractions}; expected four shares, train's above 0.")
     if seed < 0:
         raise InputError(f"Received seed {seed}; expected a whole number of at least 0.")
-    found = duplicates or find_duplicates(collection, quiet=quiet)
+    found = duplicates or find_duplicates(collection, index=index, quiet=quiet)
     table = collection.table
     paths, given = list(table["path"]), list(table["split"])
     rows = range(len(paths))
@@ -280,13 +284,14 @@ def assign(members: Mapping[str, Sequence[str]], shares: Mapping[str, float], se
     """
     total = Counter(label for labels in members.values() for label in labels)
     rarest = sorted(total, key=lambda label: (total[label], label))
+    rarity = {label: place for place, label in enumerate(rarest)}
     whole = sum(shares.values())
     lacking = {
         label: {part: total[label] * share / whole for part, share in shares.items()} for label in rarest
     }
     led: dict[str, list[str]] = {label: [] for label in rarest}
     for name in sorted(members):
-        led[min(members[name], key=rarest.index)].append(name)
+        led[min(members[name], key=rarity.__getitem__)].append(name)
     rng = np.random.default_rng(seed)
     chosen: dict[str, str] = {}
     for label in rarest:

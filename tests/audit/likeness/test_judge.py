@@ -9,7 +9,7 @@ from PIL import Image
 from benchmarks.edits import crop, flip, turn
 from dermsentry.audit.likeness.content import Content, content_of
 from dermsentry.audit.likeness.judge import AGREES, AGREES_IN_PLACE, agreement, in_place, is_copy, register
-from dermsentry.audit.likeness.keypoints import MOST, Features, find_keypoints, mirrored
+from dermsentry.audit.likeness.keypoints import MOST, find_keypoints, mirrored
 from pictures import skin
 
 
@@ -89,14 +89,3 @@ def test_two_round_lesions_on_smooth_skin_do_not_agree() -> None:
 
     one, other = nevus(30, 1), nevus(30, 2)
     assert agreement(one, other, in_place(one, other))[0] < AGREES_IN_PLACE
-
-
-def test_features_keep_each_photograph_apart() -> None:
-    found = [find_keypoints(content(skin(seed))) for seed in range(3)]
-    features = Features.empty(3)
-    for position, keypoints in enumerate(found):
-        features.put(position, keypoints)
-    assert features.only(np.array([1])).counts.tolist() == [0, len(found[1].places), 0]
-    for position, keypoints in enumerate(found):
-        assert (features.of(position).places == keypoints.places).all()
-        assert (features.some(slice(position, None)).of(0).descriptors == keypoints.descriptors).all()

@@ -11,6 +11,10 @@ from clinic.cases import photograph, reread
 from clinic.web_app import shown, texts
 from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.intake.admission import About, receive
+from dermsentry.clinic.store.audit_trail import hold
+from dermsentry.clinic.store.database import writing
+from dermsentry.clinic.store.tables import Case
+from dermsentry.clinic.worklist.matches import keep_match
 
 Maker = Callable[..., TestClient]
 Adder = Callable[..., int]
@@ -90,3 +94,74 @@ def test_a_program_learns_which_reports_to_fetch_again(
     assert (own["case"], own["form"]) == (number, "FHIR")
     assert who.get(f"/api/cases/{number}/fhir").json()["entry"][0]["resource"]["status"] == "entered-in-error"
     assert who.get("/api/exports/outdated").json() == []
+
+
+def same_skin(clinic: ServedClinic, one: int, other: int) -> int:
+    with writing(clinic.engine) as session:
+        hold(session)
+        cases = (session.get_one(Case, number) for number in (one, other))
+        match = keep_match(session, clinic, *cases, 0.85, False)
+        assert match is not None
+        return match.id
+
+
+def test_the_same_skin_under_two_patients_is_shown_on_both_cases_and_settled(
+    browser: Maker, add_case: Adder, clinic: ServedClinic
+) -> None:
+    old, new, who = add_case(patient="P-1", lesion="A"), add_case(patient="P-2"), browser()
+    number = same_skin(clinic, old, new)
+    assert texts(shown(who.get("/")), ".lane-conflicts .count") == ["1"]
+    for case, other, patient in ((old, new, "P-2"), (new, old, "P-1")):
+        page = shown(who.get(f"/cases/{case}"))
+        [notice] = [line for line in texts(page, ".notice") if "same skin" in line]
+        assert f"as case {other} of patient {patient}" in notice
+        assert page.select_one(f".notice a[href='/conflicts#case-{new}']") is not None
+        assert len(page.select(f".matches a[href='/cases/{case}/compare/{other}']")) == 1
+    page = shown(who.get("/conflicts"))
+    assert texts(page, f"#case-{new} h3") == ["Patient P-2 or P-1?"]
+    assert len(page.select(f"#case-{new} .pairing li")) == 2
+    sent = {"match": number, "resolution": "nothing"}
+    wrong = who.post("/conflicts/matches", data=sent)
+    assert wrong.status_code == 422
+    assert len(shown(wrong).select(f"#case-{new} .problem")) == 1
+    right = who.post("/conflicts/matches", data=sent | {"resolution": "same", "reason": "one person"})
+    assert right.status_code == 303
+    assert shown(who.get("/conflicts")).select(".pairing") == []
+    assert shown(who.get("/")).select(".lane-conflicts .count") == []
+    page = shown(who.get(f"/cases/{new}"))
+    assert "one person" in page.select_one(".matches").get_text()
+    assert [line for line in texts(page, ".notice") if "same skin" in line] == []
+    assert who.post("/conflicts/matches", data=sent | {"resolution": "same"}).status_code == 422
+
+
+def test_the_same_skin_of_one_patient_is_told_quietly_and_can_be_refused(
+    browser: Maker, add_case: Adder, clinic: ServedClinic
+) -> None:
+    old, new, who = add_case(patient="P-1", lesion="A"), add_case(patient="P-1", lesion="B"), browser()
+    number = same_skin(clinic, old, new)
+    assert shown(who.get("/")).select(".lane-conflicts .count") == []
+    page = shown(who.get(f"/cases/{new}"))
+    assert "the same patient, lesion A" in texts(page, ".matches p")[0]
+    assert [line for line in texts(page, ".notice") if "same skin" in line] == []
+    path = f"/cases/{new}/matches/{number}"
+    assert who.post(f"/cases/99/matches/{number}", data={"resolution": "different"}).status_code == 404
+    assert who.post(path, data={"resolution": "different"}).status_code == 303
+    page = shown(who.get(f"/cases/{old}"))
+    assert "Not the same skin: Dermatologist" in " ".join(texts(page, ".matches p"))
+    assert page.select(".matches form") == []
+
+
+def test_programs_read_and_settle_matches(program: Maker, add_case: Adder, clinic: ServedClinic) -> None:
+    old, new, who = add_case(patient="P-1"), add_case(patient="P-2"), program("dermatologist")
+    number = same_skin(clinic, old, new)
+    [own] = who.get("/api/matches").json()
+    told = {"id": number, "case": new, "other": old, "patients": True, "in_place": False, "agreement": 0.85}
+    assert told.items() <= own.items()
+    assert who.get(f"/api/cases/{old}").json()["matches"] == [own]
+    path = f"/api/matches/{number}/resolution"
+    settled = who.post(path, json={"resolution": "different", "reason": "only alike"})
+    assert settled.status_code == 201
+    assert settled.json()["resolution"] == "different"
+    assert who.get("/api/matches").json() == []
+    assert who.post(path, json={"resolution": "same"}).status_code == 422
+    assert who.post("/api/matches/99/resolution", json={"resolution": "same"}).status_code == 404

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-OPERATIONS = 38
+OPERATIONS = 40
 EXAMPLES = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -46,4 +46,10 @@ def test_the_api_keeps_to_its_description(
             holds()
 
 
-WITHOUT_ARGUMENTS = ("/health", "/api/audit/verification", "/api/conflicts", "/api/exports/outdated")
+WITHOUT_ARGUMENTS = (
+    "/health",
+    "/api/audit/verification",
+    "/api/conflicts",
+    "/api/exports/outdated",
+    "/api/matches",
+)

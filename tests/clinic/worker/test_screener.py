@@ -26,7 +26,7 @@ from dermsentry.clinic.worker.screener import (
 )
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
-from dermsentry.screening.guarded import receive, send
+from dermsentry.guarded import receive, send
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_process_whose_worker_is_gone_ends_by_itself(bundle_folder: Path) -> N
     code = (
         "import time; from dermsentry.screening.guarded import serve;"
         "held = {'screen': lambda *_: time.sleep(99)};"  # by a file that holds its decoder
-        f"serve(held, {str(bundle_folder)!r}, 2**31, 1)"
+        f"serve(held, 2**31, 1, {str(bundle_folder)!r})"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -9,6 +9,7 @@ only votes that agree on rotation and scale add up: weak geometric consistency o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -16,13 +17,16 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from dermsentry.audit.likeness.keypoints import Features, mirrored
+from dermsentry.audit.likeness.keypoints import mirrored
 
 Floats = NDArray[np.float32]
 Pairs = NDArray[np.int64]
+Positions = NDArray[np.int64]
+Rows = NDArray[Any]
 
 _DIMENSIONS = 48  # of 128 that a descriptor is reduced to
-_LEARNT = 50_000  # descriptors that the whitening is learnt from
+LEARNT = 50_000
+"""Descriptors that a whitening is learnt from."""
 _NEIGHBOURS = 9
 _MIRRORED = 20  # keypoints of a photograph that are also searched as a mirrored copy would show them
 _EXACT = 20_000  # vectors below which every one is compared
@@ -31,58 +35,92 @@ _PHOTOGRAPHS = 512  # whose keypoints are searched at once
 _PARTNERS, _WHOLE = 4, 2  # that a photograph may have by its keypoints, and by the whole picture
 _COSINES = 10  # per axis, of the spectrum that whole pictures are compared by
 _SIDE = 32
+_STEPS = 1 << 16  # in which an angle is kept, and the logarithm of a size
+_SMALLEST, _SIZE_STEPS = 4.0, 4096.0  # log2 of 1 / the smallest size, and steps of a doubling
 _ALIKE = 0.8  # cosine of two spectra from which the pictures may be one
 
 
-def candidates(features: Features) -> Pairs:
-    """Pairs (m, 2) of positions, i < j, in order, each at most once, by keypoints."""
-    filled = np.arange(features.descriptors.shape[1]) < features.counts[:, None]
-    if np.count_nonzero(features.counts) < 2:
-        return np.zeros((0, 2), np.int64)
-    photograph, slot = (each.astype(np.int32) for each in np.nonzero(filled))
-    reduce = _whitening(features.descriptors, photograph, slot)
-    index = _index(
-        _DIMENSIONS,
-        len(photograph),
-        lambda rows: reduce(features.descriptors[photograph[rows], slot[rows]]),
-    )
-    found = []
-    for start in range(0, len(features.counts), _PHOTOGRAPHS):
-        few = slice(start, start + _PHOTOGRAPHS)
-        owner, own_slot = np.nonzero(filled[few])
-        mirror = own_slot < _MIRRORED
-        plain = features.descriptors[few][owner, own_slot]
-        asked = reduce(np.concatenate([plain, mirrored(plain[mirror])]))
-        owner, own_slot = np.concatenate([owner, owner[mirror]]), np.concatenate([own_slot, own_slot[mirror]])
+@dataclass(frozen=True)
+class Whitening:
+    """What reduces descriptors: `mean` (128,) and `matrix` (128, 48)."""
+
+    mean: Floats
+    matrix: Floats
+
+    @classmethod
+    def learn(cls, descriptors: NDArray[np.uint8]) -> Whitening:
+        """The whitening, by half, of a sample of descriptors (m, 128)."""
+        sample = descriptors.astype(np.float32)
+        mean = sample.mean(axis=0)
+        values, vectors = np.linalg.eigh(np.cov((sample - mean).T.astype(np.float64)))
+        values, vectors = values[::-1][:_DIMENSIONS], vectors[:, ::-1][:, :_DIMENSIONS]
+        return cls(mean, (vectors / np.maximum(values, 1e-3) ** 0.25).astype(np.float32))
+
+    def reduce(self, descriptors: NDArray[np.uint8]) -> Floats:
+        """Unit vectors (m, 48) of descriptors (m, 128)."""
+        moved = descriptors.astype(np.float32) - self.mean
+        return _unit(np.asarray(moved @ self.matrix, np.float32))
+
+
+def keypoint_ids(photographs: Positions, places: Floats) -> Positions:
+    """What the index keeps of keypoints besides their vectors: photograph, angle and size, in 60 bits.
+
+    `photographs` (m,) are positions below 2**28, `places` (m, 4) as `Keypoints` has them.
+    """
+    angle = np.rint(places[:, 3] * (_STEPS / 360)).astype(np.int64) % _STEPS
+    size = np.rint((np.log2(places[:, 2]) + _SMALLEST) * _SIZE_STEPS).astype(np.int64)
+    return np.asarray(photographs << 32 | angle << 16 | np.clip(size, 0, _STEPS - 1), np.int64)
+
+
+def _told(ids: Positions) -> tuple[Positions, Floats, Floats]:
+    """Photograph, angle in degrees and log2 of the size of what the index keeps; photograph -1 of none."""
+    angle = (ids >> 16 & _STEPS - 1).astype(np.float32) * np.float32(360 / _STEPS)
+    size = (ids & _STEPS - 1).astype(np.float32) / np.float32(_SIZE_STEPS) - np.float32(_SMALLEST)
+    return np.where(ids < 0, -1, ids >> 32), angle, size
+
+
+def keypoint_index(count: int, training: Callable[[Positions], Floats]) -> Any:
+    """An empty index of `count` keypoints' vectors, trained on those that `training` gives by number."""
+    return _index(_DIMENSIONS, count, training)
+
+
+def picture_index(count: int, training: Callable[[Positions], Floats]) -> Any:
+    """An empty index of `count` spectra, trained on those that `training` gives by number."""
+    return _index(_COSINES**2, count, training)
+
+
+def partners(index: Any, whitening: Whitening, numbers: Positions, rows: Rows, count: int) -> Pairs:
+    """Pairs (m, 2) of photographs, i < j, that may be one by their keypoints: at most four of each.
+
+    Parameters
+    ----------
+    index
+        Of all `count` photographs' keypoints, by `keypoint_ids`.
+    numbers
+        Of the photographs that are looked for.
+    rows
+        Their `count`, `places` and `descriptors`, as an array of a partition has them.
+    """
+    found = [np.zeros((0, 2), np.int64)]
+    for start in range(0, len(rows), _PHOTOGRAPHS):
+        few = rows[start : start + _PHOTOGRAPHS]
+        owner, slot = np.nonzero(np.arange(few["places"].shape[1]) < few["count"][:, None])
+        if not len(owner) or not index.ntotal:
+            continue
+        mirror = slot < _MIRRORED
+        plain = few["descriptors"][owner, slot]
+        asked = whitening.reduce(np.concatenate([plain, mirrored(plain[mirror])]))
+        owner, slot = np.concatenate([owner, owner[mirror]]), np.concatenate([slot, slot[mirror]])
         flipped = np.arange(len(owner)) >= len(plain)
-        near, rows = index.search(asked, min(_NEIGHBOURS, len(photograph)))
-        places = features.places[few][owner, own_slot]
-        other = features.places[photograph[rows], slot[rows]]
+        near, ids = index.search(asked, min(_NEIGHBOURS, index.ntotal))
+        other, other_angle, other_size = _told(ids)
+        places = few["places"][owner, slot]
         angle = np.where(flipped, 180 - places[:, 3], places[:, 3])
-        turn = (other[..., 3] - angle[:, None]) % 360
-        scale = np.log2(other[..., 2] / places[:, None, 2])
-        votes = np.where(rows >= 0, near - near[:, -1:] + 1e-3, 0)
-        found.append(
-            _elected(owner + start, photograph[rows], flipped, turn, scale, votes, len(features.counts))
-        )
-    return _ordered(np.concatenate(found))
-
-
-def _whitening(
-    descriptors: NDArray[np.uint8], photograph: NDArray[np.int32], slot: NDArray[np.int32]
-) -> Callable[[NDArray[np.uint8]], Floats]:
-    """What reduces descriptors (m, 128) to unit vectors (m, 48), whitened by half."""
-    rows = np.arange(0, len(photograph), max(1, len(photograph) // _LEARNT))
-    sample = descriptors[photograph[rows], slot[rows]].astype(np.float32)
-    mean = sample.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.cov((sample - mean).T.astype(np.float64)))
-    values, vectors = values[::-1][:_DIMENSIONS], vectors[:, ::-1][:, :_DIMENSIONS]
-    matrix = (vectors / np.maximum(values, 1e-3) ** 0.25).astype(np.float32)
-
-    def reduce(some: NDArray[np.uint8]) -> Floats:
-        return _unit((some.astype(np.float32) - mean) @ matrix)
-
-    return reduce
+        turn = (other_angle - angle[:, None]) % 360
+        scale = other_size - np.log2(places[:, None, 2])
+        votes = np.where(other >= 0, near - near[:, -1:] + 1e-3, 0)
+        found.append(_elected(numbers[start + owner], other, flipped, turn, scale, votes, count))
+    return ordered(np.concatenate(found))
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -91,24 +129,21 @@ def _unit(vectors: Floats) -> Floats:
     )
 
 
-def _index(dimensions: int, count: int, vectors: Callable[[Pairs], Floats]) -> Any:
-    """An index by inner product of `count` vectors, which `vectors` gives by their rows."""
-    lists = int(2 * np.sqrt(count))
+def _index(dimensions: int, count: int, training: Callable[[Positions], Floats]) -> Any:
+    """An empty index by inner product of `count` vectors, of which `training` gives some by their numbers."""
     if count < _EXACT:
-        index = faiss.IndexFlatIP(dimensions)
-    else:
-        index = faiss.index_factory(dimensions, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
-        index.cp.min_points_per_centroid = 1
-        index.train(vectors(np.linspace(0, count - 1, min(count, 48 * lists)).astype(np.int64)))
-        index.nprobe = _PROBED
-    for start in range(0, count, 65_536):
-        index.add(vectors(np.arange(start, min(start + 65_536, count))))
+        return faiss.IndexIDMap(faiss.IndexFlatIP(dimensions))
+    lists = int(2 * np.sqrt(count))
+    index = faiss.index_factory(dimensions, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1
+    index.train(training(np.linspace(0, count - 1, min(count, 48 * lists)).astype(np.int64)))
+    index.nprobe = _PROBED
     return index
 
 
 def _elected(
-    owner: Pairs,
-    other: NDArray[np.int32],
+    owner: Positions,
+    other: Positions,
     flipped: NDArray[np.bool_],
     turn: Floats,
     scale: Floats,
@@ -117,7 +152,7 @@ def _elected(
 ) -> Pairs:
     """The best partners of each photograph by votes that agree on mirroring, rotation and scale."""
     pair = owner[:, None].astype(np.int64) * count + other
-    pair = np.where((other == owner[:, None]) | (votes <= 0), -1, pair)
+    pair = np.where((other < 0) | (other == owner[:, None]) | (votes <= 0), -1, pair)
     totals = []
     for offset_turn in (0.0, 0.5):
         for offset_scale in (0.0, 0.5):
@@ -143,7 +178,7 @@ def _elected(
     return np.stack([first[kept], second[kept]], axis=1)
 
 
-def _ordered(pairs: Pairs) -> Pairs:
+def ordered(pairs: Pairs) -> Pairs:
     """Each pair once, the smaller position first."""
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
@@ -163,12 +198,16 @@ def spectra(greys: Iterable[NDArray[np.uint8]]) -> Floats:
         * weight
         for grey in greys
     ]
-    return _unit(np.stack(found).reshape(len(found), -1))
+    return _unit(np.array(found, np.float32).reshape(len(found), _COSINES**2))
 
 
-def alike(pictures: Floats) -> Pairs:
-    """Pairs (m, 2) of positions, i < j, in order, whose whole pictures are alike as they are."""
-    index = _index(pictures.shape[1], len(pictures), lambda rows: pictures[rows])
-    near, rows = index.search(pictures, min(_WHOLE + 1, len(pictures)))
-    first, place = np.nonzero((near > _ALIKE) & (rows >= 0) & (rows != np.arange(len(pictures))[:, None]))
-    return _ordered(np.stack([first, rows[first, place]], axis=1).astype(np.int64))
+def alike(index: Any, own: Positions, pictures: Floats) -> Pairs:
+    """Pairs (m, 2) of photographs, i < j, that may be one as whole pictures: at most two of each.
+
+    `index` is of all photographs' spectra by number; `pictures` (m, 100) are those of the numbers `own`.
+    """
+    if not len(pictures):
+        return np.zeros((0, 2), np.int64)
+    near, numbers = index.search(pictures, min(_WHOLE + 1, index.ntotal))
+    found, place = np.nonzero((near > _ALIKE) & (numbers >= 0) & (numbers != own[:, None]))
+    return ordered(np.stack([own[found], numbers[found, place]], axis=1).astype(np.int64))

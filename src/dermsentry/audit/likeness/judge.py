@@ -111,6 +111,19 @@ def in_place(first: Content, second: Content) -> Registration:
     return Registration(np.array([[wide / width, 0, 0], [0, high / height, 0]], np.float32), False, 0)
 
 
+def same_skin(
+    first: tuple[Keypoints, Content], second: tuple[Keypoints, Content], *, whole: bool
+) -> tuple[float, bool] | None:
+    """The `agreement` of two photographs if they are one, None if not; registered as they are if `whole`."""
+    registration = (
+        in_place(first[1], second[1]) if whole else register(first[0], second[0], first[1].grey.shape[1])
+    )
+    if registration is None:
+        return None
+    share, placed = agreement(first[1], second[1], registration)
+    return (share, placed) if is_copy(share, placed) else None
+
+
 def is_copy(share: float, placed: bool) -> bool:
     """Whether an `agreement` is that of one photograph."""
     return share >= (AGREES_IN_PLACE if placed else AGREES)

@@ -32,7 +32,7 @@ from dermsentry.clinic.store.database import DatabaseError, migrate, open_databa
 from dermsentry.clinic.store.events import ServerEvent, ServerStartedEvent, ServerStoppedEvent
 from dermsentry.clinic.store.folder import prepare
 from dermsentry.clinic.store.tables import Event
-from dermsentry.clinic.worker.worker import register, run_worker
+from dermsentry.clinic.worker.worker import register, run_matching, run_worker
 from dermsentry.errors import InputError, OutputError
 from dermsentry.model import BUNDLED, bundled, read_network
 from dermsentry.model.card import Card
@@ -174,6 +174,7 @@ def parts_of(plan: Plan, clinic: ServedClinic, umask: int) -> list[Part]:
         Part(f"worker {number}", run_worker, (*common, clinic.served_with[0]))
         for number in range(1, plan.workers + 1)
     ]
+    parts.append(Part("matching", run_matching, (*common, clinic.served_with[0])))
     parts.append(Part("housekeeping", run_housekeeping, common))
     if settings.webhooks or settings.mail.to or settings.mail.escalate_to:
         # A process each: a mail server that hangs must not keep the webhooks waiting.

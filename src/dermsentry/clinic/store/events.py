@@ -121,6 +121,32 @@ class ConflictSettledEvent(CaseEvent):
 
 
 @dataclass(frozen=True)
+class MatchFoundEvent(CaseEvent):
+    """A case's photograph shows the same skin as that of an earlier case, `other`.
+
+    `patients`: whether the two are filed under two patients.
+    """
+
+    action = "match found"
+    match: int
+    other: int
+    agreement: float
+    in_place: bool
+    patients: bool
+
+
+@dataclass(frozen=True)
+class MatchSettledEvent(CaseEvent):
+    """A person said that it is `different` skin after all, or the `same` with nothing to be put right."""
+
+    action = "match settled"
+    match: int
+    other: int
+    resolution: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class CaseCorrectedEvent(CaseEvent):
     """A person put right whose photograph it is."""
 

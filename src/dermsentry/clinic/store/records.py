@@ -28,6 +28,8 @@ from dermsentry.clinic.store.events import (
     CaseWithdrawnEvent,
     CommentedEvent,
     LesionFiledEvent,
+    MatchFoundEvent,
+    MatchSettledEvent,
     OutcomeRecordedEvent,
     ReadAmendedEvent,
     ReadEvent,
@@ -57,6 +59,7 @@ from dermsentry.clinic.store.tables import (
     Comment,
     Event,
     Join,
+    Match,
     Outcome,
     Read,
     Tag,
@@ -90,6 +93,7 @@ class _Expected:
     accounts: dict[str, _Told] = field(default_factory=dict)
     joins: dict[int, _Told] = field(default_factory=dict)
     body_sites: dict[int, _Told] = field(default_factory=dict)
+    matches: dict[int, _Told] = field(default_factory=dict)
     unclear: list[str] = field(default_factory=list)
 
 
@@ -109,6 +113,7 @@ def verify_records(session: Session, pictures: Pictures | None) -> Iterator[str]
     yield from _compare("alert", expected.alerts, _alerts(session))
     yield from _compare("account", expected.accounts, _accounts(session))
     yield from _compare("spelling", expected.joins, _joins(session))
+    yield from _compare("match", expected.matches, _matches(session))
     yield from _compare("body site", expected.body_sites, _body_sites(session))
     if pictures is not None:
         for case_id, sha256 in _stream(session, select(Case.id, Case.sha256).order_by(Case.id)):
@@ -173,6 +178,11 @@ def _of_case(made: _Expected, case_id: int, action: str, told: _Told) -> None:
         made.cases[case_id] = start | whose
     elif action == CaseCorrectedEvent.action:
         case |= told["after"]
+    elif action == MatchFoundEvent.action:
+        own = {name: told[name] for name in ("other", "agreement", "in_place")}
+        made.matches[told["match"]] = {"case": case_id, **own, "resolution": "", "reason": ""}
+    elif action == MatchSettledEvent.action and told["match"] in made.matches:
+        made.matches[told["match"]] |= {name: told[name] for name in ("resolution", "reason")}
     elif action == TechniqueSetEvent.action:
         case["technique"] = told["after"]
     elif action in (CaseWithdrawnEvent.action, CaseRestoredEvent.action):
@@ -304,6 +314,13 @@ def _body_sites(session: Session) -> Iterator[tuple[int, _Told]]:
     query = select(BodySite.id, *(getattr(BodySite, name) for name in names)).order_by(BodySite.id)
     for number, *own in _stream(session, query):
         yield number, dict(zip(names, own, strict=True))
+
+
+def _matches(session: Session) -> Iterator[tuple[int, _Told]]:
+    names = ("agreement", "in_place", "resolution", "reason")
+    query = select(Match.id, Match.second_id, Match.first_id, *(getattr(Match, name) for name in names))
+    for number, *own in _stream(session, query.order_by(Match.id)):
+        yield number, dict(zip(("case", "other", *names), own, strict=True))
 
 
 def _stream(session: Session, query: Any) -> Iterator[Any]:

@@ -451,6 +451,66 @@ class Embedding(Base):
     vector: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class Fingerprint(Base):
+    """What a case's photograph is recognised by (see `worker.fingerprint`), and when it was compared.
+
+    `data`: None where it is still to be made of the photograph, empty where it cannot be. Numbers are given
+    in the order in which fingerprints are kept, and none twice, so that what is new is what has a larger one.
+    """
+
+    __tablename__ = "fingerprints"
+    __table_args__ = (
+        Index(
+            "ix_fingerprints_waiting",
+            "id",
+            sqlite_where=text("compared_at IS NULL"),
+            postgresql_where=text("compared_at IS NULL"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), unique=True)
+    data: Mapped[bytes | None] = mapped_column(LargeBinary)
+    compared_at: Mapped[datetime | None]
+
+
+class Match(Base):
+    """Two cases, the `first` received before the `second`, whose photographs show the same skin.
+
+    `agreement`: the share of the skin that both show in which its detail is the same. `in_place`: it is in
+    the same place of both, as in a copy of another size. `patients`: whether the two are filed under two
+    patients; a person must look at it then. `resolution`: `different` (not the same skin after all) or `same`
+    (it is, and nothing is left to be put right).
+    """
+
+    __tablename__ = "matches"
+    __table_args__ = (
+        UniqueConstraint("second_id", "first_id"),
+        Index(
+            "ix_matches_open",
+            "id",
+            sqlite_where=text("resolved_at IS NULL AND patients"),
+            postgresql_where=text("resolved_at IS NULL AND patients"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    first_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), index=True)
+    second_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
+    agreement: Mapped[float]
+    in_place: Mapped[bool]
+    patients: Mapped[bool]
+    at: Mapped[datetime] = mapped_column(default=now)
+    resolved_at: Mapped[datetime | None]
+    resolved_by: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    resolution: Mapped[str] = mapped_column(String(lengths.CODE), default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    first: Mapped[Case] = relationship(foreign_keys=[first_id])
+    second: Mapped[Case] = relationship(foreign_keys=[second_id])
+    account: Mapped[Account | None] = relationship(lazy="joined")
+
+
 class Conflict(Base):
     """A case's photograph that came again for another patient, lesion, site or accession.
 

@@ -102,6 +102,7 @@ IDENTIFYING = {
     "accession": lazy("Accession number"),
 }
 CORRECTIONS = {"corrected": lazy("Corrected"), "withdrawn": lazy("Withdrawn"), "restored": lazy("Restored")}
+MATCHES = {"different": lazy("Not the same skin"), "same": lazy("The same skin, filed rightly")}
 SOURCES = {
     "page": lazy("by upload"),
     "api": lazy("through the API"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import sys
 from collections.abc import Mapping
@@ -13,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from dermsentry.clinic.worker.fingerprint import kept, take_fingerprint
 from dermsentry.diagnoses import CODES
 from dermsentry.files import plain
+from dermsentry.guarded import MEMORY, TIME_S, Stopped
 from dermsentry.image_formats import DICOM
 from dermsentry.images import Photograph, Unreadable, read_photograph
-from dermsentry.screening.guarded import MEMORY, TIME_S, Guarded, Stopped, serve
+from dermsentry.screening.guarded import Guarded, serve
 from dermsentry.screening.triage import TIERS
 
 if TYPE_CHECKING:
@@ -35,7 +39,8 @@ class Screening:
     """A finding as plain values, the size of the photograph, and the pictures drawn from it.
 
     `pictures` is empty and `width`, `height` are None where the photograph could not be read. `taken`: when,
-    as its file says, ISO 8601. `embedding`: float16 values.
+    as its file says, ISO 8601. `embedding`: float16 values. `fingerprint`: as `worker.fingerprint` keeps it;
+    empty where there is none.
     """
 
     finding: dict[str, Any]
@@ -44,6 +49,7 @@ class Screening:
     pictures: dict[str, bytes]
     taken: str = ""
     embedding: bytes = b""
+    fingerprint: bytes = b""
 
 
 class Screener(Guarded):
@@ -73,6 +79,19 @@ class Screener(Guarded):
         except Stopped as error:
             return Screening(unread(error.reason), None, None, {})
 
+    def fingerprint(self, path: Path, kind: str) -> bytes:
+        """The fingerprint of a file that was screened before; empty where it has none.
+
+        Raises
+        ------
+        BundleError
+            The model was refused.
+        """
+        try:
+            return self.ask({"do": "fingerprint", "path": str(path.absolute()), "kind": kind}, _recognised)
+        except Stopped:
+            return b""
+
 
 def unread(reason: str) -> dict[str, Any]:
     """The finding of a file that cannot be read, and why."""
@@ -95,6 +114,7 @@ def _checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screening:
     numbers = [*scores, *(shares or {}).values()]
     sizes = (answer["width"], answer["height"])
     taken, embedding = answer["taken"], drawn.pop("embedding", b"")
+    fingerprint = drawn.pop("fingerprint", b"")
     right = (
         set(finding) == set(unread(""))
         and finding["tier"] in TIERS
@@ -110,10 +130,17 @@ def _checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screening:
     )
     if not right:
         raise ValueError("no finding")
-    return Screening(finding, *sizes, drawn, taken, embedding)
+    return Screening(finding, *sizes, drawn, taken, embedding, fingerprint and kept(fingerprint))
+
+
+def _recognised(_: dict[str, Any], parts: dict[str, bytes]) -> bytes:
+    found = parts.get("fingerprint", b"")
+    return found and kept(found)
 
 
 def _screen(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], dict[str, bytes]]:
+    import cv2
+
     from dermsentry.screening.inference import screen_photograph
 
     try:
@@ -125,6 +152,8 @@ def _screen(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], d
         return {"finding": unread(reason), "width": None, "height": None, "taken": ""}, {}
     if screened.saliency is not None:
         drawn["saliency"] = screened.saliency
+    with contextlib.suppress(cv2.error):  # there is a finding all the same
+        drawn["fingerprint"] = take_fingerprint(photograph.pixels)
     if screened.embedding is not None:
         drawn["embedding"] = screened.embedding.astype(np.float16).tobytes()[:MOST_EMBEDDED]
     finding = {name: value for name, value in plain(screened.finding).items() if name in unread("")}
@@ -156,7 +185,15 @@ def _tile(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], dic
         return {"reason": error.reason if isinstance(error, Unreadable) else "too large to decode"}, {}
 
 
-_DO = {"screen": _screen, "compare": _compare, "tiles": _tile}
+def _take_fingerprint(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], dict[str, bytes]]:
+    import cv2
+
+    with contextlib.suppress(Unreadable, MemoryError, cv2.error):
+        return {}, {"fingerprint": take_fingerprint(_decode(Path(asked["path"]), asked["kind"]).pixels)}
+    return {}, {}
+
+
+_DO = {"screen": _screen, "compare": _compare, "tiles": _tile, "fingerprint": _take_fingerprint}
 """What the process can be asked to do."""
 
 
@@ -182,4 +219,5 @@ def _encoded(image: Image.Image) -> bytes:
 
 
 if __name__ == "__main__":
-    serve(_DO, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    importlib.import_module("dermsentry.audit.likeness.keypoints")  # OpenCV, before memory is limited
+    serve(_DO, int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

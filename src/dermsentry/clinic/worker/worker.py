@@ -20,7 +20,7 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.events import ScreenedEvent, ScreenedSilentlyEvent
 from dermsentry.clinic.store.records import finding_digest
-from dermsentry.clinic.store.tables import Embedding, Model, now
+from dermsentry.clinic.store.tables import Embedding, Fingerprint, Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import LEASE, MOST_ATTEMPTS, Leased, finish, give_up_lease, lease, renew
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
@@ -89,6 +89,8 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     case.taken = case.taken or screening.taken
     if screening.embedding:
         session.merge(Embedding(case_id=case.id, model_digest=card.digest, vector=screening.embedding))
+    if screening.width is not None:
+        session.add(Fingerprint(case_id=case.id, data=screening.fingerprint))
     silent = clinic.settings.silent and found["tier"] != "unreadable"  # which is no finding of the model's
     (hide_finding if silent else show_finding)(case, found)
     kind = ScreenedSilentlyEvent if silent else ScreenedEvent
@@ -165,3 +167,14 @@ def run_worker(url: str, folder: Path, settings: Settings, bundle: Path, stopped
     card, _ = read_network(bundle)
     with Screener(bundle) as screener:
         work(open_clinic(url, folder, settings), screener, card, stopped)
+
+
+def run_matching(
+    url: str, folder: Path, settings: Settings, bundle: Path, stopped: Callable[[], bool]
+) -> None:
+    """Whatever compares photographs with all others, as a process of its own, until `stopped` says so."""
+    # OpenCV and FAISS come with it, which the server itself does not need.
+    from dermsentry.clinic.worker.matching import match_photographs
+
+    with Screener(bundle) as screener:
+        match_photographs(open_clinic(url, folder, settings), screener, stopped)

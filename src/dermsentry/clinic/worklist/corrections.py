@@ -38,6 +38,7 @@ from dermsentry.clinic.store.tables import (
     now,
 )
 from dermsentry.clinic.store.text import clean, clean_reason, joined_notes
+from dermsentry.clinic.worklist.matches import compare_patients
 from dermsentry.errors import InputError
 
 MOST_SHOWN = 200
@@ -84,6 +85,7 @@ def correct(
     before = {name: getattr(case, name) for name in after}
     for name, value in after.items():
         setattr(case, name, value)
+    compare_patients(session, case)
     append(session, clinic.trail, person.name, CaseCorrectedEvent(case.id, before, after, reason))
     return _keep(session, case, person, "corrected", reason, before, after)
 

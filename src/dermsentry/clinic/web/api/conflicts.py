@@ -10,13 +10,15 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.store.database import find, reading, writing
-from dermsentry.clinic.store.tables import IDENTIFYING, LARGEST_ID, Conflict, Correction
+from dermsentry.clinic.store.tables import IDENTIFYING, LARGEST_ID, Conflict, Correction, Match
 from dermsentry.clinic.web.api.schemas import (
     ALWAYS,
     ConflictOpen,
     ConflictSettled,
     CorrectedCase,
     CorrectionMade,
+    MatchFound,
+    MatchResolution,
     Number,
     ReportOutdated,
     Resolution,
@@ -34,6 +36,7 @@ from dermsentry.clinic.worklist.corrections import (
     settle_conflict,
     withdraw,
 )
+from dermsentry.clinic.worklist.matches import open_matches, settle_match
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 
@@ -66,6 +69,36 @@ def settles(
         settled = settle_conflict(session, clinic, conflict_id, person, given.resolution, given.reason)
         session.flush()
         return ConflictSettled.model_validate(settled)
+
+
+@router.get("/matches", summary="List matches to settle", tags=["corrections"])
+def matches(request: Request, _: TokenReads) -> list[MatchFound]:
+    """Cases that show the same skin and are filed under two patients, the oldest first; up to 200."""
+    with reading(clinic_of(request).engine) as session:
+        return [MatchFound.model_validate(own) for doubt in open_matches(session) for own in doubt.matches]
+
+
+@router.post(
+    "/matches/{match_id}/resolution",
+    summary="Settle a match",
+    tags=["corrections"],
+    status_code=201,
+    responses=problem_responses(400, 404),
+)
+def settles_match(
+    request: Request,
+    person: TokenCorrects,
+    match_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
+    given: MatchResolution,
+) -> MatchFound:
+    """Say whether two cases show the same skin; in the name of the token's owner. Neither case changes."""
+    clinic = clinic_of(request)
+    with writing(clinic.engine) as session:
+        if find(session, Match, match_id) is None:
+            raise HTTPException(404, f"There is no match {match_id}.")
+        settled = settle_match(session, clinic, match_id, person, given.resolution, given.reason)
+        session.flush()
+        return MatchFound.model_validate(settled)
 
 
 @router.get(

@@ -94,6 +94,21 @@ class CaseSummary(_Row):
         return self
 
 
+class MatchFound(_Row):
+    """Two cases whose photographs show the same skin."""
+
+    id: int
+    case: int = Field(validation_alias="second_id", description="The later case")
+    other: int = Field(validation_alias="first_id", description="The earlier case")
+    agreement: float = Field(description="Share of the skin that both show in which its detail is the same")
+    in_place: bool = Field(description="In the same place of both pictures, as in a copy of another size")
+    patients: bool = Field(description="Whether the cases are filed under two patients")
+    at: datetime
+    resolution: Literal["", "different", "same"] = Field(description="Empty until a person settles it")
+    reason: str
+    resolved_at: datetime | None
+
+
 class CaseDetail(CaseSummary):
     """A case with the model's finding."""
 
@@ -105,6 +120,7 @@ class CaseDetail(CaseSummary):
     taken: str = Field(description="When, as the file says, by the camera's clock; empty if it does not say")
     technique: Technique | Literal[""] = Field(description="How it was taken; empty if nobody said")
     model_digest: str | None
+    matches: list[MatchFound] = Field([], description="Other cases that show the same skin")
     finding: dict[str, Any] | None = Field(
         description="As in findings.jsonl: tier, probabilities, no_lesion, out_of_distribution, quality, "
         "reasons; without probabilities where the model cannot assess the image"
@@ -418,6 +434,17 @@ class Resolution(Why):
     resolution: Literal["kept", "corrected"] = Field(
         description="kept: the case stays as it is; corrected: it takes on what was told"
     )
+
+
+class MatchResolution(BaseModel):
+    """How a match is settled."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    resolution: Literal["different", "same"] = Field(
+        description="different: not the same skin after all; same: it is, and both cases are filed rightly"
+    )
+    reason: str = Field("", max_length=lengths.REASON, description="Shown on both cases")
 
 
 class CorrectionMade(_Row):

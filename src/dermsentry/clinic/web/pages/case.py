@@ -33,6 +33,7 @@ from dermsentry.clinic.worklist.corrections import corrections_of, outdated_expo
 from dermsentry.clinic.worklist.drafts import FIELDS, discard_draft, draft_of, keep_draft
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.locks import lock, lock_of
+from dermsentry.clinic.worklist.matches import doubts_of, matches_of
 from dermsentry.clinic.worklist.patients import by_day, same_lesion
 from dermsentry.clinic.worklist.reading import (
     CannotRead,
@@ -352,6 +353,8 @@ def _page(
             own_read=_own_read(session, found, person),
             read=undoable(session, done, person),
             readers=clinic.settings.readers,
+            matches=(matches := matches_of(session, case_id)),
+            doubts=doubts_of(session, matches, case_id),
             **what_is_shown(session, clinic, found, person),
         )
 

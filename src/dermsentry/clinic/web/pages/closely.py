@@ -15,8 +15,8 @@ from dermsentry.clinic.worker.looking import read_tile, tiles_of
 from dermsentry.clinic.worker.tiles import TILE, levels
 from dermsentry.clinic.worklist.patients import by_day, same_lesion
 from dermsentry.errors import BundleError
+from dermsentry.guarded import Stopped
 from dermsentry.images import Unreadable
-from dermsentry.screening.guarded import Stopped
 
 router = APIRouter(include_in_schema=False)
 

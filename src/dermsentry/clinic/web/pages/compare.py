@@ -15,10 +15,11 @@ from dermsentry.clinic.web.security import Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worker.comparison import DISTURBED, REPEATED, SIDE
 from dermsentry.clinic.worker.looking import Looked, compare_cases
-from dermsentry.clinic.worklist.patients import same_lesion, when_taken
+from dermsentry.clinic.worklist.matches import matches_of
+from dermsentry.clinic.worklist.patients import in_time, same_lesion, when_taken
 from dermsentry.errors import BundleError
+from dermsentry.guarded import Stopped
 from dermsentry.images import Unreadable
-from dermsentry.screening.guarded import Stopped
 
 router = APIRouter(include_in_schema=False)
 
@@ -94,8 +95,12 @@ def _looked(clinic: ServedClinic, first: Case, second: Case) -> Looked:
 
 
 def _pair(session: Session, case_id: int, other_id: int) -> tuple[Case, Case, tuple[Case, ...]]:
-    """Two photographs of a lesion as they were taken, and all of it that could be read."""
-    others = same_lesion(session, find_case(session, case_id))
+    """Two photographs of a lesion, or of the same skin, as they were taken; all of it that could be read."""
+    case = find_case(session, case_id)
+    others = same_lesion(session, case)
+    if all(own.id != other_id for own in others):
+        matched = [own for match in matches_of(session, case_id) for own in (match.first, match.second)]
+        others = in_time({own.id: own for own in (case, *matched) if own.id in (case_id, other_id)}.values())
     pair = [own for own in others if own.id in (case_id, other_id)]
     if len(pair) != 2:
         raise HTTPException(404, f"Cases {case_id} and {other_id} are not two photographs of one lesion.")

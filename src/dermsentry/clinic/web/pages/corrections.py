@@ -9,12 +9,13 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.intake.admission import LONGEST
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case
+from dermsentry.clinic.store.database import find, reading, writing
+from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case, Match
 from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Corrector, Reader, clinic_of
@@ -28,6 +29,7 @@ from dermsentry.clinic.worklist.corrections import (
     settle_conflict,
     withdraw,
 )
+from dermsentry.clinic.worklist.matches import MOST_SHOWN, open_matches, settle_match
 from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
@@ -39,6 +41,47 @@ Reason = Annotated[str, Form(max_length=2 * lengths.REASON)]
 def conflicts(request: Request, person: Reader) -> Response:
     """Photographs held for a person, and reports to send again."""
     return _conflicts(request, person)
+
+
+@router.post("/conflicts/matches")
+def settles_matches(
+    request: Request,
+    person: Corrector,
+    match: Annotated[list[int] | None, Form(max_length=MOST_SHOWN)] = None,
+    resolution: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    reason: Reason = "",
+) -> Response:
+    """Say whether a case shows the same skin as others of another patient."""
+    clinic = clinic_of(request)
+    wrong = 0
+    try:
+        with writing(clinic.engine) as session:
+            for number in match or ():
+                own = find(session, Match, number)
+                wrong = own.second_id if own is not None else 0
+                settle_match(session, clinic, number, person, resolution, reason)
+    except InputError as error:
+        return _conflicts(request, person, problem=str(error), wrong_case=wrong, status=422)
+    return RedirectResponse("/conflicts", 303)
+
+
+@router.post("/cases/{case_id}/matches/{match_id}")
+def settles_match(
+    request: Request,
+    person: Corrector,
+    case_id: int,
+    match_id: int,
+    resolution: Annotated[str, Form(max_length=lengths.CODE)] = "",
+    reason: Reason = "",
+) -> Response:
+    """Say whether a case shows the same skin as another, from its page."""
+    clinic = clinic_of(request)
+    with writing(clinic.engine) as session:
+        own = find(session, Match, match_id)
+        if own is None or case_id not in (own.first_id, own.second_id):
+            raise HTTPException(404, f"There is no match {match_id} of case {case_id}.")
+        settle_match(session, clinic, match_id, person, resolution, reason)
+    return RedirectResponse(f"/cases/{case_id}", 303)
 
 
 @router.post("/conflicts/{conflict_id}")
@@ -157,6 +200,7 @@ def _conflicts(
     *,
     problem: str = "",
     wrong: int = 0,
+    wrong_case: int = 0,
     given: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
@@ -168,6 +212,8 @@ def _conflicts(
             person=person,
             status=status,
             conflicts=open_conflicts(session),
+            doubts=open_matches(session),
+            wrong_case=wrong_case,
             fields=IDENTIFYING,
             outdated=outdated_exports(session),
             withdrawn=withdrawn,

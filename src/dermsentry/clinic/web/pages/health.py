@@ -23,6 +23,7 @@ from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Open, SignedIn, clinic_of
 from dermsentry.clinic.web.wording import age, sentence
 from dermsentry.clinic.worker.queue import length
+from dermsentry.clinic.worklist.matches import waiting_to_be_compared
 
 router = APIRouter()
 
@@ -102,6 +103,7 @@ def checks(clinic: ServedClinic) -> list[Check]:
             found = [
                 Check("Database", True, f"{clinic.engine.dialect.name} responds."),
                 _queue(session),
+                _matching(session),
                 _messages(session),
             ]
     except DatabaseError:
@@ -139,6 +141,14 @@ def _queue(session: Session) -> Check:
     came = age(waits) + (" ago" if waits >= timedelta(minutes=1) else "")
     said = f"{waiting} {many} waiting, the oldest received {came}."
     return Check("Screening", waits < LONGEST_WAIT, said)
+
+
+def _matching(session: Session) -> Check:
+    waiting = waiting_to_be_compared(session)
+    if not waiting:
+        return Check("Comparison", True, "Every photograph was compared with the others.")
+    many = "photograph is" if waiting == 1 else "photographs are"
+    return Check("Comparison", True, f"{waiting} {many} still to be compared with the others.")
 
 
 def _messages(session: Session) -> Check:

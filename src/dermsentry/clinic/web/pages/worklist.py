@@ -18,6 +18,7 @@ from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
 from dermsentry.clinic.worklist.corrections import count_conflicts
 from dermsentry.clinic.worklist.locks import locks_of
+from dermsentry.clinic.worklist.matches import open_matches
 from dermsentry.clinic.worklist.remarks import blind_reader
 from dermsentry.clinic.worklist.routine import batch_of, undoable_until
 from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases, search_cases
@@ -66,7 +67,7 @@ def worklist(
                 if lane != WITHDRAWN or text["lane"] == WITHDRAWN
             ],
             counts=open_by,
-            conflicts=count_conflicts(session),
+            conflicts=count_conflicts(session) + len(open_matches(session)),
             filtered=any(text[name] for name in NARROWING),
             views=[
                 (name, "/?" + as_query({**text, "view": view}), view == text["view"])

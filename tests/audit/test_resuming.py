@@ -1,0 +1,267 @@
+"""An audit that is ended anywhere is resumed, here or on a cluster, and finds what it would have found."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.edits import turn
+from benchmarks.ray_processes import guarded, workers
+from dermsentry.audit import audit_collection, search, survey, write_audit
+from dermsentry.audit.duplicates import find_duplicates
+from dermsentry.audit.since import FINDINGS, INDEX
+from dermsentry.collection import read_collection
+from dermsentry.errors import InputError
+from dermsentry.split import make_split
+from pictures import save, skin
+from screening.poison import decoder, write_photograph
+
+_CODE = """
+import sys
+from dermsentry.audit import search, survey
+survey.PARTITION, search.SEARCHED, search.JUDGED = 6, 12, 8
+from dermsentry.cli import app
+app(sys.argv[1:])
+"""
+"""The command with smaller partitions, so that few photographs make many of them."""
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifty pictures in Train, turned copies of some in Test, one of these with another label, one broken."""
+    root = tmp_path_factory.mktemp("photographs")
+    for seed in range(50):
+        label = ("nevus", "melanoma")[seed % 2]
+        save(skin(seed), root / "Train" / label / f"s{seed}x.jpg")
+        if seed % 4 == 0:
+            copy = turn(skin(seed), 10 * seed, 0.1)
+            save(copy, root / "Test" / ("melanoma" if seed == 8 else label) / f"t{seed}x.jpg")
+    (root / "Train" / "nevus" / "broken.jpg").write_bytes(b"no")
+    return root
+
+
+def command(photographs: Path, out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-c", _CODE, "audit", str(photographs), "--out", str(out), *options]
+
+
+def run(photographs: Path, out: Path, *options: str, **environment: str) -> dict[str, Any]:
+    """What an undisturbed run finds."""
+    done = subprocess.run(
+        command(photographs, out, *options),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
+    assert done.returncode == 1, done.stderr
+    return found(out)
+
+
+def found(out: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((out / "audit.json").read_text(encoding="utf-8"))
+    return read
+
+
+def killed(photographs: Path, out: Path, at: str, number: int, options: Sequence[str] = ()) -> None:
+    """Begin an audit, and kill it as soon as it has so many partitions of a kind."""
+    with subprocess.Popen(
+        command(photographs, out, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as driver:
+        while len(list((out / INDEX).glob(f"{at}/[0-9]*.npy"))) < number:
+            assert driver.poll() is None, driver.communicate()
+            time.sleep(0.002)
+        left = [*workers(driver.pid), *guarded(driver.pid)]
+        driver.kill()
+    for _ in range(500):  # Ray ends what the driver began
+        if not any(Path(f"/proc/{pid}").exists() for pid in left):
+            break
+        time.sleep(0.05)
+    assert not (out / "audit.json").exists()
+
+
+def test_an_audit_that_is_killed_goes_on_and_finds_the_same(photographs: Path, tmp_path: Path) -> None:
+    expected = run(photographs, tmp_path / "undisturbed")
+    assert expected["conflicts"]
+    assert len(expected["leaks"]) > 8
+    out = tmp_path / "killed"
+    kept: dict[Path, int] = {}
+    for at, number in (("survey", 3), ("search/*/candidates", 2), ("pairs", 3)):
+        killed(photographs, out, at, number)
+        now = {path: path.stat().st_mtime_ns for path in (out / INDEX).glob("**/[0-9]*.npy")}
+        assert kept.items() <= now.items()  # what was finished is not done again
+        assert len(now) > len(kept)
+        kept = now
+    assert run(photographs, out) == expected
+    now = {path: path.stat().st_mtime_ns for path in (out / INDEX).glob("**/[0-9]*.npy")}
+    assert kept.items() <= now.items()
+
+
+def test_a_split_takes_what_an_audit_kept(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = read_collection(photographs)
+    audit_collection(collection, index=tmp_path / "index")
+    expected = make_split(collection).table
+    for module, name in ((survey, "look_at"), (search.Judge, "_judge"), (search, "partners")):
+        monkeypatch.setattr(module, name, None)
+    (photographs / "Train" / "nevus" / "broken.jpg").rename(tmp_path / "broken.jpg")
+    try:
+        collection = read_collection(photographs)
+        made = make_split(collection, index=tmp_path / "index").table
+    finally:
+        (tmp_path / "broken.jpg").rename(photographs / "Train" / "nevus" / "broken.jpg")
+    assert made["path"].tolist() == [path for path in expected["path"] if "broken" not in path]
+
+
+def audited(root: Path, out: Path, since: Path | None = None) -> Any:
+    collection = read_collection(root)
+    found = audit_collection(collection, index=out / INDEX, since=since)
+    write_audit(found, collection, out)
+    return found
+
+
+@pytest.fixture
+def grown(photographs: Path, tmp_path: Path) -> Path:
+    """The folder of an audit, and a copy of the photographs in which something is new, changed and gone."""
+    root = tmp_path / "photographs"
+    shutil.copytree(photographs, root)
+    audited(root, tmp_path / "before")
+    save(turn(skin(13), 40, 0.1), root / "Test" / "nevus" / "new13.jpg")
+    save(skin(700), root / "Train" / "nevus" / "new700.jpg")
+    save(skin(800), root / "Train" / "nevus" / "s2x.jpg")
+    (root / "Test" / "nevus" / "t4x.jpg").unlink()
+    return root
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The photographs that are looked for in the index, by number."""
+    searched: list[int] = []
+    partners = search.partners
+
+    def looking(index: Any, whitening: Any, numbers: Any, *rest: Any) -> Any:
+        searched.extend(numbers)
+        return partners(index, whitening, numbers, *rest)
+
+    monkeypatch.setattr(search, "partners", looking)
+    return searched
+
+
+def test_since_an_earlier_audit_what_is_new_is_read_compared_and_told(
+    grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (tmp_path / "before" / "audit.json").read_bytes()
+    read: list[str] = []
+    own = survey.look_at
+    monkeypatch.setattr(survey, "look_at", lambda path, root: read.append(path.name) or own(path, root))
+    searched = watched(monkeypatch)
+    news = audited(grown, tmp_path / "after", tmp_path / "before")
+    assert sorted(read) == ["broken.jpg", "new13.jpg", "new700.jpg", "s2x.jpg"]
+    assert len(searched) == 3
+    since = news.since
+    assert since.images == 64
+    assert since.new == ("Test/nevus/new13.jpg", "Train/nevus/new700.jpg")
+    assert since.changed == ("Train/nevus/s2x.jpg",)
+    assert since.gone == ("Test/nevus/t4x.jpg",)
+    pair = ("Test/nevus/new13.jpg", "Train/melanoma/s13x.jpg")
+    assert since.groups["duplicates"] == since.groups["leaks"] == since.groups["conflicts"] == (pair,)
+    assert since.settled["leaks"] == 1
+    full = audit_collection(read_collection(grown))
+    assert (news.duplicates, news.leaks, news.conflicts) == (full.duplicates, full.leaks, full.conflicts)
+    told = next(finding for finding in news.findings if finding.topic == "Since the earlier audit")
+    assert told.severity == "corrupts"
+    assert "2 new, 1 changed, 1 gone" in told.found
+    assert "leaks (1)" in told.found
+    assert found(tmp_path / "after")["since"]["new"] == list(since.new)
+    assert (tmp_path / "before" / "audit.json").read_bytes() == before
+    again = audited(grown, tmp_path / "third", tmp_path / "after").since
+    assert (again.new, again.changed, again.gone) == ((), (), ())
+    assert not any(again.groups.values())
+
+
+def test_a_collection_that_doubled_since_is_searched_anew(
+    grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(100, 170):
+        save(skin(seed), grown / "Train" / "nevus" / f"s{seed}x.jpg")
+    searched = watched(monkeypatch)
+    news = audited(grown, tmp_path / "after", tmp_path / "before")
+    assert len(searched) == news.images - 1
+    assert news.duplicates == audit_collection(read_collection(grown)).duplicates
+
+
+def test_since_needs_a_finished_audit_and_another_folder(photographs: Path, tmp_path: Path) -> None:
+    collection = read_collection(photographs)
+    with pytest.raises(InputError, match=r"audit\.json"):
+        audit_collection(collection, since=tmp_path)
+    (tmp_path / "audit.json").write_text("{}")
+    with pytest.raises(InputError, match="expected the folder that an audit wrote"):
+        audit_collection(collection, since=tmp_path)
+    audited(photographs, tmp_path / "one")
+    with pytest.raises(InputError, match="give another folder"):
+        audit_collection(collection, index=tmp_path / "one" / INDEX, since=tmp_path / "one")
+
+
+def test_the_cluster_needs_a_folder(photographs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra cluster is not installed")
+    with pytest.raises(InputError, match="every machine sees"):
+        find_duplicates(read_collection(photographs), engine="ray")
+    with pytest.raises(InputError, match="without the engine ray"):
+        find_duplicates(read_collection(photographs), address="auto")
+    with pytest.raises(InputError, match="nobody answers"):
+        find_duplicates(
+            read_collection(photographs), engine="ray", address="127.0.0.1:1", index=tmp_path / "index"
+        )
+
+
+def test_of_many_photographs_a_poisoned_one_costs_itself(photographs: Path, tmp_path: Path) -> None:
+    expected = run(photographs, tmp_path / "here")
+    root = tmp_path / "poisoned"
+    shutil.copytree(photographs, root)
+    for word in ("segfault", "memory"):
+        write_photograph(root / "Train" / "nevus" / f"{word}.jpg", 3, word)
+    site = os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path])
+    _holds_poison(run(root, tmp_path / "out", PYTHONPATH=site), expected)
+
+
+def _holds_poison(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    reasons = {Path(file["path"]).stem: file["reason"] for file in found["unreadable"]}
+    assert reasons.pop("broken")
+    assert reasons == {"segfault": "the file stopped its decoder", "memory": "too large to decode"}
+    assert [found[name] for name in FINDINGS] == [expected[name] for name in FINDINGS]
+
+
+def test_ray_finds_what_is_found_here_and_one_poisoned_photograph_costs_itself(
+    photographs: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="the extra cluster is not installed")
+    expected = run(photographs, tmp_path / "here")
+    root = tmp_path / "poisoned"
+    shutil.copytree(photographs, root)
+    for word in ("segfault", "memory"):
+        write_photograph(root / "Train" / "nevus" / f"{word}.jpg", 3, word)
+    site = os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path])
+    found = run(root, tmp_path / "out", "--engine", "ray", "--threads", "2", PYTHONPATH=site)
+    _holds_poison(found, expected)
+
+
+@pytest.mark.slow
+def test_an_audit_that_is_killed_on_a_cluster_goes_on_there_and_here(
+    photographs: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="the extra cluster is not installed")
+    expected = run(photographs, tmp_path / "here")
+    options = ("--engine", "ray", "--threads", "2")
+    for at, number in (("survey", 2), ("pairs", 2)):
+        killed(photographs, tmp_path / "cluster", at, number, options)
+    assert run(photographs, tmp_path / "cluster", *options) == expected
+    killed(photographs, tmp_path / "both", "pairs", 1, options)
+    assert run(photographs, tmp_path / "both") == expected
