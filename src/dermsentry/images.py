@@ -135,7 +135,7 @@ def read_photograph(
     except Exception as error:  # noqa: BLE001 - a decoder fed hostile bytes may raise anything
         text = str(error).split("\n")[0] or type(error).__name__
         if "truncated" in text or isinstance(error, EOFError):
-            raise Unreadable(f"the file is truncated ({text})") from None
+            raise Unreadable("the file is truncated") from None
         raise Unreadable(f"the file is damaged ({text})") from None
 
 

@@ -35,6 +35,15 @@ def surgery(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_headings_that_are_not_known_are_told(tmp_path: Path) -> None:
+    save(skin(1), tmp_path / "a.jpg")
+    (tmp_path / "table.csv").write_text("path,diagnosis,Alter,sex,Lokalisation\na.jpg,nevus,44,female,arm\n")
+    found = read_collection(tmp_path / "table.csv")
+    [told] = found.left_alone
+    assert told.startswith("table.csv: Alter, Lokalisation kept under their own names")
+    assert found.table["Alter"].tolist() == ["44"]
+
+
 def test_a_table_is_read_by_its_own_headings(surgery: Path) -> None:
     table = surgery / "tables" / "surgery.xlsx"
     found = read_collection(table, columns=HEADINGS, images=surgery / "pictures")

@@ -78,6 +78,12 @@ def read(found: Contents) -> Collection:
     if "image_id" not in table.columns:
         table["image_id"] = [Path(p).stem for p in table["path"]]
     told = tuple(f"{path.name}: {line}" for line in files.told)
+    if own := [str(name) for name in table.columns if name not in COLUMNS]:
+        names = "its own name" if len(own) == 1 else "their own names"
+        told += (
+            f"{path.name}: {', '.join(own)} kept under {names}; --column says what means age, sex, site or "
+            "another column that is known",
+        )
     alone = found.table is not None and found.root == found.table.parent
     not_read = [] if alone else _without_row(found, set(files.paths))
     return Collection(root, ordered(table), told, tuple(not_read), unknown)
