@@ -6,7 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
-from importlib.metadata import PathDistribution
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -254,10 +254,11 @@ def test_an_install_that_screens_screens_and_says_what_other_names_need(tmp_path
 
 def test_advice_is_for_where_the_package_came_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told = json.dumps({"url": ROOT.as_uri(), "dir_info": {}})
-    monkeypatch.setattr(PathDistribution, "read_text", lambda self, name: told)
+    kind = type(distribution("dermsentry"))  # that of `importlib_metadata`, where that was imported
+    monkeypatch.setattr(kind, "read_text", lambda self, name: told)
     monkeypatch.chdir(ROOT)
     assert how_to_install("pandas", "audit").endswith("pip install '.[audit]'.")
     monkeypatch.chdir(tmp_path)
     assert how_to_install("pandas", "audit").endswith(f"pip install '{ROOT}[audit]'.")
-    monkeypatch.setattr(PathDistribution, "read_text", lambda self, name: None)  # as from an index
+    monkeypatch.setattr(kind, "read_text", lambda self, name: None)  # as from an index
     assert how_to_install("pandas", "audit").endswith("pip install 'dermsentry[audit]'.")

@@ -367,7 +367,7 @@ def test_a_backup_goes_and_comes_by_one_command_each(
     assert call("restore", tmp_path / "clinic.tar", *to) == 0
     assert call("audit-log", "verify", *to) == 0
     capsys.readouterr()
-    assert call("restore", tmp_path / "clinic.tar", *to) == 2
+    assert call("restore", tmp_path / "clinic.tar", *to) == 4
     refused(capsys, "empty")
 
 

@@ -146,6 +146,8 @@ def test_the_description_is_complete(app: FastAPI, nobody: TestClient) -> None:
         "/api/cases/{case_id}/acknowledgement",
         "/api/cases/{case_id}/amendments",
         "/api/conflicts",
+        "/api/matches",
+        "/api/matches/{match_id}/resolution",
         "/api/exports/outdated",
         "/api/cases/{case_id}/corrections",
         "/api/cases/{case_id}/restoration",

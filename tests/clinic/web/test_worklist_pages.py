@@ -126,7 +126,7 @@ def test_a_page_asks_the_database_little(browser: Maker, engine: Engine) -> None
     asked: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
     assert who.get("/").status_code == 200
-    assert len([text for text in asked if text.startswith("SELECT")]) <= 7
+    assert len([text for text in asked if text.startswith("SELECT")]) <= 8
 
 
 def test_who_only_sends_is_led_to_their_own(browser: Maker, add_case: Adder) -> None:
