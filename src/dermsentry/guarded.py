@@ -31,6 +31,8 @@ MEMORY = 3 * 1024**3
 """Bytes of address space beyond what the process has once it is ready."""
 TIME_S = 30.0
 START_S = 60.0
+OPENINGS = 5
+"""Of a process, before it is said that it cannot be opened: someone may be ending processes."""
 TRIES = 2
 """A process that ended may have been ended by someone; a second one was ended by the file."""
 MOST_ANSWERED = 64 * 1024**2
@@ -135,7 +137,7 @@ class GuardedProcess:
         return process
 
     def _started(self) -> subprocess.Popen[bytes]:
-        for tries in range(1, TRIES + 1):
+        for tries in range(1, OPENINGS + 1):
             process = self._process
             if process is None or process.poll() is not None:
                 self.close()
@@ -146,7 +148,7 @@ class GuardedProcess:
                 answer, _ = receive(process.stdout, START_S)
             except (TimeoutError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
                 self.close()
-                if tries == TRIES:
+                if tries == OPENINGS:
                     raise self.error(self.ended()) from error
                 continue
             if "problem" in answer:
