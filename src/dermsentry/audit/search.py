@@ -45,7 +45,7 @@ from dermsentry.audit.likeness.index import (
     picture_index,
     spectra,
 )
-from dermsentry.audit.likeness.judge import agreement, in_place, is_copy, register
+from dermsentry.audit.likeness.judge import same_skin
 from dermsentry.audit.survey import LOOKS, Survey
 from dermsentry.audit.workplace import Advance, Workplace, nobody
 from dermsentry.errors import InputError
@@ -372,17 +372,9 @@ class Judge(_Plain):
     def _judge(self, pair: tuple[list[int], bool]) -> int:
         at, whole = pair
         first, second = (at[0], at[1]), (at[2], at[3])
-        one, other = self._content(*first), self._content(*second)
-        width = one.grey.shape[1]
-        registration = (
-            in_place(one, other)
-            if whole
-            else register(self._looks.keypoints(*first), self._looks.keypoints(*second), width)
-        )
-        if registration is None:
-            return 0
-        share, placed = agreement(one, other, registration)
-        return (2 if placed else 1) if is_copy(share, placed) else 0
+        keypoints = None if whole else (self._looks.keypoints(*first), self._looks.keypoints(*second))
+        found = same_skin(self._content(*first), self._content(*second), keypoints)
+        return 0 if found is None else 2 if found[1] else 1
 
 
 def _pair_digests(pairs: NDArray[Any]) -> Digests:

@@ -112,15 +112,19 @@ def in_place(first: Content, second: Content) -> Registration:
 
 
 def same_skin(
-    first: tuple[Keypoints, Content], second: tuple[Keypoints, Content], *, whole: bool
+    first: Content, second: Content, keypoints: tuple[Keypoints, Keypoints] | None
 ) -> tuple[float, bool] | None:
-    """The `agreement` of two photographs if they are one, None if not; registered as they are if `whole`."""
-    registration = (
-        in_place(first[1], second[1]) if whole else register(first[0], second[0], first[1].grey.shape[1])
-    )
+    """The `agreement` of two photographs if they are one, None if not.
+
+    They are registered by their `keypoints`; as they are if these are None.
+    """
+    if keypoints is None:
+        registration: Registration | None = in_place(first, second)
+    else:
+        registration = register(*keypoints, first.grey.shape[1])
     if registration is None:
         return None
-    share, placed = agreement(first[1], second[1], registration)
+    share, placed = agreement(first, second, registration)
     return (share, placed) if is_copy(share, placed) else None
 
 

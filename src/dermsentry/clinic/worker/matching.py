@@ -183,8 +183,8 @@ def _find(clinic: Clinic, known: _Known, case_id: int, data: bytes) -> list[_Fou
         theirs = _read(number, others.get(number, b""))
         if theirs is None or number in found:
             continue
-        pair = (theirs, mine) if number < case_id else (mine, theirs)
-        judged = same_skin(*pair, whole=whole)
+        first, second = (theirs, mine) if number < case_id else (mine, theirs)
+        judged = same_skin(first[1], second[1], None if whole else (first[0], second[0]))
         if judged is not None:
             found[number] = _Found(number, round(judged[0], 4), judged[1])
     return list(found.values())

@@ -21,7 +21,7 @@ from dermsentry.files import plain
 from dermsentry.guarded import MEMORY, TIME_S, Stopped
 from dermsentry.image_formats import DICOM
 from dermsentry.images import Photograph, Unreadable, read_photograph
-from dermsentry.screening.guarded import Guarded, serve
+from dermsentry.screening.guarded import PNG, Guarded, serve
 from dermsentry.screening.triage import TIERS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MOST_EMBEDDED = 16 * 1024
 """Bytes of an embedding: more than any network here has."""
-SIGNATURES = {"view": b"\xff\xd8\xff", "thumbnail": b"\xff\xd8\xff", "saliency": b"\x89PNG\r\n\x1a\n"}
+SIGNATURES = {"view": b"\xff\xd8\xff", "thumbnail": b"\xff\xd8\xff", "saliency": PNG}
 VIEW, THUMBNAIL = 2048, 320
 """The longer side, in pixels, of what a browser is sent."""
 
