@@ -44,6 +44,20 @@ def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o444 == 0o444 & ~current_umask()
 
 
+def test_the_umask_is_not_touched_for_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(_: int) -> int:
+        raise AssertionError
+
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", touched)
+            write_text(tmp_path / "a.txt", "a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
 def current_umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
