@@ -206,7 +206,7 @@ def _decode(path: Path, kind: str) -> Photograph:
 
 
 def _jpeg(photograph: Photograph, side: int) -> bytes:
-    """The photograph anew, without anything else that its file held; its longer side at most `side`."""
+    """The photograph re-encoded, without anything else that its file held; its longer side at most `side`."""
     image = Image.fromarray(photograph.pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return _encoded(image)
