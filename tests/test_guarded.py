@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dermsentry import guarded
 from dermsentry.audit.guarded_reading import GuardedReader
@@ -36,13 +38,20 @@ def test_what_is_sent_is_received(tmp_path: Path) -> None:
     "line",
     [
         b'"words"', b"[]", b"1", b"null", b"no JSON", b"{}", b'{"parts": null}', b'{"parts": [1]}',
-        b'{"parts": {"content": -1}}', b'{"parts": {"content": true}}', b'{"parts": {}, "melanoma": NaN}',
+        b'{"parts": {"content": -1}}', b'{"parts": {"content": 1e9}}', b'{"parts": {"content": true}}',
+        b'{"parts": {}, "melanoma": NaN}',
         b'{"parts": {}, "melanoma": 1e999}',
     ],
 )  # fmt: skip
 def test_an_answer_that_makes_no_sense_is_a_value_error(line: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (of JSON, or of ours)
         answered(line + b"\n")
+
+
+@given(data=st.binary(max_size=300) | st.text(max_size=80).map(lambda text: (text + "\n").encode()))
+def test_whatever_bytes_come_nothing_else_is_raised(data: bytes) -> None:
+    with pytest.raises((EOFError, ValueError)):
+        answered(data)
 
 
 def test_json_that_would_fill_the_memory_is_not_parsed(

@@ -152,7 +152,7 @@ def _screen(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], d
         return {"finding": unread(reason), "width": None, "height": None, "taken": ""}, {}
     if screened.saliency is not None:
         drawn["saliency"] = screened.saliency
-    with contextlib.suppress(cv2.error):  # there is a finding all the same
+    with contextlib.suppress(cv2.error, MemoryError):  # there is a finding all the same
         drawn["fingerprint"] = take_fingerprint(photograph.pixels)
     if screened.embedding is not None:
         drawn["embedding"] = screened.embedding.astype(np.float16).tobytes()[:MOST_EMBEDDED]
