@@ -76,6 +76,14 @@ def make_split(
     InputError
         `collection` is none, no readable photograph of a known diagnosis is left, or `fractions`, `seed` or
         `labels` are unusable.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> list(split.counts())
+    ['train', 'validation', 'calibration', 'test', 'test-leaking', 'quarantined']
     """
     require_type("collection", collection, Collection, "read_collection")
     if len(fractions) != 4 or not all(0 <= share < math.inf for share in fractions) or not fractions[0]:
