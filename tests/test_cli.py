@@ -239,6 +239,14 @@ def test_the_module_runs_as_the_command_does() -> None:
     assert shown.stderr == ""
 
 
+@pytest.mark.parametrize("arguments", [("audit", ""), ("screen", ""), ("split", "photographs", "--out", "")])
+def test_an_empty_argument_is_not_this_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert call(monkeypatch, *arguments) == 2
+    assert capsys.readouterr().err.startswith("dermsentry: Received an empty argument")
+
+
 def test_what_commands_do_is_told_in_full_on_a_narrow_terminal() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "dermsentry", "-h"], capture_output=True, text=True, check=True,

@@ -1186,6 +1186,8 @@ def main() -> None:
     log_as_json(LOG_JSON in arguments)
     with _interrupted_by_sigterm() as received:
         try:
+            if "" in arguments:  # which as a path would be this folder
+                raise InputError("Received an empty argument, as of a variable that is not set.")
             code = app(arguments, prog_name="dermsentry", standalone_mode=False)
         except DermsentryError as error:
             _say(f"dermsentry: {error}")
