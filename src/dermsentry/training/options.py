@@ -19,7 +19,6 @@ BALANCES: tuple[Balance, ...] = get_args(Balance)
 Weights = Literal["imagenet", "dermoscopy"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 Precision = Literal["float32", "mixed_bfloat16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 LOGS = ("tensorboard", "mlflow")
