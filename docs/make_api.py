@@ -86,7 +86,8 @@ def described(thing: object) -> str:
             continue
         blocks.append(f"**{section}**")
         if section == "Examples":
-            blocks.append(f"```pycon\n{told['']}\n```")
+            shown = told[""].replace("  # doctest: +SKIP", "")
+            blocks.append(f"```pycon\n{shown}\n```")
             continue
         blocks.append("\n".join(f"- `{name}`: {' '.join(text.split())}" for name, text in told.items()))
     return "\n\n".join(blocks)

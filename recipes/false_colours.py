@@ -25,7 +25,7 @@ from dermsentry.phantoms.drawing import draw_phantom
 from dermsentry.screening.false_colours import WEIGHTS, colour_features, quadratic
 from dermsentry.screening.field_of_view import field_of_view
 from dermsentry.screening.quality import FALSE_COLOURS_FROM, ODD_COLOURS_FROM
-from dermsentry.training.linear_probe import logistic_regression
+from dermsentry.stats.logistic import logistic_regression
 
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
@@ -162,7 +162,12 @@ def _fit(true: Floats, false: Floats, other: Floats, rows: NDArray[np.int64]) ->
     middle, spread = x.mean(axis=0), x.std(axis=0)
     is_false = np.arange(len(x)) >= len(own)
     model = logistic_regression(
-        (x - middle) / spread, is_false, PENALTY, sample_weight=np.where(is_false, 1.0, WEIGHT), max_iter=400
+        (x - middle) / spread,
+        is_false,
+        PENALTY,
+        sample_weight=np.where(is_false, 1.0, WEIGHT),
+        class_weight="balanced",
+        max_iter=400,
     )
     kernel = model.coef_[0] / spread
     bias = float(model.intercept_[0] - kernel @ middle)

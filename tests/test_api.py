@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -68,6 +70,21 @@ def _shaped(annotation: object, described: dict[str, str], name: str) -> bool:
 
 def test_every_public_docstring_says_all_of_it() -> None:
     assert {name: problems for name in names() if (problems := missing(name))} == {}
+
+
+@pytest.mark.parametrize("name", [own for own in names() if inspect.isfunction(getattr(dermsentry, own))])
+def test_every_public_function_has_an_example_that_runs(
+    name: str, phantoms: dermsentry.Phantoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder with `photographs`; what trains, or needs a network or a cluster, is not run here."""
+    shutil.copytree(phantoms.root, tmp_path / "photographs")
+    monkeypatch.chdir(tmp_path)
+    function = getattr(dermsentry, name)
+    [example] = doctest.DocTestFinder(recurse=False).find(function, name, globs={})
+    runner = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST)
+    assert example.examples
+    assert "Examples" in sections(function)
+    assert not runner.run(example).failed
 
 
 @pytest.mark.parametrize(

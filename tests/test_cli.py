@@ -249,6 +249,25 @@ def test_the_module_runs_as_the_command_does() -> None:
     assert shown.stderr == ""
 
 
+@pytest.mark.parametrize("arguments", [("audit", ""), ("screen", ""), ("split", "photographs", "--out", "")])
+def test_an_empty_argument_is_not_this_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert call(monkeypatch, *arguments) == 2
+    assert capsys.readouterr().err.startswith("dermsentry: Received an empty argument")
+
+
+def test_what_commands_do_is_told_in_full_on_a_narrow_terminal() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "dermsentry", "-h"], capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "60"},
+    )  # fmt: skip
+    assert max(map(len, shown.stdout.splitlines())) <= 60
+    told = shown.stdout.partition("Commands:\n")[2].splitlines()
+    assert len(told) > 15
+    assert not [line for line in told if line.endswith("...")]
+
+
 @pytest.mark.parametrize("arguments", [("--log-json", "audit", "none"), ("audit", "none", "--log-json")])
 def test_messages_are_json_wherever_that_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]

@@ -23,7 +23,7 @@ from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
 from dermsentry.command_examples import show_examples
 from dermsentry.errors import DataWarning, DermsentryError, InputError, OutputError, missing_extra
-from dermsentry.progress import log_as_json, logged, say
+from dermsentry.progress import log_as_json, logged, say, terminal_width
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
@@ -182,11 +182,10 @@ def _say(text: str) -> None:
 
 def _show(text: str) -> None:
     """A result on stdout; a terminal that is too narrow gets its lines broken between words."""
-    if sys.stdout.isatty():
-        import shutil
+    width = terminal_width()
+    if width is not None:
         import textwrap
 
-        width = shutil.get_terminal_size().columns - 1
         wrapper = textwrap.TextWrapper(
             width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
         )
@@ -843,7 +842,7 @@ def study(
         _say(f"Written: {notebook}, with empty cells for your own words")
 
 
-@app.command()
+@app.command(short_help="Screen images: an alert tier for each.")
 def screen(
     photographs: Annotated[
         list[str],
@@ -923,12 +922,24 @@ def screen(
         if force and not (findings or out):
             raise InputError("Received --force without --findings or --out; expected findings to replace.")
         with _guarded_screeners(photographs, model, threads, device) as guarded:
+            from dermsentry.model import open_bundle
+            from dermsentry.screening import iter_screen
+            from dermsentry.screening.console import print_findings
+
             given, listed = _given(photographs)
-            counts = _screen_here(
-                given, model, out, guarded, format=format, predictions=predictions, table=table,
-                predictions_for=predictions_for, findings=findings, shard=shard, force=force,
-                saliency=saliency, threads=threads, device=device, strict=not listed,
+            written = _written(out, shard, findings, predictions, saliency)
+            asked = format == "csv" or predictions is not None
+            _require_own_names(given, written, shard, asked=asked, strict=not listed)
+            bundle = open_bundle(model, threads=threads, device=device)
+            if bundle.card.synthetic:
+                _say("Note: this model was trained on synthetic images; it says nothing about patients.")
+            screened = iter_screen(
+                given, bundle, findings=written["findings"], force=force, shard=shard, table=table,
+                predictions=written["predictions"], predictions_for=predictions_for,
+                saliency=written["saliency"], guarded=guarded or False, strict=not listed,
+                quiet=sys.stdout.isatty(),
             )  # fmt: skip
+            counts = print_findings(screened, format, predictions_for)
     from dermsentry.screening.console import summary
 
     _say(summary(counts, time.monotonic() - start))
@@ -966,63 +977,48 @@ def _guarded_screeners(
     return GuardedScreeners(model, processes=threads or cores(), device=device)
 
 
-def _screen_here(
-    given: list[str | bytes],
-    model: Path,
-    out: str | None,
-    guarded: GuardedScreeners | None,
-    *,
-    format: Literal["table", "json", "csv"],
-    predictions: Path | None,
-    predictions_for: PredictionsFor,
-    findings: Path | None,
-    shard: str | None,
-    saliency: bool,
-    threads: int | None,
-    device: Literal["cpu", "cuda"],
-    strict: bool,
-    **others: Any,
-) -> Counter[Tier]:
-    """Screen on this machine; how many findings there are of each tier."""
-    from dermsentry.model import open_bundle
-    from dermsentry.screening import iter_screen
-    from dermsentry.screening.console import print_findings
-    from dermsentry.screening.inputs import find_photographs, only_local, read_shard, require_own_names
+def _written(
+    out: str | None, shard: str | None, findings: Path | None, predictions: Path | None, saliency: bool
+) -> dict[str, Path | None]:
+    """Where `iter_screen` writes: the files that are named, else those in `--out`."""
+    from dermsentry.screening.inputs import read_shard
     from dermsentry.screening.remote import is_address
 
-    if out is not None and is_address(out):
+    if out is None:
+        return {"findings": findings, "predictions": predictions, "saliency": None}
+    if is_address(out):
         raise InputError(f"Received --out {out} without --engine ray; expected a folder.")
     part = None if shard is None else read_shard(shard)
     of_part = "" if part is None else f"-{part.number}-of-{part.count}"
-    folder = Path(out) if out is not None else None
-    own = folder / f"predictions{of_part}.csv" if folder else None
-    if (format == "csv" or own) and only_local(given):
-        sources = find_photographs(given, strict=strict, shard=part)
-        try:
-            require_own_names(sources, "a table of predictions")
-        except InputError as twice:
-            # Nobody asked for the CSV by name: better without it than not at all, never beside an older one.
-            if format == "csv" or predictions or own is None or own.exists():
-                raise
-            _say(f"Note: no {own.name}. {twice}")
-            own = None
-    bundle = open_bundle(model, threads=threads, device=device)
-    if bundle.card.synthetic:
-        _say("Note: this model was trained on synthetic images; its output says nothing about patients.")
-    screened = iter_screen(
-        given,
-        bundle,
-        findings=findings or (folder / f"findings{of_part}.jsonl" if folder else None),
-        shard=shard,
-        predictions=predictions or own,
-        predictions_for=predictions_for,
-        saliency=folder / "saliency" if saliency and folder else None,
-        guarded=guarded or False,
-        strict=strict,
-        quiet=sys.stdout.isatty(),
-        **others,
-    )
-    return print_findings(screened, format, predictions_for)
+    return {
+        "findings": findings or Path(out, f"findings{of_part}.jsonl"),
+        "predictions": predictions or Path(out, f"predictions{of_part}.csv"),
+        "saliency": Path(out, "saliency") if saliency else None,
+    }
+
+
+def _require_own_names(
+    given: list[str | bytes], written: dict[str, Path | None], shard: str | None, *, asked: bool, strict: bool
+) -> None:
+    """Raise InputError where a table of predictions could not tell two photographs apart.
+
+    Unless it was `asked` for, there is none in `written` then, and a note says so.
+    """
+    from dermsentry.screening.inputs import find_photographs, only_local, read_shard, require_own_names
+
+    own = written["predictions"]
+    if not (asked or own) or not only_local(given):  # elsewhere names are known only when they come
+        return
+    part = None if shard is None else read_shard(shard)
+    sources = find_photographs(given, strict=strict, shard=part)
+    try:
+        require_own_names(sources, "a table of predictions")
+    except InputError as twice:
+        # Better without the table than not at all, never beside an older one.
+        if asked or own is None or own.exists():
+            raise
+        _say(f"Note: no {own.name}. {twice}")
+        written["predictions"] = None
 
 
 def _screen_on_cluster(
@@ -1190,6 +1186,8 @@ def main() -> None:
     log_as_json(LOG_JSON in arguments)
     with _interrupted_by_sigterm() as received:
         try:
+            if "" in arguments:  # which as a path would be this folder
+                raise InputError("Received an empty argument, as of a variable that is not set.")
             code = app(arguments, prog_name="dermsentry", standalone_mode=False)
         except DermsentryError as error:
             _say(f"dermsentry: {error}")

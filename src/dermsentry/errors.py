@@ -60,8 +60,8 @@ class MissingExtraError(InputError, ImportError):
 
 
 _EXTRAS = {
-    "audit": ("pandas", "scipy", "matplotlib", "openpyxl", "cv2", "faiss", "httpx", "tenacity"),
-    "train": ("keras", "sklearn", "tf2onnx", "Augmentor"),
+    "audit": ("pandas", "scipy", "matplotlib", "openpyxl", "cv2", "faiss", "httpx", "sklearn", "tenacity"),
+    "train": ("keras", "tf2onnx", "Augmentor"),
     "train-cpu": ("tensorflow",),
     "clinic": (
         "sqlalchemy", "alembic", "uvicorn", "fastapi", "pydantic_settings", "pydicom", "pynetdicom", "argon2",

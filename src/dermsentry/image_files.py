@@ -12,7 +12,7 @@ from dermsentry.errors import InputError
 from dermsentry.image_formats import FORMATS, format_of_file, format_of_name, is_raw
 
 HIDDEN = "hidden: the name of the file, or of a folder above it, begins with a dot or is a system's own"
-LINK = "a link to a folder elsewhere, which is not followed"
+LINK = "a link to a folder elsewhere, which is not followed: name that folder too, or a copy made by cp -RL"
 
 SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "dicomdir"}

@@ -30,6 +30,7 @@ ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
 
 MAX_PIXELS = 100_000_000  # the largest dermatoscope cameras give about 50 million
 MAX_BYTES = 512 * 1024 * 1024
+LINK = "a link that leaves the folder, which is not followed: name a copy of the folder, made by cp -RL"
 
 # The decoder refuses by our limit, with our words, before Pillow's own warning is due.
 Image.MAX_IMAGE_PIXELS = None
@@ -174,8 +175,7 @@ def read_bytes(path: Path, root: Path | None = None) -> bytes:
     """
     try:
         if root is not None and not path.resolve().is_relative_to(root.resolve()):
-            leads = "leaves the collection's folder" if path.exists() else "leads to no file"
-            raise Unreadable(f"a link that {leads}")
+            raise Unreadable(LINK if path.exists() else "a link that leads to no file")
         if is_member(path):
             return read_member(path)
         information = path.stat()

@@ -1,5 +1,7 @@
 """What a person at the terminal, or a log file, is told on stderr; stdout stays clean for pipes.
 
+What stdout can show is asked here too.
+
 A person sees a bar. Where stderr is no terminal, or one that cannot move its cursor (`TERM=dumb`), a line
 says every 30 seconds what is being done.
 """
@@ -7,6 +9,7 @@ says every 30 seconds what is being done.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -66,8 +69,22 @@ def _write(text: str, level: str = "info", **fields: Any) -> None:
 
 def watched() -> bool:
     """Whether a person watches stderr on a terminal that can draw a bar."""
-    able = os.environ.get("TERM", "") not in ("dumb", "unknown")
-    return able and not _log.json and sys.stderr is not None and sys.stderr.isatty()
+    return _able() and not _log.json and sys.stderr is not None and sys.stderr.isatty()
+
+
+def _able() -> bool:
+    """Whether the terminal can do more than show one line after another."""
+    return os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def in_colour() -> bool:
+    """Whether results on stdout are shown in colours: on a terminal that has them, without `NO_COLOR`."""
+    return sys.stdout.isatty() and _able() and not os.environ.get("NO_COLOR")
+
+
+def terminal_width() -> int | None:
+    """Columns for results on stdout, where that is a terminal; in a pipe no line is broken."""
+    return shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else None
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None, quiet: bool = False) -> Iterator[Item]:

@@ -282,7 +282,7 @@ def test_a_link_out_of_the_collection_is_refused_on_reading(tmp_path: Path) -> N
     (tmp_path / "set" / "nevus" / "b.jpg").symlink_to("../../secret.jpg")
     collection = read_collection(tmp_path / "set")
     assert len(collection) == 2
-    with pytest.raises(Unreadable, match="leaves the collection"):
+    with pytest.raises(Unreadable, match="leaves the folder"):
         read_photograph(collection.paths[1], root=collection.root)
 
 

@@ -112,6 +112,7 @@ def test_every_photograph_of_a_folder_has_its_line(photographs: Path, tmp_path: 
     assert {path for path, why in found.items() if why} == {".d.jpg", ".thumbs/e.jpg", "link"}
     assert "hidden" in found[".d.jpg"]
     assert "a link to a folder elsewhere" in found["link"]
+    assert "name that folder too, or a copy made by cp -RL" in found["link"]
 
 
 def test_a_folder_is_searched_however_deep(
@@ -149,8 +150,20 @@ def test_a_name_that_is_no_text_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [None, 5, bytearray(b"x"), io.BytesIO(b"x")], ids=lambda own: type(own).__name__
+    "given",
+    [None, 5, bytearray(b"x"), memoryview(b"x"), io.BytesIO(b"x")],
+    ids=lambda own: type(own).__name__,
 )
 def test_what_is_no_image_is_one_line(given: object) -> None:
     with pytest.raises(InputError, match=rf"^Received {type(given).__name__}; expected a path, bytes"):
         find_photographs(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["", [""], iter([""])], ids=["one", "several", "iterator"])
+def test_an_empty_path_is_not_this_folder(
+    given: object, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of an unset variable: `screen "$FOLDER"`."""
+    monkeypatch.chdir(photographs)
+    with pytest.raises(InputError, match="Received an empty path"):
+        list(find_photographs(given))  # type: ignore[arg-type]

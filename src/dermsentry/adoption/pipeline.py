@@ -78,6 +78,13 @@ def adopt(
         The bundle was refused.
     OutputError
         `out` cannot be written, or holds something that is no bundle.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> adoption = dermsentry.adopt("dermoscopy", "photographs/Train")
+    >>> adoption.refusal.partition(":")[0]
+    'These photographs are unlike those that the model learned from'
     """
     demand(0, sensitivity, confidence)  # wrong shares are told before minutes of screening
     if prevalence is not None:

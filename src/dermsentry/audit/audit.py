@@ -269,6 +269,14 @@ def audit_collection(
         no such cluster.
     OutputError
         `index` cannot be written or is in use, or the cluster failed.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> audit = dermsentry.audit_collection(collection)
+    >>> audit.corrupting, len(audit.conflicts), len(audit.leaks)
+    (True, 2, 3)
     """
     require_type("collection", collection, Collection, "read_collection")
     table = collection.table

@@ -54,6 +54,14 @@ def read_decisions(path: str | Path, collection: Collection | None = None) -> di
     InputError
         A column is missing, a decision or a diagnosis is unknown, a photograph is decided on in two ways, or
         is not in `collection`.
+
+    Examples
+    --------
+    >>> import dermsentry, pandas
+    >>> row = {"path": "Train/nevus/a.jpg", "decision": "relabel", "diagnosis": "melanoma"}
+    >>> pandas.DataFrame([row]).to_csv("decisions.csv", index=False)
+    >>> dermsentry.read_decisions("decisions.csv")
+    {'Train/nevus/a.jpg': Decision(choice='relabel', diagnosis='MEL')}
     """
     table = read_table(Path(path))
     missing = [name for name in ("path", "decision") if name not in table.columns]

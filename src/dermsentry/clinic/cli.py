@@ -30,17 +30,17 @@ Database = Annotated[
     ),
 ]
 audit_log = typer.Typer(
-    help="The clinic's audit trail: who did what, when.", no_args_is_help=True, rich_markup_mode=None
+    help="The clinic's audit trail: who did what.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(audit_log, name="audit-log")
 adoption = typer.Typer(
-    help="The clinic's own model, from its outcomes: proposed, accepted, withdrawn.",
+    help="The clinic's own model, from its outcomes.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(adoption, name="adoption")
 account = typer.Typer(
-    help="The clinic's accounts, from the server's own terminal.",
+    help="The clinic's accounts, kept at the server.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -180,6 +180,14 @@ def join_collections(collections: Sequence[Collection]) -> Collection:
     ------
     InputError
         There is no collection, or a file is in two of them.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> parts = [dermsentry.read_collection(f"photographs/{part}") for part in ("Train", "Test")]
+    >>> joined = dermsentry.join_collections(parts)
+    >>> sorted(set(joined.table["source"]))
+    ['Test', 'Train']
     """
     if not collections:
         raise InputError("Received no collection to join; expected at least one.")

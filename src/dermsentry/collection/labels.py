@@ -153,6 +153,14 @@ def read_labels(
     ------
     InputError
         The file cannot be read, is neither kind of table, or no diagnosis in it is understood.
+
+    Examples
+    --------
+    >>> import dermsentry, pandas
+    >>> table = pandas.DataFrame({"image_id": ["ISIC_1", "ISIC_2"], "diagnosis": ["melanoma", "naevus"]})
+    >>> table.to_csv("labels.csv", index=False)
+    >>> dermsentry.read_labels("labels.csv")
+    {'ISIC_1': 'MEL', 'ISIC_2': 'NV'}
     """
     path = Path(path)
     table = read_columns(path, headings=columns)

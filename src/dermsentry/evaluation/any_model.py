@@ -113,6 +113,16 @@ def predict_table(
         read.
     OutputError
         `out` cannot be written.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> def darkness(pixels):  # any function of (n, 64, 64, 3), or a file of ONNX's or Keras's
+    ...     return 1 - pixels.mean(axis=(1, 2, 3))[:, None] / 255
+    >>> done = dermsentry.predict_table(darkness, collection, "table.csv", classes=["melanoma"], size=64)
+    >>> done.read_as
+    'probabilities'
     """
     require_type("collection", collection, Collection, "read_collection")
     labels = _labels(classes)

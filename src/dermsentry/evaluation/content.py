@@ -96,6 +96,15 @@ def audit_content(
         `audit` or `collection` is something else.
     BundleError
         The bundle is not valid, or its network fails.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> audit = dermsentry.audit_collection(collection)
+    >>> seen = dermsentry.audit_content(audit, collection).content
+    >>> seen.photographs
+    74
     """
     require_type("audit", audit, Audit, "audit_collection")
     require_type("collection", collection, Collection, "read_collection")

@@ -62,6 +62,15 @@ def compare_models(evaluations: Mapping[str, Evaluation]) -> tuple[ModelDifferen
     ------
     InputError
         Fewer than two evaluations, or of different photographs.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> ours = dermsentry.evaluate("dermoscopy", collection, resamples=100)
+    >>> both = {"dermoscopy": ours, "again": ours}
+    >>> [(own.figure, own.difference.value) for own in dermsentry.compare_models(both)][0]
+    ('roc_auc', 0.0)
     """
     names = list(evaluations)
     if len(names) < 2:

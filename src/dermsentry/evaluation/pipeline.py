@@ -136,6 +136,15 @@ def evaluate(
         The bundle was refused.
     OutputError
         `out` cannot be written.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> evaluation = dermsentry.evaluate("dermoscopy", collection, split, resamples=100)
+    >>> evaluation.photographs, len(evaluation.truth)
+    (18, 18)
     """
     check_challenge(predictions_for)
     if mlflow:
@@ -274,6 +283,17 @@ def evaluate_table(
         What `evaluate` raises of the collection and its split, and `read_prediction_table` of the table.
     OutputError
         `out` cannot be written.
+
+    Examples
+    --------
+    >>> import dermsentry, pandas
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> table = pandas.DataFrame({"image": [path.stem for path in collection.paths]})
+    >>> table["melanoma"] = table.index % 10 / 10
+    >>> table.to_csv("table.csv", index=False)
+    >>> evaluation = dermsentry.evaluate_table("table.csv", collection, threshold=0.5)
+    >>> evaluation.photographs, evaluation.decision.alerts
+    (23, 10)
     """
     require_type("collection", collection, Collection, "read_collection")
     if by is not None:

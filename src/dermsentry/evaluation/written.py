@@ -56,6 +56,15 @@ def read_evaluations(folders: Sequence[str | Path]) -> dict[str, Evaluation]:
     ------
     InputError
         A folder holds no such files, or they have no photograph, or not one truth, in common.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> for name in ("first", "second"):
+    ...     _ = dermsentry.evaluate("dermoscopy", collection, resamples=100, out=f"results/{name}")
+    >>> list(dermsentry.read_evaluations(["results/first", "results/second"]))
+    ['first', 'second']
     """
     read = {str(folder): _Written.read(Path(folder)) for folder in folders}
     if len(read) < 2:

@@ -156,6 +156,12 @@ def fetch(
         `out` cannot be written, or has too little space.
     ArchiveError
         The archive cannot be reached, or its answers are not understood.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> fetched = dermsentry.fetch("ham10000", "ham10000")  # doctest: +SKIP
+    >>> fetched.complete  # doctest: +SKIP
     """
     folder, told, stopping = Path(out), say or _ignore, threading.Event()
     chosen = wanted(what)

@@ -86,6 +86,13 @@ def study(
         There is nothing to learn: one class only, an empty part, a loss that is not a number.
     OutputError
         `out` or `notebook` cannot be written, `out` holds another study, or `notebook` exists.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> done = dermsentry.study(collection, "study", fast=True)  # doctest: +SKIP
+    >>> done.to_frame(), done.conclusions  # doctest: +SKIP
     """
     require_framework()
     from dermsentry.nine_class.study import study as run

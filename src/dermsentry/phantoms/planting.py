@@ -175,6 +175,13 @@ def draw_phantoms(
         The folder cannot be written, or holds other files.
     InputError
         `per_class` names an unknown code.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> drawn = dermsentry.draw_phantoms("drawn", per_class=2, test_per_class=1)
+    >>> drawn.photographs, len(drawn.leaks)
+    (39, 3)
     """
     root = Path(folder)
     if root.is_dir() and any(root.iterdir()) and not (root / MARK).is_file():

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from dermsentry.errors import OutputError
+from dermsentry.progress import in_colour, terminal_width
 from dermsentry.screening.finding import Finding
 from dermsentry.screening.predictions import Challenge, header
 from dermsentry.screening.triage import TIERS, Tier
@@ -38,7 +39,7 @@ def print_findings(
 
     first = {"table": table_header() + "\n", "json": "", "csv": header(challenge)}
     put(first[form])
-    colour = sys.stdout.isatty()
+    colour, width = in_colour(), terminal_width()
     for finding in findings:
         counts[finding.tier] += 1
         if form == "json":
@@ -46,7 +47,7 @@ def print_findings(
         elif form == "csv":
             put(predictions_row(finding, challenge))
         else:
-            put(table_rows(finding, colour=colour) + "\n")
+            put(table_rows(finding, colour=colour, width=width) + "\n")
     return counts
 
 

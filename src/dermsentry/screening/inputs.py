@@ -195,7 +195,7 @@ def _found(
             empty = False
             yield Source(next(names), content=_checked(one))
             continue
-        text = os.fspath(one)  # type: ignore[arg-type]
+        text = _text(one)
         for source in _sources(text, leave_out, strict, open_archives):
             empty = False
             # A member's path is its archive's and its own name, which an archive may hold twice.
@@ -214,10 +214,19 @@ def _each(given: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
         return (given,)  # type: ignore[return-value]
     if isinstance(given, np.ndarray):
         return given if given.ndim == 4 else (given,)
-    # An open file would be gone through line by line.
-    if isinstance(given, io.IOBase | bytearray) or not isinstance(given, Iterable):
-        raise InputError(f"Received {type(given).__name__}; expected {_EXPECTED}, or several of these.")
+    # An open file would be gone through line by line, what holds bytes byte by byte.
+    if isinstance(given, io.IOBase | bytearray | memoryview) or not isinstance(given, Iterable):
+        read = ", of an open file what read() returns" if hasattr(given, "read") else ""
+        raise InputError(f"Received {type(given).__name__}; expected {_EXPECTED}, or several of these{read}.")
     return cast(Iterable[ImageInput], given if isinstance(given, Iterator | Sequence) else list(given))
+
+
+def _text(place: object) -> str:
+    """A path or address as text. Raises InputError where it is empty, which would be this folder."""
+    text: str = os.fspath(place)  # type: ignore[call-overload]
+    if not text:
+        raise InputError("Received an empty path; expected a photograph, a folder or a pattern.")
+    return text
 
 
 def _is_dataset(one: object) -> bool:
@@ -284,7 +293,7 @@ def _require(one: object, leave_out: Path | None, strict: bool) -> None:
     if not is_place(one):
         _checked(one)
         return
-    text = os.fspath(one)  # type: ignore[call-overload]
+    text = _text(one)
     path = Path(text)
     if is_address(text):
         require_address(text, strict)

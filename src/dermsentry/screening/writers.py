@@ -6,6 +6,7 @@ Tables are written during screening and take their place when it ends: whole, or
 from __future__ import annotations
 
 import json
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from dermsentry.stats.numbers import percent
 # How a terminal shows a tier: bold white on red, yellow, as it is, cyan, magenta.
 _COLOURS = {"alert": "1;97;41", "refer": "33", "routine": "0", "cannot-say": "36", "unreadable": "35"}
 
+_INDENT = " " * 22  # to where the table has what is likeliest
 _ROUTINE_REASONS = 2  # the threshold and the likeliest diagnosis, which the line shows; anything else is told
 
 Write = Callable[[Finding], object]
@@ -156,17 +158,25 @@ def table_header() -> str:
     return f"{'tier':<11} {'melanoma':>8}  {'likeliest':<27} photograph"
 
 
-def table_rows(finding: Finding, *, colour: bool = False) -> str:
-    """A finding's line of the table, and a line with the reasons under it where someone must act."""
-    tier = f"{finding.tier:<11}"
-    if colour:
-        tier = f"\x1b[{_COLOURS[finding.tier]}m{tier}\x1b[0m"
+def table_rows(finding: Finding, *, colour: bool = False, width: int | None = None) -> str:
+    """A finding's line of the table, and the reasons under it where someone must act.
+
+    `width`: columns of the terminal, in which lines are broken between words.
+    """
+    tier, path = f"{finding.tier:<11}", printable(finding.path)
     melanoma = "" if finding.melanoma is None else percent(finding.melanoma)
     likeliest = "" if finding.likeliest is None else name_of(finding.likeliest)
-    line = f"{tier} {melanoma:>8}  {likeliest:<27} {printable(finding.path)}"
-    if finding.tier == "routine" and len(finding.reasons) <= _ROUTINE_REASONS:
-        return line
-    return f"{line}\n{'':<11} {'':>8}  {'; '.join(printable(reason) for reason in finding.reasons)}"
+    lines = [f" {melanoma:>8}  {likeliest:<27} {path}"]
+    if width is not None and len(tier) + len(lines[0]) > width:
+        lines = [f" {melanoma:>8}  {likeliest}".rstrip(), _INDENT + path]
+    if finding.tier != "routine" or len(finding.reasons) > _ROUTINE_REASONS:
+        lines.append(_INDENT + "; ".join(printable(reason) for reason in finding.reasons))
+        if width is not None:
+            lines[-1:] = textwrap.wrap(
+                lines[-1], width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
+            )
+    lines[0] = (f"\x1b[{_COLOURS[finding.tier]}m{tier}\x1b[0m" if colour else tier) + lines[0]
+    return "\n".join(lines)
 
 
 def printable(text: str) -> str:

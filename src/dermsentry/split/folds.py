@@ -110,6 +110,14 @@ def make_folds(
         Not one of `leave_out` and `folds` is given, the column or the value does not exist (those that do
         are named), there are fewer groups than folds, the split has photographs that the collection has
         not, or a single value leaves nothing to train or to evaluate on.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> [fold.name for fold in dermsentry.make_folds(split, collection, folds=3)]
+    ['1 of 3', '2 of 3', '3 of 3']
     """
     require_type("split", split, Split, "make_split or read_split")
     require_type("collection", collection, Collection, "read_collection")

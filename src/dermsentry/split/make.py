@@ -78,6 +78,14 @@ def make_split(
         `labels` are unusable.
     OutputError
         `index` cannot be written, or another process works there.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> list(split.counts())
+    ['train', 'validation', 'calibration', 'test', 'test-leaking', 'quarantined']
     """
     require_type("collection", collection, Collection, "read_collection")
     if len(fractions) != 4 or not all(0 <= share < math.inf for share in fractions) or not fractions[0]:

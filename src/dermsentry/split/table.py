@@ -173,6 +173,14 @@ def read_split(path: str | Path, collection: Collection | None = None) -> Split:
     InputError
         A column or a field is missing, a part or a diagnosis is unknown, a photograph is listed twice or is
         not in `collection`.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> dermsentry.make_split(collection).to_frame().to_csv("split.csv", index=False)
+    >>> dermsentry.read_split("split.csv", collection)
+    <Split of 77 photographs: 30 train, 8 validation, 9 calibration, 18 test, 5 test-leaking, 7 quarantined>
     """
     table = _read_table(Path(path))
     for column in ("path", "group"):

@@ -1,7 +1,8 @@
-"""Multinomial logistic regression, and its probabilities of what it was not fitted on."""
+"""scikit-learn's logistic regression, and its probabilities of what it was not fitted on."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,25 @@ PENALTIES = (3.0, 30.0, 300.0)
 """Strengths of the L2 penalty that are tried; the one with the least out-of-fold log loss is kept."""
 DIRECTIONS = 128
 """Principal components that are fitted on: fewer than photographs, and all that a linear probe needs."""
+
+
+def logistic_regression(
+    x: NDArray[Any],
+    y: ArrayLike,
+    penalty: float,
+    *,
+    sample_weight: NDArray[np.float64] | None = None,
+    **options: Any,
+) -> Any:
+    """scikit-learn's, fitted by L-BFGS; `penalty` is its `C`, `options` are those of `LogisticRegression`."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=penalty, **options)
+    with warnings.catch_warnings():
+        # A fit that stopped early is evaluated on held-out images like any other.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(x, y, sample_weight=sample_weight)
 
 
 def out_of_fold(features: ArrayLike, labels: Sequence[int], folds: Sequence[int], classes: int) -> Floats:
@@ -29,7 +49,7 @@ def out_of_fold(features: ArrayLike, labels: Sequence[int], folds: Sequence[int]
     folds
         A fold of each row, at least two; what belongs together has to be in one.
     classes
-        How many classes there are. One that a fold's rest does not have gets a probability near 0.
+        How many classes there are. One that a fold's rest does not have gets a probability of 0.
     """
     x, y, fold = _components(features), np.asarray(labels), np.asarray(folds)
     known = np.flatnonzero(y >= 0)
@@ -38,41 +58,26 @@ def out_of_fold(features: ArrayLike, labels: Sequence[int], folds: Sequence[int]
         found = np.empty((len(x), classes))
         for held in np.unique(fold):
             train = known[fold[known] != held]
-            found[fold == held] = _predict(fit(x[train], y[train], classes, penalty), x[fold == held])
+            found[fold == held] = _predicted(x[train], y[train], x[fold == held], classes, penalty)
         loss = -float(np.log(np.maximum(found[known, y[known]], 1e-12)).mean()) if len(known) else 0.0
         if loss < least:
             best, least = found, loss
     return best
 
 
-def fit(x: Floats, y: NDArray[Any], classes: int, penalty: float) -> Floats:
-    """Weights (d + 1, classes), the intercepts last, by L-BFGS; `penalty` is that of the summed log loss."""
-    from scipy.optimize import minimize
-
-    if not len(x):
-        return np.zeros((x.shape[1] + 1, classes))
-    whole = np.column_stack([x, np.ones(len(x))])
-    hot = np.eye(classes)[y]
-    shrunk = np.ones((whole.shape[1], 1)) * penalty
-    shrunk[-1] = 1e-3  # an intercept is hardly shrunk, and finite where a class has no row
-
-    def loss(flat: Floats) -> tuple[float, Floats]:
-        weights = flat.reshape(-1, classes)
-        logits = whole @ weights
-        logits -= logits.max(axis=1, keepdims=True)
-        total = np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        value = -float((hot * (logits - total)).sum()) + 0.5 * float((shrunk * weights**2).sum())
-        return value, (whole.T @ (np.exp(logits - total) - hot) + shrunk * weights).ravel()
-
-    start = np.zeros(whole.shape[1] * classes)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
-    return np.asarray(found.x.reshape(-1, classes))
-
-
-def _predict(weights: Floats, x: Floats) -> Floats:
-    logits = x @ weights[:-1] + weights[-1]
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+def _predicted(x: Floats, y: NDArray[Any], held: Floats, classes: int, penalty: float) -> Floats:
+    """Probabilities of `held` by a regression on `x`; where there is nothing to fit, the classes' shares."""
+    if not len(y):
+        return np.full((len(held), classes), 1 / classes)
+    counts = np.bincount(y, minlength=classes)
+    present = np.flatnonzero(counts)
+    if len(present) == 1 or not x.shape[1]:
+        return np.tile(counts / len(y), (len(held), 1))
+    # For two classes scikit-learn fits one row of weights, which the same penalty shrinks twice as much.
+    inverse = (2 if len(present) == 2 else 1) / penalty
+    found = np.zeros((len(held), classes))
+    found[:, present] = logistic_regression(x, y, inverse, max_iter=200).predict_proba(held)
+    return found
 
 
 def _components(features: ArrayLike) -> Floats:

@@ -159,6 +159,14 @@ def train(
         With `quantised`, 8-bit integers change too many classes, or the order of melanomas.
     OutputError
         `out` cannot be written, or holds another run.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> run = dermsentry.train(collection, split, "run")  # doctest: +SKIP
+    >>> dermsentry.screen("photographs/Test", run.bundle)  # doctest: +SKIP
     """
     require_framework()
     from dermsentry.training import pipeline

@@ -99,6 +99,13 @@ def cross_validate(
         A fold's part is empty or has one class only, or a loss is not a number; the fold is named.
     OutputError
         `out` cannot be written, or holds another cross-validation.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> dermsentry.cross_validate(collection, split, folds=5, seeds=3).to_frame()  # doctest: +SKIP
     """
     require_framework()
     if seeds < 1 or seed < 0 or resamples < 2:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES, codes_of
 from dermsentry.errors import TrainingError
 from dermsentry.files import fingerprint, write_bytes
 from dermsentry.progress import track
+from dermsentry.stats.logistic import logistic_regression
 from dermsentry.stats.metrics import candidate_hits, mean_hit_rate
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration
@@ -83,7 +83,13 @@ def fit_head(
     heads, history = [], []
     for i, penalty in enumerate(PENALTIES):
         head = logistic_regression(
-            scaled[rows], codes, penalty, sample_weight=weights, max_iter=300, tol=1e-3
+            scaled[rows],
+            codes,
+            penalty,
+            sample_weight=weights,
+            class_weight="balanced",
+            max_iter=300,
+            tol=1e-3,
         )
         own, _ = _accuracies(head.predict(scaled[train.rows]), train.labels)
         held, balanced = _accuracies(head.predict(scaled[validation.rows]), validation.labels)
@@ -113,25 +119,6 @@ def _expanded(train: Examples) -> tuple[NDArray[np.int64], list[str], NDArray[np
     ]
     rows = np.array([row for row, _, _ in expanded], dtype=np.int64)
     return rows, [code for _, code, _ in expanded], np.array([weight for _, _, weight in expanded])
-
-
-def logistic_regression(
-    x: NDArray[Any],
-    y: ArrayLike,
-    penalty: float,
-    *,
-    sample_weight: NDArray[np.float64] | None = None,
-    **options: Any,
-) -> Any:
-    """scikit-learn's, fitted by L-BFGS, classes weighted to count the same; `penalty` is its `C`."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=penalty, class_weight="balanced", **options)
-    with warnings.catch_warnings():
-        # A fit that stopped early is evaluated on held-out images like any other.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(x, y, sample_weight=sample_weight)
 
 
 def _accuracies(predicted: NDArray[Any], labels: tuple[str, ...]) -> tuple[float, float]:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from dermsentry.images import Pixels
 from dermsentry.model.card import NoLesion, OutOfDistribution
+from dermsentry.stats.logistic import logistic_regression
 from dermsentry.training.batches import Examples
 from dermsentry.training.disturbances import disturbed
-from dermsentry.training.linear_probe import logistic_regression
 from dermsentry.training.networks import REFUSING_NOTHING, RefusalWeights, middle_features
 from dermsentry.training.non_lesions import non_lesion_views
 
@@ -195,7 +195,7 @@ def _regression(lesions: Floats, others: Floats) -> tuple[Floats, float]:
     scaler = StandardScaler().fit(lesions)
     features = scaler.transform(np.concatenate([lesions, others]))
     is_lesion = np.arange(len(features)) < len(lesions)
-    model = logistic_regression(features, is_lesion, PENALTY, max_iter=300)
+    model = logistic_regression(features, is_lesion, PENALTY, class_weight="balanced", max_iter=300)
     kernel = model.coef_[0] / scaler.scale_
     return kernel, float(model.intercept_[0]) - float(scaler.mean_ @ kernel)
 

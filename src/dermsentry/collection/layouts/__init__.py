@@ -116,6 +116,13 @@ def read_collection(
         `data` is missing, holds no photographs, or names no diagnosis that is understood (all are listed);
         `metadata` is not a table by image id; `diagnoses` is no such mapping; or no table has a heading of
         `columns`.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> len(collection), collection.root.name
+    (77, 'photographs')
     """
     require_columns(columns or {}, [data, metadata])
     return read_collections(

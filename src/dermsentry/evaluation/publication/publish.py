@@ -52,6 +52,14 @@ def publish(result: str | Path, out: str | Path) -> tuple[Path, ...]:
         `result` holds neither an evaluation nor a finished study.
     OutputError
         `out` cannot be written.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> _ = dermsentry.evaluate("dermoscopy", collection, resamples=100, out="evaluation")
+    >>> sorted({path.suffix for path in dermsentry.publish("evaluation", "paper")})
+    ['.csv', '.json', '.md', '.pdf', '.svg', '.tex']
     """
     folder, target = Path(result), Path(out)
     study: Mapping[str, Any] | None = None
