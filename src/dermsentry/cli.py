@@ -757,10 +757,21 @@ def train(
     from dermsentry.training.options import TrainingOptions
 
     options = TrainingOptions(
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 32,
         network=network, epochs=epochs, augmented=augmented, balance=balance, size=size, aspect=aspect,
-        learning_rate=learning_rate, weights=weights, precision=None if precision == "auto" else precision,
-        keep_learned=keep_learned, quantised=quantised, tensorboard=tensorboard,
-        mlflow=mlflow,
+    schedule: Annotated[
+        Literal["constant", "cosine", "plateau"],
+        typer.Option(
+            help="How it changes: cosine to 0 over all epochs; plateau: halved when validation loss stalls."
+        ),
+    ] = "constant",
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many epochs without a higher validation accuracy."),
+    ] = None,
+        batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, patience=patience,
+        weights=weights, precision=None if precision == "auto" else precision, keep_learned=keep_learned,
+        quantised=quantised, tensorboard=tensorboard, mlflow=mlflow,
     )  # fmt: skip
     if leave_out is None and folds is None and seeds == 1:
         _say(f"Note: {known_lesions(collection.table).sentence}")
