@@ -267,14 +267,19 @@ def _options(
 
 
 def _output(
-    out: Path | None, command: str, names: list[str], made_of: dict[str, Any], force: bool
+    out: Path | None,
+    command: str,
+    names: list[str],
+    made_of: dict[str, Any],
+    force: bool,
+    adding: tuple[str, ...] = (),
 ) -> Output | None:
     """What a command is to write into `out`. Raises OutputError where that would replace something else."""
     if out is None:
         return None
     from dermsentry.outputs import Output
 
-    output = Output(out, command, tuple(names), made_of)
+    output = Output(out, command, tuple(names), made_of, adding)
     output.check(force=force)
     return output
 
@@ -342,8 +347,9 @@ def audit(
         "published_lesions": not reading.no_published_lesions, "seed": seed,
     }  # fmt: skip
     output = _output(
-        out, "audit", ["audit.json", "audit.html", "findings.html", "findings.csv"], made_of, force
-    )
+        out, "audit", ["audit.json", "audit.html", "findings.html", "findings.csv"], made_of, force,
+        adding=("content",),
+    )  # fmt: skip
     found = audit_collection(
         collection, labels=reference, index=None if out is None else out / INDEX, since=since, seed=seed,
         workers=threads, engine=engine, address=address, quiet=False,
