@@ -89,6 +89,12 @@ def test_augmentation_does_not_hide_what_was_learned() -> None:
         ((0.95, 0.6), (0.85, 0.65), "B reduced the overfitting of A and did not cure it"),
         ((0.95, 0.6), (0.60, 0.58), "exchanged overfitting for underfitting"),
         ((0.60, 0.58), (0.95, 0.6), "exchanged underfitting for overfitting"),
+        ((0.60, 0.40), (0.60, 0.58), "B cured the overfitting of A, not its underfitting"),
+        ((0.60, 0.40), (0.95, 0.60), "B cured the underfitting of A, not its overfitting"),
+        ((0.60, 0.40), (0.60, 0.45), "reduced the underfitting and overfitting of A and did not cure it"),
+        ((0.60, 0.58), (0.65, 0.58), "B reduced the underfitting of A and did not cure it"),
+        ((0.60, 0.50), (0.60, 0.58), "B did not cure the underfitting of A:"),
+        ((0.60, 0.58), (0.60, 0.40), "B did not cure the underfitting of A: it has both now;"),
         ((0.85, 0.8), (0.86, 0.8), "needed no remedy"),
     ],
 )

@@ -199,10 +199,12 @@ def cure_sentence(
         outcome = "not needed"
     elif second.state == "neither":
         outcome = "cured"
-    elif first.state in ("overfit", "both") and second.state == "underfit":
-        outcome = "now underfits"
-    elif first.state == "underfit" and second.state in ("overfit", "both"):
-        outcome = "now overfits"
+    elif first.state == "both" and second.state != "both":
+        outcome = f"still {second.state}"
+    elif first.state in ("overfit", "underfit") and second.state not in (first.state, "both"):
+        outcome = f"now {second.state}"
+    elif first.state == "underfit":
+        outcome = "eased" if second.accuracy > first.accuracy + 0.02 else "not cured"
     else:
         outcome = "eased" if second.gap < first.gap - 0.02 else "not cured"
     text = sentence(
