@@ -39,7 +39,8 @@ from dermsentry.screening.cluster import FETCHED
 from dermsentry.screening.guarded import GuardedScreener
 from dermsentry.screening.inference import decode, screen_each
 from dermsentry.screening.inputs import find_photographs
-from dermsentry.screening.partitions import PARTITION, Place, finished, make_plan, screen_partition
+from dermsentry.screening.partitions import PARTITION, finished, make_plan, screen_partition
+from dermsentry.screening.place import Place
 from dermsentry.screening.quality import assess
 
 LARGER = 4  # times as many photographs in the larger of the two sizes

@@ -34,7 +34,7 @@ def read_lesions(paths: Iterable[Path]) -> dict[int, str]:
     numbers = [isic_number(image) for image in rows["image_id"]]
     strangers = [image for image, number in zip(rows["image_id"], numbers, strict=True) if number is None]
     if strangers:
-        raise InputError(f"{len(strangers)} ids are no ISIC ids, such as {strangers[0]!r}.")
+        raise InputError(f"{len(strangers)} ids are not ISIC ids, such as {strangers[0]!r}.")
     lesions = list(rows["lesion_id"])
     pairs = [pair for keys in (numbers, lesions) for pair in _equal(keys)]
     known = {}

@@ -225,8 +225,18 @@ def test_what_resumes_says_so(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dermsentry.fetching.fetch", interrupt)
-    assert call(monkeypatch, "fetch", "isic9", "--out", tmp_path) == 130
-    assert capsys.readouterr().err.endswith("half written. Run it again to resume.\n")
+    monkeypatch.setattr("dermsentry.cli.Reading.collection", interrupt)
+    monkeypatch.setattr("dermsentry.model.open_bundle", interrupt)
+    for given, resumes in (
+        (("fetch", "isic9", "--out", tmp_path), True),
+        (("audit", tmp_path), False),
+        (("audit", tmp_path, f"--out={tmp_path}"), True),
+        (("screen", tmp_path), False),
+        (("--log-json", "screen", tmp_path, "--findings", tmp_path / "findings.jsonl"), True),
+    ):
+        assert call(monkeypatch, *given) == 130
+        told = capsys.readouterr().err
+        assert ("Run it again to resume." in told, "Run it again." in told) == (resumes, not resumes)
 
 
 def test_the_module_runs_as_the_command_does() -> None:

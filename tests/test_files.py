@@ -22,6 +22,7 @@ from dermsentry.errors import InputError, OutputError
 from dermsentry.files import (
     csv_line,
     fingerprint,
+    locked_folder,
     plain,
     read_json,
     sha256,
@@ -42,6 +43,32 @@ def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     assert read_json(path) == {"share": 0.5, "counts": [0, 1, 2], "where": "a/b", "yes": True}
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
     assert path.stat().st_mode & 0o444 == 0o444 & ~current_umask()
+
+
+def test_a_folder_is_locked_against_another_process(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    with (
+        locked_folder(folder),
+        pytest.raises(OutputError, match="is being written by another process"),
+        locked_folder(folder),
+    ):
+        raise AssertionError
+    with locked_folder(folder):
+        pass
+
+
+def test_the_umask_is_not_touched_for_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(_: int) -> int:
+        raise AssertionError
+
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", touched)
+            write_text(tmp_path / "a.txt", "a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
 def current_umask() -> int:

@@ -259,7 +259,7 @@ def test_many_are_read_in_order_with_their_reasons(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.png"
         path.write_bytes(b"" if number % 7 == 3 else encoded(Image.new("RGB", (9, 9), (number, 0, 0)), "PNG"))
         paths.append(path)
-    results = list(read_many(paths, 8, "squash", workers=2))
+    results = list(read_many(paths, 8, "squash"))
     assert len(results) == 40
     for number, result in enumerate(results):
         if number % 7 == 3:

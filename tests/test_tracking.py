@@ -167,6 +167,39 @@ def test_what_mlflow_does_not_take_ends_no_training(
     assert run_of(store, tmp_path).info.status == "FINISHED"
 
 
+def test_a_server_that_is_gone_at_the_end_hides_neither_result_nor_error(
+    store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise mlflow.exceptions.MlflowException("nobody answers")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", gone)
+    said = r"did not take the end of the run \({}\): nobody answers\.$"
+    with pytest.warns(DataWarning, match=said.format("FINISHED")), tracked_run(tmp_path, "one"):
+        pass
+    with (
+        pytest.warns(DataWarning, match=said.format("FAILED")),
+        pytest.raises(ZeroDivisionError),
+        tracked_run(tmp_path, "one"),
+    ):
+        raise ZeroDivisionError
+    assert mlflow.active_run() is None
+
+
+def test_a_run_that_cannot_begin_leaves_the_one_around_it_active(
+    store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise mlflow.exceptions.MlflowException("nobody answers")
+
+    with mlflow.start_run() as outer:
+        monkeypatch.setattr(mlflow, "set_tags", gone)
+        with pytest.raises(InputError, match="nobody answers"), tracked_run(tmp_path, "one"):
+            pass
+        assert mlflow.active_run() is outer
+    assert store.get_run(outer.info.run_id).info.status == "FINISHED"
+
+
 def test_an_exception_ends_the_run_as_failed(store: mlflow.MlflowClient, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), tracked_run(tmp_path, "one"):
         raise ZeroDivisionError

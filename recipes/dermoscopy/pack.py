@@ -74,7 +74,7 @@ def read_pack(path: Path, size: int, *, quiet: bool = True) -> Packed:
         table["rows"] = table["rows"].astype(str).map(lambda own: tuple(int(row) for row in own.split()))
         bits = np.load(io.BytesIO(held.pop("masks.npz")), allow_pickle=False)["bits"]
     except (OSError, KeyError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no pack ({error}); remove it and run the recipe again.") from error
+        raise InputError(f"{path} is not a pack ({error}); remove it and run the recipe again.") from error
     names = sorted(held)
     pixels = np.zeros((len(names), size, size, 3), dtype=np.uint8)
 

@@ -46,8 +46,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 LOG_JSON = "--log-json"
-RESUMING = {"fetch", "screen", "study", "train"}
-"""The commands that go on where an interruption left them."""
+RESUMING, RESUMING_FILES = {"fetch", "study", "train"}, {"audit", "screen"}
+"""The commands that resume after an interruption; the latter with `--out` or `--findings`."""
 
 Data = Annotated[
     list[Path],
@@ -106,7 +106,7 @@ class Reading:
     ] = None
     column: Columns = None
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the images, where DATA is a table that lies elsewhere.")
+        Path | None, typer.Option(help="Folder of the images, where DATA is a table in another folder.")
     ] = None
     diagnoses: Diagnoses = None
     no_published_lesions: Annotated[
@@ -664,7 +664,7 @@ def split(
     ] = None,
     audit: Annotated[
         Path | None,
-        typer.Option(help="Folder of an audit of it: what that read and compared is not read again."),
+        typer.Option(help="Folder of an audit of the same images, which are then not read again."),
     ] = None,
     reading: Reading = Reading(),
     fractions: Annotated[
@@ -1281,9 +1281,16 @@ def main() -> None:
                 sys.exit(0)
             raise
     if code == 130:
-        again = " to resume" if RESUMING & set(arguments[:2]) else ""
+        again = " to resume" if _resumes(arguments) else ""
         _say(f"dermsentry: interrupted; no file is half written. Run it again{again}.")
     sys.exit(128 + received[0] if code == 130 and received else code)
+
+
+def _resumes(arguments: list[str]) -> bool:
+    """Whether a command that was interrupted resumes when it is run again."""
+    command = set(arguments[:2])
+    writes = any(own.partition("=")[0] in ("--out", "--findings") for own in arguments)
+    return bool(command & RESUMING or (writes and command & RESUMING_FILES))
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def demo(
     data
         A labelled collection; without one, synthetic images with planted defects are drawn.
     out
-        A new folder, or that of an earlier demo of the same `data` and `seed`, which is made anew.
+        A new folder, or that of an earlier demo of the same `data` and `seed`, which is replaced.
     seed
         Random seed.
     say
@@ -145,7 +145,7 @@ def demo(
 
 
 def _clear(folder: Path) -> None:
-    """Make the folder, or empty an earlier demo's of what steps would otherwise go on from."""
+    """Make the folder, or empty an earlier demo's of what later steps would otherwise continue from."""
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / STATE).is_file() or "finished" not in read_json(folder / STATE):
             raise InputError(f"{folder} is not empty and no demo made it; choose another folder with --out.")

@@ -125,7 +125,7 @@ EXIT_CODES: dict[int, str] = {
     7: "the clinic's database cannot be reached, or refuses the connection",
     8: "adopt, adoption: too few melanomas, or images too unlike, to promise anything; nothing is adopted",
     9: "the ISIC Archive cannot be reached; what was fetched is kept, run it again to resume",
-    130: "interrupted by Ctrl-C: no file is half written; run it again, and training, fetching and screening "
-    "resume",
+    130: "interrupted by Ctrl-C: no file is half written; run it again, and training and fetching resume, "
+    "audits and screening where they write to a folder or file",
     143: "interrupted by SIGTERM, as by Ctrl-C",
 }

@@ -11,7 +11,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from datetime import date
 from pathlib import Path, PurePath
@@ -40,9 +40,7 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(mode & ~umask)
+        temporary.chmod(mode & ~_umask())
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
@@ -51,6 +49,16 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The user's umask. To set it, as POSIX has it read, would hold for what other threads make meanwhile."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text("ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    umask = os.umask(0)  # not on Linux
+    os.umask(umask)
+    return umask
 
 
 def lock_file(file: BinaryIO, path: Path) -> None:
@@ -67,6 +75,27 @@ def lock_file(file: BinaryIO, path: Path) -> None:
         ) from None
     except OSError:  # a file system without locks
         return
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make a folder if it is missing, and keep other processes from working in it while the block lasts.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, or another process works there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("ab")
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {folder}: {error.strerror or error}. Choose another folder."
+        ) from error
+    with file:
+        lock_file(file, folder)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -35,7 +35,8 @@ OPENINGS = 5
 """Of a process, before it is said that it cannot be opened: someone may be ending processes."""
 TRIES = 2
 """A process that ended may have been ended by someone; a second one was ended by the file."""
-MOST_ANSWERED = 64 * 1024**2
+MOST_ANSWERED, MOST_TOLD = 64 * 1024**2, 4 * 1024**2
+"""Bytes of an answer, and of the JSON in it: what is parsed takes many times as much memory."""
 _PIPE = 1 << 20  # bytes, so that a photograph goes through at once
 
 
@@ -131,8 +132,10 @@ class GuardedProcess:
         command = [sys.executable, "-m", self._module, *limits, *self.arguments()]
         # A session of its own: Ctrl-C at the terminal ends the server first, which then ends this.
         process = self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pipesize=_PIPE
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
+        for pipe in (process.stdin, process.stdout):
+            _widen(pipe)
         self._ready = False
         return process
 
@@ -167,6 +170,15 @@ class GuardedProcess:
         self.close()
 
 
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Give a pipe room for a photograph, where the system lets a user have that many bytes in pipes."""
+    import fcntl
+
+    if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):  # a smaller pipe is slower, and works
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+
+
 def send(pipe: IO[bytes] | None, head: Mapping[str, Any], parts: Mapping[str, bytes] | None = None) -> None:
     """Write a line of JSON, with the lengths of the bytes that follow it."""
     assert pipe is not None
@@ -183,9 +195,11 @@ def receive(pipe: IO[bytes] | None, time_s: float) -> Answer:
     assert pipe is not None
     end = time.monotonic() + time_s
     data = bytearray()
+    waiting = select.poll()  # where `select` takes no file above the number 1023
+    waiting.register(pipe, select.POLLIN)
 
     def more() -> None:
-        if not select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
+        if not waiting.poll(1000 * max(0.0, end - time.monotonic())):
             raise TimeoutError
         read = os.read(pipe.fileno(), 1 << 20)
         if not read:
@@ -196,10 +210,14 @@ def receive(pipe: IO[bytes] | None, time_s: float) -> Answer:
 
     while b"\n" not in data:
         more()
+        if len(data) > MOST_TOLD and b"\n" not in data[:MOST_TOLD]:
+            raise ValueError(f"more than {MOST_TOLD} bytes of JSON")
     line, _, rest = bytes(data).partition(b"\n")
-    head = json.loads(line, parse_constant=_no_number)
-    lengths = head.pop("parts")
-    if not all(type(length) is int and 0 <= length <= MOST_ANSWERED for length in lengths.values()):
+    head = json.loads(line, parse_constant=_finite, parse_float=_finite)
+    lengths = head.pop("parts", None) if isinstance(head, dict) else None
+    if not isinstance(lengths, dict) or not all(
+        type(length) is int and 0 <= length <= MOST_ANSWERED for length in lengths.values()
+    ):
         raise ValueError("no lengths")
     data = bytearray(rest)
     while len(data) < sum(lengths.values()):
@@ -211,8 +229,11 @@ def receive(pipe: IO[bytes] | None, time_s: float) -> Answer:
     return head, parts
 
 
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number")
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(f"{word} is not a finite number")
+    return number
 
 
 def serve(

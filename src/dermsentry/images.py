@@ -320,7 +320,7 @@ def read_fitted(source: Path | bytes, size: int, aspect: Aspect, *, root: Path |
 
 
 def read_many(
-    paths: list[Path], size: int, aspect: Aspect, *, root: Path | None = None, workers: int | None = None
+    paths: list[Path], size: int, aspect: Aspect, *, root: Path | None = None
 ) -> Iterator[Pixels | Unreadable]:
     """Read photographs in order on several threads; an unreadable one yields its `Unreadable` instead.
 
@@ -333,5 +333,4 @@ def read_many(
         except Unreadable as unreadable:
             return unreadable
 
-    threads = workers or cores()
-    return map_ordered(read, paths, threads=threads, ahead=8 * threads)
+    return map_ordered(read, paths, threads=cores(), ahead=8 * cores())

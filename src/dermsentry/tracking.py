@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,12 @@ class TrackedRun:
         for file in files:
             self._try(file.name, lambda file=file: mlflow.log_artifact(str(file), below or None))  # type: ignore[misc]
 
+    def end(self, status: str) -> None:
+        """End the run, as MLflow calls how it ended."""
+        import mlflow
+
+        self._try(f"the end of the run ({status})", lambda: mlflow.end_run(status))
+
     def _try(self, what: str, log: Callable[[], Any]) -> None:
         from mlflow.exceptions import MlflowException
 
@@ -93,7 +99,7 @@ def tracked_run(folder: Path | None, name: str, *, resume: bool = True) -> Itera
     name
         Of a new run.
     resume
-        Whether what the folder remembers may be gone on with; else a new run takes its place.
+        Whether the run that the folder remembers is continued; otherwise a new one takes its place.
 
     Raises
     ------
@@ -107,29 +113,30 @@ def tracked_run(folder: Path | None, name: str, *, resume: bool = True) -> Itera
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    place = mlflow.get_tracking_uri()
+    place, outer = mlflow.get_tracking_uri(), mlflow.active_run()
     try:
         known = remembered(folder) if folder is not None and resume else None
         run = mlflow.start_run(run_id=known, run_name=None if known else name, nested=True)
         steps = _steps(run.info.run_id) if known else []
         mlflow.set_tags(_tags())
     except (MlflowException, OSError) as error:
-        while mlflow.active_run() is not None and folder is not None:
-            mlflow.end_run("FAILED")
+        if mlflow.active_run() is not outer:
+            with suppress(MlflowException, OSError):  # told below
+                mlflow.end_run("FAILED")
         raise InputError(
             f"MLflow at {place} cannot be used: {_words(error)}; set MLFLOW_TRACKING_URI, or do without it."
         ) from error
     if folder is not None:
         write_json(folder / RUN_FILE, {"run_id": run.info.run_id, "tracking_uri": place})
+    tracked, status = TrackedRun(run.info.run_id, steps), "FAILED"
     try:
-        yield TrackedRun(run.info.run_id, steps)
+        yield tracked
+        status = "FINISHED"
     except KeyboardInterrupt:
-        mlflow.end_run("KILLED")
+        status = "KILLED"
         raise
-    except BaseException:
-        mlflow.end_run("FAILED")
-        raise
-    mlflow.end_run()
+    finally:
+        tracked.end(status)
 
 
 def require_mlflow() -> None:

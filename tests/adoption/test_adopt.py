@@ -117,7 +117,7 @@ def test_too_few_melanomas_write_the_page_and_no_bundle(site, bundle, tmp_path):
     assert "47 more needed" in found.refusal
     assert found.bundle is None
     assert sorted(p.name for p in (tmp_path / "own").iterdir()) == ["adoption.html", "adoption.json"]
-    with pytest.raises(BundleError, match="no complete model bundle"):
+    with pytest.raises(BundleError, match="not a complete model bundle"):
         open_bundle(tmp_path / "own")
     given = {"labels": site / "labels.csv", "out": tmp_path / "own"}
     assert adopt(bundle, site / "photographs", **given, **EASY).bundle
@@ -206,7 +206,7 @@ def test_a_table_that_tells_nothing_is_refused(site, bundle, tmp_path, table, sa
 
 def test_another_folder_is_never_replaced(site, bundle, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="no model bundle"):
+    with pytest.raises(OutputError, match="not a model bundle"):
         adopt(bundle, site / "photographs", labels=site / "labels.csv", out=tmp_path)
     with pytest.raises(InputError, match="not a folder"):
         adopt(bundle, tmp_path / "notes.txt")

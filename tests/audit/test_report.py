@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -15,6 +16,7 @@ import pytest
 
 from browser import running_chromium
 from dermsentry.audit import Audit, audit_collection, write_audit
+from dermsentry.audit.content import Content, ContentFinding
 from dermsentry.audit.leaks import PhotographGroup
 from dermsentry.audit.leaks import place as place_of
 from dermsentry.collection import Collection, read_collection
@@ -46,6 +48,16 @@ def test_the_page_says_what_each_finding_means(page: str) -> None:
     assert page.count("For reported figures.") >= 5
     assert page.count('class="pair"') >= 5
     assert page.count("<figure>") > 9
+
+
+def test_a_name_that_is_no_utf8_is_linked_to(tmp_path: Path) -> None:
+    path = os.fsdecode(b"nevus/caf\xe9.jpg")
+    save(skin(1), tmp_path / "set" / path)
+    collection = read_collection(tmp_path / "set")
+    found = ContentFinding(path, "NV", "out of focus", "out of focus")
+    content = Content("a model", 1, None, 0, 0, 0, 0, (found,))
+    write_audit(replace(audit_collection(collection), content=content), collection, tmp_path / "out")
+    assert 'href="../set/nevus/caf%E9.jpg"' in (tmp_path / "out" / "audit.html").read_text("utf-8")
 
 
 def test_a_hostile_file_name_is_text(tmp_path: Path) -> None:

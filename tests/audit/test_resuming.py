@@ -100,6 +100,8 @@ def test_an_audit_that_is_killed_goes_on_and_finds_the_same(photographs: Path, t
         assert kept.items() <= now.items()  # what was finished is not done again
         assert len(now) > len(kept)
         kept = now
+    for place in (out / INDEX).glob("search/*/candidates"):  # cut off while it was written
+        (place / ".000000024-000000036.npy.0abcdefg.npy").write_bytes(b"\x93NUMPY")
     assert run(photographs, out) == expected
     now = {path: path.stat().st_mtime_ns for path in (out / INDEX).glob("**/[0-9]*.npy")}
     assert kept.items() <= now.items()
@@ -258,10 +260,7 @@ def test_an_audit_that_is_killed_on_a_cluster_goes_on_there_and_here(
     photographs: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray", reason="the extra cluster is not installed")
-    expected = run(photographs, tmp_path / "here")
-    options = ("--engine", "ray", "--threads", "2")
+    out = tmp_path / "cluster"
     for at, number in (("survey", 2), ("pairs", 2)):
-        killed(photographs, tmp_path / "cluster", at, number, options)
-    assert run(photographs, tmp_path / "cluster", *options) == expected
-    killed(photographs, tmp_path / "both", "pairs", 1, options)
-    assert run(photographs, tmp_path / "both") == expected
+        killed(photographs, out, at, number, ("--engine", "ray", "--threads", "2"))
+    assert run(photographs, out) == run(photographs, tmp_path / "here")

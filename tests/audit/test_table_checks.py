@@ -62,13 +62,13 @@ def test_ages_fit_the_time_between_photographs(
 def test_ages_and_dates_that_cannot_be() -> None:
     ages = {problem.told for problem in problems(age=["140", "-3", "40-49", "unknown", "45,5", "", "140"])}
     assert ages == {
-        "the age '140' of 2 photographs is none in years",
-        "the age '-3' of 1 photograph is none in years",
-        "the age '40-49' of 1 photograph is none in years",
+        "the age '140' of 2 photographs is not an age in years",
+        "the age '-3' of 1 photograph is not an age in years",
+        "the age '40-49' of 1 photograph is not an age in years",
     }
     days = ["31.02.2020", "2031-01-01", "1900-01-01", "2020-05-06", "n/a", ""]
     assert [problem.told for problem in problems(acquisition_date=days)] == [
-        "the date '31.02.2020' of 1 photograph is no day of the calendar",
+        "the date '31.02.2020' of 1 photograph is not a day of the calendar",
         "the date '2031-01-01' of 1 photograph is in the future",
         "the date '1900-01-01' of 1 photograph is before 1950",
     ]

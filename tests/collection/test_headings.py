@@ -107,7 +107,7 @@ def test_a_heading_that_no_table_has_is_refused_with_those_there_are(surgery: Pa
     for given in (None, {"diagnosis": "Befund (Histo)"}):  # what is there or named is not asked for
         with pytest.raises(InputError, match=r"expected image_id or path\. Say with --column"):
             read_collection(table, columns=given, images=surgery / "pictures")
-    with pytest.raises(InputError, match="which is no table"):
+    with pytest.raises(InputError, match="which is not a table"):
         read_collection(surgery / "pictures", images=surgery / "pictures")
 
 

@@ -104,7 +104,7 @@ def test_tables_are_joined_and_packed(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(InputError, match="1 lesions are called '9'; expected HAM_0000118"):
         pack(read_lesions([other]))
     other.write_text("image,lesion_id\nIMG_1,BCN_0000002\n")
-    with pytest.raises(InputError, match="1 ids are no ISIC ids, such as 'IMG_1'"):
+    with pytest.raises(InputError, match="1 ids are not ISIC ids, such as 'IMG_1'"):
         read_lesions([other])
 
 

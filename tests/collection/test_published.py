@@ -157,7 +157,8 @@ def test_a_layout_goes_all_the_way(name: str, published: Callable[[str], Path], 
     made = str(tmp_path / "split.csv")
     steps = [
         ["split", data, "--out", made, "--fractions", "0.5,0.25,0.25,0.25"],
-        ["train", data, "--split", made, "--size", "64", "--out", str(tmp_path / "run")],
+        ["train", data, "--split", made, "--size", "64", "--network", "cnn", "--epochs", "1",
+         "--out", str(tmp_path / "run")],
         ["evaluate", str(tmp_path / "run" / "bundle"), data, "--split", made, "--resamples", "20",
          "--out", str(tmp_path / "evaluation")],
     ]  # fmt: skip

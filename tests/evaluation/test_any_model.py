@@ -130,7 +130,7 @@ def test_an_input_that_does_not_fit_is_refused(collection: Collection, tmp_path:
     with pytest.raises(InputError, match="expected squares of 32"):
         predict_table(models["c"], collection, out, classes=classes, size=32)
     models["c"].write_bytes(b"no model")
-    with pytest.raises(InputError, match="no ONNX file"):
+    with pytest.raises(InputError, match="not an ONNX file"):
         predict_table(models["c"], collection, out, classes=classes)
 
 

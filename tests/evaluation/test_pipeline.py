@@ -274,7 +274,7 @@ def test_saliency_is_compared_with_masks(bundle, photographs, tmp_path):
     (masks / "Test_melanoma_0_segmentation.png").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"Test_melanoma_0_segmentation\.png cannot be read"):
         evaluate(bundle, photographs, split_of(photographs), masks=masks, resamples=20)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         evaluate(bundle, photographs, split_of(photographs), masks=tmp_path / "nowhere")
 
 

@@ -75,7 +75,7 @@ def test_what_was_asked_for_is_kept(bundle, photographs, monkeypatch, batch):
 def test_a_control_that_gives_no_numbers_is_left_out(bundle, photographs, monkeypatch):
     class Broken:
         def predict(self, pixels):
-            raise BundleError("the network gave a value that is no probability")
+            raise BundleError("the network gave a value that is not a probability")
 
     monkeypatch.setattr(predict, "BATCH", 2)
     seen = read_and_predict(

@@ -143,7 +143,7 @@ def test_a_spreadsheet_with_semicolons_and_commas(tmp_path):
     assert found.images == ("a",)
     assert found.classes == ("MEL", "NV", "BCC")
     assert found.probability[0, [3, 4, 1]].tolist() == [0.25, 0.5, 0.25]
-    assert found.left_alone == ("the column remark, which is no diagnosis",)
+    assert found.left_alone == ("the column remark, which is not a diagnosis",)
 
 
 @given(st.lists(st.sampled_from([*CODES, "", "PBK|SK", "AK|SCC", "MEL|NV"]), max_size=8))

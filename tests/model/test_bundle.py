@@ -129,9 +129,9 @@ def refused(folder: Path) -> str:
 
 
 def test_a_missing_folder_or_file_is_named(folder: Path, tmp_path: Path) -> None:
-    assert "is no model bundle" in refused(tmp_path / "nowhere")
-    assert "is no model bundle" in refused(folder / CARD_FILE)
-    assert "is no model bundle" in refused(Path("a\0b"))
+    assert "is not a model bundle" in refused(tmp_path / "nowhere")
+    assert "is not a model bundle" in refused(folder / CARD_FILE)
+    assert "is not a model bundle" in refused(Path("a\0b"))
     (folder / MODEL_FILE).unlink()
     assert "model.onnx is missing" in refused(folder)
     (folder / CARD_FILE).unlink()
@@ -188,7 +188,7 @@ def test_a_score_that_is_no_probability_is_refused(folder: Path) -> None:
             return [np.full((1, 9), 1 / 9), np.zeros((1, 3)), np.zeros((1, 4, 4, 9)), *scores]
 
     bundle = open_bundle(folder)
-    with pytest.raises(BundleError, match="no probability"):
+    with pytest.raises(BundleError, match="not a probability"):
         Bundle(folder, bundle.card, 1, Wrong()).predict(pictures(1))
 
 
@@ -412,7 +412,7 @@ def test_a_bundle_without_hashes_opens_and_one_that_replaces_it_leaves_none(lear
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no complete model bundle: learned_from.npz is missing"),
+        (None, "not a complete model bundle: learned_from.npz is missing"),
         (some_hashes(50, 1).to_bytes(), "is not the file that the card names"),
     ],
 )
@@ -447,7 +447,7 @@ def test_a_bundle_replaces_an_older_one_and_nothing_else(tmp_path: Path) -> None
     other.mkdir()
     (other / "chapter1.txt").write_text("irreplaceable")
     for taken in (other, other / "chapter1.txt"):
-        with pytest.raises(OutputError, match="is no model bundle; choose another folder"):
+        with pytest.raises(OutputError, match="is not a model bundle; choose another folder"):
             tiny_bundle(taken)
     assert (other / "chapter1.txt").read_text() == "irreplaceable"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "thesis"]
@@ -483,7 +483,7 @@ def test_a_network_that_gives_no_probability_is_refused(original: Path) -> None:
             found[0][0, 0] = np.nan
             return found
 
-    with pytest.raises(BundleError, match="no probability"):
+    with pytest.raises(BundleError, match="not a probability"):
         Bundle(opened.folder, opened.card, 1, Broken()).predict(pictures(1))
 
 

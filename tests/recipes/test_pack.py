@@ -57,15 +57,15 @@ def test_a_damaged_pack_is_one_line(made: tuple[Path, list[Path]], left: float) 
     pack, _ = made
     whole = pack.read_bytes()
     pack.write_bytes(whole[: int(left * len(whole) if left < 1 else left)])
-    with pytest.raises(InputError, match=r"photographs\.tar is no pack \([^\n]*\); remove it"):
+    with pytest.raises(InputError, match=r"photographs\.tar is not a pack \([^\n]*\); remove it"):
         read_pack(pack, 32)
 
 
 def test_a_pack_that_is_missing_or_something_else_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no pack"):
+    with pytest.raises(InputError, match="is not a pack"):
         read_pack(tmp_path / "none.tar", 32)
     (tmp_path / "text.tar").write_text("photographs")
-    with pytest.raises(InputError, match="is no pack"):
+    with pytest.raises(InputError, match="is not a pack"):
         read_pack(tmp_path / "text.tar", 32)
 
 

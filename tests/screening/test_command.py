@@ -159,7 +159,7 @@ def test_a_name_cannot_move_the_cursor(tmp_path: Path, bundle: Bundle) -> None:
             2,
             "nowhere does not exist; expected a photograph, a folder or a pattern.",
         ),
-        (("PHOTOGRAPHS", "--model", "nowhere"), 6, "nowhere is no model bundle"),
+        (("PHOTOGRAPHS", "--model", "nowhere"), 6, "nowhere is not a model bundle"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--saliency"), 2, "--saliency without --out"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--format", "xml"), 2, "Invalid value"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--threads", "0"), 2, "Invalid value"),

@@ -25,7 +25,6 @@ from dermsentry.screening.inputs import Source, find_photographs
 from dermsentry.screening.partitions import (
     Manifest,
     Of,
-    Place,
     begin,
     findings_name,
     finish,
@@ -35,6 +34,7 @@ from dermsentry.screening.partitions import (
     read_plan,
     screen_partition,
 )
+from dermsentry.screening.place import Place
 from screening.poison import write_photograph
 
 

@@ -150,7 +150,7 @@ def test_nothing_is_read_before_the_first_finding_is_asked_for(photographs: Path
 def test_what_is_wrong_is_said_at_once(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         iter_screen([photographs / "nowhere"], bundle)
-    with pytest.raises(BundleError, match="is no model bundle"):
+    with pytest.raises(BundleError, match="is not a model bundle"):
         iter_screen([photographs], tmp_path / "nowhere")
     Image.fromarray(lesion()).save(photographs / "second" / "lesion0.png")
     with pytest.raises(InputError, match="both named lesion0"):

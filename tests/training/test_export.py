@@ -244,7 +244,7 @@ def test_a_difference_to_keras_is_refused(network: keras.Model, bundle: Bundle) 
 def test_a_folder_that_cannot_be_written_is_an_output_error(network: keras.Model, tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match="no model bundle"):
+    with pytest.raises(OutputError, match="not a model bundle"):
         exported(network, tmp_path / "bundle")
     assert (tmp_path / "bundle" / "thesis.txt").read_text() == "years of work"
 

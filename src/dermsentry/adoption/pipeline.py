@@ -32,7 +32,7 @@ def adopt(
 ) -> Adoption:
     """Make a bundle a site's own: calibrated on its photographs, with thresholds that keep a promise.
 
-    Melanoma's probability is calibrated anew by two numbers (Platt scaling), which changes no photograph's
+    Melanoma's probability is recalibrated by two numbers (Platt scaling), which changes no photograph's
     place in the worklist. The alert threshold is set so that at least `sensitivity` of the site's melanomas
     raise an alert, with `confidence`: an order statistic of the melanomas' probabilities, lesions and
     patients counted once (Wilks, Annals of Mathematical Statistics 12 (1941)). Where there are too few

@@ -265,10 +265,10 @@ def audit_collection(
     Raises
     ------
     InputError
-        `collection` is something else, such as a path; `index` is damaged or in use; `since` is no audit;
-        or there is no such cluster.
+        `collection` is something else, such as a path; `index` is damaged; `since` is no audit; or there is
+        no such cluster.
     OutputError
-        `index` cannot be written, or the cluster failed.
+        `index` cannot be written or is in use, or the cluster failed.
     """
     require_type("collection", collection, Collection, "read_collection")
     table = collection.table
@@ -295,16 +295,13 @@ def audit_collection(
     sure = ~table["path"].isin({path for paths in conflicts for path in paths}).to_numpy()
     compared, disagreements = (None, ()) if labels is None else compare_labels(table, labels)
     leaks, shared = find_leaks(table, found.groups), find_shared_lesions(table, found.groups)
-    news = None
-    if earlier is not None:
-        told: dict[str, list[tuple[str, ...]]] = {
-            "conflicts": conflicts,
-            "leaks": [tuple(p.path for p in group.photographs) for group in leaks],
-            "shared_lesions": [tuple(p.path for p in group.photographs) for group in shared],
-            "duplicates": [group.photographs for group in found.groups],
-            "doubtful": [group.photographs for group in found.doubtful],
-        }
-        news = earlier.news(survey.keys, told)
+    now: dict[str, list[tuple[str, ...]]] = {
+        "conflicts": conflicts,
+        "leaks": [tuple(p.path for p in group.photographs) for group in leaks],
+        "shared_lesions": [tuple(p.path for p in group.photographs) for group in shared],
+        "duplicates": [group.photographs for group in found.groups],
+        "doubtful": [group.photographs for group in found.doubtful],
+    }
     return Audit(
         images=len(table),
         **vars(count_classes(table)),
@@ -323,7 +320,7 @@ def audit_collection(
         lesions=known_lesions(table),
         label_disagreements=disagreements,
         labels_compared=compared,
-        since=news,
+        since=None if earlier is None else earlier.news(survey.keys, now),
         shortcuts=find_shortcuts(table[sure], survey, list(compress(groups, sure)), seed=seed),
         twins=_twins(table, groups, found.unreadable),
         synthetic=is_synthetic(collection.root),

@@ -84,9 +84,9 @@ def find_duplicates(
     Raises
     ------
     InputError
-        `index` is damaged, another process works there, or there is no such cluster.
+        `index` is damaged, or there is no such cluster.
     OutputError
-        `index` cannot be written, or the cluster failed.
+        `index` cannot be written, another process works there, or the cluster failed.
     """
     with workplace(index, engine=engine, address=address, threads=workers, quiet=quiet) as place:
         return duplicates_of(survey_collection(collection, place), collection.root, place)

@@ -142,7 +142,7 @@ def _cards(content: Content, collection: Collection, out: Path) -> tuple[list[_C
             _Card(
                 small_picture(collection.root, path, _DECIDED),
                 path,
-                quote(os.path.relpath(collection.root / path, out)),
+                quote(os.fsencode(os.path.relpath(collection.root / path, out))),
                 str(row["image_id"]),
                 findings[0].diagnosis,
                 str(row["diagnosis_confirm_type"]),

@@ -62,7 +62,7 @@ _MEMBERS, _WHITENING, _KEYPOINTS, _PICTURES = (
     "members.npy", "whitening.npz", "keypoints.faiss", "pictures.faiss",
 )  # fmt: skip
 _AT_ONCE = 512  # photographs that are put into an index at once
-_GROWN = 2  # times as many photographs as an index was trained on: then it is made anew
+_GROWN = 2  # times as many photographs as an index was trained on: then it is rebuilt
 _CONTENTS = 512  # that are unpacked at once
 _JUDGEMENT = np.dtype(
     [("first", "u1", DIGEST), ("second", "u1", DIGEST), ("whole", "?"), ("found", "u1")]
@@ -120,7 +120,7 @@ def _likely(survey: Survey, rows: Positions, place: Workplace) -> Pairs:
     arguments = (place.folder, folder, len(members))
     for _ in place.each("Searching", Searcher, arguments, tasks, sizes, int(covered.sum())):
         pass
-    found = [_load(path) for path in sorted((folder / _CANDIDATES).glob("*.npy"))]
+    found = [_load(path) for path in _candidates(folder)]
     every = np.concatenate([np.zeros((0, 3), np.int64), *found])
     every[:, :2] = np.sort(row[every[:, :2]], axis=1)
     return np.unique(every[every[:, 0] >= 0], axis=0)
@@ -128,15 +128,20 @@ def _likely(survey: Survey, rows: Positions, place: Workplace) -> Pairs:
 
 def _ranges(folder: Path) -> list[tuple[int, int]]:
     """Which members were looked for, from which to before which."""
-    names = (path.stem.split("-") for path in (folder / _CANDIDATES).glob("*.npy") if path.name[0] != ".")
+    names = (path.stem.split("-") for path in _candidates(folder))
     return [(int(start), int(stop)) for start, stop in names]
 
 
+def _candidates(folder: Path) -> list[Path]:
+    """The partitions of the search, in order, without what was being written as a process was ended."""
+    return sorted(path for path in (folder / _CANDIDATES).glob("*.npy") if not path.name.startswith("."))
+
+
 class _Plain:
-    """What begins nothing that is to be ended."""
+    """Has nothing to close."""
 
     def close(self) -> None:
-        """End nothing."""
+        """Do nothing."""
 
 
 class Searcher(_Plain):
@@ -229,7 +234,7 @@ def _finish(folder: Path, members: Digests, place: Workplace) -> None:
 
 
 def _build(folder: Path, located: Located, place: Workplace) -> None:
-    """Make the indices of photographs anew."""
+    """Build the indices of photographs."""
     looks = Looks(place.folder / LOOKS)
     counts = np.concatenate([np.zeros(0, np.int64), *(
         looks.rows(located[start : start + _AT_ONCE])["count"] for start in range(0, len(located), _AT_ONCE)
@@ -267,7 +272,7 @@ def _extend(before: Path, folder: Path, located: Located, first: int, place: Wor
     keypoints, pictures = (_open_index(before / name) for name in (_KEYPOINTS, _PICTURES))
     whitening, trained = _read_whitening(before)
     _add(keypoints, pictures, whitening, Looks(place.folder / LOOKS), located, first, place)
-    for path in (before / _CANDIDATES).glob("*.npy"):
+    for path in _candidates(before):
         _save(folder / _CANDIDATES / path.name, _load(path))
     _write(folder, whitening, keypoints, pictures, trained)
 

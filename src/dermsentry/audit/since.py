@@ -1,4 +1,4 @@
-"""What is new in a collection, and was found anew in it, since an earlier audit."""
+"""What is new in a collection, and what was newly found in it, since an earlier audit."""
 
 from __future__ import annotations
 

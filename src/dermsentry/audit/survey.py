@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,8 +197,8 @@ def survey_collection(collection: Collection, place: Workplace) -> Survey:
         size = max(1, min(PARTITION, -(-len(fresh) // (4 * (place.threads or 4)))))
         parts = [fresh[start : start + size] for start in range(0, len(fresh), size)]
     unreadable: dict[str, str] = {}
-    # A process takes as long to begin as a hundred photographs take to be read.
-    guarded = place.engine == "ray" or len(fresh) > PARTITION
+    # A process takes as long to begin as a hundred photographs take to be read; its limits are Linux's.
+    guarded = place.engine == "ray" or (sys.platform == "linux" and len(fresh) > PARTITION)
     arguments = (folder, collection.root.absolute(), place.here, guarded)
     sizes = [len(part) for part in parts]
     for found in place.each(

@@ -127,7 +127,7 @@ def _no_age(table: pd.DataFrame, ages: dict[str, float | None]) -> Iterator[_Fou
     for text, rows in _by_value(table["age"]):
         if ages[text] is None and not says_unknown(text):
             photographs = counted(len(rows), "photograph")
-            yield ("age", f"the age {text!r} of {photographs} is none in years", rows)
+            yield ("age", f"the age {text!r} of {photographs} is not an age in years", rows)
 
 
 def _jumping_ages(
@@ -161,7 +161,7 @@ def _no_date(table: pd.DataFrame, dates: dict[str, date | None], today: date) ->
     for text, rows in _by_value(table["acquisition_date"]):
         day = dates[text]
         if day is None and not says_unknown(text):
-            wrong = "is no day of the calendar"
+            wrong = "is not a day of the calendar"
         elif day is not None and day > today:
             wrong = "is in the future"
         elif day is not None and day < EARLIEST:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from dermsentry.errors import InputError, OutputError, require_extra
-from dermsentry.files import lock_file
+from dermsentry.files import locked_folder
 from dermsentry.parallel import cores
 from dermsentry.progress import Work
 from dermsentry.ray_cluster import connected, map_on_cluster, require_reachable
@@ -133,9 +133,9 @@ def workplace(
     Raises
     ------
     InputError
-        Ray is asked for without a folder, is not installed or not there; or another process works there.
+        Ray is asked for without a folder, is not installed or not there.
     OutputError
-        The folder cannot be made.
+        The folder cannot be made, or another process works there.
     """
     with ExitStack() as stack:
         if engine == "ray":
@@ -151,24 +151,10 @@ def workplace(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dermsentry-audit-")))
         else:
             folder = folder.absolute()
-            stack.enter_context(_locked(folder))
+            stack.enter_context(locked_folder(folder))
         if engine == "ray":
             stack.enter_context(connected(address, threads))
         yield Workplace(folder, threads, engine, extend, quiet)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("ab")
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {folder}: {error.strerror or error}. Choose another folder."
-        ) from error
-    with file:
-        lock_file(file, folder)
-        yield
 
 
 def link_files(source: Path, folder: Path) -> None:

@@ -130,7 +130,7 @@ def verify_audit_log(db: Database = None) -> None:
 def export_audit_log(
     out: Annotated[Path | None, typer.Option(help="The CSV to write; by default stdout.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a file that is no earlier export of this trail.")
+        bool, typer.Option("--force", help="Replace a file that is not an earlier export of this trail.")
     ] = False,
     db: Database = None,
 ) -> None:
@@ -155,8 +155,8 @@ def export_audit_log(
                 is_earlier = force or begins_with(out, lines)
             if not is_earlier:
                 raise OutputError(
-                    f"{out} is no earlier export of this audit trail, or was edited. Nothing was replaced: "
-                    "choose another --out, or replace it by --force."
+                    f"{out} is not an earlier export of this audit trail, or was edited. Nothing was "
+                    "replaced: choose another --out, or replace it by --force."
                 )
             with (
                 whole_file(out, 0o600) as temporary,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dermsentry.collection.columns import own_names, read_columns
+from dermsentry.collection.columns import read_columns
 from dermsentry.collection.table import UnknownDiagnosis, joined_unknown
 from dermsentry.csv_tables import column_names, read_table
 from dermsentry.diagnoses import (
@@ -107,7 +107,7 @@ def write_draft(path: Path, unknown: Iterable[UnknownDiagnosis]) -> None:
         table = read_table(path)
         if not {"given", "diagnosis"} <= set(table.columns):
             raise InputError(
-                f"{path} is no table of diagnoses that audit wrote; move it, or choose another --out."
+                f"{path} is not a table of diagnoses that audit wrote; move it, or choose another --out."
             )
         filled = {
             given: meaning
@@ -305,7 +305,7 @@ def truths(table: pd.DataFrame, columns: Sequence[str], where: str) -> NDArray[n
         raise InputError(
             f"{where} has {counted(int(here.sum()), 'row')} with a value that is neither 0 nor 1: "
             f"{_some(examples, here)}. Expected 1 for the diagnosis and 0 for the others; "
-            "probabilities are no labels."
+            "probabilities are not labels."
         )
     return np.asarray(np.vectorize(known.get, otypes=[bool])(texts))
 
@@ -332,8 +332,3 @@ def row_names(table: pd.DataFrame, here: NDArray[np.bool_]) -> list[str]:
 def _some(examples: Sequence[str], here: NDArray[np.bool_]) -> str:
     more = int(here.sum()) - len(examples)
     return ", ".join(examples) + (f" and {more} more" if more > 0 else "")
-
-
-def names_of_columns(path: Path) -> set[str]:
-    """The columns of a file that may be a table, under our names."""
-    return set(own_names(column_names(path)))

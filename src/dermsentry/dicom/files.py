@@ -51,7 +51,7 @@ class NotTaken(Unreadable):
 
 
 def read_dicom(source: Path | bytes) -> Photograph:
-    """Decode a DICOM photograph, upright as it stands, 8-bit RGB.
+    """Decode a DICOM photograph, in the orientation it has, 8-bit RGB.
 
     Raises
     ------

@@ -98,8 +98,8 @@ def predict_table(
     Returns
     -------
     TableOfPredictions
-        What was predicted. Numbers that are no distribution are taken for logits: a softmax, or a sigmoid of
-        one output, makes them probabilities.
+        What was predicted. Numbers that are not a distribution are taken for logits: a softmax, or a sigmoid
+        of one output, makes them probabilities.
 
     Warns
     -----
@@ -109,7 +109,7 @@ def predict_table(
     Raises
     ------
     InputError
-        The file is none that can be opened safely, its input or output is not as said, or no image can be
+        The file cannot be opened safely, its input or output is not as said, or no image can be
         read.
     OutputError
         `out` cannot be written.
@@ -163,7 +163,7 @@ def require_safe(path: Path) -> None:
     if path.suffix.lower() in _REFUSED:
         raise InputError(f"{path} {_REFUSED[path.suffix.lower()]}.")
     if not path.is_file():
-        raise InputError(f"{path} is no file; expected a model as ONNX or .keras.")
+        raise InputError(f"{path} is not a file; expected a model as ONNX or .keras.")
 
 
 def _labels(classes: Sequence[str]) -> list[str]:
@@ -195,7 +195,7 @@ def _probabilities(numbers: Floats) -> tuple[Floats, Literal["probabilities", "l
     else:
         shares = np.exp(numbers - numbers.max(axis=1, keepdims=True))
         made, told = shares / shares.sum(axis=1, keepdims=True), "a softmax"
-    what = f"The model's numbers (from {numbers.min():.3g} to {numbers.max():.3g}) are no distribution"
+    what = f"The model's numbers (from {numbers.min():.3g} to {numbers.max():.3g}) are not a distribution"
     warnings.warn(f"{what}; taken for logits, {told} made them probabilities.", DataWarning, stacklevel=3)
     return made, "logits"
 
@@ -211,7 +211,7 @@ def _open_onnx(path: Path, scaling: Scaling, size: int | None) -> tuple[Network,
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise InputError(
-            f"{path} is no ONNX file that can be opened: {str(error).splitlines()[0][:200]}."
+            f"{path} is not an ONNX file that can be opened: {str(error).splitlines()[0][:200]}."
         ) from error
     inputs = session.get_inputs()
     shape = list(inputs[0].shape)

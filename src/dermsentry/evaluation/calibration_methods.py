@@ -108,7 +108,7 @@ def compare_calibrations(
     InputError
         What `fit_temperature` raises; groups that do not fit, fewer than two of them, or fewer folds.
     """
-    values, _ = known_logits(logits, truth, CODES)
+    values, _ = known_logits(logits, truth)
     if len(groups) != len(truth):
         raise InputError(f"Received {len(groups)} groups for {len(truth)} photographs; expected one each.")
     labels = [label for label in truth if label]

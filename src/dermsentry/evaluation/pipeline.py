@@ -35,7 +35,7 @@ from dermsentry.evaluation.report import write_page
 from dermsentry.evaluation.results import Evaluation
 from dermsentry.evaluation.saliency.weight_randomisation import control_of
 from dermsentry.evaluation.selection import AS_GIVEN, SplitTable, choose
-from dermsentry.evaluation.subgroups.comparison import find_attribute
+from dermsentry.evaluation.subgroups.comparison import Attribute, find_attribute
 from dermsentry.files import csv_line, versions, write_json, write_text
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import is_synthetic
@@ -210,21 +210,14 @@ def evaluate(
         warnings=(
             *chosen.caveats,
             *([caveat("learned", learned=learned)] if learned and learned.photographs else []),
-            *([] if lesions.lesion == lesions.patient == lesions.photographs else [lesions.sentence]),
+            *_of_collection(lesions, by, compared),
             *_caveats(opened, collection, evaluation, split is None, len(seen.unreadable)),
-            *([] if by is None or find_attribute(compared, by) else [caveat("one_value", column=by)]),
             *evaluation.warnings,
         ),
     )
     if out is not None:
         images = image_names(list(seen.table["path"]))
-        shares = [dict(zip(CODES, each, strict=True)) for each in seen.probability.clip(0, 1).tolist()]
-        rows = (
-            row(image, share, unlike, predictions_for)
-            for image, share, unlike in zip(images, shares, seen.unlike, strict=True)
-        )
-        predictions = header(predictions_for) + "".join(rows)
-        _write(evaluation, Path(out), collection, seen.table, images, predictions)
+        _write(evaluation, Path(out), collection, seen.table, images, _table(seen, images, predictions_for))
     if mlflow:
         _track(evaluation, opened, chosen.part, out)
     return evaluation
@@ -335,8 +328,7 @@ def evaluate_table(
             *chosen.caveats,
             *([caveat("left_alone", left_alone=given.left_alone)] if given.left_alone else []),
             *(caveat(topic, count=count) for topic, count in told.items() if count),
-            *([] if lesions.lesion == lesions.patient == lesions.photographs else [lesions.sentence]),
-            *([] if by is None or find_attribute(compared, by) else [caveat("one_value", column=by)]),
+            *_of_collection(lesions, by, compared),
             *evaluation.warnings,
         ),
     )
@@ -406,6 +398,14 @@ def _started_from(bundle: Bundle) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def _of_collection(lesions: KnownLesions, by: str | None, compared: tuple[Attribute, ...]) -> Iterator[str]:
+    """Caveats of what the collection's table does not say."""
+    if not lesions.lesion == lesions.patient == lesions.photographs:
+        yield lesions.sentence
+    if by is not None and find_attribute(compared, by) is None:
+        yield caveat("one_value", column=by)
+
+
 def _caveats(
     bundle: Bundle, collection: Collection, evaluation: Evaluation, unsplit: bool, unreadable: int
 ) -> Iterator[str]:
@@ -431,6 +431,13 @@ def _drawn(collection: Collection) -> bool:
     below = {PurePosixPath(path).parent for path in collection.table["path"]}
     folders = {folder for inner in below for folder in (inner, *inner.parents)}
     return any(is_synthetic(collection.root / folder) for folder in folders)
+
+
+def _table(seen: Predicted, images: Sequence[str], challenge: Challenge | None) -> str:
+    """`predictions.csv`, with the columns of a challenge if one is given."""
+    shares = (dict(zip(CODES, each, strict=True)) for each in seen.probability.clip(0, 1).tolist())
+    rows = zip(images, shares, seen.unlike, strict=True)
+    return header(challenge) + "".join(row(*each, challenge) for each in rows)
 
 
 def image_names(paths: Sequence[str]) -> list[str]:

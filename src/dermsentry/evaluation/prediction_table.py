@@ -138,7 +138,7 @@ def read_prediction_table(path: str | Path) -> PredictionTable:
     for column, label in zip((values / values.sum(axis=1, keepdims=True)).T, labels, strict=True):
         probability[:, CODES.index(codes_of(label)[0])] = column
     rows = [f"{int((~given).sum()):,} rows without probabilities"] if not given.all() else []
-    told = [f"the column {name}, which is no diagnosis" for name in others]
+    told = [f"the column {name}, which is not a diagnosis" for name in others]
     return PredictionTable(path.name, sha256(path), images, labels, probability, (*told, *rows))
 
 

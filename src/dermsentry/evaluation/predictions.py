@@ -182,7 +182,9 @@ def _checked(
     if len(resampler) != len(truth):
         raise InputError(f"Received {len(resampler)} groups for {len(truth)} photographs; expected one each.")
     if not (np.isfinite(values).all() and (values >= 0).all() and (values <= 1.001).all()):
-        raise InputError("Received values that are no probabilities; expected numbers in 0 to 1, not logits.")
+        raise InputError(
+            "Received values that are not probabilities; expected numbers in 0 to 1, not logits."
+        )
     if (np.abs(values.sum(axis=1) - 1) > 1e-3).any():
         raise InputError("Received probabilities that do not add up to 1 over the nine classes.")
     if threshold is not None and not np.isfinite(threshold):

@@ -5,7 +5,7 @@ It may also have `learned_from.npz`, hashes of what it learned from, whose SHA-2
 The network takes `image` (N, size, size, 3) uint8, scaling inside, and gives `probability` (N, 9) calibrated,
 `embedding` (N, d), `class_activation` (N, h, w, 9), each class's share of its logit per place,
 `no_lesion` (N,) and `out_of_distribution` (N,). A site bundle has the network of the bundle it came from,
-byte for byte, and two numbers in its card by which melanoma's probability is calibrated anew
+byte for byte, and two numbers in its card by which melanoma's probability is recalibrated
 (`card.Adopted`).
 
 The hash and the digest detect accidental changes. They are no signature: whoever can write the folder can
@@ -183,7 +183,7 @@ class Bundle:
         for values in (outputs.probability, outputs.no_lesion, outputs.out_of_distribution):
             if not ((values >= 0).all() and (values <= 1.0001).all()):  # so that NaN fails
                 raise BundleError(
-                    f"{self.folder}: the network gave a value that is no probability; export it again."
+                    f"{self.folder}: the network gave a value that is not a probability; export it again."
                 )
         adopted = self.card.adoption
         if adopted is not None:
@@ -305,7 +305,7 @@ def require_place(path: Path) -> None:
     if os.path.lexists(path) and (
         not path.is_dir() or older - {MODEL_FILE, CARD_FILE, LEARNED_FILE, RECORD, *PAGES}
     ):
-        raise OutputError(f"{path} exists and is no model bundle; choose another folder.")
+        raise OutputError(f"{path} exists and is not a model bundle; choose another folder.")
 
 
 def self_test_picture(seed: int, size: int) -> Pixels:
@@ -414,9 +414,9 @@ def _read_file(folder: Path, name: str) -> bytes:
     try:
         if not folder.is_dir():
             expected = f"expected a folder with {MODEL_FILE} and {CARD_FILE}"
-            raise BundleError(f"{folder} is no model bundle: {expected}.")
+            raise BundleError(f"{folder} is not a model bundle: {expected}.")
         if not (folder / name).is_file():
-            raise BundleError(f"{folder} is no complete model bundle: {name} is missing.")
+            raise BundleError(f"{folder} is not a complete model bundle: {name} is missing.")
         if name == CARD_FILE and (folder / name).stat().st_size > MAX_CARD_BYTES:
             raise BundleError(f"{folder / name} is larger than {MAX_CARD_BYTES >> 20} MiB; no card is.")
         return (folder / name).read_bytes()
@@ -449,7 +449,7 @@ def _session(onnx: bytes, card: Card, where: Path, device: Device = "cpu") -> An
         )
     except Exception as error:
         raise BundleError(
-            f"{where} is no network that ONNX Runtime can open: {_first_line(error)}."
+            f"{where} is not a network that ONNX Runtime can open: {_first_line(error)}."
         ) from error
     if device != "cpu" and wanted not in session.get_providers():  # it falls back without an error
         raise InputError(

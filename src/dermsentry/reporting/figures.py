@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, RED, GREEN, AMBER, GREY, INK = "#2f6f9f", "#b3261e", "#2e7d4f", "#b7791f", "#8a93a0", "#1d2733"
+BLUE, RED, AMBER, GREY, INK = "#2f6f9f", "#b3261e", "#b7791f", "#8a93a0", "#1d2733"
 
 _STYLE: dict[Any, Any] = {
     "font.size": 9.5,

@@ -20,7 +20,7 @@ __all__ = [
 
 _FROM = {
     "Finding": "finding",
-    "Manifest": "cluster",
+    "Manifest": "partitions",
     "iter_screen": "pipeline",
     "screen": "pipeline",
     "screen_dataset": "cluster",

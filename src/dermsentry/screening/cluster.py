@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermsentry.errors import InputError, OutputError, require_extra
-from dermsentry.files import lock_file, versions
+from dermsentry.errors import InputError, require_extra
+from dermsentry.files import locked_folder, versions
 from dermsentry.model import BUNDLED, Bundle, Device, bundled, open_bundle
 from dermsentry.model.bundle import CARD_FILE, LEARNED_FILE, MODEL_FILE
 from dermsentry.progress import Work
@@ -25,17 +25,16 @@ from dermsentry.screening.guarded import GuardedScreener
 from dermsentry.screening.inference import Screened, screen_each
 from dermsentry.screening.inputs import Source, find_photographs, is_place, remote_source
 from dermsentry.screening.partitions import (
-    MANIFEST,
     PARTITION,
     Manifest,
     Of,
-    Place,
     begin,
     finish,
     finished,
     make_plan,
     screen_partition,
 )
+from dermsentry.screening.place import Place
 from dermsentry.screening.remote import is_address, photograph_at, shown
 from dermsentry.screening.writers import parquet_row, parquet_schema
 
@@ -136,7 +135,7 @@ def screen_on_cluster(
     require_reachable(address)
     with ExitStack() as stack:
         if not is_address(place.where):
-            stack.enter_context(_locked(Path(place.where)))
+            stack.enter_context(locked_folder(Path(place.where)))
         begin(place, manifest, force=force)
         with Work("Listing", quiet=quiet) as listing:
             gone = make_plan(place, _counted(sources, listing), partition)
@@ -320,18 +319,3 @@ def _counted(sources: Iterator[Source], work: Work) -> Iterator[Source]:
     for source in sources:
         yield source
         work.advance()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep another process from planning in this folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f".{MANIFEST}.lock").open("ab")
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {folder}: {error.strerror or error}. Choose another folder."
-        ) from error
-    with file:
-        lock_file(file, folder)
-        yield

@@ -19,14 +19,12 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dermsentry.errors import InputError, MissingExtraError, OutputError
-from dermsentry.files import to_json, write_bytes
+from dermsentry.files import to_json
 from dermsentry.parallel import map_ordered
 from dermsentry.screening.archives import Kind
 from dermsentry.screening.finding import SCHEMA, Finding
@@ -38,6 +36,7 @@ from dermsentry.screening.inputs import (
     read_shard,
     remote_source,
 )
+from dermsentry.screening.place import Place
 from dermsentry.screening.remote import is_address, photograph_at
 from dermsentry.screening.triage import TIERS
 from dermsentry.screening.writers import parquet_row, parquet_schema, utf8
@@ -53,84 +52,6 @@ _AT_ONCE = 16  # files that are read side by side, which at an address take thei
 
 Screen = Callable[[Iterable[Source]], Iterator[Screened]]
 """What screens photographs, and tells what is known of each."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder, here or at an address; every file in it is there whole or not at all."""
-
-    where: str
-
-    @cached_property
-    def _remote(self) -> tuple[Any, str] | None:
-        if not is_address(self.where):
-            return None
-        from fsspec.core import url_to_fs
-
-        try:
-            system, root = url_to_fs(self.where)
-        except (ImportError, ValueError) as error:
-            raise InputError(f"Received --out {self.where}: {error}.") from error
-        return system, root.rstrip("/")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Place, (self.where,)
-
-    def read(self, name: str) -> bytes | None:
-        """A file's bytes; None where there is none. Raises OutputError."""
-        try:
-            if self._remote is None:
-                return (Path(self.where) / name).read_bytes()
-            system, root = self._remote
-            return bytes(system.cat_file(f"{root}/{name}"))
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            raise OutputError(f"Cannot read {self.where}/{name}: {_words(error)}.") from error
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file: a new name for a whole one here, one request at an address. Raises OutputError."""
-        if self._remote is None:
-            write_bytes(Path(self.where) / name, data)
-            return
-        system, root = self._remote
-        try:
-            system.pipe_file(f"{root}/{name}", data)
-        except Exception as error:
-            raise OutputError(
-                f"Cannot write {self.where}/{name}: {_words(error)}. Run it again to resume."
-            ) from error
-
-    def numbers(self, folder: str) -> list[int]:
-        """The numbers of the partitions that a folder has, in order. Raises OutputError."""
-        try:
-            if self._remote is None:
-                found = [path.name for path in (Path(self.where) / folder).iterdir()]
-            else:
-                system, root = self._remote
-                system.invalidate_cache()
-                found = [str(path).rpartition("/")[2] for path in system.ls(f"{root}/{folder}", detail=False)]
-        except FileNotFoundError:
-            return []
-        except Exception as error:
-            raise OutputError(f"Cannot read {self.where}/{folder}: {_words(error)}.") from error
-        stems = (name.partition(".")[0].removeprefix("part-") for name in found if not name.startswith("."))
-        return sorted(int(stem) for stem in stems if stem.isdecimal())
-
-    def remove(self, name: str) -> None:
-        """Remove a file. Raises OutputError."""
-        try:
-            if self._remote is None:
-                (Path(self.where) / name).unlink(missing_ok=True)
-            else:
-                system, root = self._remote
-                system.rm_file(f"{root}/{name}")
-        except Exception as error:
-            raise OutputError(f"Cannot remove {self.where}/{name}: {_words(error)}.") from error
-
-
-def _words(error: BaseException) -> str:
-    return (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @dataclass(frozen=True)
@@ -243,7 +164,9 @@ def _resumed(place: Place, manifest: Manifest, there: bytes) -> Manifest:
         before = json.loads(there)
         model, digest, schema, given = (before[key] for key in ("model", "digest", "schema", "given"))
     except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{place.where}/{MANIFEST} is no manifest of screening; {replace_them}.") from error
+        raise OutputError(
+            f"{place.where}/{MANIFEST} is not a manifest of screening; {replace_them}."
+        ) from error
     listed = f"{', '.join(given[:3])}{', …' if len(given) > 3 else ''}"
     shown = f"{place.where} holds findings of {listed}"
     if digest != manifest.digest or schema != manifest.schema:

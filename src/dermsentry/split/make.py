@@ -76,6 +76,8 @@ def make_split(
     InputError
         `collection` is none, no readable photograph of a known diagnosis is left, or `fractions`, `seed` or
         `labels` are unusable.
+    OutputError
+        `index` cannot be written, or another process works there.
     """
     require_type("collection", collection, Collection, "read_collection")
     if len(fractions) != 4 or not all(0 <= share < math.inf for share in fractions) or not fractions[0]:
@@ -131,18 +133,8 @@ def make_split(
     assigned = assign(members, shares, seed)
     part = [part[i] or assigned[group[i]] for i in rows]
     if "train" not in part:
-        counts = Counter(part)
-        parts = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
-        apart = [reasons[i][0].partition(":")[0] for i in rows if part[i] == "quarantined"]
-        why = Counter(apart).most_common()
-        listed = "; ".join(f"{count:,} {kind}" for kind, count in why)
-        first = next((f"{paths[i]}: {reasons[i][0]}" for i in rows if part[i] == "quarantined"), "")
-        quarantined = f" ({listed}; the first: {first})" if why else ""
-        raise InputError(
-            f"{collection.root} leaves nothing to train on: of {counted(len(paths), 'photograph')} {parts}"
-            f"{quarantined}; expected some that are readable, of a known diagnosis, in no conflict and in "
-            "neither Test nor validation."
-        )
+        apart = {paths[i]: reasons[i][0] for i in rows if part[i] == "quarantined"}
+        raise InputError(f"{collection.root} leaves nothing to train on: {_nothing_left(part, apart)}")
     columns = {
         "path": paths,
         "image_id": list(table["image_id"]),
@@ -187,6 +179,20 @@ def random_split(collection: Collection, groups: Split, *, validation: float = 0
     for i in pool:
         part[i], reason[i] = "validation" if i in held_out else "train", "random"
     return Split(table.assign(diagnosis=diagnosis, part=part, reason=reason))
+
+
+def _nothing_left(part: Sequence[str], apart: Mapping[str, str]) -> str:
+    """Where all photographs went, and why some are set apart: `apart` is path to reason."""
+    parts = ", ".join(f"{count:,} {name}" for name, count in Counter(part).most_common())
+    kinds = Counter(reason.partition(":")[0] for reason in apart.values())
+    listed = "; ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    first = next((f"{path}: {reason}" for path, reason in apart.items()), "")
+    quarantined = f" ({listed}; the first: {first})" if apart else ""
+    return (
+        f"of {counted(len(part), 'photograph')} {parts}{quarantined}; "
+        "expected some that are readable, of a known diagnosis, in no conflict and in neither Test nor "
+        "validation."
+    )
 
 
 def _quarantine(table: pd.DataFrame, found: Duplicates) -> dict[int, str]:

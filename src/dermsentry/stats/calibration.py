@@ -47,17 +47,16 @@ def apply_temperature(logits: ArrayLike, temperature: float, biases: ArrayLike =
     return np.exp(_log_softmax(scaled + np.asarray(biases, dtype=np.float64)))
 
 
-def fit_temperature(logits: ArrayLike, truth: Sequence[str], classes: Sequence[str] = CODES) -> float:
+def fit_temperature(logits: ArrayLike, truth: Sequence[str]) -> float:
     """The temperature that makes the true labels most probable: Guo et al., ICML 2017.
 
     Parameters
     ----------
     logits
-        Logits or log-probabilities, shape (n, k), of photographs that neither train nor evaluate the network.
+        Logits or log-probabilities (n, 9) by `CODES`, of photographs that neither train nor evaluate the
+        network.
     truth
         The label of each; `PBK|SK` counts the probabilities of both. Unknown ones (`""`) are left out.
-    classes
-        The code of each column.
 
     Returns
     -------
@@ -71,7 +70,7 @@ def fit_temperature(logits: ArrayLike, truth: Sequence[str], classes: Sequence[s
     """
     from scipy.optimize import minimize_scalar
 
-    values, allowed = known_logits(logits, truth, classes)
+    values, allowed = known_logits(logits, truth)
 
     def loss(log_temperature: float) -> float:
         return float(_losses(apply_temperature(values, float(np.exp(log_temperature))), allowed).mean())
@@ -85,10 +84,8 @@ def fit_temperature(logits: ArrayLike, truth: Sequence[str], classes: Sequence[s
     return float(np.clip(np.exp(least), *TEMPERATURES))
 
 
-def fit_bias_corrected_temperature(
-    logits: ArrayLike, truth: Sequence[str], classes: Sequence[str] = CODES
-) -> tuple[float, Floats]:
-    """The temperature and the biases (k,) that make the true labels most probable; see `apply_temperature`.
+def fit_bias_corrected_temperature(logits: ArrayLike, truth: Sequence[str]) -> tuple[float, Floats]:
+    """The temperature and the biases (9,) that make the true labels most probable; see `apply_temperature`.
 
     Alexandari, Kundaje & Shrikumar, ICML 2020 ("bias-corrected temperature scaling"), fitted by L-BFGS with
     `BIAS_PENALTY` on the biases. A class that no label names keeps the bias 0.
@@ -97,7 +94,7 @@ def fit_bias_corrected_temperature(
     """
     from scipy.optimize import minimize
 
-    values, allowed = known_logits(logits, truth, classes)
+    values, allowed = known_logits(logits, truth)
     free = allowed.any(axis=0)
     number = len(values)
 
@@ -115,7 +112,7 @@ def fit_bias_corrected_temperature(
         return float(-own.mean()) + penalty, np.r_[(slope * values).sum(), by_bias]
 
     # In the inverse temperature the loss is convex where every label is one code.
-    start = np.r_[1 / fit_temperature(logits, truth, classes), np.zeros(int(free.sum()))]
+    start = np.r_[1 / fit_temperature(logits, truth), np.zeros(int(free.sum()))]
     bounds = [(1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), *[(None, None)] * int(free.sum())]
     options = {"maxiter": 1000, "ftol": 1e-13, "gtol": 1e-9}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
@@ -191,18 +188,16 @@ def _losses(probability: Floats, allowed: NDArray[np.bool_]) -> Floats:
     return np.asarray(-np.log(np.maximum(own, 1e-300)))
 
 
-def known_logits(
-    logits: ArrayLike, truth: Sequence[str], classes: Sequence[str]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """The logits of the photographs with a known label, and which classes each label allows, both (m, k)."""
+def known_logits(logits: ArrayLike, truth: Sequence[str]) -> tuple[Floats, NDArray[np.bool_]]:
+    """The logits of the photographs with a known label, and which classes each label allows, both (m, 9)."""
     values = np.asarray(logits, dtype=np.float64)
-    if values.ndim != 2 or values.shape != (len(truth), len(classes)):
-        expected = f"{len(truth)} photographs by {len(classes)} classes"
+    if values.ndim != 2 or values.shape != (len(truth), len(CODES)):
+        expected = f"{len(truth)} photographs by {len(CODES)} classes"
         raise InputError(f"Received logits of shape {values.shape}; expected {expected}.")
     if not np.isfinite(values).all():
         raise InputError("Received logits that are not finite numbers; the network has diverged.")
-    allowed = np.array([[code in codes_of(label) for code in classes] for label in truth], dtype=bool)
-    known = allowed.reshape(len(truth), len(classes)).any(axis=1)
+    allowed = np.array([[code in codes_of(label) for code in CODES] for label in truth], dtype=bool)
+    known = allowed.reshape(values.shape).any(axis=1)
     if not known.any():
         raise InputError(
             "Received no photograph of a known diagnosis to calibrate on; expected at least one."
@@ -220,14 +215,14 @@ class ReliabilityBin:
 
 
 def reliability(
-    y_true: ArrayLike, confidence: ArrayLike, *, bins: int = 10, equal_mass: bool = False
+    y_true: ArrayLike, confidence: ArrayLike, *, equal_mass: bool = False
 ) -> tuple[ReliabilityBin, ...]:
     """The reliability diagram's points: the bins of `metrics.bin_of` that hold photographs, low to high.
 
     `y_true` (n,) is true where the event happened, `confidence` (n,) its stated probability.
     """
     outcome, stated = np.asarray(y_true).astype(bool), np.asarray(confidence, dtype=np.float64)
-    index = bin_of(stated, bins, equal_mass=equal_mass)
+    index = bin_of(stated, BINS, equal_mass=equal_mass)
     found = []
     for number in np.unique(index):
         here = index == number

@@ -115,7 +115,7 @@ def clinical_value(
     sensitivity, specificity
         Of the rule of alerting, each with its interval.
     drawn
-        Both in each bootstrap resample, (r,): every figure is computed anew in each. No interval is narrower
+        Both in each bootstrap resample, (r,): every figure is recomputed in each. No interval is narrower
         than that of the sensitivity or that of the specificity alone would make it, since of 16 melanomas
         found out of 16 every resample finds all.
     prevalences

@@ -25,7 +25,7 @@ def open_keras(path: Path, scaling: Scaling) -> tuple[Network, int | None]:
         model: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         told = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} is no Keras file that can be opened safely: {told}") from error
+        raise InputError(f"{path} is not a Keras file that can be opened safely: {told}") from error
     shape = model.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 3:
         raise InputError(f"{path} takes {shape}; expected one input of images, (N, size, size, 3).")

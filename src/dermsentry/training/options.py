@@ -21,7 +21,6 @@ WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 Schedule = Literal["constant", "cosine", "plateau"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 Precision = Literal["float32", "mixed_bfloat16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 LOGS = ("tensorboard", "mlflow")

@@ -40,7 +40,7 @@ SOURCE_REFUSED = 0.015
 FLAGGED = 0.01
 """The share of held-out images that is flagged as out of distribution."""
 ENOUGH = 200
-"""With fewer held-out images, a limit lies beyond all of them."""
+"""With fewer held-out images, a limit is beyond all of them."""
 FEWEST = 20
 """With fewer images to learn from or held out, nothing is said; with fewer of a source, nothing of it."""
 ORDINARY = 0.9

@@ -70,6 +70,14 @@ def test_an_inverted_file_finds_nearly_what_a_comparison_of_all_finds(
     assert len({(seed, 60 + seed) for seed in range(12)} & set(map(tuple, found.tolist()))) >= 11
 
 
+def test_an_index_is_trained_on_fewer_vectors_than_it_has_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_EXACT", 100)
+    few = np.eye(48, dtype=np.float32)[:7]
+    own = keypoint_index(10_000, lambda numbers: few)  # of as many, lists would be 200
+    own.add_with_ids(few, np.arange(7))
+    assert own.search(few, 1)[1].ravel().tolist() == list(range(7))
+
+
 def test_angle_and_size_come_back_from_an_id() -> None:
     places = np.array([[1, 2, 1.7, 359.9], [3, 4, 90, 0], [0, 0, 5, 123.4]], np.float32)
     photographs, angle, size = index._told(keypoint_ids(np.array([0, 2**28 - 1, 7]), places))

@@ -219,6 +219,17 @@ def test_a_table_that_is_none_is_told(browser: Maker, table: bytes) -> None:
     assert browser().post("/outcomes/import", data={"table": "text"}).status_code == 422
 
 
+def test_outcomes_that_leave_melanoma_open_are_told(browser: Maker, engine: Engine) -> None:
+    with writing(engine) as session:
+        case = screened("alert", 0.9, patient="P-1", model_digest=None)
+        session.add(case)
+        session.flush()
+        session.add(Outcome(case_id=case.id, diagnosis="MEL|NV", method="follow-up"))
+    page = shown(browser("dermatologist", "bea").get("/performance/figures?since=2020-01-01"))
+    assert "1 other outcome leaves open whether it was melanoma" in texts(page, ".figure")[2]
+    assert "No outcomes have been entered yet" not in page.get_text()
+
+
 def test_the_performance_page_draws_what_was_measured(browser: Maker, engine: Engine) -> None:
     who = browser()
     assert len(shown(who.get("/performance/figures")).select(".empty a[href='/upload']")) == 1

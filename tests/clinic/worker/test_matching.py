@@ -132,22 +132,26 @@ def test_a_process_that_begins_anew_knows_what_came_before(clinic: Clinic, scree
 def test_what_is_missing_is_made_of_the_photographs(clinic: Clinic, screener: Screener) -> None:
     for seed in range(4):
         screen(clinic, skin(seed), f"P-{seed}", known=seed == 1)
-    lost = screen(clinic, skin(5), "P-5", known=False)
-    sha256 = reread(clinic.engine, lost).sha256
-    clinic.pictures.original(sha256).unlink()
+    lost, broken = (screen(clinic, skin(seed), "P-5", known=False) for seed in (5, 6))
+    original = clinic.pictures.original(reread(clinic.engine, lost).sha256)
+    away = original.rename(original.with_name("away"))
+    clinic.pictures.original(reread(clinic.engine, broken).sha256).write_bytes(b"no photograph")
     screen(clinic, skin(2).resize((100, 75)), "P-8")
-    assert ask_for_missing(clinic) == 4
+    assert ask_for_missing(clinic) == 5
     assert ask_for_missing(clinic) == 0
     compare(clinic, screener)
-    assert matches(clinic) == [(3, 6, True, True)]
+    assert matches(clinic) == [(3, 7, True, True)]
     with reading(clinic.engine) as session:
         empty = session.scalars(select(Fingerprint.case_id).where(Fingerprint.data == b"")).all()
-        assert list(empty) == [lost]
+        assert list(empty) == [broken]
+    away.rename(original)  # what was away only is there when the server begins again
+    assert ask_for_missing(clinic) == 1
+    compare(clinic, screener)
     with writing(clinic.engine) as session:  # all is lost but the photographs
         session.execute(delete(Match))
         session.execute(delete(Fingerprint))
         session.execute(delete(Event).where(Event.action == "match found"))
-    assert ask_for_missing(clinic) == 6
+    assert ask_for_missing(clinic) == 7
 
 
 def test_what_waits_to_be_screened_comes_before_what_is_missing(clinic: Clinic, screener: Screener) -> None:

@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from bundles import tiny_bundle
 from clinic.cases import photograph
+from dermsentry.clinic.worker import screener as screener_module
 from dermsentry.clinic.worker.screener import (
     THUMBNAIL,
     VIEW,
     Screener,
     _checked,
+    _screen,
     unread,
 )
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError
 from dermsentry.guarded import receive, send
+from dermsentry.model import open_bundle
 
 
 @pytest.fixture(scope="module")
@@ -207,30 +208,14 @@ def test_an_answer_that_makes_none_is_not(told: Any, drawn: dict[str, bytes]) ->
         _checked(told, drawn)
 
 
-def through_a_pipe(data: bytes) -> Any:
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as pipe:
-        with os.fdopen(writing, "wb") as own:
-            own.write(data)
-        return receive(pipe, 5)
+def test_what_cannot_be_recognised_has_its_finding(
+    bundle_folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Any) -> bytes:
+        raise MemoryError
 
-
-@given(data=st.binary(max_size=300) | st.text(max_size=80).map(lambda text: (text + "\n").encode()))
-def test_whatever_bytes_come_nothing_else_is_raised(data: bytes) -> None:
-    with pytest.raises((EOFError, ValueError, TypeError, KeyError, AttributeError)):
-        through_a_pipe(data)
-
-
-@pytest.mark.parametrize("head", ['{"parts": {"a": -5}}', '{"parts": {"a": 1e9}}', '{"a": NaN, "parts": {}}'])
-def test_lengths_and_numbers_that_are_none_are_refused(head: str) -> None:
-    with pytest.raises(ValueError, match="no "):
-        through_a_pipe(head.encode() + b"\n")
-
-
-def test_what_is_sent_is_received() -> None:
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb") as own:
-        send(own, {"a": 1}, {"view": b"\n1\n", "saliency": b""})
-        assert receive(pipe, 5) == ({"a": 1}, {"view": b"\n1\n", "saliency": b""})
-        with pytest.raises(TimeoutError):
-            receive(pipe, 0.05)
+    monkeypatch.setattr(screener_module, "take_fingerprint", full)
+    told, drawn = _screen({"path": str(file), "kind": "PNG"}, open_bundle(bundle_folder))
+    found = _checked(told, drawn)
+    assert found.width == 320
+    assert found.fingerprint == b""

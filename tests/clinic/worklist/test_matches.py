@@ -12,7 +12,7 @@ from dermsentry.clinic.store.audit_trail import hold, verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.records import verify_records
 from dermsentry.clinic.store.tables import Case, Match
-from dermsentry.clinic.worklist import spellings
+from dermsentry.clinic.worklist import matches, spellings
 from dermsentry.clinic.worklist.corrections import correct, restore, withdraw
 from dermsentry.clinic.worklist.matches import (
     doubts_of,
@@ -130,6 +130,20 @@ def test_two_spellings_that_a_person_joined_are_one_patient(
     with writing(clinic.engine) as session:
         spellings.take_back(session, clinic, anna, joined.id)
     assert len(to_settle(clinic)) == 1
+
+
+def test_joined_spellings_hide_no_later_match(
+    clinic: Clinic, add_case: Cases, person: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matches, "MOST_SHOWN", 2)
+    anna = person("anna")
+    for _ in range(3):
+        match(clinic, add_case(patient="S-1"), add_case(patient="S 01"))
+    first, second = add_case(patient="P-1"), add_case(patient="P-2")
+    match(clinic, first, second)
+    with writing(clinic.engine) as session:
+        spellings.say(session, clinic, anna, "patient", "S-1", ("S-1", "S 01"), True)
+    assert to_settle(clinic) == [(second, "P-1", [first])]
 
 
 def test_a_match_changed_behind_the_trails_back_is_found(clinic: Clinic, add_case: Cases) -> None:

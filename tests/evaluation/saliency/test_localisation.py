@@ -202,7 +202,7 @@ def test_masks_are_found_by_image_id(tmp_path: Path) -> None:
         InputError, match=r"holds no mask of these 2 photographs.*such as x_segmentation\.png"
     ):
         find_masks(tmp_path, ["x", "y"])
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         find_masks(tmp_path / "nowhere", ["a"])
 
 

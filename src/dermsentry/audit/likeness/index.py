@@ -134,9 +134,11 @@ def _index(dimensions: int, count: int, training: Callable[[Positions], Floats])
     if count < _EXACT:
         return faiss.IndexIDMap(faiss.IndexFlatIP(dimensions))
     lists = int(2 * np.sqrt(count))
+    sample = training(np.linspace(0, count - 1, min(count, 48 * lists)).astype(np.int64))
+    lists = min(lists, len(sample))  # FAISS makes no more of them than it is given vectors
     index = faiss.index_factory(dimensions, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid = 1
-    index.train(training(np.linspace(0, count - 1, min(count, 48 * lists)).astype(np.int64)))
+    index.train(sample)
     index.nprobe = _PROBED
     return index
 

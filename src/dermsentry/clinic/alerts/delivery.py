@@ -203,7 +203,7 @@ def pause(attempt: int) -> timedelta:
     return timedelta(seconds=whole * random.uniform(0.5, 1.0))
 
 
-def dead_letters(session: Session, limit: int = 200) -> tuple[Delivery, ...]:
+def dead_letters(session: Session) -> tuple[Delivery, ...]:
     """The messages that were given up, the latest first."""
     return tuple(
         session.scalars(
@@ -211,7 +211,7 @@ def dead_letters(session: Session, limit: int = 200) -> tuple[Delivery, ...]:
             .options(joinedload(Delivery.alert))
             .where(Delivery.state == "dead")
             .order_by(Delivery.id.desc())
-            .limit(limit)
+            .limit(200)
         )
     )
 

@@ -172,7 +172,7 @@ def _describe(data: bytes) -> Header:
         modality=words["Modality"],
         acquired=acquired,
         zone=zone,
-        # The standard knows YES, NO, and not saying; whatever else stands there is no NO.
+        # The standard knows YES, NO, and not saying; anything else is not a NO.
         burned_in=text(dataset.get("BurnedInAnnotation")).upper() not in ("NO", ""),
         sop_class=_uid(dataset, "SOPClassUID"),
         sop_instance=instance,

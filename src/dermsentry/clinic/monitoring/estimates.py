@@ -121,16 +121,14 @@ def kappa(
     return Measure(interval, agreed, len(first), number, _few(number))
 
 
-def redraw(per_patient: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+def redraw(per_patient: Floats, *, resamples: int = RESAMPLES) -> Floats:
     """Sums over as many patients drawn with replacement: (patients, k) to (resamples, k).
 
     As `stats.resampling.Resampler` draws them. Patients with the same counts are alike, so that drawing how
     many of each kind there are (a multinomial) is the same and takes no longer for 100,000 of them.
     """
     kinds, counts = np.unique(per_patient, axis=0, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(
-        len(per_patient), counts / len(per_patient), size=resamples
-    )
+    drawn = np.random.default_rng(0).multinomial(len(per_patient), counts / len(per_patient), size=resamples)
     sums: Floats = drawn @ kinds
     return sums
 

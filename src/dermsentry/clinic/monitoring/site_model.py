@@ -171,10 +171,10 @@ def withdraw_site_model(clinic: ServedClinic, person: Person) -> ServedClinic:
         return with_model_in_force(session, clinic)
 
 
-def choices(session: Session, clinic: ServedClinic, *, limit: int = 20) -> list[ModelChoice]:
+def choices(session: Session, clinic: ServedClinic) -> list[ModelChoice]:
     """What was chosen for the model that the clinic is served with, the latest first."""
     own = ModelChoice.base == clinic.served_with[1].digest
-    return list(session.scalars(select(ModelChoice).where(own).order_by(ModelChoice.id.desc()).limit(limit)))
+    return list(session.scalars(select(ModelChoice).where(own).order_by(ModelChoice.id.desc()).limit(20)))
 
 
 def chosen_card(session: Session, base: Card) -> Card:

@@ -2,7 +2,7 @@
 
 Each says that it is there whenever it asks whether it is to end. One that cannot be started, since there are
 no file descriptors, no memory or no processes left, is tried again with growing pauses; if that lasts, the
-server cannot go on and ends, for whoever supervises it to start it again.
+server cannot continue and ends, for its supervisor to start it again.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Checklist(TypeDecorator[Abcd | SevenPoint]):
         return None if value is None else plain(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Abcd | SevenPoint | None:
-        """From the database; the score is computed anew."""
+        """From the database; the score is recomputed."""
         if value is None:
             return None
         told: dict[str, Any] = {}

@@ -204,14 +204,18 @@ def _make_next(clinic: Clinic, screener: Screener) -> bool:
     if row is None:
         return False
     number, case_id, sha256, kind = row
-    data = screener.fingerprint(clinic.pictures.original(sha256), kind)
+    path = clinic.pictures.original(sha256)
+    there = path.exists()  # its storage may be away: then it is asked for again when the server next begins
+    data = screener.fingerprint(path, kind) if there else b""
     if not data:
-        log.error("The photograph of case %d cannot be read; it is not compared with others.", case_id)
+        told = "cannot be read" if there else f"is not at {path}"
+        log.error("The photograph of case %d %s; it is not compared with others.", case_id, told)
     with writing(clinic.engine) as session:
         hold(session)
         asked = session.get(Fingerprint, number)
         if asked is not None:  # else another server was faster
             session.delete(asked)
             session.flush()
-            session.add(Fingerprint(case_id=case_id, data=data))
+            if there:
+                session.add(Fingerprint(case_id=case_id, data=data))
     return True

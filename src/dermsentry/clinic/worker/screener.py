@@ -152,7 +152,7 @@ def _screen(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], d
         return {"finding": unread(reason), "width": None, "height": None, "taken": ""}, {}
     if screened.saliency is not None:
         drawn["saliency"] = screened.saliency
-    with contextlib.suppress(cv2.error):  # there is a finding all the same
+    with contextlib.suppress(cv2.error, MemoryError):  # there is a finding all the same
         drawn["fingerprint"] = take_fingerprint(photograph.pixels)
     if screened.embedding is not None:
         drawn["embedding"] = screened.embedding.astype(np.float16).tobytes()[:MOST_EMBEDDED]
@@ -206,7 +206,7 @@ def _decode(path: Path, kind: str) -> Photograph:
 
 
 def _jpeg(photograph: Photograph, side: int) -> bytes:
-    """The photograph anew, without anything else that its file held; its longer side at most `side`."""
+    """The photograph re-encoded, without anything else that its file held; its longer side at most `side`."""
     image = Image.fromarray(photograph.pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return _encoded(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -14,7 +14,6 @@ from dermsentry.clinic.worklist.reading import active_reads
 from dermsentry.clinic.worklist.terms import FORM
 
 Form = Literal["decision", "amendment"]
-FORMS: tuple[Form, ...] = get_args(Form)
 FIELDS = ("agrees", "diagnosis", "action", "note", "reason", *FORM)
 
 

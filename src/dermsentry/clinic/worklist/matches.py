@@ -6,8 +6,9 @@ patient it is told on the case alone. Where a case is withdrawn, there is nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session, aliased, contains_eager
@@ -85,7 +86,8 @@ def open_matches(session: Session) -> tuple[Doubt, ...]:
     """What a person must look at, the oldest first; up to 200 matches, together by case and patient."""
     query = _pairs().where(Match.resolved_at.is_(None), Match.patients)
     found: dict[tuple[int, str], list[Match]] = {}
-    for match in _apart(session, session.scalars(query.order_by(Match.id).limit(MOST_SHOWN))):
+    each = session.scalars(query.order_by(Match.id).execution_options(yield_per=MOST_SHOWN))
+    for match in islice(_apart(session, each), MOST_SHOWN):
         found.setdefault((match.second_id, match.first.patient), []).append(match)
     return tuple(Doubt(own[0].second, own[0].first.patient, tuple(own)) for own in found.values())
 
@@ -150,14 +152,10 @@ def _two_patients(first: Case, second: Case) -> bool:
     return "" not in names and len(names) == 2
 
 
-def _apart(session: Session, matches: Iterable[Match]) -> list[Match]:
+def _apart(session: Session, matches: Iterable[Match]) -> Iterator[Match]:
     """Those of two patients whom nobody has said to be one."""
-    return [
-        own
-        for own in matches
-        if own.patients
-        and not (
-            own.first.patient_key == own.second.patient_key
-            and own.second.patient in spellings_of(session, own.first.patient).joined
-        )
-    ]
+    for own in matches:
+        alike = own.first.patient_key == own.second.patient_key
+        joined = alike and own.second.patient in spellings_of(session, own.first.patient).joined
+        if own.patients and not joined:
+            yield own

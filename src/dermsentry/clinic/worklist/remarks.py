@@ -146,10 +146,10 @@ def tags_of(session: Session, case_id: int) -> Sequence[str]:
     return session.scalars(select(Tag.name).where(Tag.case_id == case_id).order_by(Tag.key)).all()
 
 
-def known_tags(session: Session, limit: int = 100) -> Sequence[str]:
+def known_tags(session: Session) -> Sequence[str]:
     """The tags that cases have, those of most cases first."""
     query = select(func.min(Tag.name)).group_by(Tag.key).order_by(func.count().desc(), Tag.key)
-    return session.scalars(query.limit(limit)).all()
+    return session.scalars(query.limit(100)).all()
 
 
 def tag_key(name: str) -> str:

@@ -30,15 +30,13 @@ class Term:
     code: str
     name: str
     within: tuple[str, ...]
-    snomed: str = ""
-    icd_o: str = ""
 
 
 TERMS: tuple[Term, ...] = (
-    Term("MIS", "melanoma in situ", ("MEL",), "109266006", "8720/2"),
-    Term("LM", "lentigo maligna", ("MEL",), "", "8742/2"),
-    Term("SPITZ", "Spitz nevus", ("NV",), "", "8770/0"),
-    Term("DYS", "dysplastic nevus", ("NV",), "254818000", "8727/0"),
+    Term("MIS", "melanoma in situ", ("MEL",)),
+    Term("LM", "lentigo maligna", ("MEL",)),
+    Term("SPITZ", "Spitz nevus", ("NV",)),
+    Term("DYS", "dysplastic nevus", ("NV",)),
     Term("SL", "solar lentigo", ("PBK", "SK", "")),
 )
 

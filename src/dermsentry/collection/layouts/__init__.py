@@ -99,7 +99,7 @@ def read_collection(
         Headings of these tables by our names, such as `{"diagnosis": "Befund (Histo)"}`, where they are
         others.
     images
-        The folder of the photographs, where `data` is a table that lies elsewhere.
+        The folder of the photographs, where `data` is a table in another folder.
     published_lesions
         Whether to use what HAM10000 and ISIC 2019 publish of lesions where the photographs have ISIC ids: the
         column `published_lesion`, by which photographs of one lesion belong together in any source.
@@ -165,7 +165,7 @@ def _read(path: Path, vocabulary: Vocabulary, columns: Mapping[str, str], images
             raise InputError(f"{path} does not exist; expected a folder of photographs or a CSV file.")
         given = path if path.is_file() else None
         if images is not None and (given is None or not images.is_dir()):
-            wrong = f"{path}, which is no table" if given is None else f"{images}, which is no folder"
+            wrong = f"{path}, which is not a table" if given is None else f"{images}, which is not a folder"
             raise InputError(f"Received {wrong}; expected a table and the folder of its photographs.")
         found = Contents(images or (path.parent if given else path), given, vocabulary, columns)
         layout, *others = (layout for layout in LAYOUTS if layout.recognises(found))

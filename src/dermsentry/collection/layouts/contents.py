@@ -19,7 +19,7 @@ from dermsentry.errors import InputError
 from dermsentry.image_files import Folder, NotRead, walk
 
 _SPLIT = {"path", "group", "part"}
-"""Columns of a `split.csv`, which is no table of labels."""
+"""Columns of a `split.csv`, which is not a table of labels."""
 _TABLES = re.compile(r".+\.(csv|tab|tsv|txt|xlsx)", re.IGNORECASE)
 
 

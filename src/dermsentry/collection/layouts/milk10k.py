@@ -26,7 +26,7 @@ ABOUT = About(
     ),
     remark="the label of a lesion is that of both its photographs; `BEN_OTH` and `INF` are none of the "
     "nine and "
-    "read as any benign diagnosis, `MAL_OTH` stays unknown; `skin_tone_class` is no Fitzpatrick type and "
+    "read as any benign diagnosis, `MAL_OTH` stays unknown; `skin_tone_class` is not a Fitzpatrick type and "
     "not read",
 )
 _METADATA, _TRUTH = r"MILK10k_{part}_Metadata\.csv", r"MILK10k_{part}_GroundTruth\.csv"

@@ -69,8 +69,8 @@ def _of_text(path: Path) -> pd.DataFrame:
     wrong = [row[0] for row in found if row[2] not in _NUMBERS]
     if wrong or not found:
         raise InputError(
-            f"{path} is no description of PH²: expected rows of IMD… with a clinical diagnosis of 0, 1 or 2"
-            + (f", not {wrong[0]}'s." if wrong else ".")
+            f"{path} is not a description of PH²: expected rows of IMD… with a clinical diagnosis of 0, 1 "
+            "or 2" + (f", not {wrong[0]}'s." if wrong else ".")
         )
     return pd.DataFrame(
         [(row[0], _NUMBERS[row[2]], "histopathology" if row[1] else "") for row in found],

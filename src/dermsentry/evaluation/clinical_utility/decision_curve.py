@@ -6,7 +6,6 @@ eleven, 9 %: the threshold probability says how a missed melanoma weighs against
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -94,7 +93,6 @@ def decision_curve(
     y_prob: ArrayLike,
     resampler: Resampler,
     *,
-    threshold_probability: Sequence[float] = THRESHOLD_PROBABILITIES,
     prevalence: float | None = None,
 ) -> DecisionCurve:
     """The net benefit of a model's melanoma probabilities, with a band by the bootstrap over groups.
@@ -105,8 +103,6 @@ def decision_curve(
         Whether each photograph is a melanoma and the probability stated for it, (n,).
     resampler
         Of their groups.
-    threshold_probability
-        Between 0 and 1, rising.
     prevalence
         The share of melanomas that photographs are weighted to have, in every resample; by default their
         own. The probabilities should hold there: see `prevalence.at_prevalence`.
@@ -119,7 +115,7 @@ def decision_curve(
     truth, stated = np.asarray(y_true).astype(bool), np.asarray(y_prob, dtype=np.float64)
     if truth.all() or not truth.any():
         raise InputError("Received only melanomas or none; expected both, to weigh one against the other.")
-    threshold = np.asarray(threshold_probability, dtype=np.float64)
+    threshold = np.asarray(THRESHOLD_PROBABILITIES)
     everyone = np.ones(len(truth))
 
     def measure(weights: Floats) -> dict[str, Floats]:

@@ -22,7 +22,7 @@ def find_masks(folder: str | Path, image_ids: Iterable[str]) -> dict[str, Path]:
     """
     root, wanted = Path(folder), list(dict.fromkeys(image_ids))
     if not root.is_dir():
-        raise InputError(f"{root} is no folder; expected one with masks, `<image id>_segmentation.png`.")
+        raise InputError(f"{root} is not a folder; expected one with masks, `<image id>_segmentation.png`.")
     found = {}
     for image_id in wanted:
         for name in (f"{image_id}_segmentation.png", f"{image_id}.png"):

@@ -48,7 +48,7 @@ class Surroundings:
 
     @property
     def used(self) -> bool:
-        """Whether the surroundings alone tell melanomas: the interval lies above `CHANCE`."""
+        """Whether the surroundings alone tell melanomas: the interval is above `CHANCE`."""
         return self.lesion_painted_out is not None and self.lesion_painted_out.low > CHANCE
 
 

@@ -14,7 +14,7 @@ def randomised(network: str | Path | bytes, seed: int = 0) -> bytes:
     """A network, as ONNX bytes, with the values of each of its weight tensors shuffled.
 
     All layers at once, the last step of the cascade of Adebayo et al. (NeurIPS 2018, section 3.1); shuffled
-    rather than drawn anew, so that every layer keeps the size of its weights.
+    rather than drawn again, so that every layer keeps the size of its weights.
 
     Parameters
     ----------

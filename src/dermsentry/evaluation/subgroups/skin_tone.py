@@ -26,12 +26,12 @@ TONES: tuple[tuple[str, float], ...] = (
     ("brown", -30.0),
     ("dark", -math.inf),
 )
-"""Each group and the angle in degrees that it lies above: Del Bino & Bernerd, Br J Dermatol 169 (2013)."""
+"""Each group and the angle in degrees that it is above: Del Bino & Bernerd, Br J Dermatol 169 (2013)."""
 
 RIM = 0.10  # width of the rim, as a share of the shorter side
 ENOUGH = 0.2  # of the rim's pixels that must be plausible skin
 
-_BLACK, _GLARE = 15.0, 96.0  # L* of what lies beyond the lens, and of reflections
+_BLACK, _GLARE = 15.0, 96.0  # L* of what is beyond the lens, and of reflections
 _CHROMA = 3.0  # least C*: grey is paper, a ruler or a hair
 _REDDEST, _YELLOWEST = -25.0, 95.0  # hue in degrees, from bluish pink to yellow: no ink, no gloves
 _DARKER = 12.0  # L* below the picture's well-lit skin: further down are hair, shadow, pigment
