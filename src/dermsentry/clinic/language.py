@@ -66,6 +66,7 @@ def zone_of(name: str) -> tzinfo:
     return ZoneInfo(name) if name else LOCALTZ
 
 
+@lru_cache(maxsize=256)
 def choose(own: str, accepted: str, default: str, zone: str) -> Reading:
     """How somebody reads.
 

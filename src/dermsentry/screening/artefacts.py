@@ -58,7 +58,7 @@ def lesion_artefacts(planes: Pixels, field: Field) -> tuple[float, float]:
     tenth = SIDE * SIDE * 9 // 10
     skin = int(np.partition(_least(*square.transpose(2, 0, 1)), tenth, axis=None)[tenth])
     glare = lesion & (_least(red, green, blue) >= max(_NEAR_WHITE, skin + _ABOVE_SKIN))
-    hair = lesion & (_dark_lines(red, apart) | _dark_lines(255 - blue, apart))
+    hair = lesion & _dark_lines(np.stack([red, 255 - blue]), apart).any(axis=0)
     return int(glare.sum()) / area, int(hair.sum()) / area
 
 
@@ -77,24 +77,32 @@ def _around(middle: float, radius: float, length: int, apart: int) -> tuple[slic
     return part, ((np.arange(part.start, part.stop) - at) / reach) ** 2
 
 
-def _dark_lines(light: NDArray[np.uint8], apart: int) -> Mask:
-    """Where a line is darker than what is `apart` pixels to each side, and continues so both ways."""
-    width, flat = light.shape[1], light.ravel()
+def _dark_lines(planes: Pixels, apart: int) -> Mask:
+    """Where a line is darker than what is `apart` pixels to each side, and continues so both ways.
+
+    Of each plane, (n, height, width), on its own; all at once, since what is around a lesion is small.
+    """
+    width, flat = planes.shape[2], planes.reshape(len(planes), -1)
     found = np.zeros(flat.shape, dtype=np.bool_)
     for (down, across), factors in _DIRECTIONS:
         beside = apart / math.hypot(down, across)
         side = abs(round(down * beside) - round(across * beside) * width)
-        centre = flat[side:-side]
-        run = np.maximum(np.minimum(flat[: -2 * side], flat[2 * side :]), centre) - centre
+        centre = flat[:, side:-side]
+        run = np.minimum(flat[:, : -2 * side], flat[:, 2 * side :])
+        np.maximum(run, centre, out=run)
+        run -= centre
         np.minimum(run, _CONTRAST, out=run)
         step, samples = down * width + across, 1
         for factor in factors:  # sums of twice or thrice as many samples, in uint8
-            end = len(run) - (factor - 1) * samples * step
-            run = sum((run[i * samples * step :][:end] for i in range(1, factor)), start=run[:end])
-            samples *= factor
-        both = np.minimum(run[: -(samples + 1) * step], run[(samples + 1) * step :]) > _SEEN * samples
-        found[side + samples * step :][: len(both)] |= both
+            shift = samples * step
+            end = run.shape[1] - (factor - 1) * shift
+            total = run[:, :end] + run[:, shift:][:, :end]
+            if factor == 3:
+                total += run[:, 2 * shift :]
+            run, samples = total, samples * factor
+        both = np.minimum(run[:, : -(samples + 1) * step], run[:, (samples + 1) * step :]) > _SEEN * samples
+        found[:, side + samples * step :][:, : both.shape[1]] |= both
     # Next to the left and right edge these were neighbours in other rows.
-    lines, rim = found.reshape(light.shape), _HALF + apart
-    lines[:, :rim] = lines[:, -rim:] = False
+    lines, rim = found.reshape(planes.shape), _HALF + apart
+    lines[:, :, :rim] = lines[:, :, -rim:] = False
     return lines

@@ -29,7 +29,8 @@ def find_lesion(pixels: Pixels) -> Place:
     """
     size = len(pixels)
     smooth = _gaussian(size, size / 40)
-    light = smooth @ (pixels.sum(axis=2, dtype=np.float32) / 3) @ smooth.T
+    red, green, blue = pixels.astype(np.float32).transpose(2, 0, 1)
+    light = smooth @ ((red + green + blue) / 3) @ smooth.T
     down, across, inner, outer = _places(size)
     middle = (size - 1) / 2
     rim = float(np.median(light[outer]))

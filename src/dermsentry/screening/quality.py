@@ -11,6 +11,7 @@ by limits of their own (docs/why.md).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -99,12 +100,14 @@ def assess(pixels: Pixels, width: int, height: int) -> Quality:
     inner = _without_bars(pixels)
     image = Image.fromarray(inner)
     field = field_of_view(image)
-    small = image.resize((PLACES, PLACES), Image.Resampling.BOX)
+    small = Image.fromarray(field.small).resize((PLACES, PLACES), Image.Resampling.BOX)
     places = np.asarray(small, dtype=np.float32).reshape(PLACES * PLACES, 3)
     light = np.sort(places.mean(axis=1))
     planes = np.ascontiguousarray(inner.transpose(2, 0, 1))
     side, sharpness = min(width, height), _sharpness(_reduced(planes[1], step))
-    contrast = float(np.sqrt((places - _even_light() @ places).var(axis=0).sum()))
+    even = _even_light()
+    uneven = (places - even @ (even.T @ places)).ravel()
+    contrast = math.sqrt(uneven @ uneven / len(places))
     problems = []
     if side < MIN_SIDE:
         problems.append(TOO_SMALL.format(minimum=MIN_SIDE, side=side))
@@ -150,10 +153,10 @@ def _without_bars(pixels: Pixels) -> Pixels:
 
 @lru_cache(maxsize=1)
 def _even_light() -> NDArray[np.float32]:
-    """(256, 256): takes the places of one colour to the plane nearest to them, by least squares."""
+    """(256, 3), orthonormal: what all planes over the places of one colour are sums of."""
     across, down = np.meshgrid(np.linspace(-1, 1, PLACES), np.linspace(-1, 1, PLACES))
     plane = np.stack([np.ones(PLACES * PLACES), across.ravel(), down.ravel()], axis=1)
-    return (plane @ np.linalg.pinv(plane)).astype(np.float32)
+    return np.linalg.qr(plane)[0].astype(np.float32)
 
 
 def _burnt(planes: Pixels) -> float:

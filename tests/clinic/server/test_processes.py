@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def test_one_that_dies_is_begun_again_with_pauses(tmp_path: Path) -> None:
     assert times[1] - times[0] >= pause_after(1)
     assert times[2] - times[1] >= pause_after(2)
     assert told[0] == "The die ended (killed by SIGKILL); restarting it."
+
+
+def test_what_nobody_waits_for_leaves_the_processor_to_the_pages(tmp_path: Path) -> None:
+    own, log = os.getpriority(os.PRIO_PROCESS, 0), tmp_path / "log"
+    with running(replace(part(server_parts.stay, log), nice=3)):
+        wait_until(lambda: lines(log), 60, "a start")
+        begun = int(lines(log)[0].split()[0])
+        assert os.getpriority(os.PRIO_PROCESS, begun) == min(own + 3, 19)
 
 
 def test_pauses_grow_and_end() -> None:

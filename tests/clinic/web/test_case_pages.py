@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, event, select, update
 
 from clinic.cases import photograph
 from clinic.web_app import shown, texts
@@ -441,3 +441,22 @@ def test_a_printed_case_begins_with_the_decision(browser: Maker, add_case: Adder
     assert "ulcerated" in told
     sections = [str(own.get("class")) for own in page.select("main section, main .pictures")]
     assert "outcome" in sections[0]
+
+
+def test_a_case_asks_the_database_as_often_however_many_photographs_it_shows(
+    browser: Maker, add_case: Adder, engine: Engine
+) -> None:
+    number, who = add_case("alert", 0.7, patient="P-1", lesion="L1"), browser()
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+
+    def selects() -> int:
+        asked.clear()
+        assert who.get(f"/cases/{number}").status_code == 200
+        return len([text for text in asked if text.startswith("SELECT")])
+
+    selects()  # notes the view, which is looked up from then on
+    alone = selects()
+    for _ in range(20):
+        add_case("alert", 0.7, patient="P-1", lesion="L1")
+    assert selects() == alone <= 26

@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event, update
+from sqlalchemy.orm import Session
 
+from bundles import tiny_card
 from clinic.cases import screened
 from clinic.web_app import shown, texts
 from dermsentry.clinic.settings import Settings
+from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import writing
-from dermsentry.clinic.store.tables import Case, now
+from dermsentry.clinic.store.tables import Case, Match, Model, now
 from dermsentry.clinic.web.filters import as_query, read_filter
+from dermsentry.clinic.worklist.locks import lock
 from dermsentry.errors import InputError
+from dermsentry.files import plain
 
 Maker = Callable[..., TestClient]
 Adder = Callable[..., int]
@@ -119,14 +125,45 @@ def test_pages_follow_each_other_without_gap_or_repeat(browser: Maker, engine: E
     assert seen == sorted(seen, reverse=True)
 
 
-def test_a_page_asks_the_database_little(browser: Maker, engine: Engine) -> None:
+def test_a_page_asks_the_database_little_and_makes_no_object_of_a_row(
+    browser: Maker, engine: Engine, person: Callable[..., Person]
+) -> None:
+    anna = person("anna")
+    card = tiny_card()
     with writing(engine) as session:
-        session.add_all([screened("alert", 0.5, model_digest=None) for _ in range(60)])
+        session.add(Model(digest=card.digest, name=card.name, card=plain(card)))
+        session.flush()
+        cases = [screened("alert", 0.5, model_digest=card.digest, patient=f"P-{n}") for n in range(60)]
+        for own in cases[:20]:
+            own.assigned_to = anna.account_id
+        session.add_all(cases)
+        session.flush()
+        for own in cases[20:40]:
+            lock(session, own.id, anna)
+        session.add_all(
+            Match(first_id=one.id, second_id=other.id, agreement=0.9, in_place=True, patients=True)
+            for one, other in pairwise(cases)
+        )
     who = browser()
     asked: list[str] = []
+    made: list[object] = []
     event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
-    assert who.get("/").status_code == 200
-    assert len([text for text in asked if text.startswith("SELECT")]) <= 8
+
+    def note(_: Session, row: object) -> None:
+        made.append(row)
+
+    event.listen(Session, "loaded_as_persistent", note)
+    try:
+        for path, most in (("/", 8), ("/?view=gallery", 8), ("/worklist/rows", 4)):
+            asked.clear()
+            assert who.get(path).status_code == 200
+            assert len([text for text in asked if text.startswith("SELECT")]) <= most, "\n".join(asked)
+    finally:
+        event.remove(Session, "loaded_as_persistent", note)
+    assert made == []
+    page = who.get("/")
+    assert texts(shown(page), ".lane-conflicts .count") == ["59"]
+    assert len(shown(page).select(".in-lane.held")) == 20
 
 
 def test_who_only_sends_is_led_to_their_own(browser: Maker, add_case: Adder) -> None:

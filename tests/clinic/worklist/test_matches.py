@@ -15,6 +15,7 @@ from dermsentry.clinic.store.tables import Case, Match
 from dermsentry.clinic.worklist import matches, spellings
 from dermsentry.clinic.worklist.corrections import correct, restore, withdraw
 from dermsentry.clinic.worklist.matches import (
+    count_open_matches,
     doubts_of,
     keep_match,
     matches_of,
@@ -39,10 +40,9 @@ def match(clinic: Clinic, one: int, other: int) -> int | None:
 def to_settle(clinic: Clinic) -> list[tuple[int, str, list[int]]]:
     with reading(clinic.engine) as session:
         assert verify(session, clinic.trail).problems == ()
-        return [
-            (own.case.id, own.patient, [match.first_id for match in own.matches])
-            for own in open_matches(session)
-        ]
+        doubts = open_matches(session)
+        assert count_open_matches(session) == len(doubts)  # what the lane's tab says
+        return [(own.case.id, own.patient, [match.first_id for match in own.matches]) for own in doubts]
 
 
 def told(clinic: Clinic, case_id: int) -> list[tuple[int, int]]:

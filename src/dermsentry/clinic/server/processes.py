@@ -42,12 +42,14 @@ Shared = Any
 class Part:
     """A process of the server: `run(*arguments, stopped)` works until `stopped()`.
 
-    `run` is a function of a module; it and `arguments` can be pickled.
+    `run` is a function of a module; it and `arguments` can be pickled. `nice`: how much less of a busy
+    processor it asks for than the web server, which people wait for (0 to 19, see nice(2)).
     """
 
     name: str
     run: Callable[..., None]
     arguments: tuple[Any, ...]
+    nice: int = 0
 
 
 class CannotGoOn(OutputError):
@@ -180,6 +182,7 @@ def run_part(part: Part, parent: int, heard: Shared) -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    os.nice(part.nice)
     try:
         part.run(*part.arguments, stopped)
     except DermsentryError as error:

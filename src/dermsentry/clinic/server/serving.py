@@ -38,6 +38,9 @@ from dermsentry.model import BUNDLED, bundled, read_network
 from dermsentry.model.card import Card
 
 GRACE_S = 10
+SCREENING_NICE, MATCHING_NICE = 5, 10
+"""Pages come before screening, which comes before comparing photographs: with 5 it gets a quarter of a core
+that a page wants too, and all of one that nobody wants."""
 BACKLOG = 128
 
 
@@ -171,10 +174,10 @@ def parts_of(plan: Plan, clinic: ServedClinic, umask: int) -> list[Part]:
     settings = clinic.settings
     common = (plan.database, plan.folder, settings)
     parts = [
-        Part(f"worker {number}", run_worker, (*common, clinic.served_with[0]))
+        Part(f"worker {number}", run_worker, (*common, clinic.served_with[0]), SCREENING_NICE)
         for number in range(1, plan.workers + 1)
     ]
-    parts.append(Part("matching", run_matching, (*common, clinic.served_with[0])))
+    parts.append(Part("matching", run_matching, (*common, clinic.served_with[0]), MATCHING_NICE))
     parts.append(Part("housekeeping", run_housekeeping, common))
     if settings.webhooks or settings.mail.to or settings.mail.escalate_to:
         # A process each: a mail server that hangs must not keep the webhooks waiting.

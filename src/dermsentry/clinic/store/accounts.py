@@ -9,9 +9,9 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Row, bindparam, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -197,24 +197,39 @@ def sign_in(session: Session, account: Account) -> str:
     return secret
 
 
+# Made once, of the tables: every request of a page asks it, and no objects are made of the rows.
+_ACCOUNTS, _SIGN_INS = Account.__table__, SignIn.__table__.c
+_SIGNED_IN = (
+    select(
+        _ACCOUNTS,
+        _SIGN_INS.csrf,
+        _SIGN_INS.seen_at,
+        _SIGN_INS.expires_at,
+        _SIGN_INS.created_at.label("signed_in_at"),
+    )
+    .join_from(SignIn.__table__, _ACCOUNTS)
+    .where(_SIGN_INS.id == bindparam("digest"))
+)
+
+
 def person_of_cookie(session: Session, secret: str, two_factors: Collection[str] = ()) -> Person | None:
     """Who a cookie belongs to, unless the session ended, was idle for too long, or the account was closed.
 
     `two_factors`: the roles that need a second factor.
     """
-    found = session.get(SignIn, _digest(secret))
-    if found is None or not found.account.active:
+    found = session.execute(_SIGNED_IN, {"digest": _digest(secret)}).first()
+    if found is None or not found.active:
         return None
     moment = now()
     if moment >= found.expires_at or moment - found.seen_at >= IDLE:
         return None
-    due = due_of(found.account, two_factors)
-    may: frozenset[str] = frozenset() if due else MAY[found.account.role]
-    person = _person(found.account, may, moment - found.seen_at >= NOTED, found.csrf, found.created_at)
-    return replace(person, ends_at=found.expires_at, due=due, language=found.account.language)
+    due = due_of(found, two_factors)
+    may: frozenset[str] = frozenset() if due else MAY[found.role]
+    person = _person(found, may, moment - found.seen_at >= NOTED, found.csrf, found.signed_in_at)
+    return replace(person, ends_at=found.expires_at, due=due, language=found.language)
 
 
-def due_of(account: Account, two_factors: Collection[str]) -> Due:
+def due_of(account: Account | Row[Any], two_factors: Collection[str]) -> Due:
     """What the account's owner must do before anything else."""
     if account.password_given:
         return "password"
@@ -299,7 +314,11 @@ def note_use(session: Session, secret: str) -> None:
 
 
 def _person(
-    account: Account, may: frozenset[str], stale: bool, csrf: str = "", signed_in_at: datetime | None = None
+    account: Account | Row[Any],
+    may: frozenset[str],
+    stale: bool,
+    csrf: str = "",
+    signed_in_at: datetime | None = None,
 ) -> Person:
     return Person(account.id, account.name, account.full_name, account.role, may, csrf, signed_in_at, stale)
 

@@ -23,7 +23,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
@@ -39,6 +39,11 @@ FIRST = "0" * 64
 """What the first row has before it."""
 _LOCK = 1296387156  # PostgreSQL's advisory lock of the chain's end
 _END = "audit trail"  # where a session keeps the trail that is to be anchored once it is committed
+
+# Made once: every event asks them.
+_EVENTS = Event.__table__.c
+_LAST = select(_EVENTS.id, _EVENTS.hash).order_by(_EVENTS.id.desc()).limit(1)
+_HASH_OF = select(_EVENTS.hash).where(_EVENTS.id == bindparam("number"))
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +138,7 @@ def end_to_anchor(session: Session) -> End | None:
 
 
 def _end(session: Session, trail: Trail) -> End | None:
-    last = session.execute(select(Event.id, Event.hash).order_by(Event.id.desc()).limit(1)).first()
+    last = session.execute(_LAST).first()
     return End(trail, last.id, last.hash) if last else None
 
 
@@ -221,7 +226,7 @@ def _cut_off(session: Session, trail: Trail) -> bool:
     except (OSError, ValueError) as error:
         log.error("The audit trail's anchor %s cannot be read: %s.", trail.anchor, error)
         return True
-    if number and session.scalar(select(Event.hash).where(Event.id == number)) != value:
+    if number and session.scalar(_HASH_OF, {"number": number}) != value:
         log.error("The audit trail was changed: event %d is not the one that its anchor remembers.", number)
         return True
     return False

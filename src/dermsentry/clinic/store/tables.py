@@ -384,6 +384,21 @@ class Case(Base):
     model: Mapped[Model | None] = relationship()
     assignee: Mapped[Account | None] = relationship(foreign_keys=[assigned_to])
 
+    @property
+    def assignee_name(self) -> str | None:
+        """The name of the account that is to read it."""
+        return self.assignee.name if self.assignee is not None else None
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """The thresholds of the model that screened it, by tier; none while it waits."""
+        return cuts_of(self.model.card) if self.model is not None else {}
+
+
+def cuts_of(card: Mapping[str, Any]) -> Mapping[str, float]:
+    """The thresholds of a model's card, by tier."""
+    return {name: cut["value"] for name, cut in card["thresholds"].items()}
+
 
 OPEN = Case.stage != literal_column("'decided'")
 """That a case is not decided; written out, since a partial index is not used for a parameter."""

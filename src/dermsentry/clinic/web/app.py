@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 
 from dermsentry._version import __version__
@@ -42,6 +43,7 @@ from dermsentry.clinic.web.pages import (
 from dermsentry.clinic.web.performance_cache import PerformanceCache
 from dermsentry.clinic.web.root_path import RootPath, require_free
 from dermsentry.clinic.web.security import rules
+from dermsentry.clinic.web.uploads import AT_ONCE
 
 ROUTERS = (
     static_files.router,
@@ -118,7 +120,7 @@ def bind(app: FastAPI, clinic: ServedClinic) -> None:
     """Let an app serve this clinic, with nothing cached from another."""
     app.state.clinic = clinic
     app.state.gate, app.state.provider = Gate(), None
-    app.state.performance = PerformanceCache()
+    app.state.performance, app.state.senders = PerformanceCache(), CapacityLimiter(AT_ONCE)
 
 
 def _too_large(request: Request, error: TooLarge) -> Response:

@@ -11,7 +11,7 @@ from dermsentry.clinic import lengths
 from dermsentry.clinic.language import zone_of
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.tables import PLACES, WITHDRAWN, Case, Lane
-from dermsentry.clinic.worklist.worklist import ORDERS, Filter, Order
+from dermsentry.clinic.worklist.worklist import ORDERS, Filter, Listed, Order
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import TIERS, Tier
 
@@ -103,7 +103,7 @@ def read_days(
     return text, (_begins(since, zone), _begins(after, zone))
 
 
-def lane_of(case: Case) -> Shown:
+def lane_of(case: Case | Listed) -> Shown:
     """The lane of the worklist's page that a case is in."""
     return "decided" if case.stage == "decided" and case.lane != WITHDRAWN else cast(Lane, case.lane)
 

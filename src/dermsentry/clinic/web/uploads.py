@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from dermsentry.clinic import lengths
@@ -18,6 +19,9 @@ from dermsentry.clinic.web.security import MOST_FILES, clinic_of
 from dermsentry.errors import InputError
 
 FIELD = "photographs"
+AT_ONCE = 2
+"""Photographs that are kept at the same time: one is written to the disk while another enters the database,
+which takes one at a time. More would only wait for each other, and take their turns from the pages."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ async def receive_all(request: Request, person: Person, source: Source) -> list[
         about = About(**told, file_name=file.filename or "")
         data = await file.read(MAX_BYTES + 1)
         try:
-            received = await run_in_threadpool(
-                receive, clinic, data, about, source=source, actor=person.name, account_id=person.account_id
-            )
+            keep = partial(receive, source=source, actor=person.name, account_id=person.account_id)
+            queue: CapacityLimiter = request.app.state.senders
+            received = await to_thread.run_sync(keep, clinic, data, about, limiter=queue)
         except InputError as error:
             sent.append(Sent(about.checked().file_name, problem=str(error)))
         else:

@@ -12,6 +12,7 @@ from dermsentry.clinic.language import ENGLISH, _, lazy, ngettext, numerals, rea
 from dermsentry.clinic.store.tables import ASSESSED, Case, Read
 from dermsentry.clinic.worklist.body_map import name_of_region
 from dermsentry.clinic.worklist.terms import name_of_term
+from dermsentry.clinic.worklist.worklist import Listed
 from dermsentry.diagnoses import DIAGNOSES, name_of
 from dermsentry.errors import InputError
 from dermsentry.screening.quality import BRIGHT, DARK, MIN_CONTRAST, MIN_SHARPNESS
@@ -138,11 +139,11 @@ UNUSUAL = 0.3
 """No-lesion score or out-of-distribution score above which a finding is to be relied on less."""
 
 
-def probability(case: Case) -> str:
+def probability(case: Case | Listed) -> str:
     """The probability of melanoma, with the digits that keep it on its side of its model's thresholds."""
     if case.melanoma is None:
         return MISSING
-    return numerals(compared(case.melanoma, *thresholds(case).values())[0])
+    return numerals(compared(case.melanoma, *case.thresholds.values())[0])
 
 
 def points(change: Estimate) -> str:
@@ -152,11 +153,6 @@ def points(change: Estimate) -> str:
     )
     shown = _("%(value)s points (%(low)s to %(high)s)", value=value, low=low, high=high)
     return numerals(shown)
-
-
-def thresholds(case: Case) -> dict[str, float]:
-    """The thresholds of the model that screened a case, by tier; none while it waits."""
-    return {name: cut["value"] for name, cut in case.model.card["thresholds"].items()} if case.model else {}
 
 
 def age(time: timedelta) -> str:
@@ -190,7 +186,7 @@ def likeliest(finding: Mapping[str, Any] | None) -> str:
     return max(probabilities, key=probabilities.__getitem__) if probabilities else ""
 
 
-def most_probable(case: Case) -> str:
+def most_probable(case: Case | Listed) -> str:
     """The likeliest diagnosis of a case that the model assessed, with its probability."""
     code = likeliest(case.finding) if case.tier in ASSESSED else ""
     if not code:

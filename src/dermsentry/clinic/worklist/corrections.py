@@ -170,8 +170,10 @@ def open_conflicts(session: Session) -> Sequence[Conflict]:
 
 def count_conflicts(session: Session) -> int:
     """How many conflicts nobody has settled."""
-    query = select(func.count()).select_from(Conflict).where(Conflict.resolved_at.is_(None))
-    return session.scalar(query) or 0
+    return session.scalar(_OPEN_CONFLICTS) or 0
+
+
+_OPEN_CONFLICTS = select(func.count()).select_from(Conflict).where(Conflict.resolved_at.is_(None))
 
 
 def corrections_of(session: Session, case_id: int) -> Sequence[Correction]:

@@ -6,7 +6,6 @@ A lock runs out by itself. It keeps nobody from looking; who wants to decide tak
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from sqlalchemy import Select, delete, select
@@ -67,13 +66,8 @@ def release(session: Session, case_id: int, person: Person, key: str = "") -> No
 
 def lock_of(session: Session, case_id: int) -> Lock | None:
     """The lock of a case that has not run out."""
-    return locks_of(session, [case_id]).get(case_id)
-
-
-def locks_of(session: Session, case_ids: Collection[int]) -> Mapping[int, Lock]:
-    """The locks of some cases that have not run out, by case."""
-    query = select(Lock).where(Lock.case_id.in_(case_ids), Lock.until > now())
-    return {own.case_id: own for own in session.scalars(query.execution_options(populate_existing=True))}
+    query = select(Lock).where(Lock.case_id == case_id, Lock.until > now())
+    return session.scalar(query.execution_options(populate_existing=True))
 
 
 def locked_by_others(account_id: int) -> Select[int]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import case as case_when
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased, contains_eager
 
 from dermsentry.clinic import lengths
@@ -69,7 +70,7 @@ def keep_match(
 
 def matches_of(session: Session, case_id: int) -> tuple[Match, ...]:
     """What a case's photograph was found to show too, the earliest first, whether settled or not."""
-    query = _pairs().where(or_(Match.first_id == case_id, Match.second_id == case_id))
+    query = _PAIRS.where(or_(Match.first_id == case_id, Match.second_id == case_id))
     return tuple(session.scalars(query.order_by(Match.id).limit(MOST_SHOWN)))
 
 
@@ -84,12 +85,20 @@ def doubts_of(session: Session, matches: Iterable[Match], case_id: int) -> tuple
 
 def open_matches(session: Session) -> tuple[Doubt, ...]:
     """What a person must look at, the oldest first; up to 200 matches, together by case and patient."""
-    query = _pairs().where(Match.resolved_at.is_(None), Match.patients)
     found: dict[tuple[int, str], list[Match]] = {}
-    each = session.scalars(query.order_by(Match.id).execution_options(yield_per=MOST_SHOWN))
+    each = session.scalars(_PAIRS.where(*_OPEN).order_by(Match.id).execution_options(yield_per=MOST_SHOWN))
     for match in islice(_apart(session, each), MOST_SHOWN):
         found.setdefault((match.second_id, match.first.patient), []).append(match)
     return tuple(Doubt(own[0].second, own[0].first.patient, tuple(own)) for own in found.values())
+
+
+def count_open_matches(session: Session) -> int:
+    """How many entries `open_matches` has, without its limit."""
+    return sum(
+        number
+        for number, mine, theirs in session.execute(_OPEN_DOUBTS)
+        if mine is None or mine not in spellings_of(session, theirs).joined
+    )
 
 
 def settle_match(
@@ -124,7 +133,7 @@ def settle_match(
 def compare_patients(session: Session, case: Case) -> None:
     """After a case was given another patient: whether its matches are of two patients."""
     either = or_(Match.first_id == case.id, Match.second_id == case.id)
-    for match in session.scalars(_pairs(withdrawn=True).where(either)):
+    for match in session.scalars(_EVERY_PAIR.where(either)):
         match.patients = _two_patients(match.first, match.second)
 
 
@@ -134,16 +143,36 @@ def waiting_to_be_compared(session: Session) -> int:
     return session.scalar(query) or 0
 
 
-def _pairs(*, withdrawn: bool = False) -> Select[Match]:
-    """Matches with their cases; without those of a withdrawn case, unless these are asked for."""
-    first, second = aliased(Case), aliased(Case)
-    query = (
-        select(Match)
-        .join(first, first.id == Match.first_id)
-        .join(second, second.id == Match.second_id)
-        .options(contains_eager(Match.first.of_type(first)), contains_eager(Match.second.of_type(second)))
+_FIRST, _SECOND = aliased(Case), aliased(Case)
+# Made once: an alias has a copy of each of the table's columns.
+_NEITHER_WITHDRAWN = (_FIRST.lane != WITHDRAWN, _SECOND.lane != WITHDRAWN)
+_OPEN = (Match.resolved_at.is_(None), Match.patients)
+_EVERY_PAIR = (
+    select(Match)
+    .join(_FIRST, _FIRST.id == Match.first_id)
+    .join(_SECOND, _SECOND.id == Match.second_id)
+    .options(contains_eager(Match.first.of_type(_FIRST)), contains_eager(Match.second.of_type(_SECOND)))
+)
+_PAIRS = _EVERY_PAIR.where(*_NEITHER_WITHDRAWN)
+"""Matches with their cases, without those of a withdrawn case."""
+_ALIKE = _FIRST.patient_key == _SECOND.patient_key
+_DOUBTS = (
+    select(
+        Match.second_id,
+        _FIRST.patient.label("patient"),
+        case_when((_ALIKE, _SECOND.patient)).label("mine"),
+        case_when((_ALIKE, _FIRST.patient)).label("theirs"),
     )
-    return query if withdrawn else query.where(first.lane != WITHDRAWN, second.lane != WITHDRAWN)
+    .join(_FIRST, _FIRST.id == Match.first_id)
+    .join(_SECOND, _SECOND.id == Match.second_id)
+    .where(*_NEITHER_WITHDRAWN, *_OPEN)
+    .distinct()
+    .subquery()
+)
+_OPEN_DOUBTS = select(func.count(), _DOUBTS.c.mine, _DOUBTS.c.theirs).group_by(
+    _DOUBTS.c.mine, _DOUBTS.c.theirs
+)
+"""How many doubts there are; on lines of their own where the two references look alike and may be one."""
 
 
 def _two_patients(first: Case, second: Case) -> bool:

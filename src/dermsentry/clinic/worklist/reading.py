@@ -157,7 +157,7 @@ def amend(
     if before and instead_of not in (None, before[-1].id):
         name = before[-1].account.full_name
         raise CannotRead(f"{name} has changed the decision since you opened the case; look at it again.")
-    problem = may_amend(session, case, person)
+    problem = may_amend(case, person, before)
     if problem:
         raise CannotRead(problem)
     reason = clean_reason(reason, of="amended decision")
@@ -180,16 +180,15 @@ def amend(
     return read
 
 
-def may_amend(session: Session, case: Case, person: Person) -> str:
+def may_amend(case: Case, person: Person, reads: Sequence[Read]) -> str:
     """Why a person may not change the decision on a case, in words; empty where they may.
 
-    Who made it may, of two who agreed each, and every administrator.
+    Who made it may, of two who agreed each, and every administrator. `reads`: the case's `active_reads`.
     """
     if "reads:write" not in person.may:
         return "Only dermatologists can amend decisions."
     if case.lane == WITHDRAWN:
         return "The case was withdrawn."
-    reads = active_reads(session, case.id)
     if case.stage != "decided" or not reads:
         return "The case has not been decided yet."
     last = reads[-1]

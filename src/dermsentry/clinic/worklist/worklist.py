@@ -14,12 +14,24 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import ColumnElement, Date, Select, and_, false, func, literal, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    Select,
+    and_,
+    bindparam,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dermsentry.clinic.store.accounts import Person
@@ -30,12 +42,16 @@ from dermsentry.clinic.store.tables import (
     OPEN,
     PLACES,
     WITHDRAWN,
+    Account,
     Case,
     Comment,
     Instant,
     Lane,
+    Lock,
+    Model,
     Read,
     Tag,
+    cuts_of,
     now,
 )
 from dermsentry.clinic.worklist.locks import locked_by_others
@@ -79,11 +95,46 @@ class Filter:
     blind: Person | None = None
 
 
+class Listed(NamedTuple):
+    """A case as lists show it, read without what they do not show.
+
+    `assignee`, `assignee_name`: the full name and the name of the account that is to read it. `read_by`,
+    `reader`: the account that has it open, and its full name. `thresholds`: as in a `Case`. All else are
+    columns of a `Case`.
+    """
+
+    id: int
+    state: str
+    lane: str
+    stage: str
+    tier: str
+    rank: int
+    malignancy_order: float
+    melanoma: float | None
+    finding: dict[str, Any] | None
+    patient: str
+    lesion: str
+    site: str
+    accession: str
+    file_name: str
+    revision: int
+    received_at: datetime
+    screened_at: datetime | None
+    decided_at: datetime | None
+    follow_up_on: date | None
+    assigned_to: int | None
+    assignee: str | None
+    assignee_name: str | None
+    read_by: int | None
+    reader: str | None
+    thresholds: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class Page:
     """Some cases in their order, and the cursor of the page after; None where this is the last."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[Listed, ...]
     next: str | None
 
 
@@ -109,14 +160,13 @@ def list_cases(session: Session, wanted: Filter, *, after: str | None = None, li
         query = query.where(_beyond(wanted, _read_cursor(wanted, after)))
     # Numbers first: the order's own index has whatever is filtered by, so that no case is read in vain.
     found = session.scalars(query.limit(limit + 1)).all()
-    opened = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_(found[:limit]))).all()}
-    cases = tuple(opened[case_id] for case_id in found[:limit])
+    cases = _listed(session, found[:limit])
     return Page(cases, _cursor(wanted, cases[-1]) if len(found) > limit else None)
 
 
 def search_cases(
     session: Session, search: str, *, limit: int = 50, blind: Person | None = None
-) -> tuple[tuple[Case, ...], int]:
+) -> tuple[tuple[Listed, ...], int]:
     """The cases of every lane that contain every word, decided and withdrawn ones too; how many there are.
 
     Up to `limit` of them, those that came last first; of more than 10,000 so many are counted. `blind`: as in
@@ -131,9 +181,7 @@ def search_cases(
         return (), 0
     # Numbers alone, in no order: an index has them with what is searched, so that no case is read in vain.
     found = sorted(session.scalars(select(Case.id).where(_found(search, blind)).limit(MOST_COUNTED)))
-    wanted = found[: -limit - 1 : -1]
-    opened = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_(wanted)))}
-    return tuple(opened[case_id] for case_id in wanted), len(found)
+    return _listed(session, found[: -limit - 1 : -1]), len(found)
 
 
 def next_case(session: Session, wanted: Filter, case_id: int, reader: int | None = None) -> int | None:
@@ -160,21 +208,62 @@ def counts(session: Session, zone: tzinfo = UTC) -> Mapping[str, int]:
     day that it is in a time zone.
     """
     found = dict.fromkeys((*(lane for lane in get_args(Lane) if lane != WITHDRAWN), *TIERS), 0)
-    rows = session.execute(
-        select(Case.lane, Case.rank, func.count())
-        .where(OPEN, Case.lane != WITHDRAWN)
-        .group_by(Case.lane, Case.rank)
-    )
-    today = now().astimezone(zone).date()
-    due = select(func.count()).where(Case.follow_up_on <= today, Case.lane != WITHDRAWN)
-    found["follow-up"] = session.scalar(due) or 0
+    found["follow-up"] = session.scalar(_DUE, {"today": now().astimezone(zone).date()}) or 0
     tiers: dict[tuple[str, int], str] = {place: tier for tier, place in PLACES.items()}
-    for lane, rank, number in rows:
+    for lane, rank, number in session.execute(_OPEN_BY_PLACE):
         found[lane] += number
         tier = tiers.get((lane, rank), lane)
         if tier != lane:
             found[tier] += number
     return found
+
+
+# Made once, of the table: each page asks them, and no object is made of a row.
+_CASES, _ASSIGNEES, _READERS = Case.__table__, Account.__table__.alias(), Account.__table__.alias()
+_OPEN_BY_PLACE = (
+    select(_CASES.c.lane, _CASES.c.rank, func.count())
+    .where(OPEN, _CASES.c.lane != WITHDRAWN)
+    .group_by(_CASES.c.lane, _CASES.c.rank)
+)
+_DUE = (
+    select(func.count())
+    .select_from(_CASES)
+    .where(_CASES.c.follow_up_on <= bindparam("today"), _CASES.c.lane != WITHDRAWN)
+)
+_OTHERS = {
+    "assignee": _ASSIGNEES.c.full_name,
+    "assignee_name": _ASSIGNEES.c.name,
+    "read_by": Lock.__table__.c.account_id,
+    "reader": _READERS.c.full_name,
+}
+_LISTED = (
+    select(
+        *((_OTHERS[name] if name in _OTHERS else _CASES.c[name]).label(name) for name in Listed._fields[:-1]),
+        _CASES.c.model_digest,
+    )
+    .outerjoin_from(_CASES, _ASSIGNEES, _ASSIGNEES.c.id == _CASES.c.assigned_to)
+    .outerjoin(
+        Lock.__table__,
+        and_(Lock.__table__.c.case_id == _CASES.c.id, Lock.__table__.c.until > bindparam("moment")),
+    )
+    .outerjoin(_READERS, _READERS.c.id == Lock.__table__.c.account_id)
+    .where(_CASES.c.id.in_(bindparam("cases", expanding=True)))
+)
+_CARDS = select(Model.__table__.c.digest, Model.__table__.c.card).where(
+    Model.__table__.c.digest.in_(bindparam("digests", expanding=True))
+)
+
+
+def _listed(session: Session, wanted: Sequence[int]) -> tuple[Listed, ...]:
+    """The cases of these numbers, in their order."""
+    if not wanted:
+        return ()
+    opened = {row.id: row for row in session.execute(_LISTED, {"cases": list(wanted), "moment": now()})}
+    digests = {row.model_digest for row in opened.values() if row.model_digest}
+    cards = session.execute(_CARDS, {"digests": list(digests)}) if digests else ()
+    cuts = {digest: cuts_of(card) for digest, card in cards}
+    found = (opened[number] for number in wanted)
+    return tuple(Listed._make((*row[:-1], cuts.get(row.model_digest, {}))) for row in found)
 
 
 def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
@@ -293,7 +382,7 @@ def _beyond(wanted: Filter, place: list[Any]) -> ColumnElement[bool]:
     return beyond
 
 
-def _cursor(wanted: Filter, case: Case) -> str:
+def _cursor(wanted: Filter, case: Listed) -> str:
     values = [getattr(case, column.key) for column in _order(wanted)]
     plain = [value.isoformat() if isinstance(value, date) else value for value in values]
     return base64.urlsafe_b64encode(json.dumps(plain).encode()).decode().rstrip("=")

@@ -146,8 +146,7 @@ def cases(
     _text, wanted = read_filter(given, me=person.account_id, blind=blind)
     with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=limit)
-        # Within the session, which looks up whom a case is assigned to.
-        return Cases(cases=[CaseSummary.model_validate(case) for case in found.cases], next=found.next)
+    return Cases(cases=[CaseSummary.model_validate(case) for case in found.cases], next=found.next)
 
 
 @router.get("/cases/{case_id}", summary="Get a case", tags=["cases"], responses=problem_responses(404))

@@ -83,7 +83,7 @@ class CaseSummary(_Row):
     decided_at: datetime | None
     follow_up_on: date | None = Field(description="The day on which the lesion is to be seen again")
     assigned_to: str | None = Field(
-        None, validation_alias=AliasPath("assignee", "name"), description="The account that is to read it"
+        None, validation_alias="assignee_name", description="The account that is to read it"
     )
 
     @model_validator(mode="after")

@@ -28,7 +28,6 @@ from dermsentry.clinic.web.pages.worklist import asked_for, is_undoable, undoabl
 from dermsentry.clinic.web.rendering import markdown_html, page, part
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
-from dermsentry.clinic.web.wording import thresholds
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
 from dermsentry.clinic.worklist.drafts import FIELDS, discard_draft, draft_of, keep_draft
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
@@ -327,6 +326,7 @@ def _page(
         related = same_lesion(session, found)
         near = nearest(related, found)
         why_not = may_read(session, clinic, found, person) if "reads:write" in person.may else ""
+        reads = active_reads(session, case_id)
         draft = draft_of(session, case_id, person.account_id) if given is None else None
         given = given or (draft.fields if draft is not None else {})
         return page(
@@ -338,7 +338,7 @@ def _page(
             contradictions=contradictions,
             given={**BLANK, **given},
             draft=draft,
-            decision=(decision := _decision_to_amend(session, found, person)),
+            decision=(decision := reads[-1] if not may_amend(found, person, reads) else None),
             decided_as=_as_form(decision) if decision is not None else {},
             carried=as_query(text),
             following=next_case(session, wanted, case_id, person.account_id),
@@ -350,7 +350,7 @@ def _page(
             lock=lock_of(session, case_id) if not why_not else None,
             deciders=deciders(session),
             known_tags=known_tags(session),
-            own_read=_own_read(session, found, person),
+            own_read=next((read for read in reads[-1:] if _may_undo(read, person)), None),
             read=undoable(session, done, person),
             readers=clinic.settings.readers,
             matches=(matches := matches_of(session, case_id)),
@@ -371,13 +371,6 @@ def has_view(clinic: Clinic, case: Case) -> bool:
     return clinic.pictures.drawn(case.sha256, "view").is_file()
 
 
-def _decision_to_amend(session: Session, case: Case, person: Person) -> Read | None:
-    """The decision on the case, if the person may amend it."""
-    if may_amend(session, case, person):
-        return None
-    return active_reads(session, case.id)[-1]
-
-
 def _as_form(read: Read) -> dict[str, str]:
     """What a decision was made with, as the fields of its form."""
     agrees = {True: "yes", False: "no", None: ""}[read.agrees]
@@ -385,12 +378,9 @@ def _as_form(read: Read) -> dict[str, str]:
     return {**BLANK, **told, "agrees": agrees, **as_form(read)}
 
 
-def _own_read(session: Session, case: Case, person: Person) -> Read | None:
-    """The person's own decision on the case, if it can still be undone."""
-    if "reads:write" not in person.may:
-        return None
-    last = active_reads(session, case.id)[-1:]
-    return next((read for read in last if is_undoable(read, person)), None)
+def _may_undo(read: Read, person: Person) -> bool:
+    """Whether it is the person's own decision, and can still be undone."""
+    return "reads:write" in person.may and is_undoable(read, person)
 
 
 def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) -> dict[str, Any]:
@@ -405,7 +395,7 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         "case": case,
         "finding": finding,
         "probabilities": sorted(probabilities.items(), key=lambda item: -item[1]),
-        "thresholds": thresholds(case),
+        "thresholds": case.thresholds,
         "aspect": case.model.card["aspect"] if case.model else "squash",
         "has_picture": has_view(clinic, case),
         "has_saliency": clinic.pictures.drawn(case.sha256, "saliency").is_file(),

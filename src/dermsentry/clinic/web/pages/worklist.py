@@ -17,8 +17,7 @@ from dermsentry.clinic.web.filters import LANES, NARROWING, as_query, read_filte
 from dermsentry.clinic.web.rendering import page, part
 from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
 from dermsentry.clinic.worklist.corrections import count_conflicts
-from dermsentry.clinic.worklist.locks import locks_of
-from dermsentry.clinic.worklist.matches import open_matches
+from dermsentry.clinic.worklist.matches import count_open_matches
 from dermsentry.clinic.worklist.remarks import blind_reader
 from dermsentry.clinic.worklist.routine import batch_of, undoable_until
 from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases, search_cases
@@ -57,7 +56,6 @@ def worklist(
             "worklist.html",
             person=person,
             text=text,
-            locks=locks_of(session, [case.id for case in (*found.cases, *elsewhere)]),
             batch=batch,
             together=together,
             together_until=undoable_until(together),
@@ -67,7 +65,7 @@ def worklist(
                 if lane != WITHDRAWN or text["lane"] == WITHDRAWN
             ],
             counts=open_by,
-            conflicts=count_conflicts(session) + len(open_matches(session)),
+            conflicts=count_conflicts(session) + count_open_matches(session),
             filtered=any(text[name] for name in NARROWING),
             views=[
                 (name, "/?" + as_query({**text, "view": view}), view == text["view"])
@@ -101,7 +99,6 @@ def rows(
                 carried=as_query(text),
                 text=text,
                 person=person,
-                locks=locks_of(session, [case.id for case in found.cases]),
             )
         )
 
