@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,20 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path: Path) -> N
     other.check(force=True)
     other.finish()
     other.check()
+
+
+def test_what_only_adds_may_be_turned_on_and_not_off(tmp_path: Path) -> None:
+    def audit(content: bool, seed: int = 0) -> Output:
+        return replace(output(tmp_path, content=content, seed=seed), adding=("content",))
+
+    written(tmp_path, content=False, seed=0)
+    audit(True).check()
+    with pytest.raises(OutputError, match=r"\(seed 0, now 1\)"):
+        audit(True, seed=1).check()
+    audit(True).finish()
+    audit(True).check()
+    with pytest.raises(OutputError, match="content True, now False"):
+        audit(False).check()
 
 
 def test_an_edited_file_is_refused(tmp_path: Path) -> None:

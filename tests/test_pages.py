@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from browser import running_chromium
 from dermsentry import adopt, compare_models
@@ -136,6 +137,8 @@ def test_page_in_a_browser(chromium: Browser, pages: Path, page: str, width: int
         elif "seed-" not in link:  # the folds' own pages are not made here
             assert (pages / page).parent.joinpath(link.partition("#")[0]).is_file(), link
     assert faults == []
+    found = Axe().run(shown, options={"resultTypes": ["violations"]})
+    assert found.violations_count == 0, found.generate_report()
     shown.close()
 
 

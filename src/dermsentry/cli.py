@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from functools import cache, wraps
@@ -27,6 +27,7 @@ from dermsentry.progress import log_as_json, logged, say, terminal_width
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
+    from dermsentry.collection.table import UnknownDiagnosis
     from dermsentry.outputs import Output
     from dermsentry.screening.guarded import GuardedScreeners
     from dermsentry.screening.triage import Tier
@@ -70,6 +71,20 @@ LeaveOut = Annotated[
     ),
 ]
 Folds = Annotated[int | None, typer.Option(min=2, help="Leave out each group once, in so many folds.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=HEADING",
+        help="The heading in your tables of a column, such as diagnosis='Befund (Histo)'; once for each.",
+    ),
+]
+Diagnoses = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV given,diagnosis of names that are not understood; where it is missing, it is written to be "
+        "filled in."
+    ),
+]
 Part = Literal["test", "test-as-given", "train", "validation", "calibration", "test-leaking", "quarantined"]
 Force = Annotated[
     bool,
@@ -89,20 +104,11 @@ class Reading:
     metadata: Annotated[
         Path | None, typer.Option(help="Table by image id with lesion, patient, age, sex, site.")
     ] = None
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=HEADING",
-            help="The heading in your tables of a column, such as diagnosis='Befund (Histo)'; once for each.",
-        ),
-    ] = None
+    column: Columns = None
     images: Annotated[
         Path | None, typer.Option(help="Folder of the images, where DATA is a table in another folder.")
     ] = None
-    diagnoses: Annotated[
-        Path | None,
-        typer.Option(help="CSV given,diagnosis of names that are not understood, as audit --out writes it."),
-    ] = None
+    diagnoses: Diagnoses = None
     no_published_lesions: Annotated[
         bool,
         typer.Option(
@@ -112,10 +118,20 @@ class Reading:
 
     def collection(self, data: list[Path]) -> Collection:
         """The one collection that folders and tables make; says which diagnoses are not understood."""
-        from dermsentry.collection.labels import describe_unknown
+        from dermsentry.collection.labels import (
+            WHAT_THEY_ARE,
+            Vocabulary,
+            describe_unknown,
+            read_label_table,
+        )
         from dermsentry.collection.layouts import read_collections, require_columns
 
         require_columns(self.headings, [*data, self.metadata, self.labels])
+        _draft_diagnoses(
+            self.diagnoses,
+            lambda: read_collections(data, columns=self.headings, images=self.images).unknown_diagnoses,
+            lambda: read_label_table(self.labels, Vocabulary(), self.headings)[1] if self.labels else (),
+        )
         collection = read_collections(
             data, metadata=self.metadata, diagnoses=self.diagnoses, columns=self.headings, images=self.images,
             published_lesions=not self.no_published_lesions,
@@ -124,7 +140,8 @@ class Reading:
             shown = collection.unknown_diagnoses[:12]
             more = len(collection.unknown_diagnoses) - len(shown)
             listed = "; ".join(map(describe_unknown, shown)) + (f"; and {more} more" if more else "")
-            _say(f"Note: diagnoses that are none of the nine: {listed}. --diagnoses says what they are.")
+            what = WHAT_THEY_ARE if self.diagnoses is None else f"add those that you know to {self.diagnoses}"
+            _say(f"Note: diagnoses that are none of the nine: {listed}. To use them, {what}.")
         for note in collection.notes:
             _say(f"Note: {note}")
         return collection
@@ -147,6 +164,34 @@ class Reading:
         from dermsentry.collection.columns import read_headings
 
         return read_headings(self.column or ())
+
+
+def _draft_diagnoses(path: Path | None, *sources: Callable[[], Iterable[UnknownDiagnosis]]) -> None:
+    """Where `--diagnoses` names no file, write it there to be filled in, with what no source understands.
+
+    Raises InputError, saying so.
+    """
+    if path is None or path.exists():
+        return
+    from dermsentry.collection.labels import UnknownDiagnosesError, write_draft
+    from dermsentry.collection.table import joined_unknown
+
+    found = []
+    for source in sources:
+        try:
+            found.append(tuple(source()))
+        except UnknownDiagnosesError as error:
+            found.append(error.unknown)
+    unknown = joined_unknown(found)
+    if not unknown:
+        raise InputError(f"{path} does not exist, and every diagnosis is understood without --diagnoses.")
+    write_draft(path, unknown)
+    count = sum(one.photographs for one in unknown)
+    raise InputError(
+        f"{path} did not exist: it was written with the {len(unknown):,} diagnoses that are not understood "
+        f"({count:,} rows). Fill in its column diagnosis (a code such as MEL, a name, benign, malignant, or "
+        "nothing for unknown), and run this again."
+    )
 
 
 def _reads_collection(command: Callable[..., None]) -> Callable[..., None]:
@@ -221,14 +266,19 @@ def _options(
 
 
 def _output(
-    out: Path | None, command: str, names: list[str], made_of: dict[str, Any], force: bool
+    out: Path | None,
+    command: str,
+    names: list[str],
+    made_of: dict[str, Any],
+    force: bool,
+    adding: tuple[str, ...] = (),
 ) -> Output | None:
     """What a command is to write into `out`. Raises OutputError where that would replace something else."""
     if out is None:
         return None
     from dermsentry.outputs import Output
 
-    output = Output(out, command, tuple(names), made_of)
+    output = Output(out, command, tuple(names), made_of, adding)
     output.check(force=force)
     return output
 
@@ -296,8 +346,9 @@ def audit(
         "published_lesions": not reading.no_published_lesions, "seed": seed,
     }  # fmt: skip
     output = _output(
-        out, "audit", ["audit.json", "audit.html", "findings.html", "findings.csv"], made_of, force
-    )
+        out, "audit", ["audit.json", "audit.html", "findings.html", "findings.csv"], made_of, force,
+        adding=("content",),
+    )  # fmt: skip
     found = audit_collection(
         collection, labels=reference, index=None if out is None else out / INDEX, since=since, seed=seed,
         workers=threads, engine=engine, address=address, quiet=False,
@@ -711,7 +762,18 @@ def train(
     aspect: Annotated[
         Literal["squash", "crop", "pad"], typer.Option(help="How an image is made square.")
     ] = "squash",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="Adam learning rate.")] = 1e-3,
+    schedule: Annotated[
+        Literal["constant", "cosine", "plateau"],
+        typer.Option(
+            help="How it changes: cosine to 0 over all epochs; plateau: halved when validation loss stalls."
+        ),
+    ] = "constant",
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many epochs without a higher validation accuracy."),
+    ] = None,
     weights: Annotated[
         Literal["imagenet", "dermoscopy"],
         typer.Option(help="Initial weights of all but cnn; dermoscopy is the bundled model."),
@@ -757,9 +819,9 @@ def train(
 
     options = TrainingOptions(
         network=network, epochs=epochs, augmented=augmented, balance=balance, size=size, aspect=aspect,
-        learning_rate=learning_rate, weights=weights, precision=None if precision == "auto" else precision,
-        keep_learned=keep_learned, quantised=quantised, tensorboard=tensorboard,
-        mlflow=mlflow,
+        batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, patience=patience,
+        weights=weights, precision=None if precision == "auto" else precision, keep_learned=keep_learned,
+        quantised=quantised, tensorboard=tensorboard, mlflow=mlflow,
     )  # fmt: skip
     if leave_out is None and folds is None and seeds == 1:
         _say(f"Note: {known_lesions(collection.table).sentence}")
@@ -1064,6 +1126,8 @@ def adopt(
         Path | None,
         typer.Option(help="Diagnoses by image id, with lesion_id and patient_id where known."),
     ] = None,
+    diagnoses: Diagnoses = None,
+    column: Columns = None,
     sensitivity: Annotated[float, typer.Option(help="Share of melanomas that must raise an alert.")] = 0.95,
     confidence: Annotated[float, typer.Option(help="How sure that must be.")] = 0.95,
     prevalence: Annotated[
@@ -1077,17 +1141,24 @@ def adopt(
 
     Exit code 8 if there are too few melanomas for the promise: then no site bundle is written.
     """
+    from dermsentry.adoption.photographs import read_photographs
     from dermsentry.adoption.pipeline import adopt as run
     from dermsentry.adoption.report import summary
+    from dermsentry.collection.columns import read_headings
 
+    headings = read_headings(column or ())
+    _draft_diagnoses(
+        diagnoses, lambda: read_photographs(photographs, labels, columns=headings).unknown_diagnoses
+    )
     made_of = {
-        "BUNDLE": bundle, "PHOTOGRAPHS": photographs, "labels": labels, "sensitivity": sensitivity,
-        "confidence": confidence, "prevalence": prevalence, "seed": seed,
+        "BUNDLE": bundle, "PHOTOGRAPHS": photographs, "labels": labels, "diagnoses": diagnoses,
+        "columns": headings, "sensitivity": sensitivity, "confidence": confidence,
+        "prevalence": prevalence, "seed": seed,
     }  # fmt: skip
     output = _output(out, "adopt", ["card.json", "adoption.json", "adoption.html"], made_of, force)
     found = run(
-        bundle, photographs, labels=labels, out=out, sensitivity=sensitivity, confidence=confidence,
-        prevalence=prevalence, seed=seed, quiet=False,
+        bundle, photographs, labels=labels, diagnoses=diagnoses, columns=headings, out=out,
+        sensitivity=sensitivity, confidence=confidence, prevalence=prevalence, seed=seed, quiet=False,
     )  # fmt: skip
     if output is not None:
         output.finish()

@@ -1,11 +1,11 @@
-"""Excel workbooks (.xlsx) as rows of text: values as last calculated; nothing is calculated or followed."""
+"""Excel workbooks (.xlsx) and rows of text: values as last calculated; nothing is calculated or followed."""
 
 from __future__ import annotations
 
 import io
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from typing import Any
 
@@ -55,6 +55,23 @@ def read_workbook(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
         others = ", ".join(map(repr, list(sheets)[1:]))
         warnings.warn(f"{where}: of its sheets, {name!r} was read, not {others}.", DataWarning, stacklevel=4)
     return iter(rows)
+
+
+def workbook_of(rows: Sequence[Sequence[str]]) -> bytes:
+    """A workbook of one sheet with these rows, the first its header; every cell is text, no formula."""
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for row in rows:
+        cells = [WriteOnlyCell(sheet, text) for text in row]
+        for cell in cells:
+            cell.data_type = "s"
+        sheet.append(cells)
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
 
 
 def _require_harmless(data: bytes, where: str) -> None:

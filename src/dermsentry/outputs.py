@@ -36,12 +36,15 @@ class Output:
         The files that it writes.
     made_of
         The options and inputs that decide what they hold, by name, as JSON can have them.
+    adding
+        Those of them that only add to the results: turned on later, they replace nothing.
     """
 
     folder: Path
     command: str
     names: tuple[str, ...]
     made_of: Mapping[str, Any]
+    adding: tuple[str, ...] = ()
 
     def check(self, *, force: bool = False) -> None:
         """Raise OutputError where this would replace something else, unless it is forced."""
@@ -85,7 +88,7 @@ class Output:
         now = json.loads(to_json(dict(self.made_of)))
         for name in {**before, **now}:
             old, new = before.get(name), now.get(name)
-            if old != new:
+            if old != new and not (name in self.adding and new and not old):
                 short = max(len(str(old)), len(str(new))) <= _LONG
                 yield f"{name} {old}, now {new}" if short else f"another {name}"
 

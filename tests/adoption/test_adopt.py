@@ -47,6 +47,25 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("parent") / "bundle", training=training)
 
 
+def test_a_table_in_other_words_is_understood_by_a_mapping(site, tmp_path):
+    """At the command line, which writes the mapping to be filled in."""
+    table = (site / "labels.csv").read_text().replace("melanoma", "Melanom").replace("Nevus", "Nävus")
+    german = tmp_path / "histo.csv"
+    german.write_text(table.replace("image,diagnosis", "Bild-Nr.,Befund (Histo)"), encoding="utf-8")
+    mapping = tmp_path / "diagnosen.csv"
+    columns = ["--column", "image_id=Bild-Nr.", "--column", "diagnosis=Befund (Histo)"]
+    given = ["adopt", "dermoscopy", str(site / "photographs"), "--labels", str(german), *columns]
+    done = CliRunner().invoke(app, [*given, "--diagnoses", str(mapping), "--out", str(tmp_path / "own")])
+    assert f"{mapping} did not exist: it was written with the 2 diagnoses" in str(done.exception)
+    assert not (tmp_path / "own").exists()
+    mapping.write_text("given,diagnosis\nMelanom,MEL\nNävus,NV\n", encoding="utf-8")
+    headings = {"image_id": "Bild-Nr.", "diagnosis": "Befund (Histo)"}
+    found = read_photographs(site / "photographs", german, diagnoses=mapping, columns=headings)
+    assert sorted(found.table["diagnosis"]) == ["MEL"] * MELANOMAS + ["NV"] * OTHERS
+    with pytest.raises(InputError, match="say what they are by --diagnoses"):
+        adopt("dermoscopy", site / "photographs", labels=german, columns=headings)
+
+
 def melanoma_of(findings):
     return np.array([finding.melanoma for finding in findings])
 

@@ -10,6 +10,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from dermsentry.cli import app
+from dermsentry.csv_tables import read_rows
 from dermsentry.errors import InputError
 from dermsentry.phantoms import Phantoms
 from pictures import save, skin
@@ -143,6 +144,59 @@ def test_what_is_not_understood_is_listed_and_can_be_said(tmp_path: Path) -> Non
     assert json.loads(done.stdout)["unknown_diagnoses"] == []
     assert json.loads(done.stdout)["classes"]["AK|DF|NV|PBK|SK|VASC"] == {"unsplit": 2}
     assert "none of the nine" not in done.stderr
+
+
+def test_a_mapping_that_is_missing_is_written_to_be_filled_in(tmp_path: Path) -> None:
+    """By any command, with what neither the table nor the reference makes understood."""
+    for i in range(3):
+        save(skin(i), tmp_path / "bilder" / f"a{i}x.jpg")
+    (tmp_path / "praxis.csv").write_text(
+        "Datei;Befund\nbilder/a0x.jpg;Nävus\nbilder/a1x.jpg;Melanom\nbilder/a2x.jpg;Nävus\n", encoding="utf-8"
+    )
+    (tmp_path / "histo.csv").write_text("image,Befund\na0x,Nävus\na1x,Spinaliom\n", encoding="utf-8")
+    mapping = tmp_path / "diagnosen.csv"
+    given = [
+        tmp_path / "praxis.csv", "--column", "diagnosis=Befund", "--column", "path=Datei",
+        "--labels", tmp_path / "histo.csv", "--diagnoses", mapping,
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, ["split", *map(str, given), "--out", str(tmp_path / "split.csv")])
+    assert isinstance(done.exception, InputError)
+    assert f"{mapping} did not exist: it was written with the 3 diagnoses" in str(done.exception)
+    assert "(5 rows)" in str(done.exception)
+    draft = mapping.read_text(encoding="utf-8")
+    assert draft == "given,diagnosis,photographs\nNävus,,3\nMelanom,,1\nSpinaliom,,1\n"
+    assert not (tmp_path / "split.csv").exists()
+    for code, name in (("NV", "Nävus"), ("MEL", "Melanom"), ("SCC", "Spinaliom")):
+        draft = draft.replace(f"{name},,", f"{name},{code},")
+    mapping.write_text(draft.replace(",", ";"), encoding="utf-8-sig")  # as a German Excel saves it
+    done = run(*given, "--json")
+    assert json.loads(done.stdout)["classes"] == {"MEL": {"unsplit": 1}, "NV": {"unsplit": 2}}
+    done = run(*given[:-1], tmp_path / "other.csv")
+    assert "other.csv did not exist" in str(done.exception)
+    book = tmp_path / "diagnosen.xlsx"
+    assert f"{book} did not exist" in str(run(*given[:-1], book).exception)
+    assert list(read_rows(book)) == [
+        (1, ["given", "diagnosis", "photographs"]),
+        (2, ["Nävus", "", "3"]),
+        (3, ["Melanom", "", "1"]),
+        (4, ["Spinaliom", "", "1"]),
+    ]
+    (tmp_path / "praxis.csv").write_text("path,diagnosis\nbilder/a0x.jpg,nevus\n")
+    done = run(tmp_path / "praxis.csv", "--diagnoses", tmp_path / "none.csv")
+    assert "every diagnosis is understood without --diagnoses" in str(done.exception)
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_a_mapping_that_says_not_all_is_named(tmp_path: Path) -> None:
+    for i, name in enumerate(("melanoma", "nevus", "wart")):
+        save(skin(i), tmp_path / "set" / f"a{i}x.jpg")
+        with (tmp_path / "set" / "labels.csv").open("a") as file:
+            file.write(("image,diagnosis\n" if i == 0 else "") + f"a{i}x,{name}\n")
+    mapping = tmp_path / "own.csv"
+    mapping.write_text("given,diagnosis\ncorn,benign\n")
+    told = run(tmp_path / "set", "--diagnoses", mapping).stderr
+    assert f"'wart' (1, kept as unknown). To use them, add those that you know to {mapping}." in told
+    assert "say what they are by --diagnoses FILE.csv" in run(tmp_path / "set").stderr
 
 
 def test_a_draft_is_written_where_nothing_is_understood(tmp_path: Path) -> None:

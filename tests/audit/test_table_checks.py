@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from columns import table
-from dermsentry.audit.table_checks import TableProblem, age_of, check_table, date_of
+from dermsentry.audit.table_checks import TableProblem, check_table, date_of
 
 TODAY = date(2026, 6, 1)
 
@@ -83,13 +83,6 @@ def test_ids_that_differ_in_spelling_are_told() -> None:
     (found,) = problems(patient_id=["P 12", "p12", "P13"])
     assert found.told == "the patients 'P 12' and 'p12' differ in nothing but spelling"
     assert kinds(patient_id=["P 12", "p12"], source=["one", "other"]) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "age"), [("45", 45), ("045Y", 45), ("45,5", 45.5), ("60 J.", 60), ("7 years", 7), ("old", None)]
-)
-def test_ages_are_read_as_tables_write_them(text: str, age: float | None) -> None:
-    assert age_of(text) == age
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,29 @@ def chromium() -> Iterator[Browser]:
         yield browser
 
 
+def test_one_of_several_may_be_the_new_label(
+    audited: Audit, collection: Collection, bundle: Bundle, chromium: Browser, tmp_path: Path
+) -> None:
+    """As it is suggested, where a set does not distinguish two diagnoses."""
+    content = audit_content(audited, collection, bundle).content
+    assert content is not None
+    findings = tuple(
+        replace(one, suggested="PBK|SK") if one.path == "nevus/m5x.jpg" else one for one in content.findings
+    )
+    write_audit(replace(audited, content=replace(content, findings=findings)), collection, tmp_path)
+    page = chromium.new_page(accept_downloads=True)
+    page.goto((tmp_path / "audit.html").as_uri())
+    card = page.locator("figure[data-path='nevus/m5x.jpg']")
+    chosen = card.locator("select option:checked").inner_text()
+    assert chosen == "pigmented benign keratosis or seborrheic keratosis"
+    card.get_by_label("Relabel as").check()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save decisions.csv").click()
+    download.value.save_as(tmp_path / "decisions.csv")
+    assert read_decisions(tmp_path / "decisions.csv") == {"nevus/m5x.jpg": Decision("relabel", "PBK|SK")}
+    page.close()
+
+
 def test_decisions_are_made_kept_filtered_and_saved(
     audited: Audit, collection: Collection, bundle: Bundle, chromium: Browser, tmp_path: Path
 ) -> None:

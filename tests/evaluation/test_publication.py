@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bundles import lesion, tiny_bundle
+from bundles import lesion, tiny_bundle, tiny_card
 from dermsentry import publish
 from dermsentry.cli import app
 from dermsentry.errors import InputError
@@ -100,6 +101,63 @@ def test_checklists_answer_from_the_result_and_leave_the_rest_empty(result: Path
     assert "14 melanoma photographs" in claim
     assert re.search(r"\| 44 \| Funding and the funders' role \|\s+\| \|", claim)
     assert "28 photographs" in (tmp_path / "datasheet.md").read_text(encoding="utf-8")
+
+
+TRAINED = {
+    "recipe": "lite1", "network": "lite1", "epochs": 40, "batch_size": 16, "learning_rate": 0.0005,
+    "schedule": "plateau", "patience": 6, "size": 240, "aspect": "pad", "augmented": True,
+    "class_weights": False, "balance": "augmentor", "weights": "dermoscopy", "precision": "float32",
+    "seed": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "initialisation", "training", "selection"),
+    [
+        (
+            {},
+            "Weights of the bundled dermoscopy model; the last layer new.",
+            "lite1 at 240 pixels (pad), all of it trained: cross-entropy; Adam, learning rate 0.0005 "
+            "(plateau); batches of 16; 40 epochs at most, stopped after 6 epochs without a higher validation "
+            "accuracy; "
+            "changed at random in each epoch; classes balanced by augmented copies; float32; random seed 3.",
+            "The epoch with the highest accuracy on the validation part;",
+        ),
+        (
+            {"recipe": "cnn", "network": "cnn", "patience": None, "balance": "none", "augmented": False},
+            "Random, by the seed 3.",
+            "batches of 16; 40 epochs; no augmentation; float32; random seed 3.",
+            "The epoch with the highest accuracy",
+        ),
+        (
+            {"recipe": "linear", "weights": "imagenet"},
+            "Weights of ImageNet, frozen, below a new linear head.",
+            "A linear head on the frozen lite1: logistic regression with an L2 penalty, every class weighing "
+            "the same; 240 pixels (pad).",
+            "The penalty with the highest balanced accuracy on the validation part;",
+        ),
+    ],
+    ids=["network", "cnn", "linear"],
+)
+def test_how_a_network_of_ours_was_trained_is_known(
+    result: Path,
+    tmp_path: Path,
+    changed: dict[str, object],
+    initialisation: str,
+    training: str,
+    selection: str,
+) -> None:
+    copy = shutil.copytree(result, tmp_path / "evaluation")
+    known = json.loads((copy / "evaluation.json").read_text(encoding="utf-8"))
+    assert known["model"]["training"] == tiny_card().training["configuration"]
+    known["model"]["training"] = {**TRAINED, **changed}
+    (copy / "evaluation.json").write_text(json.dumps(known), encoding="utf-8")
+    publish(copy, tmp_path / "paper")
+    claim = (tmp_path / "paper" / "checklists" / "claim.md").read_text(encoding="utf-8")
+    answers = dict(re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]*?) \|", claim, re.MULTILINE))
+    assert answers["24"] == initialisation
+    assert training in answers["25"]
+    assert answers["26"].startswith(selection)
 
 
 def test_the_command_refuses_what_was_edited(result: Path, tmp_path: Path) -> None:

@@ -55,12 +55,25 @@ def test_a_wider_gap_never_turns_overfitting_off(accuracy: float, drop: float, l
     ("losses", "words"),
     [
         (TURNED, "lowest in epoch 2 of 5"),
-        (FALLING, "still falling at epoch 5"),
+        (FALLING, "still falling at epoch 5, so that more epochs may help"),
+        ([2.0, 1.7, 1.5], "still falling at epoch 3"),
+        ([1.7, 1.4, 1.5], "stayed near its lowest, of epoch 2"),
+        ([1.7, 1.0, 1.5], "lowest in epoch 2 of 3 and has risen by 50.0 % since"),
         ([1.0, 0.9, 0.92, 0.93, 0.94], "stayed near its lowest, of epoch 2"),
     ],
 )
 def test_the_loss_sentence_names_the_epoch_it_turned_at(losses: list[float], words: str) -> None:
     assert words in sentence("fit", title="It", fit=assess_fit(0.9, curves(0.9, 0.6, losses)))
+
+
+def test_the_end_of_a_rehearsal_is_its_last_epoch() -> None:
+    """Of three epochs, the mean of the last three would be the mean of all."""
+    held, losses = [0.2, 0.4, 0.48], [2.0, 1.7, 1.5]
+    short = pd.DataFrame({"accuracy": [0.2, 0.3, 0.5], "val_accuracy": held, "val_loss": losses})
+    fit = assess_fit(0.5, short)
+    assert (fit.state, fit.val_accuracy, fit.turned) == ("underfit", 0.48, False)
+    longer = pd.concat([short] * 4, ignore_index=True)
+    assert assess_fit(0.5, longer).val_accuracy == pytest.approx((0.2 + 0.4 + 0.48) / 3)
 
 
 def test_augmentation_does_not_hide_what_was_learned() -> None:
@@ -71,11 +84,17 @@ def test_augmentation_does_not_hide_what_was_learned() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [
-        ((0.95, 0.6), (0.85, 0.8), "cured it"),
-        ((0.95, 0.6), (0.95, 0.6), "did not cure it"),
-        ((0.95, 0.6), (0.85, 0.65), "reduced it and did not cure it"),
+        ((0.95, 0.6), (0.85, 0.8), "B cured the overfitting of A"),
+        ((0.95, 0.6), (0.95, 0.6), "B did not cure the overfitting of A"),
+        ((0.95, 0.6), (0.85, 0.65), "B reduced the overfitting of A and did not cure it"),
         ((0.95, 0.6), (0.60, 0.58), "exchanged overfitting for underfitting"),
         ((0.60, 0.58), (0.95, 0.6), "exchanged underfitting for overfitting"),
+        ((0.60, 0.40), (0.60, 0.58), "B cured the overfitting of A, not its underfitting"),
+        ((0.60, 0.40), (0.95, 0.60), "B cured the underfitting of A, not its overfitting"),
+        ((0.60, 0.40), (0.60, 0.45), "reduced the underfitting and overfitting of A and did not cure it"),
+        ((0.60, 0.58), (0.65, 0.58), "B reduced the underfitting of A and did not cure it"),
+        ((0.60, 0.50), (0.60, 0.58), "B did not cure the underfitting of A:"),
+        ((0.60, 0.58), (0.60, 0.40), "B did not cure the underfitting of A: it has both now;"),
         ((0.85, 0.8), (0.86, 0.8), "needed no remedy"),
     ],
 )

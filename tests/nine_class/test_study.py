@@ -95,6 +95,18 @@ def test_the_page_stands_alone_and_says_it_is_synthetic(finished: Study) -> None
         assert conclusion.sentence[:40].replace(" %", "\u00a0%") in page
 
 
+def test_what_is_said_of_one_network_names_it(finished: Study) -> None:
+    first, *others = finished.results
+    test = first.evaluations["test"]
+    own = replace(test, warnings=(*test.warnings, "It orders nothing."))
+    results = [replace(first, evaluations={**first.evaluations, "test": own}), *others]
+    limits = report.limits_of_test(results)
+    assert ("test", (f"{first.experiment.title} (as assigned)",), "It orders nothing.") in limits
+    shared = set.intersection(*(set(r.evaluations["test-as-given"].warnings) for r in results))
+    assert shared
+    assert shared == {text for part, names, text in limits if part == "test-as-given" and not names}
+
+
 def test_the_kept_network_is_the_best_by_validation(finished: Study) -> None:
     honest = [r for r in finished.results if r.protocol == "honest"]
     assert finished.kept.val_balanced_accuracy == max(r.val_balanced_accuracy for r in honest)

@@ -179,6 +179,9 @@ COPIES = np.zeros((2, 32, 32, 3), np.uint8)
     [
         (replace(SMALL, learning_rate=1e-4), TRAIN, VALIDATION),
         (replace(SMALL, seed=3), TRAIN, VALIDATION),
+        (replace(SMALL, batch_size=4), TRAIN, VALIDATION),
+        (replace(SMALL, schedule="cosine"), TRAIN, VALIDATION),
+        (replace(SMALL, patience=2), TRAIN, VALIDATION),
         (SMALL, replace(TRAIN, labels=("NV", *TRAIN.labels[1:])), VALIDATION),
         (SMALL, replace(TRAIN, rows=TRAIN.rows[::-1]), VALIDATION),
         (SMALL, replace(TRAIN, pixels=OTHER_PIXELS), VALIDATION),
@@ -186,7 +189,19 @@ COPIES = np.zeros((2, 32, 32, 3), np.uint8)
         (SMALL, TRAIN, replace(VALIDATION, rows=VALIDATION.rows[1:], labels=VALIDATION.labels[1:])),
         (SMALL, TRAIN, replace(VALIDATION, pixels=255 - VALIDATION.pixels)),
     ],
-    ids=["rate", "seed", "labels", "rows", "pixels", "copies", "validation", "validation pixels"],
+    ids=[
+        "rate",
+        "seed",
+        "batch",
+        "schedule",
+        "patience",
+        "labels",
+        "rows",
+        "pixels",
+        "copies",
+        "validation",
+        "validation pixels",
+    ],
 )
 def test_what_changed_is_trained_anew(
     finished: Path, configuration: Configuration, train: Examples, validation: Examples
@@ -194,6 +209,90 @@ def test_what_changed_is_trained_anew(
     with pytest.raises(AssertionError, match="trained"):
         fit(configuration, train, validation, finished)
     assert [path.name for path in finished.iterdir()] == ["configuration.json"]
+
+
+FALLING = [0.9, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]
+"""Validation losses that no longer fall from the fourth epoch on."""
+
+
+def trained_on(losses: list[float], folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Fitted:
+    """A training whose validation losses are these, whatever the network does."""
+    given = iter(losses[pd.read_csv(folder / "history.csv").shape[0] if folder.is_dir() else 0 :])
+    monkeypatch.setattr(
+        loop,
+        "candidate_crossentropy",
+        lambda wanted, logits, own=loop.candidate_crossentropy: (
+            np.full(len(VALIDATION), next(given)) if isinstance(logits, np.ndarray) else own(wanted, logits)
+        ),
+    )
+    configuration = replace(SMALL, epochs=len(losses), learning_rate=1e-3, **options)
+    return fit(configuration, TRAIN, VALIDATION, folder)
+
+
+def test_a_plateau_halves_the_learning_rate_as_keras_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        whole = trained_on(FALLING, tmp_path / "whole", patch, schedule="plateau")
+    assert list(whole.history["learning_rate"]) == [1e-3] * 6 + [5e-4] * 3
+    with monkeypatch.context() as patch:
+        Interruptions(patch, epoch=5, batch=0)  # in the midst of what the callback counts
+        with pytest.raises(KeyboardInterrupt):
+            trained_on(FALLING, tmp_path / "cut", patch, schedule="plateau")
+    with monkeypatch.context() as patch:
+        Interruptions(patch, epoch=7, batch=0)  # after it has halved the rate once
+        with pytest.raises(KeyboardInterrupt):
+            trained_on(FALLING, tmp_path / "cut", patch, schedule="plateau")
+    with monkeypatch.context() as patch:
+        resumed = trained_on(FALLING, tmp_path / "cut", patch, schedule="plateau")
+    np.testing.assert_allclose(resumed.history, whole.history, rtol=1e-5)
+
+
+def test_a_cosine_ends_at_nothing_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cosine = replace(SMALL, schedule="cosine")
+    whole = fit(cosine, TRAIN, VALIDATION, tmp_path / "whole")
+    expected = [0.01 * (1 + np.cos(np.pi * epoch / 3)) / 2 for epoch in (1, 2, 3)]
+    np.testing.assert_allclose(whole.history["learning_rate"], expected, rtol=1e-5, atol=1e-9)
+    with monkeypatch.context() as patch:
+        Interruptions(patch, epoch=1, batch=1)
+        with pytest.raises(KeyboardInterrupt):
+            fit(cosine, TRAIN, VALIDATION, tmp_path / "cut")
+    assert_same(fit(cosine, TRAIN, VALIDATION, tmp_path / "cut"), whole)
+
+
+def test_patience_ends_a_training_that_no_longer_gains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracies = iter([0.2, 0.5, 0.4, 0.5, 0.9])
+
+    def validate(network: keras.Model) -> dict[str, float]:
+        return {"val_accuracy": next(accuracies), "val_loss": 1.0}
+
+    patient = replace(SMALL, epochs=9, patience=2)
+    run = {"data": "the same", "name": "patient", "quiet": False}
+    fitted = loop.run_loop(patient, TRAIN, validate, tmp_path, **run)
+    assert list(fitted.history["val_accuracy"]) == [0.2, 0.5, 0.4, 0.5]
+    assert fitted.best_epoch == 2
+    told = "patient: stopped after epoch 4 of 9, validation accuracy was highest in epoch 2"
+    assert told in capsys.readouterr().err
+    monkeypatch.setattr(loop, "_set_up", lambda *_: pytest.fail("trained"))
+    again = loop.run_loop(patient, TRAIN, validate, tmp_path, **run)
+    pd.testing.assert_frame_equal(again.history, fitted.history)
+    assert "patient: already trained\n" in capsys.readouterr().err
+
+
+def test_the_batch_size_is_that_of_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    batches = Examples.batches
+
+    def seen(examples: Examples, configuration: Configuration, epoch: int) -> Any:
+        for batch in batches(examples, configuration, epoch):
+            sizes.append(len(batch.pixels))
+            yield batch
+
+    monkeypatch.setattr(Examples, "batches", seen)
+    fit(replace(SMALL, epochs=1, batch_size=6), TRAIN, VALIDATION, tmp_path)
+    assert sizes == [6, 6, 6, 2]
 
 
 @pytest.mark.parametrize("name", ["state.npz", "configuration.json"])

@@ -62,7 +62,10 @@ def ran(phantom_collection: Collection, split: Split, tmp_path_factory: pytest.T
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "evaluate_predictions", listen)
         folder = tmp_path_factory.mktemp("train") / "run"
-        run = train(phantom_collection, split, folder, network="cnn", size=48, epochs=2, aspect="pad", seed=1)
+        run = train(
+            phantom_collection, split, folder, network="cnn", size=48, epochs=2, aspect="pad",
+            schedule="cosine", patience=2, batch_size=16, seed=1,
+        )  # fmt: skip
     return Ran(run, groups)
 
 
@@ -137,7 +140,10 @@ def test_a_run_keeps_its_record(ran: Ran) -> None:
     }  # fmt: skip
     record = read_json(ran.run.folder / "run.json")
     assert record["configuration"]["recipe"] == "cnn"
-    assert record["configuration"]["seed"] == 1
+    configuration = record["configuration"]
+    assert (configuration["seed"], configuration["batch_size"]) == (1, 16)
+    assert (configuration["schedule"], configuration["patience"]) == ("cosine", 2)
+    assert open_bundle(ran.run.bundle).card.training["configuration"] == configuration
     history = pd.read_csv(ran.run.folder / "history.csv")
     assert list(history["epoch"]) == [1, 2]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history.columns)
@@ -181,10 +187,11 @@ def test_another_recipe_in_the_same_folder_does_not_mix(
     The head weighs classes by itself: copies, which have no embedding, are not asked for.
     """
     folder = shutil.copytree(ran.run.folder, tmp_path / "run")
-    linear = train(
-        phantom_collection, split, folder,
-        network="linear", balance="augmentor", size=48, aspect="pad", seed=1, force=True,
-    )  # fmt: skip
+    with pytest.warns(DataWarning, match=r"without epochs: it takes no notice of batch_size, patience\.$"):
+        linear = train(
+            phantom_collection, split, folder, network="linear", balance="augmentor",
+            size=48, aspect="pad", batch_size=8, patience=3, seed=1, force=True,
+        )  # fmt: skip
     bundle = open_bundle(linear.bundle)
     assert bundle.predict(np.zeros((3, 48, 48, 3), np.uint8)).embedding.shape == (3, 1280)
     card = bundle.card
@@ -253,6 +260,7 @@ def test_a_split_of_another_collection_is_refused(
     [
         {"network": "resnet"}, {"balance": "smote"}, {"aspect": "stretch"}, {"epochs": 0}, {"size": 16},
         {"seed": -1}, {"learning_rate": 0.0}, {"learning_rate": float("nan")},
+        {"batch_size": 0}, {"patience": 0}, {"schedule": "triangle"},
     ],
 )  # fmt: skip
 def test_an_option_that_is_none_is_refused(

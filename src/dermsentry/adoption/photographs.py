@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from dermsentry.collection.labels import (
     read_vocabulary,
     truth,
 )
+from dermsentry.collection.layouts import require_columns
 from dermsentry.collection.layouts.contents import Contents
 from dermsentry.collection.layouts.photographs import with_photographs
 from dermsentry.collection.table import ordered
@@ -52,7 +53,13 @@ class SitePhotographs:
     left_alone: tuple[str, ...]
 
 
-def read_photographs(folder: Path, labels: Path | None) -> Collection:
+def read_photographs(
+    folder: Path,
+    labels: Path | None,
+    *,
+    diagnoses: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Collection:
     """The photographs below a folder, with what a table says of them by image id; see `adopt`.
 
     Raises
@@ -66,14 +73,15 @@ def read_photographs(folder: Path, labels: Path | None) -> Collection:
         paths = [Path(source.path).relative_to(folder).as_posix() for source in find_photographs(folder)]
         table = pd.DataFrame({"path": paths, "image_id": [Path(path).stem for path in paths]})
         return Collection(folder, ordered(table))
-    found, notes = Contents(folder, None, read_vocabulary(None)), list[str]()
+    require_columns(columns or {}, [labels])
+    found, notes = Contents(folder, None, read_vocabulary(diagnoses)), list[str]()
     if labels.is_dir():
-        table, where = read_collection(labels).table, str(labels)
+        table, where = read_collection(labels, diagnoses=diagnoses, columns=columns).table, str(labels)
     else:
-        table, notes = _read_table(labels)
+        table, notes = _read_table(labels, columns)
         where = labels.name
-    columns = [name for name in _USED if name in table.columns]
-    return with_photographs(found, table[columns].copy(), where, left_alone=tuple(notes))
+    used = [name for name in _USED if name in table.columns]
+    return with_photographs(found, table[used].copy(), where, left_alone=tuple(notes))
 
 
 def screen_photographs(bundle: Bundle, collection: Collection, *, quiet: bool = True) -> SitePhotographs:
@@ -142,9 +150,9 @@ def screen_photographs(bundle: Bundle, collection: Collection, *, quiet: bool = 
     return SitePhotographs(screened, counts, collection.fingerprint(), beside)
 
 
-def _read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
+def _read_table(path: Path, columns: Mapping[str, str] | None) -> tuple[pd.DataFrame, list[str]]:
     """A table by image id with a diagnosis, whatever tells it, and what to know of it."""
-    table, notes = read_columns(path), list[str]()
+    table, notes = read_columns(path, headings=columns), list[str]()
     if "image_id" not in table.columns and "path" in table.columns:
         table["image_id"] = [Path(text.replace("\\", "/")).stem for text in table["path"]]
     if is_one_hot(table.columns):
@@ -155,7 +163,8 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if "image_id" not in table.columns or not {"diagnosis", *LEVELS} & set(table.columns):
         raise InputError(
             f"{path} has the columns {', '.join(column_names(path))}; expected image_id and diagnosis, or "
-            "melanoma (1 or 0), or ISIC's one-hot ground truth."
+            "melanoma (1 or 0), or ISIC's one-hot ground truth. Say with --column which heading means one of "
+            "these."
         )
     return table, notes
 

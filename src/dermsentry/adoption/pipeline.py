@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def adopt(
     photographs: str | Path,
     *,
     labels: str | Path | None = None,
+    diagnoses: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     out: str | Path | None = None,
     sensitivity: float = 0.95,
     confidence: float = 0.95,
@@ -47,6 +50,9 @@ def adopt(
         ground truth; `lesion_id` and `patient_id` tell which photographs belong together. Or a labelled
         collection such as class folders. Without it probabilities are stated for the share of melanomas that
         they suggest (Saerens et al., Neural Computation 14 (2002)), and alerts stay those of the bundle.
+    diagnoses, columns
+        Of `labels`: what names of diagnoses mean that are not understood, and its headings by our names; see
+        `read_collection`.
     out
         The folder of the site bundle, with `adoption.json` and `adoption.html` beside its network and card.
         Where nothing is promised it gets these two alone; a bundle that is there already is never touched
@@ -92,7 +98,12 @@ def adopt(
     if out is not None:
         require_place(Path(out))
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    collection = read_photographs(Path(photographs), None if labels is None else Path(labels))
+    collection = read_photographs(
+        Path(photographs),
+        None if labels is None else Path(labels),
+        diagnoses=None if diagnoses is None else Path(diagnoses),
+        columns=columns,
+    )
     site = screen_photographs(opened, collection, quiet=quiet)
     if labels is None:
         found = propose_unlabelled(site.screened, opened.card, site.counts, seed=seed)

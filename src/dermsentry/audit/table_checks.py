@@ -11,6 +11,7 @@ from typing import Literal
 import pandas as pd
 
 from dermsentry.collection.groups import is_counter, lesion_keys, patient_keys
+from dermsentry.collection.people import age_of, sex_of
 from dermsentry.diagnoses import says_unknown
 from dermsentry.stats.numbers import counted
 
@@ -18,8 +19,6 @@ Kind = Literal["sex", "patient", "age", "ages", "date", "image id", "spelling"]
 
 CHECKED = ("sex", "age", "acquisition_date", "patient_id", "lesion_id")
 """Columns that are checked besides image ids, where a table has them."""
-OLDEST = 120
-"""Years."""
 EARLIEST = date(1950, 1, 1)
 """A photograph of skin that is said to be older is likely one with a wrong date."""
 ONE_YEAR = 1.01
@@ -27,13 +26,6 @@ ONE_YEAR = 1.01
 WITHOUT_DATES = 15
 """Years by which the ages of one patient may differ where the dates of the photographs are not known."""
 
-_SEX = {
-    **dict.fromkeys(
-        ("f", "female", "w", "weiblich", "frau", "woman", "femme", "feminin", "féminin"), "female"
-    ),
-    **dict.fromkeys(("m", "male", "männlich", "maennlich", "mann", "man", "homme", "masculin"), "male"),
-}
-_AGE = re.compile(r"0*(\d+(?:[.,]\d+)?)\s*(?:y|yr|yrs|years?|j|jahre?|a|ans?)?\.?", re.IGNORECASE)
 _DATES = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y:%m:%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y",
     "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%Y-%m", "%m/%Y",
@@ -89,13 +81,6 @@ def check_table(table: pd.DataFrame, today: date | None = None) -> tuple[TablePr
     )
 
 
-def age_of(text: str) -> float | None:
-    """An age in years, such as `45`, `45,5`, `45 J.` or DICOM's `045Y`; None for any other text."""
-    found = _AGE.fullmatch(text.strip())
-    age = float(found[1].replace(",", ".")) if found else None
-    return age if age is not None and age <= OLDEST else None
-
-
 def date_of(text: str) -> date | None:
     """A day as tables, cameras and DICOM write it, day before month where both could be; else None."""
     plain = _TIME.sub("", text.strip())
@@ -124,7 +109,7 @@ _Found = tuple[Kind, str, list[int]]
 
 
 def _both_sexes(table: pd.DataFrame, groups: Iterable[_Group]) -> Iterator[_Found]:
-    sex = [_SEX.get(text.strip().casefold(), "") for text in table["sex"]]
+    sex = [sex_of(text) for text in table["sex"]]
     for name, rows in groups:
         if {sex[i] for i in rows} >= {"male", "female"}:
             yield ("sex", f"{name} is male and female", rows)

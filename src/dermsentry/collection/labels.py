@@ -25,7 +25,7 @@ from dermsentry.diagnoses import (
     says_unknown,
 )
 from dermsentry.errors import DataWarning, InputError
-from dermsentry.files import csv_line, write_text
+from dermsentry.files import csv_line, write_bytes, write_text
 from dermsentry.stats.numbers import counted
 
 ONE_HOT = {"mel", "nv", "bcc"}
@@ -36,7 +36,13 @@ LEVELS = tuple(f"diagnosis_{level}" for level in range(1, 6))
 """The ISIC Archive's columns of a diagnosis, the most general first."""
 
 _TRUE, _FALSE = {"1", "true", "yes", "t", "y"}, {"0", "false", "no", "f", "n"}
+_LISTED = 12  # diagnoses that a message lists
 _NAMED = 5  # rows that a message names
+WHAT_THEY_ARE = (
+    "say what they are by --diagnoses FILE.csv (diagnoses= in Python); where there is no such file yet, the "
+    "command writes it with these names to fill in"
+)
+"""What to do about names of diagnoses that are not understood."""
 
 
 class UnknownDiagnosesError(InputError):
@@ -93,6 +99,7 @@ def read_vocabulary(path: Path | None) -> Vocabulary:
 def write_draft(path: Path, unknown: Iterable[UnknownDiagnosis]) -> None:
     """Write a mapping to fill in: `given,diagnosis,photographs`, a row per diagnosis that was not understood.
 
+    An Excel workbook where the path ends in `.xlsx`, else a CSV.
     What is filled in already stays. Raises OutputError, and InputError where the file there is no such table.
     """
     filled = {}
@@ -109,7 +116,13 @@ def write_draft(path: Path, unknown: Iterable[UnknownDiagnosis]) -> None:
         }
     rows = [(one.given, filled.pop(one.given, ""), str(one.photographs)) for one in unknown]
     rows += [(given, meaning, "") for given, meaning in filled.items()]
-    write_text(path, "".join(map(csv_line, [("given", "diagnosis", "photographs"), *rows])))
+    header = ("given", "diagnosis", "photographs")
+    if path.suffix.lower() == ".xlsx":
+        from dermsentry.excel_tables import workbook_of
+
+        write_bytes(path, workbook_of([header, *rows]))
+    else:
+        write_text(path, "".join(map(csv_line, [header, *rows])))
 
 
 def describe_unknown(unknown: UnknownDiagnosis) -> str:
@@ -162,7 +175,24 @@ def read_labels(
     >>> dermsentry.read_labels("labels.csv")
     {'ISIC_1': 'MEL', 'ISIC_2': 'NV'}
     """
-    path = Path(path)
+    vocabulary = read_vocabulary(None if diagnoses is None else Path(diagnoses))
+    labels, unknown, notes = read_label_table(Path(path), vocabulary, columns)
+    if unknown:
+        listed = "; ".join(map(describe_unknown, unknown[:_LISTED]))
+        more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
+        notes.append(f"{Path(path).name}: not understood: {listed}{more}")
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
+    return labels
+
+
+def read_label_table(
+    path: Path, vocabulary: Vocabulary, columns: Mapping[str, str] | None
+) -> tuple[dict[str, str], tuple[UnknownDiagnosis, ...], list[str]]:
+    """The labels of a reference table, the diagnoses in it that were not understood, and what to say of it.
+
+    Errors as `read_labels`.
+    """
     table = read_columns(path, headings=columns)
     notes: list[str] = []
     if "diagnosis" not in table.columns and is_one_hot(table.columns):
@@ -173,10 +203,7 @@ def read_labels(
             "expected image_id and diagnosis (or the ISIC Archive's diagnosis_1 to diagnosis_5), or ISIC's "
             "one-hot ground truth. Say with --column which heading means one of these."
         )
-    vocabulary = read_vocabulary(None if diagnoses is None else Path(diagnoses))
     table, unknown = label_rows(table, vocabulary, str(path))
-    if unknown:
-        notes.append(f"{path.name}: not understood: {'; '.join(map(describe_unknown, unknown[:12]))}")
     said: dict[str, set[str]] = {}
     for image, label in zip(table["image_id"], table["diagnosis"], strict=True):
         if label:
@@ -186,9 +213,7 @@ def read_labels(
         more = f" and {len(disputed) - _NAMED:,} more" if len(disputed) > _NAMED else ""
         told = f"rows of {counted(len(disputed), 'image')} contradict each other, which settles nothing"
         notes.append(f"{path.name}: {told}: {', '.join(disputed[:_NAMED])}{more}")
-    for note in notes:
-        warnings.warn(note, DataWarning, stacklevel=2)
-    return {image: each.pop() for image, each in said.items() if len(each) == 1}
+    return {image: each.pop() for image, each in said.items() if len(each) == 1}, unknown, notes
 
 
 def label_rows(
@@ -212,8 +237,7 @@ def label_rows(
             f"{one.given!r} ({one.photographs})" for one in sorted(unknown, key=lambda u: u.given)
         )
         raise UnknownDiagnosesError(
-            f"{where} has diagnoses that are none of the nine: {listed}. "
-            "Rename them, or say with --diagnoses what they are.",
+            f"{where} has diagnoses that are none of the nine: {listed}. Rename them, or {WHAT_THEY_ARE}.",
             unknown,
         )
     read_up = [column for column in (*LEVELS, FALLBACK) if column in table.columns]

@@ -191,6 +191,7 @@ def evaluate(
             "digest": opened.card.digest,
             "synthetic": opened.card.synthetic,
             "calibration": read_comparison(opened.card.evaluation.get("calibration")),
+            "training": opened.card.training.get("configuration"),
         },
         "data": _data(collection, chosen.part, lesions),
         "threshold": alert,
@@ -325,7 +326,13 @@ def evaluate_table(
     evaluation = replace(
         evaluation,
         about={
-            "model": {"name": given.name, "digest": given.digest, "synthetic": False, "calibration": ()},
+            "model": {
+                "name": given.name,
+                "digest": given.digest,
+                "synthetic": False,
+                "calibration": (),
+                "training": None,
+            },
             "data": _data(collection, chosen.part, lesions),
             "threshold": None,
             "without_prediction": missing,

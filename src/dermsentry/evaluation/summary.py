@@ -164,4 +164,4 @@ def _decimals(figure: Estimate | None) -> tuple[str, str]:
 
 def _line(name: str, value: str, ends: str = "", remark: str = "") -> str:
     within = f"({ends})" if ends else ""
-    return f"{name:<25}{value:>8}  {within:<18}{remark}".rstrip()
+    return f"{name:<25}{value:>8}  {within:<17} {remark}".rstrip()

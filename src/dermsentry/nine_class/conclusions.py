@@ -71,9 +71,11 @@ def assess_fit(accuracy: float, history: pd.DataFrame) -> Fit:
         On the training images as they are. The history's own is taken while the network still changes and,
         with augmentation, on harder images; the higher of the two counts.
     history
-        `accuracy`, `val_accuracy`, `val_loss` per epoch; the last three epochs are averaged.
+        `accuracy`, `val_accuracy`, `val_loss` per epoch. The end is the mean of the last quarter of them, of
+        three epochs at most.
     """
-    end, losses = history.tail(3).mean(), history["val_loss"]
+    last = max(1, min(3, len(history) // 4))
+    end, losses = history.tail(last).mean(), history["val_loss"]
     own, held = max(accuracy, float(end["accuracy"])), float(end["val_accuracy"])
     lowest = float(losses.min())
     rise = float(end["val_loss"]) / lowest if lowest > 0 else 1.0
@@ -197,10 +199,12 @@ def cure_sentence(
         outcome = "not needed"
     elif second.state == "neither":
         outcome = "cured"
-    elif first.state in ("overfit", "both") and second.state == "underfit":
-        outcome = "now underfits"
-    elif first.state == "underfit" and second.state in ("overfit", "both"):
-        outcome = "now overfits"
+    elif first.state == "both" and second.state != "both":
+        outcome = f"still {second.state}"
+    elif first.state in ("overfit", "underfit") and second.state not in (first.state, "both"):
+        outcome = f"now {second.state}"
+    elif first.state == "underfit":
+        outcome = "eased" if second.accuracy > first.accuracy + 0.02 else "not cured"
     else:
         outcome = "eased" if second.gap < first.gap - 0.02 else "not cured"
     text = sentence(

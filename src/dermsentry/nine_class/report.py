@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,12 +47,33 @@ def write_study_report(study: Study, material: Material) -> None:
         study=study,
         pictures=_draw_figures(study, material),
         gallery=_gallery(material),
+        limits=limits_of_test(study.results),
         synthetic=is_synthetic(study.collection.root),
         titles=_TITLES | {r.experiment.name: r.experiment.title for r in study.results},
         diagnoses=DIAGNOSES,
         gap=GAP,
         learned=LEARNED,
     )
+
+
+def limits_of_test(results: Sequence[Result]) -> list[tuple[str, tuple[str, ...], str]]:
+    """What each Test cannot show: its part, the networks of which that is said, and the sentence.
+
+    No network is named where it is said of all, as what is wrong with the images is.
+    """
+    said: dict[tuple[str, str], list[str]] = {}
+    evaluated: Counter[str] = Counter()
+    for result in results:
+        for part, evaluation in result.evaluations.items():
+            evaluated[part] += 1
+            for text in evaluation.warnings:
+                name = f"{result.experiment.title} ({result.protocol.replace('-', ' ')})"
+                said.setdefault((part, text), []).append(name)
+    found = [
+        (part, () if len(names) == evaluated[part] else tuple(names), text)
+        for (part, text), names in said.items()
+    ]
+    return sorted(found, key=lambda one: (one[0] != "test-as-given", bool(one[1])))
 
 
 def _gallery(material: Material) -> list[tuple[str, Pixels]]:

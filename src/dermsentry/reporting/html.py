@@ -35,6 +35,9 @@ from dermsentry.stats.numbers import (
     units,
 )
 
+_SCROLLING = re.compile(r'(<div class="scroll"|<(?:div|figure) class="plot panels"|<table|<pre)(>\s*<table|)')
+"""What may be wider than its place, to be scrolled by the keyboard too: a table's frame, or it itself."""
+
 
 def data_uri(picture: bytes | Pixels) -> str:
     """A picture as a `data:` URI: PNG bytes as they are, pixels (height, width, 3) uint8 as JPEG."""
@@ -107,6 +110,8 @@ def _environment() -> Environment:
 def render(template: str, **context: Any) -> str:
     """Render a template of `reporting/templates`; text is escaped, a missing value raises."""
     page = _environment().get_template(template).render(**context)
+    page = re.sub(r"<th([^>]*)></th>", r"<td\1></td>", page)  # an empty head is no head
+    page = _SCROLLING.sub(r'\1 tabindex="0"\2', page)
     return re.sub(r"(?<=\d) %", "\u00a0%", page)  # a number and its unit stay on one line
 
 

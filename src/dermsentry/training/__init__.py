@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dermsentry.errors import require_extra
-from dermsentry.training.options import Balance, Precision, Recipe, Run, Weights
+from dermsentry.training.options import Balance, Precision, Recipe, Run, Schedule, Weights
 
 if TYPE_CHECKING:
     from dermsentry.collection import Collection
@@ -62,7 +62,10 @@ def train(
     balance: Balance = "none",
     size: int = 180,
     aspect: Aspect = "squash",
+    batch_size: int = 32,
     learning_rate: float = 1e-3,
+    schedule: Schedule = "constant",
+    patience: int | None = None,
     weights: Weights = "imagenet",
     keep_learned: bool = False,
     precision: Precision | None = None,
@@ -94,7 +97,8 @@ def train(
         model's network), minutes; `cnn`: a network of three convolutions; `lite0`, `lite1`, `lite2`: an
         EfficientNet-Lite, all of it trained.
     epochs
-        Epochs; `linear` has none.
+        Epochs, at most; `linear` has none, so that `batch_size`, `learning_rate`, `schedule` and `patience`
+        change nothing of it.
     augmented
         Whether every image is rotated, flipped, zoomed and brightened at random; not with `linear`.
     balance
@@ -104,8 +108,16 @@ def train(
         Side of the network's input in pixels.
     aspect
         How an image is made square: `squash`, `crop` or `pad`; the bundle keeps it.
+    batch_size
+        Images in a batch.
     learning_rate
-        Adam learning rate; `linear` has none.
+        Adam learning rate.
+    schedule
+        How it changes: `constant`; `cosine`, to 0 over all epochs (Keras's `CosineDecay`); `plateau`, halved
+        whenever the validation loss has not fallen for 3 epochs (`ReduceLROnPlateau`).
+    patience
+        Stop when the validation accuracy, which chooses the epoch that is kept, has not risen for so many
+        epochs (`EarlyStopping`); by default every epoch is trained.
     weights
         Initial weights of all but `cnn`: `imagenet`, or `dermoscopy`, the bundled model's, which are of
         the network that its card names. Images of validation and calibration that these learned from, by the
@@ -173,7 +185,8 @@ def train(
 
     return pipeline.train(
         collection, split, out, network=network, epochs=epochs, augmented=augmented, balance=balance,
-        size=size, aspect=aspect, learning_rate=learning_rate, weights=weights, keep_learned=keep_learned,
-        precision=precision, quantised=quantised, labels=labels, seed=seed, tensorboard=tensorboard,
-        mlflow=mlflow, cache=cache, force=force, quiet=quiet,
+        size=size, aspect=aspect, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
+        patience=patience, weights=weights, keep_learned=keep_learned, precision=precision,
+        quantised=quantised, labels=labels, seed=seed, tensorboard=tensorboard, mlflow=mlflow,
+        cache=cache, force=force, quiet=quiet,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dermsentry.images import Aspect
-from dermsentry.training.options import Precision, Weights
+from dermsentry.training.options import Precision, Schedule, Weights
 
 NetworkName = Literal["cnn", "lite0", "lite1", "lite2"]
 
@@ -22,8 +22,10 @@ class Configuration:
         `cnn`, the assignment's three convolutions, or `lite0`, `lite1` or `lite2`, an EfficientNet-Lite.
     epochs, batch_size
         Epochs, and images in a batch.
-    learning_rate
-        Adam learning rate.
+    learning_rate, schedule
+        Adam learning rate, and how it changes: `constant`, `cosine` or `plateau`.
+    patience
+        Epochs without a higher validation accuracy after which training stops; None: it does not.
     size, aspect
         The network's side in pixels, and how an image is made square.
     augmented
@@ -42,6 +44,8 @@ class Configuration:
     epochs: int = 20
     batch_size: int = 32
     learning_rate: float = 1e-3
+    schedule: Schedule = "constant"
+    patience: int | None = None
     size: int = 180
     aspect: Aspect = "squash"
     augmented: bool = False

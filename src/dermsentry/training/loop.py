@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -31,6 +32,7 @@ from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.fitted import Fitted, predict_logits
 from dermsentry.training.networks import accuracy, candidate_crossentropy
+from dermsentry.training.options import Schedule
 from dermsentry.training.pixels import digest
 from dermsentry.training.pretrained import build
 
@@ -133,12 +135,15 @@ def run_loop(
     state = _resume(folder)
     history = list(state.history)
     if state.epoch:
+        trained = state.epoch == epochs or _stops(history, configuration)
         resuming = f"resuming after epoch {state.epoch} of {epochs}"
-        say(f"{name}: {'already trained' if state.epoch == epochs else resuming}", quiet=quiet)
+        say(f"{name}: {'already trained' if trained else resuming}", quiet=quiet)
     trainer: _Trainer | None = None
     with Work(name, epochs * steps, quiet=quiet, done=state.epoch * steps) as shown:
         for epoch in range(state.epoch, epochs):
-            trainer = trainer or _set_up(configuration, state)
+            if _stops(history, configuration):
+                break
+            trainer = trainer or _set_up(configuration, state, steps)
             shown.advance(0, f"{name}: epoch {epoch + 1}/{epochs}")
             started, losses = time.perf_counter(), _Losses(name, epoch, configuration.learning_rate)
             for batch in train.batches(configuration, epoch):
@@ -148,14 +153,18 @@ def run_loop(
             seconds = time.perf_counter() - started
             figures = validate(trainer.network)
             losses.refuse_nan(figures.get("val_loss", 0.0), "validation loss")
-            history.append(row := {"epoch": epoch + 1, **losses.means(), **figures})
+            history.append(row := {"epoch": epoch + 1, **losses.means(), **figures, **trainer.rate()})
+            trainer.after_epoch(row)
             state = trainer.state(history, state, state.seconds + seconds)
             state.save(folder / "state.npz")
             _write_history(folder, history)
             if after_epoch is not None:
                 after_epoch(row)
-            figures_told = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "epoch")
+            figures_told = ", ".join(f"{key} {value:.3g}" for key, value in row.items() if key != "epoch")
             say(f"{shown.what}, {figures_told}", quiet=quiet or watched())
+    if len(history) < epochs:
+        best = f"validation accuracy was highest in epoch {_best(history) + 1}"
+        say(f"{name}: stopped after epoch {len(history)} of {epochs}, {best}", quiet=quiet)
     if state.weights:
         replace(state, weights=[], optimizer=[]).save(folder / "state.npz")
     _write_history(folder, history)  # an interruption may have come before the last one's
@@ -234,6 +243,12 @@ def _best(history: Sequence[Mapping[str, Any]]) -> int:
     return int(np.argmax([row["val_accuracy"] for row in history]))
 
 
+def _stops(history: Sequence[Mapping[str, Any]], configuration: Configuration) -> bool:
+    """Whether validation accuracy has not risen for as many epochs as the training's patience."""
+    patience = configuration.patience
+    return patience is not None and len(history) > 0 and len(history) - 1 - _best(history) >= patience
+
+
 @dataclass(frozen=True, eq=False)
 class _Trainer:
     """A network while it trains; `step` takes what a `Batch` holds and gives mean loss and accuracy."""
@@ -241,6 +256,19 @@ class _Trainer:
     network: keras.Model
     optimizer: Any
     step: Callable[..., Any]
+    schedule: Schedule
+    plateau: keras.callbacks.ReduceLROnPlateau | None
+
+    def rate(self) -> dict[str, float]:
+        """The learning rate, by its name in the history, where a schedule changes it."""
+        if self.schedule == "constant":
+            return {}
+        return {"learning_rate": float(f"{float(self.optimizer.learning_rate):.6g}")}
+
+    def after_epoch(self, row: Mapping[str, Any]) -> None:
+        """Lower the learning rate if the validation loss of these epochs no longer falls."""
+        if self.plateau is not None:
+            self.plateau.on_epoch_end(row["epoch"] - 1, dict(row))
 
     def state(self, history: Sequence[Mapping[str, Any]], before: _State, seconds: float) -> _State:
         """What the next epoch, or a resumed run, begins with."""
@@ -250,16 +278,20 @@ class _Trainer:
         return _State(tuple(history), seconds, own, kept, variables)
 
 
-def _set_up(configuration: Configuration, state: _State) -> _Trainer:
-    """The network and its optimizer as the state left them."""
+def _set_up(configuration: Configuration, state: _State, steps: int) -> _Trainer:
+    """The network and its optimizer as the state left them, for so many steps an epoch."""
     network = build(configuration, precision=configuration.precision)
-    optimizer = keras.optimizers.Adam(configuration.learning_rate)
+    rate: Any = configuration.learning_rate
+    if configuration.schedule == "cosine":  # of the optimizer's own count of steps, which the state has
+        rate = keras.optimizers.schedules.CosineDecay(rate, configuration.epochs * steps)
+    optimizer = keras.optimizers.Adam(rate)
     variables = network.trainable_variables
     optimizer.build(variables)
-    if state.epoch:
-        network.set_weights(state.weights)
-        for variable, value in zip(optimizer.variables, state.optimizer, strict=True):
-            variable.assign(value)
+    plateau = None
+    if configuration.schedule == "plateau":
+        plateau = keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=3)
+        plateau.set_model(SimpleNamespace(optimizer=optimizer))
+        plateau.on_train_begin()
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(pixels: Any, wanted: Any, weights: Any) -> Any:
@@ -270,7 +302,14 @@ def _set_up(configuration: Configuration, state: _State) -> _Trainer:
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss, tf.reduce_mean(accuracy(wanted, logits))
 
-    return _Trainer(network, optimizer, step)
+    trainer = _Trainer(network, optimizer, step, configuration.schedule, plateau)
+    for row in state.history:
+        trainer.after_epoch(row)
+    if state.epoch:  # the learning rate among the rest, as these epochs left it
+        network.set_weights(state.weights)
+        for variable, value in zip(optimizer.variables, state.optimizer, strict=True):
+            variable.assign(value)
+    return trainer
 
 
 class _Losses:

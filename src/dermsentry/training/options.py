@@ -18,6 +18,8 @@ Balance = Literal["none", "augmentor", "class-weights"]
 BALANCES: tuple[Balance, ...] = get_args(Balance)
 Weights = Literal["imagenet", "dermoscopy"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+Schedule = Literal["constant", "cosine", "plateau"]
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 Precision = Literal["float32", "mixed_bfloat16"]
 
 
@@ -34,7 +36,10 @@ class TrainingOptions(TypedDict, total=False):
     balance: Balance
     size: int
     aspect: Aspect
+    batch_size: int
     learning_rate: float
+    schedule: Schedule
+    patience: int | None
     weights: Weights
     precision: Precision | None
     keep_learned: bool
@@ -54,7 +59,8 @@ class Run:
     bundle
         The folder of its model bundle, for `open_bundle`, `evaluate` and `screen`.
     history
-        One row per epoch: `epoch` from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        One row per epoch: `epoch` from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`, and the
+        `learning_rate` where a schedule changes it.
     best_epoch
         The epoch whose weights were kept, counted from 1.
     seconds

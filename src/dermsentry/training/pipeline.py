@@ -40,7 +40,18 @@ from dermsentry.training.export import make_bundle
 from dermsentry.training.fitted import Fitted
 from dermsentry.training.linear_probe import embed, fit_head
 from dermsentry.training.loop import AfterEpoch, fit, prepare
-from dermsentry.training.options import BALANCES, RECIPES, WEIGHTS, Balance, Precision, Recipe, Run, Weights
+from dermsentry.training.options import (
+    BALANCES,
+    RECIPES,
+    SCHEDULES,
+    WEIGHTS,
+    Balance,
+    Precision,
+    Recipe,
+    Run,
+    Schedule,
+    Weights,
+)
 from dermsentry.training.pixels import DecodedPhotographs, decode
 from dermsentry.training.pretrained import backbone
 from dermsentry.training.refusal import drawn
@@ -58,7 +69,10 @@ def train(
     balance: Balance,
     size: int,
     aspect: Aspect,
+    batch_size: int,
     learning_rate: float,
+    schedule: Schedule,
+    patience: int | None,
     weights: Weights,
     keep_learned: bool,
     precision: Precision | None,
@@ -77,6 +91,7 @@ def train(
         ("network", network, RECIPES),
         ("balance", balance, BALANCES),
         ("aspect", aspect, ASPECTS),
+        ("schedule", schedule, SCHEDULES),
         ("weights", weights, WEIGHTS),
     )
     for option, value, allowed in given:
@@ -86,6 +101,11 @@ def train(
         raise InputError(
             f"Received epochs={epochs}, size={size}, seed={seed}, learning_rate={learning_rate:g}; expected "
             "at least 1 epoch, 32 pixels, a random seed of at least 0 and a learning rate above 0."
+        )
+    if batch_size < 1 or (patience is not None and patience < 1):
+        raise InputError(
+            f"Received batch_size={batch_size}, patience={patience}; expected at least 1 image in a batch "
+            "and a patience of at least 1 epoch, or none."
         )
     first = backbone(weights)
     if weights == "dermoscopy" and network not in ("linear", "cnn", first):
@@ -101,7 +121,10 @@ def train(
     configuration = Configuration(
         network=first if network == "linear" else network,
         epochs=epochs,
+        batch_size=batch_size,
         learning_rate=learning_rate,
+        schedule=schedule,
+        patience=patience,
         size=size,
         aspect=aspect,
         augmented=augmented,
@@ -110,6 +133,12 @@ def train(
         precision="float32" if network == "linear" else precision or best_precision(),
         seed=seed,
     )
+    if network == "linear" and (unused := _of_epochs(configuration)):
+        warnings.warn(
+            f"A linear head is fitted without epochs: it takes no notice of {', '.join(unused)}.",
+            DataWarning,
+            stacklevel=3,
+        )
     recorded = {**asdict(configuration), "recipe": network, "balance": balance, "quantised": quantised}
     if weights == "dermoscopy":
         recorded["keep_learned"] = keep_learned
@@ -192,6 +221,13 @@ def train(
             tracked.artifacts(bundle.folder, "bundle")
     output.finish()
     return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
+
+
+def _of_epochs(configuration: Configuration) -> list[str]:
+    """The options that differ from their defaults and mean nothing without epochs."""
+    default = Configuration()
+    names = ("epochs", "batch_size", "learning_rate", "schedule", "patience", "augmented")
+    return [name for name in names if getattr(configuration, name) != getattr(default, name)]
 
 
 def fit_network(

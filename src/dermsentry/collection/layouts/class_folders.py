@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermsentry.collection.joins import join_metadata
-from dermsentry.collection.labels import UnknownDiagnosesError
+from dermsentry.collection.labels import WHAT_THEY_ARE, UnknownDiagnosesError
 from dermsentry.collection.layouts.contents import About, Contents
 from dermsentry.collection.table import SPLITS, Collection, UnknownDiagnosis, ordered
 from dermsentry.diagnoses import agree, name_of, narrow
@@ -103,8 +103,7 @@ def _refuse(found: Contents, unknown: Mapping[str, int], unclear: Sequence[str])
         beside = f" The tables there fit no known layout: {'; '.join(tables)}." if tables else ""
         raise UnknownDiagnosesError(
             f"{found.root} has folders that name no known diagnosis: {listed}.{beside} "
-            f"Expected folders such as {expected}; rename or move these, or say with --diagnoses what "
-            f"they are.",
+            f"Expected folders such as {expected}; rename or move these, or {WHAT_THEY_ARE}.",
             [UnknownDiagnosis(name.rpartition("/")[2], count) for name, count in unknown.items()],
         )
     if unclear:

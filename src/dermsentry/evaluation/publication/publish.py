@@ -141,6 +141,7 @@ def _facts(
         "lesions": study["lesions"] if study else evaluation["data"]["lesions"],
         "versions": (study or evaluation)["versions"],
         "networks": list({one["title"]: one for one in study["experiments"]}.values()) if study else [],
+        "how": _training_of(evaluation, study),
         "figures": {
             "sensitivity": percent_interval(_estimate(decision["sensitivity"])),
             "specificity": percent_interval(_estimate(decision["specificity"])),
@@ -149,6 +150,21 @@ def _facts(
     }
     asked = {fact for one in _checklists().values() for _, _, fact in one["items"] if fact}
     return {fact: render_block(_FACTS, fact, **context) for fact in sorted(asked)}
+
+
+def _training_of(evaluation: Mapping[str, Any], study: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """How the network was trained, as `train` records it; empty where another program trained it."""
+    defaults = {"balance": "none", "schedule": "constant", "patience": None, "weights": "imagenet"}
+    if study is None:
+        found = evaluation["model"].get("training") or {}
+        return {**defaults, **found} if "recipe" in found else {}
+    kept = next(
+        one["configuration"]
+        for one in study["experiments"]
+        if one["experiment"] == study["kept"]["experiment"] and one["protocol"] == "honest"
+    )
+    linear = kept.get("frozen", False)
+    return {**defaults, **kept, "recipe": "linear" if linear else kept["network"]}
 
 
 def _estimate(figure: Mapping[str, float] | None) -> Estimate | None:

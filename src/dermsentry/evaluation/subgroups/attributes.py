@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from dermsentry.collection.people import age_of, sex_of
 from dermsentry.evaluation.subgroups.skin_tone import TONES, tone_of
 
 ATTRIBUTES = ("age", "sex", "site", "source", "skin_type")
@@ -15,23 +16,30 @@ ATTRIBUTES = ("age", "sex", "site", "source", "skin_type")
 HISTOLOGY = "histopathology"
 
 _AGES = (("under 30", 30.0), ("30–44", 45.0), ("45–59", 60.0), ("60–74", 75.0), ("75 and over", 130.0))
-_SEXES = {"f": "female", "woman": "female", "m": "male", "man": "male"}
 _UNKNOWN = {"", "unknown", "unk", "nan", "none", "null", "n/a", "na", "-", "not specified", "unspecified"}
 _TYPES = ("I", "II", "III", "IV", "V", "VI")
 _PAIRS = {"12": "I and II", "34": "III and IV", "56": "V and VI"}  # as DDI has them
 
-# HAM10000's and ISIC's words, joined as the ISIC Archive itself did when it took HAM10000 in.
+# HAM10000's, ISIC's and German words, joined as the ISIC Archive itself did when it took HAM10000 in.
 _SITES = {
     "head and neck": (
-        "head/neck, head, neck, face, scalp, ear, nose, lip, eyelid, forehead, cheek, temple, chin, lips"
+        "head/neck, head, neck, face, scalp, ear, nose, lip, eyelid, forehead, cheek, temple, chin, lips, "
+        "kopf, hals, gesicht, kopfhaut, ohr, nase, lippe, augenlid, stirn, wange, schläfe, kinn"
     ),
     "torso": (
         "torso, trunk, back, chest, abdomen, anterior torso, posterior torso, lateral torso, upper back, "
-        "lower back, shoulder, flank, buttock, buttocks"
+        "lower back, shoulder, flank, buttock, buttocks, "
+        "rumpf, stamm, rücken, brust, bauch, schulter, flanke, gesäß"
     ),
-    "upper extremity": "upper extremity, upper extremities, arm, upper arm, forearm, hand, wrist, elbow",
-    "lower extremity": "lower extremity, lower extremities, leg, thigh, lower leg, foot, knee, ankle",
-    "palms and soles": "palms/soles, acral, palm, sole, palms, soles",
+    "upper extremity": (
+        "upper extremity, upper extremities, arm, upper arm, forearm, hand, wrist, elbow, "
+        "obere extremität, oberarm, unterarm, handgelenk, ellenbogen"
+    ),
+    "lower extremity": (
+        "lower extremity, lower extremities, leg, thigh, lower leg, foot, knee, ankle, "
+        "untere extremität, bein, oberschenkel, unterschenkel, fuß, knie, knöchel"
+    ),
+    "palms and soles": "palms/soles, acral, palm, sole, palms, soles, handfläche, fußsohle",
     "oral and genital": "oral/genital, genital, oral, anogenital, genitals, mucosa, mouth",
 }
 _SITE_OF = {word: site for site, words in _SITES.items() for word in (site, *words.split(", "))}
@@ -53,7 +61,7 @@ def read_attributes(
         known = {text: "" if text.lower() in _UNKNOWN else words(text) for text in texts.unique()}
         return [known[text] for text in texts]
 
-    sexes, sources = read("sex", lambda text: _SEXES.get(text.lower(), text.lower())), read("source", str)
+    sexes, sources = read("sex", lambda text: sex_of(text) or text.lower()), read("source", str)
     sites = read("site", _site)
     ways, kinds = read("diagnosis_confirm_type", _way), read("image_type", str)
     tones = ["" if angle is None else tone_of(angle) for angle in angles or [None] * len(table)]
@@ -84,11 +92,8 @@ def _way(text: str) -> str:
 
 
 def _age_band(text: str) -> str:
-    try:
-        age = float(text)
-    except ValueError:
-        return ""
-    return next((name for name, below in _AGES if 0 <= age < below), "")
+    age = age_of(text)
+    return "" if age is None else next(name for name, below in _AGES if age < below)
 
 
 def _site(text: str) -> str:
