@@ -67,7 +67,7 @@ def main() -> None:
         screened.mkdir()
         for number, path in enumerate(paths):
             shutil.copy(path, screened / f"{number:05}{path.suffix}")
-        with GuardedScreeners(bundle.folder, processes=threads) as guarded:
+        with GuardedScreeners(bundle.folder, threads=threads) as guarded:
             compare(bundle, screened, work, guarded)
         where_it_goes(bundle, screened)
         first_finding(bundle, {"of one photograph": paths[0], "of a folder": screened})
@@ -91,7 +91,7 @@ def compare(bundle: Bundle, folder: Path, work: Path, guarded: GuardedScreeners)
         out = Path(tempfile.mkdtemp(dir=work))  # what is there already is not screened again
         kept = out / "saliency" if saliency else None
         files = {"findings": out / "f.jsonl", "predictions": out / "p.csv", "saliency": kept}
-        for _ in iter_screen(folder, bundle, **files, guarded=guarded if processes else False):
+        for _ in iter_screen(folder, guarded if processes else bundle, **files):
             pass
 
     ways = {

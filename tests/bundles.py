@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
 from dermsentry.model import Bundle, Card, NoLesion, OutOfDistribution, Threshold, write_bundle
+from dermsentry.model.bundle import CARD_FILE
+from dermsentry.model.card import card_digest
 from dermsentry.stats.intervals import Estimate
 
 SIZE = 64
@@ -140,3 +144,12 @@ def lesion(darkness: int = 100, seed: int = 0, side: int = 160) -> Pixels:
     picture = np.where(inside[:, :, None], np.maximum(skin - darkness, 25), skin)
     grain = rng.normal(0, 14, (side // 4, side // 4, 1)).repeat(4, 0).repeat(4, 1)
     return np.clip(picture + grain, 0, 255).astype(np.uint8)
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the card as a forger would: with a digest that holds."""
+    record = json.loads((folder / CARD_FILE).read_text())
+    change(record)
+    text = json.dumps(record)
+    record["digest"] = card_digest(text)
+    (folder / CARD_FILE).write_text(json.dumps(record))

@@ -992,14 +992,13 @@ def screen(
             written = _written(out, shard, findings, predictions, saliency)
             asked = format == "csv" or predictions is not None
             _require_own_names(given, written, shard, asked=asked, strict=not listed)
-            bundle = open_bundle(model, threads=threads, device=device)
+            bundle = guarded or open_bundle(model, threads=threads, device=device)
             if bundle.card.synthetic:
                 _say("Note: this model was trained on synthetic images; it says nothing about patients.")
             screened = iter_screen(
                 given, bundle, findings=written["findings"], force=force, shard=shard, table=table,
                 predictions=written["predictions"], predictions_for=predictions_for,
-                saliency=written["saliency"], guarded=guarded or False, strict=not listed,
-                quiet=sys.stdout.isatty(),
+                saliency=written["saliency"], strict=not listed, quiet=sys.stdout.isatty(),
             )  # fmt: skip
             counts = print_findings(screened, format, predictions_for)
     from dermsentry.screening.console import summary
@@ -1029,14 +1028,16 @@ def _guarded_screeners(
     None for a single file, which has no others to lose, and where there is no such guard.
     """
     from dermsentry.parallel import cores
-    from dermsentry.screening.archives import archive_kind
-
-    single = len(photographs) == 1 and Path(photographs[0]).is_file() and archive_kind(photographs[0]) is None
-    if single or sys.platform != "linux":
-        return nullcontext()
     from dermsentry.screening.guarded import GuardedScreeners
 
-    return GuardedScreeners(model, processes=threads or cores(), device=device)
+    if sys.platform != "linux":
+        return nullcontext()
+    if len(photographs) == 1 and Path(photographs[0]).is_file():
+        from dermsentry.screening.archives import archive_kind
+
+        if archive_kind(photographs[0]) is None:
+            return nullcontext()
+    return GuardedScreeners(model, threads=threads or cores(), device=device)
 
 
 def _written(

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, ClassVar, Self, TypeVar
 
-from dermsentry.errors import DermsentryError, OutputError
+from dermsentry.errors import DermsentryError, InputError, OutputError
 
 T = TypeVar("T")
 Answer = tuple[dict[str, Any], dict[str, bytes]]
@@ -106,7 +106,7 @@ class GuardedProcess:
                 break
             else:
                 self.close()
-                raise self.error(str(answer["problem"]))
+                raise self._problem(answer)
         raise Stopped("the file stopped its decoder")
 
     def start(self) -> None:
@@ -139,6 +139,10 @@ class GuardedProcess:
         self._ready = False
         return process
 
+    def _problem(self, answer: Mapping[str, Any]) -> DermsentryError:
+        kind = InputError if answer.get("kind") == InputError.__name__ else self.error
+        return kind(str(answer["problem"]))
+
     def _started(self) -> subprocess.Popen[bytes]:
         for tries in range(1, OPENINGS + 1):
             process = self._process
@@ -156,7 +160,7 @@ class GuardedProcess:
                 continue
             if "problem" in answer:
                 self.close()
-                raise self.error(str(answer["problem"]))
+                raise self._problem(answer)
             self._ready = True
             return process
         raise AssertionError("the last try returns or raises")
@@ -253,7 +257,7 @@ def serve(
     try:
         prepared = prepare()
     except DermsentryError as error:
-        send(answers, {"problem": str(error)})
+        send(answers, _told(error))
         return
     _limit_memory(memory)
     send(answers, {})
@@ -264,9 +268,13 @@ def serve(
         try:
             head, parts = do[asked["do"]](asked, prepared)
         except DermsentryError as error:
-            head, parts = {"problem": str(error)}, {}
+            head, parts = _told(error), {}
         signal.alarm(0)
         send(answers, head, parts)
+
+
+def _told(error: DermsentryError) -> dict[str, str]:
+    return {"problem": str(error), "kind": type(error).__name__}
 
 
 def _limit_memory(more: int) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundles import FLAGGING, REFUSING, SIZE, tiny_bundle, tiny_card, tiny_onnx
+from bundles import FLAGGING, REFUSING, SIZE, rewrite, tiny_bundle, tiny_card, tiny_onnx
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.model import (
@@ -30,7 +29,7 @@ from dermsentry.model import (
     self_test_picture,
     write_bundle,
 )
-from dermsentry.model.card import card_digest, card_text, describe, parse_card
+from dermsentry.model.card import card_text, describe, parse_card
 from dermsentry.stats.intervals import Estimate
 
 
@@ -44,15 +43,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "copy"))
-
-
-def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the card as a forger would: with a digest that holds."""
-    record = json.loads((folder / CARD_FILE).read_text())
-    change(record)
-    text = json.dumps(record)
-    record["digest"] = card_digest(text)
-    (folder / CARD_FILE).write_text(json.dumps(record))
 
 
 def npz(**arrays: Any) -> bytes:

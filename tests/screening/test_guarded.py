@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundles import lesion
+from bundles import lesion, rewrite, tiny_bundle
+from dermsentry.errors import BundleError
 from dermsentry.images import Unreadable
 from dermsentry.model import Bundle
 from dermsentry.screening import screen
@@ -65,12 +66,10 @@ def test_processes_side_by_side_find_what_is_found_here(
 ) -> None:
     monkeypatch.setattr("dermsentry.screening.guarded.ALONE", 1)
     here = screen(photographs, bundle, findings=tmp_path / "here.jsonl", saliency=tmp_path / "here")
-    with GuardedScreeners(bundle.folder, processes=2) as guarded:
-        found = screen(
-            photographs, bundle, findings=tmp_path / "f.jsonl", saliency=tmp_path / "there", guarded=guarded
-        )
+    with GuardedScreeners(bundle.folder, threads=2) as guarded:
+        found = screen(photographs, guarded, findings=tmp_path / "f.jsonl", saliency=tmp_path / "there")
         pixels = np.asarray(lesion(40, 3))
-        assert screen(pixels, bundle, guarded=guarded) == screen(pixels, bundle)
+        assert screen(pixels, guarded) == screen(pixels, bundle)
     assert screen(photographs, bundle, guarded=True) == here
     assert found == here
     assert (tmp_path / "f.jsonl").read_text() == (tmp_path / "here.jsonl").read_text()
@@ -100,6 +99,30 @@ def test_the_command_goes_on_after_a_photograph_that_crashes(tmp_path: Path, bun
     found = [json.loads(line) for line in run.stdout.splitlines()]
     assert [own["tier"] == "unreadable" for own in found] == [False, True, False]
     assert found[1]["reasons"] == ["the file stopped its decoder"]
+
+
+def test_the_command_leaves_the_network_to_its_processes(bundle: Bundle, photographs: Path) -> None:
+    code = (
+        "import sys; from dermsentry.cli import app; "
+        "app(sys.argv[1:], standalone_mode=False); sys.exit('onnxruntime' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "screen", str(photographs), "--model", str(bundle.folder)]
+    run = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "photographs in" in run.stderr
+
+
+def test_a_model_that_is_refused_is_told_before_anything_is_written(
+    photographs: Path, tmp_path: Path
+) -> None:
+    refused = tiny_bundle(tmp_path / "bundle")
+    rewrite(refused.folder, lambda record: record["self_test"].update(no_lesion=0.9))
+    with (
+        GuardedScreeners(refused.folder, threads=1) as guarded,
+        pytest.raises(BundleError, match="self-test does not give"),
+    ):
+        screen(photographs, guarded, findings=tmp_path / "f.jsonl")
+    assert not (tmp_path / "f.jsonl").exists()
 
 
 def test_an_answer_about_another_photograph_is_no_finding(

@@ -129,7 +129,7 @@ class Bundle:
     @property
     def name(self) -> str:
         """Name, the start of the digest (two may share a name), and whether synthetic images trained it."""
-        return f"{self.card.name} {self.card.digest[:12]}" + (" (synthetic)" if self.card.synthetic else "")
+        return name_of(self.card)
 
     def predict(self, pixels: Pixels) -> Outputs:
         """Predict for any number of images, on `threads` threads.
@@ -190,6 +190,11 @@ class Bundle:
             scaled = platt_scaled_class(outputs.probability, _MELANOMA, adopted.slope, adopted.intercept)
             outputs = replace(outputs, probability=scaled.astype(np.float32))
         return outputs
+
+
+def name_of(card: Card) -> str:
+    """What a bundle is called in findings; see `Bundle.name`."""
+    return f"{card.name} {card.digest[:12]}" + (" (synthetic)" if card.synthetic else "")
 
 
 def bundled() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from queue import LifoQueue
 from threading import Lock
@@ -16,7 +17,7 @@ from dermsentry.guarded import MEMORY, TIME_S, Answer, GuardedProcess, Stopped
 
 # What takes its time to load is imported where it is used: a command begins its processes before that.
 if TYPE_CHECKING:
-    from dermsentry.model import Bundle, Device
+    from dermsentry.model import Bundle, Card, Device
     from dermsentry.screening.finding import Finding
     from dermsentry.screening.inference import Screened
     from dermsentry.screening.inputs import Loaded, Source
@@ -139,7 +140,7 @@ class GuardedScreener(Guarded):
 
 
 class GuardedScreeners:
-    """Several such processes, which screen side by side.
+    """Several such processes, which screen side by side; what a `Bundle` is to them, its card says.
 
     The first begins at once, the others once there are photographs enough to make up for it.
 
@@ -147,24 +148,54 @@ class GuardedScreeners:
     ----------
     bundle
         The bundle's folder; `dermoscopy`, where no folder is called so, is the bundled model.
-    processes
+    threads
         How many there are at most.
     device
         Where the network computes, `cpu` or `cuda`.
     """
 
-    def __init__(self, bundle: str | Path, *, processes: int, device: Device = "cpu") -> None:
-        self.processes = processes
-        self._each = [GuardedScreener(Path(bundle), "", device=device) for _ in range(processes)]
+    def __init__(self, bundle: str | Path, *, threads: int, device: Device = "cpu") -> None:
+        self.folder, self.threads = Path(bundle), threads
+        self._each = [GuardedScreener(self.folder, "", device=device) for _ in range(threads)]
         self._waiting, self._screened = self._each[1:], 0
         self._idle: LifoQueue[GuardedScreener] = LifoQueue()
         self._idle.put(self._each[0])
         self._each[0].begin()
 
-    def screen(self, source: Source, content: Loaded, model: str, *, saliency: bool = False) -> Screened:
-        """As `GuardedScreener.screen`, in the process that is free; `model`: what findings call the model."""
+    @cached_property
+    def card(self) -> Card:
+        """The bundle's card, verified by digest and hash; the processes verify the rest."""
+        from dermsentry.model import read_network
+
+        return read_network(self.folder)[0]
+
+    @cached_property
+    def name(self) -> str:
+        """What findings call the model."""
+        from dermsentry.model.bundle import name_of
+
+        return name_of(self.card)
+
+    def start(self) -> None:
+        """Wait until a process is ready.
+
+        Raises
+        ------
+        BundleError
+            The model was refused.
+        InputError
+            The device is not here.
+        """
         one = self._idle.get()
-        one.model = model
+        try:
+            one.start()
+        finally:
+            self._idle.put(one)
+
+    def screen(self, source: Source, content: Loaded, *, saliency: bool = False) -> Screened:
+        """As `GuardedScreener.screen`, in the process that is free."""
+        one = self._idle.get()
+        one.model = self.name
         try:
             return one.screen(source, content, saliency=saliency)
         finally:

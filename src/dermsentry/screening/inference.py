@@ -50,11 +50,10 @@ class Screened:
 
 def screen_sources(
     sources: Iterable[Source],
-    bundle: Bundle,
+    bundle: Bundle | GuardedScreeners,
     *,
     saliency: bool = False,
     known: Callable[[Source], Finding | None] | None = None,
-    guarded: GuardedScreeners | None = None,
 ) -> Iterator[Screened]:
     """Screen photographs on the bundle's threads, yielding each as soon as it and all before it are done.
 
@@ -63,15 +62,12 @@ def screen_sources(
     sources
         The photographs, taken one by one.
     bundle
-        The model.
+        The model; or processes that have it, so that a file which stops its decoder costs itself alone.
     saliency
         Whether to draw saliency maps.
     known
         The finding of a photograph that was screened before, which is then not read again; called on any
         thread.
-    guarded
-        Processes of the same bundle which files are screened in, so that one which stops its decoder costs
-        itself alone; what is in memory already is screened here.
 
     Raises
     ------
@@ -80,13 +76,13 @@ def screen_sources(
     """
 
     def screened(source: Source, content: Loaded) -> Screened:
-        if guarded is not None and isinstance(content, bytes):
-            return guarded.screen(source, content, bundle.name, saliency=saliency)
+        if not isinstance(bundle, Bundle):
+            return bundle.screen(source, content, saliency=saliency)
         photograph = decode(content, name=source.path, fitted=bundle.card.fitted)
         return screen_photograph(photograph, bundle, source.name, source.path, saliency=saliency)
 
     # One more than the cores: while one waits for the interpreter, another computes (5 % faster on two).
-    threads = (bundle.threads if guarded is None else guarded.processes) + (bundle.threads > 1)
+    threads = bundle.threads + (bundle.threads > 1)
     return screen_each(sources, screened, bundle.name, threads=threads, known=known)
 
 

@@ -32,7 +32,7 @@ from dermsentry.screening.writers import Write, check_table, predictions_file, t
 
 def screen(
     images: ImageInput | Iterable[ImageInput],
-    bundle: str | Path | Bundle = BUNDLED,
+    bundle: str | Path | Bundle | GuardedScreeners = BUNDLED,
     *,
     findings: str | Path | None = None,
     force: bool = False,
@@ -43,7 +43,7 @@ def screen(
     saliency: str | Path | None = None,
     threads: int | None = None,
     device: Device = "cpu",
-    guarded: bool | GuardedScreeners = False,
+    guarded: bool = False,
     strict: bool = True,
     quiet: bool = True,
 ) -> list[Finding]:
@@ -60,7 +60,8 @@ def screen(
         uint8, RGB. Images in memory are called `image`, `image_2`, … in the order given, leaving out names
         that files here have.
     bundle
-        A bundle's folder, or an opened bundle; by default the bundled model.
+        A bundle's folder, or an opened bundle, or guarded processes that have one; by default the bundled
+        model.
     findings
         A file to add each finding to as soon as it is known, as JSON lines. What it has already by path, size
         and time is read from it, not screened again: call it again to resume. A file beside it, its name
@@ -87,7 +88,7 @@ def screen(
     guarded
         Whether files are screened in processes of their own, one per thread (Linux), so that one which
         crashes, holds or fills its decoder costs itself alone; without, this process ends with it. They take
-        0.3 s to begin. What is in memory is screened here. Or such processes, begun before.
+        0.2 s to begin.
     strict
         Whether a path that does not exist is refused; if not, its finding is `unreadable`.
     quiet
@@ -128,7 +129,7 @@ def screen(
 
 def iter_screen(
     images: ImageInput | Iterable[ImageInput],
-    bundle: str | Path | Bundle = BUNDLED,
+    bundle: str | Path | Bundle | GuardedScreeners = BUNDLED,
     *,
     findings: str | Path | None = None,
     force: bool = False,
@@ -139,7 +140,7 @@ def iter_screen(
     saliency: str | Path | None = None,
     threads: int | None = None,
     device: Device = "cpu",
-    guarded: bool | GuardedScreeners = False,
+    guarded: bool = False,
     strict: bool = True,
     quiet: bool = True,
 ) -> Iterator[Finding]:
@@ -156,7 +157,8 @@ def iter_screen(
         One or many paths, addresses, bytes, PIL images, DICOM data sets or arrays (height, width, 3) of
         uint8, as `screen` takes them; of an iterator each is taken when its turn comes.
     bundle
-        A bundle's folder, or an opened bundle; by default the bundled model.
+        A bundle's folder, or an opened bundle, or guarded processes that have one; by default the bundled
+        model.
     findings
         A file to add each finding to as soon as it is known, as JSON lines. What it has already by path, size
         and time is read from it, not screened again: call it again to resume. A file beside it, its name
@@ -181,7 +183,7 @@ def iter_screen(
     guarded
         Whether files are screened in processes of their own, one per thread (Linux), so that one which
         crashes, holds or fills its decoder costs itself alone; without, this process ends with it. They take
-        0.3 s to begin. What is in memory is screened here. Or such processes, begun before.
+        0.2 s to begin.
     strict
         Whether a path that does not exist is refused; if not, its finding is `unreadable`.
     quiet
@@ -228,13 +230,16 @@ def iter_screen(
             what = "a table of predictions" if predictions is not None else "a saliency map"
             require_own_names(found(), what)
         total = None if quiet else sum(1 for _ in found())
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, threads=threads, device=device)
-    run = Run(opened.name, opened.card.digest, places(images), part)
+    if isinstance(bundle, GuardedScreeners):
+        bundle.start()
+    elif not isinstance(bundle, Bundle):
+        bundle = open_bundle(bundle, threads=threads, device=device)
+    run = Run(bundle.name, bundle.card.digest, places(images), part)
     if findings is not None:
         check_findings(Path(findings), run, force=force)
     return _screened(
         sources,
-        opened,
+        bundle,
         findings=None if findings is None else lambda: open_findings(Path(findings), run, force=force),
         tables=[
             *([] if table is None else [lambda: table_file(Path(table))]),
@@ -249,12 +254,12 @@ def iter_screen(
 
 def _screened(
     sources: Iterator[Source],
-    bundle: Bundle,
+    bundle: Bundle | GuardedScreeners,
     *,
     findings: Callable[[], AbstractContextManager[KeptFindings]] | None,
     tables: list[Callable[[], AbstractContextManager[Write]]],
     saliency: Path | None,
-    guarded: bool | GuardedScreeners,
+    guarded: bool,
     total: int | None,
     quiet: bool,
 ) -> Iterator[Finding]:
@@ -263,12 +268,10 @@ def _screened(
         writers = [files.enter_context(table()) for table in tables]
         drawn: dict[int, str] = {}
         known = None if kept is None else partial(kept.find, saliency=saliency)
-        if guarded is True:
-            screeners = GuardedScreeners(bundle.folder, processes=bundle.threads, device=bundle.device)
-            guarded = files.enter_context(screeners)
-        results = screen_sources(
-            sources, bundle, saliency=saliency is not None, known=known, guarded=guarded or None
-        )
+        if guarded and isinstance(bundle, Bundle):
+            screeners = GuardedScreeners(bundle.folder, threads=bundle.threads, device=bundle.device)
+            bundle = files.enter_context(screeners)
+        results = screen_sources(sources, bundle, saliency=saliency is not None, known=known)
         for screened in results if quiet else track(results, "Screening", total):
             finding = screened.finding
             if saliency is not None and screened.saliency is not None:
