@@ -22,17 +22,17 @@ HELD = [
     (events.ServerStartedEvent("1.0", "ab", 2, False), "server started", "server",
      '{"model": "ab", "silent": false, "version": "1.0", "workers": 2}'),
     (events.ServerStoppedEvent("1.0"), "server stopped", "server", '{"version": "1.0"}'),
-    (events.ReceivedEvent(7, "ab", "page", "P", "A", "arm", "", "overview"), "received", "case 7",
-     '{"accession": "", "lesion": "A", "patient": "P", "sha256": "ab", "site": "arm", "source": "page", '
-     '"technique": "overview"}'),
-    (events.ReceivedAgainEvent(7, "api", "P", "A", "arm", "", "n", ""), "received again", "case 7",
-     '{"accession": "", "lesion": "A", "note": "n", "patient": "P", "site": "arm", "source": "api", '
-     '"technique": ""}'),
-    (events.HeldEvent(7, "api", "P", "A", "arm", "", "n", "", 3, ["patient"]), "held", "case 7",
-     '{"accession": "", "conflict": 3, "differs": ["patient"], "lesion": "A", "note": "n", "patient": "P", '
-     '"site": "arm", "source": "api", "technique": ""}'),
-    (events.ConflictSettledEvent(7, 3, "kept", "why"), "conflict settled", "case 7",
-     '{"conflict": 3, "reason": "why", "resolution": "kept"}'),
+    (events.ReceivedEvent(7, "ab", "page", "P", "A", "arm", "", "overview", "ef"), "received", "case 7",
+     '{"accession": "", "lesion": "A", "note_sha256": "ef", "patient": "P", "sha256": "ab", "site": "arm", '
+     '"source": "page", "technique": "overview"}'),
+    (events.ReceivedAgainEvent(7, "api", "P", "A", "arm", "", "n", "", "ef"), "received again", "case 7",
+     '{"accession": "", "lesion": "A", "note": "n", "note_sha256": "ef", "patient": "P", "site": "arm", '
+     '"source": "api", "technique": ""}'),
+    (events.HeldEvent(7, "api", "P", "A", "arm", "", "n", "", "ef", 3, ["patient"]), "held", "case 7",
+     '{"accession": "", "conflict": 3, "differs": ["patient"], "lesion": "A", "note": "n", '
+     '"note_sha256": "ef", "patient": "P", "site": "arm", "source": "api", "technique": ""}'),
+    (events.ConflictSettledEvent(7, 3, "kept", "why", "ef"), "conflict settled", "case 7",
+     '{"conflict": 3, "note_sha256": "ef", "reason": "why", "resolution": "kept"}'),
     (events.MatchFoundEvent(7, 3, 2, 0.875, True, True), "match found", "case 7",
      '{"agreement": 0.875, "in_place": true, "match": 3, "other": 2, "patients": true}'),
     (events.MatchSettledEvent(7, 3, 2, "different", "why"), "match settled", "case 7",

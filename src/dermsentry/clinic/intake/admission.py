@@ -27,7 +27,7 @@ from dermsentry.clinic.store.tables import (
     Job,
     Source,
 )
-from dermsentry.clinic.store.text import clean, joined_notes
+from dermsentry.clinic.store.text import clean, digest_of, joined_notes
 from dermsentry.errors import InputError
 from dermsentry.image_formats import DICOM, FORMATS, HEAD, READ, format_of
 from dermsentry.images import Unreadable
@@ -182,7 +182,14 @@ def receive(
         session.add(case)
         session.flush()
         session.add(Job(case_id=case.id))
-        event = ReceivedEvent(case.id, sha256, source, **_identity(told), technique=told.technique)
+        event = ReceivedEvent(
+            case.id,
+            sha256,
+            source,
+            **_identity(told),
+            technique=told.technique,
+            note_sha256=digest_of(told.note),
+        )
         append(session, clinic.trail, actor, event)
         return Received(case.id, True)
 
@@ -230,15 +237,20 @@ def _again(
     """
     differs, withdrawn = differing(case, told), case.lane == WITHDRAWN
     if not differs and not withdrawn:
+        if told.note and told.note not in case.note:
+            case.note = joined_notes(case.note, told.note)
         event = ReceivedAgainEvent(
-            case.id, source, **_identity(told), note=told.note, technique=told.technique
+            case.id,
+            source,
+            **_identity(told),
+            note=told.note,
+            technique=told.technique,
+            note_sha256=digest_of(case.note),
         )
         append(session, clinic.trail, actor, event)
         if told.technique and not case.technique:
             append(session, clinic.trail, actor, TechniqueSetEvent(case.id, "", told.technique))
             case.technique = told.technique
-        if told.note and told.note not in case.note:
-            case.note = joined_notes(case.note, told.note)
         return Received(case.id, False)
     given = {**_identity(told), "note": told.note, "file_name": told.file_name}
     still_open = select(Conflict).where(Conflict.case_id == case.id, Conflict.resolved_at.is_(None))
@@ -253,6 +265,7 @@ def _again(
         **_identity(told),
         note=told.note,
         technique=told.technique,
+        note_sha256=digest_of(case.note),
         conflict=conflict.id,
         differs=differs,
     )

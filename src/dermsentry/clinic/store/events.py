@@ -75,7 +75,7 @@ class ServerStoppedEvent(ServerEvent):
 
 @dataclass(frozen=True)
 class ReceivedEvent(CaseEvent):
-    """A photograph became a case; what was told with it."""
+    """A photograph became a case; what was told with it, of the note its `note_sha256`."""
 
     action = "received"
     sha256: str
@@ -85,11 +85,15 @@ class ReceivedEvent(CaseEvent):
     site: str
     accession: str
     technique: str
+    note_sha256: str
 
 
 @dataclass(frozen=True)
 class ReceivedAgainEvent(CaseEvent):
-    """A case's photograph came another time, with nothing told that differs from the case."""
+    """A case's photograph came another time, with nothing told that differs from the case.
+
+    `note_sha256`: of the note that the case has by then.
+    """
 
     action = "received again"
     source: str
@@ -99,6 +103,7 @@ class ReceivedAgainEvent(CaseEvent):
     accession: str
     note: str
     technique: str
+    note_sha256: str
 
 
 @dataclass(frozen=True)
@@ -112,12 +117,16 @@ class HeldEvent(ReceivedAgainEvent):
 
 @dataclass(frozen=True)
 class ConflictSettledEvent(CaseEvent):
-    """A person settled such a conflict: the case was `kept` as it is, or `corrected` to what was told."""
+    """A person settled such a conflict: the case was `kept` as it is, or `corrected` to what was told.
+
+    `note_sha256`: of the note that the case has by then.
+    """
 
     action = "conflict settled"
     conflict: int
     resolution: str
     reason: str
+    note_sha256: str
 
 
 @dataclass(frozen=True)

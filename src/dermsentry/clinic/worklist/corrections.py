@@ -37,7 +37,7 @@ from dermsentry.clinic.store.tables import (
     Export,
     now,
 )
-from dermsentry.clinic.store.text import clean, clean_reason, joined_notes
+from dermsentry.clinic.store.text import clean, clean_reason, digest_of, joined_notes
 from dermsentry.clinic.worklist.matches import compare_patients
 from dermsentry.errors import InputError
 
@@ -157,7 +157,7 @@ def settle_conflict(
             case.dicom = {**case.dicom, "header_of": conflict.sha256}
     conflict.resolution, conflict.reason = resolution, reason
     conflict.resolved_at, conflict.resolved_by = now(), person.account_id
-    settled = ConflictSettledEvent(case.id, conflict.id, resolution, reason)
+    settled = ConflictSettledEvent(case.id, conflict.id, resolution, reason, digest_of(case.note))
     append(session, clinic.trail, person.name, settled)
     return conflict
 
