@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +38,8 @@ from clinic.dicom_files import dicom_dataset
 from clinic.filled_store import Store
 from dermsentry.clinic.intake import admission, dicom_connections, dicom_receiver
 from dermsentry.clinic.intake.dicom_receiver import Receiver, start_receiver
+from dermsentry.clinic.server import ways_in
+from dermsentry.clinic.server.ways_in import run_receiver
 from dermsentry.clinic.settings import Dicom, Settings, read_settings
 from dermsentry.clinic.store import pictures
 from dermsentry.clinic.store.audit_trail import verify
@@ -197,6 +202,71 @@ def test_silent_connections_keep_nobody_out(
     assert ended == 20
     for own in opened:
         own.close()
+
+
+@pytest.mark.parametrize("want", ["descriptors", "threads"])
+def test_without_means_the_listener_pauses_says_so_and_is_not_heard_of(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, want: str
+) -> None:
+    monkeypatch.setattr(dicom_connections, "PAUSE_S", 0.2)
+    tried = []
+    if want == "descriptors":
+        listening = receiver._server.socket
+        assert listening is not None
+
+        class Full:
+            def accept(self) -> None:
+                tried.append(time.monotonic())
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(listening, name)
+
+        monkeypatch.setattr(receiver._server, "socket", Full())
+    else:
+
+        class NoThread(threading.Thread):
+            def start(self) -> None:
+                tried.append(time.monotonic())
+                raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(dicom_connections, "Thread", NoThread)
+    heard = receiver.heard_at()
+    opened = silent(receiver, 6)
+    time.sleep(1.3)
+    assert 2 <= len(tried) <= 8  # and not thousands
+    assert receiver.heard_at() - heard < 0.8
+    lines = [line for line in said(caplog) if "No DICOM connection can be taken" in line]
+    assert len(lines) == 1
+    assert ("Too many open files" if want == "descriptors" else "new thread") in lines[0]
+    monkeypatch.undo()
+    for own in opened:
+        own.close()
+    with sender(receiver) as association:
+        assert association.send_c_echo().Status == 0x0000
+    time.sleep(1)
+    assert time.monotonic() - receiver.heard_at() < 1
+
+
+def test_a_receiver_whose_listener_is_deaf_ends_to_begin_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways_in, "DEAF_S", 0.5)
+    settings = Settings(dicom=SETTINGS)
+    asked = 0
+
+    def stopped() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 30
+
+    run_receiver(store.url, store.folder, settings, stopped)  # well: it ends when it is told to
+    assert asked == 31
+    monkeypatch.setattr(dicom_connections.BoundedServer, "service_actions", lambda _: time.sleep(0.1))
+    asked = 0
+    with pytest.raises(OutputError, match="could take no connection"):
+        run_receiver(store.url, store.folder, settings, stopped)
+    assert asked < 15
 
 
 def test_a_connection_that_stays_silent_is_closed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

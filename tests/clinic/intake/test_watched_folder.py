@@ -83,6 +83,26 @@ def test_what_is_put_there_becomes_a_case(store: Store, watched: Watched) -> Non
     assert look(store, watched) == Taken(0, 0)
 
 
+def test_a_folder_of_many_files_is_left_between_two_and_asks_at_each(store: Store, watched: Watched) -> None:
+    for number in range(6):
+        put(watched, f"{number}.jpg", jpeg(number))
+    asked = 0
+
+    def stopped() -> bool:  # which is also how the process is heard of
+        nonlocal asked
+        asked += 1
+        return asked > 6 + 2
+
+    assert take(store, watched, stopped, settled_s=0.0) == Taken(2, 0)
+    assert len(files(watched.folder / "done")) == 2
+    asked = -100
+    assert take(store, watched, stopped, settled_s=0.0) == Taken(4, 0)
+    assert asked == -100 + 4 + 4
+    put(watched, "7.jpg", jpeg(7))
+    asked = 100
+    assert take(store, watched, stopped, settled_s=0.0) == Taken(0, 0)
+
+
 def test_the_same_file_twice_is_one_case_and_neither_copy_is_lost(store: Store, watched: Watched) -> None:
     put(watched, "a.jpg", jpeg())
     assert look(store, watched) == Taken(1, 0)

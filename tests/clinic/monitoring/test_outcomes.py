@@ -114,10 +114,12 @@ def test_the_breslow_thickness_comes_with_a_melanoma_by_histology_alone(
     clinic: Clinic, add_case: Cases, person: People
 ) -> None:
     anna, cases = person(), [add_case(patient=f"P{number}") for number in range(6)]
+    zero, one, two, three, four, five = cases
     text = (
-        "patient;diagnosis;method;breslow_mm\n"
-        "P0;MEL;histology;0,84\nP1;MEL;histology;1.204\nP2;MEL;histology;\n"
-        "P3;NV;histology;0.4\nP4;MEL;follow-up;0.4\nP5;MEL;histology;thin\nP5;MEL;histology;0.001\n"
+        "case;patient;diagnosis;method;breslow_mm\n"
+        f"{zero};P0;MEL;histology;0,84\n{one};P1;MEL;histology;1.204\n{two};P2;MEL;histology;\n"
+        f"{three};P3;NV;histology;0.4\n{four};P4;MEL;follow-up;0.4\n"
+        f"{five};P5;MEL;histology;thin\n{five};P5;MEL;histology;0.001\n"
     )
     done = take(clinic, anna, text)
     assert (done.recorded, [line for line, _ in done.problems]) == (3, [5, 6, 7, 8])
@@ -127,7 +129,8 @@ def test_the_breslow_thickness_comes_with_a_melanoma_by_histology_alone(
     assert told == {cases[0]: 0.84, cases[1]: 1.2, cases[2]: None}
     assert take(clinic, anna, text).unchanged == 3
     # A table that does not tell it takes nothing away.
-    assert take(clinic, anna, "patient,diagnosis,method\nP0,MEL,histology\n") == Imported(0, (), 1)
+    without = f"case,patient,diagnosis,method\n{zero},P0,MEL,histology\n"
+    assert take(clinic, anna, without) == Imported(0, (), 1)
     assert take(clinic, anna, text.replace("0,84", "0.9")).recorded == 1
 
 
@@ -142,6 +145,8 @@ def test_a_file_of_another_kind_is_refused_whole(clinic: Clinic, add_case: Cases
         "patient,diagnosis,method,method\nP1,MEL,histology,x\n",
         "patient,diagnosis,method,age\nP1,MEL,histology,60\n",
         "case,diagnosis,method\n1,MEL,histology\n",  # a number alone
+        "patient,diagnosis,method\nP1,MEL,histology\n",
+        "accession,lesion,diagnosis,method\nA1,L1,MEL,histology\n",
         "nothing of the kind",
         "patient,diagnosis,method\n" + "P1,MEL,histology\n" * 20_001,
         'patient,diagnosis,method\nP1,MEL,"histology\n',
@@ -156,16 +161,18 @@ def test_histology_finds_its_case_by_patient_lesion_and_accession(
 ) -> None:
     anna = person()
     one = add_case(patient="P1", lesion="A", accession="A-1")
-    two = add_case(patient="P1", lesion="B", accession="A-2")
+    two = add_case(patient="P1", lesion="B", accession="A-1")
     other = add_case(patient="P2", accession="A-3")
     text = (
-        "accession,patient,lesion,diagnosis,method\n"
-        "A-3,,,NV,histology\n"
-        ",P1,B,MEL,histology\n"
-        ",P1,,SK,histology\n"
-        "A-1,P2,,BCC,histology\n"
-        ",P9,,BCC,histology\n"
-        ",,A,BCC,histology\n"
+        "case,accession,patient,lesion,diagnosis,method\n"
+        f"{other},A-3,,,NV,histology\n"
+        ",A-1,P1,B,MEL,histology\n"
+        ",A-1,P1,,SK,histology\n"
+        ",A-1,P2,,BCC,histology\n"
+        ",A-9,P9,,BCC,histology\n"
+        ",,,A,BCC,histology\n"
+        ",,P2,,BCC,histology\n"  # P2 may be a slip for P1
+        ",A-3,,A,BCC,histology\n"
     )
     done = take(clinic, anna, text)
     assert [(case_id, label) for case_id, label, *_ in kept(clinic.engine)] == [(other, "NV"), (two, "MEL")]
@@ -174,9 +181,11 @@ def test_histology_finds_its_case_by_patient_lesion_and_accession(
     assert "no case of patient P2, accession A-1" in words[5]
     assert "no case of patient P9" in words[6]
     assert "neither patient nor accession" in words[7]
+    assert "add the accession number or the case's number" in words[8]
+    assert "add the patient or the case's number" in words[9]
     with writing(clinic.engine) as session:
         decide(session, clinic, one, anna, agrees=True, diagnosis="MEL", action="biopsy")
-    awaited = "patient,diagnosis,method\nP1,SK,histology\n"  # of the two, the one that awaits histology
+    awaited = "patient,accession,diagnosis,method\nP1,A-1,SK,histology\n"  # of two, that which awaits it
     assert take(clinic, anna, awaited) == Imported(1, (), 0)
     assert kept(clinic.engine)[-1][:2] == (one, "SK")
     assert take(clinic, anna, awaited) == Imported(0, (), 1)

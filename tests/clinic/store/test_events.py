@@ -97,6 +97,8 @@ HELD = [
     (events.TaggedEvent(7, "teaching"), "tagged", "case 7", '{"tag": "teaching"}'),
     (events.UntaggedEvent(7, "teaching"), "tag removed", "case 7", '{"tag": "teaching"}'),
     (events.CaseViewedEvent(7), "viewed", "case 7", "{}"),
+    (events.CasesListedEvent("cases", {"search": "P-1"}), "listed", "cases",
+     '{"filter": {"search": "P-1"}, "what": "cases"}'),
     (events.CaseExportedEvent(7, "FHIR"), "exported", "case 7", '{"as": "FHIR"}'),
     (events.CasesExportedEvent("CSV", False, None, "2026-01-31T00:00:00+00:00"), "exported", "cases",
      '{"as": "CSV", "personal": false, "since": null, "until": "2026-01-31T00:00:00+00:00"}'),

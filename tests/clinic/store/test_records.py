@@ -116,6 +116,13 @@ CHANGES = {
     "UPDATE cases SET finding = silent WHERE id = 5": (
         "case 5 is not as the events tell: silent, malignancy_order"
     ),
+    "UPDATE cases SET finding = '[]' WHERE id = 3": (
+        "case 3 is not as the events tell: malignancy_order, finding's tier, finding's melanoma, finding"
+    ),
+    """UPDATE cases SET finding = '{"probabilities": {"MEL": "x"}}' WHERE id = 3""": (
+        "case 3 is not as the events tell: malignancy_order, finding's tier, finding's melanoma, finding"
+    ),
+    "UPDATE conflicts SET told = '[]'": "conflict 1 is not as the events tell: patient, note",
     "UPDATE cases SET melanoma = 0.01 WHERE id = 3": "case 3 is not as the events tell: melanoma",
     "UPDATE cases SET melanoma = 0.01 WHERE id = 5": "case 5 is not as the events tell: melanoma",
     "UPDATE cases SET malignancy_order = 0 WHERE id = 3": (

@@ -11,11 +11,17 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
+from bundles import tiny_card
 from clinic.cases import photograph
+from clinic.filled_store import finding
+from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.records import verify_records
-from dermsentry.clinic.store.tables import Alert, Case, Event, now
+from dermsentry.clinic.store.tables import Alert, Event, now
+from dermsentry.clinic.worker.queue import lease
+from dermsentry.clinic.worker.screener import Screening
+from dermsentry.clinic.worker.worker import keep_result
 from dermsentry.diagnoses import CODES
 
 Maker = Callable[..., TestClient]
@@ -23,7 +29,7 @@ Adder = Callable[..., int]
 DECISION = {"agrees": True, "diagnosis": "MEL", "action": "biopsy", "note": "ulcerated"}
 
 
-def test_a_case_from_photograph_to_outcome(program: Maker, engine: Engine) -> None:
+def test_a_case_from_photograph_to_outcome(program: Maker, engine: Engine, clinic: ServedClinic) -> None:
     sender, reader, chief = program("uploader"), program("dermatologist"), program("administrator")
     sent = sender.post("/api/cases", files={"photographs": ("a.jpg", photograph())}, data={"patient": "P-1"})
     assert sent.status_code == 201
@@ -33,9 +39,11 @@ def test_a_case_from_photograph_to_outcome(program: Maker, engine: Engine) -> No
     assert (early.status_code, early.json()["error"]) == (409, "not-now")
     assert reader.get(f"/api/cases/{number}/picture/view").status_code == 404
     with writing(engine) as session:
-        case = session.get_one(Case, number)
-        case.state, case.lane, case.tier, case.rank, case.melanoma = "screened", "suspicion", "alert", 0, 0.9
-        case.finding = {"tier": "alert", "melanoma": 0.9}
+        leased = lease(session)
+        assert leased is not None
+        assert keep_result(
+            session, clinic, leased, Screening(finding("alert", 0.9), 120, 90, {}), tiny_card()
+        )
     detail = reader.get(f"/api/cases/{number}").json()
     assert (detail["patient"], detail["source"], detail["melanoma"]) == ("P-1", "api", 0.9)
     made = reader.post(f"/api/cases/{number}/decisions", json=DECISION)
@@ -50,6 +58,11 @@ def test_a_case_from_photograph_to_outcome(program: Maker, engine: Engine) -> No
     outcome = {"diagnosis": "MEL", "method": "histology", "patient": "P-1"}
     wrong = reader.post(f"/api/cases/{number}/outcomes", json=outcome | {"patient": "P-2"})
     assert (wrong.status_code, wrong.json()["error"]) == (409, "not-now")
+    for nothing in ({"patient": ""}, {"patient": " ", "accession": "A-1"}, {"patient": "", "lesion": "A"}):
+        alone = reader.post(f"/api/cases/{number}/outcomes", json=outcome | nothing)
+        assert alone.status_code == 409
+        assert "neither patient nor accession" in alone.json()["detail"]
+    assert reader.get(f"/api/cases/{number}/outcomes").json() == []
     kept = reader.post(f"/api/cases/{number}/outcomes", json=outcome)
     assert kept.status_code == 201
     assert reader.get(f"/api/cases/{number}/outcomes").json() == [kept.json()]
@@ -57,13 +70,17 @@ def test_a_case_from_photograph_to_outcome(program: Maker, engine: Engine) -> No
     assert [event["action"] for event in events] == [
         "received",
         "viewed",
+        "screened",
+        "alert raised",
         "read",
+        "alert acknowledged",
         "read undone",
+        "alert opened again",
         "outcome recorded",
     ]
-    assert {event["actor"] for event in events} == {"uploader", "dermatologist"}
+    assert {event["actor"] for event in events} == {"uploader", "worker", "system", "dermatologist"}
     found = chief.get("/api/audit/verification").json()
-    assert found["events"] == len(events)
+    assert found["events"] == len(events) + 2  # the lists that were asked for
     # The accounts were put into the table by this test.
     assert sorted(found["problems"]) == [
         f"account {name} is in no event" for name in ("administrator", "dermatologist", "uploader")
@@ -333,6 +350,49 @@ def test_programs_work_on_one_case_together(program: Maker, add_case: Adder, eng
             *("commented", "tagged", "tagged", "tag removed", "assigned", "assigned", "taken over"),
             *("read", "follow-up done", "technique set"),
         ]
+
+
+def test_an_outcome_needs_a_name_that_the_case_has(program: Maker, add_case: Adder) -> None:
+    reader = program("dermatologist")
+    outcome = {"diagnosis": "NV", "method": "histology"}
+    nameless, requested = (
+        add_case("alert", 0.9, patient=""),
+        add_case("alert", 0.9, patient="", accession="A-1"),
+    )
+    assert reader.post(f"/api/cases/{nameless}/outcomes", json=outcome).status_code == 201
+    refused = reader.post(f"/api/cases/{requested}/outcomes", json=outcome)
+    assert (refused.status_code, "send accession" in refused.json()["detail"]) == (409, True)
+    told = reader.post(f"/api/cases/{requested}/outcomes", json=outcome | {"accession": "a-1"})
+    assert told.status_code == 201
+
+
+def test_a_search_that_names_no_lane_looks_everywhere_and_says_where(program: Maker, add_case: Adder) -> None:
+    reader = program("dermatologist")
+    lanes = [
+        ("alert", "suspicion"),
+        ("cannot-say", "cannot-say"),
+        ("alert", "withdrawn"),
+        ("refer", "suspicion"),
+    ]
+    found = [add_case(tier, 0.5, lane=lane, patient="Q-1") for tier, lane in lanes]
+    decided = add_case("alert", 0.9, stage="decided", decided_at=now(), patient="Q-1")
+    add_case("alert", 0.9, patient="R-1")
+
+    def listed(**asked: object) -> list[tuple[int, str, str]]:
+        cases, after = [], ""
+        while after is not None:
+            page = reader.get("/api/cases", params={**asked, "limit": 2, "after": after}).json()
+            cases += [(own["id"], own["lane"], own["stage"]) for own in page["cases"]]
+            after = page["next"]
+        return cases
+
+    everywhere = [(decided, "suspicion", "decided")]
+    everywhere += [(number, lane, "unread") for number, (_, lane) in zip(found, lanes, strict=True)][::-1]
+    assert listed(search="q-1") == everywhere
+    assert [number for number, *_ in listed(search="q-1", tier="alert")] == [decided, found[2], found[0]]
+    assert [number for number, *_ in listed(search="q-1", lane="suspicion")] == [found[0], found[3]]
+    assert [number for number, *_ in listed(search="q-1", lane="decided")] == [decided]
+    assert len(listed()) == 3  # without a search, the lane of suspicion as ever
 
 
 @pytest.mark.parametrize("settings", [Settings(readers=2)])

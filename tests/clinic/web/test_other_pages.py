@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,6 +26,7 @@ from dermsentry.clinic.store.tables import (
     Account,
     Alert,
     Case,
+    Conflict,
     Delivery,
     Event,
     Job,
@@ -196,9 +198,11 @@ def test_an_outcome_that_cannot_be_used_is_told(
 
 
 def test_outcomes_are_imported_line_by_line(browser: Maker, add_case: Adder) -> None:
-    add_case("alert", 0.9, patient="P-1")
-    add_case("refer", 0.3, patient="P-2")
-    table = "patient,diagnosis,method\nP-1,MEL,histology\nP-2,wart,histology\nP-99,NV,histology\n"
+    first, second = add_case("alert", 0.9, patient="P-1"), add_case("refer", 0.3, patient="P-2")
+    table = (
+        f"case,patient,diagnosis,method\n{first},P-1,MEL,histology\n{second},P-2,wart,histology\n"
+        f"{second},P-99,NV,histology\n"
+    )
     who = browser()
     answer = who.post("/outcomes/import", files={"table": ("o.csv", table)})
     assert answer.status_code == 200
@@ -217,6 +221,75 @@ def test_a_table_that_is_none_is_told(browser: Maker, table: bytes) -> None:
     assert answer.status_code == 422
     assert len(shown(answer).select("#import-problem")) == 1
     assert browser().post("/outcomes/import", data={"table": "text"}).status_code == 422
+
+
+def test_whole_cases_that_are_shown_together_or_given_by_the_api_are_in_the_trail(
+    browser: Maker, program: Maker, add_case: Adder, engine: Engine, draw: Callable[[str], None]
+) -> None:
+    routine = [add_case("routine", 0.01) for _ in range(3)]
+    suspicious, held, seen = add_case("alert", 0.9), add_case("alert", 0.8), add_case("alert", 0.7)
+    pictured = add_case("alert", 0.6, sha256="e" * 64)
+    draw("e" * 64)
+    with writing(engine) as session:
+        told = {"patient": "P-7", "lesion": "", "site": "", "accession": "", "note": "", "file_name": ""}
+        session.add(Conflict(case_id=held, sha256="0" * 64, source="page", sender="uli", told=told))
+
+    def viewed(who: str) -> list[str]:
+        query = select(Event.subject).where(Event.action == "viewed", Event.actor == who)
+        with reading(engine) as session:
+            return list(session.scalars(query.order_by(Event.id)))
+
+    anna = browser("dermatologist", "anna")
+    for _ in range(2):  # once in a while
+        chosen = [f"{number}.0" for number in (*routine, suspicious)]
+        assert anna.post("/routine/review", data={"case": chosen}).status_code == 200
+        assert anna.get("/conflicts").status_code == 200
+        assert anna.get(f"/cases/{pictured}/picture/view").status_code == 200
+        anna.get(f"/cases/{seen}/picture/thumbnail")  # of a list
+        anna.get("/alerts")
+    # The alert is not shown on that page: it says only that it is not routine.
+    assert viewed("anna") == [f"case {number}" for number in (*routine, held, pictured)]
+    for number, call in enumerate(("decisions", "outcomes", "comments", "corrections", "tags")):
+        camera = program("dermatologist", name=f"camera{number}")
+        for _ in range(2):
+            assert camera.get(f"/api/cases/{seen}/{call}").status_code == 200
+        assert viewed(f"camera{number}") == [f"case {seen}"], call
+    camera = program("dermatologist", name="camera")
+    assert len(camera.get("/api/conflicts").json()) == 1
+    assert viewed("camera") == [f"case {held}"]
+
+
+def test_lists_that_a_program_gets_are_in_the_trail_with_their_filter(
+    program: Maker, add_case: Adder, engine: Engine
+) -> None:
+    for number in range(3):
+        add_case("alert", 0.9, patient=f"P-{number}")
+    camera = program("dermatologist")
+    for _ in range(2):
+        first = camera.get("/api/cases", params={"limit": 2}).json()
+        camera.get("/api/cases", params={"limit": 2, "after": first["next"]})
+        camera.get("/api/cases", params={"search": " P-1 "})
+        camera.get("/api/alerts")
+        camera.get("/api/alerts", params={"all": True})
+    listed = select(Event.actor, Event.subject, Event.detail).where(Event.action == "listed")
+
+    def told() -> list[tuple[str, str, dict[str, object]]]:
+        with reading(engine) as session:
+            rows = session.execute(listed.order_by(Event.id)).all()
+        return [(actor, subject, json.loads(detail)) for actor, subject, detail in rows]
+
+    order = {"order": "suspicion"}
+    once = [
+        {"what": "cases", "filter": {"lane": "suspicion", **order}},
+        {"what": "cases", "filter": {"search": "P-1", **order}},
+        {"what": "alerts", "filter": {}},
+        {"what": "alerts", "filter": {"all": "true"}},
+    ]
+    assert told() == [("dermatologist", "cases", own) for own in once]
+    with writing(engine) as session:
+        session.execute(update(Event).values(at=(now() - timedelta(minutes=16)).isoformat()))
+    camera.get("/api/alerts")
+    assert len(told()) == 5
 
 
 def test_outcomes_that_leave_melanoma_open_are_told(browser: Maker, engine: Engine) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from clinic.web_app import shown, texts
 from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.intake.admission import MAX_BYTES
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
-from dermsentry.clinic.store.tables import Case, Event, Job, Read
+from dermsentry.clinic.store.tables import Case, Conflict, Event, Job, Read, now
 from dermsentry.errors import OutputError
 
 Maker = Callable[..., TestClient]
@@ -329,3 +330,28 @@ def test_what_was_kept_before_a_fault_is_not_denied(
     answer = browser("uploader").post("/upload", files=files)
     assert answer.status_code in (503, 507)
     assert len(cases_of(engine)) == 1
+
+
+def test_a_held_upload_stays_among_the_recent_ones_until_some_days_after_it_was_settled(
+    browser: Maker, engine: Engine
+) -> None:
+    uli, other, chief = browser("uploader", "uli"), browser("uploader", "olga"), browser("administrator")
+    file = {"photographs": ("nevus.jpg", photograph(), "image/jpeg")}
+    other.post("/upload", files=file, data={"patient": "P-1"})
+    assert texts(shown(uli.get("/upload")), "#mine .held li") == []
+    assert len(shown(uli.get("/upload")).select("#mine .empty")) == 1
+    uli.post("/upload", files=file, data={"patient": "P-2", "lesion": "A"})
+    for path in ("/upload", "/upload/mine"):
+        [line] = texts(shown(uli.get(path)), ".mine.held li")
+        for part in ("nevus.jpg", "P-2", "Held:", "Case 1", "A person must decide."):
+            assert part in line
+        assert "P-1" not in line  # whose it is already is for those who see cases
+    assert shown(uli.get("/upload")).select("#mine .empty") == []
+    assert texts(shown(other.get("/upload")), ".mine.held li") == []
+    settled = {"resolution": "kept", "reason": "P-2 was a slip"}
+    assert chief.post("/conflicts/1", data=settled).status_code == 303
+    [line] = texts(shown(uli.get("/upload")), ".mine.held li")
+    assert "the case stays as it was" in line
+    with writing(engine) as session:
+        session.get_one(Conflict, 1).resolved_at = now() - timedelta(days=8)
+    assert texts(shown(uli.get("/upload")), ".mine.held li") == []

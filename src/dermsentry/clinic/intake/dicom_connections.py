@@ -8,6 +8,7 @@ limited for each peer and in all; one too many is refused, with the standard's o
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -35,6 +36,9 @@ SILENT_S = 10.0
 STILL_S = 30.0
 """How long what was begun may stand still."""
 SAY_EVERY_S, MOST_SAID = 60.0, 1000
+PAUSE_S = 1.0
+"""Where no connection can be taken for want of descriptors or memory; it waits in the system's queue."""
+_WANT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN)
 
 log = logging.getLogger(__name__)
 
@@ -71,15 +75,23 @@ class BoundedServer(ThreadedAssociationServer):
     """Those that have one; the library leaves some that were broken off open."""
     _ended: WeakSet[socket.socket]
     """Those that were closed to make room, and whose thread takes a moment to notice."""
+    heard_at: float
+    """When it last waited for connections, and could take the one that came."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         self.sayings, self._beginning, self._begun, self._ended = Sayings(), {}, {}, WeakSet()
+        self.heard_at, self._wanting, self._said_at = time.monotonic(), False, -SAY_EVERY_S
         super().__init__(*given, **named)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Take a connection; it is encrypted on its own thread, so that it keeps no other waiting."""
         assert self.socket is not None
-        client, address = self.socket.accept()
+        try:
+            client, address = self.socket.accept()
+        except OSError as error:
+            if error.errno in _WANT:
+                self._cannot(error)
+            raise
         client.settimeout(STILL_S)
         if self.ssl_context is not None:
             client.settimeout(SILENT_S)
@@ -92,7 +104,27 @@ class BoundedServer(ThreadedAssociationServer):
         self._close_ended()
         self._make_room(host)
         self._beginning[request] = host
-        Thread(target=self._begin, args=(request, client_address), daemon=True).start()
+        try:
+            Thread(target=self._begin, args=(request, client_address), daemon=True).start()
+        except RuntimeError as error:  # no more threads
+            self._beginning.pop(request, None)
+            self.shutdown_request(request)
+            self._cannot(error)
+
+    def _cannot(self, error: Exception) -> None:
+        """Say once in a while that no connection can be taken, and wait: it would be tried again at once."""
+        self._wanting = True
+        if time.monotonic() - self._said_at >= SAY_EVERY_S:
+            self._said_at = time.monotonic()
+            log.error("No DICOM connection can be taken: %s.", getattr(error, "strerror", None) or error)
+        time.sleep(PAUSE_S)
+
+    def service_actions(self) -> None:
+        """Between connections, twice a second at least."""
+        super().service_actions()
+        if not self._wanting:
+            self.heard_at = time.monotonic()
+        self._wanting = False
 
     def _begin(self, request: socket.socket, client_address: Any) -> None:
         host = str(client_address[0])

@@ -67,6 +67,10 @@ class Receiver:
     _entity: AE
     _server: BoundedServer
 
+    def heard_at(self) -> float:
+        """When the listener last could have taken a connection (`time.monotonic`)."""
+        return self._server.heard_at
+
     def close(self) -> None:
         """Stop. An image on its way is not kept, and its sender is not told that it was."""
         self._server.end_silent()

@@ -87,7 +87,7 @@ def watch(clinic: Clinic, watched: Watched, stopped: Callable[[], bool]) -> None
     while not stopped():
         pause = PAUSE_S
         try:
-            take(clinic, watched)
+            take(clinic, watched, stopped)
         except (DatabaseError, OutputError) as error:
             log.error("%s The watched folder's files stay where they are.", error)
             pause = AFTER_FAULT_S
@@ -97,8 +97,14 @@ def watch(clinic: Clinic, watched: Watched, stopped: Callable[[], bool]) -> None
         wait_for(pause, stopped)
 
 
-def take(clinic: Clinic, watched: Watched, *, settled_s: float = SETTLED_S) -> Taken:
-    """Look at the folder once, and take what is whole.
+def take(
+    clinic: Clinic,
+    watched: Watched,
+    stopped: Callable[[], bool] = lambda: False,
+    *,
+    settled_s: float = SETTLED_S,
+) -> Taken:
+    """Look at the folder once, and take what is whole; `stopped` is asked at every file, and ends it.
 
     Raises
     ------
@@ -108,11 +114,17 @@ def take(clinic: Clinic, watched: Watched, *, settled_s: float = SETTLED_S) -> T
         The folder cannot be read.
     """
     done = failed = 0
-    there = dict(_files(watched.folder))
+    there = {}
+    for path, look in _files(watched.folder):
+        if stopped():
+            return Taken(0, 0)
+        there[path] = look
     for gone in set(watched.since) - set(there):
         del watched.since[gone]
         watched.stuck.pop(gone, None)
     for path, look in sorted(there.items()):
+        if stopped():
+            break
         if time.monotonic() < watched.stuck.get(path, 0.0) or not _settled(watched, path, look, settled_s):
             continue
         try:

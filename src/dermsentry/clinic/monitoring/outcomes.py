@@ -87,11 +87,11 @@ def record_outcome(
 def import_outcomes(session: Session, clinic: Clinic, person: Person, text: str) -> Imported:
     """Record the outcomes of a CSV file, with the columns `diagnosis`, `method` and who each is of.
 
-    Who: `patient` or `accession`, and if needed `lesion` or `case`. A number alone is not enough: mistyped,
-    it would give histology to a stranger unseen. Where several cases fit, the one that awaits histology is
-    meant, or the one that has this outcome already. Perhaps `breslow_mm` and a `note`. Commas, semicolons or
-    tabs part the columns. Every line that cannot be used is told; the others are recorded. The same file
-    imported twice records nothing new.
+    Who: two of `patient`, `accession` and `case` that agree, and if needed the `lesion`. One alone is not
+    enough, nor with a lesion, whose names many patients share: mistyped, it would give histology to a
+    stranger unseen. Where several cases fit, the one that awaits histology is meant, or the one that has this
+    outcome already. Perhaps `breslow_mm` and a `note`. Commas, semicolons or tabs part columns. Every line
+    that cannot be used is told; the others are recorded. The same file imported twice records nothing new.
 
     Raises
     ------
@@ -141,7 +141,24 @@ def read_millimetres(text: str) -> float | None:
 
 
 class NotTheirs(InputError):
-    """The case is of another patient, lesion or request than was said."""
+    """The case is of another patient, lesion or request than was said, or nobody said of whom it is."""
+
+
+def see_named(case: Case, *, patient: str, accession: str) -> None:
+    """See that whoever names a case by its number says whose it is, where the case does.
+
+    Raises
+    ------
+    NotTheirs
+        Nothing was said, so that a mistyped number would not be noticed.
+    """
+    known = [name for name, own in (("patient", case.patient), ("accession", case.accession)) if own]
+    given = {"patient": patient.strip(), "accession": accession.strip()}
+    if known and not any(given[name] for name in known):
+        raise NotTheirs(
+            f"Received neither patient nor accession of case {case.id}; send {' or '.join(known)} as the "
+            "case has it, so that a mistyped case number is noticed."
+        )
 
 
 _Told = tuple[str, str, str, float | None]
@@ -182,13 +199,13 @@ def _read(text: str) -> tuple[list[_Line], list[tuple[int, str]]]:
 def _columns(row: list[str]) -> list[str]:
     names = [name.casefold() for name in row]
     missing = [name for name in ("diagnosis", "method") if name not in names]
-    missing += [] if {"patient", "accession"} & set(names) else ["patient"]
+    missing += [] if len({"patient", "accession", "case"} & set(names)) > 1 else ["patient"]
     unknown = [name for name in names if name not in COLUMNS]
     if missing or unknown or len(set(names)) < len(names):
         given = ", ".join(clean(name)[:40] for name in names[:8]) or "nothing"
         raise InputError(
-            f"Received the columns {given}; expected patient or accession, diagnosis, method and, if wanted, "
-            "case, lesion, breslow_mm, note."
+            f"Received the columns {given}; expected two of patient, accession and case, diagnosis, method "
+            "and, if wanted, lesion, breslow_mm, note."
         )
     return names
 
@@ -208,6 +225,16 @@ def _line(number: int, columns: list[str], row: list[str]) -> _Line:
     whose = {name: clean(fields.get(name, "")) for name in WHOSE}
     if not (whose["patient"] or whose["accession"]):
         raise InputError("names neither patient nor accession number, by which a case can be verified")
+    if not given and not (whose["patient"] and whose["accession"]):
+        if whose["patient"]:
+            raise InputError(
+                "names the patient alone, and a mistyped one may be another person's; add the accession "
+                "number or the case's number"
+            )
+        raise InputError(
+            "names the accession number alone, and a mistyped one may be another person's; add the patient "
+            "or the case's number"
+        )
     return _Line(number, int(given) if given else None, whose, (label, method, note, breslow))
 
 

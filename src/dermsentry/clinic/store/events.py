@@ -419,6 +419,16 @@ class CaseViewedEvent(CaseEvent):
 
 
 @dataclass(frozen=True)
+class CasesListedEvent(TrailEvent):
+    """A program was given a list of cases or alerts, by a filter; the same once in a quarter of an hour."""
+
+    action = "listed"
+    subject = "cases"
+    what: str
+    asked: Mapping[str, str] = field(metadata={"json": "filter"})
+
+
+@dataclass(frozen=True)
 class CaseExportedEvent(CaseEvent):
     """A person took a case away, in a form such as `FHIR`."""
 

@@ -227,9 +227,9 @@ def _of_case(made: _Expected, case_id: int, happened: _Happened) -> None:
         made.matches[told["match"]] |= {name: told[name] for name in ("resolution", "reason")}
     elif action == TechniqueSetEvent.action:
         case["technique"] = told["after"]
-    elif action in (CaseWithdrawnEvent.action, CaseRestoredEvent.action):
+    elif case and action in (CaseWithdrawnEvent.action, CaseRestoredEvent.action):
         case["lane"] = WITHDRAWN if action == CaseWithdrawnEvent.action else _place(case)[0]
-    elif action in (ScreenedEvent.action, ScreenedSilentlyEvent.action, FindingShownEvent.action):
+    elif case and action in (ScreenedEvent.action, ScreenedSilentlyEvent.action, FindingShownEvent.action):
         _of_finding(case, happened)
     elif action in (ReadEvent.action, ReadAmendedEvent.action, ReadUndoneEvent.action):
         _of_read(made, case_id, happened)
@@ -376,15 +376,23 @@ def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
         row |= {"assigned": assigned or "", "note": digest_of(row["note"])}
         row |= {"follow_up_on": day.isoformat() if day else None}
         row |= {"silent": shown is None and hidden is not None}
-        shares = shown["probabilities"] if shown is not None else None
-        row["malignancy_order"] = abs(row["malignancy_order"] - malignancy_order(shares)) < 1e-9
+        row["malignancy_order"] = _is_ordered(row["malignancy_order"], shown)
         row["search"] = row["search"] == searched(*(row[name] for name in SEARCHED_FIELDS))
         row["patient_key"] = row["patient_key"] == spelling_key(row["patient"])
         found = shown if shown is not None else hidden
         if found is not None:
             row |= {"model": model, "finding": finding_digest(found)}
-            row |= {"finding's tier": found["tier"], "finding's melanoma": found["melanoma"]}
+            own = found if isinstance(found, dict) else {}  # whatever it was bent into
+            row |= {f"finding's {name}": own.get(name) for name in ("tier", "melanoma")}
         yield row["id"], row
+
+
+def _is_ordered(order: float, shown: Any) -> bool:
+    """Whether a case has the place in its tier that its finding gives it."""
+    try:
+        return abs(order - malignancy_order((shown or {}).get("probabilities"))) < 1e-9
+    except (AttributeError, TypeError):  # no finding of ours
+        return False
 
 
 def _reads(session: Session) -> Iterator[tuple[int, _Told]]:
@@ -459,7 +467,8 @@ def _conflicts(session: Session) -> Iterator[tuple[int, _Told]]:
     names = ("resolution", "reason")
     query = select(Conflict.id, Conflict.case_id, Conflict.told, *(getattr(Conflict, name) for name in names))
     for number, case_id, told, *own in _stream(session, query.order_by(Conflict.id)):
-        given = {name: told.get(name, "") for name in (*IDENTIFYING, "note")}
+        kept = told if isinstance(told, dict) else {}
+        given = {name: kept.get(name, "") for name in (*IDENTIFYING, "note")}
         yield number, {"case": case_id, **given, **dict(zip(names, own, strict=True))}
 
 

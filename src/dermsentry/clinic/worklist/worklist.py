@@ -72,7 +72,8 @@ class Filter:
 
     `lane`: `suspicion` (the model assessed it), `cannot-say` (it could not, or could not read the file),
     `waiting` (it has not seen it yet) or `withdrawn` (a person took it out of the others).
-    `stage`: still open, decided, all, or to be seen again (of every lane, the earliest day first). `tier`,
+    `stage`: still open, decided, all, to be seen again (of every lane, the earliest day first), or anything
+    (of every lane, withdrawn cases too, those that came last first). `tier`,
     `site`: only these, where given. `search`: words that all stand in the case's patient, lesion, site,
     accession number, file name, comments or tags, or are its number. `since`, `until`: received from then on,
     and before then. `not_read_by`: an account that has read it already is not shown it again. `tag`: only
@@ -82,7 +83,7 @@ class Filter:
     """
 
     lane: Lane = "suspicion"
-    stage: Literal["open", "decided", "all", "follow-up"] = "open"
+    stage: Literal["open", "decided", "all", "follow-up", "anything"] = "open"
     tier: Tier | Literal[""] = ""
     search: str = ""
     site: str = ""
@@ -159,7 +160,10 @@ def list_cases(session: Session, wanted: Filter, *, after: str | None = None, li
     if after is not None:
         query = query.where(_beyond(wanted, _read_cursor(wanted, after)))
     # Numbers first: the order's own index has whatever is filtered by, so that no case is read in vain.
-    found = session.scalars(query.limit(limit + 1)).all()
+    if wanted.stage == "anything":  # in no order: an index has them with what is searched
+        found: Sequence[int] = sorted(session.scalars(query.order_by(None)), reverse=True)[: limit + 1]
+    else:
+        found = session.scalars(query.limit(limit + 1)).all()
     cases = _listed(session, found[:limit])
     return Page(cases, _cursor(wanted, cases[-1]) if len(found) > limit else None)
 
@@ -271,6 +275,8 @@ def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
         return (Case.decided_at, Case.id)
     if wanted.stage == "follow-up":
         return (Case.follow_up_on, Case.id)
+    if wanted.stage == "anything":
+        return (Case.id,)
     return {
         "suspicion": (Case.rank, Case.malignancy_order, Case.received_at, Case.id),
         "longest-waiting": (Case.received_at, Case.id),
@@ -280,7 +286,9 @@ def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
 
 
 def _is_descending(wanted: Filter) -> bool:
-    return wanted.stage == "decided" or (wanted.stage != "follow-up" and wanted.order == "latest")
+    return wanted.stage in ("decided", "anything") or (
+        wanted.stage != "follow-up" and wanted.order == "latest"
+    )
 
 
 def _query(wanted: Filter) -> Select[int]:
@@ -292,9 +300,13 @@ def _query(wanted: Filter) -> Select[int]:
     asked: list[ColumnElement[bool]] = [Case.lane == wanted.lane]
     if wanted.stage == "follow-up":
         asked = [Case.follow_up_on.is_not(None), Case.lane != WITHDRAWN]
+    elif wanted.stage == "anything":
+        asked = []
     elif wanted.stage != "all":
         asked.append(DECIDED if wanted.stage == "decided" else OPEN)
-    if wanted.tier:
+    if wanted.tier and wanted.stage == "anything":
+        asked.append(Case.tier == wanted.tier)
+    elif wanted.tier:
         # The index knows a lane's tiers by their rank.
         lane, rank = PLACES[wanted.tier]
         asked.append(Case.rank == rank if lane == wanted.lane else false())

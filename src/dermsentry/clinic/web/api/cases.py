@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -33,7 +34,7 @@ from dermsentry.clinic.web.filters import Shown, read_filter
 from dermsentry.clinic.web.problems import problem_responses, request_number
 from dermsentry.clinic.web.security import TokenReads, TokenSends, clinic_of
 from dermsentry.clinic.web.uploads import receive_all
-from dermsentry.clinic.web.views import note_view
+from dermsentry.clinic.web.views import note_list, note_view
 from dermsentry.clinic.worklist.matches import matches_of
 from dermsentry.clinic.worklist.remarks import blind_reader
 from dermsentry.clinic.worklist.worklist import Order, list_cases
@@ -111,8 +112,12 @@ def cases(
     request: Request,
     person: TokenReads,
     lane: Annotated[
-        Shown, Query(description="`decided` and `follow-up` list those of every lane")
-    ] = "suspicion",
+        Shown | None,
+        Query(
+            description="`decided` and `follow-up` list those of every lane. Left out: `suspicion`, or with "
+            "a search every case, decided and withdrawn ones too"
+        ),
+    ] = None,
     tier: Annotated[Literal[Tier, ""], Query()] = "",
     search: Annotated[
         str,
@@ -130,9 +135,13 @@ def cases(
     after: Annotated[str, Query(max_length=lengths.CURSOR, description="`next` of the previous page")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Cases:
-    """Cases, in worklist order."""
+    """Cases, in worklist order.
+
+    A search for which no `lane` is named looks in every list, those that came last first: `lane` and `stage`
+    of each case say where it is.
+    """
     given = {
-        "lane": lane,
+        "lane": lane or "",
         "tier": tier,
         "search": search,
         "site": site,
@@ -143,9 +152,13 @@ def cases(
         "order": order,
     }
     blind = blind_reader(clinic_of(request), person)
-    _text, wanted = read_filter(given, me=person.account_id, blind=blind)
+    text, wanted = read_filter(given, me=person.account_id, blind=blind)
+    if lane is None and text["search"]:
+        wanted = replace(wanted, stage="anything")
     with reading(clinic_of(request).engine) as session:
         found = list_cases(session, wanted, after=after or None, limit=limit)
+    asked = {**text, "lane": lane or ("" if text["search"] else text["lane"])}
+    note_list(clinic_of(request), person, "cases", {name: value for name, value in asked.items() if value})
     return Cases(cases=[CaseSummary.model_validate(case) for case in found.cases], next=found.next)
 
 

@@ -27,6 +27,7 @@ from dermsentry.clinic.web.api.schemas import (
 from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import TokenCorrects, TokenReads, clinic_of
+from dermsentry.clinic.web.views import note_view, note_views
 from dermsentry.clinic.worklist.corrections import (
     correct,
     corrections_of,
@@ -42,10 +43,14 @@ router = APIRouter(prefix="/api", responses=ALWAYS)
 
 
 @router.get("/conflicts", summary="List conflicts", tags=["corrections"])
-def conflicts(request: Request, _: TokenReads) -> list[ConflictOpen]:
+def conflicts(request: Request, person: TokenReads) -> list[ConflictOpen]:
     """Photographs that came again for somebody or something else, the oldest first; up to 200."""
     with reading(clinic_of(request).engine) as session:
-        return [ConflictOpen.model_validate(own) for own in open_conflicts(session)]
+        found = open_conflicts(session)
+        cases = [own.case_id for own in found]
+        answer = [ConflictOpen.model_validate(own) for own in found]
+    note_views(clinic_of(request), person, cases)
+    return answer
 
 
 @router.post(
@@ -72,10 +77,12 @@ def settles(
 
 
 @router.get("/matches", summary="List matches to settle", tags=["corrections"])
-def matches(request: Request, _: TokenReads) -> list[MatchFound]:
+def matches(request: Request, person: TokenReads) -> list[MatchFound]:
     """Cases that show the same skin and are filed under two patients, the oldest first; up to 200."""
     with reading(clinic_of(request).engine) as session:
-        return [MatchFound.model_validate(own) for doubt in open_matches(session) for own in doubt.matches]
+        found = [MatchFound.model_validate(own) for doubt in open_matches(session) for own in doubt.matches]
+    note_views(clinic_of(request), person, [number for own in found for number in (own.case, own.other)])
+    return found
 
 
 @router.post(
@@ -107,11 +114,13 @@ def settles_match(
     tags=["corrections"],
     responses=problem_responses(404),
 )
-def corrections(request: Request, _: TokenReads, case_id: Number) -> list[CorrectionMade]:
+def corrections(request: Request, person: TokenReads, case_id: Number) -> list[CorrectionMade]:
     """What was put right about a case, the oldest first."""
     with reading(clinic_of(request).engine) as session:
         find_case(session, case_id)
-        return [CorrectionMade.model_validate(own) for own in corrections_of(session, case_id)]
+        found = [CorrectionMade.model_validate(own) for own in corrections_of(session, case_id)]
+    note_view(clinic_of(request), person, case_id)
+    return found
 
 
 @router.post(

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
-from dermsentry.clinic.monitoring.outcomes import record_outcome
+from dermsentry.clinic.monitoring.outcomes import record_outcome, see_named
 from dermsentry.clinic.monitoring.performance import Performance
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import LARGEST_ID, Outcome, Read
@@ -31,6 +31,7 @@ from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.performance_cache import cached_performance
 from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import TokenDecides, TokenReads, TokenRecords, clinic_of
+from dermsentry.clinic.web.views import note_list, note_view
 from dermsentry.clinic.worklist.reading import amend, decide, undo, visible_reads
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
@@ -46,8 +47,10 @@ def decisions(request: Request, person: TokenReads, case_id: Number) -> list[Dec
     """The decisions that the token's owner may see: a second reader is blind to the first."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
-        found = find_case(session, case_id)
-        return [DecisionMade.model_validate(read) for read in visible_reads(session, clinic, found, person)]
+        reads = visible_reads(session, clinic, find_case(session, case_id), person)
+        found = [DecisionMade.model_validate(read) for read in reads]
+    note_view(clinic, person, case_id)
+    return found
 
 
 @router.post(
@@ -111,12 +114,14 @@ def undoes(
     tags=["outcomes"],
     responses=problem_responses(404),
 )
-def outcomes(request: Request, _: TokenReads, case_id: Number) -> list[OutcomeKept]:
+def outcomes(request: Request, person: TokenReads, case_id: Number) -> list[OutcomeKept]:
     """The outcomes of a case, the most recent first."""
     with reading(clinic_of(request).engine) as session:
         find_case(session, case_id)
-        found = session.scalars(select(Outcome).where(Outcome.case_id == case_id).order_by(Outcome.id.desc()))
-        return [OutcomeKept.model_validate(own) for own in found]
+        kept = session.scalars(select(Outcome).where(Outcome.case_id == case_id).order_by(Outcome.id.desc()))
+        found = [OutcomeKept.model_validate(own) for own in kept]
+    note_view(clinic_of(request), person, case_id)
+    return found
 
 
 @router.post(
@@ -129,11 +134,12 @@ def outcomes(request: Request, _: TokenReads, case_id: Number) -> list[OutcomeKe
 def records(request: Request, person: TokenRecords, case_id: Number, given: NewOutcome) -> OutcomeKept:
     """Save the final diagnosis of a case. Earlier outcomes are kept; the most recent counts.
 
-    Send the patient or accession number along: a mistyped case number is then refused.
+    Where the case has a patient or an accession number, send one of them along; 409 if none comes, or another
+    one than the case's.
     """
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
-        find_case(session, case_id)
+        see_named(find_case(session, case_id), patient=given.patient, accession=given.accession)
         kept = record_outcome(session, clinic, case_id, person, **given.model_dump())
         session.flush()
         return OutcomeKept.model_validate(kept)
@@ -142,7 +148,7 @@ def records(request: Request, person: TokenRecords, case_id: Number, given: NewO
 @router.get("/alerts", summary="List alerts", tags=["alerts"])
 def alerts(
     request: Request,
-    _: TokenReads,
+    person: TokenReads,
     all: Annotated[bool, Query(description="Include acknowledged alerts")] = False,
     before: Annotated[int, Query(ge=0, le=LARGEST_ID, description="`next` of the previous page")] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -150,7 +156,9 @@ def alerts(
     """Open alerts, or all alerts, the newest first."""
     with reading(clinic_of(request).engine) as session:
         found, more = list_alerts(session, all=all, before=before, limit=limit)
-        return Alerts(alerts=[AlertRaised.model_validate(own) for own in found], next=more or None)
+        answer = Alerts(alerts=[AlertRaised.model_validate(own) for own in found], next=more or None)
+    note_list(clinic_of(request), person, "alerts", {"all": "true"} if all else {})
+    return answer
 
 
 @router.post(

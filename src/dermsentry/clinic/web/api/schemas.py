@@ -301,6 +301,9 @@ class DecisionMade(_Row):
     at: datetime
 
 
+_CASES_OWN = "The case's own; where it has a patient or an accession number, one of them is needed"
+
+
 class NewOutcome(BaseModel):
     """The final diagnosis of a case."""
 
@@ -312,9 +315,9 @@ class NewOutcome(BaseModel):
         None, gt=0, le=LARGEST_BRESLOW_MM, description="Breslow thickness of a melanoma by histology"
     )
     note: str = Field("", max_length=lengths.NOTE)
-    patient: str = Field("", max_length=lengths.PATIENT, description="If given, it must be the case's")
+    patient: str = Field("", max_length=lengths.PATIENT, description=_CASES_OWN)
     lesion: str = Field("", max_length=lengths.LESION, description="If given, it must be the case's")
-    accession: str = Field("", max_length=lengths.ACCESSION, description="If given, it must be the case's")
+    accession: str = Field("", max_length=lengths.ACCESSION, description=_CASES_OWN)
 
 
 class OutcomeKept(_Row):

@@ -23,6 +23,7 @@ from dermsentry.clinic.web.api.schemas import (
 from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import TokenCorrects, TokenDecides, TokenReads, clinic_of
+from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worklist.locks import lock, lock_of, release, take_over
 from dermsentry.clinic.worklist.patients import set_technique
 from dermsentry.clinic.worklist.reading import CannotRead, may_read
@@ -50,8 +51,10 @@ def comments(request: Request, person: TokenReads, case_id: Number) -> list[Comm
     """The comments that the token's owner may see: a second reader is blind to the first."""
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
-        found = visible_comments(session, clinic, find_case(session, case_id), person)
-        return [CommentMade.model_validate(own) for own in found]
+        said = visible_comments(session, clinic, find_case(session, case_id), person)
+        found = [CommentMade.model_validate(own) for own in said]
+    note_view(clinic, person, case_id)
+    return found
 
 
 @router.post(
@@ -75,11 +78,13 @@ def says(request: Request, person: TokenDecides, case_id: Number, given: NewComm
     tags=["working together"],
     responses=problem_responses(404),
 )
-def tags(request: Request, _: TokenReads, case_id: Number) -> list[str]:
+def tags(request: Request, person: TokenReads, case_id: Number) -> list[str]:
     """The tags, in alphabetical order."""
     with reading(clinic_of(request).engine) as session:
         find_case(session, case_id)
-        return list(tags_of(session, case_id))
+        found = list(tags_of(session, case_id))
+    note_view(clinic_of(request), person, case_id)
+    return found
 
 
 @router.post(

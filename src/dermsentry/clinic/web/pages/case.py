@@ -122,6 +122,8 @@ def picture(request: Request, person: Reader, case_id: int, kind: Kind) -> Respo
     clinic = clinic_of(request)
     with reading(clinic.engine) as session:
         found = find_case(session, case_id)
+    if kind != "thumbnail":  # those of lists, of a page of fifty
+        note_view(clinic, person, case_id)
     return send_picture(request, clinic.pictures, found, kind)
 
 

@@ -19,7 +19,7 @@ from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case, Match
 from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Corrector, Reader, clinic_of
-from dermsentry.clinic.web.views import note_view
+from dermsentry.clinic.web.views import note_view, note_views
 from dermsentry.clinic.worklist.corrections import (
     correct,
     corrections_of,
@@ -206,13 +206,16 @@ def _conflicts(
 ) -> Response:
     with reading(clinic_of(request).engine) as session:
         withdrawn = session.scalar(select(func.count()).select_from(Case).where(Case.lane == WITHDRAWN))
-        return page(
+        held, doubts = open_conflicts(session), open_matches(session)
+        pairs = [(own.first_id, own.second_id) for doubt in doubts for own in doubt.matches]
+        shown = {own.case_id for own in held}.union(*pairs)
+        answer = page(
             request,
             "conflicts.html",
             person=person,
             status=status,
-            conflicts=open_conflicts(session),
-            doubts=open_matches(session),
+            conflicts=held,
+            doubts=doubts,
             wrong_case=wrong_case,
             fields=IDENTIFYING,
             outdated=outdated_exports(session),
@@ -222,3 +225,5 @@ def _conflicts(
             given=given or {"resolution": "", "reason": ""},
             most_reason=lengths.REASON,
         )
+    note_views(clinic_of(request), person, shown)
+    return answer

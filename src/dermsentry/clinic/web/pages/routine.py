@@ -12,6 +12,7 @@ from dermsentry.clinic.web.filters import as_query
 from dermsentry.clinic.web.pages.worklist import asked_for
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Decider, clinic_of
+from dermsentry.clinic.web.views import note_views
 from dermsentry.clinic.worklist.routine import (
     UNDO_FOR,
     batch_of,
@@ -37,7 +38,7 @@ def reviews(request: Request, person: Decider, given: Chosen = None) -> Response
     with reading(clinic.engine) as session:
         found = cases_of(session, wanted)
         problems = {case.id: why_not(session, clinic, case, person) for case in found}
-        return page(
+        answer = page(
             request,
             "routine.html",
             person=person,
@@ -46,6 +47,8 @@ def reviews(request: Request, person: Decider, given: Chosen = None) -> Response
             minutes=int(UNDO_FOR.total_seconds() // 60),
             carried=as_query(text),
         )
+    note_views(clinic, person, [number for number, problem in problems.items() if not problem])
+    return answer
 
 
 @router.post("/routine/discharge")

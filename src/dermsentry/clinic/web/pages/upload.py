@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -16,7 +17,7 @@ from dermsentry.clinic.intake.admission import LONGEST, MAX_BYTES
 from dermsentry.clinic.language import read_by, translated
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
-from dermsentry.clinic.store.tables import TECHNIQUES, Case, Read
+from dermsentry.clinic.store.tables import TECHNIQUES, Case, Conflict, Read, now
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.problems import wants_page
 from dermsentry.clinic.web.rendering import page, part, reading_of
@@ -26,6 +27,7 @@ from dermsentry.clinic.web.uploads import receive_all
 router = APIRouter(include_in_schema=False)
 
 SHOWN = 20
+SETTLED_FOR = timedelta(days=7)
 
 
 @router.get("/upload")
@@ -50,7 +52,9 @@ async def upload(request: Request, person: Sender) -> Response:
 def mine(request: Request, person: Sender) -> Response:
     """One's recent uploads, for the page that shows them."""
     with reading(clinic_of(request).engine) as session:
-        return HTMLResponse(part(request, "_mine.html", person=person, own=_own(session, person)))
+        return HTMLResponse(
+            part(request, "_mine.html", person=person, own=_own(session, person), held=_held(session, person))
+        )
 
 
 @router.get("/upload/mine/{case_id}/thumbnail")
@@ -77,7 +81,16 @@ def _form(request: Request, person: Person, *, status: int = 200, sent: Sequence
             most_files=MOST_FILES,
             techniques=TECHNIQUES,
             own=_own(session, person),
+            held=_held(session, person),
         )
+
+
+def _held(session: Session, person: Person) -> Sequence[Conflict]:
+    """A person's latest uploads that are held, or were: those settled before a week are over."""
+    wanted = (Conflict.sender == person.name, Conflict.source.in_(("page", "api")))
+    lately = or_(Conflict.resolved_at.is_(None), Conflict.resolved_at >= now() - SETTLED_FOR)
+    query = select(Conflict).where(*wanted, lately).order_by(Conflict.id.desc()).limit(SHOWN)
+    return session.scalars(query).all()
 
 
 def _own(session: Session, person: Person) -> list[tuple[Case, str]]:

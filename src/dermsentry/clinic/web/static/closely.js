@@ -25,7 +25,7 @@ document.querySelectorAll("[data-closely]").forEach((root) => {
   const failed = () => window.dermsentrySay(word("A part of this photograph cannot be shown."));
   viewer.addHandler("tile-load-failed", failed);
   viewer.canvas.setAttribute("role", "group");
-  viewer.canvas.setAttribute("aria-label", "Photograph: plus and minus zoom, arrow keys pan, 0 shows the whole image");
+  viewer.canvas.setAttribute("aria-label", word("Photograph: plus and minus zoom, arrow keys pan, 0 shows the whole image"));
 
   const saliency = root.querySelector(".saliency");
   const opacity = root.querySelector("#opacity");
