@@ -18,6 +18,7 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Alert, Case, Conflict, Correction, Event, Export
+from dermsentry.clinic.store.text import digest_of
 from dermsentry.clinic.worker.silent_mode import show_finding
 from dermsentry.clinic.worklist import corrections
 from dermsentry.clinic.worklist.corrections import count_conflicts, open_conflicts, outdated_exports
@@ -179,6 +180,7 @@ def test_a_conflict_is_settled_for_the_case_or_for_what_was_told(clinic: Clinic,
     case = reread(clinic.engine, first)
     assert (case.patient, case.lesion) == ("P2", "B")
     told = {"conflict": conflict.id, "reason": "exchanged", "resolution": "corrected"}
+    told["note_sha256"] = digest_of("")
     assert last_event(clinic) == ("anna", "conflict settled", told)
 
 
