@@ -20,7 +20,7 @@ from dermsentry.errors import InputError
 
 FIELD = "photographs"
 AT_ONCE = 6
-"""Photographs that are kept at the same time. Many more would wait for the database, which takes one at a time,
+"""Photographs that are kept at the same time. Many more would wait for the database, which takes one by one,
 and take their turns from the pages; with two, uploads wait for seconds where 20 come in each."""
 
 
