@@ -140,7 +140,10 @@ class Doctor:
             "decisions": decision,
             "amendments": {**decision, "diagnosis": "SK", "reason": words},
             "corrections": {"patient": f"P-{number}", "reason": words},
-            "outcomes": {"diagnosis": "NV", "method": "histology", "note": words},
+            "outcomes": {
+                **{"diagnosis": "NV", "method": "histology", "note": words},
+                "patient": f"P-{number}",  # as it was corrected to
+            },
         }
         if step == "draft":
             form = {"csrf": self.csrf, "form": "decision", "note": words, "action": "biopsy"}
