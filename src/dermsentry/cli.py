@@ -939,7 +939,10 @@ def screen(
         typer.Option(metavar="I/N", help="Screen one of N parts, such as 3/40."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace findings of another model, collection or shard, and other tables.")
+        bool,
+        typer.Option(
+            "--force", help="Replace findings of another model, collection or shard, and other tables."
+        ),
     ] = False,
     saliency: Annotated[
         bool,
