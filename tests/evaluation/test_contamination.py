@@ -128,11 +128,11 @@ def test_an_evaluation_leaves_out_what_was_learned_from(
     found = evaluate(bundle, collection, out=tmp_path / "out", resamples=20)
     assert found.photographs == 4
     assert found.warnings[0] == (
-        "8 photographs are among those that the model learned from, or of the same lesion or patient (2 of "
-        "them only by the look of the image), and left out of every figure."
+        "8 of the 12 photographs are among those that the model learned from, or of the same lesion or "
+        "patient (2 of them only by the look of the image), and left out of every figure."
     )
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert written["learned_from"] == {"photographs": 8, "by_look": 2, "left_out": True}
+    assert written["learned_from"] == {"photographs": 8, "of": 12, "by_look": 2, "left_out": True}
     assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 5
     kept = evaluate(bundle, collection, keep_learned=True, resamples=20)
     assert kept.photographs == 12

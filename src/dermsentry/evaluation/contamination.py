@@ -45,11 +45,12 @@ def learned_from(table: pd.DataFrame, pictures: Iterable[Pixels]) -> LearnedFrom
 class Learned:
     """Of the photographs that are evaluated, which a bundle learned from.
 
-    `photographs` counts them, `by_look` those that only the look of the image tells; `left_out` says whether
-    they are in no figure.
+    `photographs` counts them, `of` all that could be read, `by_look` those that only the look of the image
+    tells; `left_out` says whether they are in no figure.
     """
 
     photographs: int
+    of: int
     by_look: int
     left_out: bool
 
