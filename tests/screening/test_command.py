@@ -213,7 +213,7 @@ def test_a_name_cannot_move_the_cursor(tmp_path: Path, bundle: Bundle) -> None:
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--format", "xml"), 2, "Invalid value"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--threads", "0"), 2, "Invalid value"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--shard", "41/40"), 2, "expected one such as 3/40"),
-        (("PHOTOGRAPHS", "--model", "BUNDLE", "--force"), 2, "--force without --findings or --out"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--force"), 2, "--force without --out, --findings, --table or"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--table", "t.xls"), 2, "ends in .csv or .parquet"),
         (
             ("PHOTOGRAPHS", "--model", "BUNDLE", "--device", "cuda"),
