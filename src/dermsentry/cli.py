@@ -987,7 +987,7 @@ def screen(
             raise InputError("Received --predictions-for without --predictions, --out or --format csv.")
         if force and not (findings or out or table or predictions):
             raise InputError(
-                "Received --force without --out, --findings, --table or --predictions; expected what to replace."
+                "Received --force without --out, --findings, --table or --predictions; expected one of them."
             )
         with _guarded_screeners(photographs, model, threads, device) as guarded:
             from dermsentry.model import open_bundle
