@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.intake.admission import LONGEST
+from dermsentry.clinic.intake.admission import LONGEST, differing
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case, Match
@@ -23,13 +23,15 @@ from dermsentry.clinic.web.views import note_view, note_views
 from dermsentry.clinic.worklist.corrections import (
     correct,
     corrections_of,
+    count_conflicts,
+    count_outdated,
     open_conflicts,
     outdated_exports,
     restore,
     settle_conflict,
     withdraw,
 )
-from dermsentry.clinic.worklist.matches import MOST_SHOWN, open_matches, settle_match
+from dermsentry.clinic.worklist.matches import MOST_SHOWN, count_matches, open_matches, settle_match
 from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
@@ -206,7 +208,7 @@ def _conflicts(
 ) -> Response:
     with reading(clinic_of(request).engine) as session:
         withdrawn = session.scalar(select(func.count()).select_from(Case).where(Case.lane == WITHDRAWN))
-        held, doubts = open_conflicts(session), open_matches(session)
+        held, doubts, outdated = open_conflicts(session), open_matches(session), outdated_exports(session)
         pairs = [(own.first_id, own.second_id) for doubt in doubts for own in doubt.matches]
         shown = {own.case_id for own in held}.union(*pairs)
         answer = page(
@@ -215,10 +217,14 @@ def _conflicts(
             person=person,
             status=status,
             conflicts=held,
+            differs={own.id: differing(own.case, own.told) for own in held},
+            more_conflicts=count_conflicts(session) - len(held),
             doubts=doubts,
+            more_matches=count_matches(session) - sum(len(own.matches) for own in doubts),
             wrong_case=wrong_case,
             fields=IDENTIFYING,
-            outdated=outdated_exports(session),
+            outdated=outdated,
+            more_outdated=count_outdated(session) - len(outdated),
             withdrawn=withdrawn,
             problem=problem,
             wrong=wrong,
