@@ -208,7 +208,7 @@ def test_silent_connections_keep_nobody_out(
 def test_without_means_the_listener_pauses_says_so_and_is_not_heard_of(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, want: str
 ) -> None:
-    monkeypatch.setattr(dicom_connections, "PAUSE_S", 0.2)
+    monkeypatch.setattr(dicom_connections, "PAUSE_S", 0.4)
     tried = []
     if want == "descriptors":
         listening = receiver._server.socket
@@ -232,7 +232,7 @@ def test_without_means_the_listener_pauses_says_so_and_is_not_heard_of(
 
         monkeypatch.setattr(dicom_connections, "Thread", NoThread)
     heard = receiver.heard_at()
-    opened = silent(receiver, 10)
+    opened = silent(receiver, 5)  # as many as wait in the system's queue
     time.sleep(1.3)
     assert 2 <= len(tried) <= 8  # and not thousands
     assert receiver.heard_at() - heard < 0.8

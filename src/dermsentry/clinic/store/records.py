@@ -383,7 +383,7 @@ def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
         if found is not None:
             row |= {"model": model, "finding": finding_digest(found)}
             own = found if isinstance(found, dict) else {}  # whatever it was bent into
-            row |= {f"finding's {name}": own.get(name) for name in ("tier", "melanoma")}
+            row |= {"finding's tier": own.get("tier"), "finding's melanoma": own.get("melanoma")}
         yield row["id"], row
 
 
