@@ -23,6 +23,7 @@ from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.filters import lane_of
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
+from dermsentry.clinic.web.written import filled_in
 from dermsentry.clinic.worklist import terms
 from dermsentry.diagnoses import DIAGNOSES
 from dermsentry.reporting.environment import template_environment
@@ -179,6 +180,7 @@ def environment() -> Environment:
         "version": __version__,
         "static": static_path,
         "words": wording,
+        "filled_in": filled_in,
         "terms": terms,
         "checklists": checklists,
         "diagnoses": DIAGNOSES,
