@@ -339,6 +339,17 @@ def test_a_comment_that_was_begun_is_a_draft_beside_that_of_the_decision(
         assert session.scalars(select(Draft)).all() == []
 
 
+def test_what_no_form_holds_is_shown_as_it_came(browser: Maker, add_case: Adder) -> None:
+    number, who = add_case("alert", 0.9), browser()
+    del who.headers["x-csrf-token"]
+    strange = dict.fromkeys({*written.TYPED, *written.CHOSEN}, "close")
+    answer = who.post(f"/cases/{number}/decision", data=strange | {"csrf": "of another session"})
+    assert answer.status_code == 403
+    assert (
+        set(texts(shown(answer), "main textarea")) == set(chosen(shown(answer), "main").values()) == {"close"}
+    )
+
+
 ACCOUNTS = {"name", "full_name", "label", "token", "code", "username", "scopes", "role", "language", "days"}
 ONE_CLICK = {"to", "technique", "state"}
 SITE_MODEL = {"sensitivity", "confidence", "rarer"}

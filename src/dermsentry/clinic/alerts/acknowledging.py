@@ -5,6 +5,7 @@ They have the moment of their acknowledgement in common: it and the person are t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,7 +44,7 @@ def numbers_of(given: Sequence[str]) -> tuple[int, ...]:
         One is no number, or there are none or too many.
     """
     for text in given:
-        if not (text.isascii() and text.isdigit() and int(text[:20]) <= LARGEST_ID):
+        if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > LARGEST_ID:
             raise InputError(f"Received the alert {text[:40]!r}; expected its number.")
     wanted = tuple(sorted({int(text) for text in given}))
     if not 0 < len(wanted) <= MOST_AT_ONCE:

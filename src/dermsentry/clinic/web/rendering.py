@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -108,7 +109,8 @@ def _rendered(template: str, reading: Reading, **context: Any) -> str:
 def markdown_html(text: str) -> Markup:
     """Render Markdown with tables; without HTML, links and pictures, since a model card is foreign."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
-    return Markup(parser.render(text))  # what the parser writes is escaped
+    # A header cell without words is no header. What the parser writes is escaped.
+    return Markup(re.sub(r"<th( [^>]*)?></th>", r"<td\1></td>", parser.render(text)))
 
 
 @cache

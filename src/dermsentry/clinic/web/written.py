@@ -9,6 +9,7 @@ from datetime import date
 from dermsentry.clinic import checklists
 from dermsentry.clinic.language import _, day, lazy, translated
 from dermsentry.clinic.web import wording
+from dermsentry.clinic.worklist.body_map import REGIONS
 from dermsentry.clinic.worklist.terms import TERMS
 
 TYPED = {
@@ -70,7 +71,7 @@ def _in_words(name: str, value: str) -> str:
     if name == "diagnosis":
         return wording.diagnosis(value)
     if name == "region":
-        return wording.region(value)
+        return wording.region(value) if value in REGIONS else value
     if name == "follow_up_on":
         try:
             return day(date.fromisoformat(value.strip()))
