@@ -395,8 +395,8 @@ def test_what_cannot_be_estimated_is_null_with_its_reason(tmp_path):
     ("change", "message"),
     [
         ({"probability": np.zeros((2, 8))}, "shape"),
-        ({"probability": np.full((2, 9), np.nan)}, "no probabilities"),
-        ({"probability": np.full((2, 9), -0.1)}, "no probabilities"),
+        ({"probability": np.full((2, 9), np.nan)}, "not probabilities"),
+        ({"probability": np.full((2, 9), -0.1)}, "not probabilities"),
         ({"probability": np.full((2, 9), 0.5)}, "add up to 1"),
         ({"groups": ["a"]}, "1 groups for 2 photographs"),
         ({"truth": ["MEL", "mole"]}, "labels mole"),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bundles import lesion, rewrite, tiny_bundle
+from clinic.dicom_files import dicom_dataset
 from dermsentry.errors import BundleError
 from dermsentry.images import Unreadable
 from dermsentry.model import Bundle
@@ -68,8 +69,8 @@ def test_processes_side_by_side_find_what_is_found_here(
     here = screen(photographs, bundle, findings=tmp_path / "here.jsonl", saliency=tmp_path / "here")
     with GuardedScreeners(bundle.folder, threads=2) as guarded:
         found = screen(photographs, guarded, findings=tmp_path / "f.jsonl", saliency=tmp_path / "there")
-        pixels = np.asarray(lesion(40, 3))
-        assert screen(pixels, guarded) == screen(pixels, bundle)
+        for own in (lesion(40, 3), np.asarray(lesion(40, 3)), dicom_dataset()):
+            assert screen(own, guarded) == screen(own, bundle) == screen(own, bundle, guarded=True)
     assert screen(photographs, bundle, guarded=True) == here
     assert found == here
     assert (tmp_path / "f.jsonl").read_text() == (tmp_path / "here.jsonl").read_text()

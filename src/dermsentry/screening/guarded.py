@@ -140,7 +140,7 @@ class GuardedScreener(Guarded):
 
 
 class GuardedScreeners:
-    """Several such processes, which screen side by side; what a `Bundle` is to them, its card says.
+    """Several such processes, which screen files side by side; what is in memory is screened here.
 
     The first begins at once, the others once there are photographs enough to make up for it.
 
@@ -152,10 +152,15 @@ class GuardedScreeners:
         How many there are at most.
     device
         Where the network computes, `cpu` or `cuda`.
+    opened
+        The bundle, where it is open here; else it is opened for the first photograph in memory.
     """
 
-    def __init__(self, bundle: str | Path, *, threads: int, device: Device = "cpu") -> None:
-        self.folder, self.threads = Path(bundle), threads
+    def __init__(
+        self, bundle: str | Path, *, threads: int, device: Device = "cpu", opened: Bundle | None = None
+    ) -> None:
+        self.folder, self.threads, self.device = Path(bundle), threads, device
+        self._opened = opened
         self._each = [GuardedScreener(self.folder, "", device=device) for _ in range(threads)]
         self._waiting, self._screened = self._each[1:], 0
         self._idle: LifoQueue[GuardedScreener] = LifoQueue()
@@ -176,6 +181,12 @@ class GuardedScreeners:
 
         return name_of(self.card)
 
+    @cached_property
+    def _bundle(self) -> Bundle:
+        from dermsentry.model import open_bundle
+
+        return self._opened or open_bundle(self.folder, threads=self.threads, device=self.device)
+
     def start(self) -> None:
         """Wait until a process is ready.
 
@@ -193,7 +204,12 @@ class GuardedScreeners:
             self._idle.put(one)
 
     def screen(self, source: Source, content: Loaded, *, saliency: bool = False) -> Screened:
-        """As `GuardedScreener.screen`, in the process that is free."""
+        """As `GuardedScreener.screen`, in the process that is free; or here, where it is no file's bytes."""
+        if not isinstance(content, bytes):
+            from dermsentry.screening.inference import decode, screen_photograph
+
+            photograph = decode(content, name=source.path, fitted=self.card.fitted)
+            return screen_photograph(photograph, self._bundle, source.name, source.path, saliency=saliency)
         one = self._idle.get()
         one.model = self.name
         try:

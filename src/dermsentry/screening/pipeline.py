@@ -88,7 +88,7 @@ def screen(
     guarded
         Whether files are screened in processes of their own, one per thread (Linux), so that one which
         crashes, holds or fills its decoder costs itself alone; without, this process ends with it. They take
-        0.2 s to begin.
+        0.2 s to begin. What is in memory is screened here.
     strict
         Whether a path that does not exist is refused; if not, its finding is `unreadable`.
     quiet
@@ -183,7 +183,7 @@ def iter_screen(
     guarded
         Whether files are screened in processes of their own, one per thread (Linux), so that one which
         crashes, holds or fills its decoder costs itself alone; without, this process ends with it. They take
-        0.2 s to begin.
+        0.2 s to begin. What is in memory is screened here.
     strict
         Whether a path that does not exist is refused; if not, its finding is `unreadable`.
     quiet
@@ -269,7 +269,9 @@ def _screened(
         drawn: dict[int, str] = {}
         known = None if kept is None else partial(kept.find, saliency=saliency)
         if guarded and isinstance(bundle, Bundle):
-            screeners = GuardedScreeners(bundle.folder, threads=bundle.threads, device=bundle.device)
+            screeners = GuardedScreeners(
+                bundle.folder, threads=bundle.threads, device=bundle.device, opened=bundle
+            )
             bundle = files.enter_context(screeners)
         results = screen_sources(sources, bundle, saliency=saliency is not None, known=known)
         for screened in results if quiet else track(results, "Screening", total):

@@ -153,11 +153,11 @@ def _facts(
 
 
 def _training_of(evaluation: Mapping[str, Any], study: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """How the network was trained, as `train` records it; empty where another program trained it."""
+    """How the network was trained, as `train` records it; empty where something else trained it."""
     defaults = {"balance": "none", "schedule": "constant", "patience": None, "weights": "imagenet"}
     if study is None:
         found = evaluation["model"].get("training") or {}
-        return {**defaults, **found} if "recipe" in found else {}
+        return {**defaults, **found} if {"recipe", "aspect", "precision"} <= found.keys() else {}
     kept = next(
         one["configuration"]
         for one in study["experiments"]
