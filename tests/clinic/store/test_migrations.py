@@ -38,7 +38,7 @@ from dermsentry.clinic.store.second_factor import is_recovery_code, new_secret, 
 from dermsentry.clinic.store.tables import Account, Case, Export, Model, Outcome, Read, now
 from dermsentry.clinic.worker.queue import finish, lease
 from dermsentry.clinic.worklist.corrections import outdated_exports
-from dermsentry.clinic.worklist.drafts import draft_of, keep_draft
+from dermsentry.clinic.worklist.drafts import begun, keep_draft
 from dermsentry.files import to_json
 from dermsentry.model import bundled, read_network
 
@@ -249,7 +249,7 @@ def test_a_filled_database_of_the_sixth_version_takes_drafts(database_url: str) 
         session.add(account)
         session.flush()
         keep_draft(session, 1, account.id, "decision", {"note": "ulcerated"})
-        found = draft_of(session, 1, account.id)
+        found = begun(session, 1, account.id).decision
         assert found is not None
         assert found.fields["note"] == "ulcerated"
     engine.dispose()

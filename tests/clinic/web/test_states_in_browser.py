@@ -34,7 +34,7 @@ from dermsentry.clinic.worklist.corrections import withdraw
 from dermsentry.clinic.worklist.matches import keep_match
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FileChooser, Page
 
 AddCase = Callable[..., int]
 Pages = Callable[..., "Page"]
@@ -314,6 +314,8 @@ def test_a_whole_session_by_keyboard_alone(
     trail: Trail,
 ) -> None:
     page = page_of(viewport={"width": 1366, "height": 768})
+    asked: list[FileChooser] = []
+    page.on("filechooser", asked.append)  # from the start: the browser is told so while it does other things
     page.goto("/")
     opened(page, "#name")
     tab_to(page, "#name")
@@ -326,9 +328,9 @@ def test_a_whole_session_by_keyboard_alone(
     press(page, "a[href='/upload']")
     opened(page, "#photographs")
     tab_to(page, "#photographs")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files([photograph(170, 1), photograph(160, 2)])  # in the system's own window
+    page.keyboard.press("Enter")
+    until(page, lambda: bool(asked))
+    asked[0].set_files([photograph(170, 1), photograph(160, 2)])  # in the system's own window
     tab_to(page, "#patient")
     page.keyboard.type("P-1")
     page.keyboard.press("Tab")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,6 +19,13 @@ FIELDS = ("agrees", "diagnosis", "action", "note", "reason", *FORM)
 COMMENT = ("text",)
 
 
+class Begun(NamedTuple):
+    """The draft of a decision or amendment, None where there is none, and of a comment, empty then."""
+
+    decision: Draft | None
+    comment: str
+
+
 def keep_draft(
     session: Session, case_id: int, account_id: int, form: Form, fields: Mapping[str, str]
 ) -> None:
@@ -32,16 +39,12 @@ def keep_draft(
     _keep(session, case_id, account_id, form, fields)
 
 
-def draft_of(session: Session, case_id: int, account_id: int) -> Draft | None:
-    """What a person has begun to decide on a case."""
+def begun(session: Session, case_id: int, account_id: int) -> Begun:
+    """What a person has begun on a case."""
     found = _row(session, case_id, account_id)
-    return None if found is None or found.form == "comment" else found
-
-
-def begun_comment(session: Session, case_id: int, account_id: int) -> str:
-    """What a person has begun to say about a case; empty where it is nothing."""
-    found = _row(session, case_id, account_id)
-    return str(found.fields.get(*COMMENT, "")) if found is not None else ""
+    if found is None:
+        return Begun(None, "")
+    return Begun(None if found.form == "comment" else found, str(found.fields.get(*COMMENT, "")))
 
 
 def discard_draft(session: Session, case_id: int, account_id: int, form: Form = "decision") -> None:

@@ -29,7 +29,7 @@ from dermsentry.clinic.web.rendering import markdown_html, page, part
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
-from dermsentry.clinic.worklist.drafts import FIELDS, begun_comment, discard_draft, draft_of, keep_draft
+from dermsentry.clinic.worklist.drafts import FIELDS, begun, discard_draft, keep_draft
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.locks import lock, lock_of
 from dermsentry.clinic.worklist.matches import doubts_of, matches_of
@@ -329,7 +329,8 @@ def _page(
         near = nearest(related, found)
         why_not = may_read(session, clinic, found, person) if "reads:write" in person.may else ""
         reads = active_reads(session, case_id)
-        draft = draft_of(session, case_id, person.account_id) if given is None else None
+        kept = begun(session, case_id, person.account_id)
+        draft = kept.decision if given is None else None
         given = given or (draft.fields if draft is not None else {})
         return page(
             request,
@@ -340,7 +341,7 @@ def _page(
             contradictions=contradictions,
             given={**BLANK, **given},
             draft=draft,
-            begun_comment=begun_comment(session, case_id, person.account_id),
+            begun_comment=kept.comment,
             decision=(decision := reads[-1] if not may_amend(found, person, reads) else None),
             decided_as=_as_form(decision) if decision is not None else {},
             carried=as_query(text),
