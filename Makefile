@@ -92,7 +92,7 @@ language: $(DEVELOPER)  ## Take new messages of the clinic's pages into its lang
 figures: $(DEVELOPER)  ## Measure the figures that README and docs quote, with DATA=FOLDER of the sets, and write docs/figures.md
 	$(RUN)/python docs/make_figures.py $(if $(DATA),"$(DATA)")
 
-benchmarks: $(DEVELOPER)  ## Every benchmark that needs no photographs
+benchmarks: $(DEVELOPER)  ## How long importing, asking for help and the first finding take
 	$(RUN)/python benchmarks/startup.py
 
 pictures: $(DEVELOPER)  ## Retake the pictures of the worklist in the docs, of synthetic images

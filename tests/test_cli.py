@@ -226,7 +226,7 @@ def test_what_resumes_says_so(
 
     monkeypatch.setattr("dermsentry.fetching.fetch", interrupt)
     monkeypatch.setattr("dermsentry.cli.Reading.collection", interrupt)
-    monkeypatch.setattr("dermsentry.model.open_bundle", interrupt)
+    monkeypatch.setattr("dermsentry.cli._guarded_screeners", interrupt)
     for given, resumes in (
         (("fetch", "isic9", "--out", tmp_path), True),
         (("audit", tmp_path), False),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from dermsentry.cli import app
 from dermsentry.clinic.alerts.delivery import signature
@@ -86,6 +87,25 @@ def test_every_command_has_an_example_that_it_takes(command: str) -> None:
     words = shlex.split("".join(line.removesuffix("\\") for line in lines))
     assert " ".join(words[1 : 1 + len(command.split())]) == command
     COMMANDS[command].make_context(command, words[1 + len(command.split()) :])
+
+
+@pytest.mark.parametrize("group", [[], ["account"], ["adoption"], ["audit-log"]])
+def test_every_group_of_commands_has_an_example(group: list[str]) -> None:
+    shown = CliRunner().invoke(app, [*group, "--help"]).output
+    example = shown.partition("Example:\n")[2].strip()
+    words = example.split()
+    assert words[: 1 + len(group)] == ["dermsentry", *group]
+    assert " ".join(words[1 : 2 + len(group)]) in COMMANDS
+
+
+def test_a_role_is_a_choice() -> None:
+    shown = CliRunner().invoke(app, ["account", "add", "--help"], terminal_width=120).output
+    assert "--role <uploader|dermatologist|administrator>" in shown
+    refused = CliRunner().invoke(
+        app, ["account", "add", "anna", "--full-name", "Anna Berg", "--role", "doctor"]
+    )
+    assert refused.exit_code == 2
+    assert "'doctor' is not one of 'uploader', 'dermatologist', 'administrator'" in refused.output
 
 
 def test_every_exit_code_is_documented_and_no_other() -> None:

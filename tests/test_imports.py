@@ -70,6 +70,25 @@ def test_loading_the_training_framework_says_nothing() -> None:
     assert (done.stdout, done.stderr) == ("", "")
 
 
+@pytest.mark.parametrize("command", [["train", "set", "--split", "s.csv"], ["study", "set"], ["demo"]])
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_training_on_another_backend_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], backend: str
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    code = f"import sys; sys.argv = {['dermsentry', *command]!r}; from dermsentry.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        f"dermsentry: Received the Keras backend {backend} (KERAS_BACKEND); expected tensorflow, by which "
+        "Dermsentry trains and writes bundles. Unset KERAS_BACKEND."
+    )
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*/*"))
+
+
 @pytest.mark.parametrize("name", dermsentry.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(dermsentry)

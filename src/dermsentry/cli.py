@@ -22,7 +22,7 @@ import typer
 from dermsentry._version import __version__
 from dermsentry.clinic.cli import app as clinic
 from dermsentry.command_examples import show_examples
-from dermsentry.errors import DataWarning, DermsentryError, InputError, OutputError, missing_extra
+from dermsentry.errors import DataWarning, DermsentryError, InputError, missing_extra
 from dermsentry.progress import log_as_json, logged, say, terminal_width
 
 if TYPE_CHECKING:
@@ -603,22 +603,22 @@ def predict(
 
     Exit code 3 if some images could not be read.
     """
-    from dermsentry.evaluation.any_model import predict_table
+    from dermsentry.evaluation.any_model import predict_table, require_safe
+    from dermsentry.files import sha256
+    from dermsentry.outputs import single_file
 
-    if out.exists() and not force:
-        raise OutputError(f"{out} exists. Nothing was replaced: choose another --out, or give --force.")
-    network: Any = model
-    if model.suffix.lower() == ".keras":
-        from dermsentry.training import require_framework
-        from dermsentry.training.keras_files import open_keras
-
-        require_framework()
-        network, fixed = open_keras(model, scaling)
-        size = size or fixed
+    require_safe(model)
+    collection, named = reading.collection(data), [name.strip() for name in classes.split(",")]
+    made_of = {
+        "model": sha256(model), "collection": collection.fingerprint(), "classes": named, "size": size,
+        "scaling": scaling, "aspect": aspect,
+    }  # fmt: skip
+    output = single_file(out, "predict", made_of)
+    output.check(force=force)
     made = predict_table(
-        network, reading.collection(data), out, classes=[name.strip() for name in classes.split(",")],
-        size=size, scaling=scaling, aspect=aspect, quiet=False,
-    )  # fmt: skip
+        model, collection, out, classes=named, size=size, scaling=scaling, aspect=aspect, quiet=False
+    )
+    output.finish()
     typer.echo(f"{made.images:,} images, from {made.read_as}")
     for one in made.unreadable:
         _say(f"Note: {one.path}: {one.reason}")
@@ -639,11 +639,12 @@ def publish(
 ) -> None:
     """Write tables, figures, reporting checklists and a datasheet of a result, what is known filled in."""
     from dermsentry.evaluation.publication import publish as run
+    from dermsentry.evaluation.publication import published_files
     from dermsentry.files import sha256
 
-    source = next((p for p in (result / "evaluation.json", result / "study.json") if p.is_file()), None)
-    lists = [f"checklists/{name}.md" for name in ("tripod-ai", "claim", "stard-ai")]
-    output = _output(out, "publish", ["datasheet.md", *lists], {"result": source and sha256(source)}, force)
+    names = list(published_files(result))
+    source = next(p for p in (result / "evaluation.json", result / "study.json") if p.is_file())
+    output = _output(out, "publish", names, {"result": sha256(source)}, force)
     written = run(result, out)
     if output is not None:
         output.finish()
@@ -938,7 +939,10 @@ def screen(
         typer.Option(metavar="I/N", help="Screen one of N parts, such as 3/40."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace findings of another model, collection or shard.")
+        bool,
+        typer.Option(
+            "--force", help="Replace findings of another model, collection or shard, and other tables."
+        ),
     ] = False,
     saliency: Annotated[
         bool,
@@ -981,8 +985,10 @@ def screen(
             raise InputError("Received --saliency without --out; expected a folder for the pictures.")
         if predictions_for and not (predictions or out or format == "csv"):
             raise InputError("Received --predictions-for without --predictions, --out or --format csv.")
-        if force and not (findings or out):
-            raise InputError("Received --force without --findings or --out; expected findings to replace.")
+        if force and not (findings or out or table or predictions):
+            raise InputError(
+                "Received --force without --out, --findings, --table or --predictions; expected one of them."
+            )
         with _guarded_screeners(photographs, model, threads, device) as guarded:
             from dermsentry.model import open_bundle
             from dermsentry.screening import iter_screen
@@ -1000,7 +1006,13 @@ def screen(
                 predictions=written["predictions"], predictions_for=predictions_for,
                 saliency=written["saliency"], strict=not listed, quiet=sys.stdout.isatty(),
             )  # fmt: skip
+            tables = _begun_tables(
+                {"--table": table, "--predictions": written["predictions"]}, given, written["findings"],
+                {"model": bundle.card.digest, "shard": shard}, predictions_for, force,
+            )  # fmt: skip
             counts = print_findings(screened, format, predictions_for)
+            for output in tables:
+                output.finish()
     from dermsentry.screening.console import summary
 
     _say(summary(counts, time.monotonic() - start))
@@ -1058,6 +1070,46 @@ def _written(
         "predictions": predictions or Path(out, f"predictions{of_part}.csv"),
         "saliency": Path(out, "saliency") if saliency else None,
     }
+
+
+def _begun_tables(
+    paths: dict[str, Path | None],
+    given: list[str | bytes],
+    findings: Path | None,
+    made_of: dict[str, Any],
+    predictions_for: str | None,
+    force: bool,
+) -> list[Output]:
+    """The tables that are to be written, by option. Raises OutputError where one would replace another's.
+
+    Beside findings, these say what a table is of, and may grow; without, what is screened does.
+    """
+    import hashlib
+    import os
+
+    from dermsentry.outputs import single_file
+    from dermsentry.screening.remote import is_address
+
+    def place(one: str | bytes) -> str:
+        if isinstance(one, bytes):
+            return hashlib.sha256(one).hexdigest()
+        return one if is_address(one) else str(Path(one).absolute())
+
+    outputs = []
+    for option, path in paths.items():
+        if path is None:
+            continue
+        of = {"PATH": [place(one) for one in given]} if findings is None else {
+            "findings": os.path.relpath(findings, path.parent)
+        }  # fmt: skip
+        columns = {"predictions_for": predictions_for} if option == "--predictions" else {}
+        outputs.append(single_file(path, "screen", {**made_of, **of, **columns}, option))
+    for output in outputs:
+        output.check(force=force)
+    for output in outputs:
+        if not output.is_there():  # killed between the table and its record, the same is no stranger
+            output.begin()
+    return outputs
 
 
 def _require_own_names(

@@ -1,10 +1,11 @@
-"""An example of each command, shown below its `--help`; each fits 60 columns."""
+"""An example of each command and group of commands, shown below its `--help`; each fits 60 columns."""
 
 from __future__ import annotations
 
 import typer
 
 EXAMPLES = {
+    "": "dermsentry screen my-photo.jpg",
     "audit": "dermsentry audit photographs --out audit",
     "fetch": "dermsentry fetch ham10000 --out ham10000",
     "split": "dermsentry split photographs --out split.csv",
@@ -19,12 +20,15 @@ EXAMPLES = {
     "model": "dermsentry model run/bundle",
     "demo": "dermsentry demo --out demo",
     "serve": "dermsentry serve --port 8080",
+    "account": "dermsentry account list",
     "account list": "dermsentry account list",
     "account add": "dermsentry account add anna \\\n    --full-name 'Anna Berg' --role dermatologist",
     "account password": "dermsentry account password anna",
     "account reset-second-factor": "dermsentry account reset-second-factor anna",
+    "audit-log": "dermsentry audit-log verify",
     "audit-log verify": "dermsentry audit-log verify",
     "audit-log export": "dermsentry audit-log export --out audit.csv",
+    "adoption": "dermsentry adoption propose",
     "adoption propose": "dermsentry adoption propose",
     "adoption accept": "dermsentry adoption accept --account NAME",
     "adoption withdraw": "dermsentry adoption withdraw --account NAME",
@@ -33,14 +37,19 @@ EXAMPLES = {
 }
 
 
-def show_examples(app: typer.Typer, before: str = "") -> None:
-    """Have the help of each of the application's commands end with its example."""
+def show_examples(app: typer.Typer, name: str = "") -> None:
+    """Have the help of an application, and of each of its commands, end with its example."""
+    if name in EXAMPLES:
+        app.info.epilog = _epilog(name)
+    before = f"{name} " if name else ""
     for command in app.registered_commands:
-        name = command.name or (command.callback.__name__ if command.callback else "")
-        example = EXAMPLES.get(before + name)
-        if example is not None:
-            command.epilog = f"\b\nExample:\n  {example}"
+        own = before + (command.name or (command.callback.__name__ if command.callback else ""))
+        if own in EXAMPLES:
+            command.epilog = _epilog(own)
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            name = group.name if isinstance(group.name, str) else ""
-            show_examples(group.typer_instance, f"{before}{name} " if name else before)
+            show_examples(group.typer_instance, before + group.name if isinstance(group.name, str) else name)
+
+
+def _epilog(name: str) -> str:
+    return f"\b\nExample:\n  {EXAMPLES[name]}"

@@ -117,8 +117,8 @@ EXIT_CODES: dict[int, str] = {
     0: "done, and nothing found that corrupts a result",
     1: "audit: findings that corrupt a result; audit-log verify, restore: the audit trail was changed",
     2: "usage error: the input or an option cannot be used",
-    3: "audit, evaluate, fetch, screen: some images could not be read, found or fetched; everything else was "
-    "done, and each has its line",
+    3: "adopt, audit, evaluate, fetch, predict, screen: some images could not be read, found or fetched; "
+    "everything else was done, and each has its line",
     4: "the output cannot be written, or would replace something else",
     5: "training failed",
     6: "the model bundle was refused",

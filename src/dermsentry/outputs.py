@@ -1,7 +1,8 @@
 """What was written before is replaced only by the same again; see "What is never overwritten" in the docs.
 
 A folder of results keeps `.dermsentry.json`: for each command that wrote there what its results were made of,
-and the SHA-256 of its files, so that one which a person edited is known.
+and the SHA-256 of its files, so that one which a person edited is known. A single file that a command writes
+wherever it is told to has a record of its own, `.NAME.dermsentry.json`, since others may write beside it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class Output:
         The options and inputs that decide what they hold, by name, as JSON can have them.
     adding
         Those of them that only add to the results: turned on later, they replace nothing.
+    record
+        The file in `folder` that keeps all this.
+    option
+        The option that says where to write.
     """
 
     folder: Path
@@ -45,13 +50,15 @@ class Output:
     names: tuple[str, ...]
     made_of: Mapping[str, Any]
     adding: tuple[str, ...] = ()
+    record: str = RECORD
+    option: str = "--out"
 
     def check(self, *, force: bool = False) -> None:
         """Raise OutputError where this would replace something else, unless it is forced."""
         there = [name for name in self.names if (self.folder / name).exists()]
         if not there or force:
             return
-        entry = _read(self.folder).get(self.command)
+        entry = _read(self.folder / self.record).get(self.command)
         if entry is None:
             problem = f"{self.folder} has {_listed(there)}, and nothing says that {self.command} wrote it so"
         elif differing := list(self._differences(entry["made_of"])):
@@ -61,7 +68,9 @@ class Output:
             if not edited:
                 return
             problem = f"{self.folder / edited[0]} was changed since {self.command} wrote it"
-        raise OutputError(f"{problem}. Nothing was replaced: choose another --out, or replace it by --force.")
+        raise OutputError(
+            f"{problem}. Nothing was replaced: choose another {self.option}, or replace it by --force."
+        )
 
     def begin(self) -> None:
         """Record what the results are made of before they are there, so that a later call resumes."""
@@ -73,12 +82,12 @@ class Output:
 
     def is_there(self) -> bool:
         """Whether the folder has these results, finished or not, and of the same."""
-        entry = _read(self.folder).get(self.command)
+        entry = _read(self.folder / self.record).get(self.command)
         return entry is not None and not list(self._differences(entry["made_of"]))
 
     def _record(self, files: Mapping[str, str]) -> None:
         entry = {self.command: {"made_of": self.made_of, "files": files, "run": describe_run()}}
-        write_json(self.folder / RECORD, _read(self.folder) | entry)
+        write_json(self.folder / self.record, _read(self.folder / self.record) | entry)
 
     def _hash(self, name: str) -> str:
         return sha256(self.folder / name)
@@ -93,9 +102,16 @@ class Output:
                 yield f"{name} {old}, now {new}" if short else f"another {name}"
 
 
+def single_file(path: Path, command: str, made_of: Mapping[str, Any], option: str = "--out") -> Output:
+    """The one file that a command writes, with a record of its own."""
+    return Output(
+        path.parent, command, (path.name,), made_of, record=f".{path.name}.dermsentry.json", option=option
+    )
+
+
 def read_run(folder: Path, command: str) -> dict[str, Any] | None:
     """How the results of a command in a folder were made, as `describe_run` has it; None where unrecorded."""
-    found = _read(folder).get(command, {}).get("run")
+    found = _read(folder / RECORD).get(command, {}).get("run")
     return found if isinstance(found, dict) else None
 
 
@@ -140,10 +156,10 @@ def numbered(parent: Path, output: Output) -> Path:
     raise OutputError(f"{parent} is full of runs; choose another --out.")
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(record: Path) -> dict[str, Any]:
     """What is recorded, by command; nothing where that is missing or broken."""
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        found = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     entries = found.items() if isinstance(found, dict) else ()

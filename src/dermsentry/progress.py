@@ -188,6 +188,26 @@ class Work:
 
 
 @contextmanager
+def stderr_held_back() -> Iterator[None]:
+    """Keep what libraries write to stderr in a block, such as TensorFlow at its import, unless it fails."""
+    import tempfile
+
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as told:
+        try:
+            os.dup2(told.fileno(), 2)
+            yield
+        except BaseException:
+            told.seek(0)
+            os.write(kept, told.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+@contextmanager
 def logged(command: str) -> Iterator[None]:
     """Write a line every 30 seconds while the block runs and nobody watches a bar; `command` names it."""
     _log.command = command

@@ -175,13 +175,13 @@ def test_a_photograph_that_makes_up_a_tenth_of_a_collection_is_not_believed(tmp_
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that a survey reads."""
     names: list[str] = []
-    read = survey.read_photograph
+    read = survey.read_bytes
 
-    def reading(path: Path, **options: object) -> object:
+    def reading(path: Path, root: Path) -> bytes:
         names.append(path.name)
-        return read(path, **options)  # type: ignore[arg-type]
+        return read(path, root)
 
-    monkeypatch.setattr(survey, "read_photograph", reading)
+    monkeypatch.setattr(survey, "read_bytes", reading)
     return names
 
 

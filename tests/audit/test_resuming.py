@@ -20,7 +20,8 @@ from dermsentry.audit import audit_collection, search, survey, write_audit
 from dermsentry.audit.duplicates import find_duplicates
 from dermsentry.audit.since import FINDINGS, INDEX
 from dermsentry.collection import read_collection
-from dermsentry.errors import InputError
+from dermsentry.errors import DataWarning, InputError
+from dermsentry.evaluation.content import audit_content
 from dermsentry.split import make_split
 from pictures import save, skin
 from screening.poison import decoder, write_photograph
@@ -122,6 +123,29 @@ def test_a_split_takes_what_an_audit_kept(
     finally:
         (tmp_path / "broken.jpg").rename(photographs / "Train" / "nevus" / "broken.jpg")
     assert made["path"].tolist() == [path for path in expected["path"] if "broken" not in path]
+
+
+def test_no_byte_of_identical_files_is_read_again(tmp_path: Path) -> None:
+    root = tmp_path / "photographs"
+    for seed in (1, 2):
+        save(skin(seed), root / "nevus" / f"a{seed}x.png")
+    (root / "nevus" / "b1x.png").write_bytes((root / "nevus" / "a1x.png").read_bytes())
+    save(skin(2), root / "nevus" / "b2x.bmp")
+    first = audited(root, tmp_path / "first")
+    told = [(group.photographs, group.same_bytes) for group in first.duplicates]
+    assert told == [
+        (("nevus/a1x.png", "nevus/b1x.png"), True),
+        (("nevus/a2x.png", "nevus/b2x.bmp"), False),
+    ]
+    collection = read_collection(root)
+    expected = make_split(collection).table.to_csv()
+    for number, path in enumerate(collection.paths):  # what only reading would tell
+        kept = path.stat()
+        path.write_bytes(bytes([number]) * kept.st_size)
+        os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert audit_collection(collection, index=tmp_path / "first" / INDEX).duplicates == first.duplicates
+    assert audit_collection(collection, since=tmp_path / "first").duplicates == first.duplicates
+    assert make_split(collection, index=tmp_path / "first" / INDEX).table.to_csv() == expected
 
 
 def audited(root: Path, out: Path, since: Path | None = None) -> Any:
@@ -232,6 +256,48 @@ def test_of_many_photographs_a_poisoned_one_costs_itself(photographs: Path, tmp_
         write_photograph(root / "Train" / "nevus" / f"{word}.jpg", 3, word)
     site = os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path])
     _holds_poison(run(root, tmp_path / "out", PYTHONPATH=site), expected)
+
+
+def test_a_poisoned_photograph_ends_neither_a_look_at_its_content_nor_the_pages(
+    photographs: Path, tmp_path: Path
+) -> None:
+    root, out = tmp_path / "poisoned", tmp_path / "out"
+    shutil.copytree(photographs, root)
+    write_photograph(root / "Train" / "nevus" / "segfault.jpg", 3, "segfault")
+    save(skin(900), root / "Test" / "nevus" / "alonex.jpg")  # which by the table is of the same lesion
+    table = tmp_path / "lesions.csv"
+    table.write_text("image_id,lesion_id\nsegfault,L1\nalonex,L1\n", encoding="utf-8")
+    site = os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path])
+    audit = run(root, out, "--content", "--metadata", str(table), PYTHONPATH=site)
+    shared = [[one["path"] for one in group["photographs"]] for group in audit["shared_lesions"]]
+    assert ["Test/nevus/alonex.jpg", "Train/nevus/segfault.jpg"] in shared
+    assert len(audit["unreadable"]) == 2
+    assert audit["content"]["photographs"] == audit["images"] - 2
+    assert (out / "audit.html").stat().st_size
+    pictures = {path.stem for path in (out / "findings").glob("*.jpg")}
+    assert pictures
+    page = (out / "findings.html").read_text(encoding="utf-8")
+    assert '"Train/nevus/segfault.jpg","NV","train",false' in page
+
+
+def test_what_ends_its_decoder_only_as_the_model_looks_is_told(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "photographs"
+    for seed in range(10):
+        save(skin(seed), root / "nevus" / f"s{seed}x.jpg")
+    collection = read_collection(root)
+    found = audit_collection(collection)
+    plain = audit_content(found, collection)
+    monkeypatch.setattr(survey, "PARTITION", 6)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path]))
+    assert audit_content(found, collection) == plain
+    write_photograph(root / "nevus" / "s3x.jpg", 3, "segfault")
+    with pytest.warns(DataWarning, match=r"1 photographs .* such as nevus/s3x.jpg: the file stopped its"):
+        content = audit_content(found, collection).content
+    assert content is not None
+    assert content.photographs == 9
+    write_audit(found, collection, tmp_path / "out")
 
 
 def _holds_poison(found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -135,10 +135,12 @@ class Doctor:
 
     def _send(self, number: int, step: str, tier: str) -> httpx.Response:
         words = f"{step} {number}"
+        with reading(self.store.engine) as session:
+            first = session.scalar(select(Read.id).where(Read.case_id == number, Read.position == 1))
         decision = {"diagnosis": "NV", "action": "biopsy", "agrees": tier in ASSESSED or None, "note": words}
         given: dict[str, Any] = {
             "decisions": decision,
-            "amendments": {**decision, "diagnosis": "SK", "reason": words},
+            "amendments": {**decision, "diagnosis": "SK", "reason": words, "instead_of": first},
             "corrections": {"patient": f"P-{number}", "reason": words},
             "outcomes": {"diagnosis": "NV", "method": "histology", "note": words},
         }

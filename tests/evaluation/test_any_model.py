@@ -153,13 +153,26 @@ def test_the_command_writes_what_evaluate_takes(collection: Collection, tmp_path
     evaluation = evaluate_table(tmp_path / "table.csv", collection, resamples=20)
     assert evaluation.accuracy is not None
     assert evaluation.accuracy.value == 1
-    again = CliRunner().invoke(app, arguments)
-    assert "Nothing was replaced" in str(again.exception)
+    assert CliRunner().invoke(app, arguments).exit_code == 3  # the same again
+    other = CliRunner().invoke(app, [*arguments, "--scaling", "0-255"])
+    assert "predict made of something else (scaling 0-1, now 0-255)" in str(other.exception)
+    (tmp_path / "table.csv").write_text("image,MEL\n", encoding="utf-8")
+    edited = CliRunner().invoke(app, arguments)
+    assert "was changed since predict wrote it. Nothing was replaced" in str(edited.exception)
+    assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 3
+    assert table(tmp_path / "table.csv") == rows
+    made = predict_table(tmp_path / "model.keras", collection, tmp_path / "by.csv", classes=["MEL", "NV"])
+    assert made.images == 12
+    assert (tmp_path / "by.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()
+    with pytest.raises(InputError, match="expected squares of 32"):
+        predict_table(
+            tmp_path / "model.keras", collection, tmp_path / "t.csv", classes=["MEL", "NV"], size=32
+        )
 
 
 def test_a_keras_file_that_would_run_code_is_refused(tmp_path: Path, collection: Collection) -> None:
     keras = pytest.importorskip("keras")
-    from dermsentry.training.keras_files import open_keras
+    from dermsentry.evaluation.keras_files import open_keras
 
     unsafe = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Lambda(lambda x: x[:, 0, 0, :2])])
     unsafe.save(tmp_path / "unsafe.keras")

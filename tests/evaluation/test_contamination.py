@@ -18,6 +18,7 @@ from dermsentry.evaluation import evaluate
 from dermsentry.evaluation.contamination import find_learned, learned_from, perceptual_hashes
 from dermsentry.images import Pixels
 from dermsentry.model import Bundle, write_bundle
+from dermsentry.model.learned_from import LearnedFrom
 from dermsentry.split import make_split
 from tables import table_collection
 
@@ -74,6 +75,39 @@ def test_a_copy_at_another_size_and_quality_looks_the_same_and_another_does_not(
     assert len(set(perceptual_hashes(own).tolist())) == 12
 
 
+def test_looks_in_few_bands_are_those_of_comparing_each_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    # Half share the bits of a band, as similar photographs do.
+    known = np.unique(random.integers(0, 1 << 63, 4000, dtype=np.uint64))
+    known[::2] &= np.uint64(~0x1FFFFF & (1 << 64) - 1)
+    looks = random.integers(0, 1 << 63, 900, dtype=np.uint64)
+    for bits in range(6):  # a photograph that differs in so many, anywhere
+        for i in range(100):
+            look = int(known[37 * i + bits])
+            for bit in random.choice(64, bits, replace=False):
+                look ^= 1 << int(bit)
+            looks[100 * bits + i] = look
+    expected = [bool((np.bitwise_count(known ^ look) <= 2).any()) for look in looks]
+    assert 300 <= sum(expected) < 700
+    compared = 0
+    count = np.bitwise_count
+
+    def counting(bits: Any) -> Any:
+        nonlocal compared
+        compared += len(bits)
+        return count(bits)
+
+    monkeypatch.setattr("dermsentry.evaluation.contamination._COMPARED", 1000)
+    monkeypatch.setattr(np, "bitwise_count", counting)
+    learned = LearnedFrom(NOTHING, NOTHING, NOTHING, np.unique(known))
+    _, near = find_learned(learned, rows(image_id=[""]), looks)
+    assert near.tolist() == expected
+    assert compared < len(known) * len(looks) / 3
+    for few in (LearnedFrom(NOTHING, NOTHING, NOTHING, NOTHING), learned):
+        assert find_learned(few, rows(image_id=[""]), looks[:0])[1].shape == (0,)
+    assert not find_learned(LearnedFrom(*[NOTHING] * 4), rows(image_id=[""]), looks)[1].any()
+
+
 @pytest.fixture
 def learned(tmp_path: Path) -> tuple[Bundle, Collection]:
     """A bundle that learned from eight of twelve photographs, two of them under other names."""
@@ -94,11 +128,11 @@ def test_an_evaluation_leaves_out_what_was_learned_from(
     found = evaluate(bundle, collection, out=tmp_path / "out", resamples=20)
     assert found.photographs == 4
     assert found.warnings[0] == (
-        "8 photographs are among those that the model learned from, or of the same lesion or patient (2 of "
-        "them only by the look of the image), and left out of every figure."
+        "8 of the 12 photographs are among those that the model learned from, or of the same lesion or "
+        "patient (2 of them only by the look of the image), and left out of every figure."
     )
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert written["learned_from"] == {"photographs": 8, "by_look": 2, "left_out": True}
+    assert written["learned_from"] == {"photographs": 8, "of": 12, "by_look": 2, "left_out": True}
     assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 5
     kept = evaluate(bundle, collection, keep_learned=True, resamples=20)
     assert kept.photographs == 12

@@ -171,6 +171,18 @@ def test_the_command_refuses_what_was_edited(result: Path, tmp_path: Path) -> No
     assert claim.read_text(encoding="utf-8").endswith("page 3\n")
 
 
+@pytest.mark.parametrize("name", ["tables/figures.csv", "figures/calibration.svg", "run.json"])
+def test_the_command_replaces_no_file_of_another(result: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("of a colleague", encoding="utf-8")
+    arguments = ["publish", str(result), "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert f"has {name}, and nothing says that publish wrote it so" in str(done.exception)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [Path(name).name]
+    assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
+    assert (tmp_path / name).read_bytes() != b"of a colleague"
+
+
 def test_only_a_result_is_published(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"neither evaluation\.json nor study\.json"):
         publish(tmp_path, tmp_path / "out")

@@ -33,6 +33,7 @@ def test_table(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     assert "synthetic images" in said
     assert "9 photographs in" in said
     assert sorted(p.name for p in out.iterdir()) == [
+        ".predictions.csv.dermsentry.json",
         "findings.jsonl",
         "findings.run.json",
         "predictions.csv",
@@ -84,6 +85,54 @@ def test_csv(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
     assert done.stdout.decode() == (tmp_path / "p.csv").read_text()
     assert done.stdout.startswith(b"image,AK,BCC,DF,MEL,NV,PBK,SCC,SK,VASC\nlesion0,0.")
     assert (tmp_path / "f.jsonl").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--table", "--predictions"])
+@pytest.mark.parametrize("into", ["alone", "findings"])
+def test_a_table_replaces_only_itself(
+    photographs: Path, bundle: Bundle, tmp_path: Path, option: str, into: str
+) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("patient,age\n1,50\n")
+    also = () if into == "alone" else ("--findings", tmp_path / "f.jsonl")
+    model = ("--model", bundle.folder)
+    asked = ("screen", photographs / "first", *model, option, table, *also)
+    refused = dermsentry(*asked)
+    assert (refused.returncode, refused.stdout) == (4, b"")
+    assert f"choose another {option}, or replace it by --force" in refused.stderr.decode()
+    assert table.read_text() == "patient,age\n1,50\n"
+    assert dermsentry(*asked, "--force").returncode == 3
+    first = table.read_text()
+    assert first.startswith("image,")
+    assert dermsentry(*asked).returncode == 3  # the same again
+    assert table.read_text() == first
+    table.write_text(first + "a remark\n")
+    assert b"was changed since screen wrote it" in dermsentry(*asked).stderr
+    table.write_text(first)
+    moved = ("--findings", tmp_path / "g.jsonl") if also else ()
+    other = dermsentry("screen", photographs / "second", *model, option, table, *moved)
+    assert other.returncode == 4
+    assert table.read_text() == first
+
+
+def test_tables_beside_findings_grow_with_them(photographs: Path, bundle: Bundle, tmp_path: Path) -> None:
+    asked = ("--model", bundle.folder, "--out", tmp_path / "out", "--table", tmp_path / "out" / "t.parquet")
+    assert dermsentry("screen", photographs / "first", *asked).returncode == 3
+    assert dermsentry("screen", photographs / "first", photographs / "second", *asked).returncode == 3
+    predictions = tmp_path / "out" / "predictions.csv"
+    assert predictions.read_text().count("\n") == 7
+    (tmp_path / "out").rename(tmp_path / "moved")
+    asked = ("--model", bundle.folder, "--out", tmp_path / "moved")
+    assert dermsentry("screen", photographs / "first", *asked).returncode == 3
+    predictions = tmp_path / "moved" / "predictions.csv"
+    predictions.write_text(predictions.read_text().replace("0.", "1."))
+    refused = dermsentry("screen", photographs / "first", *asked)
+    assert refused.returncode == 4
+    assert b"predictions.csv was changed since screen wrote it" in refused.stderr
+    (tmp_path / "moved" / ".predictions.csv.dermsentry.json").unlink()
+    assert dermsentry("screen", photographs / "first", *asked).returncode == 4
+    predictions.unlink()  # as where a kill came before the table
+    assert dermsentry("screen", photographs / "first", *asked).returncode == 3
 
 
 def test_two_of_one_name_cost_the_csv_alone_and_never_leave_an_older_one(
@@ -164,7 +213,7 @@ def test_a_name_cannot_move_the_cursor(tmp_path: Path, bundle: Bundle) -> None:
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--format", "xml"), 2, "Invalid value"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--threads", "0"), 2, "Invalid value"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--shard", "41/40"), 2, "expected one such as 3/40"),
-        (("PHOTOGRAPHS", "--model", "BUNDLE", "--force"), 2, "--force without --findings or --out"),
+        (("PHOTOGRAPHS", "--model", "BUNDLE", "--force"), 2, "--force without --out, --findings, --table or"),
         (("PHOTOGRAPHS", "--model", "BUNDLE", "--table", "t.xls"), 2, "ends in .csv or .parquet"),
         (
             ("PHOTOGRAPHS", "--model", "BUNDLE", "--device", "cuda"),

@@ -294,7 +294,7 @@ def audit_collection(
         if earlier is not None and index is None:
             earlier.lend(work.folder)
         survey = survey_collection(collection, work)
-        found = duplicates_of(survey, collection.root, work)
+        found = duplicates_of(survey, work)
         if index is not None:
             write_audited(index, survey.keys)
     groups = connected_groups(table, found.groups)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from dermsentry.audit.survey import Survey, survey_collection
 from dermsentry.audit.workplace import EngineName, Workplace, workplace
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import DuplicateGroup, components
-from dermsentry.files import sha256
-from dermsentry.hdf_files import is_member, read_member
 
 _MANY = 0.1  # share of a collection that no photograph makes up by its copies without being looked at
 _FEW = 10  # photographs that are too few to say so of
@@ -89,21 +86,26 @@ def find_duplicates(
         `index` cannot be written, another process works there, or the cluster failed.
     """
     with workplace(index, engine=engine, address=address, threads=workers, quiet=quiet) as place:
-        return duplicates_of(survey_collection(collection, place), collection.root, place)
+        return duplicates_of(survey_collection(collection, place), place)
 
 
-def duplicates_of(survey: Survey, root: Path, place: Workplace) -> Duplicates:
-    """The duplicates among surveyed photographs whose paths are relative to `root`."""
+def duplicates_of(survey: Survey, place: Workplace) -> Duplicates:
+    """The duplicates among surveyed photographs."""
     firsts, which, counts = _by_pixels(survey.pixels)
     copies = {int(first): [int(first)] for first in firsts[counts > 1]}
     for position in np.flatnonzero(counts[which] > 1).tolist():
         first = int(firsts[which[position]])
         if position != first:
             copies[first].append(position)
-    identical = [sorted(survey.paths[i] for i in members) for members in copies.values()]
     groups = [
-        DuplicateGroup("identical", tuple(paths), len({_sha256(root / path) for path in paths}) == 1)
-        for paths in sorted(identical)
+        DuplicateGroup("identical", paths, same)
+        for paths, same in sorted(
+            (
+                tuple(sorted(survey.paths[i] for i in members)),
+                bool((survey.files[members] == survey.files[members[0]]).all()),
+            )
+            for members in copies.values()
+        )
     ]
     pairs = near_pairs(survey, firsts, place)
     near, doubtful = [], []
@@ -133,7 +135,3 @@ def _by_pixels(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     return firsts[order].astype(np.int64), place[which], counts[order]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(read_member(path)).hexdigest() if is_member(path) else sha256(path)

@@ -15,36 +15,23 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from dermsentry.audit.findings import KINDS, Found
+from dermsentry.audit.pictures import SIDE, Draw
 from dermsentry.diagnoses import name_of
 from dermsentry.files import write_bytes
-from dermsentry.images import Pixels, Unreadable, read_photograph
 from dermsentry.parallel import cores, map_ordered
 from dermsentry.reporting.html import write_report
 
 FOLDER = "findings"
-SIDE = 170  # pixels; as wide as a page draws a picture of a pair
 MOST_PICTURES = 25_000
 PER_FINDING = 6
 """Photographs of a finding that are drawn; all are named."""
 _QUALITY = 82
 
 
-def small_picture(root: Path, path: str, side: int = SIDE) -> Pixels | None:
-    """A photograph as a page draws it, `side` pixels wide; None where it cannot be read."""
-    try:
-        pixels = read_photograph(root / path, root=root, enough_for=2 * side).pixels
-    except Unreadable:
-        return None
-    height, width = pixels.shape[:2]
-    size = (side, max(1, min(2 * side, round(side * height / width))))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-
-
-def write_findings_page(found: Sequence[Found], root: Path, out: Path, *, name: str, synthetic: bool) -> None:
+def write_findings_page(found: Sequence[Found], draw: Draw, out: Path, *, name: str, synthetic: bool) -> None:
     """Write `findings.html`, and its pictures into `findings/`. Raises OutputError."""
     numbers: dict[str, int] = {}
     photographs: list[tuple[str, str, str]] = []
@@ -54,7 +41,7 @@ def write_findings_page(found: Sequence[Found], root: Path, out: Path, *, name: 
                 numbers[one.path] = len(photographs)
                 photographs.append((one.path, one.diagnosis, one.split))
     wanted = list(dict.fromkeys(_to_draw(found)))
-    drawn = _draw(wanted[:MOST_PICTURES], numbers, root, out / FOLDER)
+    drawn = _draw(wanted[:MOST_PICTURES], numbers, draw, out / FOLDER)
     data = {
         "kinds": KINDS,
         "names": {label: name_of(label) for _, label, _ in photographs if label},
@@ -90,14 +77,14 @@ def _to_draw(found: Sequence[Found]) -> Iterator[str]:
             yield from (one.path for one in own.photographs[:shown])
 
 
-def _draw(paths: Sequence[str], numbers: dict[str, int], root: Path, folder: Path) -> set[int]:
+def _draw(paths: Sequence[str], numbers: dict[str, int], draw: Draw, folder: Path) -> set[int]:
     """Write the pictures, those of an earlier audit removed; the numbers of those that could be read."""
     for old in folder.glob("*.jpg") if folder.is_dir() else ():
         if old.stem.isdecimal():
             old.unlink()
 
     def picture(path: str) -> bytes | None:
-        pixels = small_picture(root, path)
+        pixels = draw(path, SIDE)
         if pixels is None:
             return None
         buffer = io.BytesIO()

@@ -26,7 +26,7 @@ from dermsentry.files import whole_file
 from dermsentry.hdf_files import is_member
 
 DIGEST = 16
-"""Bytes of a digest of pixels."""
+"""Bytes of a digest of pixels, or of a file."""
 SURROUND = (
     "width",
     "height",
@@ -40,7 +40,7 @@ SURROUND = (
 )
 """What is measured around a lesion; see `survey.surround`."""
 
-_SCHEMA = 2  # raised whenever what is read of a photograph changes; a partition of another is not used
+_SCHEMA = 3  # raised whenever what is read of a photograph changes; a partition of another is not used
 _OPEN = 128  # partitions that are mapped at once
 _ROW = np.dtype(
     [
@@ -48,6 +48,7 @@ _ROW = np.dtype(
         ("changed", "<i8"),
         ("end", "<i8"),
         ("pixels", "u1", DIGEST),
+        ("file", "u1", DIGEST),
         ("surround", "<f4", len(SURROUND)),
         ("count", "<i4"),
         ("places", "<f4", (MOST, 4)),
@@ -68,6 +69,7 @@ class Look:
     """What one reading of a photograph gives."""
 
     pixels: bytes
+    file: bytes
     surround: NDArray[np.float32]
     keypoints: Keypoints
     content: bytes
@@ -119,7 +121,7 @@ def write_partition(path: Path, found: Sequence[tuple[Key, Look]]) -> None:
         end += len(look.content)
         count = len(look.keypoints.places)
         row["size"], row["changed"], row["end"], row["count"] = size, changed, end, count
-        row["pixels"] = np.frombuffer(look.pixels, np.uint8)
+        row["pixels"], row["file"] = (np.frombuffer(own, np.uint8) for own in (look.pixels, look.file))
         row["surround"] = look.surround
         row["places"][:count], row["descriptors"][:count] = look.keypoints.places, look.keypoints.descriptors
     told = {

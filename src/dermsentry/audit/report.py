@@ -17,9 +17,11 @@ import numpy as np
 from dermsentry.audit.audit import Audit
 from dermsentry.audit.balance import UNKNOWN, UNSPLIT
 from dermsentry.audit.content import KINDS, Content, ContentFinding
-from dermsentry.audit.findings import list_findings, write_table
-from dermsentry.audit.findings_page import small_picture, write_findings_page
+from dermsentry.audit.findings import Found, list_findings, write_table
+from dermsentry.audit.findings_page import write_findings_page
+from dermsentry.audit.guarded_reading import begun_readers
 from dermsentry.audit.leaks import AuditedPhotograph, in_several_splits, place
+from dermsentry.audit.pictures import SIDE, Draw, small_picture
 from dermsentry.audit.shortcuts import EVERYTHING, VISIBLE
 from dermsentry.audit.summary import describe, verdict
 from dermsentry.collection import Collection
@@ -27,6 +29,7 @@ from dermsentry.collection.labels import write_draft
 from dermsentry.diagnoses import DIAGNOSES, codes_of, name_of
 from dermsentry.files import write_json
 from dermsentry.images import Pixels
+from dermsentry.parallel import cores
 from dermsentry.reporting.figures import AMBER, BLUE, GREY, RED, as_png, bars, new_figure
 from dermsentry.reporting.html import write_report
 from dermsentry.stats.numbers import decimal, percent
@@ -92,8 +95,20 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
     root = collection.root
     found = list_findings(audit, collection)
     write_table(found, out)
-    write_findings_page(found, root, out, name=root.resolve().name, synthetic=audit.synthetic)
-    cards, hidden = ([], 0) if audit.content is None else _cards(audit.content, collection, out)
+    unreadable = {file.path for file in audit.unreadable}
+    with begun_readers(audit.images, cores()) as readers:
+        small = small_picture if readers is None else readers.small_picture
+
+        def draw(path: str, side: int) -> Pixels | None:
+            return None if path in unreadable else small(root, path, side)
+
+        _write_pages(audit, collection, found, draw, out)
+
+
+def _write_pages(audit: Audit, collection: Collection, found: Sequence[Found], draw: Draw, out: Path) -> None:
+    name = collection.root.resolve().name
+    write_findings_page(found, draw, out, name=name, synthetic=audit.synthetic)
+    cards, hidden = ([], 0) if audit.content is None else _cards(audit.content, collection, out, draw)
     script = (files("dermsentry.reporting") / "templates" / "audit_decisions.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() if cards else ""
     groups = {
@@ -106,19 +121,19 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
         out / "audit.html",
         "audit.html",
         synthetic=audit.synthetic,
-        name=root.resolve().name,
+        name=name,
         audit=audit,
         summary=audit.summary,
         verdict=verdict(audit),
         findings=describe(audit),
-        gallery=_gallery(audit, collection),
+        gallery=_gallery(audit, collection, draw),
         distribution=_distribution(audit),
         surroundings=_surroundings(audit),
-        drawn={kind: _drawn(root, group) for kind, group in groups.items()},
+        drawn={kind: _drawn(draw, group) for kind, group in groups.items()},
         counts=Counter(own.kind for own in found),
-        disagreements=_disagreements(audit, root),
-        near=_drawn(root, _placed(collection, (g.photographs for g in audit.duplicates if g.kind == "near"))),
-        doubtful=_drawn(root, _placed(collection, (group.photographs for group in audit.doubtful))),
+        disagreements=_disagreements(audit, draw),
+        near=_drawn(draw, _placed(collection, (g.photographs for g in audit.duplicates if g.kind == "near"))),
+        doubtful=_drawn(draw, _placed(collection, (group.photographs for group in audit.doubtful))),
         decimal=decimal,
         cards=cards,
         hidden=hidden,
@@ -129,7 +144,7 @@ def write_audit(audit: Audit, collection: Collection, out: str | Path) -> None:
     )
 
 
-def _cards(content: Content, collection: Collection, out: Path) -> tuple[list[_Card], int]:
+def _cards(content: Content, collection: Collection, out: Path, draw: Draw) -> tuple[list[_Card], int]:
     """A card for each of the first photographs on which something was found, and how many more there are."""
     by_path: dict[str, list[ContentFinding]] = {}
     for finding in content.findings:
@@ -140,7 +155,7 @@ def _cards(content: Content, collection: Collection, out: Path) -> tuple[list[_C
         row = rows.loc[path]
         cards.append(
             _Card(
-                small_picture(collection.root, path, _DECIDED),
+                draw(path, _DECIDED),
                 path,
                 quote(os.fsencode(os.path.relpath(collection.root / path, out))),
                 str(row["image_id"]),
@@ -163,10 +178,10 @@ def _note(photograph: AuditedPhotograph) -> str:
     )
 
 
-def _drawn(root: Path, groups: Iterable[Sequence[AuditedPhotograph]]) -> list[list[_Shown]]:
+def _drawn(draw: Draw, groups: Iterable[Sequence[AuditedPhotograph]]) -> list[list[_Shown]]:
     """The first groups, at most six photographs of each."""
     chosen = [group for _, group in zip(range(_SHOWN), groups, strict=False)]
-    return [[_Shown(small_picture(root, p.path), p.path, _note(p)) for p in group[:6]] for group in chosen]
+    return [[_Shown(draw(p.path, SIDE), p.path, _note(p)) for p in group[:6]] for group in chosen]
 
 
 def _placed(collection: Collection, groups: Iterable[Sequence[str]]) -> list[list[AuditedPhotograph]]:
@@ -174,7 +189,7 @@ def _placed(collection: Collection, groups: Iterable[Sequence[str]]) -> list[lis
     return [[placed[path] for path in group] for group in groups]
 
 
-def _gallery(audit: Audit, collection: Collection) -> list[_Shown]:
+def _gallery(audit: Audit, collection: Collection, draw: Draw) -> list[_Shown]:
     """A photograph of each label that nothing is known against, from train where there is one."""
     doubtful = {p.path for group in audit.conflicts for p in group.photographs}
     doubtful |= {d.path for d in audit.label_disagreements}
@@ -189,7 +204,7 @@ def _gallery(audit: Audit, collection: Collection) -> list[_Shown]:
             candidates[label or UNKNOWN].append(path)
     return [
         _Shown(
-            small_picture(collection.root, candidates[label][0]),
+            draw(candidates[label][0], SIDE),
             _name(label).capitalize(),
             f"{sum(counts.values()):,} photographs",
         )
@@ -246,11 +261,11 @@ def _surroundings(audit: Audit) -> bytes | None:
         return as_png(figure)
 
 
-def _disagreements(audit: Audit, root: Path) -> list[_Shown]:
+def _disagreements(audit: Audit, draw: Draw) -> list[_Shown]:
     first = sorted(audit.label_disagreements, key=lambda d: (d.split != "test", d.path))[:_SHOWN]
     return [
         _Shown(
-            small_picture(root, d.path),
+            draw(d.path, SIDE),
             d.path,
             f"labelled {name_of(d.diagnosis)}; reference: {name_of(d.reference)}",
         )

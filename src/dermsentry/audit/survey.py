@@ -28,7 +28,7 @@ from dermsentry.audit.likeness.content import content_of, pack
 from dermsentry.audit.likeness.keypoints import find_keypoints
 from dermsentry.audit.workplace import Advance, Workplace, nobody
 from dermsentry.collection import Collection
-from dermsentry.images import Photograph, Unreadable, read_photograph
+from dermsentry.images import Photograph, Unreadable, read_bytes, read_photograph
 from dermsentry.parallel import map_ordered
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Survey:
     pixels
         (n, 16) uint8, a digest of size and decoded pixels; equal digests are the same picture. A JPEG much
         larger than 512 pixels is compared at the reduced size it was decoded at.
+    files
+        (n, 16) uint8, a digest of the file's bytes.
     surround
         (n, len(SURROUND)) float32: what can be measured around the lesion, see `surround`.
     located
@@ -66,6 +68,7 @@ class Survey:
 
     paths: tuple[str, ...]
     pixels: NDArray[np.uint8]
+    files: NDArray[np.uint8]
     surround: NDArray[np.float32]
     located: Located
     unreadable: dict[str, str]
@@ -109,13 +112,15 @@ def _ends(length: int) -> tuple[slice, slice]:
 
 def look_at(path: Path, root: Path) -> Look:
     """Read one photograph. Raises Unreadable."""
-    photograph = read_photograph(path, root=root, enough_for=_ENOUGH)
+    data = read_bytes(path, root)
+    photograph = read_photograph(data, enough_for=_ENOUGH, name=path.name)
     size = f"{photograph.width}x{photograph.height}|".encode()
     digest = hashlib.blake2b(size, digest_size=DIGEST)
     digest.update(np.ascontiguousarray(photograph.pixels).data)
     content = content_of(photograph.pixels)
+    file = hashlib.blake2b(data, digest_size=DIGEST).digest()
     return Look(
-        digest.digest(), surround(photograph), find_keypoints(content), pack(content), photograph.doubt
+        digest.digest(), file, surround(photograph), find_keypoints(content), pack(content), photograph.doubt
     )
 
 
@@ -172,6 +177,14 @@ class Reader:
             return unreadable
 
 
+def worth_guarding(count: int) -> bool:
+    """Whether so many photographs are read in processes of their own, whose limits are Linux's.
+
+    A process takes as long to begin as a hundred photographs take to be read.
+    """
+    return sys.platform == "linux" and count > PARTITION
+
+
 def survey_collection(collection: Collection, place: Workplace) -> Survey:
     """Read every photograph once, and keep what was read at a place.
 
@@ -197,8 +210,7 @@ def survey_collection(collection: Collection, place: Workplace) -> Survey:
         size = max(1, min(PARTITION, -(-len(fresh) // (4 * (place.threads or 4)))))
         parts = [fresh[start : start + size] for start in range(0, len(fresh), size)]
     unreadable: dict[str, str] = {}
-    # A process takes as long to begin as a hundred photographs take to be read; its limits are Linux's.
-    guarded = place.engine == "ray" or (sys.platform == "linux" and len(fresh) > PARTITION)
+    guarded = place.engine == "ray" or worth_guarding(len(fresh))
     arguments = (folder, collection.root.absolute(), place.here, guarded)
     sizes = [len(part) for part in parts]
     for found in place.each(
@@ -212,6 +224,7 @@ def survey_collection(collection: Collection, place: Workplace) -> Survey:
     return Survey(
         paths=tuple(key[0] for key, _ in found_at),
         pixels=kept.pixels[rows],
+        files=kept.files[rows],
         surround=kept.surround[rows],
         located=kept.located[rows],
         unreadable={name: unreadable[name] for name, _, _ in keys if name in unreadable},
@@ -227,7 +240,7 @@ class _Kept:
         self._folder = folder
         self._place: dict[str, int] = {}
         self.doubts: dict[str, str] = {}
-        stamps, pixels, around, located = [], [], [], []
+        stamps, pixels, data, around, located = [], [], [], [], []
         count = 0
         for number in partition_numbers(folder):
             partition = read_partition(partition_path(folder, number))
@@ -240,11 +253,14 @@ class _Kept:
             self.doubts |= partition.doubts
             stamps.append(np.stack([rows["size"], rows["changed"]], axis=1))
             pixels.append(rows["pixels"].copy())
+            data.append(rows["file"].copy())
             around.append(rows["surround"].copy())
             located.append(np.stack([np.full(len(rows), number), np.arange(len(rows))], axis=1))
             count += len(rows)
         self._stamps = np.concatenate([np.zeros((0, 2), np.int64), *stamps])
-        self.pixels = np.concatenate([np.zeros((0, DIGEST), np.uint8), *pixels])
+        self.pixels, self.files = (
+            np.concatenate([np.zeros((0, DIGEST), np.uint8), *own]) for own in (pixels, data)
+        )
         self.surround = np.concatenate([np.zeros((0, len(SURROUND)), np.float32), *around])
         self.located = np.concatenate([np.zeros((0, 2), np.int64), *located]).astype(np.int32)
 

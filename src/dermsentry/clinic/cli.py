@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dermsentry.clinic.roles import Role
 from dermsentry.errors import InputError, OutputError, require_extra
 from dermsentry.progress import say
 
@@ -259,7 +260,7 @@ def list_accounts(db: Database = None) -> None:
 def add_account_here(
     name: Named,
     full_name: Annotated[str, typer.Option(help="The person's name, shown next to decisions.")],
-    role: Annotated[str, typer.Option(help="uploader, dermatologist or administrator.")],
+    role: Annotated[Role, typer.Option(help="What the person may do.")],
     db: Database = None,
 ) -> None:
     """Add an account. Asks for its first password, which its owner must change at the first sign-in."""

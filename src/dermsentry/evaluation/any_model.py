@@ -1,4 +1,4 @@
-"""Predictions of anyone's model: an ONNX file, or any function of a batch of images, as a table to evaluate.
+"""Predictions of anyone's model (ONNX, Keras, or any function of a batch of images) as a table to evaluate.
 
 The bundle's promises do not hold here: what the model expects of an image has to be said.
 """
@@ -77,7 +77,8 @@ def predict_table(
     Parameters
     ----------
     model
-        An ONNX file with one input of images, (N, 3, size, size) or (N, size, size, 3); or any function that
+        An ONNX file with one input of images, (N, 3, size, size) or (N, size, size, 3); a file that Keras
+        saved as `.keras`, with one of (N, size, size, 3), which needs the extra `train`; or any function that
         takes (N, size, size, 3) uint8 RGB, scales as it needs, and gives (N, k) numbers.
     collection
         From `read_collection`.
@@ -86,9 +87,9 @@ def predict_table(
     classes
         The diagnosis of each of the k outputs, in their order, in any spelling; melanoma alone for one.
     size
-        The side of the input in pixels; an ONNX file of a fixed size says it.
+        The side of the input in pixels; a file of a fixed size says it.
     scaling
-        What an ONNX file expects of colours: `0-255`, `0-1`, `-1-1`, or `imagenet` (from 0 to 1, less
+        What a file expects of colours: `0-255`, `0-1`, `-1-1`, or `imagenet` (from 0 to 1, less
         ImageNet's mean, divided by its deviation).
     aspect
         How an image is made square: `squash`, `crop` or `pad`.
@@ -131,6 +132,10 @@ def predict_table(
     network: Network
     if callable(model):
         network, side = model, size
+    elif Path(model).suffix.lower() == ".keras":
+        from dermsentry.evaluation.keras_files import open_keras
+
+        network, side = open_keras(Path(model), scaling, size)
     else:
         network, side = _open_onnx(Path(model), scaling, size)
     if side is None or side < 1:

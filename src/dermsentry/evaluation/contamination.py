@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ BITS = 8
 NEAR = 2
 """Bits in which two hashes of one photograph may differ; docs/why.md has how often others come as near."""
 
+_COMPARED = 1 << 20  # pairs at once, about
 _REGISTRY = re.compile(r"\d{5}")
 
 
@@ -43,11 +45,12 @@ def learned_from(table: pd.DataFrame, pictures: Iterable[Pixels]) -> LearnedFrom
 class Learned:
     """Of the photographs that are evaluated, which a bundle learned from.
 
-    `photographs` counts them, `by_look` those that only the look of the image tells; `left_out` says whether
-    they are in no figure.
+    `photographs` counts them, `of` all that could be read, `by_look` those that only the look of the image
+    tells; `left_out` says whether they are in no figure.
     """
 
     photographs: int
+    of: int
     by_look: int
     left_out: bool
 
@@ -60,8 +63,34 @@ def find_learned(
     for named, hashes in zip(_keys(table), (known.images, known.lesions, known.patients), strict=True):
         for keys in named:
             by_id |= np.array([bool(key) for key in keys]) & np.isin(hashed(keys), hashes)
-    near = [bool((np.bitwise_count(known.pictures ^ look) <= NEAR).any()) for look in looks]
-    return by_id, np.array(near, dtype=np.bool_)
+    return by_id, _is_near(looks, known.pictures)
+
+
+def _is_near(looks: Hashes, known: Hashes) -> NDArray[np.bool_]:
+    """Whether each look differs in at most `NEAR` bits from a known one.
+
+    Then it equals that in one of `NEAR` + 1 bands of bits at least, and only such pairs are compared.
+    """
+    near = np.zeros(len(looks), dtype=np.bool_)
+    ends = [64 * band // (NEAR + 1) for band in range(NEAR + 2)]
+    for low, high in pairwise(ends):
+        shift, mask = np.uint64(low), np.uint64((1 << (high - low)) - 1)
+        band = (known >> shift) & mask
+        order = np.argsort(band)
+        band, theirs = band[order], known[order]
+        left = np.flatnonzero(~near)
+        first, last = (
+            np.searchsorted(band, (looks[left] >> shift) & mask, side) for side in ("left", "right")
+        )
+        total = np.cumsum(last - first)
+        blocks = np.searchsorted(total, np.arange(_COMPARED, total[-1] if len(total) else 0, _COMPARED))
+        for few in np.split(np.arange(len(left)), blocks):
+            counts = (last - first)[few]
+            asked = np.repeat(few, counts)
+            within = np.arange(len(asked)) - np.repeat(np.cumsum(counts) - counts, counts)
+            distance = np.bitwise_count(looks[left[asked]] ^ theirs[first[asked] + within])
+            near[left[asked[distance <= NEAR]]] = True
+    return near
 
 
 def _keys(table: pd.DataFrame) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:

@@ -8,7 +8,8 @@ may still lean towards the label that it saw: such findings say so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 
 from dermsentry.audit import Audit
 from dermsentry.audit.content import KINDS, Content, ContentFinding, Kind, far_out, label_issues
+from dermsentry.audit.guarded_reading import begun_readers
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import connected_groups
 from dermsentry.diagnoses import CODES, codes_of, label_space, name_of
-from dermsentry.errors import require_type
+from dermsentry.errors import DataWarning, require_type
 from dermsentry.evaluation.contamination import find_learned, perceptual_hashes
 from dermsentry.images import Unreadable, read_photograph
 from dermsentry.model import Bundle, open_bundle
@@ -109,7 +111,7 @@ def audit_content(
     require_type("audit", audit, Audit, "audit_collection")
     require_type("collection", collection, Collection, "read_collection")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    seen = _look(opened, collection, quiet)
+    seen = _look(opened, collection, {file.path for file in audit.unreadable}, quiet)
     table = collection.table.iloc[sorted(seen)].reset_index(drop=True)
     each = [seen[row] for row in sorted(seen)]
     if not each:
@@ -155,30 +157,50 @@ def audit_content(
     return replace(audit, content=content)
 
 
-def _look(bundle: Bundle, collection: Collection, quiet: bool) -> dict[int, _Seen]:
-    """What the model made of each photograph that can be read, by its row."""
+def _look(bundle: Bundle, collection: Collection, unreadable: Set[str], quiet: bool) -> dict[int, _Seen]:
+    """What the model made of each photograph that can be read, by its row.
+
+    Those that the audit could not read are not tried again; what ends its decoder only now is told.
+    """
     card = bundle.card
     order = [card.classes.index(code) for code in CODES]
+    size, aspect = card.fitted
+    rows = [row for row, path in enumerate(collection.table["path"]) if path not in unreadable]
 
-    def look(path: Path) -> _Seen | None:
-        try:
-            photograph = read_photograph(path, root=collection.root, fitted=card.fitted)
-        except Unreadable:  # which the audit lists with the reason
-            return None
-        pixels = photograph.pixels
-        outputs = bundle.predict_here(pixels[None])
-        return _Seen(
-            outputs.probability[0, order].astype(np.float64),
-            outputs.embedding[0],
-            0.0 if card.no_lesion is None else float(outputs.no_lesion[0]),
-            0.0 if card.out_of_distribution is None else float(outputs.out_of_distribution[0]),
-            assess(pixels, photograph.width, photograph.height),
-            perceptual_hashes([pixels])[0],
+    with begun_readers(len(rows), bundle.threads) as readers:
+
+        def look(path: Path) -> _Seen | Unreadable:
+            try:
+                if readers is None:
+                    photograph = read_photograph(path, root=collection.root, fitted=card.fitted)
+                else:
+                    photograph = readers.fitted(path, collection.root, size, aspect)
+            except Unreadable as reason:
+                return reason
+            pixels = photograph.pixels
+            outputs = bundle.predict_here(pixels[None])
+            return _Seen(
+                outputs.probability[0, order].astype(np.float64),
+                outputs.embedding[0],
+                0.0 if card.no_lesion is None else float(outputs.no_lesion[0]),
+                0.0 if card.out_of_distribution is None else float(outputs.out_of_distribution[0]),
+                assess(pixels, photograph.width, photograph.height),
+                perceptual_hashes([pixels])[0],
+            )
+
+        paths = [collection.paths[row] for row in rows]
+        found = map_ordered(look, paths, threads=bundle.threads, ahead=16 * bundle.threads)
+        seen = dict(zip(rows, track(found, "Looking", total=len(rows), quiet=quiet), strict=True))
+    lost = {row: one.reason for row, one in seen.items() if isinstance(one, Unreadable)}
+    if lost:
+        row, reason = next(iter(lost.items()))
+        warnings.warn(
+            f"{len(lost):,} photographs could be audited, and not be looked at by the model, such as "
+            f"{collection.table['path'].iloc[row]}: {reason}.",
+            DataWarning,
+            stacklevel=3,
         )
-
-    found = map_ordered(look, collection.paths, threads=bundle.threads, ahead=16 * bundle.threads)
-    seen = enumerate(track(found, "Looking", total=len(collection), quiet=quiet))
-    return {row: one for row, one in seen if one is not None}
+    return {row: one for row, one in seen.items() if isinstance(one, _Seen)}
 
 
 def _problem(one: _Seen) -> tuple[Kind, str] | None:

@@ -401,7 +401,7 @@ def _without_learned(
     rows = collection.table.set_index("path").loc[list(seen.table["path"])].reset_index()
     by_id, by_look = find_learned(bundle.learned_from, rows, seen.looks)
     either = by_id | by_look
-    learned = Learned(int(either.sum()), int((by_look & ~by_id).sum()), not keep)
+    learned = Learned(int(either.sum()), len(either), int((by_look & ~by_id).sum()), not keep)
     if keep or not either.any():
         return seen, learned
     if either.all():

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dermsentry.errors import require_extra
+from dermsentry.errors import InputError, require_extra
+from dermsentry.progress import stderr_held_back
 from dermsentry.training.options import Balance, Precision, Recipe, Run, Schedule, Weights
 
 if TYPE_CHECKING:
@@ -31,24 +31,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 def require_framework() -> None:
     """Import Keras and TensorFlow, without what TensorFlow says on stderr whatever its log level.
 
-    Raises InputError, saying what to install, where the extra `train` is missing.
+    Raises InputError, saying what to install, where the extra `train` is missing, or where Keras is to run on
+    another backend.
     """
     require_extra("train-cpu", "train", "audit")
-    if "dermsentry.training.networks" in sys.modules:
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as told:
-        try:
-            os.dup2(told.fileno(), 2)
+    backend = sys.modules["keras"].config.backend() if "keras" in sys.modules else os.environ["KERAS_BACKEND"]
+    if backend != "tensorflow":
+        raise InputError(
+            f"Received the Keras backend {backend} (KERAS_BACKEND); expected tensorflow, by which Dermsentry "
+            "trains and writes bundles. Unset KERAS_BACKEND."
+        )
+    if "dermsentry.training.networks" not in sys.modules:
+        with stderr_held_back():
             import dermsentry.training.networks  # noqa: F401
-        except BaseException:
-            told.seek(0)
-            os.write(kept, told.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def train(
@@ -157,8 +152,9 @@ def train(
     Raises
     ------
     InputError
-        The extra `train` or `mlflow` is not installed, MLflow cannot be reached, the split's parts share a
-        group or have images that the collection has not, or an option is none of the above.
+        The extra `train` or `mlflow` is not installed, Keras is to run on another backend than TensorFlow,
+        MLflow cannot be reached, the split's parts share a group or have images that the collection has not,
+        or an option is none of the above.
     TrainingError
         A part is empty or has one class only, or the loss is not a number.
 

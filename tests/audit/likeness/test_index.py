@@ -31,7 +31,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Any:
     pictures += [turn(flip(skin(seed)), 10 * seed, 0.1) for seed in range(12)]
     contents = [content_of(np.asarray(picture)) for picture in pictures]
     around = np.zeros(9, np.float32)
-    looks = [Look(b"x" * 16, around, find_keypoints(own), pack(own), "") for own in contents]
+    looks = [Look(b"x" * 16, b"y" * 16, around, find_keypoints(own), pack(own), "") for own in contents]
     path = tmp_path_factory.mktemp("kept") / "000001.npy"
     write_partition(path, [((str(i), 1, 1), look) for i, look in enumerate(looks)])
     found = read_partition(path)

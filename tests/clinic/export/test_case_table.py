@@ -47,6 +47,7 @@ def test_a_case_has_a_line_with_what_was_found_decided_and_turned_out(store: Sto
     (undecided,) = table(store)
     assert (undecided["diagnosis"], undecided["decided_by"]) == ("", "")
     decide(store, number, diagnosis="MEL", action="biopsy", position=2)
+    assert table(store)[0]["decision"] == "final"
     with writing(store.engine) as session:
         session.add(Outcome(case_id=number, diagnosis="NV", method="follow-up"))
         session.flush()
@@ -60,7 +61,7 @@ def test_a_case_has_a_line_with_what_was_found_decided_and_turned_out(store: Sto
         "MEL",
         "biopsy",
         "yes",
-        "final",
+        "amended",  # as FHIR says it, since it is known what it was
     )
     assert (row["decided_by"], row["acceptable"]) == ("reader", "yes")
     assert (row["outcome"], row["outcome_method"]) == ("MEL", "histology")

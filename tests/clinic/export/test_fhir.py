@@ -28,6 +28,7 @@ from clinic.filled_store import Store, card, decide, finding, screen, take, undo
 from dermsentry.clinic.checklists import Abcd, SevenPoint
 from dermsentry.clinic.clinic import Clinic, open_clinic
 from dermsentry.clinic.export import fhir
+from dermsentry.clinic.export.case_table import case_table
 from dermsentry.clinic.export.decisions import SettledDecision, settle
 from dermsentry.clinic.export.fhir import SNOMED, fhir_bundle, local_system
 from dermsentry.clinic.intake.admission import About
@@ -37,7 +38,7 @@ from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import open_trail
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import ACTIONS, Account, Case, Model, Outcome, Read, now
-from dermsentry.clinic.worklist.corrections import correct, withdraw
+from dermsentry.clinic.worklist.corrections import correct, restore, withdraw
 from dermsentry.diagnoses import CODES
 from dermsentry.dicom.text import text as text_of_header
 from dermsentry.errors import InputError
@@ -321,6 +322,43 @@ def test_a_corrected_patient_and_a_withdrawn_case_are_told_in_fhirs_words(store:
     assert report["status"] == "entered-in-error"
     assert {own["status"] for own in resources(bundle, "Observation")} == {"entered-in-error"}
     assert "conclusionCode" not in report
+
+
+def test_a_restored_case_is_reported_as_corrected_since_it_was_said_to_be_an_error(store: Store) -> None:
+    number, person = take(store, dicom_bytes()), chief(store)
+    screen(store, number)
+    decide(store, number, diagnosis="MEL", action="biopsy")
+    (report,) = resources(exported(store, number), "DiagnosticReport")
+    assert report["status"] == "final"
+    with writing(store.engine) as session:
+        withdraw(session, store, number, person, "why")
+    (report,) = resources(exported(store, number), "DiagnosticReport")
+    assert report["status"] == "entered-in-error"
+    with writing(store.engine) as session:
+        restore(session, store, number, person, "it was none")
+    bundle = exported(store, number)
+    require_conformity(bundle)
+    (report,) = resources(bundle, "DiagnosticReport")
+    assert report["status"] == "corrected"
+    assert report["conclusion"].startswith("Withdrawn for a time and restored since")
+    assert {own["status"] for own in resources(bundle, "Observation")} == {"corrected"}
+    with reading(store.engine) as session:
+        (_, row) = "".join(case_table(session, columns=("decision",))).split()
+    assert row == "corrected"
+
+
+def test_a_case_that_was_restored_before_it_was_decided_is_never_final(store: Store) -> None:
+    number, person = take(store, dicom_bytes()), chief(store)
+    screen(store, number)
+    with writing(store.engine) as session:
+        withdraw(session, store, number, person, "why")
+    with writing(store.engine) as session:
+        restore(session, store, number, person, "why")
+    (report,) = resources(exported(store, number), "DiagnosticReport")
+    assert report["status"] == "preliminary"
+    decide(store, number, diagnosis="MEL", action="biopsy")
+    (report,) = resources(exported(store, number), "DiagnosticReport")
+    assert report["status"] == "corrected"
 
 
 @pytest.mark.parametrize("decided", [False, True])

@@ -283,9 +283,28 @@ def test_a_program_sends_checklists_and_gets_their_scores(program: Maker, add_ca
     scored = {"criteria": ["blue-whitish-veil", "regression"], "score": 3, "verdict": "suspicious"}
     assert made.json()["seven_point"] == scored
     without = reader.post(
-        f"/api/cases/{number}/amendments", json={**DECISION, **both, "seven_point": None, "reason": "x"}
+        f"/api/cases/{number}/amendments",
+        json={**DECISION, **both, "seven_point": None, "reason": "x", "instead_of": made.json()["id"]},
     )
     assert (without.json()["seven_point"], without.json()["abcd"]["score"]) == (None, 4.5)
+
+
+def test_a_program_never_amends_a_decision_that_it_has_not_seen(program: Maker, add_case: Adder) -> None:
+    number, anna, head = add_case("alert", 0.9), program("dermatologist"), program("administrator")
+    blind, path = program("administrator", "reads:write", name="blind"), f"/api/cases/{number}/amendments"
+    seen = anna.post(f"/api/cases/{number}/decisions", json=DECISION).json()
+    change = {**DECISION, "diagnosis": "SCC", "reason": "looked again"}
+    assert anna.post(path, json=change).status_code == 422  # which one, it has to say
+    current = head.post(path, json={**change, "instead_of": seen["id"]}).json()
+    listed = anna.get(f"/api/cases/{number}/decisions").json()
+    late = {**change, "diagnosis": "BCC", "instead_of": seen["id"]}
+    refused = anna.post(path, json=late)
+    assert (refused.status_code, refused.json()["error"]) == (409, "decision-changed")
+    assert (refused.json()["seen"], refused.json()["current"]) == (seen, current)
+    told = blind.post(path, json=late).json()
+    assert (told["error"], told["seen"], told["current"]) == ("decision-changed", None, None)
+    assert anna.get(f"/api/cases/{number}/decisions").json() == listed == [seen, current]
+    assert head.post(path, json={**late, "instead_of": current["id"]}).status_code == 201
 
 
 def test_programs_work_on_one_case_together(program: Maker, add_case: Adder, engine: Engine) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Engine, event, func, select, update
 
 from clinic.cases import photograph
 from clinic.web_app import shown, texts
@@ -186,6 +186,32 @@ def test_a_contradiction_is_asked_once_and_only_what_was_asked_is_confirmed(
     assert program("dermatologist").post(f"/api/cases/{second}/decisions", json=sure).status_code == 201
 
 
+def test_a_melanoma_in_words_is_asked_about_once_on_the_page_and_by_the_api(
+    browser: Maker, program: Maker, add_case: Adder, engine: Engine
+) -> None:
+    number, who = add_case("alert", 0.9), browser()
+    odd = {"agrees": "no", "diagnosis": "", "action": "discharge", "note": ""}
+    odd |= {"other": "<b>amelanotic</b> melanoma", "other_code": "ICD-O 8730/3"}
+    page = shown(who.post(f"/cases/{number}/decision", data=odd))
+    asked = page.select_one("#contradiction").get_text()
+    assert "You diagnose <b>amelanotic</b> melanoma, and discharge the case." in asked
+    assert "do not agree with the melanoma alert, and diagnose melanoma" in asked
+    odd["confirmed"] = page.select_one("[name=confirmed]")["value"]
+    # Another diagnosis than the one that was asked about is asked about anew.
+    assert who.post(f"/cases/{number}/decision", data=odd | {"other": "melanoma"}).status_code == 422
+    assert stage(engine, number) == "unread"
+    assert who.post(f"/cases/{number}/decision", data=odd).status_code == 303
+    longest = {**odd, "other": "melanoma " * 13, "other_code": "SNOMED 372244006"}
+    second = f"/cases/{add_case('alert', 0.9)}/decision"
+    confirmed = shown(who.post(second, data=longest)).select_one("[name=confirmed]")["value"]
+    assert who.post(second, data=longest | {"confirmed": confirmed}).status_code == 303
+    third = f"/api/cases/{add_case('alert', 0.9)}/decisions"
+    told = {"agrees": False, "diagnosis": "", "action": "discharge", "other": "amelanotic melanoma"}
+    refused = program("dermatologist").post(third, json=told)
+    assert (refused.status_code, "confirm it" in refused.json()["detail"]) == (422, True)
+    assert program("dermatologist").post(third, json=told | {"confirmed": True}).status_code == 201
+
+
 def test_a_decision_is_amended_from_its_page_and_reports_follow(
     browser: Maker, program: Maker, add_case: Adder, engine: Engine
 ) -> None:
@@ -214,7 +240,10 @@ def test_a_decision_is_amended_from_its_page_and_reports_follow(
     report = anna.get(f"{address}/fhir").json()["entry"][0]["resource"]
     assert report["status"] == "amended"
     assert {coding["code"] for coding in report["conclusionCode"][0]["coding"]} == {"NV"}
+    with reading(engine) as session:
+        last = session.scalar(select(func.max(Read.id)))
     told = {"agrees": False, "diagnosis": "SK", "action": "follow-up", "reason": "histology"}
+    told["instead_of"] = last
     refused = program("dermatologist").post(f"/api{address}/amendments", json=told)
     assert (refused.status_code, refused.json()["error"]) == (409, "not-now")
     made = program("administrator").post(f"/api{address}/amendments", json=told).json()

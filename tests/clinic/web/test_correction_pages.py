@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
@@ -14,6 +15,7 @@ from dermsentry.clinic.intake.admission import About, receive
 from dermsentry.clinic.store.audit_trail import hold
 from dermsentry.clinic.store.database import writing
 from dermsentry.clinic.store.tables import Case
+from dermsentry.clinic.worklist import corrections, matches
 from dermsentry.clinic.worklist.matches import keep_match
 
 Maker = Callable[..., TestClient]
@@ -48,6 +50,48 @@ def test_a_conflict_is_shown_with_both_and_settled_with_a_reason(
     again = who.post("/conflicts/1", data={"resolution": "kept", "reason": "late"})
     assert again.status_code == 422
     assert "may have settled it" in shown(again).select_one(".problem").get_text()
+
+
+def test_a_conflict_shows_as_different_what_admission_held_it_for(
+    browser: Maker, clinic: ServedClinic
+) -> None:
+    receive(clinic, photograph(), About(patient="Strauß  A", lesion="L1"), source="api", actor="camera")
+    told = About(patient="STRAUSS a", lesion="L2", technique="dermoscopic")
+    held = receive(clinic, photograph(), told, source="api", actor="camera").held
+    assert held is not None
+    assert held.differs == ("lesion",)
+    page = shown(browser().get("/conflicts"))
+    assert texts(page, ".conflict tr.differs td") == ["L1", "L2 differs"]
+    assert "dermoscopic" in " ".join(texts(page, ".conflict td")).lower()
+
+
+def test_the_page_says_how_many_more_there_are(
+    browser: Maker, add_case: Adder, clinic: ServedClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who, cases = browser(), [add_case(patient=f"P-{number}") for number in range(4)]
+    receive(clinic, photograph(), About(patient="P-0"), source="api", actor="camera")
+    for number in range(1, 4):
+        receive(clinic, photograph(), About(patient=f"P-{number}"), source="api", actor="camera")
+        same_skin(clinic, cases[number - 1], cases[number])
+    same_skin(clinic, cases[1], cases[3])
+    for case in cases:
+        who.get(f"/cases/{case}/fhir")
+    with writing(clinic.engine) as session:
+        for case in cases:
+            session.get_one(Case, case).revision += 1
+    none = shown(who.get("/conflicts")).select(".notice:not(.synthetic)")
+    assert none == []
+    for module in (corrections, matches):
+        monkeypatch.setattr(module, "MOST_SHOWN", 2)
+    told = texts(shown(who.get("/conflicts")), ".notice:not(.synthetic)")
+    assert told == [
+        "And 1 more, shown as these are settled.",
+        "And 2 more, shown as these are settled.",
+        "And 2 more, shown as these are exported again.",
+    ]
+    monkeypatch.setattr(matches, "MOST_SHOWN", 1)
+    page = shown(who.get(f"/cases/{cases[1]}"))
+    assert "And 2 more that are not shown." in " ".join(texts(page, "section p"))
 
 
 def test_a_case_is_corrected_withdrawn_and_restored_from_its_page(

@@ -21,7 +21,8 @@ from dermsentry.clinic.settings import Settings
 from dermsentry.clinic.store.accounts import MAY, Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
-from dermsentry.clinic.store.tables import ACTIONS, Account, Alert, Case, Event, Read
+from dermsentry.clinic.store.tables import ACTIONS, Account, Alert, Case, Delivery, Event, Read
+from dermsentry.clinic.worklist.corrections import restore, withdraw
 from dermsentry.clinic.worklist.reading import (
     CannotRead,
     Contradiction,
@@ -32,6 +33,7 @@ from dermsentry.clinic.worklist.reading import (
     undo,
     visible_reads,
 )
+from dermsentry.clinic.worklist.terms import Details
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 
@@ -250,6 +252,59 @@ def test_a_decision_is_amended_later_and_the_old_one_stays(
         assert verify(session, clinic.trail).problems == ()
 
 
+MELANOMA, MALIGNANT = "melanoma, and discharge", "carcinoma, and discharge"
+
+
+@pytest.mark.parametrize(
+    ("tier", "agrees", "action", "other", "code", "asked"),
+    [
+        ("alert", False, "discharge", "amelanotic melanoma", "", ["not agree", MELANOMA]),
+        ("alert", False, "biopsy", "desmoplastic", "ICD-O 8745/3", ["not agree"]),
+        ("alert", False, "biopsy", "in situ", "ICD-10 D03.5", ["not agree"]),
+        ("alert", False, "biopsy", "see note", "SNOMED 372244006", ["not agree"]),
+        ("refer", True, "discharge", "nodular", "ICD-O 8721/3", ["nodular, and discharge"]),
+        ("refer", True, "discharge", "Merkel cell carcinoma", "", [MALIGNANT]),
+        ("refer", True, "discharge", "Merkel", "ICD-O 8247/3", ["Merkel, and discharge"]),
+        ("refer", True, "discharge", "Amelanotisches MELANOM", "", ["MELANOM, and discharge"]),
+        ("refer", True, "discharge", "mélanome", "", ["mélanome, and discharge"]),
+        ("refer", True, "discharge", "Bowen's disease", "ICD-10 D04.3", ["Bowen's disease, and discharge"]),
+        ("refer", True, "discharge", "Plattenepithelkarzinom", "", ["karzinom, and discharge"]),
+        ("routine", True, "biopsy", "cutaneous lymphoma", "", ["routine check is enough, and diagnose cut"]),
+        ("refer", True, "discharge", "pigmented lesion", "SNOMED 93655004", ["pigmented lesion, and"]),
+        ("routine", True, "discharge", "Basaliom", "", ["diagnose Basaliom", "Basaliom, and discharge"]),
+        ("refer", True, "discharge", "no melanoma", "", []),
+        ("cannot-say", None, "discharge", "lentigo maligna", "", ["lentigo maligna, and discharge"]),
+        ("alert", False, "discharge", "blue nevus", "ICD-O 8780/0", []),
+        ("refer", True, "discharge", "melanocytic nevus", "", []),
+        ("refer", True, "discharge", "neurofibroma", "ICD-O 9540/0", []),
+        ("routine", True, "discharge", "benign lichenoid keratosis", "", []),
+        ("alert", False, "biopsy", "Merkel cell carcinoma", "ICD-O 8247/3", []),
+    ],
+)
+def test_a_malignant_diagnosis_in_words_or_by_its_code_is_asked_about_too(
+    clinic: Clinic,
+    add_case: Cases,
+    person: People,
+    tier: str,
+    agrees: bool | None,
+    action: str,
+    other: str,
+    code: str,
+    asked: list[str],
+) -> None:
+    case, anna = add_case(tier, 0.7), person()
+    told = {"agrees": agrees, "confirmed": False, "details": Details(other=other, other_code=code)}
+    if asked:
+        with pytest.raises(Contradiction) as refused:
+            say(clinic, case, anna, "", action, **told)
+        assert len(refused.value.words) == len(asked)
+        assert all(part in words for part, words in zip(asked, refused.value.words, strict=True))
+        assert reread(clinic.engine, case).stage == "unread"
+        told["confirmed"] = True
+    say(clinic, case, anna, "", action, **told)
+    assert reread(clinic.engine, case).stage == "decided"
+
+
 def test_who_may_amend_and_what_is_no_amendment(clinic: Clinic, add_case: Cases, person: People) -> None:
     case, waiting, anna, ben = add_case(), add_case(), person("anna"), person("ben")
     say(clinic, case, anna, note="ulcerated")
@@ -300,6 +355,36 @@ def test_an_amendment_is_undone_in_its_session_and_the_decision_before_counts(
     with reading(clinic.engine) as session:
         found = decision_of(session, kept)
         assert (found.status, found.read and found.read.diagnosis) == ("amended", "MEL")
+
+
+def test_who_was_told_that_a_case_was_amended_is_told_that_this_was_undone(
+    clinic: Clinic, add_case: Cases, person: People
+) -> None:
+    case, anna = add_case(), person("anna", ago=timedelta(minutes=5))
+    with writing(clinic.engine) as session:
+        alert = Alert(case_id=case, rule="alert")
+        session.add(alert)
+        session.flush()
+        told = {"alert_id": alert.id, "channel": "email", "state": "sent"}
+        session.add(Delivery(**told, address="a@clinic.example"))
+    say(clinic, case, anna)
+    read = change(clinic, case, anna, "NV", "discharge")
+    take_back(clinic, read, anna)
+    with reading(clinic.engine) as session:
+        sent = [(own.address, own.change) for own in session.scalars(select(Delivery).order_by(Delivery.id))]
+    assert sent == [("a@clinic.example", told) for told in ("", "amended", "amendment-undone")]
+
+
+def test_a_read_of_a_withdrawn_case_is_not_undone(clinic: Clinic, add_case: Cases, person: People) -> None:
+    case, anna = add_case(), person("anna", ago=timedelta(minutes=5))
+    read = say(clinic, case, anna)
+    with writing(clinic.engine) as session:
+        withdraw(session, clinic, case, anna, "wrong patient")
+    with pytest.raises(CannotRead, match="withdrawn"):
+        take_back(clinic, read, anna)
+    with writing(clinic.engine) as session:
+        restore(session, clinic, case, anna, "the right one")
+    take_back(clinic, read, anna)
 
 
 def test_a_case_that_is_none_is_refused(clinic: Clinic, person: People) -> None:

@@ -5,7 +5,7 @@ A message holds a case's number and a link, nothing else: neither patient nor pi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, true
@@ -119,22 +119,49 @@ def acknowledge(session: Session, clinic: Clinic, case_id: int, person: Person) 
 
 def reopen(session: Session, clinic: Clinic, case_id: int, person: Person, since: datetime) -> int:
     """Open again the alerts of a case that a person acknowledged since then; how many."""
+    return len(_reopen(session, clinic, case_id, person, since, Alert.acknowledged_by == person.account_id))
+
+
+def raise_again(session: Session, clinic: Clinic, case: Case, person: Person, since: datetime) -> None:
+    """After a case that was withdrawn since then was restored: open again the alerts that this closed, raise
+    those that the case has met meanwhile, and queue a message to whom none went.
+
+    Nothing of a case that was decided, and an alert that a person acknowledged before stays acknowledged.
+    """
+    hold(session)
+    if case.stage == "decided" or case.state != "screened":
+        return
+    # Whoever withdrew it may not be who restores it.
+    opened = _reopen(session, clinic, case.id, person, since, true())
+    told = select(Delivery.channel, Delivery.address).join(Alert)
+    told = told.where(Alert.case_id == case.id, Delivery.state != "dead")
+    reached = {(channel, address) for channel, address in session.execute(told)}
+    for alert in opened[:1]:  # a message names the case and not the rule
+        _queue(session, clinic.settings, alert, escalation=False, reached=reached)
+    raise_alerts(session, clinic, case)
+
+
+def _reopen(
+    session: Session,
+    clinic: Clinic,
+    case_id: int,
+    person: Person,
+    since: datetime,
+    by: ColumnElement[bool],
+) -> Sequence[Alert]:
     hold(session)
     closed = session.scalars(
-        select(Alert).where(
-            Alert.case_id == case_id,
-            Alert.acknowledged_by == person.account_id,
-            Alert.acknowledged_at >= since,
-        )
+        select(Alert).where(Alert.case_id == case_id, Alert.acknowledged_at >= since, by).order_by(Alert.id)
     ).all()
     for alert in closed:
         alert.acknowledged_at = alert.acknowledged_by = None
         append(session, clinic.trail, person.name, AlertReopenedEvent(case_id, alert.rule))
-    return len(closed)
+    return closed
 
 
 def tell_change(session: Session, case_id: int, change: str) -> int:
-    """Queue a message that a case was corrected, amended, withdrawn or restored; how many.
+    """Queue a message that a case was corrected, amended, withdrawn or restored, or that an amendment was
+    undone; how many.
 
     It goes to everyone to whom a message about the case went, the same way; who has one of this change that
     is not sent yet gets no second one.
@@ -206,12 +233,18 @@ def _meets(rule: Rule, case: Case, *, waits: bool) -> bool:
     return long_enough and case.stage != "decided"
 
 
-def _queue(session: Session, settings: Settings, alert: Alert, *, escalation: bool) -> None:
+def _queue(
+    session: Session,
+    settings: Settings,
+    alert: Alert,
+    *,
+    escalation: bool,
+    reached: Collection[tuple[str, str]] = (),
+) -> None:
+    """Queue an alert's messages, but not to those channels and addresses that are `reached` already."""
     mails = settings.mail.escalate_to if escalation else settings.mail.to
-    for address in mails:
-        session.add(Delivery(alert_id=alert.id, channel="email", address=address, escalation=escalation))
-    for hook in settings.webhooks:
-        if hook.escalation == escalation:
-            session.add(
-                Delivery(alert_id=alert.id, channel="webhook", address=hook.url, escalation=escalation)
-            )
+    places = [("email", address) for address in mails]
+    places += [("webhook", hook.url) for hook in settings.webhooks if hook.escalation == escalation]
+    for channel, address in places:
+        if (channel, address) not in reached:
+            session.add(Delivery(alert_id=alert.id, channel=channel, address=address, escalation=escalation))

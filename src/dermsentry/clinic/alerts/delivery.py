@@ -1,9 +1,9 @@
 """Messages about alerts, to people by e-mail and to programs by webhook.
 
 A message holds a case's number and a link to it, and nothing else; one that follows another of the same case
-says what happened to the case: that it was corrected, amended, withdrawn, restored. What is due to one person
-at the same time goes as one e-mail. What could not be sent is tried again with growing pauses; after
-`MOST_TRIES` it is dead, is shown, and can be sent again by a person.
+says what happened to the case: that it was corrected, amended, withdrawn, restored, or an amendment undone.
+What is due to one person at the same time goes as one e-mail. What could not be sent is tried again with
+growing pauses; after `MOST_TRIES` it is dead, is shown, and can be sent again by a person.
 
 A process claims a message before it sends it, so that no two send it at the same time. One that was killed
 between sending and noting it leaves the claim to run out; the message then goes out a second time, with the
@@ -317,12 +317,14 @@ _SUBJECTS = {
     "": lazy("case %(number)s"),
     "corrected": lazy("case %(number)s corrected"),
     "amended": lazy("case %(number)s amended"),
+    "amendment-undone": lazy("amendment of case %(number)s undone"),
     "withdrawn": lazy("case %(number)s withdrawn"),
     "restored": lazy("case %(number)s restored"),
 }
 _LINES = {
     "": lazy("Case %(number)s"),
     "amended": lazy("Case %(number)s was amended after you were notified of it"),
+    "amendment-undone": lazy("The amendment of case %(number)s was undone after you were notified of it"),
     "corrected": lazy("Case %(number)s was corrected after you were notified of it"),
     "withdrawn": lazy("Case %(number)s was withdrawn after you were notified of it"),
     "restored": lazy("Case %(number)s was restored after you were notified of it"),

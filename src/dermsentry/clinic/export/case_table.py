@@ -121,21 +121,21 @@ def _lines(
         for own in session.scalars(select(Correction).where(Correction.case_id.in_(numbers))):
             corrections[own.case_id].append(own)
         for case in cases:
-            settled = settle(case, reads[case.id], corrections[case.id])
-            row = _row(case, settled, outcomes.get(case.id))
+            settled = settle(case, reads[case.id], corrections[case.id], outcomes.get(case.id))
+            row = _row(case, settled)
             yield csv_line([_safe(row[name]) for name in columns])
         # A session remembers what it read; of a hundred thousand cases that is too much.
         session.expunge_all()
 
 
-def _row(case: Case, decision: SettledDecision, outcome: Outcome | None) -> dict[str, Any]:
+def _row(case: Case, decision: SettledDecision) -> dict[str, Any]:
     if case.lane == WITHDRAWN:  # what it says may be of somebody else
         told = {name: getattr(case, name) for name in (*PERSONAL, "received_at", "sha256", "source")}
         return {**dict.fromkeys(COLUMNS), **told, "case": case.id, "stage": "withdrawn"}
     found = case.finding or {}
     # A small number for an image that the model cannot assess would look reassuring.
     shares = found.get("probabilities") or {} if case.tier in ASSESSED else {}
-    read = decision.read
+    read, outcome = decision.read, decision.outcome
     return {
         "case": case.id,
         "patient": case.patient,

@@ -6,12 +6,11 @@ SNOMED CT only where the code is certain: what has none, such as `PBK`, leaves u
 from __future__ import annotations
 
 import hmac
-import re
 from uuid import UUID, uuid5
 
 from dermsentry.clinic.store.audit_trail import Trail
 from dermsentry.clinic.store.tables import Read
-from dermsentry.clinic.worklist.terms import name_of_term
+from dermsentry.clinic.worklist.terms import is_malignant, name_of_term
 from dermsentry.diagnoses import name_of
 
 NAMESPACE = UUID("6f1de0a4-52f6-4d0e-9a83-3a5c0f1b7c21")
@@ -26,7 +25,6 @@ SNOMED_CODES = {
     "breslow": ("106243009", "Breslow depth staging for melanoma of skin"),
 }
 UNDECIDED = "none of the nine diagnoses, or it cannot be told"
-_MALIGNANT_CODES = r"ICD-O \d{4}/[236]|ICD-10 (C|D03).*"
 
 SCORES = {
     "no_lesion": "No-lesion score, 0 to 1: above 0.5 not recognised as an image of a lesion",
@@ -37,7 +35,7 @@ SCORES = {
 
 def is_suspected(read: Read) -> bool:
     """Whether a reader suspects a malignant lesion, as far as the diagnosis or its code says."""
-    return read.diagnosis in MALIGNANT or re.fullmatch(_MALIGNANT_CODES, read.other_code) is not None
+    return read.diagnosis in MALIGNANT or is_malignant(read.other_code)
 
 
 def suspicion(read: Read, *, known: bool) -> str:

@@ -21,15 +21,16 @@ class SettledDecision:
 
     `status`, in FHIR's words: preliminary until a case is decided, then final; amended where it had been
     decided otherwise before, whether that was undone or amended, or an outcome came later; corrected where
-    whose photograph it is was put right since; entered-in-error where the case was withdrawn. `outcome`: what
-    the case turned out to be, as entered last; until then a decision is a suspicion. `at`: when the last of
-    all this was said.
+    whose photograph it is was put right since, or the case was `restored`, as a report may have said that it
+    was entered in error; entered-in-error where the case is withdrawn. `outcome`: what the case turned out to
+    be, as entered last; until then a decision is a suspicion. `at`: when the last of all this was said.
     """
 
     status: Status
     read: Read | None
     outcome: Outcome | None = None
     at: datetime | None = field(default=None, compare=False)
+    restored: bool = False
 
 
 def decision_of(session: Session, case: Case) -> SettledDecision:
@@ -54,14 +55,15 @@ def settle(
     if case.stage != "decided" or not standing:
         return SettledDecision("preliminary", None, outcome, max(changes, default=None))
     alone = all(read.position in (1, AMENDMENT) for read in standing)
+    restored = any(own.kind == "restored" for own in corrections)
     corrected = any(own.kind == "corrected" and own.at >= reads[0].at for own in corrections)
     amended = outcome is not None or any(read.position == AMENDMENT for read in reads)
     amended = amended or any(
         _had_decided(undone, reads, alone) for undone in reads if undone.undone_at is not None
     )
     last = max(standing, key=lambda read: (read.position, read.id))
-    status: Status = "corrected" if corrected else "amended" if amended else "final"
-    return SettledDecision(status, last, outcome, max((*changes, last.at)))
+    status: Status = "corrected" if corrected or restored else "amended" if amended else "final"
+    return SettledDecision(status, last, outcome, max((*changes, last.at)), restored)
 
 
 def _had_decided(undone: Read, reads: Sequence[Read], alone: bool) -> bool:

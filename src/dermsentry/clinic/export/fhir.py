@@ -5,8 +5,8 @@ gave them: a patient's by the issuer of the DICOM header, else by the settings, 
 
 Validated as R4B (4.3.0), of which these resources have the elements of R4 (4.0.1) and no others. The report
 is preliminary until a person has decided, then final; amended where the decision was changed, corrected where
-whose photograph it is was put right, entered-in-error where the case was withdrawn. It holds no pixel, no
-note, no name of a patient: the patient is the reference that the clinic gave.
+whose photograph it is was put right or the case was restored, entered-in-error where it was withdrawn. It
+holds no pixel, no note, no name of a patient: the patient is the reference that the clinic gave.
 
 SNOMED CT codes are given beside the clinic's own where one means the same. A code for melanoma beside a
 probability, or beside what a person suspects, would be read as melanoma: before histology a reading is a
@@ -85,6 +85,7 @@ CHANGED = {
     "amended": "Changed since it was first decided. ",
     "corrected": "Whose photograph it is was corrected since it was first decided. ",
 }
+RESTORED = "Withdrawn for a time and restored since; corrections are included. "
 _IMAGING = [{"coding": [{"system": CATEGORY, "code": "imaging", "display": "Imaging"}]}]
 _EXAMINATION = [{"coding": [{"system": CATEGORY, "code": "exam", "display": "Exam"}]}]
 
@@ -398,7 +399,7 @@ def _conclusion(case: Case, decision: SettledDecision) -> str:
         return f"{turned_out}The photograph has been decided by nobody."
     if read is None:
         return f"By software alone, decided by nobody yet: {case.tier}, {MEANING[case.tier]}."  # type: ignore[index]
-    changed = CHANGED.get(decision.status, "")
+    changed = RESTORED if decision.restored else CHANGED.get(decision.status, "")
     certainty = f" ({read.certainty} certainty)" if read.certainty else ""
     planned = f" on {read.follow_up_on.isoformat()}" if read.follow_up_on is not None else ""
     filled = "".join(

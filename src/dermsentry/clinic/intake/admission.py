@@ -27,7 +27,7 @@ from dermsentry.clinic.store.tables import (
     Job,
     Source,
 )
-from dermsentry.clinic.store.text import clean, joined_notes
+from dermsentry.clinic.store.text import clean, folded, joined_notes
 from dermsentry.errors import InputError
 from dermsentry.image_formats import DICOM, FORMATS, HEAD, READ, format_of
 from dermsentry.images import Unreadable
@@ -187,17 +187,11 @@ def receive(
         return Received(case.id, True)
 
 
-def differing(case: Case, told: About) -> tuple[str, ...]:
+def differing(case: Case, told: Mapping[str, str]) -> tuple[str, ...]:
     """The fields in which what was told differs from the case; what was not told differs from nothing."""
     return tuple(
-        name
-        for name in IDENTIFYING
-        if getattr(told, name) and _folded(getattr(told, name)) != _folded(getattr(case, name))
+        name for name in IDENTIFYING if told[name] and folded(told[name]) != folded(getattr(case, name))
     )
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _identity(of: About | Case) -> dict[str, str]:
@@ -219,7 +213,7 @@ def _earlier(
     alike = session.scalars(
         select(Case).where(Case.pixels == pixels, Case.lane != WITHDRAWN).order_by(Case.id)
     ).all()
-    return alike[0] if alike and all(differing(case, told) for case in alike) else None
+    return alike[0] if alike and all(differing(case, _identity(told)) for case in alike) else None
 
 
 def _again(
@@ -228,7 +222,7 @@ def _again(
     """A photograph came another time: nothing changes but a new note, or the technique where nobody had said
     it, or a person must decide.
     """
-    differs, withdrawn = differing(case, told), case.lane == WITHDRAWN
+    differs, withdrawn = differing(case, _identity(told)), case.lane == WITHDRAWN
     if not differs and not withdrawn:
         event = ReceivedAgainEvent(
             case.id, source, **_identity(told), note=told.note, technique=told.technique
@@ -240,9 +234,16 @@ def _again(
         if told.note and told.note not in case.note:
             case.note = joined_notes(case.note, told.note)
         return Received(case.id, False)
-    given = {**_identity(told), "note": told.note, "file_name": told.file_name}
+    given = {
+        **_identity(told),
+        "note": told.note,
+        "file_name": told.file_name,
+        "technique": told.technique,
+    }
     still_open = select(Conflict).where(Conflict.case_id == case.id, Conflict.resolved_at.is_(None))
-    conflict = next((own for own in session.scalars(still_open) if own.told == given), None)
+    # An earlier version did not keep the technique.
+    before = (own for own in session.scalars(still_open) if {"technique": "", **own.told} == given)
+    conflict = next(before, None)
     if conflict is None:
         conflict = Conflict(case_id=case.id, sha256=sha256, source=source, sender=actor, told=given)
         session.add(conflict)

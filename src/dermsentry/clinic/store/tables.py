@@ -28,7 +28,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relat
 
 from dermsentry.clinic import lengths
 from dermsentry.clinic.checklists import Abcd, SevenPoint
-from dermsentry.clinic.store.text import spelling_key
+from dermsentry.clinic.store.text import folded, spelling_key
 from dermsentry.files import plain
 from dermsentry.screening.triage import Tier
 
@@ -265,7 +265,7 @@ def _patient_key(context: Any) -> str:
 
 def searched(*texts: str) -> str:
     """Texts as they are searched: one line, letters in one case, cut to what an index holds."""
-    return " ".join(" ".join(texts).casefold().split())[:SEARCHED]
+    return folded(" ".join(texts))[:SEARCHED]
 
 
 class Case(Base):
@@ -529,8 +529,9 @@ class Match(Base):
 class Conflict(Base):
     """A case's photograph that came again for another patient, lesion, site or accession.
 
-    `told`: what came with it. `sha256`: of the file that came, which may be another one of the same DICOM
-    image. `resolution`: `kept` (the case stays as it is) or `corrected` (it takes on what was told).
+    `told`: what came with it, its technique too. `sha256`: of the file that came, which may be another one of
+    the same DICOM image. `resolution`: `kept` (the case stays as it is) or `corrected` (it takes on what was
+    told).
     """
 
     __tablename__ = "conflicts"

@@ -50,6 +50,11 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
     return "".join(c if c.isprintable() or c in kept else " " for c in text).strip()
 
 
+def folded(text: str) -> str:
+    """Text as it is compared and searched: on one line, with single spaces, letters in one case."""
+    return " ".join(text.casefold().split())
+
+
 def spelling_key(text: str) -> str:
     """What spellings of one identifier share: `S-1`, `s 1` and `S01` have one key, `S-1-0` and `S-10` two.
 

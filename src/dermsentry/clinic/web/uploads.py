@@ -19,9 +19,9 @@ from dermsentry.clinic.web.security import MOST_FILES, clinic_of
 from dermsentry.errors import InputError
 
 FIELD = "photographs"
-AT_ONCE = 2
-"""Photographs that are kept at the same time: one is written to the disk while another enters the database,
-which takes one at a time. More would only wait for each other, and take their turns from the pages."""
+AT_ONCE = 6
+"""Photographs that are kept at the same time. Many more would wait for the database, which takes one by one,
+and take their turns from the pages; with two, uploads wait for seconds where 20 come in each."""
 
 
 @dataclass(frozen=True)

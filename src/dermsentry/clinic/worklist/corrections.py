@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from dermsentry.clinic.alerts.alerting import acknowledge, tell_change
+from dermsentry.clinic.alerts.alerting import acknowledge, raise_again, tell_change
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.intake.admission import LONGEST
 from dermsentry.clinic.store.accounts import Person
@@ -34,11 +36,13 @@ from dermsentry.clinic.store.tables import (
     Case,
     Conflict,
     Correction,
+    Event,
     Export,
     now,
 )
 from dermsentry.clinic.store.text import clean, clean_reason, joined_notes
 from dermsentry.clinic.worklist.matches import compare_patients
+from dermsentry.clinic.worklist.patients import set_technique
 from dermsentry.errors import InputError
 
 MOST_SHOWN = 200
@@ -109,7 +113,9 @@ def withdraw(session: Session, clinic: Clinic, case_id: int, person: Person, rea
 
 
 def restore(session: Session, clinic: Clinic, case_id: int, person: Person, reason: str) -> Correction:
-    """Put a withdrawn case back where it was.
+    """Put a withdrawn case back where it was; an alert that it calls for is open again, and sent.
+
+    One that a person had acknowledged before the withdrawal stays acknowledged.
 
     Raises
     ------
@@ -122,6 +128,7 @@ def restore(session: Session, clinic: Clinic, case_id: int, person: Person, reas
         raise InputError(f"Case {case_id} is not withdrawn.")
     case.lane, case.rank = _place(case)
     append(session, clinic.trail, person.name, CaseRestoredEvent(case.id, reason))
+    raise_again(session, clinic, case, person, _withdrawn_at(session, case))
     return _keep(session, case, person, "restored", reason)
 
 
@@ -149,6 +156,9 @@ def settle_conflict(
             restore(session, clinic, case.id, person, reason)
         if any(getattr(case, name) != value for name, value in given.items()):
             correct(session, clinic, case.id, person, given, reason)
+        technique = str(conflict.told.get("technique", ""))  # an earlier version did not keep it
+        if technique:
+            set_technique(session, clinic, case.id, person, technique)
         note = str(conflict.told.get("note", ""))
         if note and note not in case.note:
             case.note = joined_notes(case.note, note)
@@ -187,19 +197,35 @@ def outdated_exports(session: Session, case_id: int | None = None) -> Sequence[O
 
     Whoever received one must get the case again. `case_id`: of this case alone.
     """
+    query = _outdated(select(Export), case_id).order_by(Export.id).limit(MOST_SHOWN)
+    return tuple(Outdated(own.case_id, own.form, own) for own in session.scalars(query))
+
+
+def count_outdated(session: Session) -> int:
+    """How many reports `outdated_exports` has, without its limit."""
+    return session.scalar(_outdated(select(func.count()).select_from(Export))) or 0
+
+
+def _outdated(query: Select[Any], case_id: int | None = None) -> Select[Any]:
     latest = select(Export.case_id, Export.form, func.max(Export.id).label("id"))
     if case_id is not None:
         latest = latest.where(Export.case_id == case_id)
     last = latest.group_by(Export.case_id, Export.form).subquery()
-    query = select(Export).join(last, last.c.id == Export.id).join(Case, Case.id == Export.case_id)
-    rows = session.scalars(query.where(Case.revision > Export.revision).order_by(Export.id).limit(MOST_SHOWN))
-    return tuple(Outdated(own.case_id, own.form, own) for own in rows)
+    joined = query.join(last, last.c.id == Export.id).join(Case, Case.id == Export.case_id)
+    return joined.where(Case.revision > Export.revision)
 
 
 def _case(session: Session, case_id: int, person: Person) -> Case:
     if "correct" not in person.may:
         raise InputError("Only dermatologists and administrators can correct cases.")
     return held_case(session, case_id)
+
+
+def _withdrawn_at(session: Session, case: Case) -> datetime:
+    """When a case was withdrawn last: just before that acknowledged its alerts."""
+    event = CaseWithdrawnEvent(case.id, "")
+    query = select(Event.at).where(Event.subject == event.subject, Event.action == event.action)
+    return datetime.fromisoformat(session.scalars(query.order_by(Event.id.desc()).limit(1)).one())
 
 
 def _place(case: Case) -> tuple[str, int]:

@@ -6,12 +6,13 @@ patient it is told on the case alone. Where a case is withdrawn, there is nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy import case as case_when
-from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased, contains_eager
 
 from dermsentry.clinic import lengths
@@ -21,7 +22,7 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.events import MatchFoundEvent, MatchSettledEvent
 from dermsentry.clinic.store.tables import WITHDRAWN, Case, Fingerprint, Match, now
-from dermsentry.clinic.store.text import clean
+from dermsentry.clinic.store.text import clean, folded
 from dermsentry.clinic.worklist.spellings import spellings_of
 from dermsentry.errors import InputError
 
@@ -69,9 +70,20 @@ def keep_match(
 
 
 def matches_of(session: Session, case_id: int) -> tuple[Match, ...]:
-    """What a case's photograph was found to show too, the earliest first, whether settled or not."""
-    query = _PAIRS.where(or_(Match.first_id == case_id, Match.second_id == case_id))
-    return tuple(session.scalars(query.order_by(Match.id).limit(MOST_SHOWN)))
+    """What a case's photograph was found to show too, the earliest first, settled or not; up to 200."""
+    return tuple(session.scalars(_PAIRS.where(_of(case_id)).order_by(Match.id).limit(MOST_SHOWN)))
+
+
+def count_more(session: Session, case_id: int, shown: Sequence[Match]) -> int:
+    """How many matches a case has beside the shown, those of `matches_of`."""
+    if len(shown) < MOST_SHOWN:
+        return 0
+    number = session.scalar(_PAIRS.where(_of(case_id)).with_only_columns(func.count(Match.id)))
+    return (number or 0) - len(shown)
+
+
+def _of(case_id: int) -> ColumnElement[bool]:
+    return or_(Match.first_id == case_id, Match.second_id == case_id)
 
 
 def doubts_of(session: Session, matches: Iterable[Match], case_id: int) -> tuple[Other, ...]:
@@ -94,10 +106,19 @@ def open_matches(session: Session) -> tuple[Doubt, ...]:
 
 def count_open_matches(session: Session) -> int:
     """How many entries `open_matches` has, without its limit."""
+    return _count(session, _OPEN_DOUBTS)
+
+
+def count_matches(session: Session) -> int:
+    """How many matches the entries of `open_matches` hold, without its limit."""
+    return _count(session, _OPEN_MATCHES)
+
+
+def _count(session: Session, by_patients: Select[int, str | None, str | None]) -> int:
     return sum(
         number
-        for number, mine, theirs in session.execute(_OPEN_DOUBTS)
-        if mine is None or mine not in spellings_of(session, theirs).joined
+        for number, mine, theirs in session.execute(by_patients)
+        if mine is None or theirs is None or mine not in spellings_of(session, theirs).joined
     )
 
 
@@ -132,8 +153,7 @@ def settle_match(
 
 def compare_patients(session: Session, case: Case) -> None:
     """After a case was given another patient: whether its matches are of two patients."""
-    either = or_(Match.first_id == case.id, Match.second_id == case.id)
-    for match in session.scalars(_EVERY_PAIR.where(either)):
+    for match in session.scalars(_EVERY_PAIR.where(_of(case.id))):
         match.patients = _two_patients(match.first, match.second)
 
 
@@ -156,7 +176,7 @@ _EVERY_PAIR = (
 _PAIRS = _EVERY_PAIR.where(*_NEITHER_WITHDRAWN)
 """Matches with their cases, without those of a withdrawn case."""
 _ALIKE = _FIRST.patient_key == _SECOND.patient_key
-_DOUBTS = (
+_APART = (
     select(
         Match.second_id,
         _FIRST.patient.label("patient"),
@@ -166,18 +186,21 @@ _DOUBTS = (
     .join(_FIRST, _FIRST.id == Match.first_id)
     .join(_SECOND, _SECOND.id == Match.second_id)
     .where(*_NEITHER_WITHDRAWN, *_OPEN)
-    .distinct()
-    .subquery()
 )
-_OPEN_DOUBTS = select(func.count(), _DOUBTS.c.mine, _DOUBTS.c.theirs).group_by(
-    _DOUBTS.c.mine, _DOUBTS.c.theirs
-)
-"""How many doubts there are; on lines of their own where the two references look alike and may be one."""
+
+
+def _counted(pairs: Select[Any]) -> Select[int, str | None, str | None]:
+    """How many there are; on lines of their own where the two references look alike and may be one."""
+    found = pairs.subquery()
+    return select(func.count(), found.c.mine, found.c.theirs).group_by(found.c.mine, found.c.theirs)
+
+
+_OPEN_MATCHES, _OPEN_DOUBTS = _counted(_APART), _counted(_APART.distinct())
 
 
 def _two_patients(first: Case, second: Case) -> bool:
     """Whether both name a patient, and not the same; who is not named differs from nobody."""
-    names = {" ".join(own.patient.casefold().split()) for own in (first, second)}
+    names = {folded(own.patient) for own in (first, second)}
     return "" not in names and len(names) == 2
 
 

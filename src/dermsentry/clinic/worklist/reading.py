@@ -31,15 +31,13 @@ from dermsentry.clinic.store.tables import (
 )
 from dermsentry.clinic.store.text import clean_note, clean_reason, digest_of, written
 from dermsentry.clinic.worklist.locks import holder, release
-from dermsentry.clinic.worklist.terms import Details, cleaned
-from dermsentry.diagnoses import CODES, DIAGNOSES, MELANOMA, name_of
+from dermsentry.clinic.worklist.terms import Details, cleaned, is_melanoma, is_serious
+from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
 from dermsentry.files import plain
 
 NO_DETAILS = Details()
 DETAILS = tuple(own.name for own in fields(Details))
-SERIOUS = frozenset(diagnosis.code for diagnosis in DIAGNOSES if diagnosis.urgency != "routine")
-"""Diagnoses that call for more than a routine check."""
 
 
 class Contradiction(InputError):
@@ -52,6 +50,10 @@ class Contradiction(InputError):
 
 class CannotRead(InputError):
     """The person may not read this case, or not any more; or may not undo this read."""
+
+
+class DecisionChanged(CannotRead):
+    """Another decision counts than the one that is to be amended."""
 
 
 def decide(
@@ -103,9 +105,16 @@ def decide(
         raise CannotRead(f"{other.full_name} is reading this case; take it over to decide it.")
     before = active_reads(session, case.id)
     read = _read(
-        case, person, min(len(before) + 1, ADJUDICATOR), agrees, diagnosis, action, note, confirmed=confirmed
+        case,
+        person,
+        min(len(before) + 1, ADJUDICATOR),
+        agrees,
+        diagnosis,
+        action,
+        note,
+        details,
+        confirmed=confirmed,
     )
-    _detail(read, details)
     read.batch = batch
     session.add(read)
     session.flush()
@@ -146,7 +155,9 @@ def amend(
     Raises
     ------
     CannotRead
-        `may_amend` says why; or another read counts by now.
+        `may_amend` says why.
+    DecisionChanged
+        Another read counts by now than `instead_of`.
     Contradiction
         What was decided contradicts itself, and is not confirmed.
     InputError
@@ -156,13 +167,12 @@ def amend(
     before = active_reads(session, case.id)
     if before and instead_of not in (None, before[-1].id):
         name = before[-1].account.full_name
-        raise CannotRead(f"{name} has changed the decision since you opened the case; look at it again.")
+        raise DecisionChanged(f"{name} has changed the decision since you opened the case; look at it again.")
     problem = may_amend(case, person, before)
     if problem:
         raise CannotRead(problem)
     reason = clean_reason(reason, of="amended decision")
-    read = _read(case, person, AMENDMENT, agrees, diagnosis, action, note, confirmed=confirmed)
-    _detail(read, details)
+    read = _read(case, person, AMENDMENT, agrees, diagnosis, action, note, details, confirmed=confirmed)
     last = before[-1]
     if all(
         getattr(read, name) == getattr(last, name)
@@ -206,6 +216,7 @@ def _read(
     diagnosis: str,
     action: str,
     note: str,
+    details: Details,
     *,
     confirmed: bool,
 ) -> Read:
@@ -218,50 +229,42 @@ def _read(
         raise InputError(f"Received the action {action!r}; expected one of {', '.join(ACTIONS)}.")
     if agrees is None and case.tier in ASSESSED:
         raise InputError("Received no answer on agreement with the model; expected yes or no.")
-    note = clean_note(note)
-    words = contradictions(case.tier, agrees, diagnosis, action)
-    if words and not confirmed:
-        raise Contradiction(words)
-    return Read(
+    read = Read(
         case_id=case.id,
         account_id=person.account_id,
         position=position,
         agrees=agrees,
         diagnosis=diagnosis,
         action=action,
-        note=note,
+        note=clean_note(note),
         batch="",
         at=now(),
     )
-
-
-def _detail(read: Read, given: Details) -> None:
-    """Give a read its details, if they make sense. Raises InputError."""
-    found = cleaned(given, read.diagnosis, read.action, now().date() - timedelta(days=1))
+    found = cleaned(details, diagnosis, action, now().date() - timedelta(days=1))
     for name in DETAILS:
         setattr(read, name, getattr(found, name))
+    words = contradictions(case.tier, read)
+    if words and not confirmed:
+        raise Contradiction(words)
+    return read
 
 
-def contradictions(tier: str, agrees: bool | None, diagnosis: str, action: str) -> tuple[str, ...]:
-    """In what a decision contradicts itself, a sentence each.
+def contradictions(tier: str, read: Read) -> tuple[str, ...]:
+    """In what a decision on a case of a tier contradicts itself, a sentence each.
 
-    Parameters
-    ----------
-    tier
-        The case's.
-    agrees, diagnosis, action
-        As `decide` takes them.
+    A diagnosis in words counts by its code too, and where it sounds malignant.
     """
-    named = name_of(diagnosis) if diagnosis else ""
-    serious = diagnosis in SERIOUS
+    named = name_of(read.diagnosis) if read.diagnosis else read.other
+    given = (read.diagnosis, read.other, read.other_code)
+    serious = is_serious(*given)
     found = []
-    if tier == "alert" and agrees and action == "discharge":
+    if tier == "alert" and read.agrees and read.action == "discharge":
         found.append("You agree with the melanoma alert, and discharge the case.")
-    if tier == "alert" and agrees is False and diagnosis == MELANOMA:
+    if tier == "alert" and read.agrees is False and is_melanoma(*given):
         found.append("You do not agree with the melanoma alert, and diagnose melanoma.")
-    if tier == "routine" and agrees and serious:
+    if tier == "routine" and read.agrees and serious:
         found.append(f"You agree that a routine check is enough, and diagnose {named}.")
-    if serious and action == "discharge":
+    if serious and read.action == "discharge":
         found.append(f"You diagnose {named}, and discharge the case.")
     return tuple(found)
 
@@ -269,7 +272,8 @@ def contradictions(tier: str, agrees: bool | None, diagnosis: str, action: str) 
 def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None:
     """Take a read back: by its author, in the session it was made in, while nobody has read the case since.
 
-    The alerts that it acknowledged are open again. For a program, which has no session, an hour is one.
+    The alerts that it acknowledged are open again; who was told of an amendment is told that it was undone.
+    For a program, which has no session, an hour is one.
 
     Raises
     ------
@@ -292,10 +296,13 @@ def undo(session: Session, clinic: Clinic, read_id: int, person: Person) -> None
     if reads[-1].id != read.id:
         raise CannotRead("Another person has read the case since; the decision can no longer be undone.")
     case = session.get_one(Case, read.case_id, populate_existing=True)
+    if case.lane == WITHDRAWN:
+        raise CannotRead("The case was withdrawn.")
     read.undone_at = now()
     if read.position == AMENDMENT:  # what it changed is the decision again
         case.revision += 1
         case.follow_up_on = reads[-2].follow_up_on
+        tell_change(session, case.id, "amendment-undone")
     else:
         _move(case, clinic, reads[:-1])
     append(session, clinic.trail, person.name, _event(ReadUndoneEvent, read, case))

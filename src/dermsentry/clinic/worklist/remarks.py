@@ -23,7 +23,7 @@ from dermsentry.clinic.store.events import (
     UntaggedEvent,
 )
 from dermsentry.clinic.store.tables import Account, Case, Comment, Tag
-from dermsentry.clinic.store.text import clean, clean_note, digest_of
+from dermsentry.clinic.store.text import clean, clean_note, digest_of, folded
 from dermsentry.clinic.worklist.worklist import comments_shown_to
 from dermsentry.errors import InputError
 
@@ -154,4 +154,4 @@ def known_tags(session: Session) -> Sequence[str]:
 
 def tag_key(name: str) -> str:
     """A tag as it is compared."""
-    return " ".join(name.casefold().split())
+    return folded(name)

@@ -7,6 +7,7 @@ The codes are SNOMED CT's and ICD-O-3's (WHO, 3rd edition) where one means the s
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -16,10 +17,21 @@ from dermsentry.clinic import checklists, lengths
 from dermsentry.clinic.checklists import Abcd, SevenPoint
 from dermsentry.clinic.store.tables import Read
 from dermsentry.clinic.store.text import clean
+from dermsentry.diagnoses import DIAGNOSES, MALIGNANT, MELANOMA, codes_of, find_label
 from dermsentry.errors import InputError
 
 Certainty = Literal["", "low", "moderate", "high"]
 CERTAINTIES: tuple[Certainty, ...] = get_args(Certainty)
+SERIOUS = frozenset(own.code for own in DIAGNOSES if own.urgency != "routine")
+"""Diagnoses that call for more than a routine check."""
+_MELANOMA_CODES = r"ICD-O\s87[2-9]\d/[236]|ICD-10\s(C43|D03).*|SNOMED\s109266006"
+_MALIGNANT_CODES = rf"ICD-O\s\d{{4}}/[236]|ICD-10\s(C|D0).*|{_MELANOMA_CODES}"
+_MELANOMA_WORDS = r"melanom|lentigo\smalign|\b(ssm|alm|lmm)\b"
+_MALIGNANT_WORDS = (
+    rf"{_MELANOMA_WORDS}|malign|carcinom|karzinom|sarcom|sarkom|lymphom|basaliom|spinaliom|metasta|cancer|krebs|"
+    r"mycosis\sfungoides|\b(bowen|paget|merkel|kaposi)\b"
+)
+"""What words for something malignant have in common in English, German, French and Spanish."""
 _CODES = r"SNOMED [0-9]{6,18}|ICD-O [0-9]{4}/[01236]|ICD-10 [A-Z][0-9]{2}(\.[0-9]{1,3})?"
 
 
@@ -67,6 +79,38 @@ FORM = (*WRITTEN, *checklists.FIELDS)
 def name_of_term(code: str) -> str:
     """The name of a finer diagnosis."""
     return next(own.name for own in TERMS if own.code == code)
+
+
+def is_malignant(code: str) -> bool:
+    """Whether a code that a reader gave is of a malignant lesion, in situ or not."""
+    return re.fullmatch(_MALIGNANT_CODES, code) is not None or _snomed(code) in MALIGNANT
+
+
+def is_serious(diagnosis: str, words: str, code: str) -> bool:
+    """Whether a diagnosis, in words or not, may call for more than a routine check.
+
+    Of words that are none of the nine those that sound malignant: enough to ask, not to report it.
+    """
+    label = diagnosis or find_label(words)
+    named = SERIOUS.issuperset(codes_of(label)) if label else _has(_MALIGNANT_WORDS, words)
+    return named or is_malignant(code)
+
+
+def is_melanoma(diagnosis: str, words: str, code: str) -> bool:
+    """Whether a diagnosis, in words or not, may be a melanoma, in situ or not."""
+    label = diagnosis or find_label(words)
+    named = label == MELANOMA if label else _has(_MELANOMA_WORDS, words)
+    return named or re.fullmatch(_MELANOMA_CODES, code) is not None or _snomed(code) == MELANOMA
+
+
+def _snomed(code: str) -> str | None:
+    system, _, number = code.partition(" ")
+    return find_label(number) if system == "SNOMED" else None
+
+
+def _has(pattern: str, words: str) -> bool:
+    plain = "".join(c for c in unicodedata.normalize("NFKD", words) if not unicodedata.combining(c))
+    return re.search(pattern, plain.casefold()) is not None
 
 
 def cleaned(given: Details, diagnosis: str, action: str, today: date) -> Details:

@@ -54,6 +54,7 @@ from dermsentry.clinic.store.tables import (
     cuts_of,
     now,
 )
+from dermsentry.clinic.store.text import folded
 from dermsentry.clinic.worklist.locks import locked_by_others
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import TIERS, Tier
@@ -310,7 +311,7 @@ def _query(wanted: Filter) -> Select[int]:
     if wanted.search.strip():
         asked.append(_found(wanted.search, wanted.blind))
     if wanted.tag:
-        key = " ".join(wanted.tag.casefold().split())
+        key = folded(wanted.tag)
         asked.append(Case.id.in_(select(Tag.case_id).where(Tag.key == key)))
     if wanted.assigned_to is not None:
         asked.append(

@@ -13,7 +13,7 @@ from dermsentry.errors import InputError
 from dermsentry.evaluation import plots
 from dermsentry.evaluation.publication.tables import TESTED, Table, evaluation_tables, study_table
 from dermsentry.evaluation.written import read_evaluation
-from dermsentry.files import read_json, write_bytes, write_json, write_text
+from dermsentry.files import read_json, to_json, write_bytes
 from dermsentry.outputs import read_run
 from dermsentry.reporting.figures import as_pdf, as_svg, confusion, curves, new_figure
 from dermsentry.reporting.prose import render_block, render_text
@@ -61,7 +61,16 @@ def publish(result: str | Path, out: str | Path) -> tuple[Path, ...]:
     >>> sorted({path.suffix for path in dermsentry.publish("evaluation", "paper")})
     ['.csv', '.json', '.md', '.pdf', '.svg', '.tex']
     """
-    folder, target = Path(result), Path(out)
+    target, written = Path(out), []
+    for name, content in published_files(result).items():
+        written.append(target / name)
+        write_bytes(written[-1], content())
+    return tuple(written)
+
+
+def published_files(result: str | Path) -> dict[str, Callable[[], bytes]]:
+    """What `publish` writes: names in its folder, and what makes the content of each. Raises InputError."""
+    folder = Path(result)
     study: Mapping[str, Any] | None = None
     tables: dict[str, Table]
     drawn: dict[str, Draw]
@@ -79,32 +88,30 @@ def publish(result: str | Path, out: str | Path) -> tuple[Path, ...]:
             "or study wrote."
         )
     run = read_run(folder, command)
-    written = []
+    texts: dict[str, Callable[[], str]] = {}
     for name, table in tables.items():
-        for form, text in (("csv", table.csv()), ("tex", table.tex())):
-            written.append(target / "tables" / f"{name}.{form}")
-            write_text(written[-1], text)
-    for name, draw in drawn.items():
-        for form, save in _FORMS.items():
-            written.append(target / "figures" / f"{name}.{form}")
-            write_bytes(written[-1], draw(save))
-    written.append(target / "run.json")
+        texts |= {f"tables/{name}.csv": table.csv, f"tables/{name}.tex": table.tex}
+    made: dict[str, Callable[[], bytes]] = {
+        f"figures/{name}.{form}": partial(draw, save)
+        for name, draw in drawn.items()
+        for form, save in _FORMS.items()
+    }
     versions = (study or evaluation)["versions"]
-    write_json(written[-1], {"versions": versions, **(run or {"command": None})})
+    texts["run.json"] = partial(to_json, {"versions": versions, **(run or {"command": None})})
     facts = _facts(evaluation, study, run)
-    name = folder.resolve().name
+    named = folder.resolve().name
     for key, checklist in _checklists().items():
         items = [(number, asked, facts.get(fact, "")) for number, asked, fact in checklist["items"]]
-        answered = sum(bool(answer) for _, _, answer in items)
-        text = render_text(
-            "checklist.md", name=name, title=checklist["title"], source=checklist["source"], items=items,
-            answered=answered,
+        texts[f"checklists/{key}.md"] = partial(
+            render_text, "checklist.md", name=named, title=checklist["title"], source=checklist["source"],
+            items=items, answered=sum(bool(answer) for _, _, answer in items),
         )  # fmt: skip
-        written.append(target / "checklists" / f"{key}.md")
-        write_text(written[-1], text)
-    written.append(target / "datasheet.md")
-    write_text(written[-1], render_text("datasheet.md", name=name, facts=facts))
-    return tuple(written)
+    texts["datasheet.md"] = partial(render_text, "datasheet.md", name=named, facts=facts)
+    return made | {name: partial(_encoded, text) for name, text in texts.items()}
+
+
+def _encoded(text: Callable[[], str]) -> bytes:
+    return text().encode("utf-8", "backslashreplace")
 
 
 def _checklists() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
@@ -20,6 +21,7 @@ from dermsentry.clinic.web.api.schemas import (
     Amendment,
     Decision,
     DecisionMade,
+    DecisionReplaced,
     NewOutcome,
     Number,
     OutcomeKept,
@@ -29,9 +31,9 @@ from dermsentry.clinic.web.api.schemas import (
 from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.filters import read_days
 from dermsentry.clinic.web.performance_cache import cached_performance
-from dermsentry.clinic.web.problems import problem_responses
+from dermsentry.clinic.web.problems import Problem, problem_responses, request_number
 from dermsentry.clinic.web.security import TokenDecides, TokenReads, TokenRecords, clinic_of
-from dermsentry.clinic.worklist.reading import amend, decide, undo, visible_reads
+from dermsentry.clinic.worklist.reading import DecisionChanged, amend, decide, undo, visible_reads
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 
@@ -72,14 +74,41 @@ def decides(request: Request, person: TokenDecides, case_id: Number, given: Deci
     summary="Amend the decision on a case",
     tags=["decisions"],
     status_code=201,
-    responses=problem_responses(400, 404, 409),
+    response_model=DecisionMade,
+    responses=problem_responses(400, 404)
+    | {
+        409: {
+            "model": Problem | DecisionReplaced,
+            "description": "Not possible now, or another decision counts",
+        }
+    },
 )
-def amends(request: Request, person: TokenDecides, case_id: Number, given: Amendment) -> DecisionMade:
-    """Change the decision, if the token's owner made it or is an administrator; the earlier one is kept."""
+def amends(
+    request: Request, person: TokenDecides, case_id: Number, given: Amendment
+) -> DecisionMade | JSONResponse:
+    """Change the decision, if the token's owner made it or is an administrator; the earlier one is kept.
+
+    `instead_of` is the number of the decision that you saw. If another one counts by now, nothing is changed,
+    and the answer has both.
+    """
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
-        find_case(session, case_id)
-        return DecisionMade.model_validate(amend(session, clinic, case_id, person, **given.values_given()))
+        found = find_case(session, case_id)
+        try:
+            read = amend(session, clinic, case_id, person, **given.values_given())
+        except DecisionChanged as error:
+            shown = [
+                DecisionMade.model_validate(own) for own in visible_reads(session, clinic, found, person)
+            ]
+            told = DecisionReplaced(
+                error="decision-changed",
+                detail=str(error),
+                request_id=request_number(request),
+                seen=next((own for own in shown if own.id == given.instead_of), None),
+                current=shown[-1] if shown else None,
+            )
+            return JSONResponse(told.model_dump(mode="json"), 409)
+        return DecisionMade.model_validate(read)
 
 
 @router.delete(

@@ -149,6 +149,12 @@ class Whose(_Row):
     accession: str
 
 
+class Told(Whose):
+    """Whose photograph it is, and how it was taken, according to its sender."""
+
+    technique: Technique | Literal[""] = ""
+
+
 class HeldFile(BaseModel):
     """A photograph that is a case already, of somebody or something else: a person must decide."""
 
@@ -276,6 +282,9 @@ class Decision(BaseModel):
 class Amendment(Decision):
     """A later decision on a case that is decided already."""
 
+    instead_of: int = Field(
+        ge=1, le=LARGEST_ID, description="The number of the decision that it replaces, the last one you saw"
+    )
     reason: str = Field(min_length=1, max_length=lengths.REASON)
 
 
@@ -299,6 +308,17 @@ class DecisionMade(_Row):
     abcd: AbcdScored | None
     seven_point: SevenPointScored | None
     at: datetime
+
+
+class DecisionReplaced(Problem):
+    """Another decision counts than the one that was to be amended: look at it first."""
+
+    seen: DecisionMade | None = Field(
+        description="The decision that `instead_of` names; null if it was undone or is none of the case"
+    )
+    current: DecisionMade | None = Field(
+        description="The one that counts; null if there is none, or the token may not read cases"
+    )
 
 
 class NewOutcome(BaseModel):
@@ -405,7 +425,7 @@ class ConflictOpen(_Row):
     at: datetime
     source: Source
     kept: Whose = Field(validation_alias="case", description="What the case says")
-    told: Whose = Field(description="What was said")
+    told: Told = Field(description="What was said")
 
 
 _Reason = Annotated[str, Field(min_length=1, max_length=lengths.REASON, description="Shown in the history")]

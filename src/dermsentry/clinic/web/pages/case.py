@@ -21,7 +21,7 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import DatabaseError, find, reading, writing
 from dermsentry.clinic.store.pictures import Kind, may_leave
-from dermsentry.clinic.store.tables import LARGEST_ID, Alert, Case, Model, Outcome, Read
+from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Alert, Case, Model, Outcome, Read
 from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.filters import as_query
 from dermsentry.clinic.web.pages.worklist import asked_for, is_undoable, undoable
@@ -32,7 +32,7 @@ from dermsentry.clinic.worklist.corrections import corrections_of, outdated_expo
 from dermsentry.clinic.worklist.drafts import FIELDS, begun, discard_draft, keep_draft
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.locks import lock, lock_of
-from dermsentry.clinic.worklist.matches import doubts_of, matches_of
+from dermsentry.clinic.worklist.matches import count_more, doubts_of, matches_of
 from dermsentry.clinic.worklist.patients import by_day, same_lesion
 from dermsentry.clinic.worklist.reading import (
     CannotRead,
@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 
 MOST_RELATED = 12
 """Photographs of a lesion on a case's page, those nearest in time; the patient's page has all."""
+MOST_ASKED = 2 * lengths.OTHER_DIAGNOSIS + 200
 BLANK = dict.fromkeys((*FIELDS, "confirmed"), "")
 
 
@@ -135,7 +136,7 @@ def decides(
     diagnosis: Annotated[str, Form(max_length=lengths.CODE)] = "",
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
-    confirmed: Annotated[str, Form(max_length=100)] = "",
+    confirmed: Annotated[str, Form(max_length=MOST_ASKED)] = "",
 ) -> Response:
     """Save a decision and continue with the next case."""
     clinic = clinic_of(request)
@@ -177,7 +178,7 @@ def amends(
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
     reason: Annotated[str, Form(max_length=2 * lengths.REASON)] = "",
-    confirmed: Annotated[str, Form(max_length=100)] = "",
+    confirmed: Annotated[str, Form(max_length=MOST_ASKED)] = "",
     instead_of: Annotated[int, Form(ge=0, le=LARGEST_ID)] = 0,
 ) -> Response:
     """Change the decision on a case."""
@@ -264,7 +265,7 @@ def _not_kept(
 
 
 def _asked(given: Mapping[str, str]) -> str:
-    return "|".join(given[name] for name in ("agrees", "diagnosis", "action"))
+    return "|".join(given[name] for name in ("agrees", "diagnosis", "action", "other", "other_code"))
 
 
 @router.post("/cases/{case_id}/decision/{read_id}/undo")
@@ -354,10 +355,11 @@ def _page(
             lock=lock_of(session, case_id) if not why_not else None,
             deciders=deciders(session),
             known_tags=known_tags(session),
-            own_read=next((read for read in reads[-1:] if _may_undo(read, person)), None),
+            own_read=next((read for read in reads[-1:] if _may_undo(read, found, person)), None),
             read=undoable(session, done, person),
             readers=clinic.settings.readers,
             matches=(matches := matches_of(session, case_id)),
+            more_matches=count_more(session, case_id, matches),
             doubts=doubts_of(session, matches, case_id),
             **what_is_shown(session, clinic, found, person),
         )
@@ -382,9 +384,9 @@ def _as_form(read: Read) -> dict[str, str]:
     return {**BLANK, **told, "agrees": agrees, **as_form(read)}
 
 
-def _may_undo(read: Read, person: Person) -> bool:
+def _may_undo(read: Read, case: Case, person: Person) -> bool:
     """Whether it is the person's own decision, and can still be undone."""
-    return "reads:write" in person.may and is_undoable(read, person)
+    return "reads:write" in person.may and case.lane != WITHDRAWN and is_undoable(read, person)
 
 
 def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) -> dict[str, Any]:

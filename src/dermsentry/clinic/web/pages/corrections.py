@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from dermsentry.clinic import lengths
-from dermsentry.clinic.intake.admission import LONGEST
+from dermsentry.clinic.intake.admission import LONGEST, differing
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
 from dermsentry.clinic.store.tables import IDENTIFYING, WITHDRAWN, Case, Match
@@ -23,13 +23,15 @@ from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worklist.corrections import (
     correct,
     corrections_of,
+    count_conflicts,
+    count_outdated,
     open_conflicts,
     outdated_exports,
     restore,
     settle_conflict,
     withdraw,
 )
-from dermsentry.clinic.worklist.matches import MOST_SHOWN, open_matches, settle_match
+from dermsentry.clinic.worklist.matches import MOST_SHOWN, count_matches, open_matches, settle_match
 from dermsentry.errors import InputError
 
 router = APIRouter(include_in_schema=False)
@@ -206,16 +208,21 @@ def _conflicts(
 ) -> Response:
     with reading(clinic_of(request).engine) as session:
         withdrawn = session.scalar(select(func.count()).select_from(Case).where(Case.lane == WITHDRAWN))
+        held, doubts, outdated = open_conflicts(session), open_matches(session), outdated_exports(session)
         return page(
             request,
             "conflicts.html",
             person=person,
             status=status,
-            conflicts=open_conflicts(session),
-            doubts=open_matches(session),
+            conflicts=held,
+            differs={own.id: differing(own.case, own.told) for own in held},
+            more_conflicts=count_conflicts(session) - len(held),
+            doubts=doubts,
+            more_matches=count_matches(session) - sum(len(own.matches) for own in doubts),
             wrong_case=wrong_case,
             fields=IDENTIFYING,
-            outdated=outdated_exports(session),
+            outdated=outdated,
+            more_outdated=count_outdated(session) - len(outdated),
             withdrawn=withdrawn,
             problem=problem,
             wrong=wrong,
