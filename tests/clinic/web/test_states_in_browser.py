@@ -315,7 +315,9 @@ def test_a_whole_session_by_keyboard_alone(
 ) -> None:
     page = page_of(viewport={"width": 1366, "height": 768})
     asked: list[FileChooser] = []
-    page.on("filechooser", asked.append)  # from the start: the browser is told so while it does other things
+    page.on(
+        "filechooser", lambda own: asked.append(own)
+    )  # from the start: the browser is told so while it does other things
     page.goto("/")
     opened(page, "#name")
     tab_to(page, "#name")
