@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +13,32 @@ import pyotp
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
+from dermsentry.clinic.alerts.alerting import urgent_alerts
+from dermsentry.clinic.alerts.delivery import claim, dead_letters
 from dermsentry.clinic.backup import backup, restore
 from dermsentry.clinic.checklists import Abcd, SevenPoint
-from dermsentry.clinic.store.accounts import add_openid_account, check_password
-from dermsentry.clinic.store.audit_trail import open_trail
+from dermsentry.clinic.store.accounts import (
+    add_openid_account,
+    check_password,
+    person_of_cookie,
+    person_of_token,
+)
+from dermsentry.clinic.store.audit_trail import Trail, append, open_trail, verify
 from dermsentry.clinic.store.database import MIGRATIONS, migrate, open_database, reading, writing
+from dermsentry.clinic.store.events import TrailEvent
 from dermsentry.clinic.store.folder import database_of
 from dermsentry.clinic.store.passwords import hash_password
 from dermsentry.clinic.store.pictures import Pictures
+from dermsentry.clinic.store.records import verify_records
 from dermsentry.clinic.store.second_factor import is_recovery_code, new_secret, set_up
-from dermsentry.clinic.store.tables import Account, Case, Export, Model, Read, now
+from dermsentry.clinic.store.tables import Account, Case, Export, Model, Outcome, Read, now
+from dermsentry.clinic.worker.queue import finish, lease
 from dermsentry.clinic.worklist.corrections import outdated_exports
-from dermsentry.clinic.worklist.drafts import draft_of, keep_draft
+from dermsentry.clinic.worklist.drafts import begun, keep_draft
 from dermsentry.files import to_json
 from dermsentry.model import bundled, read_network
 
@@ -235,7 +249,7 @@ def test_a_filled_database_of_the_sixth_version_takes_drafts(database_url: str) 
         session.add(account)
         session.flush()
         keep_draft(session, 1, account.id, "decision", {"note": "ulcerated"})
-        found = draft_of(session, 1, account.id)
+        found = begun(session, 1, account.id).decision
         assert found is not None
         assert found.fields["note"] == "ulcerated"
     engine.dispose()
@@ -266,4 +280,157 @@ def test_accounts_of_earlier_versions_keep_their_passwords_and_have_no_second_fa
         add_openid_account(session, "https://id.example", "a1", "anna", "Anna", "uploader")
     with pytest.raises(IntegrityError), writing(engine) as session:
         add_openid_account(session, "https://id.example", "a1", "another", "Anna", "uploader")
+    engine.dispose()
+
+
+@dataclass(frozen=True)
+class Told(TrailEvent):
+    """An event as version 1 told it."""
+
+    action: str  # type: ignore[misc]
+    subject: str  # type: ignore[misc]
+    told: dict[str, Any]
+
+    def detail(self) -> dict[str, Any]:
+        return self.told
+
+
+COOKIE, TOKEN = "a browser's cookie", "a program's token"
+AT = "2026-01-31 08:00:00"
+
+
+def filled_version_1(url: str, trail: Trail) -> Engine:
+    """A database of version 1 with rows in every table, and the events that told of them then."""
+    engine = version_1(url)
+    later = (now() + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S")
+    seen = now().strftime("%Y-%m-%d %H:%M:%S")
+    hidden = {name: hashlib.sha256(name.encode()).hexdigest() for name in (COOKIE, TOKEN)}
+    account = {"active": True, "created_at": AT, "password_hash": hash_password("calm clinical garden")}
+    message = {"channel": "email", "next_at": AT, "escalation": False, "error": ""}
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("accounts", {"name": "ada", "full_name": "Ada", "role": "administrator", **account}),
+        ("accounts", {"name": "ben", "full_name": "Ben", "role": "dermatologist", **account,
+                      "active": False}),
+        ("sign_ins", {"id": hidden[COOKIE], "account_id": 1, "csrf": "c", "created_at": seen, "seen_at": seen,
+                      "expires_at": later}),
+        ("tokens", {"account_id": 1, "label": "camera", "secret_hash": hidden[TOKEN], "created_at": AT,
+                    "scopes": json.dumps(["cases:write"]), "used_at": AT}),
+        ("alerts", {"case_id": 1, "rule": "melanoma suspected", "raised_at": AT, "acknowledged_at": AT,
+                    "acknowledged_by": 1}),
+        ("alerts", {"case_id": 2, "rule": "refused", "raised_at": AT, "escalated_at": AT}),
+        ("deliveries", {"alert_id": 1, "address": "a@b.example", "state": "sent", "attempts": 1,
+                        **message, "sent_at": AT}),
+        ("deliveries", {"alert_id": 2, "address": "c@d.example", "state": "pending", "attempts": 0,
+                        **message}),
+        ("deliveries", {"alert_id": 2, "address": "e@f.example", "state": "dead", "attempts": 8,
+                        **message, "error": "no such host"}),
+        ("jobs", {"case_id": 3, "state": "leased", "attempts": 1, "lease": "ef" * 16, "lease_until": AT}),
+        ("outcomes", {"case_id": 1, "diagnosis": "NV", "method": "histology", "note": "no atypia", "at": AT,
+                      "account_id": 1}),
+        ("reads", {"case_id": 1, "account_id": 1, "position": 1, "agrees": False, "diagnosis": "MEL",
+                   "action": "biopsy", "note": "a slip", "at": AT, "undone_at": AT}),
+        ("reads", {"case_id": 1, "account_id": 1, "position": 1, "agrees": True, "diagnosis": "NV",
+                   "action": "discharge", "note": "regular", "at": AT}),
+    ]  # fmt: skip
+    with engine.begin() as connection:
+        for table, row in rows:
+            names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({marks})"), row)
+        screened = (
+            "UPDATE cases SET model_digest = :digest, melanoma = :share, screened_at = :at WHERE id = :id"
+        )
+        for number, share in ((1, FINDING["melanoma"]), (2, None)):
+            own = {"digest": CARD["digest"], "share": share, "at": AT, "id": number}
+            connection.execute(text(screened), own)
+        decided = "UPDATE cases SET received_by = 1, stage = 'decided', decided_at = :at WHERE id = 1"
+        connection.execute(text(decided), {"at": AT})
+    read = {"position": 1, "stage": "decided", "model": CARD["digest"], "tier": "routine"}
+    slip = {**read, "read": 1, "agrees": False, "diagnosis": "MEL", "action": "biopsy"}
+    kept = {**read, "read": 2, "agrees": True, "diagnosis": "NV", "action": "discharge"}
+    shown = {"model": CARD["digest"], "threshold": 0.5}
+    rule, refused = {"rule": "melanoma suspected"}, {"rule": "refused"}
+    events: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("ada", "account added", "account ada", {"role": "administrator"}),
+        ("ada", "account added", "account ben", {"role": "dermatologist"}),
+        ("ada", "account closed", "account ben", {}),
+        *(("ada", "received", f"case {number + 1}", {"sha256": sha256, "source": "page"})
+          for number, sha256 in enumerate((SHA256, f"{1:064}", f"{2:064}"))),
+        ("worker", "screened", "case 1", {"tier": "routine", "melanoma": 0.1, **shown}),
+        ("system", "alert raised", "case 1", rule),
+        ("worker", "screened", "case 2", {"tier": "unreadable", "melanoma": None, **shown}),
+        ("system", "alert raised", "case 2", refused),
+        ("system", "message sent", "case 1", {"delivery": 1, "channel": "email", "attempt": 1}),
+        ("system", "alert escalated", "case 2", refused),
+        ("ada", "read", "case 1", slip),
+        ("ada", "read undone", "case 1", slip),
+        ("ada", "read", "case 1", kept),
+        ("ada", "alert acknowledged", "case 1", rule),
+        ("ada", "outcome recorded", "case 1", {"outcome": 1, "diagnosis": "NV", "method": "histology"}),
+    ]  # fmt: skip
+    with writing(engine) as session:
+        for actor, action, subject, told in events:
+            append(session, trail, actor, Told(action, subject, told))
+    return engine
+
+
+def test_a_filled_database_of_version_1_works_on_and_is_as_its_trail_tells(
+    database_url: str, tmp_path: Path
+) -> None:
+    trail = open_trail(tmp_path / "trail")
+    engine = filled_version_1(database_url, trail)
+    with engine.connect() as connection:
+        filled = {
+            table: connection.execute(text(f"SELECT count(*) FROM {table}")).scalar()
+            for table in inspect(engine).get_table_names()
+            if table != "alembic_version"
+        }
+    assert min(filled.values()) >= 1  # every table of that version
+    migrate(engine)
+    with reading(engine) as session:
+        for table, number in filled.items():
+            assert session.execute(text(f"SELECT count(*) FROM {table}")).scalar() == number, table
+        assert verify(session, trail).problems == ()
+        assert list(verify_records(session, None)) == []
+        by_cookie, by_token = person_of_cookie(session, COOKIE), person_of_token(session, TOKEN)
+        assert by_cookie is not None
+        assert by_token is not None
+        assert (by_cookie.name, by_cookie.due, by_token.may) == ("ada", "", {"cases:write"})
+        assert check_password(session, "ben", "calm clinical garden") is None  # closed
+        [opened], number = urgent_alerts(session)
+        assert (opened.case_id, opened.rule, number) == (2, "refused", 1)
+        assert opened.escalated_at is not None
+        [dead] = dead_letters(session)
+        assert (dead.address, dead.error, dead.change) == ("e@f.example", "no such host", "")
+        reads = session.scalars(select(Read).order_by(Read.id)).all()
+        assert [(own.diagnosis, own.note, own.undone_at is None) for own in reads] == [
+            ("MEL", "a slip", False),
+            ("NV", "regular", True),
+        ]
+        assert all(own.batch == own.finer == own.other == "" for own in reads)
+        [outcome] = session.scalars(select(Outcome))
+        assert (outcome.diagnosis, outcome.note, outcome.breslow_mm) == ("NV", "no atypia", None)
+    with writing(engine) as session:  # what was under way goes on
+        claimed = claim(session)
+        assert claimed is not None
+        assert claimed.address == "c@d.example"
+        leased = lease(session)
+        assert leased is not None
+        assert (leased.case_id, leased.sha256) == (3, f"{2:064}")
+        case = finish(session, leased)
+        assert case is not None
+    # What somebody bends afterwards is found, of whatever version it is.
+    bent = {
+        "reads": "diagnosis = 'MEL' WHERE id = 2",
+        "outcomes": "diagnosis = 'MEL'",
+        "alerts": "acknowledged_at = NULL WHERE id = 1",
+        "accounts": "role = 'administrator' WHERE name = 'ben'",
+        "cases": f"sha256 = '{'cd' * 32}' WHERE id = 1",
+    }
+    for table, change in bent.items():
+        with engine.connect() as connection, connection.begin() as transaction:
+            connection.execute(text(f"UPDATE {table} SET {change}"))
+            with Session(connection) as session:
+                [problem] = verify_records(session, None)
+            assert "not as the events tell" in problem, table
+            transaction.rollback()
     engine.dispose()

@@ -196,22 +196,28 @@ def screened(page: Page, engine: Engine, number: int) -> None:
     raise AssertionError("the photographs were not screened in a minute")
 
 
-def check(page: Page) -> None:
-    """Axe finds nothing on the page as it is shown, by day and by night."""
+def check(page: Page, *, wholly: bool = False) -> None:
+    """Axe finds nothing on the page as it is shown, by day and by night; `wholly`: every rule by night and
+    on paper too."""
     import axe_playwright_python
 
     source = Path(axe_playwright_python.__file__).parent / "axe.min.js"
     page.evaluate(source.read_text(encoding="utf-8") + "\n;0")
     assert page.evaluate("tags => tags.every(tag => axe.getRules([tag]).length)", RULES)
     told = []
-    for scheme, only in (("light", RULES), ("dark", {"type": "rule", "values": COLOURS})):
-        page.emulate_media(color_scheme=scheme)
+    night: object = RULES if wholly else {"type": "rule", "values": COLOURS}
+    shown = [({"color_scheme": "light"}, RULES), ({"color_scheme": "dark"}, night)]
+    shown += [({"color_scheme": "light", "media": "print"}, RULES)] if wholly else []
+    for media, only in shown:
+        page.emulate_media(**media)
         found = page.evaluate("only => axe.run(document, {runOnly: only})", only)
         told += [
-            f"{scheme}: {own['id']}: {own['help']}: {node['html'][:160]}"
+            f"{media}: {own['id']}: {own['help']}: {node['html'][:160]}"
             for own in found["violations"]
             for node in own["nodes"]
         ]
+    if wholly:
+        page.emulate_media(media="screen")
     assert told == [], page.url
 
 

@@ -79,7 +79,7 @@ def test_a_lesion_is_filed_where_one_clicked(browser: Browsers, add_case: AddCas
     assert anna.post(f"{path}/lesions", data=spot).status_code == 303
     assert anna.post(f"{path}/lesions", data={"named": " L2 ", "region": "sole, right"}).status_code == 303
     page = shown(anna.get(path))
-    assert [circle["cx"] for circle in page.select(".view-front .mark:not(.presumed) circle")] == ["118.2"]
+    assert [text["x"] for text in page.select(".view-front .mark:not(.presumed) text")] == ["118.2"]
     assert texts(page, ".lesion h3")[1] == "2 Lesion L2"
     assert page.select_one(".view-feet .mark")
     for wrong in ({"x": "left", "y": "1"}, {"region": "tail"}, {"x": "1e9", "y": "5"}):

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import Engine, select
 
+from dermsentry.clinic import batches
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.monitoring.outcomes import record_outcome
 from dermsentry.clinic.settings import Settings
@@ -325,16 +326,18 @@ def test_what_was_discharged_long_ago_stays_and_nothing_is_not_a_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     anna, case = person("anna", ago=timedelta(hours=1)), add_case("routine", 0.01)
+    for wanted in ([], [f"{number}.0" for number in range(1, batches.MOST_AT_ONCE + 2)]):
+        with pytest.raises(InputError, match="expected 1 to 200"):
+            routine.chosen(wanted)
     with writing(engine) as session:
-        for wanted in ({}, dict.fromkeys(range(1, routine.MOST_AT_ONCE + 2), 0)):
-            with pytest.raises(InputError, match="expected 1 to 100"):
-                routine.discharge(session, clinic, anna, wanted)
         batch = routine.discharge(session, clinic, anna, {case: 0})
         reads = routine.batch_of(session, batch.key, anna)
-        assert routine.undoable_until(reads) == reads[0].at + routine.UNDO_FOR
-        later = now() + routine.UNDO_FOR + timedelta(seconds=1)
-        monkeypatch.setattr(routine, "now", lambda: later)
-        assert routine.undoable_until(reads) is None
+        [at] = [read.at for read in reads]
+        assert batches.undoable_until([at]) == at + batches.UNDO_FOR
+        later = now() + batches.UNDO_FOR + timedelta(seconds=1)
+        for module in (batches, routine):
+            monkeypatch.setattr(module, "now", lambda: later)
+        assert batches.undoable_until([at]) is batches.undoable_until([]) is None
         with pytest.raises(InputError, match="15 minutes"):
             routine.undo_batch(session, clinic, batch.key, anna)
     for text in ("", "1", "1.", "1.x", "-1.0", "1.0.0", "9" * 11 + ".0"):

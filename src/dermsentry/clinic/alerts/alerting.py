@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
+from dermsentry.clinic.batches import MOST_AT_ONCE
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.settings import REFUSED, Rule, Settings
 from dermsentry.clinic.store.accounts import Person
@@ -22,6 +23,15 @@ from dermsentry.clinic.store.events import (
     AlertReopenedEvent,
 )
 from dermsentry.clinic.store.tables import OPEN, WITHDRAWN, Alert, Case, Delivery, Model, now
+
+MOST_URGENT_FIRST = (
+    Case.lane != "suspicion",
+    Case.rank,
+    Case.malignancy_order,
+    Alert.raised_at,
+    Alert.id,
+)
+"""The order of alerts joined with their cases."""
 
 
 def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
@@ -183,16 +193,14 @@ def list_alerts(
     return found[:limit], found[limit - 1].id if len(found) > limit else 0
 
 
-def urgent_alerts(session: Session, *, limit: int = 200) -> tuple[Sequence[Alert], int]:
+def urgent_alerts(session: Session, *, limit: int = MOST_AT_ONCE) -> tuple[Sequence[Alert], int]:
     """Open alerts, the most urgent first, and how many there are.
 
     By tier, those that the model could not assess after those that it did; then by the probability of
     malignancy, then by how long each is open.
     """
-    not_assessed = Case.lane != "suspicion"
     opened = select(Alert).join(Case, Case.id == Alert.case_id).where(Alert.acknowledged_at.is_(None))
-    order = (not_assessed, Case.rank, Case.malignancy_order, Alert.raised_at, Alert.id)
-    query = opened.options(contains_eager(Alert.case)).order_by(*order).limit(limit)
+    query = opened.options(contains_eager(Alert.case)).order_by(*MOST_URGENT_FIRST).limit(limit)
     number = select(func.count()).select_from(Alert).where(Alert.acknowledged_at.is_(None))
     return session.scalars(query).all(), session.scalar(number) or 0
 

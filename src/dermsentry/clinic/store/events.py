@@ -264,7 +264,7 @@ class AlertAcknowledgedEvent(AlertEvent):
 
 @dataclass(frozen=True)
 class AlertReopenedEvent(AlertEvent):
-    """The read that acknowledged an alert was undone."""
+    """The acknowledgement of an alert was undone, or the read that acknowledged it."""
 
     action = "alert opened again"
 

@@ -645,7 +645,7 @@ class Read(Base):
 
 
 class Draft(Base):
-    """What a person has begun to decide on a case and not saved: `form` is `decision` or `amendment`."""
+    """What a person has begun on a case and not saved: `decision`, `amendment`, or `comment` alone."""
 
     __tablename__ = "drafts"
     __table_args__ = (UniqueConstraint("case_id", "account_id"),)

@@ -35,8 +35,6 @@ from dermsentry.errors import BundleError, DermsentryError, OutputError
 log = logging.getLogger(__name__)
 
 NO_SPACE, AWAY = 507, 503
-WRITTEN = ("note", "reason")
-"""Fields of forms that hold what a person wrote."""
 LONGEST_FORM = 64 * 1024
 
 ERRORS = {
@@ -101,7 +99,7 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
             title=title,
             detail=detail,
             number=number,
-            written=_written(request),
+            given=_given(request),
             sign_in=sign_in_path(request),
             back=page_behind(request),
         )
@@ -112,11 +110,14 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
     return JSONResponse(envelope.model_dump(), status, headers=own)
 
 
-def _written(request: Request) -> list[str]:
-    """The text that a person wrote into the form that was not saved, so that it is not lost."""
+def _given(request: Request) -> dict[str, str]:
+    """What a person filled into the form that was not saved, so that it is not lost; no files."""
     forms = request.scope.get("dermsentry.forms", ())
-    texts = [form.get(name) for form in forms[:1] for name in WRITTEN]
-    return [text for text in texts if isinstance(text, str) and text.strip()]
+    return {
+        name: " ".join(text for text in form.getlist(name) if isinstance(text, str))
+        for form in forms[:1]
+        for name in form
+    }
 
 
 async def _read_what_was_written(request: Request) -> None:

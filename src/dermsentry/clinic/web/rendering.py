@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -23,6 +24,7 @@ from dermsentry.clinic.store.tables import ACTIONS, now
 from dermsentry.clinic.web import wording
 from dermsentry.clinic.web.filters import lane_of
 from dermsentry.clinic.web.security import clinic_of, form_number, remember_visitor
+from dermsentry.clinic.web.written import filled_in
 from dermsentry.clinic.worklist import terms
 from dermsentry.diagnoses import DIAGNOSES
 from dermsentry.reporting.environment import template_environment
@@ -107,7 +109,8 @@ def _rendered(template: str, reading: Reading, **context: Any) -> str:
 def markdown_html(text: str) -> Markup:
     """Render Markdown with tables; without HTML, links and pictures, since a model card is foreign."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
-    return Markup(parser.render(text))  # what the parser writes is escaped
+    # A header cell without words is no header. What the parser writes is escaped.
+    return Markup(re.sub(r"<th( [^>]*)?></th>", r"<td\1></td>", parser.render(text)))
 
 
 @cache
@@ -179,6 +182,7 @@ def environment() -> Environment:
         "version": __version__,
         "static": static_path,
         "words": wording,
+        "filled_in": filled_in,
         "terms": terms,
         "checklists": checklists,
         "diagnoses": DIAGNOSES,

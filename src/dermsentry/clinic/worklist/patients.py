@@ -61,6 +61,11 @@ class Lesion:
         """The name it is called by."""
         return self.names[0]
 
+    @property
+    def tier(self) -> str:
+        """The tier of its latest photograph; empty where that is not screened, or there is none."""
+        return self.cases[-1].tier if self.cases else ""
+
     def days(self) -> tuple[tuple[Taken, tuple[Case, ...]], ...]:
         """The photographs of each day together, the earliest day first."""
         return by_day(self.cases)

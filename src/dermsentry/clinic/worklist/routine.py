@@ -10,11 +10,11 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dermsentry.clinic.batches import MOST_AT_ONCE, UNDO_FOR, undo_minutes
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, held_case
@@ -22,9 +22,6 @@ from dermsentry.clinic.store.tables import Case, Read, now
 from dermsentry.clinic.worklist.locks import holder
 from dermsentry.clinic.worklist.reading import CannotRead, decide, may_read, undo
 from dermsentry.errors import InputError
-
-MOST_AT_ONCE = 100
-UNDO_FOR = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,8 @@ def discharge(session: Session, clinic: Clinic, person: Person, wanted: Mapping[
     Raises
     ------
     InputError
-        There are none, or too many.
+        There is no such case.
     """
-    if not 0 < len(wanted) <= MOST_AT_ONCE:
-        raise InputError(f"Received {len(wanted)} cases; expected 1 to {MOST_AT_ONCE}.")
     key, done, left = secrets.token_hex(8), [], {}
     for case_id, revision in sorted(wanted.items()):
         case = held_case(session, case_id)
@@ -88,7 +83,7 @@ def undo_batch(session: Session, clinic: Clinic, key: str, person: Person) -> Ba
     if not reads:
         raise InputError("There is nothing to undo.")
     if reads[0].at < now() - UNDO_FOR:
-        minutes = int(UNDO_FOR.total_seconds() // 60)
+        minutes = undo_minutes()
         raise InputError(f"Cases that were discharged together can be taken back for {minutes} minutes.")
     done, left = [], {}
     for read in reads:
@@ -108,24 +103,26 @@ def batch_of(session: Session, key: str, person: Person) -> Sequence[Read]:
     return session.scalars(query.where(Read.undone_at.is_(None)).order_by(Read.case_id)).all()
 
 
-def undoable_until(reads: Sequence[Read]) -> datetime | None:
-    """Until when a batch can be taken back; None where that is over, or there is nothing."""
-    end = min((read.at for read in reads), default=now() - UNDO_FOR) + UNDO_FOR
-    return end if end > now() else None
-
-
 def chosen(given: Sequence[str]) -> dict[int, int]:
-    """The cases of a form, each as NUMBER.REVISION. Raises InputError."""
-    found = {}
+    """The cases of a form, each as NUMBER.REVISION.
+
+    Raises
+    ------
+    InputError
+        One is not of this form, or there are none or too many.
+    """
+    wanted = {}
     for text in given:
         if not re.fullmatch(r"[0-9]{1,10}\.[0-9]{1,10}", text):
             raise InputError(f"Received the case {text[:40]!r}; expected NUMBER.REVISION.")
         number, revision = text.split(".")
-        found[int(number)] = int(revision)
-    return found
+        wanted[int(number)] = int(revision)
+    if not 0 < len(wanted) <= MOST_AT_ONCE:
+        raise InputError(f"Received {len(wanted)} cases; expected 1 to {MOST_AT_ONCE}.")
+    return wanted
 
 
 def cases_of(session: Session, wanted: Mapping[int, int]) -> Sequence[Case]:
     """The chosen cases that there are, by number."""
-    found = (find(session, Case, number) for number in sorted(wanted)[:MOST_AT_ONCE])
+    found = (find(session, Case, number) for number in sorted(wanted))
     return [case for case in found if case is not None]

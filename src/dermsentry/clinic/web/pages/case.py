@@ -29,7 +29,7 @@ from dermsentry.clinic.web.rendering import markdown_html, page, part
 from dermsentry.clinic.web.security import Decider, Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
-from dermsentry.clinic.worklist.drafts import FIELDS, discard_draft, draft_of, keep_draft
+from dermsentry.clinic.worklist.drafts import FIELDS, begun, discard_draft, keep_draft
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.locks import lock, lock_of
 from dermsentry.clinic.worklist.matches import count_more, doubts_of, matches_of
@@ -230,10 +230,12 @@ def drafts(
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=2 * lengths.NOTE)] = "",
     reason: Annotated[str, Form(max_length=2 * lengths.REASON)] = "",
+    text: Annotated[str, Form(max_length=2 * lengths.NOTE)] = "",
     discard: Annotated[str, Form(max_length=10)] = "",
 ) -> Response:
-    """Keep what a person has begun to decide, for themselves; or discard it, and show the case again."""
+    """Keep what a person has begun to decide or say, for themselves; or discard it and show the case."""
     fields = {
+        "text": text,
         "agrees": agrees,
         "diagnosis": diagnosis,
         "action": action,
@@ -244,13 +246,13 @@ def drafts(
     with writing(clinic_of(request).engine) as session:
         find_case(session, case_id)
         if discard:
-            discard_draft(session, case_id, person.account_id)
+            discard_draft(session, case_id, person.account_id, form)
         else:
             keep_draft(session, case_id, person.account_id, form, fields)
     if not discard:
         return Response(status_code=204)
-    text, _ = asked_for(request, person)
-    return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
+    carried, _ = asked_for(request, person)
+    return RedirectResponse(f"/cases/{case_id}?{as_query(carried)}", 303)
 
 
 def _not_kept(
@@ -330,7 +332,8 @@ def _page(
         near = nearest(related, found)
         why_not = may_read(session, clinic, found, person) if "reads:write" in person.may else ""
         reads = active_reads(session, case_id)
-        draft = draft_of(session, case_id, person.account_id) if given is None else None
+        kept = begun(session, case_id, person.account_id)
+        draft = kept.decision if given is None else None
         given = given or (draft.fields if draft is not None else {})
         return page(
             request,
@@ -341,6 +344,7 @@ def _page(
             contradictions=contradictions,
             given={**BLANK, **given},
             draft=draft,
+            begun_comment=kept.comment,
             decision=(decision := reads[-1] if not may_amend(found, person, reads) else None),
             decided_as=_as_form(decision) if decision is not None else {},
             carried=as_query(text),

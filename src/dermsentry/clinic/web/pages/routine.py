@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from dermsentry.clinic.batches import undo_minutes, undoable_until
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.web.filters import as_query
 from dermsentry.clinic.web.pages.worklist import asked_for
@@ -14,13 +15,11 @@ from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Decider, clinic_of
 from dermsentry.clinic.web.views import note_views
 from dermsentry.clinic.worklist.routine import (
-    UNDO_FOR,
     batch_of,
     cases_of,
     chosen,
     discharge,
     undo_batch,
-    undoable_until,
     why_not,
 )
 
@@ -44,7 +43,7 @@ def reviews(request: Request, person: Decider, given: Chosen = None) -> Response
             person=person,
             cases=[case for case in found if not problems[case.id]],
             left={number: problem for number, problem in problems.items() if problem},
-            minutes=int(UNDO_FOR.total_seconds() // 60),
+            minutes=undo_minutes(),
             carried=as_query(text),
         )
     note_views(clinic, person, [number for number, problem in problems.items() if not problem])
@@ -68,7 +67,7 @@ def discharges(request: Request, person: Decider, given: Chosen = None) -> Respo
         person=person,
         batch=batch,
         undone=False,
-        until=undoable_until(reads),
+        until=undoable_until(read.at for read in reads),
         carried=as_query(text),
     )
 

@@ -14,6 +14,7 @@ from dermsentry.clinic.web.case_pictures import find_case
 from dermsentry.clinic.web.filters import as_query
 from dermsentry.clinic.web.pages.worklist import asked_for
 from dermsentry.clinic.web.security import Decider, clinic_of
+from dermsentry.clinic.worklist.drafts import discard_draft
 from dermsentry.clinic.worklist.locks import lock, release, take_over
 from dermsentry.clinic.worklist.remarks import add_tag, assign, comment, follow_up_done, remove_tag
 
@@ -88,6 +89,7 @@ def comments(
     with writing(clinic.engine) as session:
         find_case(session, case_id)
         comment(session, clinic, case_id, person, text)
+        discard_draft(session, case_id, person.account_id, "comment")
     return _back(request, person, case_id)
 
 

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
+from dermsentry.clinic.batches import undoable_until
 from dermsentry.clinic.language import lazy, zone_of
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import reading
@@ -19,7 +20,7 @@ from dermsentry.clinic.web.security import Reader, SignedIn, clinic_of
 from dermsentry.clinic.worklist.corrections import count_conflicts
 from dermsentry.clinic.worklist.matches import count_open_matches
 from dermsentry.clinic.worklist.remarks import blind_reader
-from dermsentry.clinic.worklist.routine import batch_of, undoable_until
+from dermsentry.clinic.worklist.routine import batch_of
 from dermsentry.clinic.worklist.worklist import Filter, counts, list_cases, search_cases
 
 router = APIRouter(include_in_schema=False)
@@ -58,7 +59,7 @@ def worklist(
             text=text,
             batch=batch,
             together=together,
-            together_until=undoable_until(together),
+            together_until=undoable_until(read.at for read in together),
             lanes=[
                 (lane, "/?" + as_query({**text, "lane": lane, "tier": ""}))
                 for lane in LANES

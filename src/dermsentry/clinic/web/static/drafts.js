@@ -1,4 +1,4 @@
-// What one has begun to decide is kept as a draft, a moment after each change and when the page is left.
+// What one has begun to decide or to say is kept as a draft, a moment after each change and when the page is left.
 "use strict";
 document.querySelectorAll("form[data-draft]").forEach((form) => {
   let timer = 0;

@@ -49,7 +49,7 @@
     if (next === shown) return;
     shown = next;
     if (!next) place.replaceChildren();
-    else if (next === "over") show(word("You have been signed out. A decision that you began is kept as a draft."), link());
+    else if (next === "over") show(word("You have been signed out. A decision or comment that you began is kept as a draft."), link());
     else if (now.idle) show(word("You will be signed out in {time}, since nothing was done here.", { time }), button());
     else show(word("Your session ends in {time}. Save what you are writing, and sign in again.", { time }), null);
   };

@@ -67,9 +67,9 @@
   setInterval(renew, seconds * 1000);
 })();
 
-// Routine cases that are chosen to be discharged together.
+// Routine cases that are chosen to be discharged together, or alerts to be acknowledged.
 document.addEventListener("click", (event) => {
   const all = event.target.closest("[data-choose-all]");
   if (!all && !event.target.closest("[data-choose-none]")) return;
-  for (const box of document.querySelectorAll("#list input.choose")) box.checked = Boolean(all);
+  for (const box of document.querySelectorAll("input.choose")) box.checked = Boolean(all);
 });
