@@ -45,7 +45,8 @@ versions: $(DEVELOPER)  ## The tests of the light runtime on the other versions 
 	  python=$$(for one in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
 	    "$$one" -c "" 2>/dev/null && echo "$$one" && break; done); \
 	  if test -z "$$python"; then echo "Python $$version is not installed here: not tested on it"; continue; fi; \
-	  echo "Python $$version:"; own=$(VENV)-$$version; \
+	  own=$(VENV)-$$version; \
+  echo "Python $$version: installing what a developer needs into $$own, some GB: a few minutes the first time"; \
 	  $(RUN)/uv venv --quiet --allow-existing --python "$$python" $$own && \
 	  $(RUN)/uv pip install --quiet --python $$own/bin/python -r requirements/dev.txt && \
 	  $(RUN)/uv pip install --quiet --python $$own/bin/python --no-deps --no-build-isolation -e . && \
