@@ -18,6 +18,8 @@ from dermsentry.csv_tables import read_table
 from dermsentry.diagnoses import BENIGN, CODES, MALIGNANT, NOT_MELANOMA
 from dermsentry.errors import InputError
 from dermsentry.images import read_photograph
+from dermsentry.model import read_network
+from dermsentry.stats.numbers import percent
 from published import LAYOUTS as PUBLISHED
 from published import isic2018, isic2020, isic2024_kaggle, milk10k, pad_ufes_20, ph2, photograph, table
 
@@ -162,9 +164,15 @@ def test_a_layout_goes_all_the_way(name: str, published: Callable[[str], Path], 
         ["evaluate", str(tmp_path / "run" / "bundle"), data, "--split", made, "--resamples", "20",
          "--out", str(tmp_path / "evaluation")],
     ]  # fmt: skip
+    told = {}
     for step in steps:
         done = run.invoke(app, step)
         assert done.exit_code == 0, (step[0], done.output, done.exception)
+        told[step[0]] = done.stdout
+    thresholds = read_network(tmp_path / "run" / "bundle")[0].thresholds
+    for cut in ("alert", "refer"):
+        point = f"{cut.capitalize()} from a melanoma probability of {percent(thresholds[cut].value)}"
+        assert f"{point}: chosen on " in told["train"]
     evaluation = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
     if name == "benign_malignant":
         assert evaluation["melanoma"]["photographs"] == 0
