@@ -21,12 +21,18 @@ from docs import make_api, make_layouts
 from docs.make_api import members, names, sections
 
 
+def is_error(name: str) -> bool:
+    """Whether a public name is an exception, of which there is nothing to show."""
+    thing = getattr(dermsentry, name)
+    return inspect.isclass(thing) and issubclass(thing, Exception)
+
+
 def missing(name: str) -> list[str]:
     """What the docstring of a public name does not say."""
     thing = getattr(dermsentry, name)
     if inspect.isfunction(thing):
         return list(_function(name, thing))
-    if issubclass(thing, Exception):
+    if is_error(name):
         return [] if inspect.getdoc(thing) else [f"{name}: no docstring"]
     assert is_dataclass(thing)
     described = _told(thing)
@@ -72,18 +78,18 @@ def test_every_public_docstring_says_all_of_it() -> None:
     assert {name: problems for name in names() if (problems := missing(name))} == {}
 
 
-@pytest.mark.parametrize("name", [own for own in names() if inspect.isfunction(getattr(dermsentry, own))])
-def test_every_public_function_has_an_example_that_runs(
+@pytest.mark.parametrize("name", [own for own in names() if not is_error(own)])
+def test_every_public_function_and_class_has_an_example_that_runs(
     name: str, phantoms: dermsentry.Phantoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a folder with `photographs`; what trains, or needs a network or a cluster, is not run here."""
     shutil.copytree(phantoms.root, tmp_path / "photographs")
     monkeypatch.chdir(tmp_path)
-    function = getattr(dermsentry, name)
-    [example] = doctest.DocTestFinder(recurse=False).find(function, name, globs={})
+    thing = getattr(dermsentry, name)
+    [example] = doctest.DocTestFinder(recurse=False).find(thing, name, globs={})
     runner = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST)
     assert example.examples
-    assert "Examples" in sections(function)
+    assert "Examples" in sections(thing)
     assert not runner.run(example).failed
 
 

@@ -126,6 +126,15 @@ class Adoption:
         The folder of the site bundle; None where none was written.
     schema
         Number of the schema of `adoption.json`, set by this version.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> adoption = dermsentry.adopt("dermoscopy", "photographs/Train")  # no labels: nothing is promised
+    >>> adoption.counts.given, adoption.promised, adoption.bundle
+    (54, False, None)
+    >>> adoption.warnings[0]
+    '3 photographs could not be read and were left out.'
     """
 
     parent: Mapping[str, str]

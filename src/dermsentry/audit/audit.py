@@ -106,6 +106,18 @@ class Audit:
         What is new since an earlier audit; None where none was given.
     synthetic, left_alone, fingerprint, configuration, versions
         What was audited, how, and with what.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> audit = dermsentry.audit_collection(collection)
+    >>> audit.corrupting, audit.summary["unreadable"]
+    (True, 3)
+    >>> audit.findings[0].found.partition(",")[0]
+    '2 photographs carry two or more labels'
+    >>> audit.leaks[0].photographs[0].path
+    'Test/actinic keratosis/PHANTOM_0000069.jpg'
     """
 
     derived: ClassVar[tuple[str, ...]] = ("summary",)

@@ -27,6 +27,14 @@ class Decision:
         `keep`, `relabel` or `leave out`.
     diagnosis
         The new label; `""` unless it is relabelled.
+
+    Examples
+    --------
+    >>> import dermsentry, pandas
+    >>> row = {"path": "Train/nevus/a.jpg", "decision": "leave out"}
+    >>> pandas.DataFrame([row]).to_csv("decisions.csv", index=False)
+    >>> dermsentry.read_decisions("decisions.csv")["Train/nevus/a.jpg"].choice
+    'leave out'
     """
 
     choice: Choice

@@ -98,6 +98,17 @@ class Collection:
         relative to the root. What has a row and cannot be read is found by whoever opens it.
     unknown_diagnoses
         Diagnoses that were not understood, the most frequent first.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> collection
+    <Collection photographs: 77 photographs, 9 diagnoses, 54 in train, 23 in test>
+    >>> sum(collection.table["diagnosis"] == "MEL")
+    8
+    >>> collection.notes[0]
+    'metadata.csv: 76 of 76 rows have a photograph here (up to 2 each), 77 of 77 photographs a row'
     """
 
     root: Path

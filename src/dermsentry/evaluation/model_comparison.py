@@ -29,6 +29,21 @@ class ModelDifference:
         `other` less `first`, paired; an interval that excludes 0 is p < 0.05 before the adjustment.
     p_value, p_adjusted
         Of no difference, and the same by Holm's method for as many models as there are.
+
+    Examples
+    --------
+    >>> import dermsentry, pandas
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> table = pandas.DataFrame({"image": [path.stem for path in collection.paths]})
+    >>> table["melanoma"] = table.index % 10 / 10
+    >>> table.to_csv("table.csv", index=False)
+    >>> ours = dermsentry.evaluate_table("table.csv", collection, threshold=0.5)
+    >>> stricter = dermsentry.evaluate_table("table.csv", collection, threshold=0.8)
+    >>> differences = dermsentry.compare_models({"at 0.5": ours, "at 0.8": stricter})
+    >>> [(own.model, own.figure) for own in differences]
+    [('at 0.8', 'roc_auc'), ('at 0.8', 'sensitivity'), ('at 0.8', 'specificity')]
+    >>> differences[2].other.value > differences[2].first.value, differences[2].difference.value > 0
+    (True, True)
     """
 
     model: str

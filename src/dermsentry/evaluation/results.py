@@ -194,6 +194,21 @@ calibration_test
         or `group` for predictions from anywhere.
     about
         The model, data, threshold, unreadable photographs and versions; empty for predictions from anywhere.
+
+    Examples
+    --------
+    >>> import dermsentry, pandas
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> table = pandas.DataFrame({"image": [path.stem for path in collection.paths]})
+    >>> table["melanoma"] = table.index % 10 / 10
+    >>> table.to_csv("table.csv", index=False)
+    >>> evaluation = dermsentry.evaluate_table("table.csv", collection, threshold=0.5)
+    >>> evaluation.photographs, evaluation.melanoma.photographs
+    (23, 2)
+    >>> evaluation.decision.detected, evaluation.decision.alerts
+    (1, 10)
+    >>> evaluation.warnings[0].partition(":")[0]
+    'The predictions come from a table'
     """
 
     photographs: int

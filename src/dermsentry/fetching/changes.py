@@ -35,6 +35,13 @@ class Change:
         The archive's label, `""` where that has none.
     archive_diagnosis
         The diagnosis as the archive writes it, the most general level first.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> fetched = dermsentry.fetch("isic9", "photographs")  # doctest: +SKIP
+    >>> for change in fetched.changes:  # doctest: +SKIP
+    ...     print(change.path, change.folder, change.archive or change.kind)
     """
 
     path: str

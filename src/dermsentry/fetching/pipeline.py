@@ -67,6 +67,13 @@ class Fetched:
         When it was done, in UTC; None where it was interrupted.
     versions
         With what it was fetched.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> fetched = dermsentry.fetch("ham10000", "ham10000")  # doctest: +SKIP
+    >>> fetched.complete, fetched.images, fetched.licences  # doctest: +SKIP
+    >>> fetched.failed, fetched.missing  # doctest: +SKIP
     """
 
     derived: ClassVar[tuple[str, ...]] = ("contradicted",)

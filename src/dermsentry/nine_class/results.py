@@ -50,6 +50,16 @@ class Study:
         The options of the study.
     seconds
         Of this call.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> done = dermsentry.study(collection, "study", fast=True)  # doctest: +SKIP
+    >>> done.kept.experiment.name, done.kept.evaluations  # doctest: +SKIP
+    >>> for conclusion in done.conclusions:  # doctest: +SKIP
+    ...     print(conclusion.sentence)
+    >>> dermsentry.screen("photographs/Test", done.bundle)  # doctest: +SKIP
     """
 
     folder: Path

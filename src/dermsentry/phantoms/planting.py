@@ -40,6 +40,15 @@ class Phantoms:
         Pairs of different photographs of one lesion in Train and Test; only `metadata.csv` says so.
     unreadable
         Broken files.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> drawn = dermsentry.draw_phantoms("drawn", per_class=2, test_per_class=1)
+    >>> drawn.photographs, len(drawn.unreadable)
+    (39, 3)
+    >>> drawn.leaks[0]
+    ('Train/melanoma/PHANTOM_0000007.jpg', 'Test/melanoma/PHANTOM_0000029.jpg')
     """
 
     root: Path

@@ -109,6 +109,12 @@ class Manifest:
         File to its number of findings.
     schema
         Number of the findings' schema.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> done = dermsentry.screen_on_cluster("archive/", "results/")  # doctest: +SKIP
+    >>> done.complete, done.counts["alert"], len(done.partitions)  # doctest: +SKIP
     """
 
     complete: bool

@@ -36,6 +36,17 @@ class Fold:
         Photographs of a Test that the collection itself names: kept for the final evaluation.
     number
         Its place among all folds, from 1, also where only one value is left out.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> fold = dermsentry.make_folds(split, collection, folds=3)[0]
+    >>> fold.name, fold.split.counts()["test"]
+    ('1 of 3', 18)
+    >>> fold.told
+    "29 photographs to learn from, 18 left out to evaluate on, 23 of the collection's own Test set aside"
     """
 
     name: str

@@ -34,6 +34,16 @@ class Split:
     ----------
     table
         The columns `COLUMNS`, one row per photograph, ordered by path; the file `split.csv`.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> split.counts()["test"], split.counts()["test-leaking"]
+    (18, 5)
+    >>> split.table.loc[split.table["part"] == "quarantined", "reason"].iloc[0]
+    'unreadable: the file is empty'
     """
 
     table: pd.DataFrame

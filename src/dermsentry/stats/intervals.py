@@ -34,6 +34,17 @@ class Estimate:
         The figure of the photographs themselves.
     low, high
         The ends of the interval, `low` ≤ `value` ≤ `high`.
+
+    Examples
+    --------
+    >>> import dermsentry, pandas
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> table = pandas.DataFrame({"image": [path.stem for path in collection.paths]})
+    >>> table["melanoma"] = table.index % 10 / 10
+    >>> table.to_csv("table.csv", index=False)
+    >>> sensitivity = dermsentry.evaluate_table("table.csv", collection, threshold=0.5).sensitivity
+    >>> sensitivity.low <= sensitivity.value <= sensitivity.high
+    True
     """
 
     value: float

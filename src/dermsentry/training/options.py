@@ -65,6 +65,15 @@ class Run:
         The epoch whose weights were kept, counted from 1.
     seconds
         Training time over all sittings, in seconds.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> run = dermsentry.train(collection, split, "run")  # doctest: +SKIP
+    >>> run.history.iloc[run.best_epoch - 1]["val_accuracy"]  # doctest: +SKIP
+    >>> dermsentry.evaluate(run.bundle, collection, split).sensitivity  # doctest: +SKIP
     """
 
     folder: Path

@@ -114,6 +114,15 @@ class CrossValidation:
         What to know before quoting a figure, a sentence each.
     about
         The data, the configuration and the versions.
+
+    Examples
+    --------
+    >>> import dermsentry
+    >>> collection = dermsentry.read_collection("photographs")
+    >>> split = dermsentry.make_split(collection)
+    >>> done = dermsentry.cross_validate(collection, split, folds=5, seeds=3)  # doctest: +SKIP
+    >>> done.mean.melanoma_roc_auc, done.worst["melanoma_roc_auc"]  # doctest: +SKIP
+    >>> done.fold("1 of 5").figures.sensitivity  # doctest: +SKIP
     """
 
     left_out: str
