@@ -22,8 +22,10 @@ def made(labels: list[str], seed: int = 0, **told: np.ndarray) -> tuple[pd.DataF
         around[:, SURROUND.index(name.replace("_", " "))] = values
     paths = [f"{i:04d}.jpg" for i in range(count)]
     ids = [f"ISIC_{n:07d}" for n in rng.permutation(count)]
-    nothing = np.zeros((count, 16), np.uint8), around, np.zeros((count, 2), np.int32)
-    survey = Survey(tuple(paths), *nothing, unreadable={}, doubts={})
+    digests = np.zeros((count, 16), np.uint8)
+    survey = Survey(
+        tuple(paths), digests, digests, around, np.zeros((count, 2), np.int32), unreadable={}, doubts={}
+    )
     return table(path=paths, image_id=ids, diagnosis=labels), survey, paths
 
 

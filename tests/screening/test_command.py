@@ -187,7 +187,9 @@ def test_interrupted_nothing_is_half_written(photographs: Path, bundle: Bundle, 
         assert run.wait(timeout=60) == 130
     assert b"Traceback" not in said
     assert b"Run it again to resume" in said
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["findings.jsonl", "findings.run.json"]
+    record = ".predictions.csv.dermsentry.json"  # of the table to come
+    left = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert left == [record, "findings.jsonl", "findings.run.json"]
     assert all(json.loads(line) for line in (tmp_path / "out" / "findings.jsonl").read_text().splitlines())
 
 

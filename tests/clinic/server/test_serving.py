@@ -313,7 +313,7 @@ def test_the_audit_log_is_verified_and_exported(
     capsys.readouterr()
     assert call("audit-log", "verify") == 1
     assert capsys.readouterr().out == (
-        "case 3 is not as the events tell: patient\n"
+        "case 3 is not as the events tell: patient, search, patient_key\n"
         "3 events, all of them whole; tables and photographs are not as they tell\n"
     )
     with writing(store.engine) as session:

@@ -296,7 +296,7 @@ class Told(TrailEvent):
 
 
 COOKIE, TOKEN = "a browser's cookie", "a program's token"
-AT = "2026-01-31 08:00:00"
+PAST = "2026-01-31 08:00:00"
 
 
 def filled_version_1(url: str, trail: Trail) -> Engine:
@@ -305,32 +305,32 @@ def filled_version_1(url: str, trail: Trail) -> Engine:
     later = (now() + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S")
     seen = now().strftime("%Y-%m-%d %H:%M:%S")
     hidden = {name: hashlib.sha256(name.encode()).hexdigest() for name in (COOKIE, TOKEN)}
-    account = {"active": True, "created_at": AT, "password_hash": hash_password("calm clinical garden")}
-    message = {"channel": "email", "next_at": AT, "escalation": False, "error": ""}
+    account = {"active": True, "created_at": seen, "password_hash": hash_password("calm clinical garden")}
+    message = {"channel": "email", "next_at": seen, "escalation": False, "error": ""}
     rows: list[tuple[str, dict[str, Any]]] = [
         ("accounts", {"name": "ada", "full_name": "Ada", "role": "administrator", **account}),
         ("accounts", {"name": "ben", "full_name": "Ben", "role": "dermatologist", **account,
                       "active": False}),
         ("sign_ins", {"id": hidden[COOKIE], "account_id": 1, "csrf": "c", "created_at": seen, "seen_at": seen,
                       "expires_at": later}),
-        ("tokens", {"account_id": 1, "label": "camera", "secret_hash": hidden[TOKEN], "created_at": AT,
-                    "scopes": json.dumps(["cases:write"]), "used_at": AT}),
-        ("alerts", {"case_id": 1, "rule": "melanoma suspected", "raised_at": AT, "acknowledged_at": AT,
+        ("tokens", {"account_id": 1, "label": "camera", "secret_hash": hidden[TOKEN], "created_at": seen,
+                    "scopes": json.dumps(["cases:write"]), "used_at": seen}),
+        ("alerts", {"case_id": 1, "rule": "melanoma suspected", "raised_at": seen, "acknowledged_at": seen,
                     "acknowledged_by": 1}),
-        ("alerts", {"case_id": 2, "rule": "refused", "raised_at": AT, "escalated_at": AT}),
+        ("alerts", {"case_id": 2, "rule": "refused", "raised_at": seen, "escalated_at": seen}),
         ("deliveries", {"alert_id": 1, "address": "a@b.example", "state": "sent", "attempts": 1,
-                        **message, "sent_at": AT}),
+                        **message, "sent_at": seen}),
         ("deliveries", {"alert_id": 2, "address": "c@d.example", "state": "pending", "attempts": 0,
                         **message}),
         ("deliveries", {"alert_id": 2, "address": "e@f.example", "state": "dead", "attempts": 8,
                         **message, "error": "no such host"}),
-        ("jobs", {"case_id": 3, "state": "leased", "attempts": 1, "lease": "ef" * 16, "lease_until": AT}),
-        ("outcomes", {"case_id": 1, "diagnosis": "NV", "method": "histology", "note": "no atypia", "at": AT,
+        ("jobs", {"case_id": 3, "state": "leased", "attempts": 1, "lease": "ef" * 16, "lease_until": PAST}),
+        ("outcomes", {"case_id": 1, "diagnosis": "NV", "method": "histology", "note": "no atypia", "at": seen,
                       "account_id": 1}),
         ("reads", {"case_id": 1, "account_id": 1, "position": 1, "agrees": False, "diagnosis": "MEL",
-                   "action": "biopsy", "note": "a slip", "at": AT, "undone_at": AT}),
+                   "action": "biopsy", "note": "a slip", "at": seen, "undone_at": seen}),
         ("reads", {"case_id": 1, "account_id": 1, "position": 1, "agrees": True, "diagnosis": "NV",
-                   "action": "discharge", "note": "regular", "at": AT}),
+                   "action": "discharge", "note": "regular", "at": seen}),
     ]  # fmt: skip
     with engine.begin() as connection:
         for table, row in rows:
@@ -340,10 +340,16 @@ def filled_version_1(url: str, trail: Trail) -> Engine:
             "UPDATE cases SET model_digest = :digest, melanoma = :share, screened_at = :at WHERE id = :id"
         )
         for number, share in ((1, FINDING["melanoma"]), (2, None)):
-            own = {"digest": CARD["digest"], "share": share, "at": AT, "id": number}
+            own = {"digest": CARD["digest"], "share": share, "at": seen, "id": number}
             connection.execute(text(screened), own)
         decided = "UPDATE cases SET received_by = 1, stage = 'decided', decided_at = :at WHERE id = 1"
-        connection.execute(text(decided), {"at": AT})
+        connection.execute(text(decided), {"at": seen})
+        connection.execute(text("UPDATE cases SET received_at = :at"), {"at": seen})  # as the events tell
+        for number, lane, rank in ((2, "cannot-say", 1), (3, "waiting", 9)):
+            connection.execute(
+                text("UPDATE cases SET lane = :lane, rank = :rank WHERE id = :id"),
+                {"id": number, "lane": lane, "rank": rank},
+            )
     read = {"position": 1, "stage": "decided", "model": CARD["digest"], "tier": "routine"}
     slip = {**read, "read": 1, "agrees": False, "diagnosis": "MEL", "action": "biopsy"}
     kept = {**read, "read": 2, "agrees": True, "diagnosis": "NV", "action": "discharge"}

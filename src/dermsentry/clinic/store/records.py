@@ -92,8 +92,8 @@ _SECOND_FACTOR = (
 
 _DETAILS = ("finer", "certainty", "follow_up_on", "abcd", "seven_point")
 
-_SAME_TIME = timedelta(minutes=1)
-"""A row and its event are of one transaction, and each took the time for itself."""
+_SAME_TIME = timedelta(minutes=10)
+"""A row and its event are of one transaction; each took the time for itself, before or after a wait."""
 
 _Told = dict[str, Any]
 
