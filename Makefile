@@ -7,9 +7,10 @@ DATA ?=
 OUT ?= demo
 DEVELOPER = $(VENV)/.developer
 RUNTIME = $(VENV)/.runtime
-# Each file of tests on one process, so that what its tests share is made once; in the order of their names, since
-# the files of few tests, which otherwise come last, are those that take longest.
-PYTEST = -n $(shell nproc 2>/dev/null || echo 2) --dist loadfile --no-loadscope-reorder
+# One process more than there are cores, since some tests wait for servers and clusters. Each file of tests on one
+# process, so that what its tests share is made once; in the order of their names, since the files of few tests,
+# which otherwise come last, are those that take longest.
+PYTEST = -n $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1))) --dist loadfile --no-loadscope-reorder
 # The other supported versions, and the tests of what needs no training framework, no server and no browser.
 VERSIONS ?= 3.12 3.13
 LIGHT = tests/stats tests/collection tests/audit tests/evaluation tests/model tests/screening

@@ -268,7 +268,7 @@ def everything_is_there_once(store: Store, sent: list[bytes], accepted: list[int
 
 
 def test_a_few_kills_lose_and_double_nothing(store: Store, tmp_path: Path) -> None:
-    kill_in_the_middle(tmp_path, store, uploads=30, kills=4)
+    kill_in_the_middle(tmp_path, store, uploads=20, kills=3)
 
 
 @pytest.mark.skipif(not os.environ.get("DERMSENTRY_FAULTS"), reason="many minutes: set DERMSENTRY_FAULTS=1")

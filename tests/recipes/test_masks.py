@@ -31,9 +31,9 @@ def test_lesions_are_found_and_published_masks_are_kept(tmp_path: Path) -> None:
     for row in range(30):
         Image.fromarray(masks[row]).save(tmp_path / f"{row}_segmentation.png")
         published[row] = (tmp_path / f"{row}_segmentation.png", "squash")
-    found = lesion_masks(pixels, published, np.arange(30), tmp_path, steps=160)  # type: ignore[arg-type]
+    found = lesion_masks(pixels, published, np.arange(30), tmp_path, steps=100)  # type: ignore[arg-type]
     np.testing.assert_array_equal(found[:30], masks[:30])
     here, there = found[30:] > 127, masks[30:] > 127
     assert ((here & there).sum((1, 2)) / (here | there).sum((1, 2))).mean() > 0.6
-    again = lesion_masks(pixels, published, np.arange(30), tmp_path, steps=160)  # type: ignore[arg-type]
+    again = lesion_masks(pixels, published, np.arange(30), tmp_path, steps=100)  # type: ignore[arg-type]
     np.testing.assert_array_equal(again, found)
