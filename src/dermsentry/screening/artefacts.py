@@ -97,8 +97,8 @@ def _dark_lines(planes: Pixels, apart: int) -> Mask:
             shift = samples * step
             end = run.shape[1] - (factor - 1) * shift
             total = run[:, :end] + run[:, shift:][:, :end]
-            if factor == 3:
-                total += run[:, 2 * shift :]
+            for further in range(2, factor):
+                total += run[:, further * shift :][:, :end]
             run, samples = total, samples * factor
         both = np.minimum(run[:, : -(samples + 1) * step], run[:, (samples + 1) * step :]) > _SEEN * samples
         found[:, side + samples * step :][:, : both.shape[1]] |= both

@@ -16,7 +16,7 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find, held_case
 from dermsentry.clinic.store.events import OutcomeRecordedEvent
 from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Case, Outcome, Read, now
-from dermsentry.clinic.store.text import clean, clean_note, digest_of
+from dermsentry.clinic.store.text import clean, clean_note, digest_of, folded
 from dermsentry.csv_tables import parse_rows
 from dermsentry.diagnoses import CODES, MELANOMA, find_label
 from dermsentry.errors import InputError
@@ -276,7 +276,7 @@ def _theirs(case: Case, whose: Mapping[str, str]) -> None:
         raise InputError(f"Case {case.id} was withdrawn.")
     for name, value in whose.items():
         own = getattr(case, name)
-        if value and " ".join(value.casefold().split()) != " ".join(own.casefold().split()):
+        if value and folded(value) != folded(own):
             raise NotTheirs(f"Case {case.id} is not of {name} {value}.")
 
 
