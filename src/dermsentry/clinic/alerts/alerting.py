@@ -22,7 +22,7 @@ from dermsentry.clinic.store.events import (
     AlertRaisedEvent,
     AlertReopenedEvent,
 )
-from dermsentry.clinic.store.tables import OPEN, WITHDRAWN, Alert, Case, Delivery, Model, now
+from dermsentry.clinic.store.tables import COUNTED, OPEN, PART, WITHDRAWN, Alert, Case, Delivery, Model, now
 
 MOST_URGENT_FIRST = (
     Case.lane != "suspicion",
@@ -37,9 +37,9 @@ MOST_URGENT_FIRST = (
 def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
     """Raise the alerts that a screened case meets and has not raised yet, and queue their messages.
 
-    None in silent mode, and none of a withdrawn case.
+    None in silent mode, and none of a withdrawn case or of a photograph that is part of another.
     """
-    if clinic.settings.silent or case.lane == WITHDRAWN:
+    if clinic.settings.silent or case.lane in (PART, WITHDRAWN):
         return []
     hold(session)
     had = set(session.scalars(select(Alert.rule).where(Alert.case_id == case.id)))
@@ -77,7 +77,7 @@ def raise_late_alerts(session: Session, clinic: Clinic) -> int:
             .where(
                 OPEN,
                 Case.state == "screened",
-                Case.lane != WITHDRAWN,
+                COUNTED,
                 Case.received_at <= before,
                 _suspicious(rule),
             )

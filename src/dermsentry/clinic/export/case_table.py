@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from dermsentry.clinic.checklists import NONE
 from dermsentry.clinic.export.decisions import SettledDecision, settle
-from dermsentry.clinic.store.tables import ASSESSED, WITHDRAWN, Case, Correction, Outcome, Read
+from dermsentry.clinic.store.tables import ASSESSED, PART, WITHDRAWN, Case, Correction, Outcome, Read
 from dermsentry.diagnoses import CODES
 from dermsentry.errors import InputError
 from dermsentry.files import csv_line
@@ -25,6 +25,7 @@ COLUMNS = (
     "site",
     "source",
     "technique",
+    "part_of",
     "received_at",
     "sha256",
     "screened_at",
@@ -73,7 +74,7 @@ def case_table(
     """The cases received from `since` until before `until`, oldest first; the header first, then a line each.
 
     `columns` are some of `COLUMNS` and `PERSONAL`. A decision is told once the case is decided; of
-    a withdrawn case only that it was. Text that a
+    a withdrawn case only that it was; of a photograph that is part of a case, of which. Text that a
     spreadsheet would run as a formula has an apostrophe before it.
 
     Raises
@@ -146,6 +147,7 @@ def _row(case: Case, decision: SettledDecision) -> dict[str, Any]:
         "note": case.note,
         "source": case.source,
         "technique": case.technique,
+        "part_of": case.part_of,
         "received_at": case.received_at,
         "sha256": case.sha256,
         "screened_at": case.screened_at,
@@ -157,7 +159,7 @@ def _row(case: Case, decision: SettledDecision) -> dict[str, Any]:
         "reasons": "; ".join(found.get("reasons", ())),
         "model": case.model.name if case.model is not None else "",
         "model_digest": case.model_digest,
-        "stage": case.stage,
+        "stage": PART if case.lane == PART else case.stage,
         "decision": decision.status if read is not None else "",
         "diagnosis": read.diagnosis if read is not None else "",
         "action": read.action if read is not None else "",

@@ -54,7 +54,8 @@ from dermsentry.clinic.export.coding import (
     suspicion_codes,
 )
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
-from dermsentry.clinic.store.tables import ASSESSED, Account, Case, Outcome, Read
+from dermsentry.clinic.store.tables import ASSESSED, PART, Account, Case, Outcome, Read
+from dermsentry.clinic.worklist.parts import parts_of
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
 from dermsentry.reporting.environment import template_environment
@@ -98,17 +99,21 @@ def local_system(name: str) -> str:
 def fhir_bundle(session: Session, clinic: Clinic, case: Case) -> dict[str, Any]:
     """A case as a FHIR Bundle of type `collection`, ready for JSON.
 
-    The same case has the same identifiers however often it is exported.
+    The same case has the same identifiers however often it is exported. A report is of all photographs of a
+    case, with the finding of that which leads it.
 
     Raises
     ------
     InputError
-        The case was not screened yet.
+        The case was not screened yet, or is a photograph of another.
     """
+    if case.lane == PART:
+        raise InputError(f"Case {case.id} is a photograph of case {case.part_of}; its report is that of all.")
     if case.finding is None or case.model is None or case.screened_at is None:
         raise InputError(f"Case {case.id} was not screened yet; there is nothing to report.")
     decision = decision_of(session, case)
-    observations = _observations(clinic, case, decision)
+    parts = parts_of(session, case.id)
+    observations = _observations(clinic, case, parts, decision)
     places = [_place(case, name) for name in observations]
     moment = decision.at or case.screened_at
     report = _without_nothing(
@@ -134,7 +139,7 @@ def fhir_bundle(session: Session, clinic: Clinic, case: Case) -> dict[str, Any]:
             "performer": _readers(clinic, decision),
             "resultsInterpreter": _readers(clinic, decision),
             "result": [{"reference": place} for place in places],
-            "imagingStudy": _study(case),
+            "imagingStudy": _studies((case, *parts)),
             "conclusion": _conclusion(case, decision),
             "conclusionCode": _concluded(decision),
         }
@@ -160,7 +165,9 @@ def fhir_bundle(session: Session, clinic: Clinic, case: Case) -> dict[str, Any]:
     return bundle
 
 
-def _observations(clinic: Clinic, case: Case, decision: SettledDecision) -> dict[str, dict[str, Any]]:
+def _observations(
+    clinic: Clinic, case: Case, parts: Sequence[Case], decision: SettledDecision
+) -> dict[str, dict[str, Any]]:
     assert case.finding is not None
     # A decoder's own words may be among them.
     reasons = [reason for reason in (_line(str(given)) for given in case.finding["reasons"]) if reason]
@@ -175,7 +182,7 @@ def _observations(clinic: Clinic, case: Case, decision: SettledDecision) -> dict
         "issued": _instant(case.screened_at),
         "bodySite": {"text": case.site} if case.site else None,
         "device": {"reference": _place(case, "device")},
-        "derivedFrom": _study(case),
+        "derivedFrom": _studies((case,)),
     }
     found: dict[str, dict[str, Any]] = {}
     found["tier"] = {
@@ -209,6 +216,20 @@ def _observations(clinic: Clinic, case: Case, decision: SettledDecision) -> dict
             else {"valueQuantity": _share(score)}
         )
         found[code] = {**shared, "code": _coded("observation", code, words), **value}
+    if parts:
+        found["photographs"] = {
+            **shared,
+            "code": _coded("observation", "photographs", "Photographs of the case"),
+            "valueInteger": len(parts) + 1,
+            "derivedFrom": _studies(parts),
+            "component": [
+                {
+                    "code": _coded("photograph", own.technique or "unstated", f"Another, {_how(own)}"),
+                    "valueCodeableConcept": _coded("tier", own.tier, f"{own.tier}: {MEANING[own.tier]}"),  # type: ignore[index]
+                }
+                for own in parts
+            ],
+        }
     if decision.read is not None:
         found["decision"] = _decision(clinic, case, decision, decision.read)
         if decision.read.abcd is not None:
@@ -485,13 +506,22 @@ def _numbered(code: str, display: str) -> dict[str, Any]:
     return {"coding": [{"system": IDENTIFIERS, "code": code, "display": display}]}
 
 
-def _study(case: Case) -> Sequence[dict[str, Any]] | None:
-    """The DICOM study that the photograph belongs to, by its UID."""
-    study = (case.dicom or {}).get("study", "")
-    if not study:
-        return None
-    identifier = {"system": "urn:dicom:uid", "value": f"urn:oid:{study}"}
-    return [{"type": "ImagingStudy", "identifier": identifier}]
+def _studies(cases: Sequence[Case]) -> Sequence[dict[str, Any]] | None:
+    """The DICOM studies that photographs belong to, by their UIDs."""
+    studies = dict.fromkeys((case.dicom or {}).get("study", "") for case in cases)
+    return [
+        {
+            "type": "ImagingStudy",
+            "identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{study}"},
+        }
+        for study in studies
+        if study
+    ] or None
+
+
+def _how(part: Case) -> str:
+    """How a photograph was taken, in words."""
+    return part.technique or "not said how it was taken"
 
 
 def _taken(clinic: Clinic, case: Case) -> str | None:

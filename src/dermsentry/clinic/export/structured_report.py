@@ -30,7 +30,7 @@ from dermsentry.clinic.export.coding import SCORES, SNOMED_CODES, oid, suspicion
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
 from dermsentry.clinic.intake.dicom import read_reference
 from dermsentry.clinic.store.pictures import Pictures
-from dermsentry.clinic.store.tables import ASSESSED, Case, Export, Outcome, Read
+from dermsentry.clinic.store.tables import ASSESSED, PART, Case, Export, Outcome, Read
 from dermsentry.clinic.store.text import clean
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
@@ -73,14 +73,16 @@ def structured_report(session: Session, pictures: Pictures, case: Case) -> Struc
     Raises
     ------
     InputError
-        It did not come as DICOM, its header lacks what a report must refer to, it was not screened yet, or
-        its file is gone.
+        It is a photograph of another case or did not come as DICOM, its header lacks what a report must refer
+        to, it was not screened yet, or its file is gone.
     """
     if case.format != DICOM:
         raise InputError(
             f"Case {case.id} came as {case.format}, not as DICOM: there is no image in an archive for a "
             "structured report to refer to. Export it as FHIR."
         )
+    if case.lane == PART:
+        raise InputError(f"Case {case.id} is a photograph of case {case.part_of}; its report is that of all.")
     if case.finding is None or case.model is None or case.screened_at is None:
         raise InputError(f"Case {case.id} was not screened yet; there is nothing to report.")
     header = str((case.dicom or {}).get("header_of", case.sha256))

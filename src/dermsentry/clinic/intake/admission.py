@@ -20,6 +20,7 @@ from dermsentry.clinic.store.database import writing
 from dermsentry.clinic.store.events import HeldEvent, ReceivedAgainEvent, ReceivedEvent, TechniqueSetEvent
 from dermsentry.clinic.store.tables import (
     IDENTIFYING,
+    NOT_DERMOSCOPIC,
     TECHNIQUES,
     WITHDRAWN,
     Case,
@@ -194,6 +195,19 @@ def receive(
         return Received(case.id, True)
 
 
+def tell_technique(session: Session, clinic: Clinic, case: Case, actor: str, technique: str) -> None:
+    """Keep how a case's photograph was taken; it is screened again where that decides whether it is assessed.
+
+    Not once somebody has read it: a finding does not change under a decision.
+    """
+    append(session, clinic.trail, actor, TechniqueSetEvent(case.id, case.technique, technique))
+    changes = (case.technique in NOT_DERMOSCOPIC) != (technique in NOT_DERMOSCOPIC)
+    case.technique = technique
+    waits = session.scalar(select(Job.id).where(Job.case_id == case.id))
+    if changes and case.stage == "unread" and waits is None:
+        session.add(Job(case_id=case.id))
+
+
 def differing(case: Case, told: Mapping[str, str]) -> tuple[str, ...]:
     """The fields in which what was told differs from the case; what was not told differs from nothing."""
     return tuple(
@@ -243,8 +257,7 @@ def _again(
         )
         append(session, clinic.trail, actor, event)
         if told.technique and not case.technique:
-            append(session, clinic.trail, actor, TechniqueSetEvent(case.id, "", told.technique))
-            case.technique = told.technique
+            tell_technique(session, clinic, case, actor, told.technique)
         return Received(case.id, False)
     given = {
         **_identity(told),

@@ -15,7 +15,7 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find, held_case
 from dermsentry.clinic.store.events import OutcomeRecordedEvent
-from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Case, Outcome, Read, now
+from dermsentry.clinic.store.tables import COUNTED, LARGEST_ID, PART, WITHDRAWN, Case, Outcome, Read, now
 from dermsentry.clinic.store.text import clean, clean_note, digest_of, folded
 from dermsentry.csv_tables import parse_rows
 from dermsentry.diagnoses import CODES, MELANOMA, find_label
@@ -246,7 +246,7 @@ def _case_of(session: Session, line: _Line) -> int:
             raise InputError(f"there is no case {line.case_id}")
         _theirs(case, line.whose)
         return case.id
-    query = select(Case.id).where(Case.lane != WITHDRAWN)
+    query = select(Case.id).where(COUNTED)
     for name, value in line.whose.items():
         if value:
             query = query.where(getattr(Case, name) == value)
@@ -274,6 +274,8 @@ def _theirs(case: Case, whose: Mapping[str, str]) -> None:
     """See that a case is of whom it is said to be, and stands. Raises NotTheirs, InputError."""
     if case.lane == WITHDRAWN:
         raise InputError(f"Case {case.id} was withdrawn.")
+    if case.lane == PART:
+        raise InputError(f"Case {case.id} is a photograph of case {case.part_of}; name that one.")
     for name, value in whose.items():
         own = getattr(case, name)
         if value and folded(value) != folded(own):

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from dermsentry.clinic.monitoring.drift import MEASURES, Compared, Shift, compare_with_card, shifts
 from dermsentry.clinic.monitoring.estimates import Flags, Measure, inverse, kappa, share
-from dermsentry.clinic.store.tables import SILENT, WITHDRAWN, Alert, Case, Model, Outcome, Read, now
+from dermsentry.clinic.store.tables import COUNTED, SILENT, Alert, Case, Model, Outcome, Read, now
 from dermsentry.diagnoses import CODES, MELANOMA, is_melanoma
 
 Floats = NDArray[np.float64]
@@ -202,7 +202,7 @@ class _Cases:
 
 
 def _within(query: Rows, since: datetime | None, until: datetime | None) -> Rows:
-    query = query.where(Case.lane != WITHDRAWN)
+    query = query.where(COUNTED)
     if since is not None:
         query = query.where(Case.received_at >= since)
     if until is not None:

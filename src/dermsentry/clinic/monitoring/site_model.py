@@ -27,7 +27,7 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.events import ModelAdoptedEvent, ModelWithdrawnEvent
-from dermsentry.clinic.store.tables import SILENT, WITHDRAWN, Case, Model, ModelChoice, Outcome
+from dermsentry.clinic.store.tables import COUNTED, SILENT, Case, Model, ModelChoice, Outcome
 from dermsentry.errors import InputError, OutputError
 from dermsentry.files import fingerprint, plain
 from dermsentry.model import (
@@ -232,7 +232,7 @@ def _cases(session: Session, clinic: ServedClinic) -> _Cases:
     rows = session.execute(
         select(Case.id, Case.patient, Case.finding, Case.silent, Outcome.diagnosis, Case.model_digest)
         .join(Outcome, Outcome.case_id == Case.id)
-        .where(Outcome.id.in_(latest), Case.state == "screened", Case.lane != WITHDRAWN)
+        .where(Outcome.id.in_(latest), Case.state == "screened", COUNTED)
         .order_by(Case.id)
     ).all()
     scales = _scales(session, clinic.card)
@@ -290,7 +290,7 @@ def _scales(session: Session, card: Card) -> dict[str, tuple[float, float]]:
 
 def _coverage(session: Session) -> tuple[Coverage, ...]:
     has = select(Outcome.id).where(Outcome.case_id == Case.id).exists()
-    screened = and_(Case.state == "screened", Case.lane != WITHDRAWN)
+    screened = and_(Case.state == "screened", COUNTED)
 
     def counted(*conditions: Any) -> dict[str, int]:
         query = select(Case.tier, func.count()).where(screened, *conditions).group_by(Case.tier)

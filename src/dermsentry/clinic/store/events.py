@@ -673,6 +673,23 @@ class TechniqueSetEvent(CaseEvent):
     after: str
 
 
+@dataclass(frozen=True)
+class PartJoinedEvent(CaseEvent):
+    """A photograph became part of the case of its lesion and day."""
+
+    action = "part joined"
+    part_of: int
+
+
+@dataclass(frozen=True)
+class PartSeparatedEvent(CaseEvent):
+    """A photograph became a case of its own again; `alone` where a person said that it is one."""
+
+    action = "part separated"
+    part_of: int
+    alone: bool
+
+
 ACTIONS = tuple(
     dict.fromkeys(
         own.action

@@ -37,6 +37,8 @@ from dermsentry.clinic.store.events import (
     MatchFoundEvent,
     MatchSettledEvent,
     OutcomeRecordedEvent,
+    PartJoinedEvent,
+    PartSeparatedEvent,
     ReadAmendedEvent,
     ReadEvent,
     ReadUndoneEvent,
@@ -59,10 +61,12 @@ from dermsentry.clinic.store.pictures import Pictures
 from dermsentry.clinic.store.tables import (
     AMENDMENT,
     IDENTIFYING,
+    PART,
     PLACES,
     SEARCHED_FIELDS,
     SILENT,
     SILENT_PLACE,
+    WAITING_RANK,
     WITHDRAWN,
     Account,
     Alert,
@@ -210,7 +214,7 @@ def _of_case(made: _Expected, case_id: int, happened: _Happened) -> None:
     if action == ReceivedEvent.action:
         whose = {name: told[name] for name in IDENTIFYING if name in told}
         start = {"sha256": told["sha256"], "source": told["source"], "received_at": happened.at}
-        start |= {"technique": told.get("technique", ""), "assigned": ""}
+        start |= {"technique": told.get("technique", ""), "assigned": "", "part_of": None, "alone": False}
         made.cases[case_id] = case = whose | start | _UNREAD
     elif action == CaseCorrectedEvent.action:
         case |= told["after"]
@@ -227,6 +231,11 @@ def _of_case(made: _Expected, case_id: int, happened: _Happened) -> None:
         made.matches[told["match"]] |= {name: told[name] for name in ("resolution", "reason")}
     elif action == TechniqueSetEvent.action:
         case["technique"] = told["after"]
+    elif case and action == PartJoinedEvent.action:
+        case |= {"lane": PART, "part_of": told["part_of"], "alone": False}
+    elif case and action == PartSeparatedEvent.action:
+        case |= {"part_of": None, "alone": told["alone"]}
+        case["lane"], case["rank"] = _place(case)
     elif case and action in (CaseWithdrawnEvent.action, CaseRestoredEvent.action):
         case["lane"] = WITHDRAWN if action == CaseWithdrawnEvent.action else _place(case)[0]
     elif case and action in (ScreenedEvent.action, ScreenedSilentlyEvent.action, FindingShownEvent.action):
@@ -258,8 +267,8 @@ def _of_case(made: _Expected, case_id: int, happened: _Happened) -> None:
 
 
 _UNREAD: _Told = {
-    **{"state": "waiting", "tier": "", "lane": "waiting", "rank": 9, "melanoma": None, "screened_at": None},
-    **{"silent": False, "stage": "unread", "decided_at": None, "follow_up_on": None},
+    **{"state": "waiting", "tier": "", "lane": "waiting", "rank": WAITING_RANK, "melanoma": None},
+    **{"screened_at": None, "silent": False, "stage": "unread", "decided_at": None, "follow_up_on": None},
     # What the database keeps twice, to find and sort by it.
     **{"malignancy_order": True, "search": True, "patient_key": True},
 }
@@ -277,12 +286,12 @@ def _of_finding(case: _Told, happened: _Happened) -> None:
     case |= {"silent": silent, "tier": SILENT if silent else case["finding's tier"]}
     case["melanoma"] = None if silent else case["finding's melanoma"]
     lane, case["rank"] = _place(case)
-    if case["lane"] != WITHDRAWN:
+    if case["lane"] not in (PART, WITHDRAWN):
         case["lane"] = lane
 
 
 def _place(case: _Told) -> tuple[str, int]:
-    """The lane and the rank that a case has by its tier where it is not withdrawn."""
+    """The lane and the rank that a case has by its tier where it is neither withdrawn nor a part."""
     if case["state"] == "waiting":
         return "waiting", case["rank"]
     return SILENT_PLACE if case["silent"] else PLACES[case["tier"]]
@@ -363,7 +372,7 @@ def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
             "rank",
             "melanoma",
         ),
-        *("stage", "decided_at", "follow_up_on", "note", "technique", *IDENTIFYING),
+        *("stage", "decided_at", "follow_up_on", "note", "technique", "part_of", "alone", *IDENTIFYING),
         *("finding", "silent", "model_digest", "malignancy_order", "file_name", "search", "patient_key"),
     )
     columns = (getattr(Case, name) for name in names)

@@ -37,9 +37,11 @@ State = Literal["waiting", "screened"]
 """Of a case: its photograph waits for the model, or has a finding."""
 Stage = Literal["unread", "second-read", "adjudication", "decided"]
 """Of a case's reading: whom it waits for."""
-Lane = Literal["suspicion", "cannot-say", "waiting", "withdrawn"]
-"""Of the worklist: the model assessed the case; could not, or not read the file; has not seen it yet; a
-person withdrew it, so that it is in no list and no figure."""
+Lane = Literal["suspicion", "cannot-say", "waiting", "part", "withdrawn"]
+"""Of the worklist: the model assessed the case; could not, or not read the file; has not seen it yet; it is
+a photograph of another case, in no list of its own and no figure; a person withdrew it, so that it is in
+none either."""
+PART: Lane = "part"
 WITHDRAWN: Lane = "withdrawn"
 LARGEST_ID = 2**31 - 1
 """Of a row, as PostgreSQL's integer is."""
@@ -62,6 +64,7 @@ PLACES: dict[Tier, tuple[Lane, int]] = {
     "unreadable": ("cannot-say", 1),
 }
 """Of a tier: its lane of the worklist, and its rank there."""
+WAITING_RANK = 9
 SILENT = "silent"
 """The tier of a case that was screened in silent mode: its finding is recorded, and shown nowhere."""
 SILENT_PLACE: tuple[Lane, int] = ("suspicion", 3)
@@ -75,6 +78,8 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 Technique = Literal["overview", "close-up", "dermoscopic", "polarised", "unpolarised"]
 TECHNIQUES: tuple[Technique, ...] = get_args(Technique)
 """How a photograph was taken: of a region, of a lesion, or through a dermatoscope, with which light."""
+NOT_DERMOSCOPIC: tuple[Technique, ...] = ("overview", "close-up")
+"""What the model does not assess, since it learned from dermoscopic photographs."""
 
 
 def now() -> datetime:
@@ -271,6 +276,9 @@ def searched(*texts: str) -> str:
 class Case(Base):
     """One photograph, what it shows according to the model, and whose eyes it waits for.
 
+    Of the photographs of one lesion and day one leads, and is the case; the others are its parts, in the lane
+    `part` with its number as `part_of` (see `worklist.parts`). `alone`: a person said that it is no part.
+
     `sha256` is of the file as it came: the same photograph sent twice is one case. So is the same DICOM image
     in another file, by its `instance` (see `dicom.Header.identity`); `pixels` is the SHA-256 of a DICOM
     image's pixel data as encoded, by which the same image of another patient is noticed. `revision` counts
@@ -340,6 +348,12 @@ class Case(Base):
             sqlite_where=text("follow_up_on IS NOT NULL"),
             postgresql_where=text("follow_up_on IS NOT NULL"),
         ),
+        Index(
+            "ix_cases_part_of",
+            "part_of",
+            sqlite_where=text("part_of IS NOT NULL"),
+            postgresql_where=text("part_of IS NOT NULL"),
+        ),
         Index("ix_cases_own", "received_by", "received_at"),
         Index("ix_cases_patient", "patient", "lesion", "received_at"),
         Index("ix_cases_accession", "accession"),
@@ -369,7 +383,7 @@ class Case(Base):
     model_digest: Mapped[str | None] = mapped_column(ForeignKey("models.digest"))
     tier: Mapped[str] = mapped_column(String(12), default="")
     lane: Mapped[str] = mapped_column(String(12), default="waiting")
-    rank: Mapped[int] = mapped_column(default=9)
+    rank: Mapped[int] = mapped_column(default=WAITING_RANK)
     melanoma: Mapped[float | None]
     malignancy_order: Mapped[float] = mapped_column(default=0.0)
     finding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -381,6 +395,8 @@ class Case(Base):
     decided_at: Mapped[datetime | None]
     assigned_to: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
     follow_up_on: Mapped[date | None]
+    part_of: Mapped[int | None] = mapped_column(ForeignKey("cases.id"))
+    alone: Mapped[bool] = mapped_column(default=False)
     model: Mapped[Model | None] = relationship()
     assignee: Mapped[Account | None] = relationship(foreign_keys=[assigned_to])
 
@@ -395,11 +411,20 @@ class Case(Base):
         return cuts_of(self.model.card) if self.model is not None else {}
 
 
+def place_of(case: Case) -> tuple[Lane, int]:
+    """The lane and the rank that a case has by its tier, where it is neither withdrawn nor a part."""
+    if case.state == "waiting":
+        return "waiting", WAITING_RANK
+    return SILENT_PLACE if case.tier == SILENT else PLACES[case.tier]  # type: ignore[index]
+
+
 def cuts_of(card: Mapping[str, Any]) -> Mapping[str, float]:
     """The thresholds of a model's card, by tier."""
     return {name: cut["value"] for name, cut in card["thresholds"].items()}
 
 
+COUNTED = Case.lane.not_in((PART, WITHDRAWN))
+"""That a case is in lists and figures: neither withdrawn nor a photograph of another."""
 OPEN = Case.stage != literal_column("'decided'")
 """That a case is not decided; written out, since a partial index is not used for a parameter."""
 DECIDED = Case.stage == literal_column("'decided'")

@@ -29,12 +29,15 @@ from dermsentry.clinic.web.security import (
     sign_in_path,
     signed_in,
 )
+from dermsentry.clinic.worklist.parts import CannotJoin
 from dermsentry.clinic.worklist.reading import CannotRead
 from dermsentry.errors import BundleError, DermsentryError, OutputError
 
 log = logging.getLogger(__name__)
 
 NO_SPACE, AWAY = 507, 503
+_CONFLICTS = (CannotJoin, CannotRead, NotTheirs)
+"""What cannot be done as things are, whatever is sent."""
 LONGEST_FORM = 64 * 1024
 
 ERRORS = {
@@ -202,7 +205,7 @@ async def _told(request: Request, error: Exception) -> Response:
                 status, detail = NO_SPACE, _NO_SPACE_LEFT
             log.error("request %s: %s", request_number(request), error)
             return answer(request, status, detail, {"Retry-After": "30"})
-    return answer(request, 409 if isinstance(error, CannotRead | NotTheirs) else 422, str(error))
+    return answer(request, 409 if isinstance(error, _CONFLICTS) else 422, str(error))
 
 
 def _is_full(error: BaseException) -> bool:

@@ -26,6 +26,7 @@ LANES = {
     "waiting": lazy("Waiting"),
     "follow-up": lazy("Follow-up"),
     "decided": lazy("Decided"),
+    "part": lazy("Part of another case"),
     "withdrawn": lazy("Withdrawn"),
 }
 LANE_HELP = {

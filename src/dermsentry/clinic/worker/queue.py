@@ -29,6 +29,7 @@ class Leased:
     case_id: int
     sha256: str
     format: str
+    technique: str
     lease: str
     worn_out: bool
 
@@ -48,7 +49,8 @@ def lease(session: Session, duration: timedelta = LEASE) -> Leased | None:
     found.lease = secrets.token_hex(16)
     found.lease_until = moment + duration
     found.attempts += 1
-    return Leased(found.id, case.id, case.sha256, case.format, found.lease, found.attempts > MOST_ATTEMPTS)
+    worn_out = found.attempts > MOST_ATTEMPTS
+    return Leased(found.id, case.id, case.sha256, case.format, case.technique, found.lease, worn_out)
 
 
 def finish(session: Session, leased: Leased) -> Case | None:

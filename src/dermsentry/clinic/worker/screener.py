@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_EMBEDDED = 16 * 1024
 """Bytes of an embedding: more than any network here has."""
+NOT_DERMOSCOPIC = "not a dermoscopic photograph, so not assessed by the model"
 SIGNATURES = {"view": b"\xff\xd8\xff", "thumbnail": b"\xff\xd8\xff", "saliency": PNG}
 VIEW, THUMBNAIL = 2048, 320
 """The longer side, in pixels, of what a browser is sent."""
@@ -64,10 +65,11 @@ class Screener(Guarded):
         self.close()
         self.bundle, self.base = bundle, base
 
-    def screen(self, path: Path, kind: str) -> Screening:
+    def screen(self, path: Path, kind: str, *, dermoscopic: bool = True) -> Screening:
         """Decode and screen one file, and draw what people see of it.
 
-        A file that takes too long, or too much memory, has its finding too: unreadable, and why.
+        A file that takes too long, or too much memory, has its finding too: unreadable, and why. One that is
+        not `dermoscopic` is decoded and drawn, and not assessed.
 
         Raises
         ------
@@ -75,7 +77,8 @@ class Screener(Guarded):
             The model was refused, or the network failed.
         """
         try:
-            return self.ask({"do": "screen", "path": str(path.absolute()), "kind": kind}, _checked)
+            asked = {"path": str(path.absolute()), "kind": kind, "dermoscopic": dermoscopic}
+            return self.ask({"do": "screen", **asked}, _checked)
         except Stopped as error:
             return Screening(unread(error.reason), None, None, {})
 
@@ -106,6 +109,11 @@ def unread(reason: str) -> dict[str, Any]:
     }
 
 
+def unassessed() -> dict[str, Any]:
+    """The finding of a photograph that is not what the model learned from."""
+    return {**unread(NOT_DERMOSCOPIC), "tier": "cannot-say"}
+
+
 def _checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screening:
     """What a process answered, if it is what one that no file took over would answer. Raises ValueError."""
     finding = answer["finding"]
@@ -120,7 +128,8 @@ def _checked(answer: dict[str, Any], drawn: dict[str, bytes]) -> Screening:
         and finding["tier"] in TIERS
         and (shares is None or set(shares) == set(CODES))
         and all(number is None or (type(number) is float and 0 <= number <= 1) for number in numbers)
-        and (finding["melanoma"] is None) == (shares is None) == (finding["tier"] == "unreadable")
+        and (finding["melanoma"] is None) == (shares is None)
+        and (shares is None) == (finding["tier"] == "unreadable" or finding == unassessed())
         and isinstance(finding["quality"], dict | None)
         and all(isinstance(reason, str) for reason in finding["reasons"])
         and all(size is None or (type(size) is int and 0 < size < 10**6) for size in sizes)
@@ -145,18 +154,20 @@ def _screen(asked: Mapping[str, Any], bundle: Bundle) -> tuple[dict[str, Any], d
 
     try:
         photograph = _decode(Path(asked["path"]), asked["kind"])
-        screened = screen_photograph(photograph, bundle, saliency=True)
+        screened = screen_photograph(photograph, bundle, saliency=True) if asked["dermoscopic"] else None
         drawn = {"view": _jpeg(photograph, VIEW), "thumbnail": _jpeg(photograph, THUMBNAIL)}
     except (Unreadable, MemoryError) as error:
         reason = error.reason if isinstance(error, Unreadable) else "too large to decode"
         return {"finding": unread(reason), "width": None, "height": None, "taken": ""}, {}
-    if screened.saliency is not None:
-        drawn["saliency"] = screened.saliency
     with contextlib.suppress(cv2.error, MemoryError):  # there is a finding all the same
         drawn["fingerprint"] = take_fingerprint(photograph.pixels)
-    if screened.embedding is not None:
-        drawn["embedding"] = screened.embedding.astype(np.float16).tobytes()[:MOST_EMBEDDED]
-    finding = {name: value for name, value in plain(screened.finding).items() if name in unread("")}
+    finding = unassessed()
+    if screened is not None:
+        if screened.saliency is not None:
+            drawn["saliency"] = screened.saliency
+        if screened.embedding is not None:
+            drawn["embedding"] = screened.embedding.astype(np.float16).tobytes()[:MOST_EMBEDDED]
+        finding = {name: value for name, value in plain(screened.finding).items() if name in unread("")}
     size = {"width": photograph.width, "height": photograph.height}
     return {"finding": finding, **size, "taken": photograph.taken}, drawn
 

@@ -20,11 +20,12 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.events import ScreenedEvent, ScreenedSilentlyEvent
 from dermsentry.clinic.store.records import finding_digest
-from dermsentry.clinic.store.tables import Embedding, Fingerprint, Model, now
+from dermsentry.clinic.store.tables import NOT_DERMOSCOPIC, Embedding, Fingerprint, Job, Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import LEASE, MOST_ATTEMPTS, Leased, finish, give_up_lease, lease, renew
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
 from dermsentry.clinic.worker.silent_mode import hide_finding, show_finding
+from dermsentry.clinic.worklist.parts import gather, leave, release_parts
 from dermsentry.errors import BundleError, OutputError
 from dermsentry.files import plain, write_bytes
 from dermsentry.model import Card
@@ -82,6 +83,15 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     case = finish(session, leased)
     if case is None:
         return False
+    again = case.state == "screened"
+    if again and case.stage != "unread":  # a finding does not change under a decision
+        return True
+    if (case.technique in NOT_DERMOSCOPIC) != (leased.technique in NOT_DERMOSCOPIC):  # said meanwhile
+        session.flush()
+        session.add(Job(case_id=case.id))
+        return True
+    case.revision += again
+    leave(session, clinic, case, "worker")
     found = screening.finding
     case.state, case.screened_at = "screened", now()
     case.model_digest = register(session, card)
@@ -89,14 +99,16 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     case.taken = case.taken or screening.taken
     if screening.embedding:
         session.merge(Embedding(case_id=case.id, model_digest=card.digest, vector=screening.embedding))
-    if screening.width is not None:
+    if screening.width is not None and not again:
         session.add(Fingerprint(case_id=case.id, data=screening.fingerprint))
-    silent = clinic.settings.silent and found["tier"] != "unreadable"  # which is no finding of the model's
+    silent = clinic.settings.silent and found["melanoma"] is not None  # else it is no finding of the model's
     (hide_finding if silent else show_finding)(case, found)
     kind = ScreenedSilentlyEvent if silent else ScreenedEvent
     threshold = card.thresholds["alert"].value
     told = kind(case.id, found["tier"], found["melanoma"], card.digest, threshold, finding_digest(found))
     append(session, clinic.trail, "worker", told)
+    release_parts(session, clinic, case, "worker")
+    gather(session, clinic, case)
     raise_alerts(session, clinic, case)
     return True
 
@@ -117,7 +129,13 @@ def _do(clinic: Clinic, screener: Screener, card: Card, leased: Leased) -> None:
             screening = Screening(unread(reason), None, None, {})
         else:
             with _renewed(clinic, leased):
-                screening = screener.screen(clinic.pictures.original(leased.sha256), leased.format)
+                screening = screener.screen(
+                    clinic.pictures.original(leased.sha256),
+                    leased.format,
+                    dermoscopic=leased.technique not in NOT_DERMOSCOPIC,
+                )
+        if "saliency" not in screening.pictures:  # of an earlier screening
+            clinic.pictures.drawn(leased.sha256, "saliency").unlink(missing_ok=True)
         for kind, data in screening.pictures.items():
             if kind == "saliency" and clinic.settings.silent:
                 continue

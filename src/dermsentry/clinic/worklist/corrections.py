@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from dermsentry.clinic.alerts.alerting import acknowledge, raise_again, tell_change
+from dermsentry.clinic.alerts.alerting import acknowledge, raise_again, raise_alerts, tell_change
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.intake.admission import LONGEST
 from dermsentry.clinic.store.accounts import Person
@@ -29,9 +29,6 @@ from dermsentry.clinic.store.events import (
 )
 from dermsentry.clinic.store.tables import (
     IDENTIFYING,
-    PLACES,
-    SILENT,
-    SILENT_PLACE,
     WITHDRAWN,
     Case,
     Conflict,
@@ -39,9 +36,11 @@ from dermsentry.clinic.store.tables import (
     Event,
     Export,
     now,
+    place_of,
 )
 from dermsentry.clinic.store.text import clean, clean_reason, digest_of, joined_notes
 from dermsentry.clinic.worklist.matches import compare_patients
+from dermsentry.clinic.worklist.parts import gather, leave, parts_of, release_parts
 from dermsentry.clinic.worklist.patients import set_technique
 from dermsentry.errors import InputError
 
@@ -60,7 +59,10 @@ class Outdated:
 def correct(
     session: Session, clinic: Clinic, case_id: int, person: Person, given: Mapping[str, str], reason: str
 ) -> Correction:
-    """Put right whose photograph a case is.
+    """Put right whose photograph a case is, with all photographs that are part of it.
+
+    A part whose patient or lesion is put right leaves the case; whatever is of one lesion and day by then is
+    one case, where nobody has read it.
 
     Parameters
     ----------
@@ -87,15 +89,32 @@ def correct(
     if not after:
         raise InputError("Nothing was changed; correct a field, or leave the page.")
     before = {name: getattr(case, name) for name in after}
-    for name, value in after.items():
-        setattr(case, name, value)
-    compare_patients(session, case)
-    append(session, clinic.trail, person.name, CaseCorrectedEvent(case.id, before, after, reason))
-    return _keep(session, case, person, "corrected", reason, before, after)
+    moved = bool({"patient", "lesion"} & after.keys())
+    left = moved and case.part_of is not None
+    if left:
+        leave(session, clinic, case, person.name)
+    made = _put_right(session, clinic, case, person, after, reason)
+    for part in parts_of(session, case.id):
+        own = {
+            name: value
+            for name, value in after.items()
+            if getattr(part, name) != value
+            and (name in ("patient", "lesion") or getattr(part, name) == before[name])
+        }
+        if own:
+            _put_right(session, clinic, part, person, own, reason)
+    if moved:
+        session.flush()
+        gather(session, clinic, case, person.name)
+    if left:
+        raise_alerts(session, clinic, case)
+    return made
 
 
 def withdraw(session: Session, clinic: Clinic, case_id: int, person: Person, reason: str) -> Correction:
     """Take a case out of every list and figure; its open alerts are acknowledged by it.
+
+    Its other photographs are not withdrawn: they are a case again, which nobody has decided.
 
     Raises
     ------
@@ -106,10 +125,13 @@ def withdraw(session: Session, clinic: Clinic, case_id: int, person: Person, rea
     reason = clean_reason(reason, of="correction")
     if case.lane == WITHDRAWN:
         raise InputError(f"Case {case_id} has been withdrawn already.")
+    leave(session, clinic, case, person.name)
     case.lane = WITHDRAWN
     append(session, clinic.trail, person.name, CaseWithdrawnEvent(case.id, reason))
     acknowledge(session, clinic, case.id, person)
-    return _keep(session, case, person, "withdrawn", reason)
+    made = _keep(session, case, person, "withdrawn", reason)
+    release_parts(session, clinic, case, person.name)
+    return made
 
 
 def restore(session: Session, clinic: Clinic, case_id: int, person: Person, reason: str) -> Correction:
@@ -126,10 +148,12 @@ def restore(session: Session, clinic: Clinic, case_id: int, person: Person, reas
     reason = clean_reason(reason, of="correction")
     if case.lane != WITHDRAWN:
         raise InputError(f"Case {case_id} is not withdrawn.")
-    case.lane, case.rank = _place(case)
+    case.lane, case.rank = place_of(case)
     append(session, clinic.trail, person.name, CaseRestoredEvent(case.id, reason))
     raise_again(session, clinic, case, person, _withdrawn_at(session, case))
-    return _keep(session, case, person, "restored", reason)
+    made = _keep(session, case, person, "restored", reason)
+    gather(session, clinic, case, person.name)
+    return made
 
 
 def settle_conflict(
@@ -228,10 +252,15 @@ def _withdrawn_at(session: Session, case: Case) -> datetime:
     return datetime.fromisoformat(session.scalars(query.order_by(Event.id.desc()).limit(1)).one())
 
 
-def _place(case: Case) -> tuple[str, int]:
-    if case.state == "waiting":
-        return "waiting", case.rank
-    return SILENT_PLACE if case.tier == SILENT else PLACES[case.tier]  # type: ignore[index]
+def _put_right(
+    session: Session, clinic: Clinic, case: Case, person: Person, after: Mapping[str, str], reason: str
+) -> Correction:
+    before = {name: getattr(case, name) for name in after}
+    for name, value in after.items():
+        setattr(case, name, value)
+    compare_patients(session, case)
+    append(session, clinic.trail, person.name, CaseCorrectedEvent(case.id, before, after, reason))
+    return _keep(session, case, person, "corrected", reason, before, after)
 
 
 def _keep(

@@ -11,10 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.intake.admission import tell_technique
 from dermsentry.clinic.store.accounts import Person
-from dermsentry.clinic.store.audit_trail import append
 from dermsentry.clinic.store.database import held_case
-from dermsentry.clinic.store.events import TechniqueSetEvent
 from dermsentry.clinic.store.tables import ASSESSED, TECHNIQUES, WITHDRAWN, Case, Embedding
 from dermsentry.clinic.worklist.body_map import Point, beside, filed, region_of
 from dermsentry.clinic.worklist.spellings import Proposal, Spellings, spellings_of
@@ -182,6 +181,8 @@ def same_lesion(session: Session, case: Case) -> tuple[Case, ...]:
 def set_technique(session: Session, clinic: Clinic, case_id: int, person: Person, technique: str) -> Case:
     """Keep how a photograph was taken, as a person says; empty where nobody knows.
 
+    One that nobody has read is screened again where that decides whether the model assesses it.
+
     Raises
     ------
     InputError
@@ -193,8 +194,7 @@ def set_technique(session: Session, clinic: Clinic, case_id: int, person: Person
         raise InputError(f"Received {technique[:40]!r}; expected one of {', '.join(TECHNIQUES)}.")
     case = held_case(session, case_id)
     if technique != case.technique:
-        append(session, clinic.trail, person.name, TechniqueSetEvent(case.id, case.technique, technique))
-        case.technique = technique
+        tell_technique(session, clinic, case, person.name, technique)
     return case
 
 

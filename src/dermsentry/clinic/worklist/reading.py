@@ -24,6 +24,7 @@ from dermsentry.clinic.store.tables import (
     ADJUDICATOR,
     AMENDMENT,
     ASSESSED,
+    PART,
     WITHDRAWN,
     Case,
     Read,
@@ -315,6 +316,8 @@ def may_read(session: Session, clinic: Clinic, case: Case, person: Person) -> st
         return "Only dermatologists can decide cases."
     if case.lane == WITHDRAWN:
         return "The case was withdrawn."
+    if case.lane == PART:
+        return f"This photograph is part of case {case.part_of}; what is decided there counts for it."
     if case.state == "waiting":
         return "The photograph has not been screened yet."
     if case.stage == "decided":

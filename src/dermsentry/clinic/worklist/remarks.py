@@ -22,7 +22,7 @@ from dermsentry.clinic.store.events import (
     TaggedEvent,
     UntaggedEvent,
 )
-from dermsentry.clinic.store.tables import Account, Case, Comment, Tag
+from dermsentry.clinic.store.tables import PART, Account, Case, Comment, Tag
 from dermsentry.clinic.store.text import clean, clean_note, digest_of, folded
 from dermsentry.clinic.worklist.worklist import comments_shown_to
 from dermsentry.errors import InputError
@@ -36,9 +36,11 @@ def assign(session: Session, clinic: Clinic, case_id: int, person: Person, accou
     Raises
     ------
     InputError
-        There is no such case, or no such account that may decide.
+        There is no such case, or no such account that may decide; or it is part of another case.
     """
     case = held_case(session, case_id)
+    if case.lane == PART:
+        raise InputError(f"This photograph is part of case {case.part_of}; assign that one.")
     if case.assigned_to == account_id:
         return
     names = []

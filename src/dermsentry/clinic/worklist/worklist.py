@@ -37,9 +37,11 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find
 from dermsentry.clinic.store.tables import (
+    COUNTED,
     DECIDED,
     LARGEST_ID,
     OPEN,
+    PART,
     PLACES,
     WITHDRAWN,
     Account,
@@ -56,6 +58,7 @@ from dermsentry.clinic.store.tables import (
 )
 from dermsentry.clinic.store.text import folded
 from dermsentry.clinic.worklist.locks import locked_by_others
+from dermsentry.clinic.worklist.parts import parts_of_cases
 from dermsentry.errors import InputError
 from dermsentry.screening.triage import TIERS, Tier
 
@@ -102,7 +105,7 @@ class Listed(NamedTuple):
 
     `assignee`, `assignee_name`: the full name and the name of the account that is to read it. `read_by`,
     `reader`: the account that has it open, and its full name. `thresholds`: as in a `Case`. All else are
-    columns of a `Case`.
+    columns of a `Case`. `parts`: the numbers of its other photographs.
     """
 
     id: int
@@ -129,7 +132,9 @@ class Listed(NamedTuple):
     assignee_name: str | None
     read_by: int | None
     reader: str | None
+    part_of: int | None
     thresholds: Mapping[str, float]
+    parts: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,7 @@ def counts(session: Session, zone: tzinfo = UTC) -> Mapping[str, int]:
     `cannot-say` is the lane, with the `unreadable` ones in it. `follow-up`: how many are due for it by the
     day that it is in a time zone.
     """
-    found = dict.fromkeys((*(lane for lane in get_args(Lane) if lane != WITHDRAWN), *TIERS), 0)
+    found = dict.fromkeys((*(lane for lane in get_args(Lane) if lane not in (PART, WITHDRAWN)), *TIERS), 0)
     found["follow-up"] = session.scalar(_DUE, {"today": now().astimezone(zone).date()}) or 0
     tiers: dict[tuple[str, int], str] = {place: tier for tier, place in PLACES.items()}
     for lane, rank, number in session.execute(_OPEN_BY_PLACE):
@@ -227,14 +232,10 @@ def counts(session: Session, zone: tzinfo = UTC) -> Mapping[str, int]:
 _CASES, _ASSIGNEES, _READERS = Case.__table__, Account.__table__.alias(), Account.__table__.alias()
 _OPEN_BY_PLACE = (
     select(_CASES.c.lane, _CASES.c.rank, func.count())
-    .where(OPEN, _CASES.c.lane != WITHDRAWN)
+    .where(OPEN, COUNTED)
     .group_by(_CASES.c.lane, _CASES.c.rank)
 )
-_DUE = (
-    select(func.count())
-    .select_from(_CASES)
-    .where(_CASES.c.follow_up_on <= bindparam("today"), _CASES.c.lane != WITHDRAWN)
-)
+_DUE = select(func.count()).select_from(_CASES).where(_CASES.c.follow_up_on <= bindparam("today"), COUNTED)
 _OTHERS = {
     "assignee": _ASSIGNEES.c.full_name,
     "assignee_name": _ASSIGNEES.c.name,
@@ -243,7 +244,7 @@ _OTHERS = {
 }
 _LISTED = (
     select(
-        *((_OTHERS[name] if name in _OTHERS else _CASES.c[name]).label(name) for name in Listed._fields[:-1]),
+        *((_OTHERS[name] if name in _OTHERS else _CASES.c[name]).label(name) for name in Listed._fields[:-2]),
         _CASES.c.model_digest,
     )
     .outerjoin_from(_CASES, _ASSIGNEES, _ASSIGNEES.c.id == _CASES.c.assigned_to)
@@ -267,8 +268,11 @@ def _listed(session: Session, wanted: Sequence[int]) -> tuple[Listed, ...]:
     digests = {row.model_digest for row in opened.values() if row.model_digest}
     cards = session.execute(_CARDS, {"digests": list(digests)}) if digests else ()
     cuts = {digest: cuts_of(card) for digest, card in cards}
+    parts = parts_of_cases(session, opened)
     found = (opened[number] for number in wanted)
-    return tuple(Listed._make((*row[:-1], cuts.get(row.model_digest, {}))) for row in found)
+    return tuple(
+        Listed._make((*row[:-1], cuts.get(row.model_digest, {}), parts.get(row.id, ()))) for row in found
+    )
 
 
 def _order(wanted: Filter) -> tuple[InstrumentedAttribute[Any], ...]:
@@ -300,7 +304,7 @@ def _query(wanted: Filter) -> Select[int]:
         raise InputError(f"Received the order {wanted.order!r}; expected one of {', '.join(ORDERS)}.")
     asked: list[ColumnElement[bool]] = [Case.lane == wanted.lane]
     if wanted.stage == "follow-up":
-        asked = [Case.follow_up_on.is_not(None), Case.lane != WITHDRAWN]
+        asked = [Case.follow_up_on.is_not(None), COUNTED]
     elif wanted.stage == "anything":
         asked = []
     elif wanted.stage != "all":

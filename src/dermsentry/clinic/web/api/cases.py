@@ -36,6 +36,7 @@ from dermsentry.clinic.web.security import TokenReads, TokenSends, clinic_of
 from dermsentry.clinic.web.uploads import receive_all
 from dermsentry.clinic.web.views import note_list, note_view
 from dermsentry.clinic.worklist.matches import matches_of
+from dermsentry.clinic.worklist.parts import parts_of
 from dermsentry.clinic.worklist.remarks import blind_reader
 from dermsentry.clinic.worklist.worklist import Order, list_cases
 from dermsentry.screening.triage import Tier
@@ -167,6 +168,7 @@ def case(request: Request, person: TokenReads, case_id: Number) -> CaseDetail:
     """A case with the model's finding."""
     with reading(clinic_of(request).engine) as session:
         found = CaseDetail.model_validate(find_case(session, case_id))
+        found.parts = [own.id for own in parts_of(session, case_id)]
         found.matches = [MatchFound.model_validate(own) for own in matches_of(session, case_id)]
     note_view(clinic_of(request), person, case_id)
     return found

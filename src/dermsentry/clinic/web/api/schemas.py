@@ -85,6 +85,10 @@ class CaseSummary(_Row):
     assigned_to: str | None = Field(
         None, validation_alias="assignee_name", description="The account that is to read it"
     )
+    part_of: int | None = Field(
+        description="The case of which this photograph is a part, and which is decided for both; else null"
+    )
+    parts: list[int] = Field([], description="The case's other photographs, of the same lesion and day")
 
     @model_validator(mode="after")
     def _withhold(self) -> Self:
@@ -400,6 +404,16 @@ class TechniqueGiven(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     technique: Technique | Literal[""]
+
+
+class Alone(BaseModel):
+    """Whether a photograph is a case of its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    alone: bool = Field(
+        description="true: a case of its own, whatever else is of its lesion and day; false: with those"
+    )
 
 
 class AlertRaised(_Row):

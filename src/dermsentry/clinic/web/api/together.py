@@ -12,7 +12,9 @@ from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.tables import Account
 from dermsentry.clinic.web.api.schemas import (
     ALWAYS,
+    Alone,
     Assignment,
+    CaseSummary,
     CommentMade,
     LockHeld,
     NewComment,
@@ -25,6 +27,7 @@ from dermsentry.clinic.web.problems import problem_responses
 from dermsentry.clinic.web.security import TokenCorrects, TokenDecides, TokenReads, clinic_of
 from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worklist.locks import lock, lock_of, release, take_over
+from dermsentry.clinic.worklist.parts import parts_of, set_alone
 from dermsentry.clinic.worklist.patients import set_technique
 from dermsentry.clinic.worklist.reading import CannotRead, may_read
 from dermsentry.clinic.worklist.remarks import (
@@ -215,6 +218,24 @@ def follows_up(request: Request, person: TokenDecides, case_id: Number) -> None:
     with writing(clinic.engine) as session:
         find_case(session, case_id)
         follow_up_done(session, clinic, case_id, person)
+
+
+@router.put(
+    "/cases/{case_id}/alone",
+    summary="Make a photograph a case of its own",
+    tags=["cases"],
+    responses=problem_responses(404, 409),
+)
+def alone(request: Request, person: TokenCorrects, case_id: Number, given: Alone) -> CaseSummary:
+    """Make a photograph a case of its own, or put it back with those of its lesion and day."""
+    clinic = clinic_of(request)
+    with writing(clinic.engine) as session:
+        find_case(session, case_id)
+        case = set_alone(session, clinic, case_id, person, alone=given.alone)
+        session.flush()
+        return CaseSummary.model_validate(case).model_copy(
+            update={"parts": [own.id for own in parts_of(session, case.id)]}
+        )
 
 
 @router.put(

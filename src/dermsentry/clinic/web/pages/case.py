@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -26,13 +26,14 @@ from dermsentry.clinic.web.case_pictures import find_case, send_picture
 from dermsentry.clinic.web.filters import as_query
 from dermsentry.clinic.web.pages.worklist import asked_for, is_undoable, undoable
 from dermsentry.clinic.web.rendering import markdown_html, page, part
-from dermsentry.clinic.web.security import Decider, Reader, clinic_of
+from dermsentry.clinic.web.security import Corrector, Decider, Reader, clinic_of
 from dermsentry.clinic.web.views import note_view
 from dermsentry.clinic.worklist.corrections import corrections_of, outdated_exports
 from dermsentry.clinic.worklist.drafts import FIELDS, begun, discard_draft, keep_draft
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.locks import lock, lock_of
 from dermsentry.clinic.worklist.matches import count_more, doubts_of, matches_of
+from dermsentry.clinic.worklist.parts import parts_of, set_alone
 from dermsentry.clinic.worklist.patients import by_day, same_lesion
 from dermsentry.clinic.worklist.reading import (
     CannotRead,
@@ -283,6 +284,26 @@ def undoes(request: Request, person: Decider, case_id: int, read_id: int) -> Res
     return RedirectResponse(f"/cases/{case_id}?{as_query(text)}", 303)
 
 
+@router.post("/cases/{case_id}/alone")
+def makes_alone(
+    request: Request,
+    person: Corrector,
+    case_id: int,
+    alone: Annotated[Literal["yes", "no"], Form()],
+) -> Response:
+    """Make a photograph a case of its own, or put it back with those of its lesion and day."""
+    clinic = clinic_of(request)
+    text, _ = asked_for(request, person)
+    try:
+        with writing(clinic.engine) as session:
+            find_case(session, case_id)
+            case = set_alone(session, clinic, case_id, person, alone=alone == "yes")
+            shown = case.part_of or case.id
+    except InputError as error:
+        return _page(request, person, case_id, problem=str(error), status=409)
+    return RedirectResponse(f"/cases/{shown}?{as_query(text)}", 303)
+
+
 @router.get("/checklists")
 def checklist_scores(
     request: Request,
@@ -415,4 +436,6 @@ def what_is_shown(session: Session, clinic: Clinic, case: Case, person: Person) 
         "corrections": corrections_of(session, case.id),
         "outdated": outdated_exports(session, case.id),
         "may_leave": may_leave(case.dicom),
+        "parts": (parts := parts_of(session, case.id)),
+        "printable": [own for own in parts if own.width and may_leave(own.dicom)],
     }

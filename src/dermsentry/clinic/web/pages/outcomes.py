@@ -24,7 +24,7 @@ from dermsentry.clinic.monitoring.outcomes import (
 )
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.database import find, reading, writing
-from dermsentry.clinic.store.tables import IDENTIFYING, LARGEST_ID, WITHDRAWN, Case, Outcome, Read
+from dermsentry.clinic.store.tables import COUNTED, IDENTIFYING, LARGEST_ID, WITHDRAWN, Case, Outcome, Read
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Reader, Recorder, clinic_of
 from dermsentry.clinic.web.views import note_view
@@ -179,7 +179,7 @@ def _awaited(session: Session) -> list[tuple[Read, Case]]:
         select(Read, Case)
         .join(Case, Case.id == Read.case_id)
         .where(Read.action == "biopsy", Read.undone_at.is_(None), Case.stage == "decided")
-        .where(Case.lane != WITHDRAWN, ~overruled.exists())
+        .where(COUNTED, ~overruled.exists())
         .where(~select(Outcome.id).where(Outcome.case_id == Case.id).exists())
         .order_by(Read.id)
         .limit(SHOWN)
@@ -188,8 +188,10 @@ def _awaited(session: Session) -> list[tuple[Read, Case]]:
 
 
 def _chosen(session: Session, number: str) -> Case | None:
-    """The case that an outcome is entered for, unless it was withdrawn."""
+    """The case that an outcome is entered for, unless it was withdrawn; of a part the case that it is of."""
     case = find(session, Case, int(number)) if number.isascii() and number.isdigit() else None
+    if case is not None and case.part_of is not None:
+        case = session.get_one(Case, case.part_of)
     return case if case is not None and case.lane != WITHDRAWN else None
 
 

@@ -1,0 +1,190 @@
+"""The photographs of one lesion and day as one case: one leads it, the others are its parts.
+
+An overview and a dermoscopic photograph, a polarised and an unpolarised one, or several of one lesion are one
+case: one row of the worklist, one decision, one report. The photograph that worries most leads, so that no
+part says more than the case does. Nobody's work is moved: a photograph joins as long as nobody has begun to
+read, and one that worries more than a case that somebody has begun with stays a case of its own. A person can
+take a photograph out, and put it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dermsentry.clinic.alerts.alerting import raise_alerts
+from dermsentry.clinic.clinic import Clinic
+from dermsentry.clinic.store.accounts import Person
+from dermsentry.clinic.store.audit_trail import append, hold
+from dermsentry.clinic.store.database import held_case
+from dermsentry.clinic.store.events import PartJoinedEvent, PartSeparatedEvent
+from dermsentry.clinic.store.tables import (
+    NOT_DERMOSCOPIC,
+    PART,
+    Alert,
+    Case,
+    Comment,
+    Draft,
+    Export,
+    Lock,
+    Outcome,
+    Read,
+    Tag,
+    now,
+    place_of,
+)
+from dermsentry.clinic.worklist.patients import same_lesion, when_taken
+from dermsentry.errors import InputError
+
+
+class CannotJoin(InputError):
+    """A photograph cannot be made part of a case, or is none."""
+
+
+_URGENCY = {"alert": 0, "refer": 1, "cannot-say": 2, "unreadable": 2, "routine": 3}
+_SYSTEM = "system"
+
+
+def gather(session: Session, clinic: Clinic, case: Case, actor: str = _SYSTEM) -> None:
+    """Put a screened photograph together with those of its lesion and day, as far as nobody has read them.
+
+    Whichever worries most leads: by its tier, then one whose alert is out or with which somebody has begun,
+    then by the probability of malignancy.
+    """
+    hold(session)
+    if case.alone or not _may_join(case):
+        return
+    others = [own for own in same_lesion(session, case) if own.id != case.id and _goes_with(own, case)]
+    leading = [own for own in (case, *others) if own.part_of is None]
+    begun = _begun(session, [own.id for own in leading])
+    free = [own for own in leading if own.id not in begun]
+    if not free:
+        return
+    lead = min(leading, key=lambda own: (_urgency(own), own.id not in begun, own.malignancy_order, own.id))
+    joining = [own for own in free if own is not lead]
+    for own in joining:
+        for part in (*parts_of(session, own.id), own):
+            part.part_of, part.lane = lead.id, PART
+            append(session, clinic.trail, actor, PartJoinedEvent(part.id, lead.id))
+    if joining:
+        lead.revision += 1  # whoever has seen it has not seen all of it
+
+
+def parts_of(session: Session, case_id: int) -> Sequence[Case]:
+    """The photographs of a case beside the one that leads it, in the order in which they came."""
+    return session.scalars(select(Case).where(Case.part_of == case_id).order_by(Case.id)).all()
+
+
+def parts_of_cases(session: Session, cases: Iterable[int]) -> Mapping[int, Sequence[int]]:
+    """The numbers of the parts of each case that has any."""
+    query = select(Case.part_of, Case.id).where(Case.part_of.in_(list(cases))).order_by(Case.id)
+    found: dict[int, list[int]] = {}
+    for lead, part in session.execute(query):
+        found.setdefault(lead or 0, []).append(part)
+    return found
+
+
+def release_parts(session: Session, clinic: Clinic, case: Case, actor: str) -> None:
+    """Make the parts of a case that is no longer theirs a case of their own, together."""
+    parts = parts_of(session, case.id)
+    for part in parts:
+        _separate(session, clinic, part, actor)
+    if parts:
+        case.revision += 1
+        session.flush()
+        gather(session, clinic, parts[0], actor)
+        for part in parts:
+            raise_alerts(session, clinic, part)
+
+
+def lead_by_urgency(session: Session, clinic: Clinic, case: Case) -> None:
+    """After findings were shown: where a part worries more than what leads it, have them lead anew."""
+    if any(_urgency(part) < _urgency(case) for part in parts_of(session, case.id)):
+        release_parts(session, clinic, case, _SYSTEM)
+
+
+def leave(session: Session, clinic: Clinic, case: Case, actor: str, *, alone: bool = False) -> None:
+    """Take a photograph out of the case that it is part of, if it is; its alerts are still to be raised.
+
+    `alone`: a person said that it is a case of its own.
+    """
+    if case.part_of is not None:
+        session.get_one(Case, case.part_of).revision += 1
+        _separate(session, clinic, case, actor, alone=alone)
+        session.flush()
+
+
+def set_alone(session: Session, clinic: Clinic, case_id: int, person: Person, *, alone: bool) -> Case:
+    """Make a photograph a case of its own, or put it back with those of its lesion and day.
+
+    Raises
+    ------
+    CannotJoin
+        It is a case of its own already, or there is none that it can be put together with.
+    InputError
+        There is no such case, or the person may not.
+    """
+    if "correct" not in person.may:
+        raise InputError("Only dermatologists and administrators can say which photographs are one case.")
+    case = held_case(session, case_id)
+    if alone:
+        if case.part_of is None:
+            raise CannotJoin(f"Case {case.id} is a case of its own already.")
+        leave(session, clinic, case, person.name, alone=True)
+        raise_alerts(session, clinic, case)
+        return case
+    case.alone = False
+    session.flush()
+    gather(session, clinic, case, person.name)
+    if case.part_of is None and not parts_of(session, case.id):
+        raise CannotJoin(
+            f"Case {case.id} cannot be put together with another: none of the same lesion and day is unread, "
+            "or somebody has begun to read one that worries less."
+        )
+    return case
+
+
+def _may_join(case: Case) -> bool:
+    return bool(
+        case.patient
+        and case.lesion
+        and case.state == "screened"
+        and case.stage == "unread"
+        and case.lane in ("suspicion", "cannot-say")
+    )
+
+
+def _goes_with(other: Case, case: Case) -> bool:
+    """Whether another photograph of the lesion is of the same day, and may still join or be joined."""
+    return not other.alone and _may_join(other) and when_taken(other).day == when_taken(case).day
+
+
+def _urgency(case: Case) -> int:
+    return len(_URGENCY) if case.technique in NOT_DERMOSCOPIC else _URGENCY.get(case.tier, 3)
+
+
+def _begun(session: Session, cases: Sequence[int]) -> set[int]:
+    """The cases with which somebody has begun: whatever a person did or was sent would hang on a part."""
+    begun: set[int] = set()
+    for table, still in (
+        (Read, Read.case_id.is_not(None)),
+        (Lock, Lock.until > now()),
+        (Draft, Draft.case_id.is_not(None)),
+        (Comment, Comment.case_id.is_not(None)),
+        (Tag, Tag.case_id.is_not(None)),
+        (Outcome, Outcome.case_id.is_not(None)),
+        (Export, Export.case_id.is_not(None)),
+        (Alert, Alert.acknowledged_at.is_(None)),
+    ):
+        begun |= set(session.scalars(select(table.case_id).where(table.case_id.in_(cases), still)))
+    assigned = select(Case.id).where(Case.id.in_(cases), Case.assigned_to.is_not(None))
+    return begun | set(session.scalars(assigned))
+
+
+def _separate(session: Session, clinic: Clinic, part: Case, actor: str, *, alone: bool = False) -> None:
+    assert part.part_of is not None
+    append(session, clinic.trail, actor, PartSeparatedEvent(part.id, part.part_of, alone))
+    part.part_of, part.alone = None, alone
+    part.lane, part.rank = place_of(part)
