@@ -175,6 +175,7 @@ def test_the_description_is_complete(app: FastAPI, nobody: TestClient) -> None:
         "/api/cases/{case_id}/lock",
         "/api/cases/{case_id}/follow-up",
         "/api/cases/{case_id}/technique",
+        "/api/cases/{case_id}/alone",
         "/api/conflicts/{conflict_id}/resolution",
         "/api/cases.csv",
         "/api/alerts",

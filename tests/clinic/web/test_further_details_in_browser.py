@@ -85,7 +85,7 @@ def test_axe_finds_nothing_among_open_alerts(
 ) -> None:
     page = page_of()
     first_visit(page)
-    send(page, photograph(170, 1), photograph(160, 2))
+    send(page, photograph(170, 1), photograph(160, 2), lesion="")
     screened(page, engine, 2)
     page.goto("/alerts")
     assert page.locator(".alerts .tier-alert").count() == 2

@@ -335,8 +335,6 @@ def test_a_whole_session_by_keyboard_alone(
     asked[0].set_files([photograph(170, 1), photograph(160, 2)])  # in the system's own window
     tab_to(page, "#patient")
     page.keyboard.type("P-1")
-    page.keyboard.press("Tab")
-    page.keyboard.type("A")
     press(page, "form[action='/upload'] [type=submit]")
     page.locator(".progress .kept").nth(1).wait_for()
     screened(page, engine, 2)

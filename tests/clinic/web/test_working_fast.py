@@ -55,7 +55,7 @@ def test_decision_and_photograph_are_side_by_side_above_the_fold(
 ) -> None:
     page = page_of(locale=locale)
     first_visit(page)
-    send(page, *[photograph(170, seed) for seed in (1, 2)])
+    send(page, *[photograph(170, seed) for seed in (1, 2)], lesion="")
     screened(page, engine, 2)
     for number, (width, height) in enumerate(WINDOWS, 1):
         page.set_viewport_size({"width": width, "height": height})

@@ -134,7 +134,7 @@ def test_a_process_whose_worker_is_gone_ends_by_itself(bundle_folder: Path) -> N
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert receive(process.stdout, 60) == ({}, {})
-        send(process.stdin, {"do": "screen", "path": "x", "kind": "PNG"})
+        send(process.stdin, {"do": "screen", "path": "x", "kind": "PNG", "dermoscopic": True})
         assert process.wait(30) == -signal.SIGALRM
 
 
@@ -215,7 +215,7 @@ def test_what_cannot_be_recognised_has_its_finding(
         raise MemoryError
 
     monkeypatch.setattr(screener_module, "take_fingerprint", full)
-    told, drawn = _screen({"path": str(file), "kind": "PNG"}, open_bundle(bundle_folder))
+    told, drawn = _screen({"path": str(file), "kind": "PNG", "dermoscopic": True}, open_bundle(bundle_folder))
     found = _checked(told, drawn)
     assert found.width == 320
     assert found.fingerprint == b""

@@ -135,7 +135,7 @@ def test_no_saliency_map_is_kept(silent: Clinic, bundle: Bundle) -> None:
         def start(self) -> None:
             pass
 
-        def screen(self, path: Path, kind: str) -> Screening:
+        def screen(self, path: Path, kind: str, *, dermoscopic: bool = True) -> Screening:
             return Screening(found(0.9), 160, 120, {"view": b"\xff\xd8\xff", "saliency": b"\x89PNG"})
 
     receive(silent, photograph(1), About(), source="api", actor="uli")

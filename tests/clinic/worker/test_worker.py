@@ -61,7 +61,7 @@ class Told(Screener):
     def start(self) -> None:
         pass
 
-    def screen(self, path: Path, kind: str) -> Screening:
+    def screen(self, path: Path, kind: str, *, dermoscopic: bool = True) -> Screening:
         return self.steps.pop(0)()
 
 

@@ -32,7 +32,7 @@ from dermsentry.clinic.worker.screener import Screener, Screening, unassessed
 from dermsentry.clinic.worker.silent_mode import show_silent_findings
 from dermsentry.clinic.worker.worker import keep_result
 from dermsentry.clinic.worklist.corrections import correct, restore, withdraw
-from dermsentry.clinic.worklist.locks import lock
+from dermsentry.clinic.worklist.locks import lock, take_over
 from dermsentry.clinic.worklist.parts import CannotJoin, parts_of, set_alone
 from dermsentry.clinic.worklist.patients import set_technique
 from dermsentry.clinic.worklist.reading import CannotRead, decide, undo
@@ -233,6 +233,11 @@ def test_a_person_takes_a_photograph_out_and_puts_it_back(clinic: Clinic, person
     with pytest.raises(CannotJoin, match="cannot be put together"):
         change(set_alone, clinic, other, anna, alone=False)  # its alert is open
     change(acknowledge, clinic, other, anna)
+    with writing(clinic.engine) as session:
+        lock(session, other, person("bea"))
+    with pytest.raises(CannotJoin, match="begun with it"):
+        change(set_alone, clinic, other, anna, alone=False)
+    change(take_over, clinic, other, anna)
     change(set_alone, clinic, other, anna, alone=False)
     assert parts(clinic, worrying) == [other, third]
     with pytest.raises(InputError, match="Only dermatologists"):

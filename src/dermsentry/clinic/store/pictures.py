@@ -37,6 +37,14 @@ class Pictures:
         path, old = place / f"{sha256}.{kind}.{SUFFIX[kind]}", place / f"{sha256}.{_OLD_SALIENCY}"
         return old if kind == "saliency" and not path.exists() and old.exists() else path
 
+    def remove_drawn(self, sha256: str, kind: Kind) -> None:
+        """Remove a picture drawn from it, if there is one. Raises OutputError where it cannot be removed."""
+        path = self.drawn(sha256, kind)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error
+
     def look(self, sha256: str, name: str) -> Path:
         """Where what was made to look at a photograph closely is kept; it can be made again."""
         return self._place("looks", sha256) / f"{sha256}.{name}"

@@ -103,8 +103,8 @@ def read_days(
     return text, (_begins(since, zone), _begins(after, zone))
 
 
-def lane_of(case: Case | Listed) -> Shown:
-    """The lane of the worklist's page that a case is in."""
+def lane_of(case: Case | Listed) -> Shown | Lane:
+    """The lane of the worklist's page that a case is in, or that it is part of another."""
     return "decided" if case.stage == "decided" and case.lane != WITHDRAWN else cast(Lane, case.lane)
 
 

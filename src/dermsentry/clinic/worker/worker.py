@@ -135,7 +135,7 @@ def _do(clinic: Clinic, screener: Screener, card: Card, leased: Leased) -> None:
                     dermoscopic=leased.technique not in NOT_DERMOSCOPIC,
                 )
         if "saliency" not in screening.pictures:  # of an earlier screening
-            clinic.pictures.drawn(leased.sha256, "saliency").unlink(missing_ok=True)
+            clinic.pictures.remove_drawn(leased.sha256, "saliency")
         for kind, data in screening.pictures.items():
             if kind == "saliency" and clinic.settings.silent:
                 continue

@@ -47,18 +47,21 @@ _URGENCY = {"alert": 0, "refer": 1, "cannot-say": 2, "unreadable": 2, "routine":
 _SYSTEM = "system"
 
 
-def gather(session: Session, clinic: Clinic, case: Case, actor: str = _SYSTEM) -> None:
+def gather(
+    session: Session, clinic: Clinic, case: Case, actor: str = _SYSTEM, *, account_id: int = 0
+) -> None:
     """Put a screened photograph together with those of its lesion and day, as far as nobody has read them.
 
     Whichever worries most leads: by its tier, then one whose alert is out or with which somebody has begun,
-    then by the probability of malignancy.
+    then by the probability of malignancy. `account_id`: of the person who wants it, whose having them open
+    keeps none apart.
     """
     hold(session)
     if case.alone or not _may_join(case):
         return
     others = [own for own in same_lesion(session, case) if own.id != case.id and _goes_with(own, case)]
     leading = [own for own in (case, *others) if own.part_of is None]
-    begun = _begun(session, [own.id for own in leading])
+    begun = _begun(session, [own.id for own in leading], account_id)
     free = [own for own in leading if own.id not in begun]
     if not free:
         return
@@ -137,11 +140,11 @@ def set_alone(session: Session, clinic: Clinic, case_id: int, person: Person, *,
         return case
     case.alone = False
     session.flush()
-    gather(session, clinic, case, person.name)
+    gather(session, clinic, case, person.name, account_id=person.account_id)
     if case.part_of is None and not parts_of(session, case.id):
         raise CannotJoin(
             f"Case {case.id} cannot be put together with another: none of the same lesion and day is unread, "
-            "or somebody has begun to read one that worries less."
+            "its alert is open, or somebody has begun with it or with one that worries less."
         )
     return case
 
@@ -165,12 +168,12 @@ def _urgency(case: Case) -> int:
     return len(_URGENCY) if case.technique in NOT_DERMOSCOPIC else _URGENCY.get(case.tier, 3)
 
 
-def _begun(session: Session, cases: Sequence[int]) -> set[int]:
+def _begun(session: Session, cases: Sequence[int], account_id: int) -> set[int]:
     """The cases with which somebody has begun: whatever a person did or was sent would hang on a part."""
     begun: set[int] = set()
     for table, still in (
         (Read, Read.case_id.is_not(None)),
-        (Lock, Lock.until > now()),
+        (Lock, (Lock.until > now()) & (Lock.account_id != account_id)),
         (Draft, Draft.case_id.is_not(None)),
         (Comment, Comment.case_id.is_not(None)),
         (Tag, Tag.case_id.is_not(None)),
