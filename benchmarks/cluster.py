@@ -57,6 +57,7 @@ class Parts:
     pipe: float
     write: float
     driver: float = 0.0
+    partition: int = PARTITION
 
     @property
     def worker(self) -> float:
@@ -64,7 +65,7 @@ class Parts:
 
     def rate(self, workers: int, latency: float) -> float:
         """Photographs per second of so many workers."""
-        return min(workers / max(self.worker, latency / FETCHED), PARTITION / self.driver)
+        return min(workers / max(self.worker, latency / FETCHED), self.partition / self.driver)
 
 
 def main() -> None:
@@ -74,9 +75,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency-ms", type=float, default=30.0, help="of a photograph from a store")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the first should be 1")
-    parser.add_argument(
-        "--partition", type=int, default=PARTITION, help="photographs; small for many workers"
-    )
+    parser.add_argument("--partition", type=int, default=PARTITION, help="photographs in one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
@@ -84,7 +83,9 @@ def main() -> None:
         sizes = [options.count // LARGER, options.count]
         folders = [linked(folder, work / f"many{size}", size) for size in sizes]
         parts = measure_parts(folders[0], work)
-        print(f"{options.count} photographs, {open_bundle(threads=1).name}; partitions of {PARTITION}")
+        print(
+            f"{options.count} photographs, {open_bundle(threads=1).name}; partitions of {options.partition}"
+        )
         print("a photograph, in ms of a core:")
         for name in ("read", "decode", "network", "pipe", "write"):
             print(f"  {name:<8} {1000 * getattr(parts, name):7.2f}")
@@ -198,6 +199,7 @@ def compare(
     small, large = drivers[0::2], drivers[1::2]
     partitions = -(-sizes[1] // options.partition) - -(-sizes[0] // options.partition)
     spent = [(more - less) / max(1, partitions) for less, more in zip(small, large, strict=True)]
+    parts.partition = options.partition
     parts.driver = max(1e-4, statistics.median(spent))
     one = named(options.workers[0])
     for first, second, told in (
@@ -223,7 +225,7 @@ def predict(parts: Parts, rates: dict[str, float], measured: list[int], latency:
         print(f"{name}: predicted {predicted:.1f}, measured {rates[name]:.1f} photographs/s ({off:+.0%})")
     for workers in (8, 64, 512):
         rate = parts.rate(workers, latency)
-        limit = "the driver" if rate == PARTITION / parts.driver else "the workers"
+        limit = "the driver" if rate == parts.partition / parts.driver else "the workers"
         print(
             f"{workers} workers, {1000 * latency:g} ms to fetch: {rate:,.0f} photographs/s, "
             f"a million in {1e6 / rate / 3600:.2f} h, limited by {limit}"
