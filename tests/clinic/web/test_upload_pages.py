@@ -311,6 +311,9 @@ def test_an_uploader_sees_what_became_of_their_own_alone(
     again = shown(who.get("/upload/mine"))
     assert len(again.select(".became .warn")) == 1
     assert texts(again, ".became") != [became]
+    part = add_case("routine", 0.02, patient="MINE", received_by=uli, lane="part", part_of=own)
+    both = shown(who.get("/upload/mine"))
+    assert len(both.select(".became .warn")) == 2, part  # what is decided on a case is said of all of it
 
 
 @pytest.mark.parametrize("error", [OutputError, DatabaseError])

@@ -94,18 +94,19 @@ def _held(session: Session, person: Person) -> Sequence[Conflict]:
 
 
 def _own(session: Session, person: Person) -> list[tuple[Case, str]]:
-    """A person's latest uploads, each with the action decided, if it is decided."""
+    """A person's latest uploads, each with the action decided, if it or the case it is part of is decided."""
     cases = session.scalars(
         select(Case)
         .where(Case.received_by == person.account_id)
         .order_by(Case.received_at.desc(), Case.id.desc())
         .limit(SHOWN)
     ).all()
-    decided = [case.id for case in cases if case.stage == "decided"]
+    whole = [case.part_of or case.id for case in cases]
     reads = session.scalars(
         select(Read)
-        .where(Read.case_id.in_(decided), Read.undone_at.is_(None))
+        .join(Case, Case.id == Read.case_id)
+        .where(Case.id.in_(whole), Case.stage == "decided", Read.undone_at.is_(None))
         .order_by(Read.position, Read.id)
     )
     actions = {read.case_id: read.action for read in reads}
-    return [(case, actions.get(case.id, "")) for case in cases]
+    return [(case, actions.get(number, "")) for case, number in zip(cases, whole, strict=True)]
