@@ -52,6 +52,8 @@ HELD = [
     (events.PatientViewedEvent(7, [7, 9]), "patient viewed", "case 7", '{"shown": [7, 9]}'),
     (events.TechniqueSetEvent(7, "", "polarised"), "technique set", "case 7",
      '{"after": "polarised", "before": ""}'),
+    (events.AlertMovedEvent(7, "melanoma suspected", 6), "alert moved", "case 7",
+     '{"rule": "melanoma suspected", "to": 6}'),
     (events.PartJoinedEvent(7, 6), "part joined", "case 7", '{"part_of": 6}'),
     (events.PartSeparatedEvent(7, 6, True), "part separated", "case 7", '{"alone": true, "part_of": 6}'),
     (events.ScreenedEvent(7, "alert", 0.5, "ab", 0.1, "cd"), "screened", "case 7",

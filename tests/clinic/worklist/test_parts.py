@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from bundles import tiny_bundle, tiny_card
 from clinic.cases import photograph, reread, screened
-from dermsentry.clinic.alerts.alerting import acknowledge, raise_late_alerts
+from dermsentry.clinic.alerts.alerting import raise_late_alerts
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.export.case_table import case_table
 from dermsentry.clinic.export.fhir import fhir_bundle
@@ -26,7 +26,7 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.records import verify_records
-from dermsentry.clinic.store.tables import Alert, Case, Draft, Job, now
+from dermsentry.clinic.store.tables import Alert, Case, Draft, Event, Job, now
 from dermsentry.clinic.worker.queue import lease
 from dermsentry.clinic.worker.screener import Screener, Screening, unassessed
 from dermsentry.clinic.worker.silent_mode import show_silent_findings
@@ -127,9 +127,13 @@ def test_the_photograph_that_worries_most_leads_and_raises_the_alert(clinic: Cli
     assert alerts(clinic) == [worrying]
     calmer = arrive(clinic, "refer", 0.2)
     assert parts(clinic, worrying) == [calm, calmer]
-    worst = arrive(clinic, "alert", 0.99)  # between equals the first leads: its alert is out
-    assert parts(clinic, worrying) == [calm, calmer, worst]
-    assert alerts(clinic) == [worrying]
+    worst = arrive(clinic, "alert", 0.99)
+    assert parts(clinic, worst) == [calm, worrying, calmer]
+    assert alerts(clinic) == [worst]  # the alert that is out is that of the case
+    with reading(clinic.engine) as session:
+        assert session.scalars(select(Event.action).where(Event.action == "alert raised")).all() == [
+            "alert raised"
+        ]
 
 
 @pytest.mark.parametrize("technique", ["overview", "close-up"])
@@ -230,16 +234,18 @@ def test_a_person_takes_a_photograph_out_and_puts_it_back(clinic: Clinic, person
     assert parts(clinic, worrying) == [third]  # and not the one that a person took out
     with pytest.raises(CannotJoin, match="own already"):
         change(set_alone, clinic, other, anna, alone=True)
-    with pytest.raises(CannotJoin, match="cannot be put together"):
-        change(set_alone, clinic, other, anna, alone=False)  # its alert is open
-    change(acknowledge, clinic, other, anna)
+    readers = {number: person(f"reader{number}") for number in (worrying, other)}
     with writing(clinic.engine) as session:
-        lock(session, other, person("bea"))
+        for number, reader in readers.items():
+            lock(session, number, reader)
     with pytest.raises(CannotJoin, match="begun with it"):
         change(set_alone, clinic, other, anna, alone=False)
     change(take_over, clinic, other, anna)
     change(set_alone, clinic, other, anna, alone=False)
     assert parts(clinic, worrying) == [other, third]
+    with reading(clinic.engine) as session:  # she has seen it, and the case has one of its own
+        seen = session.scalars(select(Alert.case_id).where(Alert.acknowledged_at.is_not(None))).all()
+    assert seen == [other]
     with pytest.raises(InputError, match="Only dermatologists"):
         change(set_alone, clinic, other, person("uli", "uploader"), alone=True)
 

@@ -249,6 +249,14 @@ class AlertRaisedEvent(AlertEvent):
 
 
 @dataclass(frozen=True)
+class AlertMovedEvent(AlertEvent):
+    """A photograph with an open alert became part of a case, which has the alert now."""
+
+    action = "alert moved"
+    to: int
+
+
+@dataclass(frozen=True)
 class AlertEscalatedEvent(AlertEvent):
     """Nobody acknowledged an alert in time."""
 

@@ -22,6 +22,7 @@ from dermsentry.clinic.store.events import (
     AccountOpenedEvent,
     AlertAcknowledgedEvent,
     AlertEscalatedEvent,
+    AlertMovedEvent,
     AlertRaisedEvent,
     AlertReopenedEvent,
     AssignedEvent,
@@ -214,7 +215,7 @@ def _of_case(made: _Expected, case_id: int, happened: _Happened) -> None:
     if action == ReceivedEvent.action:
         whose = {name: told[name] for name in IDENTIFYING if name in told}
         start = {"sha256": told["sha256"], "source": told["source"], "received_at": happened.at}
-        start |= {"technique": told.get("technique", ""), "assigned": "", "part_of": None, "alone": False}
+        start |= {"technique": told.get("technique", ""), "assigned": "", "part_of": None}
         made.cases[case_id] = case = whose | start | _UNREAD
     elif action == CaseCorrectedEvent.action:
         case |= told["after"]
@@ -232,9 +233,9 @@ def _of_case(made: _Expected, case_id: int, happened: _Happened) -> None:
     elif action == TechniqueSetEvent.action:
         case["technique"] = told["after"]
     elif case and action == PartJoinedEvent.action:
-        case |= {"lane": PART, "part_of": told["part_of"], "alone": False}
+        case |= {"lane": PART, "part_of": told["part_of"]}
     elif case and action == PartSeparatedEvent.action:
-        case |= {"part_of": None, "alone": told["alone"]}
+        case["part_of"] = None
         case["lane"], case["rank"] = _place(case)
     elif case and action in (CaseWithdrawnEvent.action, CaseRestoredEvent.action):
         case["lane"] = WITHDRAWN if action == CaseWithdrawnEvent.action else _place(case)[0]
@@ -260,6 +261,8 @@ def _of_case(made: _Expected, case_id: int, happened: _Happened) -> None:
         made.tags.pop((case_id, told["tag"]), None)
     elif action == AlertRaisedEvent.action:
         made.alerts[case_id, told["rule"]] = {"raised_at": happened.at, "escalated_at": None, **_OPEN}
+    elif action == AlertMovedEvent.action:
+        made.alerts[told["to"], told["rule"]] = made.alerts.pop((case_id, told["rule"]))
     elif (case_id, told.get("rule")) in made.alerts:
         _of_alert(made.alerts[case_id, told["rule"]], happened)
     if action in _NOTED and "note_sha256" in told:
@@ -372,7 +375,7 @@ def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
             "rank",
             "melanoma",
         ),
-        *("stage", "decided_at", "follow_up_on", "note", "technique", "part_of", "alone", *IDENTIFYING),
+        *("stage", "decided_at", "follow_up_on", "note", "technique", "part_of", *IDENTIFYING),
         *("finding", "silent", "model_digest", "malignancy_order", "file_name", "search", "patient_key"),
     )
     columns = (getattr(Case, name) for name in names)

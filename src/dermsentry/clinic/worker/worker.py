@@ -91,7 +91,7 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
         session.add(Job(case_id=case.id))
         return True
     case.revision += again
-    leave(session, clinic, case, "worker")
+    leave(session, clinic, case)
     found = screening.finding
     case.state, case.screened_at = "screened", now()
     case.model_digest = register(session, card)
@@ -107,7 +107,7 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     threshold = card.thresholds["alert"].value
     told = kind(case.id, found["tier"], found["melanoma"], card.digest, threshold, finding_digest(found))
     append(session, clinic.trail, "worker", told)
-    release_parts(session, clinic, case, "worker")
+    release_parts(session, clinic, case)
     gather(session, clinic, case)
     raise_alerts(session, clinic, case)
     return True

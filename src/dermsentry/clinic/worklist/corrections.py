@@ -92,7 +92,7 @@ def correct(
     moved = bool({"patient", "lesion"} & after.keys())
     left = moved and case.part_of is not None
     if left:
-        leave(session, clinic, case, person.name)
+        leave(session, clinic, case, person)
     made = _put_right(session, clinic, case, person, after, reason)
     for part in parts_of(session, case.id):
         own = {
@@ -105,7 +105,7 @@ def correct(
             _put_right(session, clinic, part, person, own, reason)
     if moved:
         session.flush()
-        gather(session, clinic, case, person.name)
+        gather(session, clinic, case, person)
     if left:
         raise_alerts(session, clinic, case)
     return made
@@ -125,12 +125,12 @@ def withdraw(session: Session, clinic: Clinic, case_id: int, person: Person, rea
     reason = clean_reason(reason, of="correction")
     if case.lane == WITHDRAWN:
         raise InputError(f"Case {case_id} has been withdrawn already.")
-    leave(session, clinic, case, person.name)
+    leave(session, clinic, case, person)
     case.lane = WITHDRAWN
     append(session, clinic.trail, person.name, CaseWithdrawnEvent(case.id, reason))
     acknowledge(session, clinic, case.id, person)
     made = _keep(session, case, person, "withdrawn", reason)
-    release_parts(session, clinic, case, person.name)
+    release_parts(session, clinic, case, person)
     return made
 
 
@@ -152,7 +152,7 @@ def restore(session: Session, clinic: Clinic, case_id: int, person: Person, reas
     append(session, clinic.trail, person.name, CaseRestoredEvent(case.id, reason))
     raise_again(session, clinic, case, person, _withdrawn_at(session, case))
     made = _keep(session, case, person, "restored", reason)
-    gather(session, clinic, case, person.name)
+    gather(session, clinic, case, person)
     return made
 
 

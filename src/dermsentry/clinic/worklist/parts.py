@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dermsentry.clinic.alerts.alerting import raise_alerts
+from dermsentry.clinic.alerts.alerting import acknowledge, raise_alerts
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import held_case
-from dermsentry.clinic.store.events import PartJoinedEvent, PartSeparatedEvent
+from dermsentry.clinic.store.events import AlertMovedEvent, PartJoinedEvent, PartSeparatedEvent
 from dermsentry.clinic.store.tables import (
     NOT_DERMOSCOPIC,
     PART,
@@ -44,35 +44,36 @@ class CannotJoin(InputError):
 
 
 _URGENCY = {"alert": 0, "refer": 1, "cannot-say": 2, "unreadable": 2, "routine": 3}
-_SYSTEM = "system"
 
 
-def gather(
-    session: Session, clinic: Clinic, case: Case, actor: str = _SYSTEM, *, account_id: int = 0
-) -> None:
+def gather(session: Session, clinic: Clinic, case: Case, person: Person | None = None) -> None:
     """Put a screened photograph together with those of its lesion and day, as far as nobody has read them.
 
-    Whichever worries most leads: by its tier, then one whose alert is out or with which somebody has begun,
-    then by the probability of malignancy. `account_id`: of the person who wants it, whose having them open
-    keeps none apart.
+    Whichever worries most leads: by its tier, then one with which somebody has begun, then by the probability
+    of malignancy; an alert that is out goes to what leads. `person`: who wants it, whose own having them open
+    keeps none apart, and who has seen the alert of a photograph that joins one with the same alert.
     """
     hold(session)
     if case.alone or not _may_join(case):
         return
     others = [own for own in same_lesion(session, case) if own.id != case.id and _goes_with(own, case)]
-    leading = [own for own in (case, *others) if own.part_of is None]
-    begun = _begun(session, [own.id for own in leading], account_id)
+    if not others:
+        return
+    leading = [case, *others]
+    begun = _begun(session, [own.id for own in leading], person)
     free = [own for own in leading if own.id not in begun]
     if not free:
         return
     lead = min(leading, key=lambda own: (_urgency(own), own.id not in begun, own.malignancy_order, own.id))
-    joining = [own for own in free if own is not lead]
-    for own in joining:
+    revised = False
+    for own in free:
+        if own is lead or not _move_alerts(session, clinic, own, lead, person):
+            continue
+        revised = True
         for part in (*parts_of(session, own.id), own):
             part.part_of, part.lane = lead.id, PART
-            append(session, clinic.trail, actor, PartJoinedEvent(part.id, lead.id))
-    if joining:
-        lead.revision += 1  # whoever has seen it has not seen all of it
+            append(session, clinic.trail, _actor(person), PartJoinedEvent(part.id, lead.id))
+    lead.revision += revised  # whoever has seen it has not seen all of it
 
 
 def parts_of(session: Session, case_id: int) -> Sequence[Case]:
@@ -89,15 +90,15 @@ def parts_of_cases(session: Session, cases: Iterable[int]) -> Mapping[int, Seque
     return found
 
 
-def release_parts(session: Session, clinic: Clinic, case: Case, actor: str) -> None:
+def release_parts(session: Session, clinic: Clinic, case: Case, person: Person | None = None) -> None:
     """Make the parts of a case that is no longer theirs a case of their own, together."""
     parts = parts_of(session, case.id)
     for part in parts:
-        _separate(session, clinic, part, actor)
+        _separate(session, clinic, part, person)
     if parts:
         case.revision += 1
         session.flush()
-        gather(session, clinic, parts[0], actor)
+        gather(session, clinic, parts[0], person)
         for part in parts:
             raise_alerts(session, clinic, part)
 
@@ -105,17 +106,19 @@ def release_parts(session: Session, clinic: Clinic, case: Case, actor: str) -> N
 def lead_by_urgency(session: Session, clinic: Clinic, case: Case) -> None:
     """After findings were shown: where a part worries more than what leads it, have them lead anew."""
     if any(_urgency(part) < _urgency(case) for part in parts_of(session, case.id)):
-        release_parts(session, clinic, case, _SYSTEM)
+        release_parts(session, clinic, case)
 
 
-def leave(session: Session, clinic: Clinic, case: Case, actor: str, *, alone: bool = False) -> None:
+def leave(
+    session: Session, clinic: Clinic, case: Case, person: Person | None = None, *, alone: bool = False
+) -> None:
     """Take a photograph out of the case that it is part of, if it is; its alerts are still to be raised.
 
-    `alone`: a person said that it is a case of its own.
+    `alone`: the person said that it is a case of its own.
     """
     if case.part_of is not None:
         session.get_one(Case, case.part_of).revision += 1
-        _separate(session, clinic, case, actor, alone=alone)
+        _separate(session, clinic, case, person, alone=alone)
         session.flush()
 
 
@@ -135,16 +138,16 @@ def set_alone(session: Session, clinic: Clinic, case_id: int, person: Person, *,
     if alone:
         if case.part_of is None:
             raise CannotJoin(f"Case {case.id} is a case of its own already.")
-        leave(session, clinic, case, person.name, alone=True)
+        leave(session, clinic, case, person, alone=True)
         raise_alerts(session, clinic, case)
         return case
     case.alone = False
     session.flush()
-    gather(session, clinic, case, person.name, account_id=person.account_id)
+    gather(session, clinic, case, person)
     if case.part_of is None and not parts_of(session, case.id):
         raise CannotJoin(
             f"Case {case.id} cannot be put together with another: none of the same lesion and day is unread, "
-            "its alert is open, or somebody has begun with it or with one that worries less."
+            "or somebody has begun with it or with one that worries less."
         )
     return case
 
@@ -168,26 +171,43 @@ def _urgency(case: Case) -> int:
     return len(_URGENCY) if case.technique in NOT_DERMOSCOPIC else _URGENCY.get(case.tier, 3)
 
 
-def _begun(session: Session, cases: Sequence[int], account_id: int) -> set[int]:
+def _begun(session: Session, cases: Sequence[int], person: Person | None) -> set[int]:
     """The cases with which somebody has begun: whatever a person did or was sent would hang on a part."""
-    begun: set[int] = set()
-    for table, still in (
-        (Read, Read.case_id.is_not(None)),
-        (Lock, (Lock.until > now()) & (Lock.account_id != account_id)),
-        (Draft, Draft.case_id.is_not(None)),
-        (Comment, Comment.case_id.is_not(None)),
-        (Tag, Tag.case_id.is_not(None)),
-        (Outcome, Outcome.case_id.is_not(None)),
-        (Export, Export.case_id.is_not(None)),
-        (Alert, Alert.acknowledged_at.is_(None)),
-    ):
-        begun |= set(session.scalars(select(table.case_id).where(table.case_id.in_(cases), still)))
-    assigned = select(Case.id).where(Case.id.in_(cases), Case.assigned_to.is_not(None))
-    return begun | set(session.scalars(assigned))
+    own = person.account_id if person is not None else 0
+    begun = set(session.scalars(select(Case.id).where(Case.id.in_(cases), Case.assigned_to.is_not(None))))
+    for table in (Read, Draft, Comment, Tag, Outcome, Export):
+        begun |= set(session.scalars(select(table.case_id).where(table.case_id.in_(cases))))
+    opened = select(Lock.case_id).where(Lock.case_id.in_(cases), Lock.until > now(), Lock.account_id != own)
+    return begun | set(session.scalars(opened))
 
 
-def _separate(session: Session, clinic: Clinic, part: Case, actor: str, *, alone: bool = False) -> None:
+def _move_alerts(session: Session, clinic: Clinic, part: Case, lead: Case, person: Person | None) -> bool:
+    """Give the open alerts of a photograph to the case that it joins; False where that has them already, and
+    nobody is there who has seen them.
+    """
+    opened = session.scalars(
+        select(Alert).where(Alert.case_id == part.id, Alert.acknowledged_at.is_(None)).order_by(Alert.id)
+    ).all()
+    had = set(session.scalars(select(Alert.rule).where(Alert.case_id == lead.id)))
+    if had.intersection(own.rule for own in opened):
+        if person is None:
+            return False
+        acknowledge(session, clinic, part.id, person)
+        return True
+    for own in opened:
+        own.case_id = lead.id
+        append(session, clinic.trail, _actor(person), AlertMovedEvent(part.id, own.rule, lead.id))
+    return True
+
+
+def _separate(
+    session: Session, clinic: Clinic, part: Case, person: Person | None, *, alone: bool = False
+) -> None:
     assert part.part_of is not None
-    append(session, clinic.trail, actor, PartSeparatedEvent(part.id, part.part_of, alone))
+    append(session, clinic.trail, _actor(person), PartSeparatedEvent(part.id, part.part_of, alone))
     part.part_of, part.alone = None, alone
     part.lane, part.rank = place_of(part)
+
+
+def _actor(person: Person | None) -> str:
+    return person.name if person is not None else "system"

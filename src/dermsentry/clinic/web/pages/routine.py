@@ -14,6 +14,7 @@ from dermsentry.clinic.web.pages.worklist import asked_for
 from dermsentry.clinic.web.rendering import page
 from dermsentry.clinic.web.security import Decider, clinic_of
 from dermsentry.clinic.web.views import note_views
+from dermsentry.clinic.worklist.parts import parts_of
 from dermsentry.clinic.worklist.routine import (
     batch_of,
     cases_of,
@@ -37,16 +38,19 @@ def reviews(request: Request, person: Decider, given: Chosen = None) -> Response
     with reading(clinic.engine) as session:
         found = cases_of(session, wanted)
         problems = {case.id: why_not(session, clinic, case, person) for case in found}
+        parts = {case.id: parts_of(session, case.id) for case in found}
         answer = page(
             request,
             "routine.html",
             person=person,
+            parts=parts,
             cases=[case for case in found if not problems[case.id]],
             left={number: problem for number, problem in problems.items() if problem},
             minutes=undo_minutes(),
             carried=as_query(text),
         )
-    note_views(clinic, person, [number for number, problem in problems.items() if not problem])
+    shown = [number for number, problem in problems.items() if not problem]
+    note_views(clinic, person, [*shown, *(own.id for number in shown for own in parts[number])])
     return answer
 
 
