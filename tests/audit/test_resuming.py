@@ -89,6 +89,7 @@ def killed(photographs: Path, out: Path, at: str, number: int, options: Sequence
     assert not (out / "audit.json").exists()
 
 
+@pytest.mark.slow
 def test_an_audit_that_is_killed_goes_on_and_finds_the_same(photographs: Path, tmp_path: Path) -> None:
     expected = run(photographs, tmp_path / "undisturbed")
     assert expected["conflicts"]
@@ -248,6 +249,7 @@ def test_the_cluster_needs_a_folder(photographs: Path, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_of_many_photographs_a_poisoned_one_costs_itself(photographs: Path, tmp_path: Path) -> None:
     expected = run(photographs, tmp_path / "here")
     root = tmp_path / "poisoned"
@@ -258,6 +260,7 @@ def test_of_many_photographs_a_poisoned_one_costs_itself(photographs: Path, tmp_
     _holds_poison(run(root, tmp_path / "out", PYTHONPATH=site), expected)
 
 
+@pytest.mark.slow
 def test_a_poisoned_photograph_ends_neither_a_look_at_its_content_nor_the_pages(
     photographs: Path, tmp_path: Path
 ) -> None:
@@ -280,6 +283,7 @@ def test_a_poisoned_photograph_ends_neither_a_look_at_its_content_nor_the_pages(
     assert '"Train/nevus/segfault.jpg","NV","train",false' in page
 
 
+@pytest.mark.slow
 def test_what_ends_its_decoder_only_as_the_model_looks_is_told(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +311,7 @@ def _holds_poison(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert [found[name] for name in FINDINGS] == [expected[name] for name in FINDINGS]
 
 
+@pytest.mark.slow
 def test_ray_finds_what_is_found_here_and_one_poisoned_photograph_costs_itself(
     photographs: Path, tmp_path: Path
 ) -> None:
