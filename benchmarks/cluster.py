@@ -1,7 +1,7 @@
 """What does Ray cost against the local way, what do two workers bring, and what would hundreds take?
 
     python benchmarks/cluster.py [--photographs FOLDER] [--count 4000] [--latency-ms 30] [--rounds 3]
-        [--workers 1 2]
+        [--workers 1 2] [--partition 500]
     python benchmarks/cluster.py --memory [--photographs FOLDER]
 
 In turns in one run: the local way on one thread, Ray with one worker and with more, on the same photographs
@@ -66,6 +66,7 @@ class Parts:
     pipe: float
     write: float
     driver: float = 0.0
+    partition: int = PARTITION
 
     @property
     def worker(self) -> float:
@@ -73,7 +74,7 @@ class Parts:
 
     def rate(self, workers: int, latency: float) -> float:
         """Photographs per second of so many workers."""
-        return min(workers / max(self.worker, latency / FETCHED), PARTITION / self.driver)
+        return min(workers / max(self.worker, latency / FETCHED), self.partition / self.driver)
 
 
 def main() -> None:
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=30.0, help="of a photograph from a store")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the first should be 1")
     parser.add_argument("--memory", action="store_true", help="only the memory of each process")
+    parser.add_argument("--partition", type=int, default=PARTITION, help="photographs in one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
@@ -94,12 +96,14 @@ def main() -> None:
         sizes = [options.count // LARGER, options.count]
         folders = [linked(folder, work / f"many{size}", size) for size in sizes]
         parts = measure_parts(folders[0], work)
-        print(f"{options.count} photographs, {open_bundle(threads=1).name}; partitions of {PARTITION}")
+        print(
+            f"{options.count} photographs, {open_bundle(threads=1).name}; partitions of {options.partition}"
+        )
         print("a photograph, in ms of a core:")
         for name in ("read", "decode", "network", "pipe", "write"):
             print(f"  {name:<8} {1000 * getattr(parts, name):7.2f}")
         print(f"  together {1000 * parts.worker:7.2f}", flush=True)
-        rates = compare(folders, sizes, work, options.rounds, parts, options.workers)
+        rates = compare(folders, sizes, work, parts, options)
         predict(parts, rates, options.workers, options.latency_ms / 1000)
 
 
@@ -224,7 +228,7 @@ def cpu(pid: int) -> float:
 
 
 def compare(
-    folders: list[Path], sizes: list[int], work: Path, rounds: int, parts: Parts, workers: list[int]
+    folders: list[Path], sizes: list[int], work: Path, parts: Parts, options: argparse.Namespace
 ) -> dict[str, float]:
     """Photographs per second of each way, in turns; and how long the driver takes for a partition."""
     bundle = open_bundle(threads=1)
@@ -237,17 +241,17 @@ def compare(
     def by_ray(workers: int) -> Callable[[Path, Path], None]:
         def run(folder: Path, out: Path) -> None:
             begun = time.process_time()
-            screen_on_cluster(folder, out, threads=workers)
+            screen_on_cluster(folder, out, threads=workers, partition=options.partition)
             drivers.append(time.process_time() - begun)
 
         return run
 
-    ways = {"local": here, **{named(number): by_ray(number) for number in workers}}
+    ways = {"local": here, **{named(number): by_ray(number) for number in options.workers}}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     quietly = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-    ray.init("local", num_cpus=max(workers), **quietly)
+    ray.init("local", num_cpus=max(options.workers), **quietly)
     try:
-        for turn in range(rounds):
+        for turn in range(options.rounds):
             for name, way in ways.items():
                 seconds = []
                 for folder, size in zip(folders, sizes, strict=True):
@@ -261,13 +265,14 @@ def compare(
     finally:
         ray.shutdown()
     small, large = drivers[0::2], drivers[1::2]
-    partitions = -(-sizes[1] // PARTITION) - -(-sizes[0] // PARTITION)
+    partitions = -(-sizes[1] // options.partition) - -(-sizes[0] // options.partition)
     spent = [(more - less) / max(1, partitions) for less, more in zip(small, large, strict=True)]
+    parts.partition = options.partition
     parts.driver = max(1e-4, statistics.median(spent))
-    one = named(workers[0])
+    one = named(options.workers[0])
     for first, second, told in (
         ("local", one, f"Ray's overhead: the local way on one thread over Ray with {one}"),
-        *((named(more), one, f"{named(more)} over {one}") for more in workers[1:]),
+        *((named(more), one, f"{named(more)} over {one}") for more in options.workers[1:]),
     ):
         ratios = [more / less for more, less in zip(rates[first], rates[second], strict=True)]
         listed = ", ".join(f"{own:.2f}" for own in ratios)
@@ -288,7 +293,7 @@ def predict(parts: Parts, rates: dict[str, float], measured: list[int], latency:
         print(f"{name}: predicted {predicted:.1f}, measured {rates[name]:.1f} photographs/s ({off:+.0%})")
     for workers in (8, 64, 512):
         rate = parts.rate(workers, latency)
-        limit = "the driver" if rate == PARTITION / parts.driver else "the workers"
+        limit = "the driver" if rate == parts.partition / parts.driver else "the workers"
         print(
             f"{workers} workers, {1000 * latency:g} ms to fetch: {rate:,.0f} photographs/s, "
             f"a million in {1e6 / rate / 3600:.2f} h, limited by {limit}"

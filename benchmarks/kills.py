@@ -5,7 +5,8 @@ spread over the run, resumes it each time, and compares the findings with those 
 
 With `--engine ray` it does so three times on a Ray cluster of two machines or more (--machines), which are
 processes of this one: workers that hold the network are killed, or what they screen in; whole machines, each
-replaced by another; and the driver, which is resumed. `--count 20000 --kills 20` takes an hour or two of two cores.
+replaced by another; and the driver, which is resumed. `--count 20000 --kills 20` takes an hour or two of two
+cores.
 """
 
 from __future__ import annotations
