@@ -16,24 +16,32 @@ import pytest
 
 from benchmarks.edits import turn
 from benchmarks.ray_processes import guarded, workers
-from dermsentry.audit import audit_collection, search, survey, write_audit
+from dermsentry.audit import audit_collection, reader, search, survey, write_audit
 from dermsentry.audit.duplicates import find_duplicates
 from dermsentry.audit.since import FINDINGS, INDEX
 from dermsentry.collection import read_collection
 from dermsentry.errors import DataWarning, InputError
 from dermsentry.evaluation.content import audit_content
+from dermsentry.evaluation.looking import Looker
 from dermsentry.split import make_split
 from pictures import save, skin
 from screening.poison import decoder, write_photograph
 
 _CODE = """
 import sys
-from dermsentry.audit import search, survey
-survey.PARTITION, search.SEARCHED, search.JUDGED = 6, 12, 8
+import time
+from dermsentry.audit import indexing, reader, search
+from dermsentry.audit.likeness import index
+reader.PARTITION, indexing.INDEXED, search.SEARCHED, search.JUDGED, index._EXACT = 6, 16, 12, 8, 500
+write = indexing._write
+indexing._write = lambda *given: (write(*given), time.sleep(0.1))
 from dermsentry.cli import app
 app(sys.argv[1:])
 """
-"""The command with smaller partitions, so that few photographs make many of them."""
+"""The command with smaller partitions, and keypoints in lists, so that few photographs make many of them.
+
+Indices are written slowly, so that a kill finds some of them.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +85,7 @@ def killed(photographs: Path, out: Path, at: str, number: int, options: Sequence
     with subprocess.Popen(
         command(photographs, out, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as driver:
-        while len(list((out / INDEX).glob(f"{at}/[0-9]*.npy"))) < number:
+        while len(list((out / INDEX).glob(f"{at}/[0-9a-z]*"))) < number:
             assert driver.poll() is None, driver.communicate()
             time.sleep(0.002)
         left = [*workers(driver.pid), *guarded(driver.pid)]
@@ -89,23 +97,46 @@ def killed(photographs: Path, out: Path, at: str, number: int, options: Sequence
     assert not (out / "audit.json").exists()
 
 
+def killed_one_after_another(
+    photographs: Path, out: Path, moments: Sequence[tuple[str, int]], options: Sequence[str] = ()
+) -> dict[Path, int]:
+    """Kill an audit at each moment, and say what it has written; nothing of that is written again."""
+    kept: dict[Path, int] = {}
+    for at, number in moments:
+        killed(photographs, out, at, number, options)
+        now = written(out)
+        # What an index is made from is gone when that is whole.
+        kept = {path: time for path, time in kept.items() if path in now or not _of_an_index(path)}
+        assert kept.items() <= now.items()
+        assert len(now) > len(kept)
+        kept = now
+    return {path: time for path, time in kept.items() if not _of_an_index(path)}
+
+
+def written(out: Path) -> dict[Path, int]:
+    """When each file of an audit's work was written that is whole."""
+    files = (path for path in (out / INDEX).rglob("*") if path.suffix in (".npy", ".npz", ".faiss"))
+    # A part of the index has two files, and is there with the second, its pictures.
+    whole = (path for path in files if not path.name.startswith(".") and path.parent.name != "keypoints")
+    return {path: path.stat().st_mtime_ns for path in whole}
+
+
+def _of_an_index(path: Path) -> bool:
+    return bool({"parts", "trained"} & set(path.parts))
+
+
 def test_an_audit_that_is_killed_goes_on_and_finds_the_same(photographs: Path, tmp_path: Path) -> None:
     expected = run(photographs, tmp_path / "undisturbed")
     assert expected["conflicts"]
     assert len(expected["leaks"]) > 8
     out = tmp_path / "killed"
-    kept: dict[Path, int] = {}
-    for at, number in (("survey", 3), ("search/*/candidates", 2), ("pairs", 3)):
-        killed(photographs, out, at, number)
-        now = {path: path.stat().st_mtime_ns for path in (out / INDEX).glob("**/[0-9]*.npy")}
-        assert kept.items() <= now.items()  # what was finished is not done again
-        assert len(now) > len(kept)
-        kept = now
+    moments = (("survey", 3), ("search/*/parts/pictures", 2), ("search/*/candidates", 2), ("pairs", 3))
+    kept = killed_one_after_another(photographs, out, moments)
     for place in (out / INDEX).glob("search/*/candidates"):  # cut off while it was written
         (place / ".000000024-000000036.npy.0abcdefg.npy").write_bytes(b"\x93NUMPY")
     assert run(photographs, out) == expected
-    now = {path: path.stat().st_mtime_ns for path in (out / INDEX).glob("**/[0-9]*.npy")}
-    assert kept.items() <= now.items()
+    assert kept.items() <= written(out).items()
+    assert not list((out / INDEX).glob("search/*/parts"))
 
 
 def test_a_split_takes_what_an_audit_kept(
@@ -289,7 +320,7 @@ def test_what_ends_its_decoder_only_as_the_model_looks_is_told(
     collection = read_collection(root)
     found = audit_collection(collection)
     plain = audit_content(found, collection)
-    monkeypatch.setattr(survey, "PARTITION", 6)
+    monkeypatch.setattr(reader, "PARTITION", 6)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path]))
     assert audit_content(found, collection) == plain
     write_photograph(root / "nevus" / "s3x.jpg", 3, "segfault")
@@ -298,6 +329,29 @@ def test_what_ends_its_decoder_only_as_the_model_looks_is_told(
     assert content is not None
     assert content.photographs == 9
     write_audit(found, collection, tmp_path / "out")
+
+
+def test_the_model_looks_only_at_what_is_new_or_changed(
+    grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection, index = read_collection(grown), tmp_path / "index"
+    audit = audit_collection(collection, index=index)
+    expected = audit_content(audit, collection)
+    seen: list[str] = []
+    look_at = Looker.look_at
+    monkeypatch.setattr(Looker, "look_at", lambda self, path: seen.append(path.name) or look_at(self, path))
+    assert audit_content(audit, collection, index=index) == expected
+    assert len(seen) == audit.images - 1
+    seen.clear()
+    assert audit_content(audit, collection, index=index) == expected
+    assert not seen
+    save(skin(900), grown / "Train" / "nevus" / "s2x.jpg")
+    save(skin(901), grown / "Train" / "nevus" / "new901.jpg")
+    collection = read_collection(grown)
+    audit = audit_collection(collection, index=index)
+    again = audit_content(audit, collection, index=index)
+    assert sorted(seen) == ["new901.jpg", "s2x.jpg"]
+    assert again == audit_content(audit, collection)
 
 
 def _holds_poison(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -311,14 +365,37 @@ def test_ray_finds_what_is_found_here_and_one_poisoned_photograph_costs_itself(
     photographs: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray", reason="the extra cluster is not installed")
-    expected = run(photographs, tmp_path / "here")
+    expected = run(photographs, tmp_path / "here", "--content")
     root = tmp_path / "poisoned"
     shutil.copytree(photographs, root)
     for word in ("segfault", "memory"):
         write_photograph(root / "Train" / "nevus" / f"{word}.jpg", 3, word)
     site = os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path])
-    found = run(root, tmp_path / "out", "--engine", "ray", "--threads", "2", PYTHONPATH=site)
+    found = run(root, tmp_path / "out", "--content", "--engine", "ray", "--threads", "2", PYTHONPATH=site)
     _holds_poison(found, expected)
+    assert found["content"] == expected["content"]
+
+
+@pytest.mark.slow
+def test_an_audit_that_is_killed_ten_times_makes_nothing_twice(photographs: Path, tmp_path: Path) -> None:
+    expected = run(photographs, tmp_path / "undisturbed", "--content")
+    assert expected["content"]["photographs"] == expected["images"] - 1
+    out = tmp_path / "killed"
+    moments = (
+        ("survey", 2),
+        ("survey", 8),
+        ("search/*/trained", 1),
+        ("search/*/parts/pictures", 1),
+        ("search/*/parts/pictures", 3),
+        ("search/*/candidates", 2),
+        ("pairs", 1),
+        ("pairs", 9),
+        ("content/*", 2),
+        ("content/*", 8),
+    )
+    kept = killed_one_after_another(photographs, out, moments, ("--content",))
+    assert run(photographs, out, "--content") == expected
+    assert kept.items() <= written(out).items()
 
 
 @pytest.mark.slow
@@ -327,6 +404,9 @@ def test_an_audit_that_is_killed_on_a_cluster_goes_on_there_and_here(
 ) -> None:
     pytest.importorskip("ray", reason="the extra cluster is not installed")
     out = tmp_path / "cluster"
-    for at, number in (("survey", 2), ("pairs", 2)):
-        killed(photographs, out, at, number, ("--engine", "ray", "--threads", "2"))
-    assert run(photographs, out) == run(photographs, tmp_path / "here")
+    moments = (("survey", 2), ("search/*/parts/pictures", 1), ("pairs", 2), ("content/*", 2))
+    kept = killed_one_after_another(
+        photographs, out, moments, ("--content", "--engine", "ray", "--threads", "2")
+    )
+    assert run(photographs, out, "--content") == run(photographs, tmp_path / "here", "--content")
+    assert kept.items() <= written(out).items()
