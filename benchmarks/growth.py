@@ -8,7 +8,7 @@ photographs as near-identical pairs; no photograph is read. `copies`: all files 
 of their own, with copies beside them; `spelling`: every patient is spelled in two ways; `odd`: no age is one
 and no date is a day, each in its own words. With `--content`, what a model saw is made up too, and what
 follows from it is measured. Each size is measured in a process of its own. Prints user and system seconds
-and bytes of memory per photograph of the table itself, the audit, its content and the split, with the
+and bytes of memory per photograph of the table itself, the audit, the split and the content, with the
 exponent of the seconds. Memory is without mapped files, which may leave it at any time.
 
 `--photographs` draws so many phantoms of 128×96 pixels and audits them, looks at their content and splits
@@ -91,7 +91,8 @@ def made(count: int, kind: str) -> tuple[Collection, Duplicates, Survey]:
     groups = sorted(tuple(sorted((paths[i], paths[j]))) for i, j in pairs.tolist())
     found = Duplicates(tuple(DuplicateGroup("near", group) for group in groups), {})
     around = rng.normal(100, 10, (count, 9)).astype(np.float32)
-    nothing = np.zeros((count, 16), np.uint8), around, np.zeros((count, 2), np.int32)
+    digests = np.zeros((count, 16), np.uint8)
+    nothing = digests, digests, around, np.zeros((count, 2), np.int32)
     return Collection(Path("made"), table), found, Survey(tuple(paths), *nothing, unreadable={}, doubts={})
 
 
@@ -155,8 +156,8 @@ def measure(count: int, kind: str, content: bool) -> dict[str, float]:
         audits: list[Audit] = []
         stages = {
             "audit": lambda: audits.append(audit_collection(collection)),
-            "content": lambda: audit_content(audits[0], collection, bundle),
             "split": lambda: make_split(collection, duplicates=found),
+            "content": lambda: audit_content(audits[0], collection, bundle),
         }
         if not content:
             del stages["content"]
