@@ -11,8 +11,9 @@ RUNTIME = $(VENV)/.runtime
 # process, so that what its tests share is made once; in the order of their names, since the files of few tests,
 # which otherwise come last, are those that take longest.
 PYTEST = -n $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1))) --dist loadfile --no-loadscope-reorder
-# The other supported versions, and the tests of what needs no training framework, no server and no browser.
-VERSIONS ?= 3.12 3.13
+# The newest supported version beside this one (VERSIONS="3.12 3.13" tries those between too), and the tests of what
+# needs no training framework, no server and no browser.
+VERSIONS ?= 3.13
 LIGHT = tests/stats tests/collection tests/audit tests/evaluation tests/model tests/screening
 
 .PHONY: help test lint types versions format demo model notebook api language figures benchmarks pictures site release requirements clean
@@ -37,11 +38,11 @@ $(DEVELOPER): requirements/dev.txt pyproject.toml | $(RUN)/python
 	$(RUN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-test: $(DEVELOPER) lint types  ## Style, types, import order, every test, and other versions of Python
+test: $(DEVELOPER) lint types  ## Style, types, import order, every test, and the newest version of Python
 	$(RUN)/python -m pytest $(PYTEST)
 	$(MAKE) --no-print-directory versions
 
-versions: $(DEVELOPER)  ## The tests of the light runtime on the other versions of Python that are installed
+versions: $(DEVELOPER)  ## The tests of the light runtime on the newest version of Python, if installed
 	@for version in $(VERSIONS); do \
 	  python=$$(for one in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
 	    "$$one" -c "" 2>/dev/null && echo "$$one" && break; done); \

@@ -1,8 +1,9 @@
 """What does Ray cost against the local way, what do two workers bring, and what would hundreds take?
 
     python benchmarks/cluster.py [--photographs FOLDER] [--count 4000] [--latency-ms 30] [--rounds 3]
+        [--workers 1 2] [--partition 500]
 
-In turns in one run: the local way on one thread, Ray with one worker and with two, on the same photographs
+In turns in one run: the local way on one thread, Ray with one worker and with more, on the same photographs
 (phantoms without --photographs). Each is timed at two sizes, so that what is spent once (the model, the
 actors) is told apart from what each photograph takes. Then the parts of a photograph are measured on one
 core: read, decode and assess, network, the pipe to its guarded process, and its share of a written partition.
@@ -13,7 +14,7 @@ so long for a partition, whoever screens it. So
 
     photographs/s = min(workers / max(parts, latency / 8), partition / driver)
 
-It is checked at 1 and 2 workers, which were measured, and told for 8, 64 and 512. Wants a machine of two
+It is checked at the numbers of workers that were measured, and told for 8, 64 and 512. Wants a machine of two
 cores or more that does nothing else. Expected on two: Ray over local at most 1.15, two workers over one at
 least 1.8. Measured so: 1.04 and 2.01, and a prediction 15 % below what was measured.
 """
@@ -56,6 +57,7 @@ class Parts:
     pipe: float
     write: float
     driver: float = 0.0
+    partition: int = PARTITION
 
     @property
     def worker(self) -> float:
@@ -63,7 +65,7 @@ class Parts:
 
     def rate(self, workers: int, latency: float) -> float:
         """Photographs per second of so many workers."""
-        return min(workers / max(self.worker, latency / FETCHED), PARTITION / self.driver)
+        return min(workers / max(self.worker, latency / FETCHED), self.partition / self.driver)
 
 
 def main() -> None:
@@ -72,6 +74,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency-ms", type=float, default=30.0, help="of a photograph from a store")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the first should be 1")
+    parser.add_argument("--partition", type=int, default=PARTITION, help="photographs in one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
@@ -79,13 +83,15 @@ def main() -> None:
         sizes = [options.count // LARGER, options.count]
         folders = [linked(folder, work / f"many{size}", size) for size in sizes]
         parts = measure_parts(folders[0], work)
-        print(f"{options.count} photographs, {open_bundle(threads=1).name}; partitions of {PARTITION}")
+        print(
+            f"{options.count} photographs, {open_bundle(threads=1).name}; partitions of {options.partition}"
+        )
         print("a photograph, in ms of a core:")
         for name in ("read", "decode", "network", "pipe", "write"):
             print(f"  {name:<8} {1000 * getattr(parts, name):7.2f}")
         print(f"  together {1000 * parts.worker:7.2f}", flush=True)
-        rates = compare(folders, sizes, work, options.rounds, parts)
-        predict(parts, rates, options.latency_ms / 1000)
+        rates = compare(folders, sizes, work, parts, options)
+        predict(parts, rates, options.workers, options.latency_ms / 1000)
 
 
 def phantoms(folder: Path, count: int) -> Path:
@@ -153,7 +159,9 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def compare(folders: list[Path], sizes: list[int], work: Path, rounds: int, parts: Parts) -> dict[str, float]:
+def compare(
+    folders: list[Path], sizes: list[int], work: Path, parts: Parts, options: argparse.Namespace
+) -> dict[str, float]:
     """Photographs per second of each way, in turns; and how long the driver takes for a partition."""
     bundle = open_bundle(threads=1)
     drivers: list[float] = []
@@ -165,16 +173,17 @@ def compare(folders: list[Path], sizes: list[int], work: Path, rounds: int, part
     def by_ray(workers: int) -> Callable[[Path, Path], None]:
         def run(folder: Path, out: Path) -> None:
             begun = time.process_time()
-            screen_on_cluster(folder, out, threads=workers)
+            screen_on_cluster(folder, out, threads=workers, partition=options.partition)
             drivers.append(time.process_time() - begun)
 
         return run
 
-    ways = {"local": here, "1 worker": by_ray(1), "2 workers": by_ray(2)}
+    ways = {"local": here, **{named(number): by_ray(number) for number in options.workers}}
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    quietly = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    ray.init("local", num_cpus=max(options.workers), **quietly)
     try:
-        for turn in range(rounds):
+        for turn in range(options.rounds):
             for name, way in ways.items():
                 seconds = []
                 for folder, size in zip(folders, sizes, strict=True):
@@ -188,28 +197,35 @@ def compare(folders: list[Path], sizes: list[int], work: Path, rounds: int, part
     finally:
         ray.shutdown()
     small, large = drivers[0::2], drivers[1::2]
-    partitions = -(-sizes[1] // PARTITION) - -(-sizes[0] // PARTITION)
+    partitions = -(-sizes[1] // options.partition) - -(-sizes[0] // options.partition)
     spent = [(more - less) / max(1, partitions) for less, more in zip(small, large, strict=True)]
+    parts.partition = options.partition
     parts.driver = max(1e-4, statistics.median(spent))
+    one = named(options.workers[0])
     for first, second, told in (
-        ("local", "1 worker", "Ray's overhead: the local way on one thread over Ray with one worker"),
-        ("2 workers", "1 worker", "two workers over one"),
+        ("local", one, f"Ray's overhead: the local way on one thread over Ray with {one}"),
+        *((named(more), one, f"{named(more)} over {one}") for more in options.workers[1:]),
     ):
-        ratios = [one / other for one, other in zip(rates[first], rates[second], strict=True)]
+        ratios = [more / less for more, less in zip(rates[first], rates[second], strict=True)]
         listed = ", ".join(f"{own:.2f}" for own in ratios)
         print(f"ratio, {told}: {statistics.median(ratios):.2f} ({listed})")
     return {name: statistics.median(own) for name, own in rates.items()}
 
 
-def predict(parts: Parts, rates: dict[str, float], latency: float) -> None:
+def named(workers: int) -> str:
+    return f"{workers} worker{'s' if workers > 1 else ''}"
+
+
+def predict(parts: Parts, rates: dict[str, float], measured: list[int], latency: float) -> None:
     print(f"driver: {1000 * parts.driver:.1f} ms of a core a partition")
-    for workers, name in ((1, "1 worker"), (2, "2 workers")):
+    for workers in measured:
+        name = named(workers)
         predicted = parts.rate(workers, 0.0)
         off = predicted / rates[name] - 1
         print(f"{name}: predicted {predicted:.1f}, measured {rates[name]:.1f} photographs/s ({off:+.0%})")
     for workers in (8, 64, 512):
         rate = parts.rate(workers, latency)
-        limit = "the driver" if rate == PARTITION / parts.driver else "the workers"
+        limit = "the driver" if rate == parts.partition / parts.driver else "the workers"
         print(
             f"{workers} workers, {1000 * latency:g} ms to fetch: {rate:,.0f} photographs/s, "
             f"a million in {1e6 / rate / 3600:.2f} h, limited by {limit}"

@@ -3,9 +3,10 @@
 It draws synthetic photographs, screens them with the bundled model, ends the process with SIGKILL at moments
 spread over the run, resumes it each time, and compares the findings with those of a run without kills.
 
-With `--engine ray` it does so three times on a Ray cluster of two machines, which are processes of this one:
-workers that hold the network are killed, or what they screen in; whole machines, each replaced by another;
-and the driver, which is resumed. `--count 20000 --kills 20` takes an hour or two of two cores.
+With `--engine ray` it does so three times on a Ray cluster of two machines or more (--machines), which are
+processes of this one: workers that hold the network are killed, or what they screen in; whole machines, each
+replaced by another; and the driver, which is resumed. `--count 20000 --kills 20` takes an hour or two of two
+cores.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def main() -> None:
     given.add_argument("--kills", type=int, default=10)
     given.add_argument("--seed", type=int, default=0)
     given.add_argument("--engine", choices=["local", "ray"], default="local")
+    given.add_argument("--machines", type=int, default=2, help="of one core each, in the cluster")
     given.add_argument("--partition", type=int, default=PARTITION, help="photographs in a partition of Ray's")
     options = given.parse_args()
     generator = random.Random(options.seed)
@@ -84,7 +86,7 @@ def on_ray(folder: Path, place: Path, options: argparse.Namespace, generator: ra
     straight = {one.path: one.melanoma for one in screen(folder)}
     store = {"object_store_memory": 100 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **store})
-    nodes = [cluster.add_node(num_cpus=1, **store) for _ in range(2)]
+    nodes = [cluster.add_node(num_cpus=1, **store) for _ in range(options.machines)]
 
     def kill_worker(_: int) -> bool:
         raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]

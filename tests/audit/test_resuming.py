@@ -16,8 +16,9 @@ import pytest
 
 from benchmarks.edits import turn
 from benchmarks.ray_processes import guarded, workers
-from dermsentry.audit import audit_collection, reader, search, survey, write_audit
+from dermsentry.audit import audit_collection, indexing, reader, search, survey, write_audit
 from dermsentry.audit.duplicates import find_duplicates
+from dermsentry.audit.likeness import index
 from dermsentry.audit.since import FINDINGS, INDEX
 from dermsentry.collection import read_collection
 from dermsentry.errors import DataWarning, InputError
@@ -125,18 +126,36 @@ def _of_an_index(path: Path) -> bool:
     return bool({"parts", "trained"} & set(path.parts))
 
 
-def test_an_audit_that_is_killed_goes_on_and_finds_the_same(photographs: Path, tmp_path: Path) -> None:
-    expected = run(photographs, tmp_path / "undisturbed")
-    assert expected["conflicts"]
-    assert len(expected["leaks"]) > 8
-    out = tmp_path / "killed"
-    moments = (("survey", 3), ("search/*/parts/pictures", 2), ("search/*/candidates", 2), ("pairs", 3))
-    kept = killed_one_after_another(photographs, out, moments)
-    for place in (out / INDEX).glob("search/*/candidates"):  # cut off while it was written
-        (place / ".000000024-000000036.npy.0abcdefg.npy").write_bytes(b"\x93NUMPY")
-    assert run(photographs, out) == expected
-    assert kept.items() <= written(out).items()
-    assert not list((out / INDEX).glob("search/*/parts"))
+def test_an_index_that_was_ended_is_filled_where_it_was(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "INDEXED", 16)
+    monkeypatch.setattr(index, "_EXACT", 500)
+    collection = read_collection(photographs)
+    expected = find_duplicates(collection)
+    assert len(expected.groups) > 8
+    begun: list[int] = []
+    fill = indexing.Indexer.__call__
+
+    def filling(self: indexing.Indexer, task: tuple[int, int, Any], *rest: Any) -> None:
+        begun.append(task[0])
+        if begun == [0, 16, 32]:
+            raise KeyboardInterrupt
+        fill(self, task, *rest)
+
+    monkeypatch.setattr(indexing.Indexer, "__call__", filling)
+    kept = tmp_path / "index"
+    with pytest.raises(KeyboardInterrupt):
+        find_duplicates(collection, index=kept)
+    monkeypatch.setattr(indexing, "keypoint_index", None)  # it is not trained again
+    whole = kept / "search"
+    for path in whole.glob("*/parts/keypoints/*-000000032.faiss"):  # as if ended before its pictures
+        path.with_name("000000032-000000040.faiss").write_bytes(path.read_bytes())
+    assert find_duplicates(collection, index=kept) == expected
+    assert begun == [0, 16, 32, 32, 48]
+    assert not list(whole.glob("*/parts"))
+    assert find_duplicates(collection, index=kept) == expected
+    assert begun[5:] == []
 
 
 def test_a_split_takes_what_an_audit_kept(
@@ -279,6 +298,7 @@ def test_the_cluster_needs_a_folder(photographs: Path, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_of_many_photographs_a_poisoned_one_costs_itself(photographs: Path, tmp_path: Path) -> None:
     expected = run(photographs, tmp_path / "here")
     root = tmp_path / "poisoned"
@@ -289,6 +309,7 @@ def test_of_many_photographs_a_poisoned_one_costs_itself(photographs: Path, tmp_
     _holds_poison(run(root, tmp_path / "out", PYTHONPATH=site), expected)
 
 
+@pytest.mark.slow
 def test_a_poisoned_photograph_ends_neither_a_look_at_its_content_nor_the_pages(
     photographs: Path, tmp_path: Path
 ) -> None:
@@ -311,6 +332,7 @@ def test_a_poisoned_photograph_ends_neither_a_look_at_its_content_nor_the_pages(
     assert '"Train/nevus/segfault.jpg","NV","train",false' in page
 
 
+@pytest.mark.slow
 def test_what_ends_its_decoder_only_as_the_model_looks_is_told(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +383,7 @@ def _holds_poison(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert [found[name] for name in FINDINGS] == [expected[name] for name in FINDINGS]
 
 
+@pytest.mark.slow
 def test_ray_finds_what_is_found_here_and_one_poisoned_photograph_costs_itself(
     photographs: Path, tmp_path: Path
 ) -> None:
@@ -378,6 +401,8 @@ def test_ray_finds_what_is_found_here_and_one_poisoned_photograph_costs_itself(
 @pytest.mark.slow
 def test_an_audit_that_is_killed_ten_times_makes_nothing_twice(photographs: Path, tmp_path: Path) -> None:
     expected = run(photographs, tmp_path / "undisturbed", "--content")
+    assert expected["conflicts"]
+    assert len(expected["leaks"]) > 8
     assert expected["content"]["photographs"] == expected["images"] - 1
     out = tmp_path / "killed"
     moments = (
@@ -393,8 +418,11 @@ def test_an_audit_that_is_killed_ten_times_makes_nothing_twice(photographs: Path
         ("content/*", 8),
     )
     kept = killed_one_after_another(photographs, out, moments, ("--content",))
+    for place in (out / INDEX).glob("search/*/candidates"):  # cut off while it was written
+        (place / ".000000024-000000036.npy.0abcdefg.npy").write_bytes(b"\x93NUMPY")
     assert run(photographs, out, "--content") == expected
     assert kept.items() <= written(out).items()
+    assert not list((out / INDEX).glob("search/*/parts"))
 
 
 @pytest.mark.slow

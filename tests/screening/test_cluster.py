@@ -27,6 +27,7 @@ from screening.poison import decoder, write_photograph
 
 # Ray's own: what it will change, and what it leaves to the garbage collector.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -149,7 +150,6 @@ def ending(out: Path, at: list[int], end: Any) -> threading.Thread:
     return thread
 
 
-@pytest.mark.slow
 def test_workers_that_are_killed_lose_and_double_nothing(
     cluster: Any, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -172,7 +172,6 @@ def test_workers_that_are_killed_lose_and_double_nothing(
     assert same(rows(out), screen(folder, bundle))
 
 
-@pytest.mark.slow
 def test_a_node_that_is_killed_loses_and_doubles_nothing(
     cluster: Any, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -190,7 +189,6 @@ def test_a_node_that_is_killed_loses_and_doubles_nothing(
     assert same(rows(out), screen(folder, bundle))
 
 
-@pytest.mark.slow
 def test_a_driver_that_is_killed_is_resumed_by_another(bundle: Bundle, tmp_path: Path) -> None:
     folder, out = many(tmp_path / "photographs", 400), tmp_path / "out"
     smaller = (
