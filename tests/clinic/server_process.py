@@ -91,11 +91,12 @@ def add_sender(engine: Engine) -> str:
         return add_token(session, account, "for a test", ["cases:write"])[1]
 
 
-def send(address: str, token: str, photograph: bytes) -> httpx.Response:
-    """The answer to a photograph: 201 where it is new, 200 where it came before."""
+def send(address: str, token: str, photograph: bytes, **about: str) -> httpx.Response:
+    """The answer to a photograph and what is said of it: 201 where it is new, 200 where it came before."""
     return httpx.post(
         f"{address}/api/cases",
         files={"photographs": ("photograph.png", photograph, "image/png")},
+        data=about,
         headers={"Authorization": f"Bearer {token}"},
         timeout=60,
     )

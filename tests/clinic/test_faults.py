@@ -43,26 +43,31 @@ from dermsentry.clinic.web.security import COOKIE
 
 pytestmark = pytest.mark.slow
 
+TOGETHER = 3
+"""Photographs of one lesion, which nobody reads: one case."""
+
 
 class Uploader:
     """Sends photographs one after the other, each again until the server says that it is kept.
 
-    It goes on after a broken connection and after an error of the server's; any other answer ends it and is
-    in `refused`.
+    With `together`, as many as that are of one lesion of a patient. It goes on after a broken connection and
+    after an error of the server's; any other answer ends it and is in `refused`.
     """
 
-    def __init__(self, address: str, token: str, photographs: list[bytes]) -> None:
+    def __init__(self, address: str, token: str, photographs: list[bytes], together: int = 0) -> None:
         self.address, self.token, self.photographs = address, token, photographs
+        self.together = together
         self.accepted: list[int] = []
         self.refused = ""
         self.thread = threading.Thread(target=self._send_all, daemon=True)
 
     def _send_all(self) -> None:
-        for data in self.photographs:
+        for number, data in enumerate(self.photographs):
+            about = {"patient": f"Q-{number // self.together}", "lesion": "A"} if self.together else {}
             expected = {201}
             while True:
                 try:
-                    answer = send(self.address, self.token, data)
+                    answer = send(self.address, self.token, data, **about)
                 except httpx.TransportError:
                     answer = None
                 if answer is not None and answer.status_code < 500:
@@ -90,8 +95,8 @@ class Doctor:
 
     STEPS = ("draft", "decisions", "amendments", "corrections", "outcomes")
 
-    def __init__(self, address: str, store: Store, cases: int) -> None:
-        self.address, self.store, self.cases = address, store, cases
+    def __init__(self, address: str, store: Store, cases: int, accepted: list[int]) -> None:
+        self.address, self.store, self.cases, self.accepted = address, store, cases, accepted
         with writing(store.engine) as session:
             account = add_account(session, "doctor", "The Doctor", "dermatologist", PASSWORD)
             scopes = ("cases:read", "reads:write", "outcomes:write", "correct")
@@ -105,7 +110,10 @@ class Doctor:
         self.thread = threading.Thread(target=self._work, daemon=True)
 
     def _work(self) -> None:
-        for number in range(1, self.cases + 1):
+        for place in range(self.cases):
+            while len(self.accepted) <= place:
+                time.sleep(0.05)
+            number = self.accepted[place]
             tier = self._screened(number)
             for step in self.STEPS:
                 while not self.refused:
@@ -169,7 +177,7 @@ class Doctor:
             assert {place: count for place, count in counted.items() if count != 1} == {}
             assert session.scalar(select(func.count(Read.id))) == 2 * self.cases
             events = Counter((event.action, event.subject) for event in session.scalars(select(Event)))
-            for number in range(1, self.cases + 1):
+            for number in self.accepted:
                 for action in ("read", "read amended", "corrected", "outcome recorded"):
                     assert events[action, f"case {number}"] == 1, (action, number)
             problems = verify_records(session, self.store.pictures)
@@ -210,17 +218,22 @@ def kill_in_the_middle(tmp_path: Path, store: Store, uploads: int, kills: int) -
     engine, token = store.engine, add_sender(store.engine)
     tiny_bundle(tmp_path / "bundle")
     photographs = [photograph(number) for number in range(uploads)]
+    of_lesions = [photograph(uploads + number) for number in range(uploads // TOGETHER * TOGETHER)]
     with server(store.folder, "--db", store.url, "--model", str(tmp_path / "bundle")) as running:
         running.start()
         uploader = Uploader(running.address, token, photographs)
-        doctor = Doctor(running.address, store, uploads)
+        doctor = Doctor(running.address, store, uploads, uploader.accepted)
+        lesions = Uploader(running.address, token, of_lesions, TOGETHER)
         uploader.thread.start()
+        lesions.thread.start()
         doctor.thread.start()
         for number in range(kills):
             uploader.wait_for((number + 1) * uploads // (kills + 1), 300)
             kill_one(running, engine, ("worker", "server")[number % 2])
         uploader.wait_for(uploads, 400)
-        uploader.thread.join(60)
+        lesions.wait_for(len(of_lesions), 400)
+        for own in (uploader, lesions):
+            own.thread.join(60)
 
         def waiting() -> int:
             with reading(engine) as session:
@@ -231,7 +244,9 @@ def kill_in_the_middle(tmp_path: Path, store: Store, uploads: int, kills: int) -
         words = running.words()
         assert running.end() == 0, words
         assert "Traceback" not in words, words
-        everything_is_there_once(store, photographs, uploader.accepted)
+        sent = [*photographs, *of_lesions]
+        everything_is_there_once(store, sent, [*uploader.accepted, *lesions.accepted])
+        lesions_are_one_case_each(store, lesions.accepted)
         doctor.check()
 
 
@@ -262,9 +277,21 @@ def everything_is_there_once(store: Store, sent: list[bytes], accepted: list[int
             assert events["received", f"case {case.id}"] == 1
             assert events["screened", f"case {case.id}"] == 1
         alerts = Counter(session.scalars(select(Alert.case_id)))
-        assert alerts == {case.id: 1 for case in cases if raises_an_alert(case)}
+        raising = {case.part_of or case.id for case in cases if raises_an_alert(case)}
+        assert set(alerts) == raising
+        whole = {case.part_of for case in cases}  # whose photographs may have met a rule each
+        assert {number for number, count in alerts.items() if count > 1} <= whole
         assert alerts, "some of the photographs are to be alerts"
         assert verify(session, store.trail).problems == ()
+
+
+def lesions_are_one_case_each(store: Store, accepted: list[int]) -> None:
+    with reading(store.engine) as session:
+        cases = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_(accepted)))}
+    for first in range(0, len(accepted), TOGETHER):
+        own = [cases[number] for number in accepted[first : first + TOGETHER]]
+        [lead] = [case for case in own if case.part_of is None]
+        assert {case.part_of for case in own if case is not lead} == {lead.id}
 
 
 def test_a_few_kills_lose_and_double_nothing(store: Store, tmp_path: Path) -> None:
