@@ -264,6 +264,8 @@ def test_all_that_was_filled_in_is_shown_again(
         assert bea.post(f"/cases/{number}/decision", data=YES).status_code == 303
     answer = anna.post(f"/cases/{number}/decision", data=own)
     assert answer.status_code >= 400
+    expired = [text for text in texts(shown(answer), "h1") if "expired" in text]
+    assert bool(expired) == (how == "form too old")
     where = "#written" if how == "colleague first" else "main"
     assert texts(shown(answer), f"{where} textarea[readonly]") == TYPED
     assert chosen(shown(answer), where) == CHOSEN

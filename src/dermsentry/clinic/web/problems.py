@@ -22,6 +22,7 @@ from dermsentry.clinic.web.guard import read_form, secure
 from dermsentry.clinic.web.rendering import page, reading_of
 from dermsentry.clinic.web.security import (
     SAFE_METHODS,
+    FORM_TOO_OLD,
     DueFirst,
     SignInFirst,
     leading_back,
@@ -92,6 +93,7 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
     own = headers or {}
     number = request_number(request)
     name, title = ERRORS.get(status, ("refused", HTTPStatus(status).phrase))
+    title = "The form has expired" if detail == FORM_TOO_OLD else title  # the person has access
     if wants_page(request):
         return page(
             request,

@@ -57,6 +57,7 @@ MOST_ACCOUNTS = 20
 """Accounts that a browser is known by: a ward's computer is everybody's."""
 DUE = {"password": "/account/first-password", "second-factor": "/account/second-factor"}
 """Where a person does what must be done first."""
+FORM_TOO_OLD = "The form is too old, or not from this site. Open the page again and retry."
 
 
 class DueFirst(HTTPException):
@@ -383,7 +384,7 @@ async def _not_forged(request: Request, person: Person | None) -> None:
         given = form.get(CSRF_FIELD, "")
     expected = person.csrf if person is not None else _of_visitor_cookie(request)
     if not (isinstance(given, str) and expected and hmac.compare_digest(given.encode(), expected.encode())):
-        raise HTTPException(403, "The form is too old, or not from this site. Open the page again and retry.")
+        raise HTTPException(403, FORM_TOO_OLD)
 
 
 def _of_visitor_cookie(request: Request) -> str:
