@@ -21,8 +21,8 @@ from dermsentry.clinic.store.database import DatabaseError
 from dermsentry.clinic.web.guard import read_form, secure
 from dermsentry.clinic.web.rendering import page, reading_of
 from dermsentry.clinic.web.security import (
-    SAFE_METHODS,
     FORM_TOO_OLD,
+    SAFE_METHODS,
     DueFirst,
     SignInFirst,
     leading_back,
