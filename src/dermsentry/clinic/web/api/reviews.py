@@ -19,9 +19,9 @@ from dermsentry.clinic.web.api.schemas import (
     AlertRaised,
     Alerts,
     Amendment,
-    Decision,
     DecisionMade,
     DecisionReplaced,
+    FirstDecision,
     NewOutcome,
     Number,
     OutcomeKept,
@@ -62,7 +62,7 @@ def decisions(request: Request, person: TokenReads, case_id: Number) -> list[Dec
     status_code=201,
     responses=problem_responses(400, 404, 409),
 )
-def decides(request: Request, person: TokenDecides, case_id: Number, given: Decision) -> DecisionMade:
+def decides(request: Request, person: TokenDecides, case_id: Number, given: FirstDecision) -> DecisionMade:
     """Save a decision in the name of the token's owner; it acknowledges the case's open alerts."""
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:

@@ -283,6 +283,16 @@ class Decision(BaseModel):
         return {**values, "details": details}
 
 
+class FirstDecision(Decision):
+    """A dermatologist's decision on a case with all of its photographs."""
+
+    parts: list[int] = Field(
+        [],
+        max_length=1000,
+        description="The case's other photographs that the reader has seen; 409 where it has one more",
+    )
+
+
 class Amendment(Decision):
     """A later decision on a case that is decided already."""
 
