@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from threading import Barrier, Thread
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from bundles import tiny_bundle, tiny_card
 from clinic.cases import photograph, reread, screened
@@ -481,3 +482,41 @@ def test_an_outcome_is_that_of_the_case_whichever_photograph_its_accession_names
     assert change(import_outcomes, clinic, person("anna"), lines).recorded == 1
     with reading(clinic.engine) as session:
         assert session.scalars(select(Outcome.case_id)).all() == [lead]
+
+
+def test_workers_that_screen_photographs_of_a_lesion_at_once_make_one_case_of_them(clinic: Clinic) -> None:
+    told = About(patient="P1", lesion="L1")
+    cases = [
+        receive(clinic, photograph(next(_NUMBERS)), told, source="api", actor="uli").case_id for _ in range(6)
+    ]
+    start, failed = Barrier(6), []
+
+    def screen(melanoma: float) -> None:
+        start.wait()
+        try:
+            work(clinic, "alert", melanoma)
+        except Exception as error:  # noqa: BLE001
+            failed.append(error)
+
+    threads = [Thread(target=screen, args=(0.7 + number / 100,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    [lead] = listed(clinic)
+    assert parts(clinic, lead) == [number for number in cases if number != lead]
+    assert reread(clinic.engine, lead).melanoma == 0.75
+    assert opened(clinic) == alerts(clinic) == [lead]
+
+
+@pytest.mark.parametrize("bent", ["part_of = 3", "alone = true", "part_of = NULL", "lane = 'suspicion'"])
+def test_a_part_that_was_changed_behind_the_trails_back_is_found(clinic: Clinic, bent: str) -> None:
+    part, *_ = [arrive(clinic), arrive(clinic, "alert", 0.8), arrive(clinic, lesion="L2")]
+    kept = "part_of = 2, alone = false, lane = 'part'"
+    for now_is, found in ((bent, 1), (kept, 0)):
+        with writing(clinic.engine) as session:
+            session.execute(text(f"UPDATE cases SET {now_is} WHERE id = {part}"))
+        with reading(clinic.engine) as session:
+            told = [line for line in verify_records(session, None) if line.startswith(f"case {part}")]
+            assert len(told) == found

@@ -204,7 +204,10 @@ def tell_technique(session: Session, clinic: Clinic, case: Case, actor: str, tec
     changes = (case.technique in NOT_DERMOSCOPIC) != (technique in NOT_DERMOSCOPIC)
     case.technique = technique
     waits = session.scalar(select(Job.id).where(Job.case_id == case.id))
-    whole = session.get_one(Case, case.part_of) if case.part_of is not None else case
+    whole = case
+    if case.part_of is not None:
+        whole = session.get_one(Case, case.part_of)
+        whole.revision += 1  # its report tells how its other photographs were taken
     if changes and whole.stage == "unread" and waits is None:
         session.add(Job(case_id=case.id))
 

@@ -246,8 +246,8 @@ class SevenPointScored(SevenPointChecklist):
     verdict: Verdict = Field(description="suspicious from 3 points, else not-suspicious")
 
 
-class Decision(BaseModel):
-    """A dermatologist's decision on a case."""
+class _Decided(BaseModel):
+    """What a dermatologist decides on a case, first or later."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -283,8 +283,8 @@ class Decision(BaseModel):
         return {**values, "details": details}
 
 
-class FirstDecision(Decision):
-    """A dermatologist's decision on a case with all of its photographs."""
+class Decision(_Decided):
+    """A dermatologist's decision on a case, of all of its photographs."""
 
     parts: list[int] = Field(
         [],
@@ -293,7 +293,7 @@ class FirstDecision(Decision):
     )
 
 
-class Amendment(Decision):
+class Amendment(_Decided):
     """A later decision on a case that is decided already."""
 
     instead_of: int = Field(

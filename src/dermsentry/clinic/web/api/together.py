@@ -224,7 +224,7 @@ def follows_up(request: Request, person: TokenDecides, case_id: Number) -> None:
     "/cases/{case_id}/alone",
     summary="Make a photograph a case of its own",
     tags=["cases"],
-    responses=problem_responses(404, 409),
+    responses=problem_responses(400, 404, 409),
 )
 def alone(request: Request, person: TokenCorrects, case_id: Number, given: Alone) -> CaseSummary:
     """Make a photograph a case of its own, or put it back with those of its lesion and day."""
