@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, or_, select
 from sqlalchemy.orm import Session
 
 from bundles import tiny_card
@@ -56,7 +56,7 @@ from dermsentry.errors import InputError
 
 R = TypeVar("R")
 FOUND = (("routine", 0.05), ("refer", 0.3), ("alert", 0.8), ("alert", 0.95), ("cannot-say", 0.2))
-FOUND = (*FOUND, ("cannot-say", 0.9), ("unreadable", None))
+FOUND = (*FOUND, ("alert", 0.9), ("cannot-say", 0.9), ("unreadable", None))
 RULES = (Rule(name="alert", tiers=("alert",)), Rule(name="late", tiers=("refer",), after_hours=1e-6))
 CARD = replace(tiny_card(), digest="a" * 64)
 PICTURE = photograph()
@@ -85,7 +85,7 @@ class AnyOrder:
 
     def step(self) -> None:
         """Something happens."""
-        often = (*(self.arrive,) * 6, *(self.separates_or_puts_back,) * 2, *(self.corrects,) * 2)
+        often = (*(self.arrive,) * 6, *(self.separates_or_puts_back,) * 4, *(self.corrects,) * 2)
         often = (*often, *(self.withdraws_or_restores,) * 3, *(self.says_how_taken,) * 2, self.decides)
         seldom = (self.work, self.undoes, self.acknowledges, self.acknowledges_several, self.opens_again)
         seldom = (*seldom, self.opens, self.comments, self.joins_spellings, self.changes_mode)
@@ -157,7 +157,10 @@ class AnyOrder:
     def separates_or_puts_back(self) -> None:
         """A photograph is made a case of its own, or is put back."""
         number, person = self._any()
-        self._do(set_alone, number, person, alone=self._one((True, False)))
+        with reading(self.clinic.engine) as session:
+            moved = session.scalars(select(Case.id).where(or_(Case.part_of.is_not(None), Case.alone)))
+            number = self._one((*moved.all(), number))
+        self._do(set_alone, number, person, alone=True) or self._do(set_alone, number, person, alone=False)
 
     def withdraws_or_restores(self) -> None:
         """A case is withdrawn; one that is withdrawn already, restored."""

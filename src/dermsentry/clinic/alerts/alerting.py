@@ -240,8 +240,9 @@ def _reaches_alert(session: Session, case: Case) -> bool:
 
 
 def _calls_for(session: Session, rule: Rule, case: Case) -> bool:
-    waits = rule.after_hours > 0 and not (rule.name == REFUSED and _reaches_alert(session, case))
-    return _meets(rule, case, waits=waits)
+    if not _meets(rule, case, waits=False):
+        return False
+    return _meets(rule, case, waits=True) or (rule.name == REFUSED and _reaches_alert(session, case))
 
 
 def _meets(rule: Rule, case: Case, *, waits: bool) -> bool:
@@ -250,7 +251,7 @@ def _meets(rule: Rule, case: Case, *, waits: bool) -> bool:
     )
     if not suspicious and (rule.tiers or rule.melanoma is not None):
         return False
-    return not waits or case.received_at <= now() - timedelta(hours=rule.after_hours)
+    return not (waits and rule.after_hours) or case.received_at <= now() - timedelta(hours=rule.after_hours)
 
 
 def _queue(
