@@ -2,6 +2,7 @@
 
     python benchmarks/cluster.py [--photographs FOLDER] [--count 4000] [--latency-ms 30] [--rounds 3]
         [--workers 1 2] [--partition 500]
+    python benchmarks/cluster.py --memory [--photographs FOLDER]
 
 In turns in one run: the local way on one thread, Ray with one worker and with more, on the same photographs
 (phantoms without --photographs). Each is timed at two sizes, so that what is spent once (the model, the
@@ -17,6 +18,11 @@ so long for a partition, whoever screens it. So
 It is checked at the numbers of workers that were measured, and told for 8, 64 and 512. Wants a machine of two
 cores or more that does nothing else. Expected on two: Ray over local at most 1.15, two workers over one at
 least 1.8. Measured so: 1.04 and 2.01, and a prediction 15 % below what was measured.
+
+Memory: the largest peak of the driver, of the actors and of their guarded processes, with 1,000 photographs
+and with 8,000 (phantoms of 128×96 without --photographs), each in a run of its own with two actors; then the
+driver's in listing and planning alone, with 20,000 and with 200,000, first and again. `--memory` measures
+nothing else, and needs no idle machine.
 """
 
 from __future__ import annotations
@@ -24,6 +30,8 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,6 +40,7 @@ from pathlib import Path
 
 import ray
 
+from benchmarks import ray_processes
 from dermsentry.images import read_bytes
 from dermsentry.model import Bundle, open_bundle
 from dermsentry.phantoms import draw_phantoms
@@ -75,11 +84,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency-ms", type=float, default=30.0, help="of a photograph from a store")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the first should be 1")
+    parser.add_argument("--memory", action="store_true", help="only the memory of each process")
     parser.add_argument("--partition", type=int, default=PARTITION, help="photographs in one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
-        folder = options.photographs or phantoms(work / "phantoms", 900)
+        tell_memory(options.photographs or phantoms(work / "small", 900, (128, 96)), work)
+        if options.memory:
+            return
+        folder = options.photographs or phantoms(work / "phantoms", 900, (600, 450))
         sizes = [options.count // LARGER, options.count]
         folders = [linked(folder, work / f"many{size}", size) for size in sizes]
         parts = measure_parts(folders[0], work)
@@ -94,8 +107,8 @@ def main() -> None:
         predict(parts, rates, options.workers, options.latency_ms / 1000)
 
 
-def phantoms(folder: Path, count: int) -> Path:
-    draw_phantoms(folder, per_class=-(-count // 9), test_per_class=1, defects=False, size=(600, 450))
+def phantoms(folder: Path, count: int, size: tuple[int, int]) -> Path:
+    draw_phantoms(folder, per_class=-(-count // 9), test_per_class=1, defects=False, size=size)
     return folder
 
 
@@ -111,6 +124,61 @@ def linked(folder: Path, into: Path, count: int) -> Path:
         except OSError:  # another file system
             copy.write_bytes(path.read_bytes())
     return into
+
+
+SCREEN = """
+import sys
+from dermsentry.screening import screen_on_cluster
+screen_on_cluster(sys.argv[1], sys.argv[2], threads=2)
+"""
+PLAN = """
+import sys
+from dermsentry.screening.inputs import find_photographs
+from dermsentry.screening.partitions import PARTITION, make_plan
+from dermsentry.screening.place import Place
+make_plan(Place(sys.argv[2]), find_photographs(sys.argv[1]), PARTITION)
+"""
+
+
+def tell_memory(folder: Path, work: Path) -> None:
+    few, many = (linked(folder, work / f"memory{size}", size) for size in (1000, 8000))
+    before, after = (peaks(SCREEN, own, work / f"{own.name}-out") for own in (few, many))
+    print("peak memory, in MB: with 1,000 photographs, with 8,000")
+    for name in before:
+        print(f"  {name:<22} {before[name] / 1e6:6.0f} {after[name] / 1e6:6.0f}")
+    few, many = (linked(folder, work / f"listed{size}", size) for size in (20_000, 200_000))
+    for told in ("first", "again"):
+        less, more = (peaks(PLAN, own, work / f"{own.name}-plan")["driver"] for own in (few, many))
+        each = (more - less) / 180_000
+        found = f"{less / 1e6:.0f} MB with 20,000, {more / 1e6:.0f} with 200,000"
+        print(f"listing and planning, {told}: {found}: {each:.0f} bytes a photograph", flush=True)
+
+
+def peaks(program: str, folder: Path, out: Path) -> dict[str, int]:
+    """The largest peak of resident memory of each kind of process, in bytes; shared memory counts in each."""
+    found = {"driver": 0, "actors": 0, "guarded processes": 0}
+    with subprocess.Popen([sys.executable, "-c", program, str(folder), str(out)]) as run:
+        while run.poll() is None:
+            own = {
+                "driver": [run.pid],
+                "actors": ray_processes.workers(run.pid),
+                "guarded processes": ray_processes.guarded(run.pid),
+            }
+            for kind, pids in own.items():
+                found[kind] = max(found[kind], *map(peak, pids), 0)
+            time.sleep(0.2)
+    if run.returncode:
+        raise SystemExit(f"the run on {folder.name} ended with {run.returncode}")
+    return found
+
+
+def peak(pid: int) -> int:
+    """The peak of a process's resident memory so far, in bytes; 0 where it ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def measure_parts(folder: Path, work: Path) -> Parts:

@@ -349,14 +349,18 @@ def audit(
         out, "audit", ["audit.json", "audit.html", "findings.html", "findings.csv"], made_of, force,
         adding=("content",),
     )  # fmt: skip
+    index = None if out is None else out / INDEX
     found = audit_collection(
-        collection, labels=reference, index=None if out is None else out / INDEX, since=since, seed=seed,
+        collection, labels=reference, index=index, since=since, seed=seed,
         workers=threads, engine=engine, address=address, quiet=False,
     )  # fmt: skip
     if content:
         from dermsentry.evaluation.content import audit_content
 
-        found = audit_content(found, collection, seed=seed, quiet=False)
+        found = audit_content(
+            found, collection, index=index, seed=seed,
+            workers=threads, engine=engine, address=address, quiet=False,
+        )  # fmt: skip
     if out is not None:
         write_audit(found, collection, out)
     if output is not None:

@@ -64,24 +64,30 @@ def walk(root: Path, *, leave_out: Path | None = None) -> Iterator[Folder]:
     while waiting:
         path = waiting.pop()
         folder = Folder(path, [], [], [], [])
+        folders: set[str] = set()
+        names: list[str] = []  # and no entries: a folder may hold a million
         try:
             with os.scandir(path) as scanned:
-                entries = sorted(scanned, key=lambda entry: entry.name)
+                for entry in scanned:
+                    names.append(entry.name)
+                    if _leads_to_folder(entry):
+                        folders.add(entry.name)
         except OSError as error:
             if path == root:
                 raise InputError(f"Cannot read {error.filename}: {error.strerror}.") from error
             folder.not_read.append(_passed(root, path, f"a folder that cannot be read ({error.strerror})"))
-            entries = []
+            names = []
         below = []
-        for entry in entries:
-            place = path / entry.name
-            hidden = entry.name.startswith(".") or entry.name.lower() in SYSTEM_FOLDERS
-            if not entry.is_dir():
+        names.sort()
+        for name in names:
+            place = path / name
+            hidden = name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+            if name not in folders:
                 if not hidden:
-                    _sort_file(place, folder)
+                    _sort_file(place, name, folder)
                 elif format_of_file(place) is not None:
                     folder.not_read.append(_passed(root, place, HIDDEN))
-            elif entry.is_symlink():
+            elif place.is_symlink():
                 if not hidden and not place.resolve().is_relative_to(top):
                     folder.not_read.append(_passed(root, place, LINK))
             elif hidden:
@@ -89,7 +95,15 @@ def walk(root: Path, *, leave_out: Path | None = None) -> Iterator[Folder]:
             elif skipped is None or place.resolve() != skipped:
                 below.append(place)
         waiting += reversed(below)
+        del names
         yield folder
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _hidden_photographs(folder: Path) -> Iterator[Path]:
@@ -101,21 +115,21 @@ def _hidden_photographs(folder: Path) -> Iterator[Path]:
                 yield Path(name) / file
 
 
-def _sort_file(place: Path, folder: Folder) -> None:
+def _sort_file(place: Path, name: str, folder: Folder) -> None:
     """Put a file where it belongs in `folder`."""
-    if place.name.lower() in SYSTEM_FILES:
+    if name.lower() in SYSTEM_FILES:
         return
-    named = format_of_name(place.name)
+    named = format_of_name(name)
     if named == "":
-        folder.photographs.append(place.name)
+        folder.photographs.append(name)
         return
     kind = format_of_file(place)
-    if kind in FORMATS and not is_raw(place.name, kind):
-        folder.photographs.append(place.name)
+    if kind in FORMATS and not is_raw(name, kind):
+        folder.photographs.append(name)
     elif kind is not None or named is not None:
-        folder.unsupported.append(place.name)
+        folder.unsupported.append(name)
     else:
-        folder.others.append(place.name)
+        folder.others.append(name)
 
 
 def _passed(root: Path, path: Path, reason: str) -> NotRead:

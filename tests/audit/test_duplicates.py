@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -234,7 +235,8 @@ def test_a_partition_of_another_version_is_made_again(
     save(skin(1), tmp_path / "data" / "nevus" / "a.jpg")
     index = tmp_path / "index"
     with monkeypatch.context() as patch:
-        patch.setattr(kept, "_SCHEMA", 0)
+        for module in (kept, survey):
+            patch.setattr(module, "LOOK", replace(kept.LOOK, schema=0))
         find_duplicates(read_collection(tmp_path / "data"), index=index)
     assert counted == ["a.jpg"]
     for _ in range(2):

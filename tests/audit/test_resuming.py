@@ -16,24 +16,33 @@ import pytest
 
 from benchmarks.edits import turn
 from benchmarks.ray_processes import guarded, workers
-from dermsentry.audit import audit_collection, search, survey, write_audit
+from dermsentry.audit import audit_collection, indexing, reader, search, survey, write_audit
 from dermsentry.audit.duplicates import find_duplicates
+from dermsentry.audit.likeness import index
 from dermsentry.audit.since import FINDINGS, INDEX
 from dermsentry.collection import read_collection
 from dermsentry.errors import DataWarning, InputError
 from dermsentry.evaluation.content import audit_content
+from dermsentry.evaluation.looking import Looker
 from dermsentry.split import make_split
 from pictures import save, skin
 from screening.poison import decoder, write_photograph
 
 _CODE = """
 import sys
-from dermsentry.audit import search, survey
-survey.PARTITION, search.SEARCHED, search.JUDGED = 6, 12, 8
+import time
+from dermsentry.audit import indexing, reader, search
+from dermsentry.audit.likeness import index
+reader.PARTITION, indexing.INDEXED, search.SEARCHED, search.JUDGED, index._EXACT = 6, 16, 12, 8, 500
+write = indexing._write
+indexing._write = lambda *given: (write(*given), time.sleep(0.1))
 from dermsentry.cli import app
 app(sys.argv[1:])
 """
-"""The command with smaller partitions, so that few photographs make many of them."""
+"""The command with smaller partitions, and keypoints in lists, so that few photographs make many of them.
+
+Indices are written slowly, so that a kill finds some of them.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +86,7 @@ def killed(photographs: Path, out: Path, at: str, number: int, options: Sequence
     with subprocess.Popen(
         command(photographs, out, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as driver:
-        while len(list((out / INDEX).glob(f"{at}/[0-9]*.npy"))) < number:
+        while len(list((out / INDEX).glob(f"{at}/[0-9a-z]*"))) < number:
             assert driver.poll() is None, driver.communicate()
             time.sleep(0.002)
         left = [*workers(driver.pid), *guarded(driver.pid)]
@@ -89,24 +98,64 @@ def killed(photographs: Path, out: Path, at: str, number: int, options: Sequence
     assert not (out / "audit.json").exists()
 
 
-@pytest.mark.slow
-def test_an_audit_that_is_killed_goes_on_and_finds_the_same(photographs: Path, tmp_path: Path) -> None:
-    expected = run(photographs, tmp_path / "undisturbed")
-    assert expected["conflicts"]
-    assert len(expected["leaks"]) > 8
-    out = tmp_path / "killed"
+def killed_one_after_another(
+    photographs: Path, out: Path, moments: Sequence[tuple[str, int]], options: Sequence[str] = ()
+) -> dict[Path, int]:
+    """Kill an audit at each moment, and say what it has written; nothing of that is written again."""
     kept: dict[Path, int] = {}
-    for at, number in (("survey", 3), ("search/*/candidates", 2), ("pairs", 3)):
-        killed(photographs, out, at, number)
-        now = {path: path.stat().st_mtime_ns for path in (out / INDEX).glob("**/[0-9]*.npy")}
-        assert kept.items() <= now.items()  # what was finished is not done again
+    for at, number in moments:
+        killed(photographs, out, at, number, options)
+        now = written(out)
+        # What an index is made from is gone when that is whole.
+        kept = {path: time for path, time in kept.items() if path in now or not _of_an_index(path)}
+        assert kept.items() <= now.items()
         assert len(now) > len(kept)
         kept = now
-    for place in (out / INDEX).glob("search/*/candidates"):  # cut off while it was written
-        (place / ".000000024-000000036.npy.0abcdefg.npy").write_bytes(b"\x93NUMPY")
-    assert run(photographs, out) == expected
-    now = {path: path.stat().st_mtime_ns for path in (out / INDEX).glob("**/[0-9]*.npy")}
-    assert kept.items() <= now.items()
+    return {path: time for path, time in kept.items() if not _of_an_index(path)}
+
+
+def written(out: Path) -> dict[Path, int]:
+    """When each file of an audit's work was written that is whole."""
+    files = (path for path in (out / INDEX).rglob("*") if path.suffix in (".npy", ".npz", ".faiss"))
+    # A part of the index has two files, and is there with the second, its pictures.
+    whole = (path for path in files if not path.name.startswith(".") and path.parent.name != "keypoints")
+    return {path: path.stat().st_mtime_ns for path in whole}
+
+
+def _of_an_index(path: Path) -> bool:
+    return bool({"parts", "trained"} & set(path.parts))
+
+
+def test_an_index_that_was_ended_is_filled_where_it_was(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "INDEXED", 16)
+    monkeypatch.setattr(index, "_EXACT", 500)
+    collection = read_collection(photographs)
+    expected = find_duplicates(collection)
+    assert len(expected.groups) > 8
+    begun: list[int] = []
+    fill = indexing.Indexer.__call__
+
+    def filling(self: indexing.Indexer, task: tuple[int, int, Any], *rest: Any) -> None:
+        begun.append(task[0])
+        if begun == [0, 16, 32]:
+            raise KeyboardInterrupt
+        fill(self, task, *rest)
+
+    monkeypatch.setattr(indexing.Indexer, "__call__", filling)
+    kept = tmp_path / "index"
+    with pytest.raises(KeyboardInterrupt):
+        find_duplicates(collection, index=kept)
+    monkeypatch.setattr(indexing, "keypoint_index", None)  # it is not trained again
+    whole = kept / "search"
+    for path in whole.glob("*/parts/keypoints/*-000000032.faiss"):  # as if ended before its pictures
+        path.with_name("000000032-000000040.faiss").write_bytes(path.read_bytes())
+    assert find_duplicates(collection, index=kept) == expected
+    assert begun == [0, 16, 32, 32, 48]
+    assert not list(whole.glob("*/parts"))
+    assert find_duplicates(collection, index=kept) == expected
+    assert begun[5:] == []
 
 
 def test_a_split_takes_what_an_audit_kept(
@@ -293,7 +342,7 @@ def test_what_ends_its_decoder_only_as_the_model_looks_is_told(
     collection = read_collection(root)
     found = audit_collection(collection)
     plain = audit_content(found, collection)
-    monkeypatch.setattr(survey, "PARTITION", 6)
+    monkeypatch.setattr(reader, "PARTITION", 6)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(decoder(tmp_path / "site")), *sys.path]))
     assert audit_content(found, collection) == plain
     write_photograph(root / "nevus" / "s3x.jpg", 3, "segfault")
@@ -302,6 +351,29 @@ def test_what_ends_its_decoder_only_as_the_model_looks_is_told(
     assert content is not None
     assert content.photographs == 9
     write_audit(found, collection, tmp_path / "out")
+
+
+def test_the_model_looks_only_at_what_is_new_or_changed(
+    grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection, index = read_collection(grown), tmp_path / "index"
+    audit = audit_collection(collection, index=index)
+    expected = audit_content(audit, collection)
+    seen: list[str] = []
+    look_at = Looker.look_at
+    monkeypatch.setattr(Looker, "look_at", lambda self, path: seen.append(path.name) or look_at(self, path))
+    assert audit_content(audit, collection, index=index) == expected
+    assert len(seen) == audit.images - 1
+    seen.clear()
+    assert audit_content(audit, collection, index=index) == expected
+    assert not seen
+    save(skin(900), grown / "Train" / "nevus" / "s2x.jpg")
+    save(skin(901), grown / "Train" / "nevus" / "new901.jpg")
+    collection = read_collection(grown)
+    audit = audit_collection(collection, index=index)
+    again = audit_content(audit, collection, index=index)
+    assert sorted(seen) == ["new901.jpg", "s2x.jpg"]
+    assert again == audit_content(audit, collection)
 
 
 def _holds_poison(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -327,11 +399,43 @@ def test_ray_finds_what_is_found_here_and_one_poisoned_photograph_costs_itself(
 
 
 @pytest.mark.slow
+def test_an_audit_that_is_killed_ten_times_makes_nothing_twice(photographs: Path, tmp_path: Path) -> None:
+    expected = run(photographs, tmp_path / "undisturbed", "--content")
+    assert expected["conflicts"]
+    assert len(expected["leaks"]) > 8
+    assert expected["content"]["photographs"] == expected["images"] - 1
+    out = tmp_path / "killed"
+    moments = (
+        ("survey", 2),
+        ("survey", 8),
+        ("search/*/trained", 1),
+        ("search/*/parts/pictures", 1),
+        ("search/*/parts/pictures", 3),
+        ("search/*/candidates", 2),
+        ("pairs", 1),
+        ("pairs", 9),
+        ("content/*", 2),
+        ("content/*", 8),
+    )
+    kept = killed_one_after_another(photographs, out, moments, ("--content",))
+    for place in (out / INDEX).glob("search/*/candidates"):  # cut off while it was written
+        (place / ".000000024-000000036.npy.0abcdefg.npy").write_bytes(b"\x93NUMPY")
+    assert run(photographs, out, "--content") == expected
+    assert kept.items() <= written(out).items()
+    assert not list((out / INDEX).glob("search/*/parts"))
+
+
+@pytest.mark.slow
 def test_an_audit_that_is_killed_on_a_cluster_goes_on_there_and_here(
     photographs: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray", reason="the extra cluster is not installed")
     out = tmp_path / "cluster"
-    for at, number in (("survey", 2), ("pairs", 2)):
-        killed(photographs, out, at, number, ("--engine", "ray", "--threads", "2"))
-    assert run(photographs, out) == run(photographs, tmp_path / "here")
+    moments = (("survey", 2), ("search/*/parts/pictures", 1), ("pairs", 2), ("content/*", 2))
+    on_ray = ("--content", "--engine", "ray", "--threads", "2")
+    kept = killed_one_after_another(photographs, out, moments, on_ray)
+    shutil.copytree(out, tmp_path / "copy")
+    expected = run(photographs, tmp_path / "here", "--content")
+    assert run(photographs, out, "--content") == expected
+    assert run(photographs, tmp_path / "copy", *on_ray) == expected
+    assert kept.items() <= written(out).items()

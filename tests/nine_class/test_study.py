@@ -67,6 +67,7 @@ def test_files_say_what_the_call_returned(finished: Study) -> None:
     assert written["synthetic"] is True
     assert [c["sentence"] for c in written["findings"]] == [c.sentence for c in finished.conclusions]
     assert len(written["experiments"]) == len(finished.results)
+    assert [own["devices"] for own in written["experiments"]] == [1] * len(finished.results)
     known = finished.audit.lesions
     assert written["lesions"]["sentence"] == known.sentence
     assert known.sentence in [c.sentence for c in finished.conclusions if c.about == "collection"]

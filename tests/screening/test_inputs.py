@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from dermsentry.errors import InputError
+from dermsentry.model import Bundle
+from dermsentry.screening import screen
 from dermsentry.screening.inputs import Source, find_photographs, read_list, require_own_names
 
 
@@ -83,6 +85,13 @@ def test_links_are_marked_with_the_folder_they_may_not_leave(photographs: Path, 
     assert roots["link.jpg"] == str(photographs)
     assert roots["lesion0.jpg"] is None
     assert len(roots) == 10
+
+
+def test_a_link_that_leads_to_itself_has_its_line(photographs: Path, bundle: Bundle) -> None:
+    (photographs / "first" / "itself.jpg").symlink_to("itself.jpg")
+    (photographs / "first" / "itself").symlink_to("itself")
+    [found] = [one for one in screen(photographs, bundle) if one.image == "itself"]
+    assert (found.tier, Path(found.path).name) == ("unreadable", "itself.jpg")
 
 
 def test_every_photograph_of_a_folder_has_its_line(photographs: Path, tmp_path: Path) -> None:

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dermsentry.stats.logistic import Rows
 
 Floats = NDArray[np.float64]
 
@@ -30,8 +31,11 @@ KINDS: dict[Kind, str] = {
 FEWEST = 5
 """Photographs of a class from which a threshold of confidence is worth anything."""
 NEIGHBOURS = 5
+FEWEST_COMPARED = 4 * NEIGHBOURS
+"""Photographs from which it is told which of them are far from others."""
 COMPARED = 20_000
 """Photographs at most, drawn at random, that each is compared with to see how far it is from others."""
+_AT_ONCE = 512  # that are compared with these at once
 FAR_OUT = 3.0
 """Interquartile ranges above the third quartile: Tukey's far out (Exploratory Data Analysis, 1977)."""
 
@@ -139,27 +143,47 @@ def label_issues(probability: Floats, allowed: NDArray[np.bool_]) -> list[tuple[
     return [(int(i), int(counted[i])) for i in rows[np.argsort(own[rows] - other[rows], kind="stable")]]
 
 
-def far_out(embeddings: NDArray[Any], groups: Sequence[str], seed: int = 0) -> list[int]:
-    """Rows whose nearest others are far further than usual, the furthest first.
+class Neighbours:
+    """How far photographs are from their nearest others of other groups.
 
-    The mean distance of directions to the nearest photographs of other groups, beyond Tukey's outer fence. Of
-    more than `COMPARED` photographs, the nearest are among so many, drawn at random from `seed`.
+    Of more than `COMPARED` photographs, the nearest are among so many, drawn at random from `seed`.
+
+    Parameters
+    ----------
+    embeddings
+        Of n photographs.
+    groups
+        A number for each photograph, (n,).
     """
-    n = len(embeddings)
-    if n < 4 * NEIGHBOURS:
+
+    def __init__(self, embeddings: Rows, groups: NDArray[np.int64], seed: int = 0) -> None:
+        self._embeddings, self._groups = embeddings, groups
+        others = np.sort(np.random.default_rng(seed).permutation(len(groups))[:COMPARED])
+        self._compared, self._theirs = _directions(embeddings[others]), groups[others]
+
+    def distances(self, start: int, stop: int) -> Floats:
+        """The mean distance of each one's direction to those of its nearest five, from `start` to `stop`."""
+        found = np.empty(stop - start)
+        for first in range(start, stop, _AT_ONCE):
+            rows = slice(first, min(first + _AT_ONCE, stop))
+            near = _directions(self._embeddings[rows]) @ self._compared.T
+            near[self._groups[rows, None] == self._theirs[None, :]] = -1.0
+            nearest = np.partition(near, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
+            away = np.sqrt(np.maximum(2 - 2 * nearest, 0)).mean(axis=1)
+            found[first - start : rows.stop - start] = away
+        return found
+
+
+def far_out(distances: Floats) -> list[int]:
+    """Rows whose nearest others are beyond Tukey's outer fence, the furthest first."""
+    if len(distances) < FEWEST_COMPARED:
         return []
-    unit = np.asarray(embeddings, np.float32)
-    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
-    distance = np.empty(n)
-    others = np.sort(np.random.default_rng(seed).permutation(n)[:COMPARED])
-    compared, theirs = unit[others], group[others]
-    for start in range(0, n, 512):
-        rows = slice(start, min(start + 512, n))
-        near = unit[rows] @ compared.T
-        near[group[rows, None] == theirs[None, :]] = -1.0
-        nearest = np.partition(near, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
-        distance[rows] = np.sqrt(np.maximum(2 - 2 * nearest, 0)).mean(axis=1)
-    low, high = np.quantile(distance, (0.25, 0.75))
-    far = np.flatnonzero(distance > high + FAR_OUT * (high - low))
-    return [int(i) for i in far[np.argsort(-distance[far], kind="stable")]]
+    low, high = np.quantile(distances, (0.25, 0.75))
+    far = np.flatnonzero(distances > high + FAR_OUT * (high - low))
+    return [int(i) for i in far[np.argsort(-distances[far], kind="stable")]]
+
+
+def _directions(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """Unit vectors."""
+    unit = np.asarray(vectors, np.float32)
+    return np.asarray(unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12), np.float32)

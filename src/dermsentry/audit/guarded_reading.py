@@ -14,7 +14,8 @@ import numpy as np
 from dermsentry.audit.kept import DIGEST, SURROUND, Look
 from dermsentry.audit.likeness.keypoints import MOST, Keypoints
 from dermsentry.audit.pictures import small_picture
-from dermsentry.audit.survey import look_at, worth_guarding
+from dermsentry.audit.reader import worth_guarding
+from dermsentry.audit.survey import look_at
 from dermsentry.guarded import Answer, GuardedProcess, Stopped, serve
 from dermsentry.images import Aspect, Photograph, Pixels, Unreadable, read_photograph
 

@@ -33,6 +33,13 @@ class Doing(Protocol[Task, Answer]):
         """End what it began."""
 
 
+class NothingToClose:
+    """What does tasks without having begun anything."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def nobody(_: int) -> None:
     """Where nobody asks how far it is."""
 

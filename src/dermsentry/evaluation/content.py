@@ -8,9 +8,8 @@ may still lean towards the label that it saw: such findings say so.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +17,15 @@ from numpy.typing import NDArray
 
 from dermsentry.audit import Audit
 from dermsentry.audit.content import KINDS, Content, ContentFinding, Kind, far_out, label_issues
-from dermsentry.audit.guarded_reading import begun_readers
+from dermsentry.audit.workplace import EngineName, Workplace, workplace
 from dermsentry.collection import Collection
 from dermsentry.collection.groups import connected_groups
 from dermsentry.diagnoses import CODES, codes_of, label_space, name_of
-from dermsentry.errors import DataWarning, require_type
-from dermsentry.evaluation.contamination import find_learned, perceptual_hashes
-from dermsentry.images import Unreadable, read_photograph
+from dermsentry.errors import require_type
+from dermsentry.evaluation.contamination import find_learned
+from dermsentry.evaluation.looking import Seen, distances, look_over
 from dermsentry.model import Bundle, open_bundle
-from dermsentry.parallel import map_ordered
-from dermsentry.progress import track
 from dermsentry.screening import quality
-from dermsentry.screening.quality import Quality, assess
 from dermsentry.screening.triage import NO_LESION_LIMIT, OUT_OF_DISTRIBUTION_LIMIT
 from dermsentry.split.make import assign
 from dermsentry.stats.logistic import out_of_fold
@@ -48,31 +44,24 @@ _KIND_OF: dict[str, Kind] = {
 _NO_LESION = "not recognised as an image of a skin lesion"
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What the model made of one photograph; `look` is its perceptual hash."""
-
-    probability: NDArray[np.float64]
-    embedding: NDArray[np.float32]
-    no_lesion: float
-    unlike: float
-    quality: Quality
-    look: np.uint64
-
-
 def audit_content(
     audit: Audit,
     collection: Collection,
     bundle: Bundle | str | Path = "dermoscopy",
     *,
+    index: Path | None = None,
     seed: int = 0,
+    workers: int | None = None,
+    engine: EngineName = "local",
+    address: str | None = None,
     quiet: bool = True,
 ) -> Audit:
     """Add to an audit what a model sees on the photographs.
 
     Photographs without a lesion, out of focus, dark or in false colours, photographs unlike all others, and
     labels that are probably wrong by probabilities that were not learned from them (confident learning,
-    Northcutt, Jiang and Chuang, JAIR 70, 2021).
+    Northcutt, Jiang and Chuang, JAIR 70, 2021). Every photograph is looked at once, and 5 KB of each are kept
+    on disk.
 
     Parameters
     ----------
@@ -81,9 +70,17 @@ def audit_content(
     collection
         The collection that was audited.
     bundle
-        The model, or its folder; by default the bundled one.
+        The model, or its folder; by default the bundled one. On a cluster every machine has to see that.
+    index
+        A folder that keeps what the model saw, such as that of the audit: what was ended is resumed, and only
+        photographs that are new or changed since are looked at.
     seed
         Random seed of the folds.
+    workers
+        Photographs looked at at the same time, or actors of a cluster; one per core by default.
+    engine, address
+        `ray`: on a Ray cluster at this address, or begun here, whose machines all see the photographs and
+        `index`. The result is the same.
     quiet
         Show no progress on stderr.
 
@@ -95,9 +92,11 @@ def audit_content(
     Raises
     ------
     InputError
-        `audit` or `collection` is something else.
+        `audit` or `collection` is something else, `index` is damaged, or there is no such cluster.
     BundleError
         The bundle is not valid, or its network fails.
+    OutputError
+        `index` cannot be written or is in use, or the cluster failed.
 
     Examples
     --------
@@ -111,109 +110,70 @@ def audit_content(
     require_type("audit", audit, Audit, "audit_collection")
     require_type("collection", collection, Collection, "read_collection")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    seen = _look(opened, collection, {file.path for file in audit.unreadable}, quiet)
-    table = collection.table.iloc[sorted(seen)].reset_index(drop=True)
-    each = [seen[row] for row in sorted(seen)]
-    if not each:
-        empty = Content(opened.name, 0, None if opened.learned_from is None else 0, 0, 0, 0, 0, ())
-        return replace(audit, content=empty)
+    # An opened bundle says how many threads it is meant for.
+    threads = workers or (opened.threads if engine == "local" else None)
+    with workplace(index, engine=engine, address=address, threads=threads, quiet=quiet) as place:
+        seen = look_over(opened, collection, {file.path for file in audit.unreadable}, place)
+        return replace(audit, content=_judged(audit, collection, opened, seen, seed, place))
+
+
+def _judged(
+    audit: Audit, collection: Collection, bundle: Bundle, seen: Seen, seed: int, place: Workplace
+) -> Content:
+    """What follows from what the model saw."""
+    table = collection.table.iloc[seen.rows].reset_index(drop=True)
+    if not len(table):
+        return Content(bundle.name, 0, None if bundle.learned_from is None else 0, 0, 0, 0, 0, ())
     paths, diagnoses = list(table["path"]), list(table["diagnosis"])
     groups = connected_groups(table, audit.duplicates)
-    learned = np.zeros(len(each), np.bool_)
-    if opened.learned_from is not None:
-        by_id, by_look = find_learned(opened.learned_from, table, np.array([one.look for one in each]))
+    learned = np.zeros(len(table), np.bool_)
+    if bundle.learned_from is not None:
+        by_id, by_look = find_learned(bundle.learned_from, table, seen.looks)
         learned = by_id | by_look
     findings: list[ContentFinding] = []
-    for i, one in enumerate(each):
-        problem = _problem(one)
+    for i, path in enumerate(paths):
+        problem = _problem(seen.problems.get(path, ()), float(seen.no_lesion[i]))
         if problem is not None:
-            findings.append(ContentFinding(paths[i], diagnoses[i], *problem, learned=bool(learned[i])))
+            findings.append(ContentFinding(path, diagnoses[i], *problem, learned=bool(learned[i])))
     poor = {finding.path for finding in findings}
-    unlike = np.array([one.unlike > OUT_OF_DISTRIBUTION_LIMIT for one in each])
+    unlike = seen.unlike > OUT_OF_DISTRIBUTION_LIMIT
     shown = np.array([i for i, path in enumerate(paths) if path not in poor], dtype=np.int64)
     issues, by_model, by_probe, agreeing = _labels(
-        each, diagnoses, groups, shown, ~learned & ~unlike & (opened.learned_from is not None), seed
+        seen, diagnoses, groups, shown, ~learned & ~unlike & (bundle.learned_from is not None), seed
     )
     for i, suggested, own, other in issues:
         told = f"{percent(other)} {name_of(suggested)}, {percent(own)} {name_of(diagnoses[i])}"
         findings.append(
             ContentFinding(paths[i], diagnoses[i], "label", told, suggested, own, other, bool(learned[i]))
         )
-    embeddings = np.stack([each[i].embedding for i in shown]) if len(shown) else np.zeros((0, 1))
-    for i in shown[far_out(embeddings, [groups[i] for i in shown], seed)].tolist():
+    away = distances(seen.embeddings.among(shown), [groups[i] for i in shown], seed, place)
+    for i in shown[far_out(away)].tolist():
         told = "further from its nearest neighbours than the others"
         findings.append(ContentFinding(paths[i], diagnoses[i], "outlier", told, learned=bool(learned[i])))
     order = list(KINDS)
-    content = Content(
-        model=opened.name,
-        photographs=len(each),
-        learned=None if opened.learned_from is None else int(learned.sum()),
+    return Content(
+        model=bundle.name,
+        photographs=len(table),
+        learned=None if bundle.learned_from is None else int(learned.sum()),
         by_model=by_model,
         by_probe=by_probe,
         agreeing=agreeing,
         unlike=int(unlike.sum()),
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
     )
-    return replace(audit, content=content)
 
 
-def _look(bundle: Bundle, collection: Collection, unreadable: Set[str], quiet: bool) -> dict[int, _Seen]:
-    """What the model made of each photograph that can be read, by its row.
-
-    Those that the audit could not read are not tried again; what ends its decoder only now is told.
-    """
-    card = bundle.card
-    order = [card.classes.index(code) for code in CODES]
-    size, aspect = card.fitted
-    rows = [row for row, path in enumerate(collection.table["path"]) if path not in unreadable]
-
-    with begun_readers(len(rows), bundle.threads) as readers:
-
-        def look(path: Path) -> _Seen | Unreadable:
-            try:
-                if readers is None:
-                    photograph = read_photograph(path, root=collection.root, fitted=card.fitted)
-                else:
-                    photograph = readers.fitted(path, collection.root, size, aspect)
-            except Unreadable as reason:
-                return reason
-            pixels = photograph.pixels
-            outputs = bundle.predict_here(pixels[None])
-            return _Seen(
-                outputs.probability[0, order].astype(np.float64),
-                outputs.embedding[0],
-                0.0 if card.no_lesion is None else float(outputs.no_lesion[0]),
-                0.0 if card.out_of_distribution is None else float(outputs.out_of_distribution[0]),
-                assess(pixels, photograph.width, photograph.height),
-                perceptual_hashes([pixels])[0],
-            )
-
-        paths = [collection.paths[row] for row in rows]
-        found = map_ordered(look, paths, threads=bundle.threads, ahead=16 * bundle.threads)
-        seen = dict(zip(rows, track(found, "Looking", total=len(rows), quiet=quiet), strict=True))
-    lost = {row: one.reason for row, one in seen.items() if isinstance(one, Unreadable)}
-    if lost:
-        row, reason = next(iter(lost.items()))
-        warnings.warn(
-            f"{len(lost):,} photographs could be audited, and not be looked at by the model, such as "
-            f"{collection.table['path'].iloc[row]}: {reason}.",
-            DataWarning,
-            stacklevel=3,
-        )
-    return {row: one for row, one in seen.items() if isinstance(one, _Seen)}
-
-
-def _problem(one: _Seen) -> tuple[Kind, str] | None:
+def _problem(problems: Sequence[str], no_lesion: float) -> tuple[Kind, str] | None:
     """The first thing that is wrong with what a photograph shows, and in words; None where nothing is."""
-    for text in one.quality.problems:
+    for text in problems:
         kind = "too small" if text.startswith("too small") else _KIND_OF.get(text)
         if kind is not None:
             return kind, text.partition(":")[0]
-    return ("no lesion", _NO_LESION) if one.no_lesion > NO_LESION_LIMIT else None
+    return ("no lesion", _NO_LESION) if no_lesion > NO_LESION_LIMIT else None
 
 
 def _labels(
-    each: Sequence[_Seen],
+    seen: Seen,
     diagnoses: Sequence[str],
     groups: Sequence[str],
     shown: NDArray[np.int64],
@@ -231,7 +191,7 @@ def _labels(
     known = shown[allowed[shown].any(axis=1)] if len(space) > 1 else shown[:0]
     # What the labels of a collection do not name is not to be found in it.
     columns = np.array([[code in own for own in sets] for code in CODES], np.float64)
-    shares = np.stack([one.probability for one in each]) @ columns.reshape(len(CODES), len(space))
+    shares = seen.probability @ columns.reshape(len(CODES), len(space))
     shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
     probe = ~unseen
     if probe[known].any() and len({groups[i] for i in known}) >= 2 * FOLDS:
@@ -241,7 +201,7 @@ def _labels(
         fold_of = assign(members, {str(fold): 1.0 for fold in range(FOLDS)}, seed)
         labels = np.where(allowed[known].sum(axis=1) == 1, allowed[known].argmax(axis=1), -1)
         folds = [int(fold_of[groups[i]]) for i in known]
-        probed = out_of_fold([each[i].embedding for i in known], labels.tolist(), folds, len(space))
+        probed = out_of_fold(seen.embeddings.among(known), labels.tolist(), folds, len(space))
         shares[known] = np.where(probe[known][:, None], probed, shares[known])
     else:  # too few groups to leave some out
         known = known[unseen[known]]

@@ -210,6 +210,7 @@ class Training:
             "relatives": _relatives(held, held_groups, groups, self.material.contradicted),
             "seconds": seconds,
             "images_per_second": fitted.images_per_second,
+            "devices": fitted.devices,
         }
 
 
@@ -238,6 +239,7 @@ class Result:
     seconds: float
     images_per_second: float
     fitted: Fitted | None = field(metadata=_ELSEWHERE)
+    devices: int = 1  # as those that earlier versions finished
 
     @property
     def experiment(self) -> Experiment:

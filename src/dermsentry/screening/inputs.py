@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import heapq
 import io
 import itertools
 import os
@@ -367,7 +368,7 @@ def _walk(root: str, leave_out: Path | None) -> Iterator[Source]:
     archives: list[str] = []
     empty = True
     for folder in walk(Path(root), leave_out=leave_out):
-        for name in sorted([*folder.photographs, *folder.unsupported]):
+        for name in heapq.merge(folder.photographs, folder.unsupported):
             path, empty = folder.path / name, False
             # Only a link can lead out of the folder; to resolve every path would cost more than to ask.
             yield Source(str(path), root if path.is_symlink() else None)

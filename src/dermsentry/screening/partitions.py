@@ -186,8 +186,8 @@ def _resumed(place: Place, manifest: Manifest, there: bytes) -> Manifest:
 def make_plan(place: Place, sources: Iterable[Source], size: int) -> int:
     """Plan what was not planned before, `size` photographs to a partition; how many planned ones are gone.
 
-    Of each photograph 20 bytes are held in memory. What was planned stays in its partition, with its new
-    version if it changed.
+    Of each that was planned before 20 bytes are held in memory. What was planned stays in its partition, with
+    its new version if it changed.
 
     Raises
     ------

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dermsentry.errors import InputError, OutputError
+from dermsentry.errors import OutputError
 from dermsentry.files import write_bytes
-from dermsentry.screening.remote import is_address
+from dermsentry.screening.remote import is_address, open_address
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,7 @@ class Place:
     def _remote(self) -> tuple[Any, str] | None:
         if not is_address(self.where):
             return None
-        from fsspec.core import url_to_fs
-
-        try:
-            system, root = url_to_fs(self.where)
-        except (ImportError, ValueError) as error:
-            raise InputError(f"Received --out {self.where}: {error}.") from error
+        system, root = open_address(self.where)
         return system, root.rstrip("/")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -35,10 +30,11 @@ class Place:
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes; None where there is none. Raises OutputError."""
+        remote = self._remote
         try:
-            if self._remote is None:
+            if remote is None:
                 return (Path(self.where) / name).read_bytes()
-            system, root = self._remote
+            system, root = remote
             return bytes(system.cat_file(f"{root}/{name}"))
         except FileNotFoundError:
             return None
@@ -47,10 +43,11 @@ class Place:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file: a new name for a whole one here, one request at an address. Raises OutputError."""
-        if self._remote is None:
+        remote = self._remote
+        if remote is None:
             write_bytes(Path(self.where) / name, data)
             return
-        system, root = self._remote
+        system, root = remote
         try:
             system.pipe_file(f"{root}/{name}", data)
         except Exception as error:
@@ -60,11 +57,12 @@ class Place:
 
     def numbers(self, folder: str) -> list[int]:
         """The numbers of the partitions that a folder has, in order. Raises OutputError."""
+        remote = self._remote
         try:
-            if self._remote is None:
+            if remote is None:
                 found = [path.name for path in (Path(self.where) / folder).iterdir()]
             else:
-                system, root = self._remote
+                system, root = remote
                 system.invalidate_cache()
                 found = [str(path).rpartition("/")[2] for path in system.ls(f"{root}/{folder}", detail=False)]
         except FileNotFoundError:
@@ -76,11 +74,12 @@ class Place:
 
     def remove(self, name: str) -> None:
         """Remove a file. Raises OutputError."""
+        remote = self._remote
         try:
-            if self._remote is None:
+            if remote is None:
                 (Path(self.where) / name).unlink(missing_ok=True)
             else:
-                system, root = self._remote
+                system, root = remote
                 system.rm_file(f"{root}/{name}")
         except Exception as error:
             raise OutputError(f"Cannot remove {self.where}/{name}: {_words(error)}.") from error

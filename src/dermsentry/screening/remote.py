@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from dermsentry.errors import InputError, require_extra
+from dermsentry.errors import InputError, MissingExtraError, how_to_install, require_extra
 from dermsentry.image_formats import READ, format_of_name
 from dermsentry.images import MAX_BYTES, Unopened, Unreadable
 from dermsentry.screening.archives import Archive, archive_kind, members, require_reader, tell_unopened
@@ -19,6 +20,10 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+(://|::)")
 _SECRET = re.compile(r"sig=|signature|token|credential|x-amz-|x-goog-|expires", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?\[]")
 _CHUNK = 4 * 1024 * 1024
+_STORES = {"s3fs", "gcsfs", "adlfs", "aiohttp"}  # of the extra `remote`, each imported for its addresses
+# Where nobody set up logging, what they log would be tracebacks on stderr; an error is told in one line.
+for _library in ("s3fs", "gcsfs", "google", "adlfs", "azure"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 _DEEPEST = 64  # folders: a web server's listing may lead in a circle
 
 
@@ -52,7 +57,7 @@ def shown(address: str) -> str:
 
 def require_address(address: str, strict: bool = True) -> None:
     """Raise InputError where an address is of an unknown kind, cannot be reached, or leads nowhere."""
-    system, path = _opened(address)
+    system, path = open_address(address)
     kind = archive_kind(_name(path))
     if kind is not None:
         require_reader(kind)
@@ -69,7 +74,7 @@ def require_address(address: str, strict: bool = True) -> None:
 
 def photograph_at(address: str, version: str | None) -> Remote:
     """A photograph that `find_remote` found before; nothing is asked before it is read. Raises InputError."""
-    system, path = _opened(address)
+    system, path = open_address(address)
     return Remote(address, partial(_read, system, path), version)
 
 
@@ -80,23 +85,22 @@ def find_remote(address: str, *, open_archives: bool = True) -> Iterator[Remote]
     those of photographs and those without any ending. Raises InputError where it is of an unknown kind,
     cannot be reached, or leads to a folder without photographs.
     """
-    system, path = _opened(address)
-    chain = address.partition("::")[2]
+    system, path = open_address(address)
     try:
         if _has_magic(path):
             entries = system.glob(path, detail=True)
             for name in sorted(entries):
                 if entries[name]["type"] != "directory":
-                    yield from _one(system, name, entries[name], chain, open_archives)
+                    yield from _one(system, name, entries[name], address, open_archives)
                 elif "**" not in path:
-                    yield from _folder(system, name, chain, address)
+                    yield from _folder(system, name, address)
             return
         folder = path.endswith("/") or address.endswith("/")
         entry = {} if folder else system.info(path)
         if folder or entry.get("type") == "directory":
-            yield from _folder(system, path, chain, address)
+            yield from _folder(system, path, address)
         else:
-            yield from _one(system, path, entry, chain, open_archives)
+            yield from _one(system, path, entry, address, open_archives)
     except FileNotFoundError:
         yield Remote(shown(address), refused="the file is missing")
     except (InputError, Unreadable):
@@ -105,17 +109,17 @@ def find_remote(address: str, *, open_archives: bool = True) -> Iterator[Remote]
         raise InputError(f"Cannot read {shown(address)}: {_words(error)}.") from error
 
 
-def _folder(system: Any, path: str, chain: str, address: str) -> Iterator[Remote]:
+def _folder(system: Any, path: str, address: str) -> Iterator[Remote]:
     archives: list[str] = []
     empty = True
     for _, _, files in system.walk(path, maxdepth=_DEEPEST, detail=True, on_error="raise"):
         for entry in sorted(files.values(), key=lambda own: str(own["name"])):
             name = _name(entry["name"])
             if archive_kind(name) is not None:
-                archives.append(shown(_address(system, entry["name"], chain)))
+                archives.append(shown(_address(system, entry["name"], address)))
             elif name and not name.startswith(".") and _may_be_photograph(name):
                 empty = False
-                yield _photograph(system, entry["name"], entry, chain)
+                yield _photograph(system, entry["name"], entry, address)
     if empty and archives:
         raise InputError(
             f"{shown(address)} holds no photographs but archives, such as {archives[0]}; name them."
@@ -129,12 +133,14 @@ def _may_be_photograph(name: str) -> bool:
     return format_of_name(name) is not None or not PurePosixPath(name).suffix
 
 
-def _one(system: Any, path: str, entry: dict[str, Any], chain: str, open_archives: bool) -> Iterator[Remote]:
+def _one(
+    system: Any, path: str, entry: dict[str, Any], address: str, open_archives: bool
+) -> Iterator[Remote]:
     kind = archive_kind(_name(path))
     if kind is None:
-        yield _photograph(system, path, entry, chain)
+        yield _photograph(system, path, entry, address)
         return
-    where = shown(_address(system, path, chain))
+    where = shown(_address(system, path, address))
     if not open_archives:
         yield Remote(
             where, version=_version(system, path, entry), archive=Archive(kind, entry.get("size") or 0)
@@ -157,8 +163,8 @@ def _one(system: Any, path: str, entry: dict[str, Any], chain: str, open_archive
             yield Remote(whole, own.read, own.version, own.refused, passing=True)
 
 
-def _photograph(system: Any, path: str, entry: dict[str, Any], chain: str) -> Remote:
-    where = shown(_address(system, path, chain))
+def _photograph(system: Any, path: str, entry: dict[str, Any], address: str) -> Remote:
+    where = shown(_address(system, path, address))
     version = _version(system, path, entry) or partial(_version, system, path)
     return Remote(where, partial(_read, system, path), version)
 
@@ -193,8 +199,15 @@ def _version(system: Any, path: str, entry: dict[str, Any] | None = None) -> str
     return None if mark is None else f"{entry.get('size')}-{mark}"
 
 
-def _opened(address: str) -> tuple[Any, str]:
-    """The system that an address is of, and the path in it."""
+def open_address(address: str) -> tuple[Any, str]:
+    """The system that an address is of, and the path in it.
+
+    Raises
+    ------
+    InputError
+        It is of an unknown kind, or cannot be reached; MissingExtraError where the library of its store is
+        not installed.
+    """
     require_extra("remote")
     from fsspec.core import url_to_fs
 
@@ -202,14 +215,24 @@ def _opened(address: str) -> tuple[Any, str]:
         system, path = url_to_fs(address)
         system.invalidate_cache()
     except (ImportError, ValueError) as error:
+        missing = str(getattr(error.__cause__, "name", "")).partition(".")[0]
+        if missing in _STORES:
+            raise MissingExtraError(
+                f"Received {shown(address)}: {how_to_install(missing, 'remote')}"
+            ) from error
         raise InputError(f"Received {shown(address)}: {_words(error)}.") from error
     except Exception as error:
         raise InputError(f"Cannot read {shown(address)}: {_words(error)}.") from error
     return system, path
 
 
-def _address(system: Any, path: str, chain: str) -> str:
-    whole = str(system.unstrip_protocol(path))
+def _address(system: Any, path: str, given: str) -> str:
+    """The address of a path below one that was given, by its scheme: `az://` is `abfs://` to its library."""
+    first, _, chain = given.partition("::")
+    scheme, whole = first.partition("://")[0], str(system.unstrip_protocol(path))
+    names = (system.protocol,) if isinstance(system.protocol, str) else system.protocol
+    if scheme in names and "://" not in path:
+        whole = f"{scheme}://{whole.partition('://')[2]}"
     return f"{whole}::{shown(chain)}" if chain else whole
 
 

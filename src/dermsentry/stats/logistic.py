@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,21 @@ PENALTIES = (3.0, 30.0, 300.0)
 """Strengths of the L2 penalty that are tried; the one with the least out-of-fold log loss is kept."""
 DIRECTIONS = 128
 """Principal components that are fitted on: fewer than photographs, and all that a linear probe needs."""
+
+
+_BLOCK = 2_048  # rows of features that are in memory at once
+
+
+class Rows(Protocol):
+    """The rows of a matrix: an array, or what reads them when they are asked for."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]:
+        """Those of a slice or of numbers, (m, d)."""
+        ...
 
 
 def logistic_regression(
@@ -36,14 +51,14 @@ def logistic_regression(
         return model.fit(x, y, sample_weight=sample_weight)
 
 
-def out_of_fold(features: ArrayLike, labels: Sequence[int], folds: Sequence[int], classes: int) -> Floats:
+def out_of_fold(features: Rows, labels: Sequence[int], folds: Sequence[int], classes: int) -> Floats:
     """Probabilities (n, classes) of each row by a regression that was fitted without its fold.
 
     Parameters
     ----------
     features
         (n, d), such as embeddings; standardised, and reduced to their first principal components, without
-        their labels.
+        their labels. They are read twice, a part at a time: only their components are in memory.
     labels
         A class of each row, 0 to `classes` - 1, or -1 where it is not known: such rows are predicted only.
     folds
@@ -80,15 +95,26 @@ def _predicted(x: Floats, y: NDArray[Any], held: Floats, classes: int, penalty: 
     return found
 
 
-def _components(features: ArrayLike) -> Floats:
+def _components(features: Rows) -> Floats:
     """Standardised features along their principal components, of variance 1 in all."""
-    x = np.asarray(features, dtype=np.float64)
-    x = x - x.mean(axis=0)
-    spread = x.std(axis=0)
-    x = x / np.where(spread > 0, spread, 1.0)
-    values, vectors = np.linalg.eigh(x.T @ x / max(len(x), 1))
+    n = len(features)
+    parts = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
+    first = np.asarray(features[:1], np.float64)  # near all others: so what is constant has no spread at all
+    total, products = np.zeros(first.shape[1]), np.zeros((first.shape[1],) * 2)
+    for part in parts:
+        x = np.asarray(features[part], np.float64) - first
+        total += x.sum(axis=0)
+        products += x.T @ x
+    mean = total / max(n, 1)
+    covariance = products / max(n, 1) - np.outer(mean, mean)
+    spread = np.sqrt(np.maximum(covariance.diagonal(), 0))
+    spread = np.where(spread > 0, spread, 1.0)
+    values, vectors = np.linalg.eigh(covariance / np.outer(spread, spread))
     kept = np.argsort(values)[::-1][:DIRECTIONS]
     kept = kept[values[kept] > 1e-9]
-    made = x @ vectors[:, kept]
     scale = np.sqrt(values[kept].mean()) if len(kept) else 1.0
-    return np.asarray(made / scale)
+    made = np.empty((n, len(kept)))
+    for part in parts:
+        x = (np.asarray(features[part], np.float64) - first - mean) / spread
+        made[part] = x @ vectors[:, kept] / scale
+    return made

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermsentry.training.batches import Examples
+from dermsentry.training.devices import predict
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,7 @@ class Fitted:
 
     `history` has a row per epoch, or per penalty of a linear probe; `best_epoch` counts from 1; `seconds` is
     the training time over all sittings. `embeddings` (M, d) of the photographs, where only the head was
-    trained.
+    trained. `devices`: how many shared each batch at the last sitting.
     """
 
     network: keras.Model
@@ -27,6 +28,7 @@ class Fitted:
     seconds: float
     images_per_second: float
     embeddings: NDArray[np.float32] | None = None
+    devices: int = 1
 
     def logits(self, examples: Examples) -> NDArray[np.float32]:
         """Logits (N, 9) of images, in their order."""
@@ -38,7 +40,7 @@ class Fitted:
 def predict_logits(network: keras.Model, examples: Examples, batch_size: int = 64) -> NDArray[np.float32]:
     """Logits (N, 9) of images, in their order."""
     parts = [
-        network.predict_on_batch(examples.gather(slice(start, start + batch_size)))
+        predict(network, examples.gather(slice(start, start + batch_size)))
         for start in range(0, len(examples), batch_size)
     ]
     return np.concatenate(parts).astype(np.float32)

@@ -28,6 +28,7 @@ from dermsentry.errors import OutputError, TrainingError
 from dermsentry.files import fingerprint, plain, to_json, write_bytes, write_text
 from dermsentry.progress import Work, say, watched
 from dermsentry.stats.metrics import targets
+from dermsentry.training import devices
 from dermsentry.training.batches import Examples
 from dermsentry.training.configuration import Configuration
 from dermsentry.training.fitted import Fitted, predict_logits
@@ -143,11 +144,14 @@ def run_loop(
         for epoch in range(state.epoch, epochs):
             if _stops(history, configuration):
                 break
-            trainer = trainer or _set_up(configuration, state, steps)
+            if trainer is None:
+                trainer = _set_up(configuration, state, steps)
+                if devices.count() > 1:
+                    say(f"{name}: training on {devices.count()} GPUs", quiet=quiet)
             shown.advance(0, f"{name}: epoch {epoch + 1}/{epochs}")
             started, losses = time.perf_counter(), _Losses(name, epoch, configuration.learning_rate)
             for batch in train.batches(configuration, epoch):
-                loss, right = trainer.step(*batch)
+                loss, right = trainer.step(batch)
                 losses.add(float(loss), float(right), len(batch.pixels))
                 shown.advance()
             seconds = time.perf_counter() - started
@@ -171,7 +175,8 @@ def run_loop(
     network = build(configuration)
     network.set_weights(state.kept)
     speed = len(train) * len(history) / state.seconds if state.seconds else 0.0
-    return Fitted(network, pd.DataFrame(history), _best(history) + 1, state.seconds, speed)
+    table = pd.DataFrame(history)
+    return Fitted(network, table, _best(history) + 1, state.seconds, speed, devices=state.devices)
 
 
 def prepare(folder: Path, record: Mapping[str, Any]) -> None:
@@ -196,10 +201,12 @@ def prepare(folder: Path, record: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """After whole epochs: their history, training seconds, weights, those that are kept, the optimizer's."""
+    """After whole epochs: their history, training seconds, the devices of the last, weights, those that are
+    kept, the optimizer's."""
 
     history: Sequence[Mapping[str, Any]] = ()
     seconds: float = 0.0
+    devices: int = 1
     weights: Arrays = field(default_factory=list)
     kept: Arrays = field(default_factory=list)
     optimizer: Arrays = field(default_factory=list)
@@ -217,7 +224,9 @@ class _State:
         }
         buffer = io.BytesIO()
         history = np.array(json.dumps(plain(self.history)))
-        np.savez(buffer, history=history, seconds=np.array(self.seconds), **arrays)
+        np.savez(
+            buffer, history=history, seconds=np.array(self.seconds), devices=np.array(self.devices), **arrays
+        )
         write_bytes(path, buffer.getvalue())
 
 
@@ -235,7 +244,8 @@ def _resume(folder: Path) -> _State:
             [saved[key] for key in saved.files if key.startswith(kind)]
             for kind in ("weights", "kept", "optimizer")
         ]
-        return _State(json.loads(str(saved["history"])), float(saved["seconds"]), *lists)
+        used = int(saved["devices"]) if "devices" in saved.files else 1  # as earlier versions trained
+        return _State(json.loads(str(saved["history"])), float(saved["seconds"]), used, *lists)
 
 
 def _best(history: Sequence[Mapping[str, Any]]) -> int:
@@ -251,7 +261,7 @@ def _stops(history: Sequence[Mapping[str, Any]], configuration: Configuration) -
 
 @dataclass(frozen=True, eq=False)
 class _Trainer:
-    """A network while it trains; `step` takes what a `Batch` holds and gives mean loss and accuracy."""
+    """A network while it trains; `step` takes a `Batch` and gives mean loss and accuracy."""
 
     network: keras.Model
     optimizer: Any
@@ -275,34 +285,48 @@ class _Trainer:
         own = self.network.get_weights()
         kept = own if _best(history) == len(history) - 1 else before.kept
         variables = [variable.numpy() for variable in self.optimizer.variables]
-        return _State(tuple(history), seconds, own, kept, variables)
+        return _State(tuple(history), seconds, devices.count(), own, kept, variables)
 
 
 def _set_up(configuration: Configuration, state: _State, steps: int) -> _Trainer:
     """The network and its optimizer as the state left them, for so many steps an epoch."""
-    network = build(configuration, precision=configuration.precision)
-    rate: Any = configuration.learning_rate
-    if configuration.schedule == "cosine":  # of the optimizer's own count of steps, which the state has
-        rate = keras.optimizers.schedules.CosineDecay(rate, configuration.epochs * steps)
-    optimizer = keras.optimizers.Adam(rate)
-    variables = network.trainable_variables
-    optimizer.build(variables)
+    strategy = devices.strategy()
+    with strategy.scope():
+        network = build(configuration, precision=configuration.precision)
+        rate: Any = configuration.learning_rate
+        if configuration.schedule == "cosine":  # of the optimizer's own count of steps, which the state has
+            rate = keras.optimizers.schedules.CosineDecay(rate, configuration.epochs * steps)
+        optimizer = keras.optimizers.Adam(rate)
+        variables = network.trainable_variables
+        optimizer.build(variables)
     plateau = None
     if configuration.schedule == "plateau":
         plateau = keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=3)
         plateau.set_model(SimpleNamespace(optimizer=optimizer))
         plateau.on_train_begin()
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(pixels: Any, wanted: Any, weights: Any) -> Any:
+    def learn(pixels: Any, wanted: Any, weights: Any) -> Any:
+        """One device's part of a step, and of the batch's mean loss and accuracy."""
+        images = devices.over_all(tf.cast(tf.shape(pixels)[0], tf.float32))
         with tf.GradientTape() as tape:
             logits = tf.cast(network(pixels, training=True), tf.float32)
-            loss = tf.reduce_mean(weights * candidate_crossentropy(wanted, logits))
+            loss = tf.reduce_sum(weights * candidate_crossentropy(wanted, logits)) / images
         gradients = tape.gradient(loss, variables)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return loss, tf.reduce_mean(accuracy(wanted, logits))
+        return loss, tf.reduce_sum(accuracy(wanted, logits)) / images
 
-    trainer = _Trainer(network, optimizer, step, configuration.schedule, plateau)
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(parts: Any) -> Any:
+        each = strategy.run(learn, args=parts)
+        return [strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in each]
+
+    trainer = _Trainer(
+        network,
+        optimizer,
+        lambda batch: step(devices.share(strategy, *batch)),
+        configuration.schedule,
+        plateau,
+    )
     for row in state.history:
         trainer.after_epoch(row)
     if state.epoch:  # the learning rate among the rest, as these epochs left it

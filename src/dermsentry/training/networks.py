@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from dermsentry.diagnoses import CODES
 from dermsentry.images import Pixels
+from dermsentry.training.devices import shared
 from dermsentry.training.efficientnet import LITE, STAGES, multiple_of_8
 
 
@@ -103,7 +104,7 @@ def _convolution(
     else:
         x = layers.DepthwiseConv2D(kernel, **settings)(x)
     if normalised:
-        x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
+        x = layers.BatchNormalization(epsilon=1e-3, synchronized=shared(), name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x
 
 

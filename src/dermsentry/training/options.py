@@ -65,6 +65,8 @@ class Run:
         The epoch whose weights were kept, counted from 1.
     seconds
         Training time over all sittings, in seconds.
+    devices
+        How many GPUs shared each batch, at the last sitting; 1 without, or with a single one.
 
     Examples
     --------
@@ -81,6 +83,7 @@ class Run:
     history: pd.DataFrame
     best_epoch: int
     seconds: float
+    devices: int = 1
 
     def __repr__(self) -> str:
         best, count = self.best_epoch, len(self.history)

@@ -194,6 +194,8 @@ def train(
             after_epoch=after_epoch,
             quiet=quiet,
         )
+        training["devices"] = fitted.devices
+        write_json(folder / "run.json", training)
         groups = dict(zip(split.table["path"], split.table["group"], strict=True))
         paths, sources = list(collection.table["path"]), list(collection.table["source"])
         rows = np.concatenate([parts[part].rows for part in LEARNED_FROM])
@@ -220,7 +222,7 @@ def train(
             tracked.figures({"kept_epoch": fitted.best_epoch, "training_seconds": fitted.seconds})
             tracked.artifacts(bundle.folder, "bundle")
     output.finish()
-    return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds)
+    return Run(folder, bundle.folder, fitted.history, fitted.best_epoch, fitted.seconds, fitted.devices)
 
 
 def _of_epochs(configuration: Configuration) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.edits import flip, turn
-from dermsentry.audit.kept import Look, read_partition, write_partition
+from dermsentry.audit.kept import Look, read_partition, write_looks
 from dermsentry.audit.likeness import index
 from dermsentry.audit.likeness.content import content_of, pack, unpack
 from dermsentry.audit.likeness.index import (
@@ -33,7 +33,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Any:
     around = np.zeros(9, np.float32)
     looks = [Look(b"x" * 16, b"y" * 16, around, find_keypoints(own), pack(own), "") for own in contents]
     path = tmp_path_factory.mktemp("kept") / "000001.npy"
-    write_partition(path, [((str(i), 1, 1), look) for i, look in enumerate(looks)])
+    write_looks(path, [((str(i), 1, 1), look) for i, look in enumerate(looks)])
     found = read_partition(path)
     assert found is not None
     for row, look in enumerate(looks):
