@@ -447,3 +447,16 @@ def test_how_a_photograph_was_taken_is_told_with_it(program: Maker, engine: Engi
     assert reader.get(f"/api/cases/{sent['case']}").json()["technique"] == "close-up"
     with reading(engine) as session:
         assert [own for own in verify_records(session, None) if own.startswith("case")] == []
+
+
+def test_a_decision_names_the_photographs_that_it_is_made_of(program: Maker, add_case: Adder) -> None:
+    lead = add_case("alert", 0.9)
+    part = add_case("routine", 0.05, lane="part", part_of=lead)
+    who = program()
+    refused = who.post(f"/api/cases/{lead}/decisions", json=DECISION)
+    assert (refused.status_code, refused.json()["error"]) == (409, "not-now")
+    named = {"parts": who.get(f"/api/cases/{lead}").json()["parts"]}
+    assert named == {"parts": [part]}
+    assert who.post(f"/api/cases/{lead}/decisions", json=DECISION | named).status_code == 201
+    told = who.post(f"/api/cases/{part}/acknowledgement")
+    assert (told.status_code, f"part of case {lead}" in told.json()["detail"]) == (409, True)

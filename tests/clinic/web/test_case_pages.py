@@ -489,3 +489,22 @@ def test_a_case_asks_the_database_as_often_however_many_photographs_it_shows(
     for _ in range(20):
         add_case("alert", 0.7, patient="P-1", lesion="L1")
     assert selects() == alone <= 27
+
+
+def test_a_photograph_that_joined_since_the_page_was_opened_is_shown_before_it_is_decided(
+    browser: Maker, add_case: Adder, engine: Engine
+) -> None:
+    lead = add_case("alert", 0.9)
+    first = add_case("routine", 0.05, lane="part", part_of=lead)
+    who = browser()
+    sent = shown(who.get(f"/cases/{lead}")).select_one(".decide [name=parts]")["value"]
+    assert sent == str(first)
+    second = add_case("routine", 0.05, lane="part", part_of=lead)
+    answer = who.post(f"/cases/{lead}/decision", data=YES | {"parts": sent})
+    assert answer.status_code == 409
+    page = shown(answer)
+    assert f"({second})" in page.select_one(".problem").get_text()
+    assert page.select_one(".decide [name=note]").get_text().strip() == YES["note"]
+    again = YES | {"parts": page.select_one(".decide [name=parts]")["value"]}
+    assert who.post(f"/cases/{lead}/decision", data=again).status_code == 303
+    assert stage(engine, lead) == "decided"

@@ -7,14 +7,16 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from threading import Barrier, Thread
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from bundles import tiny_bundle, tiny_card
 from clinic.cases import photograph, reread, screened
-from dermsentry.clinic.alerts.alerting import raise_late_alerts
+from dermsentry.clinic.alerts.acknowledging import acknowledge_chosen, reopen_chosen
+from dermsentry.clinic.alerts.alerting import acknowledge, raise_late_alerts
 from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.export.case_table import case_table
 from dermsentry.clinic.export.fhir import fhir_bundle
@@ -26,7 +28,7 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import verify
 from dermsentry.clinic.store.database import reading, writing
 from dermsentry.clinic.store.records import verify_records
-from dermsentry.clinic.store.tables import Alert, Case, Draft, Event, Job, now
+from dermsentry.clinic.store.tables import Alert, Case, Draft, Event, Job, Outcome, now
 from dermsentry.clinic.worker.queue import lease
 from dermsentry.clinic.worker.screener import Screener, Screening, unassessed
 from dermsentry.clinic.worker.silent_mode import show_silent_findings
@@ -363,3 +365,158 @@ def test_an_overview_is_drawn_and_not_assessed(tmp_path: Path) -> None:
         assert set(done.pictures) == {"view", "thumbnail"}
         assert (done.width, done.embedding) == (160, b"")
         assert screener.screen(tmp_path / "overview.jpg", "JPEG").finding["melanoma"] is not None
+
+
+def opened(clinic: Clinic) -> list[int]:
+    with reading(clinic.engine) as session:
+        query = select(Alert.case_id).where(Alert.acknowledged_at.is_(None)).order_by(Alert.id)
+        return list(session.scalars(query))
+
+
+def test_a_part_that_calls_for_an_alert_raises_that_of_its_case(clinic: Clinic, person: People) -> None:
+    lead = arrive(clinic, "refer", 0.3)
+    assert alerts(clinic) == []
+    part = arrive(clinic, "cannot-say", 0.99)  # not assessed, and its probability is an alert's
+    assert parts(clinic, lead) == [part]
+    assert opened(clinic) == [lead]
+    change(set_alone, clinic, part, person("anna"), alone=True)
+    assert opened(clinic) == [lead, part]
+
+
+def test_a_part_that_waits_too_long_raises_the_alert_of_its_case(clinic: Clinic) -> None:
+    later = replace(clinic, settings=Settings(rules=(Rule(name="x", melanoma=0.2, after_hours=1),)))
+    lead, part = arrive(later, "refer", 0.1), arrive(later, "cannot-say", 0.25)
+    assert parts(clinic, lead) == [part]
+    with writing(clinic.engine) as session:
+        received = session.get_one(Case, part).received_at
+        session.get_one(Case, part).received_at = received - timedelta(hours=2)
+        assert raise_late_alerts(session, later) == 1
+        assert raise_late_alerts(session, later) == 0
+        session.get_one(Case, part).received_at = received
+    assert opened(clinic) == [lead]
+
+
+def test_what_silent_mode_found_is_shown_whatever_it_is_part_of(clinic: Clinic, person: People) -> None:
+    silent = replace(clinic, settings=Settings(silent=True))
+    hidden, broken = arrive(silent, "alert", 0.9), arrive(silent, "unreadable")
+    assert parts(clinic, hidden) == [broken]  # a finding that nobody is shown may be anything
+    shown = arrive(clinic, "alert", 0.95)
+    assert parts(clinic, shown) == [hidden, broken]
+    with reading(clinic.engine) as session:
+        told = str(fhir_bundle(session, clinic, session.get_one(Case, shown)))
+        assert "finding is not shown" in told
+    change(show_silent_findings, clinic)
+    assert reread(clinic.engine, hidden).tier == "alert"
+    change(withdraw, clinic, shown, person("anna"), "another patient's")
+    assert opened(clinic) == [hidden]
+
+
+def test_an_alert_that_joining_closed_is_open_again_when_its_photograph_leaves(
+    clinic: Clinic, person: People
+) -> None:
+    anna = person("anna", "administrator")
+    first, second = arrive(clinic, "alert", 0.9), arrive(clinic, "alert", 0.8, patient="P2")
+    change(correct, clinic, second, anna, {"patient": "P1"}, "exchanged")
+    assert (parts(clinic, first), opened(clinic)) == ([second], [first])
+    third = arrive(clinic, "alert", 0.95)
+    assert (parts(clinic, third), opened(clinic)) == ([first, second], [third])
+    change(withdraw, clinic, third, anna, "blurred")
+    assert (parts(clinic, first), opened(clinic)) == ([second], [first])
+    change(withdraw, clinic, first, anna, "blurred")
+    assert opened(clinic) == [second]
+
+
+def test_an_open_alert_is_open_on_the_case_that_its_photograph_joins(clinic: Clinic, person: People) -> None:
+    anna = person("anna")
+    first, second = arrive(clinic, "alert", 0.9), arrive(clinic, "alert", 0.8, patient="P2")
+    change(acknowledge, clinic, first, anna)
+    change(correct, clinic, second, anna, {"patient": "P1"}, "exchanged")
+    assert (parts(clinic, first), opened(clinic)) == ([second], [first])
+
+
+def test_an_alert_is_not_opened_again_on_a_part(clinic: Clinic, person: People) -> None:
+    anna = person("anna")
+    first = arrive(clinic, "alert", 0.8)
+    with reading(clinic.engine) as session:
+        number = session.scalars(select(Alert.id)).one()
+    done = change(acknowledge_chosen, clinic, anna, [number])
+    second = arrive(clinic, "alert", 0.9)
+    assert parts(clinic, second) == [first]
+    left = change(reopen_chosen, clinic, done.key, anna).left
+    assert [words for _, words in left] == [f"It has become part of case {second} since."]
+    assert opened(clinic) == [second]
+
+
+def test_a_photograph_is_not_taken_from_a_case_that_was_decided(clinic: Clinic, person: People) -> None:
+    anna = person("anna")
+    lead, part, other = (arrive(clinic, "refer", share) for share in (0.3, 0.2, 0.1))
+    change(set_technique, clinic, other, anna, "overview")
+    change(decide, clinic, lead, anna, agrees=True, diagnosis="NV", action="discharge")
+    change(set_technique, clinic, part, anna, "overview")
+    work(clinic)
+    with reading(clinic.engine) as session:
+        assert session.scalars(select(Job)).all() == []
+    assert parts(clinic, lead) == [part, other]
+    assert [reread(clinic.engine, number).tier for number in (part, other)] == ["refer", "refer"]
+
+
+def test_a_decision_is_not_made_of_a_photograph_that_nobody_was_shown(clinic: Clinic, person: People) -> None:
+    anna = person("anna")
+    given: dict[str, Any] = {"agrees": True, "diagnosis": "NV", "action": "discharge"}
+    lead = arrive(clinic)
+    with writing(clinic.engine) as session:
+        lock(session, lead, anna)
+    part = arrive(clinic)
+    assert parts(clinic, lead) == [part]
+    with pytest.raises(CannotRead, match=rf"not been shown .* \({part}\)"):
+        change(decide, clinic, lead, anna, **given, parts=())
+    change(decide, clinic, lead, anna, **given, parts=(part,))
+
+
+def test_an_outcome_is_that_of_the_case_whichever_photograph_its_accession_names(
+    clinic: Clinic, person: People
+) -> None:
+    lead, part = arrive(clinic, "alert", 0.8, accession="A1"), arrive(clinic, accession="A2")
+    assert parts(clinic, lead) == [part]
+    lines = "patient,accession,diagnosis,method\nP1,A2,MEL,histology\n"
+    assert change(import_outcomes, clinic, person("anna"), lines).recorded == 1
+    with reading(clinic.engine) as session:
+        assert session.scalars(select(Outcome.case_id)).all() == [lead]
+
+
+def test_workers_that_screen_photographs_of_a_lesion_at_once_make_one_case_of_them(clinic: Clinic) -> None:
+    told = About(patient="P1", lesion="L1")
+    cases = [
+        receive(clinic, photograph(next(_NUMBERS)), told, source="api", actor="uli").case_id for _ in range(6)
+    ]
+    start, failed = Barrier(6), []
+
+    def screen(melanoma: float) -> None:
+        start.wait()
+        try:
+            work(clinic, "alert", melanoma)
+        except Exception as error:  # noqa: BLE001
+            failed.append(error)
+
+    threads = [Thread(target=screen, args=(0.7 + number / 100,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    [lead] = listed(clinic)
+    assert parts(clinic, lead) == [number for number in cases if number != lead]
+    assert reread(clinic.engine, lead).melanoma == 0.75
+    assert opened(clinic) == alerts(clinic) == [lead]
+
+
+@pytest.mark.parametrize("bent", ["part_of = 3", "alone = true", "part_of = NULL", "lane = 'suspicion'"])
+def test_a_part_that_was_changed_behind_the_trails_back_is_found(clinic: Clinic, bent: str) -> None:
+    part, *_ = [arrive(clinic), arrive(clinic, "alert", 0.8), arrive(clinic, lesion="L2")]
+    kept = "part_of = 2, alone = false, lane = 'part'"
+    for now_is, found in ((bent, 1), (kept, 0)):
+        with writing(clinic.engine) as session:
+            session.execute(text(f"UPDATE cases SET {now_is} WHERE id = {part}"))
+        with reading(clinic.engine) as session:
+            told = [line for line in verify_records(session, None) if line.startswith(f"case {part}")]
+            assert len(told) == found

@@ -19,7 +19,7 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.events import AlertAcknowledgedEvent, AlertReopenedEvent
-from dermsentry.clinic.store.tables import LARGEST_ID, WITHDRAWN, Alert, Case, now
+from dermsentry.clinic.store.tables import LARGEST_ID, PART, WITHDRAWN, Alert, Case, now
 from dermsentry.errors import InputError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,6 +101,8 @@ def reopen_chosen(session: Session, clinic: Clinic, key: int, person: Person) ->
             left.append((alert, "The case has been decided since."))
         elif alert.case.lane == WITHDRAWN:
             left.append((alert, "The case has been withdrawn since."))
+        elif alert.case.lane == PART:
+            left.append((alert, f"It has become part of case {alert.case.part_of} since."))
         else:
             alert.acknowledged_at = alert.acknowledged_by = None
             append(session, clinic.trail, person.name, AlertReopenedEvent(alert.case_id, alert.rule))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, true
-from sqlalchemy.orm import Session, contains_eager, joinedload
+from sqlalchemy.orm import Session, aliased, contains_eager, joinedload
 
 from dermsentry.clinic.batches import MOST_AT_ONCE
 from dermsentry.clinic.clinic import Clinic
@@ -22,7 +22,17 @@ from dermsentry.clinic.store.events import (
     AlertRaisedEvent,
     AlertReopenedEvent,
 )
-from dermsentry.clinic.store.tables import COUNTED, OPEN, PART, WITHDRAWN, Alert, Case, Delivery, Model, now
+from dermsentry.clinic.store.tables import (
+    COUNTED,
+    NOT_DERMOSCOPIC,
+    OPEN,
+    WITHDRAWN,
+    Alert,
+    Case,
+    Delivery,
+    Model,
+    now,
+)
 
 MOST_URGENT_FIRST = (
     Case.lane != "suspicion",
@@ -37,16 +47,22 @@ MOST_URGENT_FIRST = (
 def raise_alerts(session: Session, clinic: Clinic, case: Case) -> list[Alert]:
     """Raise the alerts that a screened case meets and has not raised yet, and queue their messages.
 
-    None in silent mode, and none of a withdrawn case or of a photograph that is part of another.
+    By any of its photographs, whichever of them is given, except a part that the model is not to assess. None
+    in silent mode, and none of a withdrawn case or one that is decided.
     """
-    if clinic.settings.silent or case.lane in (PART, WITHDRAWN):
+    if clinic.settings.silent or case.lane == WITHDRAWN:
         return []
     hold(session)
+    if case.part_of is not None:
+        case = session.get_one(Case, case.part_of)
+    if case.stage == "decided":
+        return []
+    parts = select(Case).where(Case.part_of == case.id, Case.technique.not_in(NOT_DERMOSCOPIC))
+    photographs = (case, *session.scalars(parts.order_by(Case.id)))
     had = set(session.scalars(select(Alert.rule).where(Alert.case_id == case.id)))
     raised = []
     for rule in clinic.settings.all_rules:
-        waits = rule.after_hours > 0 and not (rule.name == REFUSED and _reaches_alert(session, case))
-        if rule.name in had or not _meets(rule, case, waits=waits):
+        if rule.name in had or not any(_calls_for(session, rule, own) for own in photographs):
             continue
         alert = Alert(case_id=case.id, rule=rule.name)
         session.add(alert)
@@ -72,20 +88,17 @@ def raise_late_alerts(session: Session, clinic: Clinic) -> int:
         if not rule.after_hours and rule.name != REFUSED:
             continue
         before = now() - timedelta(hours=rule.after_hours)
-        waiting = session.scalars(
-            select(Case)
-            .where(
-                OPEN,
-                Case.state == "screened",
-                COUNTED,
-                Case.received_at <= before,
-                _suspicious(rule),
-            )
-            .where(~select(Alert.id).where(Alert.case_id == Case.id, Alert.rule == rule.name).exists())
-            .limit(500)
-        ).all()
-        for case in waiting:
-            count += len(raise_alerts(session, clinic, case))
+        own_part = _PART.part_of == Case.id, _PART.technique.not_in(NOT_DERMOSCOPIC)
+        due_part = select(_PART.id).where(*own_part, _PART.received_at <= before, _suspicious(rule, _PART))
+        for photograph in (and_(Case.received_at <= before, _suspicious(rule)), due_part.exists()):
+            waiting = session.scalars(
+                select(Case)
+                .where(OPEN, Case.state == "screened", COUNTED, photograph)
+                .where(~select(Alert.id).where(Alert.case_id == Case.id, Alert.rule == rule.name).exists())
+                .limit(500)
+            ).all()
+            for case in waiting:
+                count += len(raise_alerts(session, clinic, case))
     return count
 
 
@@ -205,13 +218,16 @@ def urgent_alerts(session: Session, *, limit: int = MOST_AT_ONCE) -> tuple[Seque
     return session.scalars(query).all(), session.scalar(number) or 0
 
 
-def _suspicious(rule: Rule) -> ColumnElement[bool]:
+_PART = aliased(Case)
+
+
+def _suspicious(rule: Rule, of: type[Case] = Case) -> ColumnElement[bool]:
     """What `_meets` asks of a tier and a probability, as the database asks it."""
     if not rule.tiers and rule.melanoma is None:
         return true()
-    either: list[ColumnElement[bool]] = [Case.tier.in_(rule.tiers)]
+    either: list[ColumnElement[bool]] = [of.tier.in_(rule.tiers)]
     if rule.melanoma is not None:
-        either.append(and_(Case.melanoma.is_not(None), Case.melanoma >= rule.melanoma))
+        either.append(and_(of.melanoma.is_not(None), of.melanoma >= rule.melanoma))
     return or_(*either)
 
 
@@ -223,14 +239,19 @@ def _reaches_alert(session: Session, case: Case) -> bool:
     return case.melanoma >= float(model.card["thresholds"]["alert"]["value"])
 
 
+def _calls_for(session: Session, rule: Rule, case: Case) -> bool:
+    if not _meets(rule, case, waits=False):
+        return False
+    return _meets(rule, case, waits=True) or (rule.name == REFUSED and _reaches_alert(session, case))
+
+
 def _meets(rule: Rule, case: Case, *, waits: bool) -> bool:
     suspicious = case.tier in rule.tiers or (
         rule.melanoma is not None and case.melanoma is not None and case.melanoma >= rule.melanoma
     )
     if not suspicious and (rule.tiers or rule.melanoma is not None):
         return False
-    long_enough = not waits or case.received_at <= now() - timedelta(hours=rule.after_hours)
-    return long_enough and case.stage != "decided"
+    return not (waits and rule.after_hours) or case.received_at <= now() - timedelta(hours=rule.after_hours)
 
 
 def _queue(

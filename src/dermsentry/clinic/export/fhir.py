@@ -54,7 +54,7 @@ from dermsentry.clinic.export.coding import (
     suspicion_codes,
 )
 from dermsentry.clinic.export.decisions import SettledDecision, decision_of
-from dermsentry.clinic.store.tables import ASSESSED, PART, Account, Case, Outcome, Read
+from dermsentry.clinic.store.tables import ASSESSED, PART, SILENT, Account, Case, Outcome, Read
 from dermsentry.clinic.worklist.parts import parts_of
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
@@ -225,7 +225,7 @@ def _observations(
             "component": [
                 {
                     "code": _coded("photograph", own.technique or "unstated", f"Another, {_how(own)}"),
-                    "valueCodeableConcept": _coded("tier", own.tier, f"{own.tier}: {MEANING[own.tier]}"),  # type: ignore[index]
+                    "valueCodeableConcept": _coded("tier", own.tier, f"{own.tier}: {_meaning(own)}"),
                 }
                 for own in parts
             ],
@@ -517,6 +517,11 @@ def _studies(cases: Sequence[Case]) -> Sequence[dict[str, Any]] | None:
         for study in studies
         if study
     ] or None
+
+
+def _meaning(part: Case) -> str:
+    """What a part's tier means; a finding of silent mode is told to nobody."""
+    return "the finding is not shown" if part.tier == SILENT else MEANING[part.tier]  # type: ignore[index]
 
 
 def _how(part: Case) -> str:

@@ -198,13 +198,17 @@ def receive(
 def tell_technique(session: Session, clinic: Clinic, case: Case, actor: str, technique: str) -> None:
     """Keep how a case's photograph was taken; it is screened again where that decides whether it is assessed.
 
-    Not once somebody has read it: a finding does not change under a decision.
+    Not once somebody has read it or the case that it is part of: a finding does not change under a decision.
     """
     append(session, clinic.trail, actor, TechniqueSetEvent(case.id, case.technique, technique))
     changes = (case.technique in NOT_DERMOSCOPIC) != (technique in NOT_DERMOSCOPIC)
     case.technique = technique
     waits = session.scalar(select(Job.id).where(Job.case_id == case.id))
-    if changes and case.stage == "unread" and waits is None:
+    whole = case
+    if case.part_of is not None:
+        whole = session.get_one(Case, case.part_of)
+        whole.revision += 1  # its report tells how its other photographs were taken
+    if changes and whole.stage == "unread" and waits is None:
         session.add(Job(case_id=case.id))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dermsentry.clinic import lengths
@@ -15,7 +15,7 @@ from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import find, held_case
 from dermsentry.clinic.store.events import OutcomeRecordedEvent
-from dermsentry.clinic.store.tables import COUNTED, LARGEST_ID, PART, WITHDRAWN, Case, Outcome, Read, now
+from dermsentry.clinic.store.tables import LARGEST_ID, PART, WITHDRAWN, Case, Outcome, Read, now
 from dermsentry.clinic.store.text import clean, clean_note, digest_of, folded
 from dermsentry.csv_tables import parse_rows
 from dermsentry.diagnoses import CODES, MELANOMA, find_label
@@ -246,17 +246,17 @@ def _case_of(session: Session, line: _Line) -> int:
             raise InputError(f"there is no case {line.case_id}")
         _theirs(case, line.whose)
         return case.id
-    query = select(Case.id).where(COUNTED)
+    query = select(func.coalesce(Case.part_of, Case.id)).where(Case.lane != WITHDRAWN)
     for name, value in line.whose.items():
         if value:
             query = query.where(getattr(Case, name) == value)
-    found = session.scalars(query.order_by(Case.id)).all()
+    found: Sequence[int] = sorted(set(session.scalars(query)))  # what is told of a part is of its case
     if len(found) > 1:
         has = select(Outcome.id).where(Outcome.case_id == Case.id).exists()
         biopsied = select(Read.id).where(
             Read.case_id == Case.id, Read.action == "biopsy", Read.undone_at.is_(None)
         )
-        waits = query.where(Case.stage == "decided", biopsied.exists(), ~has)
+        waits = select(Case.id).where(Case.id.in_(found), Case.stage == "decided", biopsied.exists(), ~has)
         told_before = [
             case_id for case_id, told in _latest(session, set(found)).items() if line.is_told_by(told)
         ]

@@ -215,7 +215,7 @@ def _of_case(made: _Expected, case_id: int, happened: _Happened) -> None:
     if action == ReceivedEvent.action:
         whose = {name: told[name] for name in IDENTIFYING if name in told}
         start = {"sha256": told["sha256"], "source": told["source"], "received_at": happened.at}
-        start |= {"technique": told.get("technique", ""), "assigned": "", "part_of": None}
+        start |= {"technique": told.get("technique", ""), "assigned": "", "part_of": None, "alone": False}
         made.cases[case_id] = case = whose | start | _UNREAD
     elif action == CaseCorrectedEvent.action:
         case |= told["after"]
@@ -233,9 +233,10 @@ def _of_case(made: _Expected, case_id: int, happened: _Happened) -> None:
     elif action == TechniqueSetEvent.action:
         case["technique"] = told["after"]
     elif case and action == PartJoinedEvent.action:
-        case |= {"lane": PART, "part_of": told["part_of"]}
+        case |= {"lane": PART, "part_of": told["part_of"], "alone": False}
+        made.cases[told["part_of"]]["alone"] = False  # who puts it back may have put it at the head
     elif case and action == PartSeparatedEvent.action:
-        case["part_of"] = None
+        case |= {"part_of": None, "alone": told["alone"]}
         case["lane"], case["rank"] = _place(case)
     elif case and action in (CaseWithdrawnEvent.action, CaseRestoredEvent.action):
         case["lane"] = WITHDRAWN if action == CaseWithdrawnEvent.action else _place(case)[0]
@@ -375,7 +376,7 @@ def _cases(session: Session) -> Iterator[tuple[int, _Told]]:
             "rank",
             "melanoma",
         ),
-        *("stage", "decided_at", "follow_up_on", "note", "technique", "part_of", *IDENTIFYING),
+        *("stage", "decided_at", "follow_up_on", "note", "technique", "part_of", "alone", *IDENTIFYING),
         *("finding", "silent", "model_digest", "malignancy_order", "file_name", "search", "patient_key"),
     )
     columns = (getattr(Case, name) for name in names)

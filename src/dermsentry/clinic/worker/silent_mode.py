@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session, aliased
 
 from dermsentry.clinic.alerts.alerting import raise_alerts
 from dermsentry.clinic.clinic import Clinic
@@ -54,7 +54,9 @@ def show_silent_findings(session: Session, clinic: Clinic) -> int:
     if clinic.settings.silent:
         return 0
     hold(session)
-    waiting = (Case.tier == SILENT, Case.stage == "unread", COUNTED)
+    part = aliased(Case)
+    hidden_part = select(part.id).where(part.part_of == Case.id, part.tier == SILENT).exists()
+    waiting = (or_(Case.tier == SILENT, hidden_part), Case.stage == "unread", COUNTED)
     cases = session.scalars(select(Case).where(*waiting).order_by(Case.id).limit(AT_ONCE)).all()
     for case in cases:
         for own in (case, *parts_of(session, case.id)):

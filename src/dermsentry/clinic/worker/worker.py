@@ -20,7 +20,7 @@ from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import DatabaseError, reading, writing
 from dermsentry.clinic.store.events import ScreenedEvent, ScreenedSilentlyEvent
 from dermsentry.clinic.store.records import finding_digest
-from dermsentry.clinic.store.tables import NOT_DERMOSCOPIC, Embedding, Fingerprint, Job, Model, now
+from dermsentry.clinic.store.tables import NOT_DERMOSCOPIC, Case, Embedding, Fingerprint, Job, Model, now
 from dermsentry.clinic.waiting import wait_for
 from dermsentry.clinic.worker.queue import LEASE, MOST_ATTEMPTS, Leased, finish, give_up_lease, lease, renew
 from dermsentry.clinic.worker.screener import Screener, Screening, unread
@@ -84,7 +84,8 @@ def keep_result(session: Session, clinic: Clinic, leased: Leased, screening: Scr
     if case is None:
         return False
     again = case.state == "screened"
-    if again and case.stage != "unread":  # a finding does not change under a decision
+    whole = session.get_one(Case, case.part_of) if case.part_of is not None else case
+    if again and whole.stage != "unread":  # a finding does not change under a decision
         return True
     if (case.technique in NOT_DERMOSCOPIC) != (leased.technique in NOT_DERMOSCOPIC):  # said meanwhile
         session.flush()

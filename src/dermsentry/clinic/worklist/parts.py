@@ -10,6 +10,8 @@ take a photograph out, and put it back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,14 +21,21 @@ from dermsentry.clinic.clinic import Clinic
 from dermsentry.clinic.store.accounts import Person
 from dermsentry.clinic.store.audit_trail import append, hold
 from dermsentry.clinic.store.database import held_case
-from dermsentry.clinic.store.events import AlertMovedEvent, PartJoinedEvent, PartSeparatedEvent
+from dermsentry.clinic.store.events import (
+    AlertMovedEvent,
+    AlertReopenedEvent,
+    PartJoinedEvent,
+    PartSeparatedEvent,
+)
 from dermsentry.clinic.store.tables import (
     NOT_DERMOSCOPIC,
     PART,
+    SILENT,
     Alert,
     Case,
     Comment,
     Draft,
+    Event,
     Export,
     Lock,
     Outcome,
@@ -35,7 +44,8 @@ from dermsentry.clinic.store.tables import (
     now,
     place_of,
 )
-from dermsentry.clinic.worklist.patients import same_lesion, when_taken
+from dermsentry.clinic.worklist.patients import when_taken
+from dermsentry.clinic.worklist.spellings import spellings_of
 from dermsentry.errors import InputError
 
 
@@ -43,7 +53,8 @@ class CannotJoin(InputError):
     """A photograph cannot be made part of a case, or is none."""
 
 
-_URGENCY = {"alert": 0, "refer": 1, "cannot-say": 2, "unreadable": 2, "routine": 3}
+_URGENCY = {"alert": 0, SILENT: 0, "refer": 1, "cannot-say": 2, "unreadable": 2, "routine": 3}
+"""What worries most; a finding that nobody is shown yet may be anything."""
 
 
 def gather(session: Session, clinic: Clinic, case: Case, person: Person | None = None) -> None:
@@ -51,12 +62,13 @@ def gather(session: Session, clinic: Clinic, case: Case, person: Person | None =
 
     Whichever worries most leads: by its tier, then one with which somebody has begun, then by the probability
     of malignancy; an alert that is out goes to what leads. `person`: who wants it, whose own having them open
-    keeps none apart, and who has seen the alert of a photograph that joins one with the same alert.
+    keeps none apart. Where a photograph with an open alert joins a case that has had the same, it is open on
+    the case, and acknowledged on the photograph by the person; without a person the two stay apart.
     """
     hold(session)
     if case.alone or not _may_join(case):
         return
-    others = [own for own in same_lesion(session, case) if own.id != case.id and _goes_with(own, case)]
+    others = _others(session, case)
     if not others:
         return
     leading = [case, *others]
@@ -65,15 +77,17 @@ def gather(session: Session, clinic: Clinic, case: Case, person: Person | None =
     if not free:
         return
     lead = min(leading, key=lambda own: (_urgency(own), own.id not in begun, own.malignancy_order, own.id))
-    revised = False
-    for own in free:
-        if own is lead or not _move_alerts(session, clinic, own, lead, person):
-            continue
-        revised = True
+    joined = [own for own in free if own is not lead and _move_alerts(session, clinic, own, lead, person)]
+    for own in joined:
         for part in (*parts_of(session, own.id), own):
             part.part_of, part.lane = lead.id, PART
             append(session, clinic.trail, _actor(person), PartJoinedEvent(part.id, lead.id))
-    lead.revision += revised  # whoever has seen it has not seen all of it
+        if person is not None:
+            acknowledge(session, clinic, own.id, person)  # after it joined, so that leaving opens it again
+    if joined:
+        lead.revision += 1  # whoever has seen it has not seen all of it
+        session.flush()
+        raise_alerts(session, clinic, lead)
 
 
 def parts_of(session: Session, case_id: int) -> Sequence[Case]:
@@ -152,19 +166,22 @@ def set_alone(session: Session, clinic: Clinic, case_id: int, person: Person, *,
     return case
 
 
+_LANES = ("suspicion", "cannot-say")
+_OPEN = (Case.lane.in_(_LANES), Case.stage == "unread", Case.alone.is_(False))
+
+
 def _may_join(case: Case) -> bool:
-    return bool(
-        case.patient
-        and case.lesion
-        and case.state == "screened"
-        and case.stage == "unread"
-        and case.lane in ("suspicion", "cannot-say")
-    )
+    return bool(case.patient and case.lesion and case.stage == "unread" and case.lane in _LANES)
 
 
-def _goes_with(other: Case, case: Case) -> bool:
-    """Whether another photograph of the lesion is of the same day, and may still join or be joined."""
-    return not other.alone and _may_join(other) and when_taken(other).day == when_taken(case).day
+def _others(session: Session, case: Case) -> list[Case]:
+    """The other photographs of a case's lesion and day that may still join or be joined."""
+    spellings = spellings_of(session, case.patient)
+    query = select(Case).where(Case.patient.in_(spellings.joined), Case.id != case.id, Case.lesion != "")
+    found = session.scalars(query.where(*_OPEN).order_by(Case.id)).all()
+    groups = spellings.lesions([case.lesion, *(own.lesion for own in found)])
+    day = when_taken(case).day
+    return [own for own in found if own.lesion in groups[0] and when_taken(own).day == day]
 
 
 def _urgency(case: Case) -> int:
@@ -182,21 +199,22 @@ def _begun(session: Session, cases: Sequence[int], person: Person | None) -> set
 
 
 def _move_alerts(session: Session, clinic: Clinic, part: Case, lead: Case, person: Person | None) -> bool:
-    """Give the open alerts of a photograph to the case that it joins; False where that has them already, and
-    nobody is there who has seen them.
+    """Give the open alerts of a photograph to the case that it joins; False where that has had one of them,
+    and no person is there.
     """
     opened = session.scalars(
         select(Alert).where(Alert.case_id == part.id, Alert.acknowledged_at.is_(None)).order_by(Alert.id)
     ).all()
-    had = set(session.scalars(select(Alert.rule).where(Alert.case_id == lead.id)))
-    if had.intersection(own.rule for own in opened):
-        if person is None:
-            return False
-        acknowledge(session, clinic, part.id, person)
-        return True
+    had = {own.rule: own for own in session.scalars(select(Alert).where(Alert.case_id == lead.id))}
+    if person is None and any(own.rule in had for own in opened):
+        return False
     for own in opened:
-        own.case_id = lead.id
-        append(session, clinic.trail, _actor(person), AlertMovedEvent(part.id, own.rule, lead.id))
+        if own.rule not in had:
+            own.case_id = lead.id
+            append(session, clinic.trail, _actor(person), AlertMovedEvent(part.id, own.rule, lead.id))
+        elif had[own.rule].acknowledged_at is not None:
+            _open_again(session, clinic, had[own.rule], person)
+    session.flush()
     return True
 
 
@@ -207,6 +225,24 @@ def _separate(
     append(session, clinic.trail, _actor(person), PartSeparatedEvent(part.id, part.part_of, alone))
     part.part_of, part.alone = None, alone
     part.lane, part.rank = place_of(part)
+    closed = select(Alert).where(Alert.case_id == part.id, Alert.acknowledged_at.is_not(None))
+    for own in session.scalars(closed.order_by(Alert.id)).all():
+        if own.acknowledged_at is not None and own.acknowledged_at >= _joined_at(session, part):
+            _open_again(session, clinic, own, person)  # the case had the same, which stays with the case
+
+
+def _joined_at(session: Session, part: Case) -> datetime:
+    """When a photograph that has just left a case became a part, of that case or one that joined it."""
+    joined, left = PartJoinedEvent.action, PartSeparatedEvent.action
+    query = select(Event.action, Event.at).where(Event.subject == PartJoinedEvent(part.id, 0).subject)
+    told = session.execute(query.where(Event.action.in_((joined, left))).order_by(Event.id)).all()
+    begins = [at for (before, _), (action, at) in pairwise([(left, ""), *told]) if before == left != action]
+    return datetime.fromisoformat(begins[-1])
+
+
+def _open_again(session: Session, clinic: Clinic, alert: Alert, person: Person | None) -> None:
+    alert.acknowledged_at = alert.acknowledged_by = None
+    append(session, clinic.trail, _actor(person), AlertReopenedEvent(alert.case_id, alert.rule))
 
 
 def _actor(person: Person | None) -> str:

@@ -6,7 +6,7 @@ waits for who decides just then: the second of two finds the case as the first l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import timedelta
 
@@ -32,6 +32,7 @@ from dermsentry.clinic.store.tables import (
 )
 from dermsentry.clinic.store.text import clean_note, clean_reason, digest_of, written
 from dermsentry.clinic.worklist.locks import holder, release
+from dermsentry.clinic.worklist.parts import parts_of
 from dermsentry.clinic.worklist.terms import Details, cleaned, is_melanoma, is_serious
 from dermsentry.diagnoses import CODES, name_of
 from dermsentry.errors import InputError
@@ -70,6 +71,7 @@ def decide(
     confirmed: bool = False,
     batch: str = "",
     details: Details = NO_DETAILS,
+    parts: Collection[int] | None = None,
 ) -> Read:
     """Keep what a person decided; the case's alerts are acknowledged by it.
 
@@ -87,11 +89,14 @@ def decide(
         Of routine cases that are discharged together.
     details
         A finer or other diagnosis, how certain it is, the day of follow-up, checklists.
+    parts
+        The case's other photographs that the person has seen; None for all that there are.
 
     Raises
     ------
     CannotRead
-        `may_read` says why; or another person has the case open.
+        `may_read` says why; or another person has the case open, or it has a photograph that the person has
+        not seen.
     Contradiction
         What was decided contradicts itself, and is not confirmed.
     InputError
@@ -104,6 +109,10 @@ def decide(
     other = holder(session, case.id, person)
     if other is not None:
         raise CannotRead(f"{other.full_name} is reading this case; take it over to decide it.")
+    there = [own.id for own in parts_of(session, case.id)] if parts is not None else []
+    unseen = ", ".join(str(number) for number in there if number not in (parts or ()))
+    if unseen:
+        raise CannotRead(f"You had not been shown all photographs of this case ({unseen}); look at them all.")
     before = active_reads(session, case.id)
     read = _read(
         case,

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from dermsentry.clinic.alerts.alerting import acknowledge, list_alerts
 from dermsentry.clinic.monitoring.outcomes import record_outcome, see_named
 from dermsentry.clinic.monitoring.performance import Performance
-from dermsentry.clinic.store.database import reading, writing
+from dermsentry.clinic.store.database import held_case, reading, writing
 from dermsentry.clinic.store.tables import LARGEST_ID, Outcome, Read
 from dermsentry.clinic.web.api.schemas import (
     ALWAYS,
@@ -34,7 +34,7 @@ from dermsentry.clinic.web.performance_cache import cached_performance
 from dermsentry.clinic.web.problems import Problem, problem_responses, request_number
 from dermsentry.clinic.web.security import TokenDecides, TokenReads, TokenRecords, clinic_of
 from dermsentry.clinic.web.views import note_list, note_view
-from dermsentry.clinic.worklist.reading import DecisionChanged, amend, decide, undo, visible_reads
+from dermsentry.clinic.worklist.reading import CannotRead, DecisionChanged, amend, decide, undo, visible_reads
 
 router = APIRouter(prefix="/api", responses=ALWAYS)
 
@@ -196,13 +196,18 @@ def alerts(
     tags=["alerts"],
     status_code=204,
     response_class=Response,
-    responses=problem_responses(404),
+    responses=problem_responses(404, 409),
 )
 def acknowledges(request: Request, person: TokenDecides, case_id: Number) -> None:
-    """Acknowledge them in the name of the token's owner; they are not escalated."""
+    """Acknowledge them in the name of the token's owner; they are not escalated.
+
+    409 for a photograph that is part of a case, which has its alerts.
+    """
     clinic = clinic_of(request)
     with writing(clinic.engine) as session:
-        find_case(session, case_id)
+        case = held_case(session, find_case(session, case_id).id)
+        if case.part_of is not None:
+            raise CannotRead(f"This photograph is part of case {case.part_of}; acknowledge that one.")
         acknowledge(session, clinic, case_id, person)
 
 

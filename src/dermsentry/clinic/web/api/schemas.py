@@ -246,8 +246,8 @@ class SevenPointScored(SevenPointChecklist):
     verdict: Verdict = Field(description="suspicious from 3 points, else not-suspicious")
 
 
-class Decision(BaseModel):
-    """A dermatologist's decision on a case."""
+class _Decided(BaseModel):
+    """What a dermatologist decides on a case, first or later."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -283,7 +283,17 @@ class Decision(BaseModel):
         return {**values, "details": details}
 
 
-class Amendment(Decision):
+class Decision(_Decided):
+    """A dermatologist's decision on a case, of all of its photographs."""
+
+    parts: list[int] = Field(
+        [],
+        max_length=1000,
+        description="The case's other photographs that the reader has seen; 409 where it has one more",
+    )
+
+
+class Amendment(_Decided):
     """A later decision on a case that is decided already."""
 
     instead_of: int = Field(

@@ -140,6 +140,7 @@ def decides(
     action: Annotated[str, Form(max_length=lengths.CODE)] = "",
     note: Annotated[str, Form(max_length=lengths.NOTE)] = "",
     confirmed: Annotated[str, Form(max_length=MOST_ASKED)] = "",
+    parts: Annotated[str, Form(max_length=lengths.NOTE)] = "",
 ) -> Response:
     """Save a decision and continue with the next case."""
     clinic = clinic_of(request)
@@ -160,6 +161,7 @@ def decides(
                 action=action,
                 note=note,
                 details=read_form(more),
+                parts={int(own) for own in parts.split() if own.isascii() and own.isdecimal()},
                 # Only what was asked about is confirmed by having been asked.
                 confirmed=confirmed == _asked(given),
             )
