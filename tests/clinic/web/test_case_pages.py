@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event, func, select, update
 
-from clinic.cases import photograph
+from clinic.cases import photograph, reread
 from clinic.web_app import shown, texts
 from dermsentry.clinic.clinic import ServedClinic
 from dermsentry.clinic.settings import Settings
@@ -508,3 +508,21 @@ def test_a_photograph_that_joined_since_the_page_was_opened_is_shown_before_it_i
     again = YES | {"parts": page.select_one(".decide [name=parts]")["value"]}
     assert who.post(f"/cases/{lead}/decision", data=again).status_code == 303
     assert stage(engine, lead) == "decided"
+
+
+def test_photographs_of_a_day_that_came_apart_are_made_one_case(
+    browser: Maker, add_case: Adder, engine: Engine
+) -> None:
+    first, second, other = (
+        add_case("refer", melanoma, patient="P-1", lesion=lesion)
+        for melanoma, lesion in ((0.2, "L1"), (0.1, "L1"), (0.1, "L2"))
+    )
+    who = browser()
+    button = "form[action^='/cases/{}/alone'] button"
+    assert not shown(who.get(f"/cases/{other}")).select(button.format(other))
+    assert shown(who.get(f"/cases/{second}")).select(button.format(second))
+    answer = who.post(f"/cases/{second}/alone", data={"alone": "no"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/cases/{first}?lane=suspicion")
+    assert reread(engine, second).part_of == first
+    assert not shown(who.get(f"/cases/{first}")).select(button.format(first))
+    assert who.post(f"/cases/{first}/alone", data={"alone": "yes"}).status_code == 409

@@ -66,7 +66,7 @@ def gather(session: Session, clinic: Clinic, case: Case, person: Person | None =
     the case, and acknowledged on the photograph by the person; without a person the two stay apart.
     """
     hold(session)
-    if case.alone or not _may_join(case):
+    if case.alone or not may_join(case):
         return
     others = _others(session, case)
     if not others:
@@ -170,7 +170,8 @@ _LANES = ("suspicion", "cannot-say")
 _OPEN = (Case.lane.in_(_LANES), Case.stage == "unread", Case.alone.is_(False))
 
 
-def _may_join(case: Case) -> bool:
+def may_join(case: Case) -> bool:
+    """Whether a photograph may still become part of a case, or have parts."""
     return bool(case.patient and case.lesion and case.stage == "unread" and case.lane in _LANES)
 
 

@@ -33,8 +33,8 @@ from dermsentry.clinic.worklist.drafts import FIELDS, begun, discard_draft, keep
 from dermsentry.clinic.worklist.drafts import Form as DraftForm
 from dermsentry.clinic.worklist.locks import lock, lock_of
 from dermsentry.clinic.worklist.matches import count_more, doubts_of, matches_of
-from dermsentry.clinic.worklist.parts import parts_of, set_alone
-from dermsentry.clinic.worklist.patients import by_day, same_lesion
+from dermsentry.clinic.worklist.parts import may_join, parts_of, set_alone
+from dermsentry.clinic.worklist.patients import by_day, same_lesion, when_taken
 from dermsentry.clinic.worklist.reading import (
     CannotRead,
     Contradiction,
@@ -374,6 +374,7 @@ def _page(
             following=next_case(session, wanted, case_id, person.account_id),
             related=related,
             related_days=by_day(near),
+            joinable=joinable(found, related),
             compared_with=[own for own in near if own.id != found.id and has_view(clinic, own)],
             more_related=len(related) - len(near),
             why_not=why_not,
@@ -388,6 +389,13 @@ def _page(
             doubts=doubts_of(session, matches, case_id),
             **what_is_shown(session, clinic, found, person),
         )
+
+
+def joinable(found: Case, related: Sequence[Case]) -> bool:
+    """Whether a photograph that is a case of its own could be one with another of its lesion and day."""
+    day = when_taken(found).day
+    others = [own for own in related if own.id != found.id and when_taken(own).day == day]
+    return bool(found.lesion) and may_join(found) and any(may_join(own) for own in others)
 
 
 def nearest(related: Sequence[Case], found: Case) -> Sequence[Case]:
