@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,10 @@ PARTS = {"cnn": [(4, 4), (4, 4), (3, 2)], "few": [(4, 4), (4, 4), (1, 1)]}
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("devices")
-    own = subprocess.run([sys.executable, PROGRAM, folder], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(PROGRAM.parents[1])}  # as pytest has it
+    own = subprocess.run(
+        [sys.executable, PROGRAM, folder], capture_output=True, text=True, check=False, env=environment
+    )
     assert own.returncode == 0, own.stderr[-4000:]
     return read_json(folder / "found.json")
 

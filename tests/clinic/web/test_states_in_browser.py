@@ -170,7 +170,7 @@ def test_axe_finds_nothing_in_states_that_come_seldom(
     until(page, lambda: _begun(clinic.engine) == "grew since spring")
     page.evaluate("document.querySelector('#together [action*=comments] [name=csrf]').value = 'old'")
     page.click("[action*=comments] [type=submit]")
-    opened(page, "h1:has-text('do not have access')")
+    opened(page, "h1:has-text('has expired')")
     assert page.input_value("main textarea") == "grew since spring"
     check(page)
     page.goto("/cases/1")
