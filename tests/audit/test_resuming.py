@@ -431,11 +431,9 @@ def test_an_audit_that_is_killed_on_a_cluster_goes_on_there_and_here(
 ) -> None:
     pytest.importorskip("ray", reason="the extra cluster is not installed")
     out = tmp_path / "cluster"
-    moments = (("survey", 2), ("search/*/parts/pictures", 1), ("pairs", 2), ("content/*", 2))
+    moments = (("search/*/parts/pictures", 1), ("content/*", 2))  # the second resumes the first there
     on_ray = ("--content", "--engine", "ray", "--threads", "2")
     kept = killed_one_after_another(photographs, out, moments, on_ray)
-    shutil.copytree(out, tmp_path / "copy")
     expected = run(photographs, tmp_path / "here", "--content")
     assert run(photographs, out, "--content") == expected
-    assert run(photographs, tmp_path / "copy", *on_ray) == expected
     assert kept.items() <= written(out).items()
