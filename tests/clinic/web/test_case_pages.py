@@ -526,3 +526,6 @@ def test_photographs_of_a_day_that_came_apart_are_made_one_case(
     assert reread(engine, second).part_of == first
     assert not shown(who.get(f"/cases/{first}")).select(button.format(first))
     assert who.post(f"/cases/{first}/alone", data={"alone": "yes"}).status_code == 409
+    assert who.post(f"/cases/{second}/alone", data={"alone": "yes"}).status_code == 303
+    assert not shown(who.get(f"/cases/{first}")).select(button.format(first))  # a person took it out
+    assert "Put it back" in shown(who.get(f"/cases/{second}")).text

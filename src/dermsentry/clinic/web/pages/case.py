@@ -394,8 +394,11 @@ def _page(
 def joinable(found: Case, related: Sequence[Case]) -> bool:
     """Whether a photograph that is a case of its own could be one with another of its lesion and day."""
     day = when_taken(found).day
-    others = [own for own in related if own.id != found.id and when_taken(own).day == day]
-    return bool(found.lesion) and may_join(found) and any(may_join(own) for own in others)
+    return may_join(found) and any(
+        own.id != found.id and not own.alone and when_taken(own).day == day
+        for own in related
+        if may_join(own)
+    )
 
 
 def nearest(related: Sequence[Case], found: Case) -> Sequence[Case]:
